@@ -1,0 +1,184 @@
+"""What `run` and `analyse` draw while they work, and the tables that commands print."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+
+from scheduler.progress import Progress as CampaignProgress
+from scheduler.progress import Rate
+from storage.ledger import LiveCounts
+from storage.records import PromptResult
+
+LINE_SECONDS = 5.0
+"""How often a log gets a line; a terminal is drawn all the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One moment of a campaign, in numbers that people read."""
+
+    images: float
+    total: int
+    per_second: float
+    analysed: int
+    prompts: int
+    flagged: int
+    parked: int
+
+    def __str__(self) -> str:
+        left = self.total - self.images
+        if left <= 0:
+            pace = "all generated"
+        elif self.per_second > 0:
+            pace = f"{self.per_second:.1f} images/s, {_duration(left / self.per_second)} left"
+        else:
+            pace = "starting"
+        parked = f", {self.parked} units parked" if self.parked else ""
+        return (
+            f"{self.images:.0f}/{self.total} images, {pace}; "
+            f"{self.analysed}/{self.prompts} prompts analysed, {self.flagged} flagged{parked}"
+        )
+
+
+class Display:
+    """Progress on stderr: a bar on a terminal, a plain line now and then in a log."""
+
+    def __init__(self, images: int) -> None:
+        self._images = images
+        self._rate = Rate()
+        self._last_line = time.monotonic() - LINE_SECONDS + 1
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("starting", total=images)
+
+    @contextmanager
+    def shown(self) -> Iterator["Display"]:
+        """Draw for the time of the block."""
+        with self._bar:
+            yield self
+
+    def show(self, counts: LiveCounts) -> None:
+        """Draw the campaign's counts."""
+        images = self._images * counts.done / counts.units
+        self._rate.update(images)
+        step = Step(
+            images=images,
+            total=self._images,
+            per_second=self._rate.per_second,
+            analysed=counts.analysed,
+            prompts=counts.prompts,
+            flagged=counts.flagged,
+            parked=counts.parked,
+        )
+        self._bar.update(self._task, description=str(step), completed=images)
+        if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
+            self._last_line = time.monotonic()
+            print(step, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def counted(what: str, total: int) -> Iterator["Counter"]:
+    """Show how many of `total` are done: a bar on a terminal, lines in a log."""
+    bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    with bar:
+        yield Counter(bar, what, total)
+
+
+class Counter:
+    """Progress of one count."""
+
+    def __init__(self, bar: Progress, what: str, total: int) -> None:
+        self._bar, self._what, self._total = bar, what, total
+        self._task = bar.add_task(what, total=total)
+        self._last_line = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        """Show that so many are done."""
+        self._bar.update(self._task, completed=done)
+        if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
+            self._last_line = time.monotonic()
+            print(f"{self._what}: {done}/{self._total}", file=sys.stderr, flush=True)
+
+
+def print_results(results: Sequence[PromptResult], limit: int | None = None) -> None:
+    """Print flagged prompts as a table, best first, and what the rest came to."""
+    flagged = [result for result in results if result.flagged]
+    shown = flagged[:limit]
+    if shown:
+        table = Table(title=f"{len(flagged)} of {len(results)} prompts flagged", title_justify="left")
+        for name in ("prompt", "clique", "seeds", "mean distance", "training picture", "l2"):
+            table.add_column(name, justify="left" if name in _TEXT else "right")
+        for header in ("adaptive", "extracted"):
+            table.add_column(header, justify="right")
+        for result in shown:
+            table.add_row(*_result_cells(result))
+        _console().print(table)
+        if len(flagged) > len(shown):
+            print(f"… and {len(flagged) - len(shown)} more.")
+    else:
+        print(f"0 of {len(results)} prompts flagged.")
+
+
+def print_campaigns(campaigns: Sequence[CampaignProgress]) -> None:
+    """Print campaigns as a table, in the order given."""
+    table = Table()
+    for name in ("campaign", "state"):
+        table.add_column(name)
+    for name in ("units", "parked", "images", "prompts analysed", "flagged"):
+        table.add_column(name, justify="right")
+    for item in campaigns:
+        table.add_row(
+            item.id,
+            item.state,
+            f"{item.units_done}/{item.units}",
+            str(item.units_parked),
+            f"{item.images_done}/{item.images}",
+            f"{item.prompts_analysed}/{item.prompts}",
+            str(item.flagged),
+        )
+    _console().print(table)
+
+
+_TEXT = {"prompt", "training picture"}
+
+
+def _result_cells(result: PromptResult) -> list[str]:
+    proven = "" if result.clique_proven else f" (≤ {result.clique_upper_bound})"
+    cells = [
+        escape(result.prompt if len(result.prompt) <= 48 else result.prompt[:47] + "…"),
+        f"{result.clique_size}{proven}",
+        str(result.seeds),
+        "" if result.mean_distance is None else f"{result.mean_distance:.3f}",
+    ]
+    match = result.match
+    if match is None:
+        return [*cells, "", "", "", ""]
+    adaptive = "" if match.adaptive is None else f"{match.adaptive:.2f}"
+    extracted = "yes" if match.extracted else "no"
+    return [*cells, escape(match.training_id), f"{match.l2:.3f}", adaptive, extracted]
+
+
+def _console() -> Console:
+    """Tables go to stdout; in a log they get the width they need."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

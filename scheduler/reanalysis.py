@@ -1,0 +1,69 @@
+"""Analyse a campaign's stored images again with other settings."""
+
+import os
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from scheduler.audit import audit_stored
+from scheduler.campaign import explain
+from scheduler.display import counted
+from storage.campaigns import (
+    load_campaign,
+    load_control,
+    load_prompts,
+    store_control,
+)
+from storage.errors import ConfigError
+from storage.records import AnalysisSettings
+from storage.store import Store
+
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is asked for instead of the campaign's own settings; None leaves a setting."""
+
+    edge_threshold: float | None = None
+    min_clique_size: int | None = None
+    tiles: int | None = None
+    verification_threshold: float | None = None
+
+    def apply(self, settings: AnalysisSettings) -> AnalysisSettings:
+        """The settings with the changes; raises `ConfigError` for values that make no sense."""
+        verification = settings.verification
+        if self.verification_threshold is not None:
+            if verification is None:
+                raise ConfigError(
+                    "The campaign has no [verification], so --verification-threshold has nothing "
+                    "to act on; leave it out."
+                )
+            verification = _changed(verification, {"threshold": self.verification_threshold})
+        wanted = {
+            "edge_threshold": self.edge_threshold,
+            "min_clique_size": self.min_clique_size,
+            "tiles": self.tiles,
+        }
+        given = {name: value for name, value in wanted.items() if value is not None}
+        analysis = _changed(settings.analysis, given)
+        return AnalysisSettings(analysis=analysis, verification=verification)
+
+
+def analyse_again(store: Store, campaign_id: str, changes: Changes, actors: int | None) -> None:
+    """Analyse all prompts of a campaign as asked, and make that the campaign's present analysis."""
+    submission = load_campaign(store, campaign_id)
+    settings = changes.apply(submission.campaign.settings)
+    prompts = load_prompts(store, campaign_id)
+    with counted("prompts analysed", len(prompts)) as progress:
+        audit_stored(store, submission, settings, prompts, actors or os.cpu_count() or 1, progress)
+    control = load_control(store, campaign_id)
+    store_control(store, campaign_id, control.model_copy(update={"settings": settings}))
+
+
+def _changed(record: R, values: dict[str, float]) -> R:
+    try:
+        return type(record).model_validate({**record.model_dump(), **values})
+    except ValidationError as error:
+        raise ConfigError(explain(error, type(record))) from error

@@ -1,0 +1,36 @@
+"""A resolved campaign → a campaign in the store."""
+
+import platform
+from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from scheduler.plan import Plan, cut_seeds
+from storage import keys
+from storage.campaigns import store_campaign
+from storage.records import Campaign, SeedRange, Submission
+from storage.store import Store
+
+
+def stored_ranges(store: Store, campaign: Campaign) -> Counter[SeedRange]:
+    """Count, over all prompts, the seed ranges that shards of this recipe hold."""
+    found = store.list(keys.shards_prefix(campaign.generation_id))
+    return Counter(keys.parse_shard(key)[1] for key in found)
+
+
+def plan_campaign(store: Store, campaign: Campaign, prompts: list[str]) -> Plan:
+    """Plan a campaign along what the store holds already; writes nothing."""
+    sampling = campaign.sampling
+    cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored_ranges(store, campaign))
+    return Plan(campaign, prompts, cuts)
+
+
+def submit_campaign(store: Store, plan: Plan) -> Submission:
+    """Store a campaign, once; the same one again gives the first submission."""
+    submission = Submission(
+        campaign=plan.campaign,
+        cuts=plan.cuts,
+        submitted_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        versions=f"seedsweep {version('seedsweep')}, Python {platform.python_version()}",
+    )
+    return store_campaign(store, submission, list(plan.prompts))

@@ -1,0 +1,113 @@
+"""Campaigns in the store: what was submitted, what the user wants of it, which units were parked.
+
+All of it is written here before it is acted on elsewhere, so that a lost broker loses nothing.
+"""
+
+import io
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from storage import keys
+from storage.errors import ConfigError, ShardCorruptError
+from storage.records import Control, Parked, Prompt, Submission
+from storage.store import Store
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def store_campaign(store: Store, submission: Submission, prompts: list[str]) -> Submission:
+    """Store a campaign, once: where it is known already, the first submission is returned.
+
+    The prompts are stored first, so a campaign that can be seen is whole.
+    """
+    campaign_id = submission.campaign.campaign_id
+    columns = {"prompt_id": [Prompt(text=text).prompt_id for text in prompts], "prompt": prompts}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    store.create(keys.prompts(campaign_id), buffer.getvalue())
+    store.create(keys.campaign(campaign_id), _to_json(submission))
+    return load_campaign(store, campaign_id)
+
+
+def load_campaign(store: Store, campaign_id: str) -> Submission:
+    """Load what was submitted.
+
+    Raises `ConfigError` where the store knows no such campaign, `ShardCorruptError` where its
+    record is not what was written.
+    """
+    try:
+        key = keys.campaign(campaign_id)
+        data = store.read(key)
+    except ValueError:
+        data = None
+    if data is None:
+        known = ", ".join(list_campaigns(store)) or "none"
+        raise ConfigError(
+            f"The store {store.url} knows no campaign {campaign_id!r}; it knows: {known}."
+        )
+    return _from_json(Submission, key, data)
+
+
+def load_prompts(store: Store, campaign_id: str) -> list[str]:
+    """Load the campaign's prompts, in the order of its units."""
+    key = keys.prompts(campaign_id)
+    data = store.read(key)
+    try:
+        table = pq.read_table(io.BytesIO(data or b""), columns=["prompt"])
+    except (pa.ArrowException, OSError) as error:
+        raise ShardCorruptError(
+            f"The prompts {key} are not what was written; delete the campaign and submit it again."
+        ) from error
+    return [str(text) for text in table.column("prompt").to_pylist()]
+
+
+def list_campaigns(store: Store) -> list[str]:
+    """Name every campaign in the store, newest first."""
+    found = []
+    for key in store.list(keys.CAMPAIGNS):
+        campaign_id = key.split("/")[1]
+        if key == keys.campaign(campaign_id):
+            found.append((load_campaign(store, campaign_id).submitted_at, campaign_id))
+    return [campaign_id for _, campaign_id in sorted(found, reverse=True)]
+
+
+def load_control(store: Store, campaign_id: str) -> Control:
+    """Load what the user wants of the campaign."""
+    key = keys.control(campaign_id)
+    data = store.read(key)
+    return Control() if data is None else _from_json(Control, key, data)
+
+
+def store_control(store: Store, campaign_id: str, control: Control) -> None:
+    """Store what the user wants of the campaign."""
+    store.replace(keys.control(campaign_id), _to_json(control))
+
+
+def store_parked(store: Store, campaign_id: str, parked: Parked) -> None:
+    """Record a unit that was given up; the first reason stays."""
+    store.create(keys.parked(campaign_id, parked.index), _to_json(parked))
+
+
+def load_parked(store: Store, campaign_id: str) -> list[Parked]:
+    """Load the campaign's parked units, by index."""
+    records = [
+        _from_json(Parked, key, store.read(key) or b"")
+        for key in store.list(keys.parked_prefix(campaign_id))
+    ]
+    return sorted(records, key=lambda parked: parked.index)
+
+
+def _to_json(record: BaseModel) -> bytes:
+    return (record.model_dump_json(indent=2) + "\n").encode()
+
+
+def _from_json(record: type[R], key: str, data: bytes) -> R:
+    try:
+        return record.model_validate_json(data)
+    except ValidationError as error:
+        raise ShardCorruptError(
+            f"The object {key} is not what was written; restore it, or submit the campaign again."
+        ) from error

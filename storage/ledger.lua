@@ -1,0 +1,177 @@
+-- A campaign's live state, changed only by the functions below, each one atomic, on Redis time.
+-- storage/ledger.py says what every key holds; a call names one function and its arguments.
+local prefix, epoch = KEYS[1], KEYS[2]
+local meta, done, tokens = prefix .. 'meta', prefix .. 'done', prefix .. 'tokens'
+local leases, again, ready = prefix .. 'leases', prefix .. 'again', prefix .. 'ready'
+local errors, losses, parked = prefix .. 'errors', prefix .. 'losses', prefix .. 'parked'
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function is_pending(index)
+  return redis.call('GETBIT', done, index) == 0
+    and redis.call('HEXISTS', tokens, index) == 0
+    and redis.call('SISMEMBER', parked, index) == 0
+end
+
+local function forget(index)
+  redis.call('HDEL', tokens, index)
+  redis.call('ZREM', leases, index)
+end
+
+local function hand_back(index)
+  forget(index)
+  redis.call('RPUSH', again, index)
+end
+
+local function make_ready_if_settled(index)
+  local per_prompt = tonumber(redis.call('HGET', meta, 'per_prompt'))
+  local prompt = math.floor(index / per_prompt)
+  for unit = prompt * per_prompt, (prompt + 1) * per_prompt - 1 do
+    if redis.call('GETBIT', done, unit) == 0
+      and redis.call('SISMEMBER', parked, unit) == 0 then
+      return
+    end
+  end
+  redis.call('ZADD', ready, 0, prompt)
+end
+
+local calls = {}
+
+function calls.set_state(state)
+  if redis.call('EXISTS', meta) == 1 then redis.call('HSET', meta, 'state', state) end
+  return 1
+end
+
+function calls.issue(count, token)
+  count = tonumber(count)
+  if redis.call('HGET', meta, 'state') ~= 'active' then return {} end
+  local issued = {}
+  local function issue_if_pending(index)
+    if is_pending(index) then
+      redis.call('HSET', tokens, index, token)
+      issued[#issued + 1] = tonumber(index)
+    end
+  end
+  while #issued < count do
+    local index = redis.call('LPOP', again)
+    if not index then break end
+    issue_if_pending(index)
+  end
+  local sizes = redis.call('HMGET', meta, 'units', 'cursor', 'done', 'parked')
+  local units, cursor = tonumber(sizes[1]), tonumber(sizes[2])
+  -- The cursor wraps only when nothing else is under way, and so finds what any crash left out.
+  if cursor >= units and #issued == 0 and redis.call('HLEN', tokens) == 0
+    and sizes[3] + sizes[4] < units then
+    cursor = 0
+  end
+  local last = math.min(units, cursor + 20000)
+  while #issued < count and cursor < last do
+    issue_if_pending(cursor)
+    cursor = cursor + 1
+  end
+  redis.call('HSET', meta, 'cursor', cursor)
+  return issued
+end
+
+function calls.claim(index, token, lease)
+  local state = redis.call('HGET', meta, 'state')
+  if not state then return 'stale' end
+  if redis.call('GETBIT', done, index) == 1 then return 'done' end
+  if redis.call('HGET', tokens, index) ~= token then return 'stale' end
+  if redis.call('ZSCORE', leases, index) then return 'stale' end
+  if state ~= 'active' then
+    hand_back(index)
+    return state
+  end
+  redis.call('ZADD', leases, now + lease, index)
+  return 'granted'
+end
+
+function calls.renew(lease, ...)
+  local claims, held = {...}, 0
+  for i = 1, #claims, 2 do
+    local index, token = claims[i], claims[i + 1]
+    if redis.call('HGET', tokens, index) == token then
+      redis.call('ZADD', leases, now + lease, index)
+      held = held + 1
+    end
+  end
+  return held
+end
+
+-- Only news makes a prompt ready: a repeated call must not have it analysed again.
+function calls.complete(index)
+  if redis.call('EXISTS', meta) == 0 then return 0 end
+  local news = redis.call('SETBIT', done, index, 1) == 0
+  if news then redis.call('HINCRBY', meta, 'done', 1) end
+  if redis.call('SREM', parked, index) == 1 then redis.call('HINCRBY', meta, 'parked', -1) end
+  forget(index)
+  redis.call('HDEL', errors, index)
+  redis.call('HDEL', losses, index)
+  if news then make_ready_if_settled(index) end
+  return 1
+end
+
+function calls.release(index, token)
+  if redis.call('HGET', tokens, index) == token then hand_back(index) end
+  return 1
+end
+
+-- At the limit the lease is kept: whoever asked parks the unit, or the reaper finds it.
+function calls.fail(index, token, limit)
+  if redis.call('HGET', tokens, index) ~= token then return 0 end
+  local count = redis.call('HINCRBY', errors, index, 1)
+  if count < tonumber(limit) then hand_back(index) end
+  return count
+end
+
+function calls.park(index)
+  if redis.call('EXISTS', meta) == 0 or redis.call('GETBIT', done, index) == 1 then return 0 end
+  forget(index)
+  if redis.call('SADD', parked, index) == 0 then return 0 end
+  redis.call('HINCRBY', meta, 'parked', 1)
+  make_ready_if_settled(index)
+  return 1
+end
+
+function calls.reap(limit, lease)
+  local poisonous = {}
+  for _, index in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 1000)) do
+    if redis.call('HINCRBY', losses, index, 1) < tonumber(limit) then
+      hand_back(index)
+    else
+      redis.call('ZADD', leases, now + lease, index)
+      poisonous[#poisonous + 1] = tonumber(index)
+    end
+  end
+  return poisonous
+end
+
+function calls.reissue_queued()
+  for _, index in ipairs(redis.call('HKEYS', tokens)) do
+    if not redis.call('ZSCORE', leases, index) then hand_back(index) end
+  end
+  return 1
+end
+
+function calls.take_ready(count, lease)
+  local taken = redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, count)
+  for i, prompt in ipairs(taken) do
+    redis.call('ZADD', ready, now + lease, prompt)
+    taken[i] = tonumber(prompt)
+  end
+  return taken
+end
+
+function calls.analysed(prompt, flagged)
+  if redis.call('ZREM', ready, prompt) == 1 then
+    redis.call('HINCRBY', meta, 'analysed', 1)
+    redis.call('HINCRBY', meta, 'flagged', flagged)
+  end
+  return 1
+end
+
+if redis.call('EXISTS', epoch) == 0 then return redis.error_reply('NOEPOCH rebuild first') end
+local name = table.remove(ARGV, 1)
+return calls[name](unpack(ARGV))

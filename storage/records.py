@@ -1,0 +1,263 @@
+"""The frozen records that are stored or sent between processes, the resolved `Campaign` among them.
+
+Reading a record checks it: a wrong type or an unknown field raises `pydantic.ValidationError`.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FORMAT = 1
+"""Raised when equal settings would give other pixels or other shards; part of `generation_id`."""
+
+ANALYSIS = 1
+"""Raised when equal settings would give other results; part of `analysis_id`."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Record(BaseModel):
+    """A frozen record that knows all its fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Model(Record):
+    """`[model]`: what makes the pictures; `fingerprint` is the hub commit or the files' hash."""
+
+    pipeline: Literal["diffusers", "noise"] = "diffusers"
+    path: str = ""
+    revision: str = "main"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    fingerprint: str = ""
+
+
+class PromptList(Record):
+    """`[prompts]`: where the prompts were read from; `digest` fixes the list itself."""
+
+    file: str
+    column: str | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    limit: Positive | None = None
+    digest: str = ""
+    count: int = 0
+
+
+class Sampling(Record):
+    """`[sampling]`: which seeds, and every setting that alters pixels."""
+
+    seeds: Positive = 500
+    first_seed: Seed = 0
+    sampler: str | None = None
+    steps: Positive = 50
+    guidance_scale: Annotated[float, Field(ge=0)] = 7.5
+    negative_prompt: str = ""
+    width: Annotated[int, Field(ge=1, le=8192)] = 512
+    height: Annotated[int, Field(ge=1, le=8192)] = 512
+    batch_size: Positive = 16
+    images_per_unit: Positive = 50
+
+
+class Analysis(Record):
+    """`[analysis]`: when two generations are the same picture, and how many make a flag."""
+
+    tiles: Annotated[int, Field(ge=1, le=64)] = 4
+    edge_threshold: Annotated[float, Field(gt=0, le=1)] = 0.1
+    min_clique_size: Annotated[int, Field(ge=2)] = 10
+    max_steps: Positive = 50_000
+
+
+class Verification(Record):
+    """`[verification]`: the training pictures to compare with, and when a match is an extraction."""
+
+    training_set: str
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.15
+    resize: Literal["short-side", "stretch"] = "short-side"
+    crop: Literal["center"] = "center"
+    alpha: Annotated[float, Field(gt=0)] = 0.5
+    neighbours: Positive = 50
+    fingerprint: str = ""
+
+
+class AnalysisSettings(Record):
+    """How images are judged: a campaign's own, or those of a re-analysis."""
+
+    analysis: Analysis = Analysis()
+    verification: Verification | None = None
+
+    @property
+    def analysis_id(self) -> str:
+        """Names the settings and the algorithm's version, not where the training set lies."""
+        settings = self.model_dump(exclude={"verification": {"training_set"}})
+        return digest({"algorithm": ANALYSIS, **settings})
+
+
+class SeedRange(Record):
+    """Consecutive seeds, both ends included."""
+
+    first: Seed
+    last: Seed
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if self.last < self.first:
+            raise ValueError("a range of seeds ends before it begins")
+        return self
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+
+class Campaign(Record):
+    """One audit, resolved and fixed: what `campaigns/<campaign_id>/campaign.json` holds."""
+
+    name: Name
+    model: Model
+    prompts: PromptList
+    sampling: Sampling = Sampling()
+    analysis: Analysis = Analysis()
+    verification: Verification | None = None
+
+    @property
+    def generation_id(self) -> str:
+        """Names every setting that alters pixels; campaigns that share it share shards."""
+        sampling = self.sampling.model_dump(exclude={"seeds", "first_seed"})
+        model = self.model.model_dump(include={"pipeline", "dtype", "fingerprint"})
+        return digest({"format": FORMAT, "model": model, "sampling": sampling})
+
+    @property
+    def settings(self) -> AnalysisSettings:
+        """The campaign's own analysis and verification."""
+        return AnalysisSettings(analysis=self.analysis, verification=self.verification)
+
+    @property
+    def analysis_id(self) -> str:
+        """Names the analysis and verification settings and the algorithm's version."""
+        return self.settings.analysis_id
+
+    @property
+    def campaign_id(self) -> str:
+        """The name and a hash of the whole resolved file."""
+        return f"{self.name}-{digest(self.model_dump(mode='json'))[:12]}"
+
+    @property
+    def seeds(self) -> range:
+        """The campaign's seeds, ascending."""
+        first = self.sampling.first_seed
+        return range(first, first + self.sampling.seeds)
+
+
+class Submission(Record):
+    """A campaign as it was submitted: fixed, with the cut of its seeds into units."""
+
+    campaign: Campaign
+    cuts: tuple[SeedRange, ...]
+    submitted_at: str
+    versions: str
+
+
+class Prompt(Record):
+    """A text given to the model, named by its text."""
+
+    text: str
+
+    @property
+    def prompt_id(self) -> str:
+        """The first 16 hex digits of sha256 of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+
+class WorkUnit(Record):
+    """A prompt and a run of seeds: one Celery message, one shard.
+
+    `index` is the unit's bit in its campaign's bitmap; `token` names this issue of the unit.
+    """
+
+    campaign_id: str
+    generation_id: str
+    index: Annotated[int, Field(ge=0)]
+    token: str = ""
+    prompt: str
+    seeds: SeedRange
+
+    @property
+    def prompt_id(self) -> str:
+        """The id of the unit's prompt."""
+        return Prompt(text=self.prompt).prompt_id
+
+
+class Flaw(StrEnum):
+    """Why a generation is no evidence: it is counted and kept, but joins no clique."""
+
+    BLANKED = "blanked by the safety checker"
+    NOT_FINITE = "not finite"
+    CONSTANT = "constant"
+
+
+class Provenance(Record):
+    """What made an image, beyond its recipe: enough to say why another machine's may differ."""
+
+    batch_size: Positive
+    threads: Positive
+    device: str
+    dtype: str
+    versions: str
+
+
+class Parked(Record):
+    """A unit that was given up, and why."""
+
+    index: int
+    prompt_id: str
+    seeds: SeedRange
+    reason: str
+
+
+class Control(Record):
+    """What the user wants of a campaign: durable, and stored before it is acted on.
+
+    `settings`: how to judge its images now, where that is not the campaign's own.
+    """
+
+    state: Literal["active", "paused", "cancelled"] = "active"
+    settings: AnalysisSettings | None = None
+
+
+class Match(Record):
+    """A representative's nearest training picture; `adaptive` is null where it is undefined."""
+
+    training_id: str
+    l2: float
+    tiled_l2: float
+    adaptive: float | None
+    extracted: bool
+
+
+class PromptResult(Record):
+    """What the analysis says of one prompt: one row of the results."""
+
+    prompt_id: str
+    prompt: str
+    seeds: int
+    seeds_digest: str
+    excluded: int
+    edges: int
+    clique_size: int
+    clique_seeds: tuple[int, ...]
+    clique_proven: bool
+    clique_upper_bound: int
+    mean_distance: float | None
+    flagged: bool
+    representative_seed: int | None
+    match: Match | None
+
+
+def digest(value: object) -> str:
+    """Hash a JSON value: 16 hex digits of sha256 over its canonical text."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

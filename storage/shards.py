@@ -1,0 +1,133 @@
+"""A unit's images and descriptors as one Parquet object.
+
+One row per image in the order of the seeds, one row group. The `image` and `descriptor` columns
+are uncompressed and without dictionary, so that a reader of descriptors needs few range reads.
+`image` is the Hugging Face image feature: `datasets`, DuckDB and pandas open a shard unchanged.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from storage.errors import ShardCorruptError
+from storage.records import Flaw, Provenance, WorkUnit
+
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_FEATURES = {
+    "prompt_id": {"dtype": "string", "_type": "Value"},
+    "prompt": {"dtype": "string", "_type": "Value"},
+    "generation_id": {"dtype": "string", "_type": "Value"},
+    "seed": {"dtype": "int64", "_type": "Value"},
+    "image": {"_type": "Image"},
+    "descriptor": {"dtype": "binary", "_type": "Value"},
+    "sha256": {"dtype": "string", "_type": "Value"},
+    "flaw": {"dtype": "string", "_type": "Value"},
+    "batch_size": {"dtype": "int32", "_type": "Value"},
+    "threads": {"dtype": "int32", "_type": "Value"},
+    "device": {"dtype": "string", "_type": "Value"},
+    "dtype": {"dtype": "string", "_type": "Value"},
+    "versions": {"dtype": "string", "_type": "Value"},
+}
+SCHEMA = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("generation_id", pa.string()),
+        ("seed", pa.int64()),
+        ("image", _IMAGE),
+        ("descriptor", pa.binary()),
+        ("sha256", pa.string()),
+        ("flaw", pa.string()),
+        ("batch_size", pa.int32()),
+        ("threads", pa.int32()),
+        ("device", pa.string()),
+        ("dtype", pa.string()),
+        ("versions", pa.string()),
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+_PLAIN = {"image.bytes", "image.path", "descriptor"}
+_LEAVES = [*(name for name in SCHEMA.names if name != "image"), "image.bytes", "image.path"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """One image as it is stored.
+
+    `png` decodes to the pixels whose raw RGB bytes have the digest `sha256`; `descriptor` is what
+    `workers.analysis.descriptors` made of them; `flaw` says why it is no evidence, if it is none.
+    """
+
+    seed: int
+    png: bytes
+    descriptor: bytes
+    sha256: str
+    flaw: Flaw | None
+    provenance: Provenance
+
+
+def encode_shard(unit: WorkUnit, images: Sequence[StoredImage]) -> bytes:
+    """Encode the unit's images, which must be exactly its seeds in ascending order.
+
+    Raises `ValueError` where they are not.
+    """
+    expected = list(range(unit.seeds.first, unit.seeds.last + 1))
+    if [image.seed for image in images] != expected:
+        raise ValueError(f"A shard of seeds {unit.seeds} needs each of them once, in order.")
+    rows = [
+        {
+            "prompt_id": unit.prompt_id,
+            "prompt": unit.prompt,
+            "generation_id": unit.generation_id,
+            "seed": image.seed,
+            "image": {"bytes": image.png, "path": None},
+            "descriptor": image.descriptor,
+            "sha256": image.sha256,
+            "flaw": image.flaw,
+            **image.provenance.model_dump(),
+        }
+        for image in images
+    ]
+    buffer = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pylist(rows, SCHEMA),
+        buffer,
+        row_group_size=len(rows),
+        compression={leaf: "NONE" if leaf in _PLAIN else "ZSTD" for leaf in _LEAVES},
+        use_dictionary=[leaf for leaf in _LEAVES if leaf not in _PLAIN],
+        write_statistics=["seed"],
+        write_page_checksum=True,
+    )
+    return buffer.getvalue()
+
+
+def decode_shard(data: bytes, key: str) -> list[StoredImage]:
+    """Decode what `encode_shard` made, in the order of the seeds.
+
+    Raises `ShardCorruptError`, naming `key`, for anything else.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+        if table.schema != SCHEMA or not table.num_rows:
+            raise ValueError("other columns, or no rows")
+        return [
+            StoredImage(
+                seed=row["seed"],
+                png=row["image"]["bytes"],
+                descriptor=row["descriptor"],
+                sha256=row["sha256"],
+                flaw=Flaw(row["flaw"]) if row["flaw"] else None,
+                provenance=Provenance(**{name: row[name] for name in Provenance.model_fields}),
+            )
+            for row in table.to_pylist()
+        ]
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise ShardCorruptError(
+            f"The shard {key} is not what was written ({type(error).__name__}); "
+            "delete it and run the campaign again to make its images anew."
+        ) from error

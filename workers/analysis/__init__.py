@@ -1,0 +1,1 @@
+"""Pure functions on numpy arrays: distances, cliques, verdicts and training matches."""

@@ -1,0 +1,118 @@
+"""What the generations of one prompt say: is the same picture among them again and again?
+
+Edges join generations within the edge threshold, and the prompt is flagged when a clique of enough
+of them exists (Carlini et al. 2023, arXiv 2301.13188, section 4.2). Pictures that are no evidence
+(blacked out, not finite, constant) are left out by the caller beforehand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.analysis.cliques import DEFAULT_MAX_STEPS, core, largest_clique
+from workers.analysis.distances import tiled_distances, tiled_edges
+
+MemberDistances = Callable[[tuple[int, ...]], NDArray[np.float64]]
+"""Vertices, ascending -> their tiled distances (k, k) float64 in that order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judgement on one prompt.
+
+    `edges`: the edges in the canonical core for `min_clique_size` (not in the whole graph).
+    `clique_size`, `clique_seeds`: the largest clique found, seeds ascending; the smallest seeds
+    among equals. `clique_proven`: none is larger, or, unflagged, none reaches the wanted size.
+    `clique_upper_bound`: no clique is larger than that or, if greater, min_clique_size - 1.
+    `mean_distance`: the mean tiled l2 of the clique's pairs.
+    `flagged`: the clique has at least `min_clique_size` members.
+    `representative_seed`: the clique's medoid, with the smallest sum of tiled l2 to the other
+    members, the smallest seed among equals.
+    Unflagged: clique_size 0, clique_seeds (), mean_distance and representative_seed None.
+    """
+
+    edges: int
+    clique_size: int
+    clique_seeds: tuple[int, ...]
+    clique_proven: bool
+    clique_upper_bound: int
+    mean_distance: float | None
+    flagged: bool
+    representative_seed: int | None
+
+
+def judge(
+    images: NDArray[np.uint8],
+    seeds: Sequence[int],
+    tiles: int,
+    edge_threshold: float,
+    min_clique_size: int,
+    max_steps: int = DEFAULT_MAX_STEPS,
+) -> Verdict:
+    """The verdict on `images` (n, height, width, 3) uint8, the i-th made with seeds[i].
+
+    Their order does not matter. n may be 0. ValueError if the seeds repeat or their number
+    differs, min_clique_size < 2, or as of `tiled_edges`.
+    """
+    if len(seeds) != len(images):
+        raise ValueError(f"{len(images)} images, but {len(seeds)} seeds")
+    order = np.array(sorted(range(len(seeds)), key=seeds.__getitem__), dtype=np.intp)
+    edges = tiled_edges(images, tiles, edge_threshold)[np.ix_(order, order)]
+
+    def distances(members: tuple[int, ...]) -> NDArray[np.float64]:
+        return tiled_distances(images[order[list(members)]], tiles)
+
+    return verdict_of(edges, distances, sorted(seeds), min_clique_size, max_steps)
+
+
+def verdict_of(
+    edges: NDArray[np.bool_],
+    distances: MemberDistances,
+    seeds: Sequence[int],
+    min_clique_size: int,
+    max_steps: int = DEFAULT_MAX_STEPS,
+) -> Verdict:
+    """The verdict on a graph of generations: vertex i is seeds[i], seeds strictly ascending.
+
+    `edges` (n, n) bool, symmetric, False on the diagonal, needs to be right only within its core
+    for `min_clique_size`: any graph with the same core has the same verdict. `distances` is called
+    at most once, with a flagged prompt's clique. ValueError for seeds that are not strictly
+    ascending or not n, or min_clique_size < 2.
+    """
+    if min_clique_size < 2:
+        raise ValueError(f"min_clique_size must be >= 2, got {min_clique_size}")
+    if edges.shape != (len(seeds), len(seeds)):
+        raise ValueError(f"{len(seeds)} seeds, but edges of shape {edges.shape}")
+    if any(a >= b for a, b in pairwise(seeds)):
+        raise ValueError("the seeds must be different and ascending")
+    kept = core(edges, min_clique_size)
+    found = largest_clique(kept, min_clique_size, max_steps)
+    flagged = bool(found.members)
+    within = distances(found.members) if flagged else np.zeros((0, 0))
+    return Verdict(
+        edges=int(np.count_nonzero(kept)) // 2,
+        clique_size=len(found.members),
+        clique_seeds=tuple(int(seeds[vertex]) for vertex in found.members),
+        clique_proven=found.proven,
+        clique_upper_bound=found.upper_bound,
+        mean_distance=_mean_of_pairs(within) if flagged else None,
+        flagged=flagged,
+        representative_seed=int(seeds[found.members[_medoid(within)]]) if flagged else None,
+    )
+
+
+def _mean_of_pairs(distances: NDArray[np.float64]) -> float:
+    pairs = distances[np.triu_indices(len(distances), 1)].tolist()
+    return math.fsum(pairs) / len(pairs)
+
+
+def _medoid(distances: NDArray[np.float64]) -> int:
+    # fsum rounds once whatever the order, so that equal sums are equal and ties are ties.
+    sums = [math.fsum(row) for row in distances.tolist()]
+    return sums.index(min(sums))

@@ -1,0 +1,21 @@
+"""Which devices this machine has, found without importing torch."""
+
+import os
+import re
+from pathlib import Path
+
+_NODE = re.compile(r"nvidia(\d+)$")
+
+
+def visible_devices() -> list[str]:
+    """Name the CUDA devices as torch does (`cuda:0`, …), or `cpu` where there are none.
+
+    `CUDA_VISIBLE_DEVICES` counts where it is set: torch numbers what it leaves visible from 0.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        chosen = [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+        count = len(chosen)
+    else:
+        count = sum(bool(_NODE.match(node.name)) for node in Path("/dev").glob("nvidia*"))
+    return [f"cuda:{number}" for number in range(count)] or ["cpu"]

@@ -1,0 +1,178 @@
+"""The diffusers implementation of `Pipeline`: any text-to-image pipeline, by folder or hub id.
+
+Equal pixels: noise is drawn on the CPU by one generator per seed, every batch is padded to the
+same shape, and the number of torch threads is fixed.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from storage.errors import ConfigError, DeviceMemoryError, GenerationError, ModelLoadError
+from storage.records import Flaw, Model, Provenance, Sampling
+from workers.models import fingerprint_model
+from workers.pipelines import Generation
+
+VERSIONS = (
+    f"diffusers {diffusers.__version__}, torch {torch.__version__}, "
+    f"transformers {transformers.__version__}, numpy {np.__version__}"
+)
+
+
+class DiffusersPipeline:
+    """A diffusers text-to-image pipeline on one device, loaded once."""
+
+    def __init__(self, model: Model, sampling: Sampling, device: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        diffusers.utils.logging.disable_progress_bar()
+        self._sampling = sampling
+        self._model = model
+        self._device = device
+        self._threads = threads
+        self._pipeline = _load(model, device)
+        if sampling.sampler:
+            self._pipeline.scheduler = _sampler(sampling.sampler, self._pipeline.scheduler)
+        self._arguments = _arguments(self._pipeline, sampling)
+
+    def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
+        made: list[Generation] = []
+        batch_size = self._sampling.batch_size
+        while len(made) < len(seeds):
+            batch = seeds[len(made) : len(made) + batch_size]
+            try:
+                made += self._batch(prompt, batch, batch_size)
+            except torch.OutOfMemoryError as error:
+                if batch_size == 1:
+                    raise DeviceMemoryError(
+                        f"One picture of {self._sampling.width} x {self._sampling.height} is more "
+                        f"than {self._device} has memory for; take a smaller size or dtype."
+                    ) from error
+                batch_size //= 2
+                torch.cuda.empty_cache()
+        return made
+
+    def _batch(self, prompt: str, seeds: Sequence[int], batch_size: int) -> list[Generation]:
+        padded = [*seeds, *[seeds[-1]] * (batch_size - len(seeds))]
+        with _translated(prompt), torch.inference_mode():
+            output = self._pipeline(
+                prompt=prompt,
+                num_images_per_prompt=batch_size,
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in padded],
+                output_type="np",
+                **self._arguments,
+            )
+        blanked = getattr(output, "nsfw_content_detected", None) or [False] * batch_size
+        provenance = Provenance(
+            batch_size=batch_size,
+            threads=self._threads,
+            device=_device_name(self._device),
+            dtype=self._model.dtype,
+            versions=VERSIONS,
+        )
+        pictures = np.asarray(output.images)
+        return [
+            Generation(seed, *to_pixels(pictures[i], bool(blanked[i])), provenance)
+            for i, seed in enumerate(seeds)
+        ]
+
+
+def to_pixels(picture: NDArray[np.floating[Any]], blanked: bool) -> tuple[NDArray[np.uint8], Flaw | None]:
+    """Round (height, width, 3) in [0, 1] to uint8 as diffusers does, and say if it is no evidence.
+
+    Values that are not finite become 0.
+    """
+    finite = bool(np.isfinite(picture).all())
+    pixels = np.nan_to_num(picture, nan=0.0, posinf=0.0, neginf=0.0)
+    rounded = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    if not finite:
+        return rounded, Flaw.NOT_FINITE
+    if blanked:
+        return rounded, Flaw.BLANKED
+    if (rounded == rounded[0, 0]).all():
+        return rounded, Flaw.CONSTANT
+    return rounded, None
+
+
+def _load(model: Model, device: str) -> Any:
+    try:
+        found = fingerprint_model(model)
+    except ConfigError as error:
+        raise ModelLoadError(str(error)) from error
+    if found != model.fingerprint:
+        raise ModelLoadError(
+            f"The model {model.path} is not the one that was submitted ({found}, not "
+            f"{model.fingerprint}); restore it, or submit the campaign again."
+        )
+    is_folder = Path(model.path).is_dir()
+    try:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            model.path,
+            revision=None if is_folder else model.fingerprint.removeprefix("commit:"),
+            torch_dtype=getattr(torch, model.dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=is_folder,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+        raise ModelLoadError(
+            f"The model {model.path} could not be loaded ({error}); check that diffusers' "
+            "DiffusionPipeline loads it with safetensors."
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def _sampler(name: str, present: Any) -> Any:
+    kind = getattr(diffusers, name, None)
+    if not (inspect.isclass(kind) and issubclass(kind, diffusers.SchedulerMixin)):
+        raise ModelLoadError(
+            f"{name!r} is no sampler of diffusers; name one such as DDIMScheduler, or leave "
+            "sampling.sampler out for the model's own."
+        )
+    return kind.from_config(present.config)
+
+
+def _arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
+    """What the pipeline's call takes of the recipe; a negative prompt only where it is wanted."""
+    wanted: dict[str, Any] = {
+        "num_inference_steps": sampling.steps,
+        "guidance_scale": sampling.guidance_scale,
+        "width": sampling.width,
+        "height": sampling.height,
+    }
+    if sampling.negative_prompt:
+        wanted["negative_prompt"] = sampling.negative_prompt
+    known = inspect.signature(pipeline.__call__).parameters
+    for name in wanted:
+        if name not in known:
+            raise ModelLoadError(
+                f"A {type(pipeline).__name__} takes no {name}; choose a text-to-image pipeline."
+            )
+    return wanted
+
+
+@contextlib.contextmanager
+def _translated(prompt: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, RuntimeError, TypeError, IndexError) as error:
+        raise GenerationError(
+            f"The model failed on the prompt {prompt[:80]!r} ({error}); correct the campaign's "
+            "sampling, or leave the prompt out."
+        ) from error
+
+
+def _device_name(device: str) -> str:
+    if torch.device(device).type == "cuda":
+        return str(torch.cuda.get_device_name(torch.device(device)))
+    return device
