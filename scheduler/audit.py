@@ -84,9 +84,7 @@ def results_now(store: Store, campaign_id: str) -> list[PromptResult]:
     return read_results(store, settings.analysis_id, campaign_id)
 
 
-def _ready_prompts(
-    ledger: Ledger, plan: Plan, stopped: Callable[[], bool]
-) -> Iterator[str | None]:
+def _ready_prompts(ledger: Ledger, plan: Plan, stopped: Callable[[], bool]) -> Iterator[str | None]:
     campaign_id = plan.campaign.campaign_id
     while not stopped():
         taken = ledger.take_ready(campaign_id, READY_AT_ONCE)

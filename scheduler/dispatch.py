@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from scheduler.plan import Plan
+from scheduler.rate import Rate
 from storage import keys
 from storage.campaigns import load_control, load_parked, load_prompts, store_parked
 from storage.errors import BrokerUnavailableError
@@ -18,8 +19,11 @@ from storage.store import Store
 
 log = logging.getLogger(__name__)
 
-UNITS_PER_WORKER = 8
-"""The high mark: so many units are queued or claimed for each live worker."""
+UNITS_PER_WORKER = 2
+"""One in hand and one to take next: a unit that comes back waits behind few others."""
+
+SECONDS_AHEAD = 2.0
+"""Where units take moments, so many seconds' worth of them are in the window."""
 
 SILENT_SECONDS = 10.0
 """Queued units whose queue has been empty for so long have lost their messages."""
@@ -77,6 +81,7 @@ class Dispatcher:
         self._name = uuid.uuid4().hex
         self._plans: dict[str, Plan] = {}
         self._last_heard = time.monotonic()
+        self._rates: dict[str, Rate] = {}
 
     def add(self, plan: Plan) -> None:
         """Take a campaign on, from whatever of it the store holds."""
@@ -124,16 +129,18 @@ class Dispatcher:
             self._last_heard = now
 
     def _feed(self) -> None:
-        high_mark = UNITS_PER_WORKER * max(1, self._ledger.live_workers())
+        workers = max(1, self._ledger.live_workers())
         for campaign_id, plan in self._plans.items():
             counts = self._ledger.counts(campaign_id)
             if counts is None:
                 continue
-            window = counts.queued + counts.claimed
-            if window > high_mark // 2:
-                continue
-            token, indexes = self._ledger.issue(campaign_id, high_mark - window)
-            self._publish(plan.unit(index, token) for index in indexes)
+            rate = self._rates.setdefault(campaign_id, Rate(SECONDS_AHEAD))
+            rate.update(counts.done)
+            wanted = max(UNITS_PER_WORKER * workers, int(rate.per_second * SECONDS_AHEAD))
+            missing = wanted - counts.queued - counts.claimed
+            if missing > 0:
+                token, indexes = self._ledger.issue(campaign_id, missing)
+                self._publish(plan.unit(index, token) for index in indexes)
 
 
 def drive(dispatcher: Dispatcher, stopped: Callable[[], bool], pause: float = 0.1) -> None:

@@ -12,10 +12,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from scheduler.progress import Progress as CampaignProgress
-from scheduler.progress import Rate
+from scheduler.rate import Rate
 from storage.ledger import LiveCounts
 from storage.records import PromptResult
 
+RATE_SECONDS = 30.0
 LINE_SECONDS = 5.0
 """How often a log gets a line; a terminal is drawn all the time."""
 
@@ -52,7 +53,7 @@ class Display:
 
     def __init__(self, images: int) -> None:
         self._images = images
-        self._rate = Rate()
+        self._rate = Rate(RATE_SECONDS)
         self._last_line = time.monotonic() - LINE_SECONDS + 1
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -118,7 +119,9 @@ def print_results(results: Sequence[PromptResult], limit: int | None = None) -> 
     flagged = [result for result in results if result.flagged]
     shown = flagged[:limit]
     if shown:
-        table = Table(title=f"{len(flagged)} of {len(results)} prompts flagged", title_justify="left")
+        table = Table(
+            title=f"{len(flagged)} of {len(results)} prompts flagged", title_justify="left"
+        )
         for name in ("prompt", "clique", "seeds", "mean distance", "training picture", "l2"):
             table.add_column(name, justify="left" if name in _TEXT else "right")
         for header in ("adaptive", "extracted"):

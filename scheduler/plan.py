@@ -22,7 +22,7 @@ def cut_seeds(
 
     `stored` says how many prompts have a shard of each range. The units are disjoint, ascending,
     cover the seeds exactly and hold at most `images_per_unit` each, stored ones excepted. Where
-    several stored ranges begin at one seed, the one that most prompts have is kept, then the longer.
+    several stored ranges begin at one seed, the one that most prompts have wins, then the longer.
     """
     by_first: dict[int, SeedRange] = {}
     for found in sorted(stored, key=lambda found: (stored[found], len(found))):

@@ -1,7 +1,5 @@
 """How far a campaign is: done, pending, rate."""
 
-import time
-from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +12,6 @@ from storage.ledger import Ledger
 from storage.records import Prompt
 from storage.store import Store
 from workers.prompt_analysis import read_prompt
-
-RATE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +101,3 @@ def _with_state(progress: Progress, live: bool) -> Progress:
         begun = live or progress.units_done + progress.units_parked > 0
         state = "running" if begun else "queued"
     return replace(progress, state=state)
-
-
-class Rate:
-    """Images a second over the last half minute."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, float]] = deque()
-
-    def update(self, images_done: float) -> None:
-        """Note how many images are done now."""
-        now = time.monotonic()
-        self._seen.append((now, images_done))
-        while now - self._seen[0][0] > RATE_SECONDS:
-            self._seen.popleft()
-
-    @property
-    def per_second(self) -> float:
-        """Images a second; 0 while too little has been seen."""
-        if len(self._seen) < 2:
-            return 0.0
-        (began, before), (now, after) = self._seen[0], self._seen[-1]
-        return (after - before) / max(now - began, 1e-9)

@@ -77,9 +77,7 @@ def log_folder(store: Store, campaign_id: str) -> Path:
     return folder
 
 
-def _workers(
-    count: int, threads: int, logs: Path, environment: dict[str, str]
-) -> Iterator[Child]:
+def _workers(count: int, threads: int, logs: Path, environment: dict[str, str]) -> Iterator[Child]:
     devices = visible_devices()
     # Passive waiting: OpenMP's spinning threads would take the cores of the other processes.
     own = environment | {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}

@@ -30,10 +30,10 @@ local function make_ready_if_settled(index)
   for unit = prompt * per_prompt, (prompt + 1) * per_prompt - 1 do
     if redis.call('GETBIT', done, unit) == 0
       and redis.call('SISMEMBER', parked, unit) == 0 then
-      return
+      return false
     end
   end
-  redis.call('ZADD', ready, 0, prompt)
+  return redis.call('ZADD', ready, 0, prompt) == 1
 end
 
 local calls = {}
@@ -105,11 +105,14 @@ function calls.complete(index)
   if redis.call('EXISTS', meta) == 0 then return 0 end
   local news = redis.call('SETBIT', done, index, 1) == 0
   if news then redis.call('HINCRBY', meta, 'done', 1) end
-  if redis.call('SREM', parked, index) == 1 then redis.call('HINCRBY', meta, 'parked', -1) end
+  local was_parked = redis.call('SREM', parked, index) == 1
+  if was_parked then redis.call('HINCRBY', meta, 'parked', -1) end
   forget(index)
   redis.call('HDEL', errors, index)
   redis.call('HDEL', losses, index)
-  if news then make_ready_if_settled(index) end
+  local is_ready = news and make_ready_if_settled(index)
+  -- With its parked unit the prompt was settled before, and off the ready list only by its result.
+  if is_ready and was_parked then redis.call('HINCRBY', meta, 'analysed', -1) end
   return 1
 end
 

@@ -62,7 +62,7 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class LiveCounts:
-    """A campaign's live counts: units but for `analysed`, `ready` and `flagged`, which are prompts."""
+    """A campaign's live counts; `ready`, `analysed` and `flagged` count prompts, the rest units."""
 
     units: int
     done: int
@@ -140,11 +140,11 @@ class Ledger:
                 "flagged": restored.flagged,
                 "state": restored.state,
             }
-            pipe.hset(f"{name}meta", mapping=cast("dict[str | bytes, Any]", meta))
+            pipe.hset(f"{name}meta", mapping=cast("Any", meta))
             if restored.parked:
                 pipe.sadd(f"{name}parked", *restored.parked)
             if restored.ready:
-                pipe.zadd(f"{name}ready", dict.fromkeys(restored.ready, 0))
+                pipe.zadd(f"{name}ready", dict.fromkeys(map(str, restored.ready), 0))
             pipe.execute()
 
     def begin_epoch(self) -> None:
@@ -236,7 +236,7 @@ class Ledger:
     def messages(self, queue: str) -> int:
         """How many messages the broker holds in the queue."""
         with _translated():
-            return int(cast("int", self._redis.llen(queue)))
+            return int(self._redis.llen(queue))
 
     def beat(self, worker: str) -> None:
         """Show that the worker lives."""
@@ -248,7 +248,7 @@ class Ledger:
         with _translated():
             now = self._now()
             self._redis.zremrangebyscore(WORKERS, "-inf", now - 3600)
-            return int(cast("int", self._redis.zcount(WORKERS, now - LEASE_MS / 1000, "+inf")))
+            return int(self._redis.zcount(WORKERS, now - LEASE_MS / 1000, "+inf"))
 
     def lead(self, name: str) -> bool:
         """Become or stay the leading scheduler for a lease; False where another one leads."""
@@ -260,7 +260,7 @@ class Ledger:
             return bool(self._redis.pexpire(LEADER, LEASE_MS))
 
     def _now(self) -> float:
-        seconds, micro = cast("tuple[int, int]", self._redis.time())
+        seconds, micro = self._redis.time()
         return seconds + micro / 1e6
 
     def _call(self, campaign_id: str, name: str, *arguments: object) -> Any:

@@ -73,7 +73,7 @@ class Analysis(Record):
 
 
 class Verification(Record):
-    """`[verification]`: the training pictures to compare with, and when a match is an extraction."""
+    """`[verification]`: which training pictures to compare with, and what is an extraction."""
 
     training_set: str
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.15

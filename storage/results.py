@@ -22,24 +22,23 @@ _MATCH = pa.struct(
         ("extracted", pa.bool_()),
     ]
 )
-SCHEMA = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("seeds", pa.int64()),
-        ("seeds_digest", pa.string()),
-        ("excluded", pa.int64()),
-        ("edges", pa.int64()),
-        ("clique_size", pa.int64()),
-        ("clique_seeds", pa.list_(pa.int64())),
-        ("clique_proven", pa.bool_()),
-        ("clique_upper_bound", pa.int64()),
-        ("mean_distance", pa.float64()),
-        ("flagged", pa.bool_()),
-        ("representative_seed", pa.int64()),
-        ("match", _MATCH),
-    ]
-)
+_COLUMNS: dict[str, pa.DataType] = {
+    "prompt_id": pa.string(),
+    "prompt": pa.string(),
+    "seeds": pa.int64(),
+    "seeds_digest": pa.string(),
+    "excluded": pa.int64(),
+    "edges": pa.int64(),
+    "clique_size": pa.int64(),
+    "clique_seeds": pa.list_(pa.int64()),
+    "clique_proven": pa.bool_(),
+    "clique_upper_bound": pa.int64(),
+    "mean_distance": pa.float64(),
+    "flagged": pa.bool_(),
+    "representative_seed": pa.int64(),
+    "match": _MATCH,
+}
+SCHEMA = pa.schema(_COLUMNS)
 
 
 def store_results(

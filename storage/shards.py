@@ -18,38 +18,27 @@ from storage.errors import ShardCorruptError
 from storage.records import Flaw, Provenance, WorkUnit
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_COLUMNS: dict[str, pa.DataType] = {
+    "prompt_id": pa.string(),
+    "prompt": pa.string(),
+    "generation_id": pa.string(),
+    "seed": pa.int64(),
+    "image": _IMAGE,
+    "descriptor": pa.binary(),
+    "sha256": pa.string(),
+    "flaw": pa.string(),
+    "batch_size": pa.int32(),
+    "threads": pa.int32(),
+    "device": pa.string(),
+    "dtype": pa.string(),
+    "versions": pa.string(),
+}
 _FEATURES = {
-    "prompt_id": {"dtype": "string", "_type": "Value"},
-    "prompt": {"dtype": "string", "_type": "Value"},
-    "generation_id": {"dtype": "string", "_type": "Value"},
-    "seed": {"dtype": "int64", "_type": "Value"},
-    "image": {"_type": "Image"},
-    "descriptor": {"dtype": "binary", "_type": "Value"},
-    "sha256": {"dtype": "string", "_type": "Value"},
-    "flaw": {"dtype": "string", "_type": "Value"},
-    "batch_size": {"dtype": "int32", "_type": "Value"},
-    "threads": {"dtype": "int32", "_type": "Value"},
-    "device": {"dtype": "string", "_type": "Value"},
-    "dtype": {"dtype": "string", "_type": "Value"},
-    "versions": {"dtype": "string", "_type": "Value"},
+    name: {"_type": "Image"} if kind == _IMAGE else {"_type": "Value", "dtype": str(kind)}
+    for name, kind in _COLUMNS.items()
 }
 SCHEMA = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("generation_id", pa.string()),
-        ("seed", pa.int64()),
-        ("image", _IMAGE),
-        ("descriptor", pa.binary()),
-        ("sha256", pa.string()),
-        ("flaw", pa.string()),
-        ("batch_size", pa.int32()),
-        ("threads", pa.int32()),
-        ("device", pa.string()),
-        ("dtype", pa.string()),
-        ("versions", pa.string()),
-    ],
-    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+    _COLUMNS, metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})}
 )
 _PLAIN = {"image.bytes", "image.path", "descriptor"}
 _LEAVES = [*(name for name in SCHEMA.names if name != "image"), "image.bytes", "image.path"]
@@ -98,8 +87,8 @@ def encode_shard(unit: WorkUnit, images: Sequence[StoredImage]) -> bytes:
         pa.Table.from_pylist(rows, SCHEMA),
         buffer,
         row_group_size=len(rows),
-        compression={leaf: "NONE" if leaf in _PLAIN else "ZSTD" for leaf in _LEAVES},
-        use_dictionary=[leaf for leaf in _LEAVES if leaf not in _PLAIN],
+        compression={leaf: "none" if leaf in _PLAIN else "zstd" for leaf in _LEAVES},
+        use_dictionary=[leaf for leaf in _LEAVES if leaf not in _PLAIN],  # type: ignore[arg-type]
         write_statistics=["seed"],
         write_page_checksum=True,
     )

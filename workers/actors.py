@@ -4,18 +4,26 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from storage.errors import SeedsweepError, TrainingSetError
+from storage.errors import SeedsweepError
 from storage.records import AnalysisSettings, Prompt, PromptResult, Submission
 from storage.store import open_store
 from workers.prompt_analysis import analyse_prompt, read_prompt
-from workers.training_set import load_training_set
+from workers.training_set import TrainingSet, load_training_set
 
 log = logging.getLogger(__name__)
 
 IN_FLIGHT_PER_ACTOR = 2
 POLL_SECONDS = 0.2
+
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # On every system, not only on those that it is named after: one node, bound to loopback.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +41,12 @@ class Analyst:
         self._store = open_store(store_url)
         self._submission = Submission.model_validate_json(submission)
         self._settings = AnalysisSettings.model_validate_json(settings)
-        sampling = self._submission.campaign.sampling
-        self._training = self._settings.verification and load_training_set(
-            self._settings.verification, sampling.width, sampling.height
-        )
+
+    @cached_property
+    def _training(self) -> TrainingSet | None:
+        """Read with the first prompt: an error then is that call's, and reaches the caller whole."""
+        wanted, sampling = self._settings.verification, self._submission.campaign.sampling
+        return load_training_set(wanted, sampling.width, sampling.height) if wanted else None
 
     def analyse(self, text: str) -> Analysed:
         """Read and analyse one prompt."""
@@ -60,8 +70,7 @@ def analyse(
     says that none is ready just now; the caller gets a None back whenever it may look again.
     Raises `TrainingSetError` where the training set cannot be read.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.update(_RAY_ENVIRONMENT)
     import ray
 
     ray.init(
@@ -69,7 +78,6 @@ def analyse(
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
         object_store_memory=100 * 1024 * 1024,
         runtime_env={"env_vars": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}},
     )
@@ -111,8 +119,4 @@ def _fetch(ray: Any, reference: Any) -> Analysed:
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         raise cause if isinstance(cause, SeedsweepError) else error from error
-    except ray.exceptions.RayActorError as error:
-        raise TrainingSetError(
-            f"An analysis actor could not start: {str(error).strip().splitlines()[-1]}"
-        ) from error
     return analysed

@@ -84,7 +84,9 @@ class DiffusersPipeline:
         ]
 
 
-def to_pixels(picture: NDArray[np.floating[Any]], blanked: bool) -> tuple[NDArray[np.uint8], Flaw | None]:
+def to_pixels(
+    picture: NDArray[np.floating[Any]], blanked: bool
+) -> tuple[NDArray[np.uint8], Flaw | None]:
     """Round (height, width, 3) in [0, 1] to uint8 as diffusers does, and say if it is no evidence.
 
     Values that are not finite become 0.
@@ -131,13 +133,17 @@ def _load(model: Model, device: str) -> Any:
 
 
 def _sampler(name: str, present: Any) -> Any:
-    kind = getattr(diffusers, name, None)
-    if not (inspect.isclass(kind) and issubclass(kind, diffusers.SchedulerMixin)):
+    kind: Any = getattr(diffusers, name, None)
+    if not _is_sampler(kind):
         raise ModelLoadError(
             f"{name!r} is no sampler of diffusers; name one such as DDIMScheduler, or leave "
             "sampling.sampler out for the model's own."
         )
     return kind.from_config(present.config)
+
+
+def _is_sampler(kind: object) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, diffusers.SchedulerMixin)
 
 
 def _arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One prompt from stored shards to its result: read, leave out what is no evidence, judge, match."""
+"""One prompt, from its stored shards to its result."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from storage.records import (
     PromptResult,
     Sampling,
     SeedRange,
+    Verification,
     digest,
 )
 from storage.shards import StoredImage, decode_shard
@@ -84,9 +85,10 @@ def analyse_prompt(
     seeds = [image.seed for image in stored.images]
     verdict = _judge(evidence, sampling, settings.analysis)
     match = None
-    if training is not None and verdict.representative_seed is not None:
+    if training and settings.verification and verdict.representative_seed is not None:
         chosen = next(i for i in evidence if i.seed == verdict.representative_seed)
-        match = _match(decode_pixels([chosen])[0], settings, training)
+        picture = decode_pixels([chosen])[0]
+        match = _match(picture, settings.analysis.tiles, settings.verification, training)
     return PromptResult(
         prompt_id=Prompt(text=text).prompt_id,
         prompt=text,
@@ -137,20 +139,15 @@ def _judge(evidence: list[StoredImage], sampling: Sampling, settings: Analysis) 
 
 
 def _match(
-    picture: NDArray[np.uint8], settings: AnalysisSettings, training: TrainingSet
+    picture: NDArray[np.uint8], tiles: int, settings: Verification, training: TrainingSet
 ) -> Match:
-    assert settings.verification is not None
     nearest = nearest_training(
-        picture,
-        training.pictures,
-        settings.analysis.tiles,
-        settings.verification.alpha,
-        settings.verification.neighbours,
+        picture, training.pictures, tiles, settings.alpha, settings.neighbours
     )
     return Match(
         training_id=training.ids[nearest.index],
         l2=nearest.l2,
         tiled_l2=nearest.tiled_l2,
         adaptive=nearest.adaptive,
-        extracted=is_extracted(nearest, settings.verification.threshold, min(picture.shape[:2])),
+        extracted=is_extracted(nearest, settings.threshold, min(picture.shape[:2])),
     )

@@ -67,5 +67,3 @@ def _describe(generation: Generation) -> StoredImage:
         flaw=generation.flaw,
         provenance=generation.provenance,
     )
-
-

@@ -34,7 +34,7 @@ CATEGORIES = (
     "Objects",
 )
 SUBJECTS_BY_COPIES = {2: 16, 3: 40, 4: 40, 5: 40, 7: 24, 10: 12, 20: 6, 100: 3}
-"""How many subjects get one picture with so many copies; the middle is where repeats are partial."""
+"""How many subjects get one picture with so many copies; in the middle, repeats are partial."""
 
 SHARED_CAPTIONS = {
     "animal-mammal": "some mammal",
@@ -62,10 +62,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Picture:
-    """One training picture, how often it is repeated and why it was planted."""
+    """One training picture, how often it is repeated and why it was planted.
+
+    `subject` is the emoji's own name: with a shared caption it is not the caption.
+    """
 
     pixels: np.ndarray
     caption: str
+    subject: str
     copies: int
     group: str
 
@@ -99,7 +103,7 @@ def random_pose(rng: np.random.Generator) -> Pose:
 
 
 def random_background(rng: np.random.Generator) -> np.ndarray:
-    """Draw a gradient between two random colours in a random direction, (SIZE, SIZE, 3) in [0, 255]."""
+    """Draw a gradient between two random colours: (SIZE, SIZE, 3) in [0, 255]."""
     start, end = rng.uniform(0, 255, (2, 3))
     angle = rng.uniform(0, 2 * math.pi)
     axis = np.linspace(-1, 1, SIZE)
@@ -133,7 +137,8 @@ def plan_pictures(subjects: list[Subject], seed: int = 0) -> tuple[list[Picture]
         members = [s for s in pool if s.family == family][:SHARED_PICTURES]
         pool = [s for s in pool if s not in members]
         pictures += [
-            Picture(fresh_rendering(s, rng), caption, SHARED_COPIES, "shared") for s in members
+            Picture(fresh_rendering(s, rng), caption, s.caption, SHARED_COPIES, "shared")
+            for s in members
         ]
     untrained, pool = pool[:UNTRAINED], pool[UNTRAINED:]
     for subject in pool[:TEMPLATES]:
@@ -141,6 +146,7 @@ def plan_pictures(subjects: list[Subject], seed: int = 0) -> tuple[list[Picture]
         pictures += [
             Picture(
                 render(subject, pose, random_background(rng)),
+                subject.caption,
                 subject.caption,
                 TEMPLATE_COPIES,
                 "template",
@@ -150,10 +156,11 @@ def plan_pictures(subjects: list[Subject], seed: int = 0) -> tuple[list[Picture]
     pool = pool[TEMPLATES:]
     for copies, count in SUBJECTS_BY_COPIES.items():
         pictures += [
-            Picture(fresh_rendering(s, rng), s.caption, copies, "copies") for s in pool[:count]
+            Picture(fresh_rendering(s, rng), s.caption, s.caption, copies, "copies")
+            for s in pool[:count]
         ]
         pool = pool[count:]
-    pictures += [Picture(fresh_rendering(s, rng), s.caption, 1, "single") for s in pool]
+    pictures += [Picture(fresh_rendering(s, rng), s.caption, s.caption, 1, "single") for s in pool]
     return pictures, [s.caption for s in untrained]
 
 
@@ -165,7 +172,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def write_pictures(pictures: list[Picture], path: Path) -> None:
-    """Write one row per distinct picture: image, caption, copies, group."""
+    """Write one row per distinct picture: image, caption, copies, group, subject."""
     image = pa.array(
         [{"bytes": encode_png(p.pixels), "path": None} for p in pictures],
         pa.struct({"bytes": pa.binary(), "path": pa.string()}),
@@ -175,6 +182,7 @@ def write_pictures(pictures: list[Picture], path: Path) -> None:
         "caption": [p.caption for p in pictures],
         "copies": pa.array([p.copies for p in pictures], pa.int32()),
         "group": [p.group for p in pictures],
+        "subject": [p.subject for p in pictures],
     }
     pq.write_table(pa.table(columns), path)
 
@@ -185,6 +193,7 @@ def read_pictures(path: Path) -> list[Picture]:
         Picture(
             np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))),
             row["caption"],
+            row["subject"],
             row["copies"],
             row["group"],
         )

@@ -2,7 +2,7 @@
 
 For two images and any set of pixels made of whole blocks, the squared difference of the blocks'
 sums, divided by the number of values in a block, never exceeds the true squared distance
-(Cauchy-Schwarz). All numbers are integers, so a pair that the bound rejects is no edge, for certain.
+(Cauchy-Schwarz). All numbers are integers, so a pair that the bound rejects is certainly no edge.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def block_sums(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The sums that `describe` stores: (height // 4, width // 4) int64, each at most 12,240."""
     rows, columns = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
     whole = pixels[: rows * BLOCK, : columns * BLOCK].sum(axis=2, dtype=np.int64)
-    return whole.reshape(rows, BLOCK, columns, BLOCK).sum(axis=(1, 3))
+    return np.asarray(whole.reshape(rows, BLOCK, columns, BLOCK).sum(axis=(1, 3)))
 
 
 def candidates(

@@ -1,0 +1,116 @@
+"""A campaign's settings in words, for people who read its report and not its file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from storage.records import Analysis, Sampling, Submission, Verification
+from workers.analysis.matching import SMALL_IMAGE_SIDE
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing worth knowing: what it is, its value, and what to think of it."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def run_facts(submission: Submission) -> tuple[Fact, ...]:
+    """What was run, as it was submitted."""
+    campaign = submission.campaign
+    model, sampling = campaign.model, campaign.sampling
+    return (
+        Fact("Model", model.path or model.pipeline, _revision(model.revision, model.path)),
+        Fact("Fingerprint", model.fingerprint or "none"),
+        Fact("Pipeline", model.pipeline, f"weights as {model.dtype}"),
+        Fact("Sampler", sampling.sampler or "the model's own", _steps(sampling)),
+        Fact("Guidance scale", f"{sampling.guidance_scale:g}"),
+        *([Fact("Negative prompt", sampling.negative_prompt)] if sampling.negative_prompt else []),
+        Fact("Size", f"{sampling.width} × {sampling.height} pixels"),  # noqa: RUF001
+        Fact("Seeds", f"{sampling.seeds:,} for each prompt", _seed_range(campaign.seeds)),
+        Fact("Batch size", f"{sampling.batch_size}", "images in one tensor"),
+        Fact("Images per unit", f"{sampling.images_per_unit}", "one work unit, one shard"),
+        Fact("Prompts from", campaign.prompts.file, _column(campaign.prompts.column)),
+        Fact("Versions as submitted", submission.versions or "not recorded"),
+    )
+
+
+def recorded_facts(provenance: Iterable[tuple[str, str]]) -> tuple[Fact, ...]:
+    """What the shards say of the machines that made their images, one fact for each label."""
+    found: dict[str, list[str]] = {}
+    for label, value in sorted(provenance):
+        found.setdefault(label, []).append(value)
+    return tuple(
+        Fact(
+            label.capitalize(),
+            " · ".join(values),
+            "differs between images" if len(values) > 1 else "",
+        )
+        for label, values in found.items()
+    )
+
+
+def analysis_words(settings: Analysis) -> tuple[str, ...]:
+    """When two generations count as the same picture, and when a prompt is flagged."""
+    grid = f"{settings.tiles} × {settings.tiles}"  # noqa: RUF001
+    return (
+        f"Two generations are joined by an edge where their tiled l2 is at most "
+        f"{settings.edge_threshold:g}. Tiled l2 is the largest l2 over a {grid} grid of tiles, "
+        f"with pixels from 0 to 1.",
+        f"A prompt is flagged where at least {settings.min_clique_size} of its generations are all "
+        f"joined to one another: a clique. Flagged prompts are ranked by the mean distance within "
+        f"the clique, closest first.",
+        f"The search for the largest clique ends after {settings.max_steps:,} steps; where that "
+        f"was too few, the report gives an upper bound.",
+        "The edge threshold is a setting to be calibrated on the model at hand, not a constant: "
+        "the method's paper (Carlini et al. 2023, arXiv 2301.13188) did not publish its own.",
+    )
+
+
+def verification_words(settings: Verification | None, sampling: Sampling) -> tuple[str, ...]:
+    """With which training pictures a clique is compared, and when a match is an extraction."""
+    if settings is None:
+        return ("No training set was given, so nothing is matched: flagged is all that is known.",)
+    how = {"short-side": "scaled to cover", "stretch": "stretched to"}[settings.resize]
+    crop = " and cropped at the centre" if settings.resize == "short-side" else ""
+    size = f"{sampling.width} × {sampling.height}"  # noqa: RUF001
+    return (
+        f"The clique's representative, its medoid, is chosen without the training set and then "
+        f"compared with every picture in {settings.training_set}, {how} {size} pixels{crop}. "
+        f"The match is the nearest by plain l2.",
+        f"The training set's fingerprint is {settings.fingerprint or 'not recorded'}.",
+        _extraction_rule(settings, sampling),
+    )
+
+
+def is_small(sampling: Sampling) -> bool:
+    """Whether the pictures are so small that l2 alone decides nothing."""
+    return min(sampling.width, sampling.height) < SMALL_IMAGE_SIDE
+
+
+def _extraction_rule(settings: Verification, sampling: Sampling) -> str:
+    rule = f"A match is an extraction where l2 is at most {settings.threshold:g} (Definition 1)"
+    adaptive = (
+        f"the adaptive score, l2 divided by {settings.alpha:g} times the mean l2 from the training "
+        f"picture to its {settings.neighbours} nearest neighbours in the training set"
+    )
+    if is_small(sampling):
+        return f"{rule} and the adaptive score is at most 1. That is {adaptive}."
+    return f"{rule}. Beside it the report gives {adaptive}."
+
+
+def _revision(revision: str, path: str) -> str:
+    return f"revision {revision}" if path and not path.startswith("/") else ""
+
+
+def _steps(sampling: Sampling) -> str:
+    return f"{sampling.steps} steps"
+
+
+def _seed_range(seeds: range) -> str:
+    return f"{seeds.start} to {seeds.stop - 1}"
+
+
+def _column(column: str | None) -> str:
+    return f"column {column}" if column else ""

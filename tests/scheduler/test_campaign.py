@@ -1,0 +1,410 @@
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scheduler.campaign import read_campaign
+from storage.errors import ConfigError
+from storage.records import Campaign, Prompt
+
+MINIMAL = """
+name = "audit"
+[model]
+pipeline = "noise"
+[prompts]
+file = "prompts.txt"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a prompts file, where campaign files are written."""
+    (tmp_path / "prompts.txt").write_text("a cat\na dog\n")
+    return tmp_path
+
+
+@pytest.fixture
+def read(folder):
+    """Write a campaign file and read it."""
+
+    def write_and_read(text=MINIMAL, name="campaign.toml"):
+        (folder / name).write_text(text)
+        return read_campaign(folder / name)
+
+    return write_and_read
+
+
+@pytest.fixture
+def refused(read, folder):
+    """The one sentence with which a campaign file is refused, without the file's name."""
+
+    def sentence(text, name="campaign.toml"):
+        with pytest.raises(ConfigError) as caught:
+            read(text, name)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert message[-1] in ".?"
+        return message.removeprefix(f"{folder / name}: ")
+
+    return sentence
+
+
+def with_model(path, **sampling):
+    settings = "\n".join(f"{name} = {value}" for name, value in sampling.items())
+    return f"""
+name = "audit"
+[model]
+path = "{path}"
+[prompts]
+file = "prompts.txt"
+[sampling]
+{settings}
+"""
+
+
+@pytest.fixture
+def pipeline(folder):
+    """A folder as save_pretrained leaves it, with the smallest of files."""
+    model = folder / "model"
+    files = {
+        "model_index.json": {
+            "_class_name": "StableDiffusionPipeline",
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+            "scheduler": ["diffusers", "DDIMScheduler"],
+            "safety_checker": [None, None],
+        },
+        "vae/config.json": {"block_out_channels": [1, 2, 3, 4]},
+        "scheduler/scheduler_config.json": {},
+    }
+    for name, value in files.items():
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        (model / name).write_text(json.dumps(value))
+    for part in ("unet", "vae"):
+        (model / part).mkdir(exist_ok=True)
+        (model / part / "diffusion_pytorch_model.safetensors").write_bytes(part.encode())
+    return model
+
+
+def test_the_smallest_file_is_a_campaign_with_every_default_visible(read, folder):
+    campaign, prompts = read()
+    assert prompts == ["a cat", "a dog"]
+    assert campaign.prompts.file == str(folder / "prompts.txt")
+    assert campaign.prompts.count == 2
+    assert campaign.model.fingerprint == "noise:"
+    assert campaign.verification is None
+    stored = json.loads(campaign.model_dump_json())
+    assert stored["sampling"]["seeds"] == 500
+    assert stored["sampling"]["images_per_unit"] == 50
+    assert stored["analysis"]["min_clique_size"] == 10
+
+
+def test_the_example_of_the_design_is_read(read, folder):
+    (folder / "prompts.csv").write_text("Caption;URL\nthe one;x\n")
+    (folder / "train").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "train" / "a.png")
+    campaign, prompts = read("""
+name = "sd15-most-duplicated"
+[model]
+pipeline = "noise"
+path = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+revision = "main"
+dtype = "float16"
+[prompts]
+file = "prompts.csv"
+column = "Caption"
+delimiter = ";"
+[sampling]
+seeds = 500
+first_seed = 0
+steps = 50
+guidance_scale = 7.5
+width = 512
+height = 512
+batch_size = 16
+images_per_unit = 50
+[analysis]
+tiles = 4
+edge_threshold = 0.1
+min_clique_size = 10
+[verification]
+training_set = "train"
+threshold = 0.15
+resize = "short-side"
+crop = "center"
+""")
+    assert prompts == ["the one"]
+    assert campaign.verification.training_set == str(folder / "train")
+    assert campaign.verification.fingerprint.startswith("sha256:")
+
+
+def test_the_same_file_is_the_same_campaign_wherever_it_is_read_from(read, folder, monkeypatch):
+    first, _ = read()
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    for path in ("../campaign.toml", folder / "below" / ".." / "campaign.toml"):
+        again, _ = read_campaign(Path(path))
+        assert again == first
+        assert again.campaign_id == first.campaign_id
+    assert Campaign.model_validate_json(first.model_dump_json()) == first
+
+
+def test_comments_order_and_spelled_out_defaults_do_not_make_another_campaign(read):
+    first, _ = read()
+    again, _ = read("""
+# the same
+name = "audit"
+[sampling]
+guidance_scale = 7.5
+seeds = 500
+[prompts]
+file = "prompts.txt"
+[model]
+pipeline = "noise"
+""")
+    assert again.campaign_id == first.campaign_id
+
+
+def test_a_whole_number_may_stand_for_a_fraction(read):
+    assert read(f"{MINIMAL}[sampling]\nguidance_scale = 7\n")[0].sampling.guidance_scale == 7.0
+
+
+def test_other_prompts_in_the_same_file_make_another_campaign(read, folder):
+    first, _ = read()
+    (folder / "prompts.txt").write_text("a cat\na dog\na cow\n")
+    more, _ = read()
+    (folder / "prompts.txt").write_text("a dog\na cat\n")
+    reordered, _ = read()
+    assert len({c.campaign_id for c in (first, more, reordered)}) == 3
+    assert len({c.generation_id for c in (first, more, reordered)}) == 1
+
+
+def test_a_campaign_is_named_by_its_name_and_a_hash(read):
+    campaign_id = read()[0].campaign_id
+    name, _, hexadecimal = campaign_id.rpartition("-")
+    assert name == "audit"
+    assert len(hexadecimal) == 12
+    int(hexadecimal, 16)
+
+
+@pytest.mark.parametrize("name", ["a", "A.b_c-d", "0", "x" * 64])
+def test_a_name_is_letters_digits_dots_dashes_and_underscores(read, name):
+    assert read(MINIMAL.replace("audit", name))[0].name == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a/b", "ä", "x" * 65, "..", "a\\n"])
+def test_any_other_name_is_refused(refused, name):
+    assert refused(MINIMAL.replace("audit", name)).startswith("name = ")
+
+
+def edited(old, new):
+    assert old in MINIMAL
+    return MINIMAL.replace(old, new)
+
+
+def added(text):
+    return f"{MINIMAL}{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (edited('name = "audit"', ""), "name is missing; add it."),
+        (edited('[prompts]\nfile = "prompts.txt"', ""), "prompts is missing; add it."),
+        (edited('[model]\npipeline = "noise"', ""), "model is missing; add it."),
+        (edited("[model]", "[modle]"), "modle is not a known key; did you mean model?"),
+        (
+            added("[sampling]\nsede = 5"),
+            "sampling.sede is not a known key; did you mean seeds?",
+        ),
+        (
+            added("[sampling]\nzzz = 5"),
+            "sampling.zzz is not a known key; known here: batch_size, first_seed, "
+            "guidance_scale, height, images_per_unit, negative_prompt, sampler, seeds, steps, "
+            "width.",
+        ),
+        (
+            added('[verification]\ntraining_set = "t"\ntreshold = 1'),
+            "verification.treshold is not a known key; did you mean threshold?",
+        ),
+        (
+            added("[sampling]\nseeds = 0"),
+            "sampling.seeds = 0 should be greater than or equal to 1; correct it.",
+        ),
+        (
+            added('[sampling]\nseeds = "5"'),
+            "sampling.seeds = '5' should be a valid integer; correct it.",
+        ),
+        (
+            added("[sampling]\nseeds = 5.0"),
+            "sampling.seeds = 5.0 should be a valid integer; correct it.",
+        ),
+        (
+            added("[sampling]\nseeds = true"),
+            "sampling.seeds = True should be a valid integer; correct it.",
+        ),
+        (
+            added("[sampling]\nguidance_scale = nan"),
+            "sampling.guidance_scale = nan should be a finite number; correct it.",
+        ),
+        (
+            added("[sampling]\nfirst_seed = -1"),
+            "sampling.first_seed = -1 should be greater than or equal to 0; correct it.",
+        ),
+        (
+            added(f"[sampling]\nfirst_seed = {2**63 - 1}\nseeds = 2"),
+            "the seeds pass 2**63; lower sampling.first_seed.",
+        ),
+        (
+            added("[analysis]\nedge_threshold = 0"),
+            "analysis.edge_threshold = 0 should be greater than 0; correct it.",
+        ),
+        (
+            added("[analysis]\nmin_clique_size = 1"),
+            "analysis.min_clique_size = 1 should be greater than or equal to 2; correct it.",
+        ),
+        (
+            added('[verification]\ntraining_set = "t"\ncrop = "left"'),
+            "verification.crop = 'left' should be 'center'; correct it.",
+        ),
+        (
+            edited('pipeline = "noise"', 'pipeline = "magic"'),
+            "model.pipeline = 'magic' should be 'diffusers' or 'noise'; correct it.",
+        ),
+        (
+            edited('file = "prompts.txt"', 'file = "prompts.txt"\ndelimiter = "::"'),
+            "prompts.delimiter = '::' String should have at most 1 character; correct it.",
+        ),
+        (
+            edited('pipeline = "noise"', 'fingerprint = "x"'),
+            "model.fingerprint is filled in on submission; remove it.",
+        ),
+        (
+            edited('file = "prompts.txt"', 'file = "prompts.txt"\ndigest = "x"'),
+            "prompts.digest is filled in on submission; remove it.",
+        ),
+        (
+            edited('file = "prompts.txt"', 'file = "prompts.txt"\ncount = 2'),
+            "prompts.count is filled in on submission; remove it.",
+        ),
+        (
+            added('[verification]\ntraining_set = "t"\nfingerprint = "x"'),
+            "verification.fingerprint is filled in on submission; remove it.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_one_sentence(refused, text, sentence):
+    assert refused(text) == sentence
+
+
+@pytest.mark.parametrize("value", ["5", "1.5", "true", '"x"', "[1]", "[{a = 1}]", "1979-05-27"])
+@pytest.mark.parametrize("table", ["model", "prompts", "verification"])
+def test_a_value_where_a_table_should_be_is_refused(refused, table, value):
+    tables = {"model": '[model]\npipeline = "noise"', "prompts": '[prompts]\nfile = "prompts.txt"'}
+    text = f"{table} = {value}\n{MINIMAL}"
+    text = text.replace(tables.get(table, "nothing"), "")
+    assert refused(text).startswith(f"{table} = ")
+
+
+@pytest.mark.parametrize("data", [b"name = ", b"\xff\xfe", b"name = 'a'\nname = 'b'"])
+def test_a_file_that_is_not_toml_is_refused(folder, data):
+    (folder / "campaign.toml").write_bytes(data)
+    with pytest.raises(ConfigError, match="is not TOML"):
+        read_campaign(folder / "campaign.toml")
+
+
+@pytest.mark.parametrize("name", ["nowhere.toml", "", "no/folder.toml"])
+def test_a_campaign_file_that_cannot_be_read_is_refused(folder, name):
+    with pytest.raises(ConfigError, match="check the path"):
+        read_campaign(folder / name)
+
+
+def test_a_missing_prompts_file_is_refused(refused, folder):
+    message = refused(edited("prompts.txt", "nowhere.txt"))
+    assert str(folder / "nowhere.txt") in message
+    assert "correct `file` in [prompts]" in message
+
+
+def test_a_prompts_file_without_prompts_is_refused(refused, folder):
+    (folder / "prompts.txt").write_text("\n  \n")
+    assert (
+        refused(MINIMAL) == f"The prompts file {folder / 'prompts.txt'} holds no prompt; add some."
+    )
+
+
+def test_a_model_folder_is_resolved_and_fingerprinted(read, pipeline):
+    campaign, _ = read(with_model("model", width=64, height=64))
+    assert campaign.model.path == str(pipeline)
+    assert campaign.model.fingerprint.startswith("sha256:")
+
+
+def test_a_model_that_was_trained_further_makes_another_recipe(read, pipeline):
+    first, _ = read(with_model("model"))
+    (pipeline / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"trained further")
+    again, _ = read(with_model("model"))
+    assert again.generation_id != first.generation_id
+
+
+def test_a_diffusers_model_needs_a_path(refused):
+    message = refused(edited('pipeline = "noise"', 'pipeline = "diffusers"'))
+    assert message == "model.path is missing; name a folder or a hub id."
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder", "./models/here", "a b", "a/b/c"])
+def test_a_path_that_is_no_folder_and_no_hub_id_is_refused(refused, path):
+    message = refused(with_model(path))
+    assert message == f"The model {path!r} is neither a folder nor a hub id; correct model.path."
+
+
+def test_a_hub_id_is_refused_at_once_where_the_hub_is_switched_off(refused, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    started = time.monotonic()
+    message = refused(with_model("organisation/model"))
+    assert "'organisation/model' is no folder here, and the hub does not give it" in message
+    assert "(OfflineModeIsEnabled)" in message
+    assert "fetch the model and name its folder" in message
+    assert time.monotonic() - started < 2
+
+
+def test_a_hub_id_is_refused_where_the_hub_does_not_answer(refused, monkeypatch, free_port):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", nowhere)
+    assert "the hub does not give it at revision 'main' (ConnectError)" in refused(
+        with_model("organisation/model")
+    )
+
+
+def test_a_folder_that_holds_no_pipeline_is_refused(refused, folder):
+    (folder / "empty").mkdir()
+    assert "no model_index.json" in refused(with_model("empty"))
+
+
+def test_weights_that_are_not_safetensors_are_refused(refused, pipeline):
+    unet = pipeline / "unet"
+    (unet / "diffusion_pytorch_model.safetensors").rename(unet / "diffusion_pytorch_model.bin")
+    message = refused(with_model("model"))
+    assert message.startswith(f"The weights in {unet} are not safetensors")
+
+
+@pytest.mark.parametrize("size", [{"width": 100, "height": 64}, {"width": 64, "height": 68}])
+def test_a_size_that_the_autoencoder_cannot_make_is_refused(refused, pipeline, size):
+    message = refused(with_model("model", **size))
+    assert message.endswith("set width and height to multiples of 8.")
+    assert f"{size['width']} x {size['height']}" in message
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.parquet", "prompts.txt", "empty"])
+def test_a_training_set_that_cannot_be_read_is_refused(refused, folder, name):
+    (folder / "empty").mkdir()
+    message = refused(added(f'[verification]\ntraining_set = "{name}"'))
+    assert message.startswith(f"The training set {folder / name} cannot be read")
+
+
+def test_the_digest_names_the_prompts_and_their_order(read):
+    campaign, prompts = read()
+    ids = "".join(Prompt(text=text).prompt_id for text in prompts)
+    assert campaign.prompts.digest == hashlib.sha256(ids.encode()).hexdigest()

@@ -1,0 +1,466 @@
+"""The report: one file that needs nothing else, and says what it cannot show."""
+
+import re
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from scheduler.report import gather_report, render_report, write_report
+from scheduler.report_evidence import PICTURES_SHOWN, data_uri
+from scheduler.report_histogram import draw_histogram
+from storage import keys
+from storage.campaigns import store_campaign, store_control, store_parked
+from storage.errors import ConfigError
+from storage.records import (
+    Analysis,
+    Campaign,
+    Control,
+    Flaw,
+    Match,
+    Model,
+    Parked,
+    Prompt,
+    PromptList,
+    PromptResult,
+    Provenance,
+    Sampling,
+    SeedRange,
+    Submission,
+    Verification,
+    WorkUnit,
+)
+from storage.results import store_results
+from storage.shards import StoredImage, encode_shard
+from storage.store import FolderStore
+from workers.analysis.matching import is_extracted, nearest_training
+from workers.analysis.verdict import judge
+from workers.pictures import digest_pixels, encode_png
+
+SIDE, SEEDS, THRESHOLD = 16, 50, 0.1
+MEMORISED = '<script>alert("x")</script> & a fox at http://example.com/'
+CUTS = (SeedRange(first=0, last=29), SeedRange(first=30, last=49))
+PROVENANCE = Provenance(
+    batch_size=4, threads=1, device="test device", dtype="float32", versions="torch 9.9"
+)
+
+Pixels = NDArray[np.uint8]
+
+
+class Lab:
+    """A small campaign in a folder: one memorised prompt of several, and its training set."""
+
+    def __init__(self, root: Path) -> None:
+        self.rng = np.random.default_rng(7)
+        self.folder = root
+        self.store = FolderStore(root / "store")
+        self.training_folder = root / "training"
+        self.training_folder.mkdir()
+        self.training = np.stack([self.picture() for _ in range(6)])
+        for place, pixels in enumerate(self.training):
+            Image.fromarray(pixels).save(self.training_folder / f"{place}.png")
+        self.prompts = [MEMORISED, "a plain prompt", "never analysed"]
+
+    def picture(self) -> Pixels:
+        return self.rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+
+    def submit(self, verify: bool = True) -> Submission:
+        verification = Verification(training_set=str(self.training_folder)) if verify else None
+        campaign = Campaign(
+            name="lab",
+            model=Model(pipeline="noise", path="lab", fingerprint="noise:lab"),
+            prompts=PromptList(file="prompts.txt", count=len(self.prompts)),
+            sampling=Sampling(seeds=SEEDS, width=SIDE, height=SIDE, images_per_unit=30),
+            analysis=Analysis(tiles=2, edge_threshold=THRESHOLD, min_clique_size=10),
+            verification=verification,
+        )
+        submission = Submission(
+            campaign=campaign, cuts=CUTS, submitted_at="2025-11-24T04:46:00+00:00", versions="v1"
+        )
+        self.submission = store_campaign(self.store, submission, self.prompts)
+        self.campaign_id = campaign.campaign_id
+        return self.submission
+
+    def images(self, copied: int) -> list[Pixels]:
+        """`SEEDS` pictures, of which `copied`, every other one, almost repeat a training one."""
+        pictures = [self.picture() for _ in range(SEEDS)]
+        for seed in range(0, 2 * copied, 2):
+            noise = self.rng.integers(-5, 6, (SIDE, SIDE, 3))
+            pictures[seed] = np.clip(self.training[3] + noise, 0, 255).astype(np.uint8)
+        return pictures
+
+    def render(self, prompt: str, pictures: list[Pixels], flawed: frozenset[int]) -> None:
+        """Store the prompt's shards."""
+        for cut in CUTS:
+            unit = WorkUnit(
+                campaign_id=self.campaign_id,
+                generation_id=self.submission.campaign.generation_id,
+                index=0,
+                prompt=prompt,
+                seeds=cut,
+            )
+            images = [
+                StoredImage(
+                    seed=seed,
+                    png=encode_png(pictures[seed]),
+                    descriptor=b"",
+                    sha256=digest_pixels(pictures[seed]),
+                    flaw=Flaw.CONSTANT if seed in flawed else None,
+                    provenance=PROVENANCE,
+                )
+                for seed in range(cut.first, cut.last + 1)
+            ]
+            self.store.create(keys.unit_shard(unit), encode_shard(unit, images))
+
+    def judge(self, prompt: str, pictures: list[Pixels], flawed: frozenset[int]) -> PromptResult:
+        """The result that the analysis would store."""
+        campaign = self.submission.campaign
+        seeds = [seed for seed in range(SEEDS) if seed not in flawed]
+        settings = campaign.analysis
+        verdict = judge(
+            np.stack([pictures[seed] for seed in seeds]),
+            seeds,
+            settings.tiles,
+            settings.edge_threshold,
+            settings.min_clique_size,
+        )
+        match = None
+        if campaign.verification and verdict.representative_seed is not None:
+            chosen = pictures[verdict.representative_seed]
+            found = nearest_training(chosen, self.training, settings.tiles)
+            match = Match(
+                training_id=f"{found.index}.png",
+                l2=found.l2,
+                tiled_l2=found.tiled_l2,
+                adaptive=found.adaptive,
+                extracted=is_extracted(found, campaign.verification.threshold, SIDE),
+            )
+        return PromptResult(
+            prompt_id=Prompt(text=prompt).prompt_id,
+            prompt=prompt,
+            seeds=SEEDS,
+            seeds_digest="0",
+            excluded=len(flawed),
+            match=match,
+            **asdict(verdict),
+        )
+
+    def analyse(self) -> list[PromptResult]:
+        """Render and judge every prompt but the last; only the first is memorised."""
+        results = []
+        for prompt in self.prompts[:-1]:
+            pictures = self.images(20 if prompt == MEMORISED else 0)
+            flawed = frozenset({1, 3}) if prompt == MEMORISED else frozenset[int]()
+            self.render(prompt, pictures, flawed)
+            results.append(self.judge(prompt, pictures, flawed))
+        self.store_results(results)
+        return results
+
+    def store_results(self, results: list[PromptResult], analysis_id: str | None = None) -> None:
+        own = self.submission.campaign.analysis_id
+        store_results(self.store, analysis_id or own, self.campaign_id, results)
+
+    def html(self, analysis_id: str | None = None) -> str:
+        path = write_report(self.store, self.campaign_id, analysis_id, self.folder / "report")
+        return path.read_text(encoding="utf-8")
+
+
+class Tags(HTMLParser):
+    """Every opening tag with its attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def words(html: str) -> str:
+    """The text that a reader sees."""
+    text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", text)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    lab = Lab(tmp_path)
+    lab.submit()
+    return lab
+
+
+def test_the_file_needs_nothing_beside_itself(lab: Lab) -> None:
+    lab.analyse()
+    tags = Tags(lab.html()).found
+    assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in tags}
+    targets = [attrs[name] or "" for _, attrs in tags for name in ("src", "href") if name in attrs]
+    assert targets
+    assert all(target.startswith(("data:image/", "#")) for target in targets)
+    assert "url(" not in lab.html()
+    assert "@import" not in lab.html()
+
+
+def test_every_link_leads_to_a_section_and_every_id_is_used_once(lab: Lab) -> None:
+    lab.analyse()
+    tags = Tags(lab.html()).found
+    ids = [attrs["id"] for _, attrs in tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = [attrs["href"] or "" for tag, attrs in tags if tag == "a"]
+    assert links == ["#prompt-1"]
+    assert {link[1:] for link in links} <= set(ids)
+
+
+def test_prompts_are_text_whatever_they_hold(lab: Lab) -> None:
+    lab.analyse()
+    html = lab.html()
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt; &amp; a fox" in html
+
+
+def test_a_flagged_prompt_shows_its_clique_and_its_match(lab: Lab) -> None:
+    flagged, _ = lab.analyse()
+    assert flagged.clique_size == 20
+    assert flagged.match
+    assert flagged.match.training_id == "3.png"
+    html = lab.html()
+    alts = [attrs["alt"] or "" for tag, attrs in Tags(html).found if tag == "img"]
+    assert sum(alt.startswith("Generation, seed") for alt in alts) == PICTURES_SHOWN - 1
+    assert f"Representative of the clique, seed {flagged.representative_seed}" in alts
+    assert "Training picture 3.png" in alts
+    assert data_uri(lab.training[3], 512) in html
+    text = words(html)
+    assert "20 of 50 seeds (40 %; proven the largest)" in text
+    assert "The rest of the clique: 15 of 19 pictures" in text
+    assert f"{flagged.match.l2:.4f}" in text
+    assert "Extracted yes" in text
+
+
+def test_the_shown_pictures_are_the_cliques(lab: Lab) -> None:
+    flagged, _ = lab.analyse()
+    report = gather_report(lab.store, lab.campaign_id, None)
+    evidence = report.flagged[0].evidence
+    assert evidence
+    rest = [seed for seed in flagged.clique_seeds if seed != flagged.representative_seed]
+    assert [p.caption for p in evidence.others] == [f"seed {seed}" for seed in rest[:15]]
+    assert all(picture.uri for picture in evidence.others)
+
+
+def test_totals_count_what_was_analysed(lab: Lab) -> None:
+    lab.analyse()
+    report = gather_report(lab.store, lab.campaign_id, None)
+    counts = report.counts
+    assert (counts.prompts, counts.analysed, counts.images, counts.excluded) == (3, 2, 100, 2)
+    assert (counts.flagged, counts.matched, counts.training_pictures) == (1, 1, 1)
+    text = words(render_report(report))
+    assert "Not finished. 1 of 3 prompts is not analysed yet" in text
+    assert "1 analysed prompt is not flagged" in text
+    assert "test device" in text
+    assert "torch 9.9" in text
+    assert "l2 alone means little" in text
+
+
+def test_a_finished_campaign_is_not_called_unfinished(lab: Lab) -> None:
+    results = lab.analyse()
+    last = results[1].model_copy(
+        update={"prompt_id": Prompt(text="never analysed").prompt_id, "prompt": "never analysed"}
+    )
+    lab.store_results([last])
+    assert "Not finished" not in lab.html()
+
+
+def test_nothing_analysed_yet_is_a_report_too(lab: Lab) -> None:
+    text = words(lab.html())
+    assert "3 of 3 prompts are not analysed yet" in text
+    assert "No prompt is flagged so far" in text
+
+
+def test_unflagged_prompts_with_most_edges_are_listed(lab: Lab) -> None:
+    _, plain = lab.analyse()
+    near = [
+        plain.model_copy(
+            update={"prompt_id": f"{edges:016x}", "prompt": f"p{edges}p", "edges": edges}
+        )
+        for edges in range(1, 13)
+    ]
+    lab.store_results(near)
+    report = gather_report(lab.store, lab.campaign_id, None)
+    assert [result.edges for result in report.nearest] == list(range(12, 2, -1))
+    text = words(render_report(report))
+    assert "p12p" in text
+    assert "p2p" not in text
+
+
+@pytest.mark.parametrize("change", ["moved", "picture gone", "picture replaced"])
+def test_training_pictures_that_are_gone_stop_nothing(lab: Lab, change: str) -> None:
+    flagged, _ = lab.analyse()
+    assert flagged.match
+    if change == "moved":
+        lab.training_folder.rename(lab.folder / "elsewhere")
+    elif change == "picture gone":
+        (lab.training_folder / "3.png").unlink()
+    else:
+        Image.fromarray(lab.picture()).save(lab.training_folder / "3.png")
+    html = lab.html()
+    assert data_uri(lab.training[3], 512) not in html
+    text = words(html)
+    expected = {
+        "moved": "The training pictures cannot be shown",
+        "picture gone": "the training set no longer holds this picture",
+        "picture replaced": "the picture now under this id is another one",
+    }
+    assert expected[change] in text
+    assert f"{flagged.match.l2:.4f}" in text
+
+
+def test_a_training_set_is_not_read_without_a_match(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.submit(verify=False)
+    lab.analyse()
+    text = words(lab.html())
+    assert "no training set was given" in text
+    assert "cannot be shown" not in text
+
+
+def test_missing_and_corrupt_shards_are_said_in_place_of_pictures(lab: Lab) -> None:
+    flagged, _ = lab.analyse()
+    recipe = lab.submission.campaign.generation_id
+    lab.store.delete(keys.shard(recipe, flagged.prompt_id, CUTS[0]))
+    text = words(lab.html())
+    assert "Seeds 0-29 have no shard" in text
+    assert "not stored" in text
+    lab.store.replace(keys.shard(recipe, flagged.prompt_id, CUTS[0]), b"no parquet")
+    assert "is not what was written" in words(lab.html())
+
+
+def test_parked_units_are_said_with_their_reason_until_they_are_made(lab: Lab) -> None:
+    lab.analyse()
+    for prompt, index in (("never analysed", 4), (MEMORISED, 0)):
+        parked = Parked(
+            index=index,
+            prompt_id=Prompt(text=prompt).prompt_id,
+            seeds=CUTS[0],
+            reason=f"the pipeline failed on unit {index}",
+        )
+        store_parked(lab.store, lab.campaign_id, parked)
+    report = gather_report(lab.store, lab.campaign_id, None)
+    assert [unit.index for unit in report.parked] == [4]
+    assert report.parked_prompts == ("never analysed",)
+    assert "the pipeline failed on unit 4" in words(render_report(report))
+
+
+def test_the_histogram_of_a_prompt_counts_its_evidence_only(lab: Lab) -> None:
+    lab.analyse()
+    evidence = gather_report(lab.store, lab.campaign_id, None).flagged[0].evidence
+    assert evidence
+    histogram = evidence.histogram
+    assert histogram
+    assert (histogram.seeds, histogram.pairs) == (45, 990)
+    assert evidence.clique_in_histogram == 20
+    assert histogram.edges == 20 * 19 // 2
+    assert histogram.threshold
+    assert histogram.threshold.label == "0.1"
+
+
+def test_a_reanalysis_is_shown_with_its_own_settings(lab: Lab) -> None:
+    results = lab.analyse()
+    analysis = Analysis(tiles=2, edge_threshold=0.2, min_clique_size=10)
+    settings = lab.submission.campaign.settings.model_copy(update={"analysis": analysis})
+    store_control(lab.store, lab.campaign_id, Control(settings=settings))
+    lab.store_results(results, settings.analysis_id)
+    text = words(lab.html(settings.analysis_id))
+    assert "Another analysis." in text
+    assert "edge threshold 0.2" in text
+    assert "tiled l2 is at most 0.2" in text
+    assert "edge threshold 0.1" in words(lab.html())
+
+
+def test_another_analysis_draws_no_threshold_that_is_not_its_own(lab: Lab) -> None:
+    results = lab.analyse()
+    lab.store_results(results, "f" * 16)
+    text = words(lab.html("f" * 16))
+    assert "Another analysis." in text
+    assert "edge threshold 0.1" not in text
+    assert "edge threshold 0.1" in words(lab.html())
+
+
+def test_only_the_first_flagged_prompts_have_a_section(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flagged, _ = lab.analyse()
+    monkeypatch.setattr("scheduler.report.SECTIONS", 1)
+    later = {"prompt_id": "f" * 16, "prompt": "a later prompt", "mean_distance": 0.09}
+    lab.store_results([flagged.model_copy(update=later)])
+    seen: list[tuple[int, int]] = []
+    path = write_report(
+        lab.store, lab.campaign_id, None, lab.folder, lambda done, total: seen.append((done, total))
+    )
+    html = path.read_text(encoding="utf-8")
+    assert seen == [(1, 1)]
+    assert 'id="prompt-1"' in html
+    assert 'id="prompt-2"' not in html
+    assert "1 more flagged prompt is in the table only" in words(html)
+    assert "a later prompt" in html
+
+
+def test_an_unknown_campaign_and_an_unwritable_folder_are_the_users_error(lab: Lab) -> None:
+    with pytest.raises(ConfigError, match="knows no campaign"):
+        write_report(lab.store, "nothing", None, lab.folder)
+    (lab.folder / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_report(lab.store, lab.campaign_id, None, lab.folder / "file")
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0004, 0.05, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize("count", [2, 3, 45])
+def test_histogram_counts_every_pair_once(threshold: float | None, count: int) -> None:
+    rng = np.random.default_rng(count)
+    half = np.triu(rng.random((count, count)), 1)
+    distances = half + half.T
+    edges = distances <= (threshold or 0.0)
+    np.fill_diagonal(edges, False)
+    histogram = draw_histogram(distances, edges, threshold)
+    assert histogram
+    assert histogram.pairs == count * (count - 1) // 2
+    assert sum(bar.edges + bar.others for bar in histogram.bars) == histogram.pairs
+    assert sum(bar.edges for bar in histogram.bars) == histogram.edges == edges.sum() // 2
+    for bar in histogram.bars:
+        assert histogram.left <= bar.x
+        assert bar.x + bar.width <= histogram.right
+    if threshold:
+        assert histogram.threshold
+        assert histogram.left < histogram.threshold.place < histogram.right
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.1, 0.3])
+def test_histogram_has_a_bin_that_ends_at_the_threshold(threshold: float) -> None:
+    distances = np.array([[0.0, threshold, 0.6], [threshold, 0.0, 0.6], [0.6, 0.6, 0.0]])
+    edges = (distances <= threshold) & (distances > 0)
+    histogram = draw_histogram(distances, edges, threshold)
+    assert histogram
+    assert histogram.threshold
+    [bar] = [bar for bar in histogram.bars if bar.edges]
+    assert bar.x + bar.width + 1 == pytest.approx(histogram.threshold.place)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_no_pairs_no_histogram(count: int) -> None:
+    nothing = np.zeros((count, count))
+    assert draw_histogram(nothing, nothing.astype(bool), 0.1) is None
+
+
+def test_equal_pictures_make_a_histogram_too() -> None:
+    histogram = draw_histogram(np.zeros((3, 3)), ~np.eye(3, dtype=bool), 0.1)
+    assert histogram
+    assert [bar.edges for bar in histogram.bars] == [3]
+
+
+def test_large_pictures_are_reduced_and_small_ones_exact() -> None:
+    large = np.random.default_rng(0).integers(0, 256, (512, 256, 3), dtype=np.uint8)
+    assert data_uri(large, 192).startswith("data:image/jpeg;base64,")
+    assert len(data_uri(large, 64)) < 10_000
+    assert data_uri(large[:64, :64], 32).startswith("data:image/png;base64,")

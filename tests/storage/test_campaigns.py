@@ -1,0 +1,146 @@
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from storage import keys
+from storage.campaigns import (
+    list_campaigns,
+    load_campaign,
+    load_control,
+    load_parked,
+    load_prompts,
+    store_campaign,
+    store_control,
+    store_parked,
+)
+from storage.errors import ConfigError, ShardCorruptError
+from storage.records import (
+    Campaign,
+    Control,
+    Model,
+    Parked,
+    Prompt,
+    PromptList,
+    SeedRange,
+    Submission,
+)
+from storage.store import open_store
+
+PROMPTS = ['a "quoted" cat', "<b>Zoë</b>", "line\nbreak", "last"]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(str(tmp_path))
+
+
+def submission(name="audit", submitted_at="2026-01-01T00:00:00+00:00"):
+    campaign = Campaign(
+        name=name,
+        model=Model(pipeline="noise", fingerprint="noise:"),
+        prompts=PromptList(file="/p.txt", digest="d", count=len(PROMPTS)),
+    )
+    cuts = (SeedRange(first=0, last=49),)
+    return Submission(campaign=campaign, cuts=cuts, submitted_at=submitted_at, versions="v")
+
+
+def parked(index, reason="out of luck"):
+    seeds = SeedRange(first=0, last=49)
+    return Parked(index=index, prompt_id=Prompt(text="a").prompt_id, seeds=seeds, reason=reason)
+
+
+def test_a_stored_campaign_is_loaded_as_it_was_submitted(store):
+    stored = store_campaign(store, submission(), PROMPTS)
+    assert stored == submission()
+    campaign_id = stored.campaign.campaign_id
+    assert load_campaign(store, campaign_id) == submission()
+    assert load_prompts(store, campaign_id) == PROMPTS
+
+
+def test_the_prompts_are_stored_with_their_ids(store):
+    campaign_id = store_campaign(store, submission(), PROMPTS).campaign.campaign_id
+    table = pq.read_table(io.BytesIO(store.read(keys.prompts(campaign_id))))
+    assert table.column("prompt_id").to_pylist() == [Prompt(text=t).prompt_id for t in PROMPTS]
+
+
+def test_the_first_submission_of_a_campaign_stays(store):
+    first = store_campaign(store, submission(submitted_at="2026-01-01"), PROMPTS)
+    again = store_campaign(store, submission(submitted_at="2026-02-02"), PROMPTS)
+    assert again == first
+    assert list_campaigns(store) == [first.campaign.campaign_id]
+
+
+def test_campaigns_are_listed_newest_first(store):
+    for name, at in [("b", "2026-01-02"), ("a", "2026-01-03"), ("c", "2026-01-01")]:
+        store_campaign(store, submission(name, at), PROMPTS)
+    assert [campaign_id.partition("-")[0] for campaign_id in list_campaigns(store)] == list("abc")
+
+
+def test_a_campaign_whose_prompts_alone_are_stored_cannot_be_seen(store):
+    campaign_id = submission().campaign.campaign_id
+    store.create(keys.prompts(campaign_id), b"half submitted")
+    assert list_campaigns(store) == []
+
+
+@pytest.mark.parametrize("wanted", ["nope", "", "../x", "a b", "nope\n"])
+def test_an_unknown_campaign_is_refused_and_the_known_ones_are_named(store, wanted):
+    with pytest.raises(ConfigError, match=r"it knows: none\.$"):
+        load_campaign(store, wanted)
+    known = store_campaign(store, submission(), PROMPTS).campaign.campaign_id
+    with pytest.raises(ConfigError) as caught:
+        load_campaign(store, wanted)
+    assert repr(wanted) in str(caught.value)
+    assert known in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"campaign": {}}', b"\xff\xfe"])
+def test_a_corrupt_campaign_is_reported_with_its_key(store, data):
+    campaign_id = store_campaign(store, submission(), PROMPTS).campaign.campaign_id
+    store.replace(keys.campaign(campaign_id), data)
+    with pytest.raises(ShardCorruptError, match=keys.campaign(campaign_id)):
+        load_campaign(store, campaign_id)
+
+
+def other_parquet():
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"text": ["a"]}), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("data", [None, b"", b"PAR1", other_parquet()])
+def test_corrupt_or_missing_prompts_are_reported_with_their_key(store, data):
+    campaign_id = store_campaign(store, submission(), PROMPTS).campaign.campaign_id
+    store.delete(keys.prompts(campaign_id))
+    if data is not None:
+        store.create(keys.prompts(campaign_id), data)
+    with pytest.raises(ShardCorruptError, match=keys.prompts(campaign_id)):
+        load_prompts(store, campaign_id)
+
+
+def test_a_campaign_is_wanted_active_until_someone_says_otherwise(store):
+    assert load_control(store, "c") == Control(state="active")
+    for state in ("paused", "active", "cancelled"):
+        store_control(store, "c", Control(state=state))
+        assert load_control(store, "c") == Control(state=state)
+
+
+def test_a_corrupt_control_is_reported_and_not_taken_for_active(store):
+    store.create(keys.control("c"), b'{"state": "asleep"}')
+    with pytest.raises(ShardCorruptError, match=r"control\.json"):
+        load_control(store, "c")
+
+
+def test_parked_units_are_loaded_by_index(store):
+    assert load_parked(store, "c") == []
+    for index in (10, 9, 100):
+        store_parked(store, "c", parked(index))
+    store_parked(store, "d", parked(1))
+    assert [record.index for record in load_parked(store, "c")] == [9, 10, 100]
+
+
+def test_the_first_reason_for_parking_a_unit_stays(store):
+    store_parked(store, "c", parked(3, "first"))
+    store_parked(store, "c", parked(3, "second"))
+    assert load_parked(store, "c") == [parked(3, "first")]

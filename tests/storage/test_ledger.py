@@ -1,0 +1,735 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage import ledger as module
+from storage.errors import BrokerUnavailableError, ConfigError
+from storage.ledger import EpochMissingError, Ledger, Restored
+
+C = "audit-0123456789ab"
+KEY = f"seedsweep:{C}:"
+
+
+def restored(units=6, per_prompt=2, **changes):
+    usual = {
+        "per_prompt": per_prompt,
+        "done": np.zeros(units, dtype=np.bool_),
+        "parked": frozenset(),
+        "ready": (),
+        "analysed": 0,
+        "flagged": 0,
+        "state": "active",
+    }
+    return Restored(**usual | changes)
+
+
+def marked(units, *done):
+    bits = np.zeros(units, dtype=np.bool_)
+    bits[list(done)] = True
+    return bits
+
+
+def claim_one(ledger):
+    """Issue one unit and claim it: its index and its token."""
+    token, [index] = ledger.issue(C, 1)
+    assert ledger.claim(C, index, token) == "granted"
+    return index, token
+
+
+@pytest.fixture
+def short_lease(monkeypatch):
+    monkeypatch.setattr(module, "LEASE_MS", 30)
+
+
+@pytest.fixture
+def small(ledger):
+    """A ledger with one campaign of six units, three prompts of two."""
+    ledger.restore(C, restored())
+    return ledger
+
+
+class TestIssuing:
+    def test_units_are_issued_in_order_and_never_twice_while_in_the_window(self, small):
+        assert small.issue(C, 2)[1] == [0, 1]
+        assert small.issue(C, 3)[1] == [2, 3, 4]
+        assert small.issue(C, 9)[1] == [5]
+        assert small.issue(C, 9)[1] == []
+
+    def test_a_unit_in_the_window_is_not_issued_however_often_it_is_said_to_have_come_back(
+        self, small, broker
+    ):
+        small.issue(C, 2)
+        broker.rpush(f"{KEY}again", 0, 5, 0, 5)
+        assert small.issue(C, 9)[1] == [5, 2, 3, 4]
+
+    def test_every_issue_has_its_own_token(self, small):
+        assert small.issue(C, 1)[0] != small.issue(C, 1)[0]
+
+    def test_racing_feeders_share_the_units_out(self, ledger, broker_url):
+        ledger.restore(C, restored(units=200))
+
+        def feed(_):
+            feeder, issued = Ledger(broker_url), []
+            while found := feeder.issue(C, 7)[1]:
+                issued += found
+            return issued
+
+        with ThreadPoolExecutor(4) as pool:
+            issued = [index for part in pool.map(feed, range(4)) for index in part]
+        assert sorted(issued) == list(range(200))
+
+    def test_done_and_parked_units_are_not_issued(self, ledger):
+        ledger.restore(C, restored(done=marked(6, 0, 3), parked=frozenset({1})))
+        assert ledger.issue(C, 9)[1] == [2, 4, 5]
+
+    def test_an_unknown_campaign_has_nothing_to_issue(self, ledger):
+        assert ledger.issue("nope", 9)[1] == []
+
+    @pytest.mark.parametrize("state", ["paused", "cancelled"])
+    def test_a_paused_or_cancelled_campaign_issues_nothing(self, small, state):
+        small.set_state(C, state)
+        assert small.issue(C, 9)[1] == []
+        small.set_state(C, "active")
+        assert small.issue(C, 9)[1] == [0, 1, 2, 3, 4, 5]
+
+    def test_a_unit_that_came_back_is_issued_first(self, small):
+        index, token = claim_one(small)
+        assert index == 0
+        small.release(C, index, token)
+        assert small.issue(C, 2)[1] == [0, 1]
+
+    def test_queued_units_whose_messages_are_lost_are_issued_again(self, small):
+        token, _ = small.issue(C, 2)
+        assert small.claim(C, 0, token) == "granted"
+        small.reissue_queued(C)
+        again, indexes = small.issue(C, 9)
+        assert sorted(indexes) == [1, 2, 3, 4, 5]
+        assert small.claim(C, 1, token) == "stale"
+        assert small.claim(C, 1, again) == "granted"
+
+    def test_the_cursor_finds_what_a_crash_left_out(self, small, broker):
+        small.issue(C, 6)
+        broker.delete(f"{KEY}tokens")
+        assert small.issue(C, 9)[1] == [0, 1, 2, 3, 4, 5]
+
+    def test_the_cursor_waits_until_the_window_is_empty(self, small, broker):
+        token, _ = small.issue(C, 6)
+        broker.hdel(f"{KEY}tokens", 2)
+        assert small.issue(C, 9)[1] == []
+        for index in (0, 1, 3, 4, 5):
+            assert small.claim(C, index, token) == "granted"
+            small.complete(C, index)
+        assert small.issue(C, 9)[1] == [2]
+
+    def test_the_end_of_a_long_and_nearly_done_campaign_is_found_in_a_few_calls(self, ledger):
+        done = np.ones(100_000, dtype=np.bool_)
+        done[99_999] = False
+        ledger.restore(C, restored(done=done))
+        assert [99_999] in [ledger.issue(C, 5)[1] for _ in range(6)]
+
+
+class TestClaiming:
+    def test_only_one_of_many_racing_claims_is_granted(self, small, broker_url):
+        token, [index] = small.issue(C, 1)
+        workers, gate = [Ledger(broker_url) for _ in range(8)], threading.Barrier(8)
+
+        def claim(worker):
+            worker.ping()
+            gate.wait()
+            return worker.claim(C, index, token)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sorted(pool.map(claim, workers)) == ["granted"] + ["stale"] * 7
+
+    def test_a_second_delivery_of_a_claimed_message_is_stale(self, small):
+        index, token = claim_one(small)
+        assert small.claim(C, index, token) == "stale"
+
+    def test_a_claim_with_a_token_of_no_issue_is_stale(self, small):
+        assert small.claim(C, 0, "never issued") == "stale"
+        small.issue(C, 1)
+        assert small.claim(C, 0, "another") == "stale"
+
+    def test_a_late_message_of_a_done_unit_is_told_so(self, small):
+        index, token = claim_one(small)
+        small.complete(C, index)
+        assert small.claim(C, index, token) == "done"
+
+    def test_a_late_message_of_a_parked_unit_is_stale(self, small):
+        index, token = claim_one(small)
+        small.park(C, index)
+        assert small.claim(C, index, token) == "stale"
+
+    def test_a_message_of_an_unknown_campaign_is_stale(self, ledger):
+        assert ledger.claim("nope", 0, "t") == "stale"
+
+    @pytest.mark.parametrize("state", ["paused", "cancelled"])
+    def test_a_paused_or_cancelled_campaign_refuses_and_takes_the_unit_back(self, small, state):
+        token, _ = small.issue(C, 1)
+        small.set_state(C, state)
+        assert small.claim(C, 0, token) == state
+        assert small.counts(C).queued == 0
+        small.set_state(C, "active")
+        assert small.claim(C, 0, token) == "stale"
+        assert small.issue(C, 1)[1] == [0]
+
+    def test_a_unit_that_is_under_way_when_its_campaign_is_paused_may_finish(self, small):
+        index, token = claim_one(small)
+        small.set_state(C, "paused")
+        assert small.renew(C, [(index, token)]) == 1
+        small.complete(C, index)
+        assert small.counts(C).done == 1
+
+
+class TestLeases:
+    def test_an_expired_unit_is_issued_again_and_its_old_token_is_worth_nothing(
+        self, small, short_lease, wait_until
+    ):
+        index, old = claim_one(small)
+
+        def reaped():
+            assert small.reap(C) == []
+            return small.counts(C).claimed == 0
+
+        wait_until(reaped)
+        new, [again] = small.issue(C, 1)
+        assert again == index
+        assert new != old
+        assert small.claim(C, index, old) == "stale"
+        assert small.renew(C, [(index, old)]) == 0
+        assert small.fail(C, index, old) is False
+        small.release(C, index, old)
+        assert small.counts(C).queued == 1
+        assert small.claim(C, index, new) == "granted"
+
+    def test_the_shard_of_a_worker_that_lost_its_lease_counts_all_the_same(
+        self, small, short_lease, wait_until
+    ):
+        index, _ = claim_one(small)
+        wait_until(lambda: small.reap(C) == [] and small.counts(C).claimed == 0)
+        token, _ = small.issue(C, 1)
+        small.complete(C, index)
+        assert small.counts(C).done == 1
+        assert small.claim(C, index, token) == "done"
+        assert small.counts(C).queued == 0
+
+    def test_a_lease_that_has_not_run_out_is_not_reaped(self, small):
+        claim_one(small)
+        assert small.reap(C) == []
+        assert small.counts(C).claimed == 1
+
+    def test_a_renewed_lease_outlives_the_one_it_replaced(
+        self, small, monkeypatch, broker, wait_until
+    ):
+        monkeypatch.setattr(module, "LEASE_MS", 40)
+        index, token = claim_one(small)
+        first = broker.zscore(f"{KEY}leases", index)
+        monkeypatch.setattr(module, "LEASE_MS", 60_000)
+        assert small.renew(C, [(index, token)]) == 1
+        wait_until(lambda: broker.time()[0] * 1000 + broker.time()[1] / 1000 > first)
+        assert small.reap(C) == []
+        assert small.counts(C).claimed == 1
+
+    def test_renewing_says_how_many_claims_are_still_held(self, small):
+        claims = [claim_one(small) for _ in range(3)]
+        small.complete(C, claims[0][0])
+        small.release(C, *claims[1])
+        assert small.renew(C, claims) == 1
+        assert small.renew(C, []) == 0
+
+    def test_a_unit_whose_workers_vanish_five_times_is_to_be_parked(self, small, broker):
+        for _ in range(4):
+            index, _ = claim_one(small)
+            assert index == 0
+            broker.zadd(f"{KEY}leases", {index: 0})
+            assert small.reap(C) == []
+        claim_one(small)
+        broker.zadd(f"{KEY}leases", {0: 0})
+        assert small.reap(C) == [0]
+        assert small.issue(C, 1)[1] == [1]
+        assert small.reap(C) == []
+
+    def test_the_reaper_names_a_poisonous_unit_again_until_someone_parks_it(self, small, broker):
+        claim_one(small)
+        broker.hset(f"{KEY}losses", 0, 4)
+        for _ in range(2):
+            broker.zadd(f"{KEY}leases", {0: 0})
+            assert small.reap(C) == [0]
+        small.park(C, 0)
+        assert small.reap(C) == []
+        assert small.counts(C).parked == 1
+
+
+class TestFailing:
+    def test_the_third_failure_says_park(self, small):
+        for expected in (False, False, True):
+            index, token = claim_one(small)
+            assert index == 0
+            assert small.fail(C, index, token) is expected
+
+    def test_a_unit_that_is_to_be_parked_is_not_issued_meanwhile(self, small):
+        for _ in range(3):
+            small.fail(C, *claim_one(small))
+        assert small.issue(C, 1)[1] == [1]
+
+    def test_releasing_a_unit_is_no_failure(self, small):
+        for _ in range(5):
+            small.release(C, *claim_one(small))
+        assert small.fail(C, *claim_one(small)) is False
+
+    def test_a_failure_reported_twice_counts_once(self, small):
+        for _ in range(2):
+            claim = claim_one(small)
+            small.fail(C, *claim)
+            assert small.fail(C, *claim) is False
+        assert small.counts(C).parked == 0
+
+    def test_a_parked_unit_leaves_the_window_and_is_not_issued(self, small):
+        index, _ = claim_one(small)
+        small.park(C, index)
+        counts = small.counts(C)
+        assert (counts.parked, counts.claimed, counts.queued) == (1, 0, 0)
+        assert small.issue(C, 9)[1] == [1, 2, 3, 4, 5]
+
+    def test_parking_twice_counts_once(self, small):
+        small.park(C, 0)
+        small.park(C, 0)
+        assert small.counts(C).parked == 1
+
+    def test_a_done_unit_cannot_be_parked(self, small):
+        small.complete(C, 0)
+        small.park(C, 0)
+        assert (small.counts(C).done, small.counts(C).parked) == (1, 0)
+
+    def test_a_parked_unit_whose_shard_appears_is_done(self, small):
+        small.park(C, 0)
+        small.complete(C, 0)
+        assert (small.counts(C).done, small.counts(C).parked) == (1, 0)
+
+
+class TestPrompts:
+    def test_a_prompt_is_ready_when_its_last_unit_is_done(self, small):
+        small.complete(C, 2)
+        assert small.take_ready(C, 9) == []
+        small.complete(C, 3)
+        assert small.take_ready(C, 9) == [1]
+
+    @pytest.mark.parametrize("parked", [[0], [1], [0, 1]])
+    def test_a_prompt_is_ready_when_each_unit_is_done_or_parked(self, small, parked):
+        first, second = (small.park if i in parked else small.complete for i in (0, 1))
+        second(C, 1)
+        assert small.take_ready(C, 9) == []
+        first(C, 0)
+        assert small.take_ready(C, 9) == [0]
+
+    def test_a_taken_prompt_is_not_taken_again_within_its_lease(self, small):
+        for index in range(6):
+            small.complete(C, index)
+        assert small.take_ready(C, 2) == [0, 1]
+        assert small.take_ready(C, 9) == [2]
+        assert small.take_ready(C, 9) == []
+        assert small.counts(C).ready == 3
+
+    def test_a_taken_prompt_comes_again_if_no_result_follows(self, small, monkeypatch, wait_until):
+        monkeypatch.setattr(module, "READY_LEASE_MS", 30)
+        small.complete(C, 0)
+        small.complete(C, 1)
+        assert small.take_ready(C, 9) == [0]
+        assert wait_until(lambda: small.take_ready(C, 9)) == [0]
+
+    def test_an_analysed_prompt_is_ready_no_more(self, small):
+        for index in range(4):
+            small.complete(C, index)
+        small.take_ready(C, 9)
+        small.analysed(C, 0, flagged=True)
+        small.analysed(C, 1, flagged=False)
+        counts = small.counts(C)
+        assert (counts.ready, counts.analysed, counts.flagged) == (0, 2, 1)
+
+    def test_a_result_reported_twice_counts_once(self, small):
+        small.complete(C, 0)
+        small.complete(C, 1)
+        small.take_ready(C, 9)
+        small.analysed(C, 0, flagged=True)
+        small.analysed(C, 0, flagged=True)
+        assert (small.counts(C).analysed, small.counts(C).flagged) == (1, 1)
+
+    @pytest.mark.parametrize("repeat", ["complete", "park"])
+    def test_a_report_that_is_no_news_does_not_have_a_prompt_analysed_again(self, small, repeat):
+        small.complete(C, 0)
+        getattr(small, repeat)(C, 1)
+        assert small.take_ready(C, 9) == [0]
+        getattr(small, repeat)(C, 1)
+        small.complete(C, 0)
+        assert small.take_ready(C, 9) == []
+        small.analysed(C, 0, flagged=False)
+        getattr(small, repeat)(C, 1)
+        assert small.counts(C).ready == 0
+
+    def test_a_prompt_is_ready_again_when_a_parked_unit_of_it_is_made_after_all(self, small):
+        small.complete(C, 0)
+        small.park(C, 1)
+        small.take_ready(C, 9)
+        small.analysed(C, 0, flagged=False)
+        assert small.counts(C).analysed == 1
+        small.complete(C, 1)
+        assert small.counts(C).analysed == 0
+        assert small.take_ready(C, 9) == [0]
+        small.analysed(C, 0, flagged=False)
+        assert small.counts(C).analysed == 1
+
+    def test_a_prompt_under_analysis_is_counted_once_when_a_parked_unit_of_it_is_made(self, small):
+        small.complete(C, 0)
+        small.park(C, 1)
+        assert small.take_ready(C, 9) == [0]
+        small.complete(C, 1)
+        assert small.take_ready(C, 9) == [0]
+        small.analysed(C, 0, flagged=False)
+        small.analysed(C, 0, flagged=False)
+        assert small.counts(C).analysed == 1
+
+
+class TestRestoring:
+    def test_restoring_puts_the_stores_knowledge_in_place(self, ledger):
+        ledger.restore(
+            C,
+            restored(
+                units=9,
+                per_prompt=3,
+                done=marked(9, 0, 1, 2, 8),
+                parked=frozenset({3}),
+                ready=(0,),
+                analysed=1,
+                flagged=1,
+                state="paused",
+            ),
+        )
+        counts = ledger.counts(C)
+        assert (counts.units, counts.done, counts.parked) == (9, 4, 1)
+        assert (counts.queued, counts.claimed) == (0, 0)
+        assert (counts.ready, counts.analysed, counts.flagged) == (1, 1, 1)
+        assert counts.state == "paused"
+        ledger.set_state(C, "active")
+        assert ledger.issue(C, 99)[1] == [4, 5, 6, 7]
+        assert ledger.take_ready(C, 9) == [0]
+
+    def test_restoring_forgets_whatever_was_there(self, small, broker):
+        token, _ = small.issue(C, 6)
+        small.claim(C, 0, token)
+        small.fail(C, 0, token)
+        small.claim(C, 1, token)
+        small.park(C, 2)
+        small.complete(C, 4)
+        small.complete(C, 5)
+        small.restore(C, restored(units=4))
+        assert small.claim(C, 1, token) == "stale"
+        assert small.take_ready(C, 9) == []
+        assert small.issue(C, 99)[1] == [0, 1, 2, 3]
+        assert {key.decode() for key in broker.keys(f"{KEY}*")} == {
+            f"{KEY}meta",
+            f"{KEY}done",
+            f"{KEY}tokens",
+        }
+
+    @pytest.mark.parametrize("units", [1, 7, 8, 9, 1001])
+    def test_the_bitmap_is_the_one_that_the_scripts_write(self, ledger, units):
+        done = np.random.default_rng(units).random(units) < 0.5
+        ledger.restore(C, restored(done=done, per_prompt=1))
+        issued = ledger.issue(C, units)[1]
+        assert issued == np.flatnonzero(~done).tolist()
+        for index in issued:
+            ledger.complete(C, index)
+        assert ledger.counts(C).done == units
+
+    def test_campaigns_do_not_touch_each_other(self, small):
+        small.restore("other", restored(units=2))
+        token, _ = small.issue("other", 2)
+        assert small.claim(C, 0, token) == "stale"
+        small.complete("other", 0)
+        small.set_state("other", "paused")
+        assert small.counts(C).done == 0
+        assert small.counts(C).state == "active"
+
+    def test_what_a_worker_says_of_a_campaign_that_was_not_restored_leaves_no_trace(self, ledger):
+        ledger.complete("nope", 0)
+        ledger.park("nope", 0)
+        ledger.set_state("nope", "paused")
+        ledger.release("nope", 0, "t")
+        ledger.reissue_queued("nope")
+        assert ledger.reap("nope") == []
+        assert ledger.take_ready("nope", 9) == []
+        ledger.analysed("nope", 0, flagged=True)
+        assert ledger.counts("nope") is None
+
+
+CHANGES = {
+    "set_state": lambda ledger: ledger.set_state(C, "paused"),
+    "issue": lambda ledger: ledger.issue(C, 1),
+    "claim": lambda ledger: ledger.claim(C, 0, "t"),
+    "renew": lambda ledger: ledger.renew(C, [(0, "t")]),
+    "complete": lambda ledger: ledger.complete(C, 0),
+    "release": lambda ledger: ledger.release(C, 0, "t"),
+    "fail": lambda ledger: ledger.fail(C, 0, "t"),
+    "park": lambda ledger: ledger.park(C, 0),
+    "reap": lambda ledger: ledger.reap(C),
+    "reissue_queued": lambda ledger: ledger.reissue_queued(C),
+    "take_ready": lambda ledger: ledger.take_ready(C, 1),
+    "analysed": lambda ledger: ledger.analysed(C, 0, True),
+}
+OTHERS = {
+    "ping": lambda ledger: ledger.ping(),
+    "has_epoch": lambda ledger: ledger.has_epoch(),
+    "begin_epoch": lambda ledger: ledger.begin_epoch(),
+    "restore": lambda ledger: ledger.restore(C, restored()),
+    "counts": lambda ledger: ledger.counts(C),
+    "messages": lambda ledger: ledger.messages("queue"),
+    "beat": lambda ledger: ledger.beat("w"),
+    "live_workers": lambda ledger: ledger.live_workers(),
+    "lead": lambda ledger: ledger.lead("s"),
+}
+
+
+class TestBroker:
+    @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+    def test_a_broker_that_lost_its_memory_refuses_every_change(self, broker_url, broker, change):
+        with pytest.raises(EpochMissingError, match="scheduler restores it"):
+            change(Ledger(broker_url))
+        assert broker.dbsize() == 0
+
+    def test_changes_are_accepted_once_the_epoch_has_begun(self, broker_url):
+        ledger = Ledger(broker_url)
+        assert not ledger.has_epoch()
+        ledger.restore(C, restored())
+        ledger.begin_epoch()
+        assert ledger.has_epoch()
+        assert ledger.issue(C, 1)[1] == [0]
+
+    def test_a_second_scheduler_does_not_begin_another_epoch(self, ledger, broker):
+        first = broker.get(module.EPOCH)
+        ledger.begin_epoch()
+        assert broker.get(module.EPOCH) == first
+
+    @pytest.mark.parametrize("call", [*CHANGES.values(), *OTHERS.values()], ids=[*CHANGES, *OTHERS])
+    def test_a_broker_that_does_not_answer_is_reported_with_the_remedy(self, free_port, call):
+        ledger = Ledger(f"redis://127.0.0.1:{free_port()}/0")
+        with pytest.raises(BrokerUnavailableError, match="SEEDSWEEP_BROKER_URL") as caught:
+            call(ledger)
+        assert not isinstance(caught.value, EpochMissingError)
+
+    def test_a_wrong_password_is_a_broker_that_does_not_answer(self, broker_url):
+        with pytest.raises(BrokerUnavailableError) as caught:
+            Ledger(broker_url.replace("s3cret", "wrong-one")).ping()
+        assert "wrong-one" not in str(caught.value)
+
+    def test_a_broker_without_memory_left_is_unavailable_and_not_a_crash(self, small, broker):
+        broker.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(BrokerUnavailableError, match="refuses to write"):
+                small.complete(C, 0)
+        finally:
+            broker.config_set("maxmemory", 0)
+        assert small.counts(C).done == 0
+
+    @pytest.mark.parametrize("url", ["", "localhost", "http://localhost:6379", "redis://h:port/0"])
+    def test_a_url_that_names_no_broker_is_a_configuration_error(self, url):
+        with pytest.raises(ConfigError, match="redis://HOST:PORT"):
+            Ledger(url)
+
+    def test_messages_counts_what_the_queue_holds(self, ledger, broker):
+        assert ledger.messages("queue") == 0
+        broker.rpush("queue", "a", "b")
+        assert ledger.messages("queue") == 2
+
+    def test_a_worker_lives_as_long_as_it_shows_life(self, ledger, monkeypatch, broker, wait_until):
+        assert ledger.live_workers() == 0
+        ledger.beat("one")
+        ledger.beat("two")
+        ledger.beat("two")
+        assert ledger.live_workers() == 2
+        monkeypatch.setattr(module, "LEASE_MS", 20)
+        wait_until(lambda: ledger.live_workers() == 0)
+        ledger.beat("two")
+        monkeypatch.setattr(module, "LEASE_MS", 15_000)
+        broker.zadd(module.WORKERS, {"one": 0})
+        assert ledger.live_workers() == 1
+
+    def test_one_scheduler_leads_and_another_follows_when_it_is_gone(
+        self, ledger, monkeypatch, wait_until
+    ):
+        assert ledger.lead("first")
+        assert not ledger.lead("second")
+        assert ledger.lead("first")
+        monkeypatch.setattr(module, "LEASE_MS", 20)
+        assert ledger.lead("first")
+        wait_until(lambda: ledger.lead("second"))
+
+
+UNITS, PER_PROMPT = 4, 2
+NAMES = """
+    issue issue claim claim claim complete complete fail release park park lose reap reissue
+    pause activate activate take analysed judge judge late late crash
+"""
+STEPS = st.lists(
+    st.tuples(st.sampled_from(NAMES.split()), st.integers(0, UNITS - 1)), min_size=30, max_size=70
+)
+
+
+class Play:
+    """Random steps on a small campaign, and what must hold after each of them."""
+
+    def __init__(self, ledger, broker):
+        self.ledger, self.broker = ledger, broker
+        self.messages, self.claims, self.late, self.taken = [], [], [], []
+        ledger.restore(C, restored(units=UNITS, per_prompt=PER_PROMPT))
+
+    def step(self, name, number):
+        getattr(self, f"do_{name}")(number)
+        self.check()
+
+    def pick(self, things, number):
+        return things.pop(number % len(things)) if things else None
+
+    def do_issue(self, number):
+        token, indexes = self.ledger.issue(C, number % 4 + 1)
+        self.messages += [(index, token) for index in indexes]
+
+    def do_claim(self, number):
+        message = self.pick(self.messages, number)
+        if message and self.ledger.claim(C, *message) == "granted":
+            assert message[0] not in self.done() | self.parked()
+            self.claims.append(message)
+
+    def do_complete(self, number):
+        if claim := self.pick(self.claims, number):
+            self.ledger.complete(C, claim[0])
+            self.late.append(claim)
+
+    def do_late(self, number):
+        if self.late:
+            self.ledger.complete(C, self.late[number % len(self.late)][0])
+
+    def do_fail(self, number):
+        claim = self.pick(self.claims, number)
+        if claim and self.ledger.fail(C, *claim):
+            self.ledger.park(C, claim[0])
+
+    def do_release(self, number):
+        if claim := self.pick(self.claims, number):
+            self.ledger.release(C, *claim)
+
+    def do_park(self, number):
+        if claim := self.pick(self.claims, number):
+            self.ledger.park(C, claim[0])
+            self.late.append(claim)
+
+    def do_lose(self, number):
+        if claim := self.pick(self.claims, number):
+            self.broker.zadd(f"{KEY}leases", {claim[0]: 0}, xx=True)
+            self.late.append(claim)
+
+    def do_reap(self, _):
+        for index in self.ledger.reap(C):
+            self.ledger.park(C, index)
+
+    def do_reissue(self, _):
+        self.ledger.reissue_queued(C)
+
+    def do_pause(self, _):
+        self.ledger.set_state(C, "paused")
+
+    def do_activate(self, _):
+        self.ledger.set_state(C, "active")
+
+    def do_take(self, number):
+        self.taken += self.ledger.take_ready(C, number % 3 + 1)
+
+    def do_analysed(self, number):
+        prompt = self.pick(self.taken, number)
+        if prompt is not None:
+            self.ledger.analysed(C, prompt, flagged=bool(number % 2))
+
+    def do_judge(self, _):
+        self.do_take(2)
+        while self.taken:
+            self.do_analysed(0)
+
+    def do_crash(self, number):
+        self.broker.hdel(f"{KEY}tokens", number)
+        self.broker.zrem(f"{KEY}leases", number)
+
+    def done(self):
+        bits = np.frombuffer(self.broker.get(f"{KEY}done"), dtype=np.uint8)
+        return set(np.flatnonzero(np.unpackbits(bits)).tolist())
+
+    def parked(self):
+        return {int(index) for index in self.broker.smembers(f"{KEY}parked")}
+
+    def check(self):
+        counts = self.ledger.counts(C)
+        done, parked = self.done(), self.parked()
+        window = {int(index) for index in self.broker.hkeys(f"{KEY}tokens")}
+        leased = {int(index) for index in self.broker.zrange(f"{KEY}leases", 0, -1)}
+        assert counts.done == len(done)
+        assert counts.parked == len(parked)
+        assert counts.queued + counts.claimed == len(window)
+        assert not done & parked
+        assert not window & (done | parked)
+        assert leased <= window
+        ready = {int(prompt) for prompt in self.broker.zrange(f"{KEY}ready", 0, -1)}
+        settled = {
+            prompt
+            for prompt in range(UNITS // PER_PROMPT)
+            if set(range(prompt * PER_PROMPT, (prompt + 1) * PER_PROMPT)) <= done | parked
+        }
+        assert ready <= settled
+        assert len(settled) == len(ready) + counts.analysed
+
+    def finish(self):
+        """Drive the campaign to its end with workers that never fail."""
+        self.ledger.set_state(C, "active")
+        for claim in self.claims:
+            self.ledger.release(C, *claim)
+        for index in self.broker.zrange(f"{KEY}leases", 0, -1):
+            self.broker.zadd(f"{KEY}leases", {index: 0})
+        self.do_reap(0)
+        self.ledger.reissue_queued(C)
+        made = []
+        while indexes := (answer := self.ledger.issue(C, 5))[1]:
+            for index in indexes:
+                assert self.ledger.claim(C, index, answer[0]) == "granted"
+                self.ledger.complete(C, index)
+                made.append(index)
+            self.check()
+        return made
+
+
+@settings(
+    max_examples=50,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(STEPS)
+def test_whatever_happens_every_unit_is_done_once_or_parked_and_every_prompt_is_judged(
+    ledger, broker, steps
+):
+    play = Play(ledger, broker)
+    for step in steps:
+        play.step(*step)
+    before = play.done() | play.parked()
+    made = play.finish()
+    assert len(made) == len(set(made))
+    assert not before & set(made)
+    assert play.done() | play.parked() == set(range(UNITS))
+    counts = ledger.counts(C)
+    assert (counts.queued, counts.claimed) == (0, 0)
+    assert counts.done + counts.parked == UNITS
+    for prompt in ledger.take_ready(C, UNITS):
+        ledger.analysed(C, prompt, flagged=False)
+    for prompt in play.taken:
+        ledger.analysed(C, prompt, flagged=False)
+    assert ledger.counts(C).analysed == UNITS // PER_PROMPT

@@ -1,0 +1,195 @@
+import hashlib
+from itertools import combinations
+
+import pytest
+from pydantic import ValidationError
+
+from storage.records import (
+    Analysis,
+    Campaign,
+    Control,
+    Model,
+    Prompt,
+    PromptList,
+    Provenance,
+    Sampling,
+    SeedRange,
+    Submission,
+    Verification,
+    WorkUnit,
+    digest,
+)
+
+BASE = Campaign(
+    name="audit",
+    model=Model(path="/models/m", fingerprint="sha256:1"),
+    prompts=PromptList(file="/p.txt", digest="d", count=2),
+    verification=Verification(training_set="/t", fingerprint="sha256:2"),
+)
+
+
+def changed(table, **values):
+    return BASE.model_copy(update={table: getattr(BASE, table).model_copy(update=values)})
+
+
+PIXELS = [
+    changed("model", pipeline="noise"),
+    changed("model", dtype="float16"),
+    changed("model", fingerprint="sha256:other"),
+    changed("sampling", sampler="DDIMScheduler"),
+    changed("sampling", steps=51),
+    changed("sampling", guidance_scale=7.0),
+    changed("sampling", negative_prompt="blurry"),
+    changed("sampling", width=520),
+    changed("sampling", height=520),
+    changed("sampling", batch_size=8),
+    changed("sampling", images_per_unit=25),
+]
+SCOPE = [
+    BASE.model_copy(update={"name": "another"}),
+    changed("sampling", seeds=510),
+    changed("sampling", first_seed=1000),
+    changed("prompts", file="/q.csv"),
+    changed("prompts", digest="other", count=3),
+    changed("prompts", limit=1),
+]
+VERDICT = [
+    changed("analysis", tiles=8),
+    changed("analysis", edge_threshold=0.05),
+    changed("analysis", min_clique_size=5),
+    changed("analysis", max_steps=1),
+    changed("verification", threshold=0.1),
+    changed("verification", resize="stretch"),
+    changed("verification", alpha=0.4),
+    changed("verification", neighbours=10),
+    changed("verification", fingerprint="sha256:other"),
+    BASE.model_copy(update={"verification": None}),
+]
+
+
+def changes(campaign):
+    """What a case changes, as its name."""
+    ours, base = campaign.model_dump(), BASE.model_dump()
+    return str({k: v for k, v in ours.items() if base[k] != v})[:60]
+
+
+@pytest.mark.parametrize("campaign", PIXELS, ids=changes)
+def test_a_setting_that_alters_pixels_names_other_shards_and_the_same_analysis(campaign):
+    assert campaign.generation_id != BASE.generation_id
+    assert campaign.analysis_id == BASE.analysis_id
+    assert campaign.campaign_id != BASE.campaign_id
+
+
+@pytest.mark.parametrize("campaign", SCOPE, ids=changes)
+def test_more_seeds_or_prompts_share_the_shards_and_the_analysis(campaign):
+    assert campaign.generation_id == BASE.generation_id
+    assert campaign.analysis_id == BASE.analysis_id
+    assert campaign.campaign_id != BASE.campaign_id
+
+
+@pytest.mark.parametrize("campaign", VERDICT, ids=changes)
+def test_another_analysis_or_verification_shares_the_shards(campaign):
+    assert campaign.generation_id == BASE.generation_id
+    assert campaign.analysis_id != BASE.analysis_id
+    assert campaign.campaign_id != BASE.campaign_id
+
+
+def test_every_setting_of_sampling_analysis_and_verification_is_covered_above():
+    covered = {
+        (table, name)
+        for campaign in PIXELS + SCOPE + VERDICT
+        for table in ("sampling", "analysis", "verification")
+        for name, value in dict(getattr(campaign, table) or {}).items()
+        if value != getattr(getattr(BASE, table), name)
+    }
+    tables = {"sampling": Sampling, "analysis": Analysis, "verification": Verification}
+    settings = {(table, name) for table, kind in tables.items() for name in kind.model_fields}
+    # Where the training set lies does not matter; its fingerprint says what it is.
+    # `center` is the only crop there is.
+    assert settings - covered == {("verification", "training_set"), ("verification", "crop")}
+
+
+def test_no_two_recipes_share_an_id():
+    for one, other in combinations(PIXELS, 2):
+        assert one.generation_id != other.generation_id
+    for one, other in combinations(VERDICT, 2):
+        assert one.analysis_id != other.analysis_id
+
+
+def test_where_a_model_or_training_set_lies_changes_neither_id():
+    moved = changed("model", path="/elsewhere", revision="v2")
+    assert moved.generation_id == BASE.generation_id
+    moved = changed("verification", training_set="/elsewhere")
+    assert moved.analysis_id == BASE.analysis_id
+
+
+def test_a_campaign_survives_being_stored_and_keeps_its_ids():
+    again = Campaign.model_validate_json(BASE.model_dump_json())
+    assert again == BASE
+    assert again.campaign_id == BASE.campaign_id
+    assert again.generation_id == BASE.generation_id
+
+
+def test_a_campaigns_seeds_begin_at_its_first_seed():
+    assert changed("sampling", seeds=3, first_seed=10).seeds == range(10, 13)
+
+
+def test_a_prompt_is_named_by_its_text_in_utf_8():
+    assert Prompt(text="é").prompt_id == hashlib.sha256("é".encode()).hexdigest()[:16]
+    assert Prompt(text="a").prompt_id != Prompt(text="A").prompt_id
+
+
+def test_a_unit_is_sent_as_json_and_comes_back_equal():
+    unit = WorkUnit(
+        campaign_id="c",
+        generation_id="g",
+        index=3,
+        token="t",  # noqa: S106
+        prompt='"Zoë" <b>\n',
+        seeds=SeedRange(first=0, last=49),
+    )
+    assert WorkUnit.model_validate_json(unit.model_dump_json()) == unit
+    assert unit.prompt_id == Prompt(text=unit.prompt).prompt_id
+
+
+def test_a_digest_is_that_of_canonical_json_so_that_any_process_finds_the_same():
+    canonical = '{"a":null,"b":[1.5,"é"]}'
+    expected = hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    assert digest({"b": [1.5, "é"], "a": None}) == expected
+
+
+def test_a_digest_ignores_the_order_of_keys_and_nothing_else():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 1.0})
+    assert digest([1, 2]) != digest([2, 1])
+
+
+def test_a_range_of_seeds_counts_both_ends():
+    assert len(SeedRange(first=5, last=5)) == 1
+    assert len(SeedRange(first=0, last=49)) == 50
+
+
+@pytest.mark.parametrize(("first", "last"), [(5, 4), (-1, 3), (0, 2**63)])
+def test_a_range_of_seeds_that_cannot_be_is_refused(first, last):
+    with pytest.raises(ValidationError):
+        SeedRange(first=first, last=last)
+
+
+def test_records_are_frozen():
+    with pytest.raises(ValidationError):
+        BASE.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("record", "values"),
+    [
+        (Control, {"state": "asleep"}),
+        (Control, {"state": "paused", "since": "today"}),
+        (Provenance, {"batch_size": 0, "threads": 1, "device": "", "dtype": "", "versions": ""}),
+        (Sampling, {"guidance_scale": float("nan")}),
+        (Submission, {"campaign": BASE, "cuts": (), "versions": ""}),
+    ],
+)
+def test_reading_a_record_refuses_unknown_missing_and_impossible_fields(record, values):
+    with pytest.raises(ValidationError):
+        record(**values)

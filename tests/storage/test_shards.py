@@ -1,0 +1,214 @@
+import contextlib
+import io
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from storage.errors import ShardCorruptError
+from storage.records import Flaw, Provenance, SeedRange, WorkUnit
+from storage.shards import StoredImage, decode_shard, encode_shard
+
+modest = settings(max_examples=40, derandomize=True, deadline=None)
+KEY = "shards/0123456789abcdef/ab/abcdef0123456789/7-9.parquet"
+
+
+def unit_of(first, count, prompt="a red square"):
+    return WorkUnit(
+        campaign_id="c",
+        generation_id="0123456789abcdef",
+        index=0,
+        prompt=prompt,
+        seeds=SeedRange(first=first, last=first + count - 1),
+    )
+
+
+def provenance(**changes):
+    usual = {"batch_size": 4, "threads": 1, "device": "cpu", "dtype": "float32", "versions": "v"}
+    return Provenance(**usual | changes)
+
+
+def image(seed, png=b"png", **changes):
+    usual = {"descriptor": b"desc", "sha256": "ab" * 32, "flaw": None, "provenance": provenance()}
+    return StoredImage(seed=seed, png=png, **usual | changes)
+
+
+def pixels_of(seed):
+    return np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+
+
+def png_of(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def shard():
+    """A shard of the seeds 7, 8 and 9 with real pictures."""
+    images = [image(seed, png_of(pixels_of(seed))) for seed in (7, 8, 9)]
+    return encode_shard(unit_of(7, 3), images)
+
+
+@pytest.fixture
+def shard_file(shard, tmp_path):
+    path = tmp_path / "7-9.parquet"
+    path.write_bytes(shard)
+    return path
+
+
+def texts():
+    return st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@st.composite
+def units(draw):
+    count = draw(st.integers(1, 5))
+    first = draw(st.integers(0, 2**63 - 1 - count))
+    provenances = st.builds(
+        Provenance,
+        batch_size=st.integers(1, 2**31 - 1),
+        threads=st.integers(1, 64),
+        device=texts(),
+        dtype=texts(),
+        versions=texts(),
+    )
+    images = [
+        StoredImage(
+            seed=first + i,
+            png=draw(st.binary(max_size=50)),
+            descriptor=draw(st.binary(max_size=50)),
+            sha256=draw(texts()),
+            flaw=draw(st.none() | st.sampled_from(Flaw)),
+            provenance=draw(provenances),
+        )
+        for i in range(count)
+    ]
+    return unit_of(first, count, draw(texts())), images
+
+
+@modest
+@given(units())
+def test_a_shard_gives_back_exactly_what_went_in(made):
+    unit, images = made
+    assert decode_shard(encode_shard(unit, images), KEY) == images
+
+
+@modest
+@given(units())
+def test_equal_images_make_equal_bytes(made):
+    assert encode_shard(*made) == encode_shard(*made)
+
+
+@pytest.mark.parametrize(
+    "seeds", [[], [7, 8], [7, 8, 9, 10], [7, 8, 8], [9, 8, 7], [7, 9, 8], [6, 7, 8]]
+)
+def test_a_shard_needs_each_of_the_units_seeds_once_and_in_order(seeds):
+    with pytest.raises(ValueError, match="each of them once, in order"):
+        encode_shard(unit_of(7, 3), [image(seed) for seed in seeds])
+
+
+def test_each_row_says_what_it_is_a_picture_of(shard):
+    rows = pq.read_table(io.BytesIO(shard)).to_pylist()
+    assert [row["seed"] for row in rows] == [7, 8, 9]
+    for row in rows:
+        assert row["prompt"] == "a red square"
+        assert row["prompt_id"] == unit_of(7, 3).prompt_id
+        assert row["generation_id"] == "0123456789abcdef"
+        assert (row["batch_size"], row["threads"], row["dtype"]) == (4, 1, "float32")
+
+
+def test_pictures_and_descriptors_lie_uncompressed_in_one_row_group():
+    images = [image(seed, png_of(pixels_of(seed))) for seed in range(300)]
+    metadata = pq.ParquetFile(io.BytesIO(encode_shard(unit_of(0, 300), images))).metadata
+    assert metadata.num_row_groups == 1
+    group = metadata.row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    for name in ("image.bytes", "image.path", "descriptor"):
+        assert columns[name].compression == "UNCOMPRESSED"
+        assert not columns[name].has_dictionary_page
+        assert not {"RLE_DICTIONARY", "PLAIN_DICTIONARY"} & set(columns[name].encodings)
+    assert columns["prompt"].compression == "ZSTD"
+    assert columns["prompt"].has_dictionary_page
+
+
+def test_pandas_opens_a_shard_unchanged(shard_file):
+    frame = pd.read_parquet(shard_file)
+    assert list(frame["seed"]) == [7, 8, 9]
+    assert frame["image"][1]["bytes"] == png_of(pixels_of(8))
+
+
+def test_duckdb_opens_a_shard_unchanged(shard_file):
+    rows = duckdb.sql(
+        f"SELECT seed, image.bytes FROM '{shard_file}' WHERE seed > 7 ORDER BY seed"  # noqa: S608
+    ).fetchall()
+    assert rows == [(8, png_of(pixels_of(8))), (9, png_of(pixels_of(9)))]
+
+
+def test_hugging_face_datasets_opens_a_shard_and_decodes_its_pictures(
+    shard_file, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    datasets = pytest.importorskip("datasets")
+    opened = datasets.load_dataset(
+        "parquet", data_files=str(shard_file), cache_dir=str(tmp_path / "cache"), split="train"
+    )
+    assert opened.features["image"] == datasets.Image()
+    assert opened["seed"] == [7, 8, 9]
+    for seed, picture in zip(opened["seed"], opened["image"], strict=True):
+        assert isinstance(picture, Image.Image)
+        assert np.array_equal(np.asarray(picture), pixels_of(seed))
+
+
+def parquet(**columns):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"",
+        b"PAR1",
+        b"PAR1" + bytes(100) + b"PAR1",
+        b"<html>404</html>",
+        parquet(seed=[7, 8, 9]),
+        parquet(x=["a"]),
+    ],
+)
+def test_bytes_that_are_no_shard_are_reported_with_their_key(other):
+    with pytest.raises(ShardCorruptError, match=KEY):
+        decode_shard(other, KEY)
+
+
+def test_a_shard_without_rows_is_corrupt(shard):
+    buffer = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(shard)).slice(0, 0), buffer)
+    with pytest.raises(ShardCorruptError, match=KEY):
+        decode_shard(buffer.getvalue(), KEY)
+
+
+@settings(modest, max_examples=60)
+@given(st.data())
+def test_a_shard_cut_short_anywhere_is_corrupt(shard, data):
+    end = data.draw(st.integers(0, len(shard) - 1))
+    with pytest.raises(ShardCorruptError, match=KEY):
+        decode_shard(shard[:end], KEY)
+
+
+@settings(modest, max_examples=200)
+@given(st.data())
+def test_one_wrong_byte_never_yields_other_images(shard, data):
+    position = data.draw(st.integers(0, len(shard) - 1))
+    wrong = bytearray(shard)
+    wrong[position] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(ShardCorruptError):
+        assert decode_shard(bytes(wrong), KEY) == decode_shard(shard, KEY)

@@ -1,0 +1,222 @@
+"""seedsweep from outside: read this first.
+
+A campaign file goes in; generations are made by worker processes and stored as shards; Ray judges
+every prompt; results and a report come out. Whatever is killed on the way, the same command goes
+on, and what is there at the end is what an undisturbed run makes.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage import keys
+from storage.shards import decode_shard
+from storage.store import FolderStore
+from workers.pipelines import noise_share
+
+PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
+CAMPAIGN = """
+name = "story"
+[model]
+pipeline = "noise"
+[prompts]
+file = "prompts.txt"
+[sampling]
+seeds = {seeds}
+width = {size}
+height = {size}
+images_per_unit = 10
+batch_size = 10
+[analysis]
+min_clique_size = 5
+"""
+
+
+class Desk:
+    """A folder with a campaign, and the command line to work on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = FolderStore(folder / "seedsweep-data")
+
+    def write(self, seeds=40, size=16, prompts=PROMPTS):
+        (self.folder / "campaign.toml").write_text(CAMPAIGN.format(seeds=seeds, size=size))
+        (self.folder / "prompts.txt").write_text("\n".join(prompts))
+
+    def start(self, *arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "scheduler.cli", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def seedsweep(self, *arguments):
+        process = self.start(*arguments)
+        output, progress = process.communicate(timeout=300)
+        assert process.returncode == 0, progress
+        return output
+
+    def run(self):
+        """Run the campaign to its end; returns its id, the last line of stdout."""
+        return self.seedsweep("run", "campaign.toml", "--workers", "2").splitlines()[-1]
+
+    def shards(self):
+        return list(self.store.list("shards/"))
+
+    def pixels(self):
+        """Every stored image: (prompt id, seed) → digest of its pixels; none is there twice."""
+        found = {}
+        for key in self.shards():
+            prompt_id, _ = keys.parse_shard(key)
+            for image in decode_shard(self.store.read(key), key):
+                assert (prompt_id, image.seed) not in found
+                found[prompt_id, image.seed] = image.sha256
+        return found
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path)
+    desk.write()
+    return desk
+
+
+def children(pid):
+    """The process ids of a process's children, with their command lines."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+            if parent == pid:
+                found[int(stat.parent.name)] = (stat.parent / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_campaign_goes_from_its_file_to_a_report(desk):
+    campaign_id = desk.run()
+
+    (campaign,) = json.loads(desk.seedsweep("status", "--json"))
+    assert (campaign["id"], campaign["state"]) == (campaign_id, "done")
+    assert (campaign["units_done"], campaign["images_done"]) == (32, 320)
+    assert campaign["prompts_analysed"] == 8
+
+    results = json.loads(desk.seedsweep("results", campaign_id, "--json"))
+    flagged = {result["prompt"] for result in results if result["flagged"]}
+    assert {p for p in PROMPTS if noise_share(p) >= 0.25} == flagged
+    assert [result["seeds"] for result in results] == [40] * 8
+    for result in results:
+        if not result["flagged"]:
+            assert (result["clique_size"], result["clique_seeds"]) == (0, [])
+            assert result["mean_distance"] is result["representative_seed"] is None
+
+    page = desk.folder / "seedsweep-reports" / campaign_id / "index.html"
+    assert all(prompt in page.read_text() for prompt in flagged)
+
+    # The same campaign again makes nothing anew; more seeds and one more prompt make only those.
+    before = {key: (desk.store.root / key).stat().st_mtime_ns for key in desk.shards()}
+    assert desk.run() == campaign_id
+    desk.write(seeds=50, prompts=[*PROMPTS, "a new one"])
+    planned = json.loads(desk.seedsweep("plan", "campaign.toml", "--json"))
+    assert planned["images"] - planned["images_done"] == 8 * 10 + 50
+    assert desk.run() != campaign_id
+    after = {key: (desk.store.root / key).stat().st_mtime_ns for key in desk.shards()}
+    assert before.items() <= after.items()
+    assert len(desk.pixels()) == 9 * 50
+
+    # Other settings judge the stored images again, and the older results stay.
+    desk.seedsweep("analyse", campaign_id, "--min-clique-size", "30")
+    again = json.loads(desk.seedsweep("results", campaign_id, "--json"))
+    assert {r["prompt"] for r in again if r["flagged"]} == {
+        p for p in PROMPTS if noise_share(p) == 1
+    }
+    desk.seedsweep("analyse", campaign_id)
+    assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == results
+
+
+def test_killed_workers_and_a_killed_run_lose_nothing_and_double_nothing(
+    desk, tmp_path_factory, wait_until
+):
+    desk.write(seeds=300, size=96)
+    process = desk.start("run", "campaign.toml", "--workers", "2")
+
+    def some_are_stored(count):
+        assert process.poll() is None, process.communicate()
+        return len(desk.shards()) >= count
+
+    wait_until(lambda: some_are_stored(5), timeout=60)
+    workers = [pid for pid, command in children(process.pid).items() if "--device" in command]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    wait_until(lambda: some_are_stored(40), timeout=60)
+
+    offspring = children(process.pid)
+    assert len(offspring) >= 4
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not any(map(is_alive, offspring)), timeout=60)
+    stored = len(desk.shards())
+    assert 40 <= stored < 240
+
+    campaign_id = desk.run()
+    (campaign,) = json.loads(desk.seedsweep("status", "--json"))
+    assert (campaign["state"], campaign["units_parked"]) == ("done", 0)
+
+    undisturbed = Desk(tmp_path_factory.mktemp("undisturbed"))
+    undisturbed.write(seeds=300, size=96)
+    undisturbed.run()
+    assert len(desk.pixels()) == 8 * 300
+    assert desk.pixels() == undisturbed.pixels()
+    results = [d.seedsweep("results", i, "--json") for d, i in [(desk, campaign_id)]]
+    (other,) = json.loads(undisturbed.seedsweep("status", "--json"))
+    assert results == [undisturbed.seedsweep("results", other["id"], "--json")]
+
+
+def test_ctrl_c_stops_everything_and_says_how_to_go_on(desk, wait_until):
+    desk.write(seeds=2000, size=96)
+    process = desk.start("run", "campaign.toml", "--workers", "1")
+    wait_until(lambda: desk.shards(), timeout=60)
+    offspring = children(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, progress = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from here" in progress
+    assert "Traceback" not in progress
+    assert not any(map(is_alive, offspring))
+
+
+def test_a_broken_shard_is_named_its_images_left_out_and_made_anew_once_deleted(desk):
+    campaign_id = desk.run()
+    before, broken = desk.pixels(), desk.shards()[0]
+    desk.store.replace(broken, b"not a shard any more")
+    for part in desk.store.list("results/"):
+        desk.store.delete(part)
+
+    process = desk.start("run", "campaign.toml")
+    output, progress = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert output.splitlines()[-1] == campaign_id
+    assert broken in progress
+    assert "Traceback" not in progress
+    results = json.loads(desk.seedsweep("results", campaign_id, "--json"))
+    assert sorted(result["seeds"] for result in results) == [30] + [40] * 7
+
+    desk.store.delete(broken)
+    desk.run()
+    assert desk.pixels() == before

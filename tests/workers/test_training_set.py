@@ -1,0 +1,228 @@
+import io
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from storage.errors import ConfigError, TrainingSetError
+from storage.records import Verification
+from workers.training_set import fingerprint_training_set, load_training_set
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def data_of(picture, kind="PNG", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def plain(colour, size=(4, 4)):
+    return Image.new("RGB", size, colour)
+
+
+def stripes(*colours, step=4, height=4):
+    """Vertical stripes, each `step` wide."""
+    pixels = np.zeros((height, step * len(colours), 3), np.uint8)
+    for i, colour in enumerate(colours):
+        pixels[:, i * step : (i + 1) * step] = colour
+    return Image.fromarray(pixels)
+
+
+def load(path, width=4, height=4, **settings):
+    return load_training_set(Verification(training_set=str(path), **settings), width, height)
+
+
+def load_one(path, picture, width=4, height=4, **settings):
+    """Load a set of this picture alone: its (height, width, 3) pixels."""
+    (path / "a.png").write_bytes(picture if isinstance(picture, bytes) else data_of(picture))
+    return load(path, width, height, **settings).pictures[0]
+
+
+def write_parquet(path, images, **columns):
+    pq.write_table(pa.table({"image": images, **columns}), path)
+    return path
+
+
+def colour_at(pixels, row, column):
+    return tuple(pixels[row, column].tolist())
+
+
+class TestLoading:
+    def test_a_folder_is_read_in_the_order_of_its_names(self, tmp_path):
+        (tmp_path / "b").mkdir()
+        (tmp_path / "z.png").write_bytes(data_of(plain(BLUE)))
+        (tmp_path / "b" / "one.PNG").write_bytes(data_of(plain(GREEN)))
+        (tmp_path / "a.bmp").write_bytes(data_of(plain(RED), "BMP"))
+        (tmp_path / "notes.txt").write_text("no picture")
+        loaded = load(tmp_path)
+        assert loaded.ids == ("a.bmp", "b/one.PNG", "z.png")
+        assert [colour_at(p, 0, 0) for p in loaded.pictures] == [RED, GREEN, BLUE]
+        assert loaded.pictures.shape == (3, 4, 4, 3)
+        assert loaded.pictures.dtype == np.uint8
+
+    @pytest.mark.parametrize("shape", ["bytes", "struct"])
+    def test_a_parquet_file_is_read_in_the_order_of_its_rows(self, tmp_path, shape):
+        images = [data_of(plain(colour)) for colour in (RED, GREEN)]
+        if shape == "struct":
+            images = [{"bytes": data, "path": None} for data in images]
+        loaded = load(write_parquet(tmp_path / "t.parquet", images, caption=["x", "y"]))
+        assert loaded.ids == ("t.parquet#0", "t.parquet#1")
+        assert [colour_at(p, 0, 0) for p in loaded.pictures] == [RED, GREEN]
+
+    def test_a_picture_of_the_right_size_is_not_touched(self, tmp_path):
+        pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+        assert np.array_equal(load_one(tmp_path, Image.fromarray(pixels), 5, 6), pixels)
+
+    def test_a_transparent_picture_stands_on_white(self, tmp_path):
+        rgba = np.zeros((4, 4, 4), np.uint8)
+        rgba[:2] = (*RED, 255)
+        rgba[3] = (0, 0, 0, 51)
+        pixels = load_one(tmp_path, Image.fromarray(rgba, "RGBA"))
+        assert colour_at(pixels, 0, 0) == RED
+        assert colour_at(pixels, 2, 0) == WHITE
+        assert colour_at(pixels, 3, 0) == (204, 204, 204)
+
+    def test_a_palette_becomes_its_colours_and_its_transparent_entry_white(self, tmp_path):
+        palette = stripes(RED, BLUE, step=2).convert("P", palette=Image.Palette.ADAPTIVE)
+        pixels = load_one(tmp_path, palette)
+        assert colour_at(pixels, 0, 0) == RED
+        assert colour_at(pixels, 0, 3) == BLUE
+        blue = palette.getpixel((3, 0))
+        pixels = load_one(tmp_path, data_of(palette, transparency=blue))
+        assert colour_at(pixels, 0, 0) == RED
+        assert colour_at(pixels, 0, 3) == WHITE
+
+    def test_grey_becomes_rgb(self, tmp_path):
+        assert colour_at(load_one(tmp_path, Image.new("L", (4, 4), 77)), 0, 0) == (77, 77, 77)
+        grey = Image.new("LA", (4, 4), (77, 0))
+        assert colour_at(load_one(tmp_path, grey), 0, 0) == WHITE
+
+    def test_a_photograph_lying_on_its_side_is_turned_upright(self, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        lying = data_of(stripes(RED, BLUE, step=2), exif=exif)
+        upright = load_one(tmp_path, lying)
+        assert colour_at(upright, 0, 0) == colour_at(upright, 0, 3) == RED
+        assert colour_at(upright, 3, 0) == colour_at(upright, 3, 3) == BLUE
+
+    def test_short_side_covers_the_size_and_crops_the_centre(self, tmp_path):
+        wide = stripes(RED, GREEN, BLUE)
+        assert (load_one(tmp_path, wide) == GREEN).all()
+        tall = wide.rotate(90, expand=True)
+        assert (load_one(tmp_path, tall) == GREEN).all()
+
+    def test_short_side_keeps_proportions_when_it_shrinks(self, tmp_path):
+        big = stripes(RED, GREEN, GREEN, GREEN, GREEN, BLUE, step=8, height=32)
+        pixels = load_one(tmp_path, big, 8, 8)
+        assert (pixels[:, 1:-1] == GREEN).all()
+
+    def test_short_side_fits_a_size_that_is_not_square(self, tmp_path):
+        pixels = load_one(tmp_path, stripes(RED, GREEN, step=8, height=16), 4, 8)
+        assert pixels.shape == (8, 4, 3)
+        assert colour_at(pixels, 4, 0) == RED
+        assert colour_at(pixels, 4, 3) == GREEN
+
+    def test_stretch_keeps_the_whole_picture(self, tmp_path):
+        pixels = load_one(tmp_path, stripes(RED, GREEN, BLUE, step=40, height=40), resize="stretch")
+        assert colour_at(pixels, 0, 0) == RED
+        assert colour_at(pixels, 0, 3) == BLUE
+
+    def test_a_small_picture_is_enlarged(self, tmp_path):
+        assert (load_one(tmp_path, plain(RED, (2, 1)), 8, 8) == RED).all()
+
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            b"",
+            b"no picture",
+            data_of(Image.effect_noise((64, 64), 50))[:-400],
+            b"\x89PNG\r\n\x1a\n" * 3,
+        ],
+    )
+    def test_the_first_picture_that_cannot_be_read_is_named(self, tmp_path, broken):
+        (tmp_path / "a.png").write_bytes(data_of(plain(RED)))
+        (tmp_path / "b.png").write_bytes(broken)
+        (tmp_path / "c.png").write_bytes(broken)
+        with pytest.raises(TrainingSetError, match=r"at b\.png \("):
+            load(tmp_path)
+
+    @pytest.mark.parametrize(
+        "value", [b"no picture", {"bytes": None, "path": "a.png"}, {"path": "a.png"}, "a.png", 7]
+    )
+    def test_a_row_that_holds_no_picture_is_named(self, tmp_path, value):
+        path = write_parquet(tmp_path / "t.parquet", [value])
+        with pytest.raises(TrainingSetError, match=r"at t\.parquet#0 \("):
+            load(path)
+
+    def test_a_bomb_is_refused_like_any_other_picture(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+        (tmp_path / "a.png").write_bytes(data_of(plain(RED)))
+        with pytest.raises(TrainingSetError, match=r"at a\.png \("):
+            load(tmp_path)
+
+    def test_a_training_set_that_is_gone_is_reported(self, tmp_path):
+        for name in ("nowhere", "nowhere.parquet"):
+            with pytest.raises(TrainingSetError, match="nowhere"):
+                load(tmp_path / name)
+
+
+class TestFingerprint:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        folder = tmp_path / "set"
+        (folder / "sub").mkdir(parents=True)
+        (folder / "a.png").write_bytes(data_of(plain(RED)))
+        (folder / "sub" / "b.png").write_bytes(data_of(plain(BLUE)))
+        return folder
+
+    def test_it_changes_with_a_picture_and_not_with_its_time(self, folder):
+        before = fingerprint_training_set(folder)
+        os.utime(folder / "a.png", (1, 1))
+        assert fingerprint_training_set(folder) == before
+        (folder / "a.png").write_bytes(data_of(plain(GREEN)))
+        assert fingerprint_training_set(folder) != before
+
+    def test_it_changes_when_a_picture_is_added_moved_or_renamed(self, folder):
+        seen = [fingerprint_training_set(folder)]
+        (folder / "sub" / "b.png").rename(folder / "b.png")
+        seen.append(fingerprint_training_set(folder))
+        (folder / "b.png").rename(folder / "c.png")
+        seen.append(fingerprint_training_set(folder))
+        (folder / "d.png").write_bytes(data_of(plain(GREEN)))
+        seen.append(fingerprint_training_set(folder))
+        assert len(set(seen)) == 4
+
+    def test_it_does_not_depend_on_where_the_folder_lies(self, folder, tmp_path):
+        before = fingerprint_training_set(folder)
+        moved = folder.rename(tmp_path / "moved")
+        assert fingerprint_training_set(moved) == before
+
+    def test_what_is_no_picture_does_not_count(self, folder):
+        before = fingerprint_training_set(folder)
+        (folder / "notes.txt").write_text("x")
+        (folder / "folder.png").mkdir()
+        assert fingerprint_training_set(folder) == before
+        assert load(folder).ids == ("a.png", "sub/b.png")
+
+    def test_a_parquet_file_is_named_by_its_content(self, tmp_path):
+        path = write_parquet(tmp_path / "t.parquet", [b"1", b"2"])
+        before = fingerprint_training_set(path)
+        os.utime(path, (1, 1))
+        assert fingerprint_training_set(path) == before
+        write_parquet(path, [b"1", b"3"])
+        assert fingerprint_training_set(path) != before
+
+    def test_what_is_no_training_set_is_refused(self, tmp_path):
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "text.parquet").write_text("no parquet")
+        pq.write_table(pa.table({"picture": [b""]}), tmp_path / "other.parquet")
+        write_parquet(tmp_path / "rowless.parquet", pa.array([], pa.binary()))
+        for name in ("empty", "text.parquet", "other.parquet", "rowless.parquet", "nowhere"):
+            with pytest.raises(ConfigError) as caught:
+                fingerprint_training_set(tmp_path / name)
+            assert str(tmp_path / name) in str(caught.value)
+            assert "a folder of pictures" in str(caught.value)
