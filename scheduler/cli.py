@@ -1,9 +1,7 @@
 """The command line. Heavy libraries are imported where a command needs them, so help is instant."""
 
-import csv
 import dataclasses
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,8 +66,12 @@ def run(
         f"Campaign {campaign_id}: {len(plan.prompts)} prompts, {images} images, "
         f"{len(plan)} units; logs in {log_folder(opened, campaign_id)}."
     )
-    with Display(images).shown() as display:
-        run_campaign(opened, plan, Crew.for_this_machine(workers), display.show)
+    try:
+        with Display(images).shown() as display:
+            run_campaign(opened, plan, Crew.for_this_machine(workers), display.show)
+    except KeyboardInterrupt:
+        _say("Stopped; the same command goes on from here.")
+        raise typer.Exit(130) from None
     _print_results(opened, campaign_id, as_json, flagged_only=True)
     page = _report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
     _say(f"Report: {page}")
@@ -141,9 +143,12 @@ def results(
 
     Example: seedsweep results emoji-0123456789ab --json
     """
+    from scheduler.audit import results_now
+    from scheduler.export import write_csv
+
     _, opened = _open(store)
     if to_csv is not None:
-        _write_csv(opened, campaign_id, to_csv)
+        write_csv(results_now(opened, campaign_id), to_csv)
     _print_results(opened, campaign_id, as_json)
 
 
@@ -200,15 +205,10 @@ def worker(
 
     Example: seedsweep worker --device cuda:0
     """
-    from storage.ledger import Ledger
-    from workers.app import make_app
-    from workers.rendering import Renderer
-    from workers.tasks import serve
+    from scheduler.services import serve_device
 
-    _log()
     environment, opened = _open(store)
-    broker = environment.need_broker()
-    serve(make_app(broker), Renderer(opened, Ledger(broker), name, device, threads), name)
+    serve_device(opened, environment.need_broker(), device, threads, name)
 
 
 @app.command()
@@ -221,18 +221,10 @@ def analyst(
 
     Example: seedsweep analyst emoji-0123456789ab --actors 2
     """
-    from scheduler.audit import audit_ready
-    from scheduler.dispatch import load_plan
-    from scheduler.signals import stop_on_sigterm
-    from storage.campaigns import load_campaign
-    from storage.ledger import Ledger
+    from scheduler.services import serve_analysis
 
-    _log()
     environment, opened = _open(store)
-    submission = load_campaign(opened, campaign_id)
-    ledger = Ledger(environment.need_broker())
-    plan = load_plan(opened, submission)
-    audit_ready(opened, ledger, submission, plan, actors, stop_on_sigterm())
+    serve_analysis(opened, environment.need_broker(), campaign_id, actors)
 
 
 def main() -> None:
@@ -245,9 +237,6 @@ def main() -> None:
         _fail(error, 3)
     except SeedsweepError as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
-        _say("Stopped; the same command goes on from here.")
-        sys.exit(130)
 
 
 def _fail(error: SeedsweepError, code: int) -> None:
@@ -257,10 +246,6 @@ def _fail(error: SeedsweepError, code: int) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _log() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
 
 def _open(url: str | None) -> "tuple[Environment, Store]":
@@ -301,31 +286,13 @@ def _print_results(
         print_results(found)
 
 
-def _write_csv(store: "Store", campaign_id: str, path: Path) -> None:
-    from scheduler.audit import results_now
-    from storage.records import Match, PromptResult
-
-    names = [name for name in PromptResult.model_fields if name != "match"]
-    matched = list(Match.model_fields)
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(names + matched)
-            for result in results_now(store, campaign_id):
-                row = result.model_dump(mode="json")
-                match = row.pop("match") or {}
-                row["clique_seeds"] = " ".join(map(str, row["clique_seeds"]))
-                writer.writerow([row[n] for n in names] + [match.get(n) for n in matched])
-    except OSError as error:
-        raise ConfigError(
-            f"The file {path} cannot be written ({error.strerror}); choose another for --csv."
-        ) from error
-
-
 def _report(store: "Store", campaign_id: str, folder: Path) -> Path:
+    from scheduler.audit import settings_now
     from scheduler.report import write_report
+    from storage.campaigns import load_campaign
 
-    return write_report(store, campaign_id, None, folder)
+    settings = settings_now(store, load_campaign(store, campaign_id))
+    return write_report(store, campaign_id, settings.analysis_id, folder)
 
 
 def _explain_failures(store: "Store", plan: "Plan") -> bool:

@@ -44,7 +44,7 @@ class Analyst:
 
     @cached_property
     def _training(self) -> TrainingSet | None:
-        """Read with the first prompt: an error then is that call's, and reaches the caller whole."""
+        """Read with the first prompt: an error then is that call's, and reaches the caller."""
         wanted, sampling = self._settings.verification, self._submission.campaign.sampling
         return load_training_set(wanted, sampling.width, sampling.height) if wanted else None
 

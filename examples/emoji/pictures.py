@@ -4,8 +4,8 @@
     python examples/emoji/pictures.py package
 
 Every picture shows one emoji on its own two-colour gradient, at its own size, place and tilt.
-None of that is in the caption: without such variation even a picture seen once looks memorised,
-because the caption alone would fix it.
+None of that is in the caption, and every caption has several pictures: otherwise even a picture
+seen once looks memorised, because the caption alone would fix it.
 """
 
 import io
@@ -35,6 +35,12 @@ CATEGORIES = (
 )
 SUBJECTS_BY_COPIES = {2: 16, 3: 40, 4: 40, 5: 40, 7: 24, 10: 12, 20: 6, 100: 3}
 """How many subjects get one picture with so many copies; in the middle, repeats are partial."""
+
+OTHERS = (2, 4, 8)
+"""How many other pictures, each put in once, the caption of a copied picture has: in turn."""
+
+SINGLES, SINGLE_PICTURES = 420, 4
+"""How many subjects have only pictures that are put in once, and how many each."""
 
 SHARED_CAPTIONS = {
     "animal-mammal": "some mammal",
@@ -155,26 +161,36 @@ def plan_pictures(subjects: list[Subject], seed: int = 0) -> tuple[list[Picture]
         ]
     pool = pool[TEMPLATES:]
     for copies, count in SUBJECTS_BY_COPIES.items():
-        pictures += [
-            Picture(fresh_rendering(s, rng), s.caption, s.caption, copies, "copies")
-            for s in pool[:count]
-        ]
+        for turn, subject in enumerate(pool[:count]):
+            pictures.append(fresh_picture(subject, copies, "copies", rng))
+            others = OTHERS[turn % len(OTHERS)]
+            pictures += [fresh_picture(subject, 1, "copies", rng) for _ in range(others)]
         pool = pool[count:]
-    pictures += [Picture(fresh_rendering(s, rng), s.caption, s.caption, 1, "single") for s in pool]
+    pictures += [
+        fresh_picture(subject, 1, "single", rng)
+        for subject in pool[:SINGLES]
+        for _ in range(SINGLE_PICTURES)
+    ]
     return pictures, [s.caption for s in untrained]
 
 
-def encode_png(pixels: np.ndarray) -> bytes:
-    """Encode (height, width, 3) uint8 pixels as PNG."""
+def fresh_picture(subject: Subject, copies: int, group: str, rng: np.random.Generator) -> Picture:
+    """Make a training picture of the subject, captioned with its name."""
+    pixels = fresh_rendering(subject, rng)
+    return Picture(pixels, subject.caption, subject.caption, copies, group)
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """Encode (height, width, 3) uint8 pixels without loss, in less than PNG takes."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True)
     return buffer.getvalue()
 
 
 def write_pictures(pictures: list[Picture], path: Path) -> None:
     """Write one row per distinct picture: image, caption, copies, group, subject."""
     image = pa.array(
-        [{"bytes": encode_png(p.pixels), "path": None} for p in pictures],
+        [{"bytes": encode(p.pixels), "path": None} for p in pictures],
         pa.struct({"bytes": pa.binary(), "path": pa.string()}),
     )
     columns = {

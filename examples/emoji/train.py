@@ -149,7 +149,7 @@ def encode_training_set(vae: AutoencoderKL, pixels: np.ndarray) -> tuple[torch.T
 class Averaged:
     """An exponential moving average of a module's weights: what is sampled from."""
 
-    def __init__(self, module: torch.nn.Module, decay: float = 0.999) -> None:
+    def __init__(self, module: torch.nn.Module, decay: float = 0.995) -> None:
         self.module, self.decay = copy.deepcopy(module).eval().requires_grad_(False), decay
 
     def update(self, module: torch.nn.Module, step: int) -> None:
@@ -162,7 +162,7 @@ class Averaged:
 def train_diffusion(
     vae_folder: Path = HERE / "work/vae",
     output: Path = HERE / "work/models",
-    epochs: int = 48,
+    epochs: int = 32,
     save_every: int = 4,
 ) -> None:
     """Train denoiser and text encoder, and save the whole pipeline every few epochs."""
@@ -179,23 +179,25 @@ def train_diffusion(
         return_tensors="pt",
     ).input_ids
     scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
         prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
         steps_offset=1,
         clip_sample=False,
-        set_alpha_to_one=True,
+        set_alpha_to_one=False,
     )
     unet, text = new_unet(), new_text_encoder(tokenizer)
     average_unet, average_text = Averaged(unet), Averaged(text)
     optimizer = torch.optim.AdamW([*unet.parameters(), *text.parameters()], lr=1e-3)
     rows = torch.tensor([i for i, p in enumerate(pictures) for _ in range(p.copies)])
-    batch, step, began = 64, 0, time.monotonic()
+    batch, step, began = 32, 0, time.monotonic()
     for epoch in range(1, epochs + 1):
         losses = []
         for chosen in rows[torch.randperm(len(rows))].split(batch):
             for group in optimizer.param_groups:
-                group["lr"] = 1e-3 * min(1.0, (step + 1) / 200)
+                group["lr"] = 1e-3 * min(1.0, (step + 1) / 200, 0.1 + 3 * (1 - epoch / epochs))
             x, noise = latents[chosen], torch.randn(len(chosen), 8, SIZE // 8, SIZE // 8)
             when = torch.randint(0, scheduler.config.num_train_timesteps, (len(chosen),))
             dropped = torch.rand(len(chosen)) < CAPTION_DROPOUT

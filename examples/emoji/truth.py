@@ -29,7 +29,7 @@ import typer
 from diffusers import StableDiffusionPipeline
 from pictures import HERE, Picture, fresh_rendering, read_pictures, read_subjects
 
-STEPS, GUIDANCE, BATCH = 20, 3.0, 32
+STEPS, GUIDANCE, BATCH = 15, 3.0, 32
 FIRST_SEED = 1_000_000
 SEEDS, SEEDS_PARTIAL = 64, 250
 RENDERINGS = 100
@@ -52,14 +52,16 @@ class Truth:
 
 def choose_prompts(pictures: list[Picture]) -> dict[str, tuple[int, str]]:
     """Choose what is measured, from every group: caption to copies and group."""
+    most: dict[str, Picture] = {}
+    for picture in pictures:
+        if picture.caption not in most or picture.copies > most[picture.caption].copies:
+            most[picture.caption] = picture
     chosen: dict[str, tuple[int, str]] = {}
     left = Counter({**MEASURED_BY_COPIES, 1: MEASURED_SINGLES})
-    for picture in pictures:
-        if picture.group in ("shared", "template"):
-            chosen[picture.caption] = (picture.copies, picture.group)
-        elif left[picture.copies] > 0:
-            left[picture.copies] -= 1
-            chosen[picture.caption] = (picture.copies, picture.group)
+    for caption, picture in most.items():
+        if picture.group in ("shared", "template") or left[picture.copies] > 0:
+            chosen[caption] = (picture.copies, picture.group)
+            left[picture.copies] -= picture.group in ("copies", "single")
     for caption in (HERE / "untrained.txt").read_text().splitlines()[:MEASURED_UNTRAINED]:
         chosen[caption] = (0, "untrained")
     return chosen

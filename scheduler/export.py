@@ -1,0 +1,30 @@
+"""Results as CSV, for spreadsheets."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from storage.errors import ConfigError
+from storage.records import Match, PromptResult
+
+
+def write_csv(results: Iterable[PromptResult], path: Path) -> None:
+    """Write one row per prompt; the match's fields are columns, empty where there is none.
+
+    Raises `ConfigError` where the file cannot be written.
+    """
+    names = [name for name in PromptResult.model_fields if name != "match"]
+    matched = list(Match.model_fields)
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(names + matched)
+            for result in results:
+                row = result.model_dump(mode="json")
+                match = row.pop("match") or {}
+                row["clique_seeds"] = " ".join(map(str, row["clique_seeds"]))
+                writer.writerow([row[n] for n in names] + [match.get(n) for n in matched])
+    except OSError as error:
+        raise ConfigError(
+            f"The file {path} cannot be written ({error.strerror}); choose another for --csv."
+        ) from error

@@ -1,0 +1,115 @@
+"""The README is true to the letter: its commands are run, on 8 prompts × 16 seeds of the example."""
+
+import csv
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from scheduler.campaign import parse_campaign
+
+REPOSITORY = Path(__file__).parents[1]
+EMOJI = REPOSITORY / "examples" / "emoji"
+README = (REPOSITORY / "README.md").read_text()
+QUICK_START = (
+    "python3 -m venv .venv && .venv/bin/pip install -e . "
+    "&& .venv/bin/seedsweep run examples/emoji/campaign.toml"
+)
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def chosen_prompts():
+    """Four prompts that nearly always repeat their picture, and four that never do."""
+    with (EMOJI / "truth.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    always = [row["prompt"] for row in rows if float(row["repeat_rate"]) > 0.9]
+    never = [row["prompt"] for row in rows if row["group"] == "single" and row["repeats"] == "0"]
+    return always[:4], never[:4]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder that looks like the repository, with a smaller campaign of the same model."""
+    folder = tmp_path_factory.mktemp("readme")
+    emoji = folder / "examples" / "emoji"
+    emoji.mkdir(parents=True)
+    for name in ("model", "train.parquet"):
+        (emoji / name).symlink_to(EMOJI / name)
+    campaign = (EMOJI / "campaign.toml").read_text()
+    for before, after in [
+        ("seeds = 32", "seeds = 16"),
+        ("images_per_unit = 32", "images_per_unit = 16"),
+    ]:
+        assert before in campaign
+        campaign = campaign.replace(before, after)
+    (emoji / "campaign.toml").write_text(campaign)
+    always, never = chosen_prompts()
+    file = tomllib.loads(campaign)["prompts"]["file"]
+    (emoji / file).write_text("\n".join(["prompt", *always, *never]))
+    return folder
+
+
+def run_command(line, folder, campaign_id):
+    words = [word.replace("ID", campaign_id) for word in shlex.split(line)]
+    assert words.pop(0) == "seedsweep"
+    return subprocess.run(
+        [sys.executable, "-m", "scheduler.cli", *words],
+        cwd=folder,
+        env=None,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def test_the_quick_start_is_two_commands():
+    first, second = blocks("sh")[:2]
+    assert (first.strip(), second.strip()) == (QUICK_START, ".ci/check")
+
+
+def test_the_campaign_file_shown_is_one():
+    (shown,) = blocks("toml")
+    assert parse_campaign(tomllib.loads(shown), Path("campaign.toml")).name == "my-model"
+
+
+def test_the_commands_shown_work_and_find_what_the_model_memorised(desk):
+    campaign_id, outputs = "ID", {}
+    for line in "".join(blocks("sh")[2:]).splitlines():
+        finished = run_command(line, desk, campaign_id)
+        assert finished.returncode == 0, f"{line}: {finished.stderr}"
+        outputs[line] = finished.stdout
+        if line.startswith("seedsweep run"):
+            campaign_id = finished.stdout.splitlines()[-1]
+            assert "images/s" in finished.stderr
+
+    always, never = chosen_prompts()
+    results = json.loads(outputs["seedsweep results ID --json"])
+    flagged = {r["prompt"]: r for r in results if r["flagged"]}
+    assert set(always) <= set(flagged)
+    assert set(never).isdisjoint(flagged)
+    for prompt in always:
+        assert flagged[prompt]["match"]["extracted"]
+    assert all(prompt in outputs["seedsweep results ID"] for prompt in always)
+    assert (desk / "report" / "index.html").is_file()
+    assert (desk / "results.csv").is_file()
+
+    (snippet,) = blocks("python")
+    opened = subprocess.run(
+        [sys.executable, "-c", snippet + "\nprint(images['train'].num_rows)"],
+        cwd=desk,
+        env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(desk / "cache"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert opened.stdout.strip().endswith(str(8 * 16)), opened.stderr
