@@ -72,6 +72,7 @@ def run(
     except KeyboardInterrupt:
         _say("Stopped; the same command goes on from here.")
         raise typer.Exit(130) from None
+    _say(display.summary)
     _print_results(opened, campaign_id, as_json, flagged_only=True)
     page = _report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
     _say(f"Report: {page}")

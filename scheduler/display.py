@@ -54,7 +54,10 @@ class Display:
     def __init__(self, images: int) -> None:
         self._images = images
         self._rate = Rate(RATE_SECONDS)
-        self._last_line = time.monotonic() - LINE_SECONDS + 1
+        self._began = time.monotonic()
+        self._first: float | None = None
+        self._now = 0.0
+        self._last_line = self._began - LINE_SECONDS + 1
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -75,6 +78,9 @@ class Display:
         """Draw the campaign's counts."""
         images = self._images * counts.done / counts.units
         self._rate.update(images)
+        self._now = images
+        if self._first is None:
+            self._first = images
         step = Step(
             images=images,
             total=self._images,
@@ -88,6 +94,15 @@ class Display:
         if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             print(step, file=sys.stderr, flush=True)
+
+
+    @property
+    def summary(self) -> str:
+        """What was done since the display began, start-up included."""
+        made, seconds = self._now - (self._first or 0), time.monotonic() - self._began
+        if not made:
+            return "All images were there already."
+        return f"{made:.0f} images in {_duration(seconds)}, {made / seconds:.1f} images/s in all."
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def failures(store: Store, plan: Plan) -> list[str]:
     ]
     for index in restore_state(store, plan).ready:
         prompt_id = Prompt(text=plan.prompts[index]).prompt_id
-        stored = read_prompt(store, campaign.generation_id, prompt_id, plan.cuts)
+        stored = read_prompt(store, campaign.generation_id, prompt_id, plan.cuts, verified=True)
         sentences += [
             f"The shard {key} is corrupt, so its images were left out; delete that object and "
             "run the campaign again to make them anew."

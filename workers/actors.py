@@ -2,15 +2,16 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from storage.errors import SeedsweepError
+from storage.errors import SeedsweepError, ShardCorruptError
 from storage.records import AnalysisSettings, Prompt, PromptResult, Submission
 from storage.store import open_store
-from workers.prompt_analysis import analyse_prompt, read_prompt
+from workers.prompt_analysis import StoredPrompt, analyse_prompt, read_prompt
 from workers.training_set import TrainingSet, load_training_set
 
 log = logging.getLogger(__name__)
@@ -49,12 +50,20 @@ class Analyst:
         return load_training_set(wanted, sampling.width, sampling.height) if wanted else None
 
     def analyse(self, text: str) -> Analysed:
-        """Read and analyse one prompt."""
-        campaign, cuts = self._submission.campaign, self._submission.cuts
-        prompt_id = Prompt(text=text).prompt_id
-        stored = read_prompt(self._store, campaign.generation_id, prompt_id, cuts)
-        result = analyse_prompt(text, stored, campaign.sampling, self._settings, self._training)
+        """Read and analyse one prompt, without the shards of it that are corrupt."""
+        sampling = self._submission.campaign.sampling
+        stored = self._read(text, verified=False)
+        try:
+            result = analyse_prompt(text, stored, sampling, self._settings, self._training)
+        except ShardCorruptError:
+            stored = self._read(text, verified=True)
+            result = analyse_prompt(text, stored, sampling, self._settings, self._training)
         return Analysed(result, stored.corrupt)
+
+    def _read(self, text: str, verified: bool) -> StoredPrompt:
+        generation_id = self._submission.campaign.generation_id
+        prompt_id = Prompt(text=text).prompt_id
+        return read_prompt(self._store, generation_id, prompt_id, self._submission.cuts, verified)
 
 
 def analyse(
@@ -105,12 +114,20 @@ def _spread(ray: Any, crew: list[Any], prompts: Iterator[str | None]) -> Iterato
                 break
             actor = idle.pop(0)
             under_way[actor.analyse.remote(text)] = actor
-        finished, _ = ray.wait(list(under_way), timeout=POLL_SECONDS) if under_way else ([], [])
+        finished = _await_some(ray, list(under_way))
         for reference in finished:
             idle.append(under_way.pop(reference))
             yield _fetch(ray, reference)
         if not finished:
             yield None
+
+
+def _await_some(ray: Any, under_way: list[Any]) -> list[Any]:
+    if not under_way:
+        time.sleep(POLL_SECONDS)
+        return []
+    finished: list[Any] = ray.wait(under_way, timeout=POLL_SECONDS)[0]
+    return finished
 
 
 def _fetch(ray: Any, reference: Any) -> Analysed:

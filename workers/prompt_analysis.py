@@ -39,9 +39,16 @@ class StoredPrompt:
 
 
 def read_prompt(
-    store: Store, generation_id: str, prompt_id: str, cuts: Iterable[SeedRange]
+    store: Store,
+    generation_id: str,
+    prompt_id: str,
+    cuts: Iterable[SeedRange],
+    verified: bool = False,
 ) -> StoredPrompt:
-    """Read all shards of a prompt; one that is missing is skipped, a corrupt one named."""
+    """Read all shards of a prompt; one that is missing is skipped, a corrupt one named.
+
+    `verified` also holds every picture's pixels against their recorded digest.
+    """
     images: list[StoredImage] = []
     corrupt: list[str] = []
     for cut in cuts:
@@ -50,7 +57,10 @@ def read_prompt(
         if data is None:
             continue
         try:
-            images += decode_shard(data, key)
+            found = decode_shard(data, key)
+            if verified:
+                decode_pixels(found)
+            images += found
         except ShardCorruptError:
             corrupt.append(key)
     return StoredPrompt(tuple(images), tuple(corrupt))

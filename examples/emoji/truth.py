@@ -33,8 +33,8 @@ STEPS, GUIDANCE, BATCH = 15, 3.0, 32
 FIRST_SEED = 1_000_000
 SEEDS, SEEDS_PARTIAL = 64, 250
 RENDERINGS = 100
-MEASURED_BY_COPIES = {2: 10, 3: 24, 4: 28, 5: 28, 7: 14, 10: 6, 20: 4, 100: 3}
-MEASURED_SINGLES, MEASURED_UNTRAINED = 40, 10
+MEASURED_BY_COPIES = {1: 34, 2: 4, 3: 12, 4: 18, 5: 20, 7: 18, 10: 12, 20: 6, 100: 3}
+MEASURED_UNTRAINED = 6
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def choose_prompts(pictures: list[Picture]) -> dict[str, tuple[int, str]]:
         if picture.caption not in most or picture.copies > most[picture.caption].copies:
             most[picture.caption] = picture
     chosen: dict[str, tuple[int, str]] = {}
-    left = Counter({**MEASURED_BY_COPIES, 1: MEASURED_SINGLES})
+    left = Counter(MEASURED_BY_COPIES)
     for caption, picture in most.items():
         if picture.group in ("shared", "template") or left[picture.copies] > 0:
             chosen[caption] = (picture.copies, picture.group)
@@ -164,6 +164,34 @@ def measure_all(
         yield from pool.imap_unordered(_measure, items)
 
 
+def choose_campaign(truths: list[Truth]) -> list[Truth]:
+    """Choose the prompts of campaign.toml: every group, whatever their rates."""
+    left = Counter({"copies": 38, "single": 14, "shared": 4, "template": 4, "untrained": 4})
+    chosen = []
+    for truth in sorted(truths, key=lambda t: hashlib.sha256(t.prompt.encode()).digest()):
+        if left[truth.group] > 0:
+            left[truth.group] -= 1
+            chosen.append(truth)
+    return chosen
+
+
+def choose_paper(truths: list[Truth]) -> list[Truth]:
+    """Choose the prompts of paper-regime.toml: those at 1 to 20 %, and as many singles at 0."""
+    partial = [truth for truth in truths if 0.01 <= truth.repeat_rate <= 0.2]
+    never = [truth for truth in truths if truth.group == "single" and truth.repeats == 0]
+    return partial + never[: len(partial)]
+
+
+def write_csv(truths: list[Truth], path: Path, columns: list[str] | None = None) -> None:
+    """Write the given columns, or all of them, one row per caption."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(
+            file, columns or list(Truth.__dataclass_fields__), extrasaction="ignore"
+        )
+        writer.writeheader()
+        writer.writerows(asdict(truth) for truth in truths)
+
+
 def main(
     package: Path,
     model: Path = HERE / "model",
@@ -185,10 +213,10 @@ def main(
             print(
                 f"{len(known)}/{len(chosen)}, {time.monotonic() - began:.0f} s: {truth}", flush=True
             )
-    with output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, Truth.__dataclass_fields__)
-        writer.writeheader()
-        writer.writerows(asdict(known[prompt]) for prompt in chosen)
+    truths = [known[prompt] for prompt in chosen]
+    write_csv(truths, output)
+    write_csv(choose_campaign(truths), HERE / "prompts.csv", ["prompt", "copies", "group"])
+    write_csv(choose_paper(truths), HERE / "paper-prompts.csv", ["prompt", "copies", "group"])
 
 
 if __name__ == "__main__":

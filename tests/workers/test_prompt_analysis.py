@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from storage.errors import ShardCorruptError
 from storage.keys import unit_shard
 from storage.records import Analysis, AnalysisSettings, Flaw, Provenance, SeedRange, Verification
-from storage.shards import decode_shard
+from storage.shards import decode_shard, encode_shard
 from storage.store import FolderStore
 from workers.analysis.verdict import judge
 from workers.pipelines import Generation
@@ -112,6 +114,20 @@ def test_a_corrupt_shard_is_named_and_the_others_are_read(store, make_campaign, 
     assert [image.seed for image in stored.images] == [3, 4, 5]
 
 
+def test_a_shard_with_other_pixels_than_were_made_is_corrupt_once_verified(
+    store, make_campaign, make_unit
+):
+    unit = make_unit(make_campaign())
+    pictures = repeated_and_others(0, 3)
+    store_unit(store, unit, [Generation(i, p, None, MADE) for i, p in enumerate(pictures)])
+    images = decode_shard(store.read(unit_shard(unit)), unit_shard(unit))
+    swapped = [replace(images[0], png=images[1].png), *images[1:]]
+    store.replace(unit_shard(unit), encode_shard(unit, swapped))
+    place = (store, unit.generation_id, unit.prompt_id, [unit.seeds])
+    assert read_prompt(*place).corrupt == ()
+    assert read_prompt(*place, verified=True).corrupt == (unit_shard(unit),)
+
+
 def test_a_missing_shard_is_skipped(store, make_campaign, make_unit):
     unit = make_unit(make_campaign())
     stored = read_prompt(store, unit.generation_id, unit.prompt_id, [SeedRange(first=0, last=2)])
@@ -121,8 +137,6 @@ def test_a_missing_shard_is_skipped(store, make_campaign, make_unit):
 def test_pixels_that_are_not_those_recorded_are_refused(store, store_pictures):
     stored = store_pictures(repeated_and_others(1, 1))
     one, other = stored.images
-    from dataclasses import replace
-
     with pytest.raises(ShardCorruptError, match="seed 0"):
         decode_pixels([replace(one, png=other.png)])
 

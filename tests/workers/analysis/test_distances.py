@@ -225,7 +225,8 @@ def test_l2_to_all_is_the_same_in_whatever_blocks(monkeypatch):
     whole = l2_to_all(images[4], images)
     monkeypatch.setattr(module, "_BLOCK_BYTES", 2 * images[0].size)
     assert np.array_equal(l2_to_all(images[4], images), whole)
-    assert whole[4] == 0.0 and np.count_nonzero(whole) == 10
+    assert whole[4] == 0.0
+    assert np.count_nonzero(whole) == 10
 
 
 def test_views_that_are_not_contiguous_are_measured_as_they_are_seen():
