@@ -170,7 +170,7 @@ def train_diffusion(
     pictures = read_pictures(HERE / "train.parquet")
     vae = AutoencoderKL.from_pretrained(vae_folder).eval()
     latents, factor = encode_training_set(vae, np.stack([p.pixels for p in pictures]))
-    vae.register_to_config(scaling_factor=factor)
+    vae.register_to_config(scaling_factor=factor, _name_or_path=None)
     tokenizer = train_tokenizer([p.caption for p in pictures])
     tokens = tokenizer(
         [p.caption for p in pictures] + [""],
