@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from storage import keys
 from storage.errors import ConfigError, ShardCorruptError
+from storage.parquet import read_table
 from storage.records import Control, Parked, Prompt, Submission
 from storage.store import Store
 
@@ -56,7 +57,7 @@ def load_prompts(store: Store, campaign_id: str) -> list[str]:
     key = keys.prompts(campaign_id)
     data = store.read(key)
     try:
-        table = pq.read_table(io.BytesIO(data or b""), columns=["prompt"])
+        table = read_table(data or b"", columns=["prompt"])
     except (pa.ArrowException, OSError) as error:
         raise ShardCorruptError(
             f"The prompts {key} are not what was written; delete the campaign and submit it again."

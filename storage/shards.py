@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from storage.errors import ShardCorruptError
+from storage.parquet import read_table
 from storage.records import Flaw, Provenance, WorkUnit
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -101,7 +102,7 @@ def decode_shard(data: bytes, key: str) -> list[StoredImage]:
     Raises `ShardCorruptError`, naming `key`, for anything else.
     """
     try:
-        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+        table = read_table(data)
         if table.schema != SCHEMA or not table.num_rows:
             raise ValueError("other columns, or no rows")
         return [
