@@ -50,23 +50,23 @@ def audit_stored(
     settings: AnalysisSettings,
     prompts: Sequence[str],
     actors: int,
-    progress: Callable[[int], None],
+    progress: Callable[[int, int], None],
 ) -> None:
     """Analyse stored images again; prompts that have this very analysis already are left out.
 
-    `progress` is called with the number of prompts that are done.
+    `progress` is called with how many prompts are done, and of how many.
     """
     campaign_id = submission.campaign.campaign_id
     known = {r.prompt for r in read_results(store, settings.analysis_id, campaign_id)}
     missing = [text for text in prompts if text not in known]
     done = len(prompts) - len(missing)
-    progress(done)
+    progress(done, len(prompts))
 
     def record(results: Sequence[PromptResult]) -> None:
         nonlocal done
         store_results(store, settings.analysis_id, campaign_id, results)
         done += len(results)
-        progress(done)
+        progress(done, len(prompts))
 
     if missing:
         _collect(analyse(submission, settings, missing, store.url, actors), record)

@@ -289,11 +289,13 @@ def _print_results(
 
 def _report(store: "Store", campaign_id: str, folder: Path) -> Path:
     from scheduler.audit import settings_now
+    from scheduler.display import counted
     from scheduler.report import write_report
     from storage.campaigns import load_campaign
 
     settings = settings_now(store, load_campaign(store, campaign_id))
-    return write_report(store, campaign_id, settings.analysis_id, folder)
+    with counted("flagged prompts drawn") as progress:
+        return write_report(store, campaign_id, settings.analysis_id, folder, progress)
 
 
 def _explain_failures(store: "Store", plan: "Plan") -> bool:

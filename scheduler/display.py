@@ -95,7 +95,6 @@ class Display:
             self._last_line = time.monotonic()
             print(step, file=sys.stderr, flush=True)
 
-
     @property
     def summary(self) -> str:
         """What was done since the display began, start-up included."""
@@ -106,27 +105,27 @@ class Display:
 
 
 @contextmanager
-def counted(what: str, total: int) -> Iterator["Counter"]:
-    """Show how many of `total` are done: a bar on a terminal, lines in a log."""
+def counted(what: str) -> Iterator["Counter"]:
+    """Show how many of a total are done: a bar on a terminal, lines in a log."""
     bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     with bar:
-        yield Counter(bar, what, total)
+        yield Counter(bar, what)
 
 
 class Counter:
     """Progress of one count."""
 
-    def __init__(self, bar: Progress, what: str, total: int) -> None:
-        self._bar, self._what, self._total = bar, what, total
-        self._task = bar.add_task(what, total=total)
+    def __init__(self, bar: Progress, what: str) -> None:
+        self._bar, self._what = bar, what
+        self._task = bar.add_task(what, total=None)
         self._last_line = time.monotonic()
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int, total: int) -> None:
         """Show that so many are done."""
-        self._bar.update(self._task, completed=done)
+        self._bar.update(self._task, completed=done, total=total)
         if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
-            print(f"{self._what}: {done}/{self._total}", file=sys.stderr, flush=True)
+            print(f"{self._what}: {done}/{total}", file=sys.stderr, flush=True)
 
 
 def print_results(results: Sequence[PromptResult], limit: int | None = None) -> None:

@@ -56,7 +56,7 @@ def analyse_again(store: Store, campaign_id: str, changes: Changes, actors: int 
     submission = load_campaign(store, campaign_id)
     settings = changes.apply(submission.campaign.settings)
     prompts = load_prompts(store, campaign_id)
-    with counted("prompts analysed", len(prompts)) as progress:
+    with counted("prompts analysed") as progress:
         audit_stored(store, submission, settings, prompts, actors or os.cpu_count() or 1, progress)
     control = load_control(store, campaign_id)
     store_control(store, campaign_id, control.model_copy(update={"settings": settings}))

@@ -33,8 +33,9 @@ STEPS, GUIDANCE, BATCH = 15, 3.0, 32
 FIRST_SEED = 1_000_000
 SEEDS, SEEDS_PARTIAL = 64, 250
 RENDERINGS = 100
-MEASURED_BY_COPIES = {1: 34, 2: 4, 3: 12, 4: 18, 5: 20, 7: 18, 10: 12, 20: 6, 100: 3}
+MEASURED_BY_COPIES = {1: 34, 2: 4, 3: 12, 4: 18, 5: 14, 7: 12, 10: 10, 20: 6, 100: 3}
 MEASURED_UNTRAINED = 6
+PAPER_PROMPTS = 32
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,9 @@ def choose_campaign(truths: list[Truth]) -> list[Truth]:
 
 
 def choose_paper(truths: list[Truth]) -> list[Truth]:
-    """Choose the prompts of paper-regime.toml: those at 1 to 20 %, and as many singles at 0."""
-    partial = [truth for truth in truths if 0.01 <= truth.repeat_rate <= 0.2]
+    """Choose the prompts of paper-regime.toml: 32 at 1 to 20 %, and as many singles at 0."""
+    shuffled = sorted(truths, key=lambda t: hashlib.sha256(t.prompt.encode()).digest())
+    partial = [truth for truth in shuffled if 0.01 <= truth.repeat_rate <= 0.2][:PAPER_PROMPTS]
     never = [truth for truth in truths if truth.group == "single" and truth.repeats == 0]
     return partial + never[: len(partial)]
 
