@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from scheduler.campaign import parse_campaign
@@ -96,8 +97,11 @@ def test_the_commands_shown_work_and_find_what_the_model_memorised(desk):
     flagged = {r["prompt"]: r for r in results if r["flagged"]}
     assert set(always) <= set(flagged)
     assert set(never).isdisjoint(flagged)
-    for prompt in always:
-        assert flagged[prompt]["match"]["extracted"]
+    matches = {prompt: flagged[prompt]["match"] for prompt in always}
+    captions = pq.read_table(EMOJI / "train.parquet", columns=["caption"])["caption"].to_pylist()
+    for prompt, match in matches.items():
+        assert captions[int(match["training_id"].partition("#")[2])] == prompt
+    assert any(match["extracted"] for match in matches.values())
     assert all(prompt in outputs["seedsweep results ID"] for prompt in always)
     assert (desk / "report" / "index.html").is_file()
     assert (desk / "results.csv").is_file()

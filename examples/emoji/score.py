@@ -26,7 +26,7 @@ from workers.analysis.distances import tiled_distances
 from workers.prompt_analysis import decode_pixels, read_prompt
 
 HERE = Path(__file__).parent
-THRESHOLDS = np.round(np.arange(0.03, 0.16, 0.01), 2)
+THRESHOLDS = np.round(np.arange(0.05, 0.31, 0.01), 2)
 NEAR = 0.1
 
 
