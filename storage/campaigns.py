@@ -57,12 +57,12 @@ def load_prompts(store: Store, campaign_id: str) -> list[str]:
     key = keys.prompts(campaign_id)
     data = store.read(key)
     try:
-        table = read_table(data or b"", columns=["prompt"])
-    except (pa.ArrowException, OSError) as error:
+        texts = read_table(data or b"", columns=["prompt"]).column("prompt").to_pylist()
+    except (pa.ArrowException, OSError, KeyError) as error:
         raise ShardCorruptError(
             f"The prompts {key} are not what was written; delete the campaign and submit it again."
         ) from error
-    return [str(text) for text in table.column("prompt").to_pylist()]
+    return [str(text) for text in texts]
 
 
 def list_campaigns(store: Store) -> list[str]:

@@ -77,7 +77,7 @@ def _rank(result: PromptResult) -> tuple[bool, float, int, int, str]:
 def _read_part(store: Store, key: str) -> list[PromptResult]:
     data = store.read(key) or b""
     try:
-        rows = read_table(data, schema=SCHEMA).to_pylist()
+        rows = read_table(data).to_pylist()
         return [PromptResult.model_validate(row) for row in rows]
     except (pa.ArrowException, OSError, ValidationError) as error:
         raise ShardCorruptError(
