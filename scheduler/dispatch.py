@@ -83,10 +83,10 @@ class Dispatcher:
         self._last_heard = time.monotonic()
         self._rates: dict[str, Rate] = {}
 
-    def add(self, plan: Plan) -> None:
-        """Take a campaign on, from whatever of it the store holds."""
+    def add(self, plan: Plan, restored: Restored) -> None:
+        """Take a campaign on, from what `restore_state` found of it."""
         self._plans[plan.campaign.campaign_id] = plan
-        self._ledger.restore(plan.campaign.campaign_id, restore_state(self._store, plan))
+        self._ledger.restore(plan.campaign.campaign_id, restored)
         self._ledger.begin_epoch()
 
     def tick(self) -> None:
@@ -98,12 +98,17 @@ class Dispatcher:
             return
         if not self._ledger.has_epoch():
             log.warning("The broker lost the campaigns' state; it is restored from the store.")
-            for plan in list(self._plans.values()):
-                self.add(plan)
+            self._restore_all()
         for plan in self._plans.values():
             self._reap(plan)
         self._find_lost_messages()
         self._feed()
+
+    def _restore_all(self) -> None:
+        """Restore every campaign before the epoch begins, so that no change falls between."""
+        for campaign_id, plan in self._plans.items():
+            self._ledger.restore(campaign_id, restore_state(self._store, plan))
+        self._ledger.begin_epoch()
 
     def _reap(self, plan: Plan) -> None:
         campaign_id = plan.campaign.campaign_id

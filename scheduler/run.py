@@ -61,7 +61,7 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show) -> None:
         ledger = Ledger(broker_url)
         app = make_app(broker_url)
         dispatcher = Dispatcher(store, ledger, lambda units: publish(app, units), QUEUE)
-        dispatcher.add(plan)
+        dispatcher.add(plan, restored)
         environment = {"SEEDSWEEP_BROKER_URL": broker_url, "SEEDSWEEP_STORE_URL": store.url}
         with stopping([]) as children:
             children += _workers(min(crew.workers, units_left), crew.threads, logs, environment)

@@ -17,6 +17,7 @@ import pytest
 from storage import keys
 from storage.shards import decode_shard
 from storage.store import FolderStore
+from tests.processes import children, is_alive
 from workers.pipelines import noise_share
 
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
@@ -87,26 +88,6 @@ def desk(tmp_path):
     desk = Desk(tmp_path)
     desk.write()
     return desk
-
-
-def children(pid):
-    """The process ids of a process's children, with their command lines."""
-    found = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
-            if parent == pid:
-                found[int(stat.parent.name)] = (stat.parent / "cmdline").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_campaign_goes_from_its_file_to_a_report(desk):
@@ -180,12 +161,11 @@ def test_killed_workers_and_a_killed_run_lose_nothing_and_double_nothing(
 
     undisturbed = Desk(tmp_path_factory.mktemp("undisturbed"))
     undisturbed.write(seeds=300, size=96)
-    undisturbed.run()
+    undisturbed_id = undisturbed.run()
     assert len(desk.pixels()) == 8 * 300
     assert desk.pixels() == undisturbed.pixels()
-    results = [d.seedsweep("results", i, "--json") for d, i in [(desk, campaign_id)]]
-    (other,) = json.loads(undisturbed.seedsweep("status", "--json"))
-    assert results == [undisturbed.seedsweep("results", other["id"], "--json")]
+    expected = undisturbed.seedsweep("results", undisturbed_id, "--json")
+    assert desk.seedsweep("results", campaign_id, "--json") == expected
 
 
 def test_ctrl_c_stops_everything_and_says_how_to_go_on(desk, wait_until):

@@ -49,14 +49,16 @@ class DiffusersPipeline:
             batch = seeds[len(made) : len(made) + batch_size]
             try:
                 made += self._batch(prompt, batch, batch_size)
+                continue
             except torch.OutOfMemoryError as error:
                 if batch_size == 1:
                     raise DeviceMemoryError(
                         f"One picture of {self._sampling.width} x {self._sampling.height} is more "
                         f"than {self._device} has memory for; take a smaller size or dtype."
                     ) from error
-                batch_size //= 2
-                torch.cuda.empty_cache()
+            # Only now is the exception gone, and with it the tensors that its frames held.
+            batch_size //= 2
+            torch.cuda.empty_cache()
         return made
 
     def _batch(self, prompt: str, seeds: Sequence[int], batch_size: int) -> list[Generation]:

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from storage.errors import ShardCorruptError
 
-# Level 1 with run-length strategy: the fastest of OpenCV's settings, and smaller than level 6
-# of Pillow on photographs.
+# Level 1 with run-length strategy: fast, and small on photographs.
 _ENCODING = (
     cv2.IMWRITE_PNG_COMPRESSION,
     1,

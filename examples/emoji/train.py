@@ -11,6 +11,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def rendering_batches(subjects: list[Subject], batch: int, steps: int):  # type: ignore[no-untyped-def]
+def rendering_batches(subjects: list[Subject], batch: int, steps: int) -> Iterator[torch.Tensor]:
     """Yield batches of fresh renderings of random subjects."""
     rng = np.random.default_rng(1)
     for _ in range(steps):

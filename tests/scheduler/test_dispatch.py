@@ -51,7 +51,7 @@ def dispatcher(store, ledger, plan, published, broker):
             broker.rpush(QUEUE, unit.index)
 
     dispatcher = Dispatcher(store, ledger, publish, QUEUE)
-    dispatcher.add(plan)
+    dispatcher.add(plan, restore_state(store, plan))
     return dispatcher
 
 
@@ -166,7 +166,7 @@ def test_only_the_leader_feeds_and_another_takes_over_from_it(
     dispatcher.tick()
     second = []
     other = Dispatcher(store, ledger, second.extend, QUEUE)
-    other.add(plan)
+    other.add(plan, restore_state(store, plan))
     other.tick()
     assert second == []
     broker.delete("seedsweep:leader")
@@ -221,3 +221,18 @@ def test_a_prompt_whose_result_covers_fewer_images_is_analysed_again(store, plan
     results = [a_result(plan, "prompt 0", 5)]
     store_results(store, plan.campaign.analysis_id, plan.campaign.campaign_id, results)
     assert restore_state(store, plan).ready == (0,)
+
+
+def test_every_campaign_is_restored_before_changes_are_accepted_again(
+    dispatcher, store, ledger, plan, broker, monkeypatch
+):
+    other = Plan(plan.campaign.model_copy(update={"name": "other"}), plan.prompts, CUTS)
+    submit_campaign(store, other)
+    dispatcher.add(other, restore_state(store, other))
+    broker.flushall()
+    restored = []
+    monkeypatch.setattr(
+        ledger, "restore", lambda campaign_id, _: restored.append(ledger.has_epoch())
+    )
+    dispatcher.tick()
+    assert restored == [False, False]

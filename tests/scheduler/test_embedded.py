@@ -11,6 +11,7 @@ import redis
 from scheduler.embedded import MAX_QUICK_DEATHS, Child, embedded_broker, stopping
 from storage.errors import ConfigError, SeedsweepError
 from storage.ledger import Ledger
+from tests.processes import is_alive
 
 
 def python(code):
@@ -31,13 +32,6 @@ def start(tmp_path):
             return child
 
         yield start
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_the_broker_has_a_password_and_listens_on_loopback_only(tmp_path):
