@@ -26,6 +26,10 @@ class BrokerUnavailableError(TransientError):
     """The broker did not answer."""
 
 
+class RayUnavailableError(TransientError):
+    """The Ray cluster did not answer."""
+
+
 class DeviceMemoryError(TransientError):
     """The device ran out of memory, even with a batch of one image."""
 

