@@ -4,6 +4,7 @@ local prefix, epoch = KEYS[1], KEYS[2]
 local meta, done, tokens = prefix .. 'meta', prefix .. 'done', prefix .. 'tokens'
 local leases, again, ready = prefix .. 'leases', prefix .. 'again', prefix .. 'ready'
 local errors, losses, parked = prefix .. 'errors', prefix .. 'losses', prefix .. 'parked'
+local analysed, flagged = prefix .. 'analysed', prefix .. 'flagged'
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -24,16 +25,27 @@ local function hand_back(index)
   redis.call('RPUSH', again, index)
 end
 
-local function make_ready_if_settled(index)
+local function prompt_of(index)
   local per_prompt = tonumber(redis.call('HGET', meta, 'per_prompt'))
-  local prompt = math.floor(index / per_prompt)
+  return math.floor(index / per_prompt), per_prompt
+end
+
+local function forget_result(prompt)
+  if redis.call('SETBIT', analysed, prompt, 0) == 1 then
+    redis.call('HINCRBY', meta, 'analysed', -1)
+  end
+end
+
+local function make_ready_if_settled(index)
+  local prompt, per_prompt = prompt_of(index)
   for unit = prompt * per_prompt, (prompt + 1) * per_prompt - 1 do
     if redis.call('GETBIT', done, unit) == 0
       and redis.call('SISMEMBER', parked, unit) == 0 then
-      return false
+      return
     end
   end
-  return redis.call('ZADD', ready, 0, prompt) == 1
+  forget_result(prompt)
+  redis.call('ZADD', ready, 0, prompt)
 end
 
 local calls = {}
@@ -105,14 +117,11 @@ function calls.complete(index)
   if redis.call('EXISTS', meta) == 0 then return 0 end
   local news = redis.call('SETBIT', done, index, 1) == 0
   if news then redis.call('HINCRBY', meta, 'done', 1) end
-  local was_parked = redis.call('SREM', parked, index) == 1
-  if was_parked then redis.call('HINCRBY', meta, 'parked', -1) end
+  if redis.call('SREM', parked, index) == 1 then redis.call('HINCRBY', meta, 'parked', -1) end
   forget(index)
   redis.call('HDEL', errors, index)
   redis.call('HDEL', losses, index)
-  local is_ready = news and make_ready_if_settled(index)
-  -- With its parked unit the prompt was settled before, and off the ready list only by its result.
-  if is_ready and was_parked then redis.call('HINCRBY', meta, 'analysed', -1) end
+  if news then make_ready_if_settled(index) end
   return 1
 end
 
@@ -158,7 +167,21 @@ function calls.reissue_queued()
   return 1
 end
 
+function calls.reopen(index)
+  if redis.call('EXISTS', meta) == 0 then return 0 end
+  if redis.call('SETBIT', done, index, 0) == 1 then redis.call('HINCRBY', meta, 'done', -1) end
+  if redis.call('SREM', parked, index) == 1 then redis.call('HINCRBY', meta, 'parked', -1) end
+  redis.call('HDEL', errors, index)
+  redis.call('HDEL', losses, index)
+  local prompt = prompt_of(index)
+  redis.call('ZREM', ready, prompt)
+  forget_result(prompt)
+  hand_back(index)
+  return 1
+end
+
 function calls.take_ready(count, lease)
+  if redis.call('HGET', meta, 'state') ~= 'active' then return {} end
   local taken = redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, count)
   for i, prompt in ipairs(taken) do
     redis.call('ZADD', ready, now + lease, prompt)
@@ -167,10 +190,23 @@ function calls.take_ready(count, lease)
   return taken
 end
 
-function calls.analysed(prompt, flagged)
+function calls.postpone(lease, ...)
+  for _, prompt in ipairs({...}) do redis.call('ZADD', ready, 'XX', now + lease, prompt) end
+  return 1
+end
+
+function calls.put_back(prompt, lease, trouble)
+  redis.call('ZADD', ready, 'XX', now + lease, prompt)
+  if redis.call('EXISTS', meta) == 1 then redis.call('HSET', meta, 'trouble', trouble) end
+  return 1
+end
+
+function calls.analysed(prompt, is_flagged)
   if redis.call('ZREM', ready, prompt) == 1 then
+    redis.call('SETBIT', analysed, prompt, 1)
     redis.call('HINCRBY', meta, 'analysed', 1)
-    redis.call('HINCRBY', meta, 'flagged', flagged)
+    redis.call(is_flagged == '1' and 'SADD' or 'SREM', flagged, prompt)
+    redis.call('HDEL', meta, 'trouble')
   end
   return 1
 end

@@ -1,7 +1,7 @@
 """A campaign's live state in Redis: small, changed atomically, and rebuildable from the store.
 
 Per campaign, below `seedsweep:<campaign_id>:`
-    meta     hash: units, per_prompt, cursor, done, parked, analysed, flagged, state
+    meta     hash: units, per_prompt, cursor, done, parked, analysed, state, trouble
     done     bitmap, one bit per unit
     tokens   hash: the window, unit → the token of its present issue (queued or claimed)
     leases   sorted set: claimed unit → when its lease ends, milliseconds of Redis time
@@ -9,70 +9,74 @@ Per campaign, below `seedsweep:<campaign_id>:`
     errors, losses   hashes: how often a unit failed, or its worker vanished
     parked   set: units given up
     ready    sorted set: prompts whose units are all done or parked → when they may be taken
-Over all campaigns: `seedsweep:epoch` (missing: Redis lost its memory, and every change is refused
-until the state is restored), `seedsweep:leader`, `seedsweep:workers`.
+    analysed bitmap, one bit per prompt whose result is stored
+    flagged  set: prompts that are flagged
+Over all campaigns: `seedsweep:campaigns`, the set of those restored, and the epoch.
 """
 
-import contextlib
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import redis
 from numpy.typing import NDArray
 
-from storage.errors import BrokerUnavailableError, ConfigError
+from storage.broker import EPOCH, ROOT, connect, translated
 
-ROOT = "seedsweep:"
-EPOCH, LEADER, WORKERS = f"{ROOT}epoch", f"{ROOT}leader", f"{ROOT}workers"
+CAMPAIGNS = f"{ROOT}campaigns"
 SCRIPT = Path(__file__).with_name("ledger.lua").read_text()
-PARTS = ("meta", "done", "tokens", "leases", "again", "errors", "losses", "parked", "ready")
+PARTS = (
+    *("meta", "done", "tokens", "leases", "again", "errors", "losses", "parked", "ready"),
+    *("analysed", "flagged"),
+)
 
 LEASE_MS = 15_000
 """How long a claim holds without a sign of life: a killed worker's units run again after it."""
-READY_LEASE_MS = 120_000
+READY_LEASE_MS = 30_000
 MAX_ERRORS = 3
 MAX_LOSSES = 5
 
 ClaimOutcome = Literal["granted", "done", "paused", "cancelled", "stale"]
 
 
-class EpochMissingError(BrokerUnavailableError):
-    """Redis forgot everything; the leading scheduler restores it from the store."""
-
-
 @dataclass(frozen=True, slots=True)
 class Restored:
     """A campaign's state as the store knows it.
 
-    `done`: (units,) bool; `parked`: unit indexes; `ready`: prompts to be analysed.
+    `done`: (units,) bool; `parked`: unit indexes; `ready` and `flagged`: prompt indexes;
+    `analysed`: (prompts,) bool, those whose result covers all their images.
     """
 
     per_prompt: int
     done: NDArray[np.bool_]
     parked: frozenset[int]
     ready: tuple[int, ...]
-    analysed: int
-    flagged: int
+    analysed: NDArray[np.bool_]
+    flagged: frozenset[int]
     state: str
 
 
 @dataclass(frozen=True, slots=True)
 class LiveCounts:
-    """A campaign's live counts; `ready`, `analysed` and `flagged` count prompts, the rest units."""
+    """A campaign's live counts; `ready`, `analysed` and `flagged` count prompts, the rest units.
+
+    `failing` units have failed or lost their worker before and are not done yet; `trouble` says
+    why prompts cannot be analysed just now, if they cannot.
+    """
 
     units: int
     done: int
     parked: int
     queued: int
     claimed: int
+    failing: int
     ready: int
     analysed: int
     flagged: int
     state: str
+    trouble: str
     per_prompt: int
 
     @property
@@ -80,25 +84,30 @@ class LiveCounts:
         """How many prompts the campaign has."""
         return self.units // self.per_prompt
 
+    @property
+    def remaining(self) -> int:
+        """How many units are neither done nor parked."""
+        return self.units - self.done - self.parked
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except redis.ResponseError as error:
-        if "NOEPOCH" in str(error):
-            raise EpochMissingError(
-                "The broker has lost the campaigns' state; a running scheduler restores it."
-            ) from error
-        if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError):
-            raise BrokerUnavailableError(
-                f"The broker refuses to write ({error}); give it memory, or name the primary one."
-            ) from error
-        raise
-    except redis.RedisError as error:
-        raise BrokerUnavailableError(
-            f"The broker does not answer ({error}); start it, or correct SEEDSWEEP_BROKER_URL."
-        ) from error
+    @property
+    def window(self) -> int:
+        """How many units are queued or claimed."""
+        return self.queued + self.claimed
+
+    @property
+    def waiting(self) -> int:
+        """How many units wait for a worker, in the queue or not, and may be taken."""
+        return self.remaining - self.claimed if self.state == "active" else 0
+
+    @property
+    def pending(self) -> int:
+        """How many units may be put into the window."""
+        return self.remaining - self.window if self.state == "active" else 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether every unit is done or parked and every prompt analysed."""
+        return self.remaining == 0 and self.analysed == self.prompts
 
 
 class Ledger:
@@ -109,25 +118,18 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            self._redis = redis.Redis.from_url(
-                url, socket_timeout=30, socket_connect_timeout=5, health_check_interval=30
-            )
-        except ValueError as error:
-            raise ConfigError(
-                f"The broker's URL cannot be read ({error}); write redis://HOST:PORT/NUMBER."
-            ) from error
+        self._redis = connect(url)
         self._script = self._redis.register_script(SCRIPT)
 
     def ping(self) -> None:
         """Return if the broker answers."""
-        with _translated():
+        with translated():
             self._redis.ping()
 
     def restore(self, campaign_id: str, restored: Restored) -> None:
         """Put the state in place of whatever was there, at once; nothing is in the window then."""
         name = f"{ROOT}{campaign_id}:"
-        with _translated(), self._redis.pipeline(transaction=True) as pipe:
+        with translated(), self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(*(name + part for part in PARTS))
             pipe.set(f"{name}done", np.packbits(restored.done).tobytes())
             meta = {
@@ -136,8 +138,7 @@ class Ledger:
                 "cursor": 0,
                 "done": int(restored.done.sum()),
                 "parked": len(restored.parked),
-                "analysed": restored.analysed,
-                "flagged": restored.flagged,
+                "analysed": int(restored.analysed.sum()),
                 "state": restored.state,
             }
             pipe.hset(f"{name}meta", mapping=cast("Any", meta))
@@ -145,16 +146,33 @@ class Ledger:
                 pipe.sadd(f"{name}parked", *restored.parked)
             if restored.ready:
                 pipe.zadd(f"{name}ready", dict.fromkeys(map(str, restored.ready), 0))
+            pipe.set(f"{name}analysed", np.packbits(restored.analysed).tobytes())
+            if restored.flagged:
+                pipe.sadd(f"{name}flagged", *restored.flagged)
+            pipe.sadd(CAMPAIGNS, campaign_id)
             pipe.execute()
+
+    def forget(self, campaign_id: str) -> None:
+        """Remove all that is known of a campaign; what workers say of it afterwards is ignored."""
+        with translated(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(*(f"{ROOT}{campaign_id}:{part}" for part in PARTS))
+            pipe.srem(CAMPAIGNS, campaign_id)
+            pipe.execute()
+
+    def campaigns(self) -> list[str]:
+        """Name the campaigns that were restored, in alphabetical order."""
+        with translated():
+            names = cast("set[bytes]", self._redis.smembers(CAMPAIGNS))
+        return sorted(name.decode() for name in names)
 
     def begin_epoch(self) -> None:
         """Declare all campaigns restored: from here on changes are accepted."""
-        with _translated():
+        with translated():
             self._redis.set(EPOCH, uuid.uuid4().hex, nx=True)
 
     def has_epoch(self) -> bool:
         """Tell whether the broker still holds the campaigns' state."""
-        with _translated():
+        with translated():
             return bool(self._redis.exists(EPOCH))
 
     def set_state(self, campaign_id: str, state: str) -> None:
@@ -200,71 +218,72 @@ class Ledger:
         """Take back all units that are queued but not claimed: their messages are lost."""
         self._call(campaign_id, "reissue_queued")
 
+    def reopen(self, campaign_id: str, indexes: Iterable[int]) -> None:
+        """Have units made again whatever became of them, and their prompts analysed again."""
+        for index in indexes:
+            self._call(campaign_id, "reopen", index)
+
+    def done_units(self, campaign_id: str) -> NDArray[np.bool_] | None:
+        """Which units are done: (units,) bool; None where the broker does not know the campaign."""
+        name = f"{ROOT}{campaign_id}:"
+        with translated(), self._redis.pipeline() as pipe:
+            pipe.get(f"{name}done")
+            pipe.hget(f"{name}meta", "units")
+            bits, units = pipe.execute()
+        if bits is None or units is None:
+            return None
+        packed = np.frombuffer(bits, dtype=np.uint8)
+        return np.unpackbits(packed, count=int(units)).astype(np.bool_)
+
     def take_ready(self, campaign_id: str, count: int) -> list[int]:
         """Take up to `count` prompts to analyse; they come again if no result follows."""
         return cast("list[int]", self._call(campaign_id, "take_ready", count, READY_LEASE_MS))
 
+    def renew_ready(self, campaign_id: str, prompts: Iterable[int]) -> None:
+        """Keep taken prompts from being taken again."""
+        self._call(campaign_id, "postpone", READY_LEASE_MS, *prompts)
+
+    def put_back(self, campaign_id: str, prompt: int, seconds: float, trouble: str) -> None:
+        """Have a prompt that could not be analysed, for that reason, taken again in a while."""
+        self._call(campaign_id, "put_back", prompt, int(seconds * 1000), trouble)
+
     def analysed(self, campaign_id: str, prompt: int, flagged: bool) -> None:
-        """Record that the prompt's result is stored."""
+        """Record that the prompt's result is stored, and that analysing is no trouble now."""
         self._call(campaign_id, "analysed", prompt, int(flagged))
 
     def counts(self, campaign_id: str) -> LiveCounts | None:
         """Count a campaign's units and prompts; None where the broker does not know it."""
         name = f"{ROOT}{campaign_id}:"
-        with _translated(), self._redis.pipeline() as pipe:
+        with translated(), self._redis.pipeline() as pipe:
             pipe.hgetall(f"{name}meta")
             pipe.hlen(f"{name}tokens")
             pipe.zcard(f"{name}leases")
             pipe.zcard(f"{name}ready")
-            meta, window, claimed, ready = pipe.execute()
+            pipe.scard(f"{name}flagged")
+            pipe.hlen(f"{name}errors")
+            pipe.hlen(f"{name}losses")
+            meta, window, claimed, ready, flagged, errors, losses = pipe.execute()
         if not meta:
             return None
-        numbers = {k.decode(): int(v) for k, v in meta.items() if k != b"state"}
+        words = {b"state", b"trouble"}
+        numbers = {k.decode(): int(v) for k, v in meta.items() if k not in words}
         return LiveCounts(
             units=numbers["units"],
             done=numbers["done"],
             parked=numbers["parked"],
             queued=window - claimed,
             claimed=claimed,
+            failing=max(errors, losses),
             ready=ready,
             analysed=numbers["analysed"],
-            flagged=numbers["flagged"],
+            flagged=flagged,
             state=meta[b"state"].decode(),
+            trouble=meta.get(b"trouble", b"").decode(),
             per_prompt=numbers["per_prompt"],
         )
 
-    def messages(self, queue: str) -> int:
-        """How many messages the broker holds in the queue."""
-        with _translated():
-            return int(self._redis.llen(queue))
-
-    def beat(self, worker: str) -> None:
-        """Show that the worker lives."""
-        with _translated():
-            self._redis.zadd(WORKERS, {worker: self._now()})
-
-    def live_workers(self) -> int:
-        """How many workers showed life within the last lease."""
-        with _translated():
-            now = self._now()
-            self._redis.zremrangebyscore(WORKERS, "-inf", now - 3600)
-            return int(self._redis.zcount(WORKERS, now - LEASE_MS / 1000, "+inf"))
-
-    def lead(self, name: str) -> bool:
-        """Become or stay the leading scheduler for a lease; False where another one leads."""
-        with _translated():
-            if self._redis.set(LEADER, name, nx=True, px=LEASE_MS):
-                return True
-            if self._redis.get(LEADER) != name.encode():
-                return False
-            return bool(self._redis.pexpire(LEADER, LEASE_MS))
-
-    def _now(self) -> float:
-        seconds, micro = self._redis.time()
-        return seconds + micro / 1e6
-
     def _call(self, campaign_id: str, name: str, *arguments: object) -> Any:
-        with _translated():
+        with translated():
             return self._script(
                 keys=[f"{ROOT}{campaign_id}:", EPOCH], args=[name, *cast("Any", arguments)]
             )

@@ -36,6 +36,11 @@ class Model(Record):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     fingerprint: str = ""
 
+    @property
+    def model_id(self) -> str:
+        """Names what a worker has to load, whatever the recipe."""
+        return digest(self.model_dump(include={"pipeline", "dtype", "fingerprint"}))
+
 
 class PromptList(Record):
     """`[prompts]`: where the prompts were read from; `digest` fixes the list itself."""
@@ -226,6 +231,17 @@ class Control(Record):
 
     state: Literal["active", "paused", "cancelled"] = "active"
     settings: AnalysisSettings | None = None
+
+
+class Worker(Record):
+    """What a worker says of itself; `images` since it began, the rate over the last minute."""
+
+    name: str
+    host: str
+    device: str
+    model: str
+    images: int
+    images_per_second: float
 
 
 class Match(Record):

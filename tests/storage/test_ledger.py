@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage import ledger as module
+from storage.broker import EpochMissingError
 from storage.errors import BrokerUnavailableError, ConfigError
-from storage.ledger import EpochMissingError, Ledger, Restored
+from storage.ledger import Ledger, Restored
 
 C = "audit-0123456789ab"
 KEY = f"seedsweep:{C}:"
@@ -20,8 +21,8 @@ def restored(units=6, per_prompt=2, **changes):
         "done": np.zeros(units, dtype=np.bool_),
         "parked": frozenset(),
         "ready": (),
-        "analysed": 0,
-        "flagged": 0,
+        "analysed": np.zeros(len(changes.get("done", range(units))) // per_prompt, dtype=np.bool_),
+        "flagged": frozenset(),
         "state": "active",
     }
     return Restored(**usual | changes)
@@ -382,6 +383,74 @@ class TestPrompts:
         small.analysed(C, 0, flagged=False)
         assert small.counts(C).analysed == 1
 
+    def test_a_prompt_that_is_flagged_no_more_is_counted_no_more(self, small):
+        small.complete(C, 0)
+        small.park(C, 1)
+        small.take_ready(C, 9)
+        small.analysed(C, 0, flagged=True)
+        assert small.counts(C).flagged == 1
+        small.complete(C, 1)
+        small.take_ready(C, 9)
+        small.analysed(C, 0, flagged=False)
+        assert (small.counts(C).analysed, small.counts(C).flagged) == (1, 0)
+
+    def test_a_renewed_prompt_is_not_taken_again_and_one_put_back_is(
+        self, small, monkeypatch, wait_until
+    ):
+        for index in range(4):
+            small.complete(C, index)
+        monkeypatch.setattr(module, "READY_LEASE_MS", 1)
+        assert small.take_ready(C, 9) == [0, 1]
+        monkeypatch.setattr(module, "READY_LEASE_MS", 60_000)
+        small.renew_ready(C, [0, 1])
+        assert small.take_ready(C, 9) == []
+        small.put_back(C, 1, 0.0, "The training set is away.")
+        assert small.counts(C).trouble == "The training set is away."
+        assert wait_until(lambda: small.take_ready(C, 9)) == [1]
+        small.analysed(C, 1, flagged=False)
+        assert small.counts(C).trouble == ""
+
+    @pytest.mark.parametrize("state", ["paused", "cancelled"])
+    def test_nothing_is_taken_of_a_campaign_that_is_not_active(self, small, state):
+        small.complete(C, 0)
+        small.complete(C, 1)
+        small.set_state(C, state)
+        assert small.take_ready(C, 9) == []
+        small.set_state(C, "active")
+        assert small.take_ready(C, 9) == [0]
+
+    def test_a_reopened_unit_is_made_again_and_its_prompt_analysed_again(self, small):
+        for index in range(6):
+            small.complete(C, index)
+        for prompt in small.take_ready(C, 9):
+            small.analysed(C, prompt, flagged=True)
+        assert small.counts(C).settled
+        small.reopen(C, [3])
+        counts = small.counts(C)
+        assert (counts.done, counts.analysed, counts.remaining) == (5, 2, 1)
+        token, indexes = small.issue(C, 9)
+        assert indexes == [3]
+        assert small.claim(C, 3, token) == "granted"
+        small.complete(C, 3)
+        assert small.take_ready(C, 9) == [1]
+        small.analysed(C, 1, flagged=False)
+        assert small.counts(C).settled
+        assert small.counts(C).flagged == 2
+
+    def test_a_result_that_comes_after_its_prompt_was_reopened_does_not_count(self, small):
+        small.complete(C, 0)
+        small.complete(C, 1)
+        assert small.take_ready(C, 9) == [0]
+        small.reopen(C, [0])
+        small.analysed(C, 0, flagged=True)
+        assert (small.counts(C).analysed, small.counts(C).flagged) == (0, 0)
+
+    def test_a_parked_unit_can_be_reopened(self, small):
+        small.park(C, 0)
+        small.reopen(C, [0])
+        assert small.counts(C).parked == 0
+        assert small.issue(C, 1)[1] == [0]
+
     def test_a_prompt_under_analysis_is_counted_once_when_a_parked_unit_of_it_is_made(self, small):
         small.complete(C, 0)
         small.park(C, 1)
@@ -403,8 +472,8 @@ class TestRestoring:
                 done=marked(9, 0, 1, 2, 8),
                 parked=frozenset({3}),
                 ready=(0,),
-                analysed=1,
-                flagged=1,
+                analysed=marked(3, 2),
+                flagged=frozenset({2}),
                 state="paused",
             ),
         )
@@ -433,6 +502,7 @@ class TestRestoring:
             f"{KEY}meta",
             f"{KEY}done",
             f"{KEY}tokens",
+            f"{KEY}analysed",
         }
 
     @pytest.mark.parametrize("units", [1, 7, 8, 9, 1001])
@@ -463,7 +533,26 @@ class TestRestoring:
         assert ledger.reap("nope") == []
         assert ledger.take_ready("nope", 9) == []
         ledger.analysed("nope", 0, flagged=True)
+        ledger.reopen("nope", [0])
+        ledger.renew_ready("nope", [0])
+        ledger.put_back("nope", 0, 1.0, "trouble")
         assert ledger.counts("nope") is None
+        assert ledger.done_units("nope") is None
+        assert ledger.campaigns() == []
+
+    def test_restored_campaigns_are_known_by_name_until_they_are_forgotten(self, small, broker):
+        small.restore("another", restored())
+        assert small.campaigns() == ["another", C]
+        small.forget(C)
+        assert small.campaigns() == ["another"]
+        assert broker.keys(f"{KEY}*") == []
+        assert small.counts(C) is None
+
+    @pytest.mark.parametrize("units", [1, 8, 13])
+    def test_the_done_units_are_told_as_they_were_restored(self, ledger, units):
+        done = np.random.default_rng(units).random(units) < 0.5
+        ledger.restore(C, restored(done=done, per_prompt=1))
+        assert ledger.done_units(C).tolist() == done.tolist()
 
 
 CHANGES = {
@@ -477,7 +566,10 @@ CHANGES = {
     "park": lambda ledger: ledger.park(C, 0),
     "reap": lambda ledger: ledger.reap(C),
     "reissue_queued": lambda ledger: ledger.reissue_queued(C),
+    "reopen": lambda ledger: ledger.reopen(C, [0]),
     "take_ready": lambda ledger: ledger.take_ready(C, 1),
+    "renew_ready": lambda ledger: ledger.renew_ready(C, [0]),
+    "put_back": lambda ledger: ledger.put_back(C, 0, 1.0, ""),
     "analysed": lambda ledger: ledger.analysed(C, 0, True),
 }
 OTHERS = {
@@ -486,10 +578,9 @@ OTHERS = {
     "begin_epoch": lambda ledger: ledger.begin_epoch(),
     "restore": lambda ledger: ledger.restore(C, restored()),
     "counts": lambda ledger: ledger.counts(C),
-    "messages": lambda ledger: ledger.messages("queue"),
-    "beat": lambda ledger: ledger.beat("w"),
-    "live_workers": lambda ledger: ledger.live_workers(),
-    "lead": lambda ledger: ledger.lead("s"),
+    "campaigns": lambda ledger: ledger.campaigns(),
+    "done_units": lambda ledger: ledger.done_units(C),
+    "forget": lambda ledger: ledger.forget(C),
 }
 
 
@@ -539,39 +630,11 @@ class TestBroker:
         with pytest.raises(ConfigError, match="redis://HOST:PORT"):
             Ledger(url)
 
-    def test_messages_counts_what_the_queue_holds(self, ledger, broker):
-        assert ledger.messages("queue") == 0
-        broker.rpush("queue", "a", "b")
-        assert ledger.messages("queue") == 2
-
-    def test_a_worker_lives_as_long_as_it_shows_life(self, ledger, monkeypatch, broker, wait_until):
-        assert ledger.live_workers() == 0
-        ledger.beat("one")
-        ledger.beat("two")
-        ledger.beat("two")
-        assert ledger.live_workers() == 2
-        monkeypatch.setattr(module, "LEASE_MS", 20)
-        wait_until(lambda: ledger.live_workers() == 0)
-        ledger.beat("two")
-        monkeypatch.setattr(module, "LEASE_MS", 15_000)
-        broker.zadd(module.WORKERS, {"one": 0})
-        assert ledger.live_workers() == 1
-
-    def test_one_scheduler_leads_and_another_follows_when_it_is_gone(
-        self, ledger, monkeypatch, wait_until
-    ):
-        assert ledger.lead("first")
-        assert not ledger.lead("second")
-        assert ledger.lead("first")
-        monkeypatch.setattr(module, "LEASE_MS", 20)
-        assert ledger.lead("first")
-        wait_until(lambda: ledger.lead("second"))
-
 
 UNITS, PER_PROMPT = 4, 2
 NAMES = """
     issue issue claim claim claim complete complete fail release park park lose reap reissue
-    pause activate activate take analysed judge judge late late crash
+    pause activate activate take analysed judge judge late late crash reopen
 """
 STEPS = st.lists(
     st.tuples(st.sampled_from(NAMES.split()), st.integers(0, UNITS - 1)), min_size=30, max_size=70
@@ -657,6 +720,9 @@ class Play:
         while self.taken:
             self.do_analysed(0)
 
+    def do_reopen(self, number):
+        self.ledger.reopen(C, [number])
+
     def do_crash(self, number):
         self.broker.hdel(f"{KEY}tokens", number)
         self.broker.zrem(f"{KEY}leases", number)
@@ -679,6 +745,8 @@ class Play:
         assert not done & parked
         assert not window & (done | parked)
         assert leased <= window
+        flagged = {int(prompt) for prompt in self.broker.smembers(f"{KEY}flagged")}
+        assert counts.flagged == len(flagged)
         ready = {int(prompt) for prompt in self.broker.zrange(f"{KEY}ready", 0, -1)}
         settled = {
             prompt

@@ -1,0 +1,31 @@
+-- Which model a worker serves. storage/workforce.py says what every key holds.
+local beats, serves, demand = KEYS[1], KEYS[2], KEYS[3]
+local worker, lease = ARGV[1], tonumber(ARGV[2])
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local others = {}
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', beats, now - lease, '+inf')) do
+  local model = name ~= worker and redis.call('HGET', serves, name)
+  if model then others[model] = (others[model] or 0) + 1 end
+end
+
+-- The load of a model with this worker on it: workers for each of its campaigns.
+local own = redis.call('HGET', serves, worker) or ''
+local wanted = redis.call('HGETALL', demand)
+local best, least
+for i = 1, #wanted, 2 do
+  local model, campaigns, waiting = wanted[i], string.match(wanted[i + 1], '(%d+) (%d+)')
+  local here = others[model] or 0
+  if model == own or here < tonumber(waiting) then
+    local load = (here + 1) / tonumber(campaigns)
+    local preferred = model == own or (best ~= own and model < (best or '~'))
+    if not best or load < least or (load == least and preferred) then
+      best, least = model, load
+    end
+  end
+end
+best = best or own
+redis.call('HSET', serves, worker, best)
+return best

@@ -1,0 +1,179 @@
+import pytest
+
+from storage import workforce as module
+from storage.errors import BrokerUnavailableError
+from storage.records import Worker
+from storage.workforce import Demand, Workforce
+
+
+def worker(name, images=0):
+    return Worker(
+        name=name, host="gpu1", device="cuda:0", model="m", images=images, images_per_second=1.5
+    )
+
+
+def settle(workforce, names, rounds=4):
+    """Let the workers beat by turns until nobody moves; returns who serves what."""
+    serves = {}
+    for _ in range(rounds):
+        for name in names:
+            serves[name] = workforce.beat(worker(name))
+    return serves
+
+
+def crew(serves):
+    """How many workers serve each model."""
+    models = list(serves.values())
+    return {model: models.count(model) for model in set(models)}
+
+
+class TestChoosingAModel:
+    def test_without_work_a_worker_serves_none(self, workforce):
+        assert settle(workforce, ["w"]) == {"w": ""}
+
+    def test_the_only_model_gets_all_workers(self, workforce):
+        workforce.demand({"m": Demand(1, 100)})
+        assert settle(workforce, "abc") == {"a": "m", "b": "m", "c": "m"}
+
+    def test_two_models_share_two_workers(self, workforce):
+        workforce.demand({"m": Demand(1, 100), "n": Demand(1, 100)})
+        assert crew(settle(workforce, "ab")) == {"m": 1, "n": 1}
+
+    def test_one_worker_stays_with_its_model_while_that_has_work_and_then_turns(self, workforce):
+        workforce.demand({"n": Demand(1, 100)})
+        assert workforce.beat(worker("w")) == "n"
+        workforce.demand({"m": Demand(1, 100), "n": Demand(1, 1)})
+        assert settle(workforce, ["w"]) == {"w": "n"}
+        workforce.demand({"m": Demand(1, 100)})
+        assert workforce.beat(worker("w")) == "m"
+
+    def test_a_worker_without_any_work_stays_where_it_is(self, workforce):
+        workforce.demand({"m": Demand(1, 100)})
+        workforce.beat(worker("w"))
+        workforce.demand({})
+        assert workforce.beat(worker("w")) == "m"
+
+    def test_a_new_model_gets_its_share_of_workers_and_no_more(self, workforce):
+        names = [f"w{i}" for i in range(6)]
+        workforce.demand({"m": Demand(1, 100)})
+        settle(workforce, names)
+        workforce.demand({"m": Demand(1, 100), "n": Demand(1, 100)})
+        serves = settle(workforce, names)
+        assert crew(serves) == {"m": 3, "n": 3}
+        assert settle(workforce, names) == serves
+
+    def test_a_model_that_more_campaigns_want_gets_more_workers(self, workforce):
+        workforce.demand({"m": Demand(2, 100), "n": Demand(1, 100)})
+        assert crew(settle(workforce, [f"w{i}" for i in range(6)])) == {"m": 4, "n": 2}
+
+    def test_a_model_gets_no_more_workers_than_units_wait_for_it(self, workforce):
+        names = [f"w{i}" for i in range(6)]
+        workforce.demand({"m": Demand(1, 100)})
+        settle(workforce, names)
+        workforce.demand({"m": Demand(1, 100), "n": Demand(1, 1)})
+        assert crew(settle(workforce, names)) == {"m": 5, "n": 1}
+
+    def test_vanished_workers_leave_their_place_to_others(self, workforce, broker):
+        workforce.demand({"m": Demand(1, 100), "n": Demand(1, 100)})
+        serves = settle(workforce, "ab")
+        broker.zadd(module.BEATS, {"a": 0})
+        assert settle(workforce, "bc")["c"] == serves["a"]
+
+    def test_a_broker_that_lost_its_memory_learns_it_all_again(self, workforce, broker):
+        workforce.demand({"m": Demand(1, 100)})
+        settle(workforce, "ab")
+        broker.flushall()
+        workforce.demand({"m": Demand(1, 100)})
+        assert settle(workforce, "ab") == {"a": "m", "b": "m"}
+        assert workforce.workers_by_model() == {"m": 2}
+
+
+class TestSigns:
+    def test_workers_are_shown_with_what_they_said_and_how_long_ago(self, workforce):
+        workforce.demand({"m": Demand(1, 9)})
+        workforce.beat(worker("b"))
+        workforce.beat(worker("a", images=7))
+        first, second = workforce.signs()
+        assert (first.worker, first.model_id, second.worker.name) == (worker("a", 7), "m", "b")
+        assert first.alive
+        assert 0 <= first.seconds_ago < 10
+
+    def test_a_worker_that_vanished_is_shown_for_an_hour_as_lost(self, workforce, broker):
+        workforce.beat(worker("w"))
+        now = workforce._now()
+        broker.zadd(module.BEATS, {"w": now - 60_000})
+        (sign,) = workforce.signs()
+        assert not sign.alive
+        assert sign.seconds_ago == pytest.approx(60, abs=5)
+        assert workforce.workers_by_model() == {}
+        broker.zadd(module.BEATS, {"w": now - module.FORGET_MS - 1})
+        assert workforce.signs() == []
+        assert broker.hgetall(module.WORKERS) == {}
+
+    def test_a_worker_that_took_leave_is_shown_no_more(self, workforce):
+        workforce.beat(worker("w"))
+        workforce.leave("w")
+        assert workforce.signs() == []
+
+    def test_what_a_worker_of_another_version_said_is_left_out(self, workforce, broker):
+        workforce.beat(worker("old"))
+        broker.hset(module.WORKERS, "old", '{"name": "old", "colour": "red"}')
+        workforce.beat(worker("new"))
+        assert [sign.worker.name for sign in workforce.signs()] == ["new"]
+
+    def test_analysts_count_for_as_long_as_they_show_life(self, workforce, broker):
+        workforce.beat_analyst("a")
+        workforce.beat_analyst("a")
+        workforce.beat_analyst("b")
+        assert workforce.analysts() == 2
+        broker.zadd(module.ANALYSTS, {"a": 0})
+        assert workforce.analysts() == 1
+
+
+class TestLeading:
+    def test_one_scheduler_leads_and_another_follows_when_it_is_gone(
+        self, broker_url, broker, monkeypatch, wait_until
+    ):
+        first, second = Workforce(broker_url), Workforce(broker_url)
+        assert not first.is_led()
+        assert first.lead()
+        assert not second.lead()
+        assert first.lead()
+        assert second.is_led()
+        monkeypatch.setattr(module, "LEASE_MS", 20)
+        assert first.lead()
+        wait_until(second.lead)
+
+    def test_one_that_resigns_is_followed_at_once_and_only_the_leader_can_resign(self, broker_url):
+        first, second = Workforce(broker_url), Workforce(broker_url)
+        assert first.lead()
+        second.resign()
+        assert first.is_led()
+        first.resign()
+        assert second.lead()
+
+
+def test_messages_counts_what_the_queue_holds(workforce, broker):
+    assert workforce.messages("queue:m") == 0
+    broker.rpush("seedsweep:queue:m", "a", "b")
+    assert workforce.messages("queue:m") == 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda workforce: workforce.beat(worker("w")),
+        lambda workforce: workforce.leave("w"),
+        lambda workforce: workforce.demand({}),
+        lambda workforce: workforce.signs(),
+        lambda workforce: workforce.beat_analyst("a"),
+        lambda workforce: workforce.analysts(),
+        lambda workforce: workforce.messages("q"),
+        lambda workforce: workforce.lead(),
+        lambda workforce: workforce.resign(),
+        lambda workforce: workforce.is_led(),
+    ],
+)
+def test_a_broker_that_does_not_answer_is_reported_with_the_remedy(free_port, call):
+    with pytest.raises(BrokerUnavailableError, match="SEEDSWEEP_BROKER_URL"):
+        call(Workforce(f"redis://127.0.0.1:{free_port()}/0"))
