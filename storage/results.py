@@ -1,8 +1,8 @@
-"""Analysis results as Parquet: parts are only ever added, readers keep the fullest row."""
+"""Analysis results as Parquet: parts are added, never changed; readers keep the fullest row."""
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,12 +61,29 @@ def read_results(store: Store, analysis_id: str, campaign_id: str) -> list[Promp
     Raises `ShardCorruptError` for a part that is not what was written.
     """
     fullest: dict[str, PromptResult] = {}
-    for key in store.list(keys.results_prefix(analysis_id, campaign_id)):
-        for result in _read_part(store, key):
+    for results in _read_parts(store, analysis_id, campaign_id).values():
+        for result in results:
             known = fullest.get(result.prompt_id)
             if known is None or result.seeds > known.seeds:
                 fullest[result.prompt_id] = result
     return sorted(fullest.values(), key=_rank)
+
+
+def drop_results(store: Store, campaign_id: str, prompt_ids: Collection[str]) -> None:
+    """Remove the prompts' rows from every analysis of the campaign, and nothing else.
+
+    What stays of a part is stored before the part is deleted, so that whatever ends this early
+    loses no other row, and the same call goes on where it stopped. Rows that are stored meanwhile
+    may stay. Raises `ShardCorruptError` as `read_results` does.
+    """
+    for analysis_id in store.folders(keys.RESULTS):
+        for key, results in _read_parts(store, analysis_id, campaign_id).items():
+            rest = [result for result in results if result.prompt_id not in prompt_ids]
+            if len(rest) == len(results):
+                continue
+            if rest:
+                store_results(store, analysis_id, campaign_id, rest)
+            store.delete(key)
 
 
 def _rank(result: PromptResult) -> tuple[bool, float, int, int, str]:
@@ -74,8 +91,20 @@ def _rank(result: PromptResult) -> tuple[bool, float, int, int, str]:
     return (not result.flagged, distance, -result.clique_size, -result.edges, result.prompt_id)
 
 
-def _read_part(store: Store, key: str) -> list[PromptResult]:
-    data = store.read(key) or b""
+def _read_parts(store: Store, analysis_id: str, campaign_id: str) -> dict[str, list[PromptResult]]:
+    """Every part's results by its key; where a part is replaced meanwhile, all are read anew."""
+    prefix = keys.results_prefix(analysis_id, campaign_id)
+    while True:
+        listed = {key: _read_part(store, key) for key in store.list(prefix)}
+        parts = {key: results for key, results in listed.items() if results is not None}
+        if len(parts) == len(listed):
+            return parts
+
+
+def _read_part(store: Store, key: str) -> list[PromptResult] | None:
+    data = store.read(key)
+    if data is None:
+        return None
     try:
         rows = read_table(data).to_pylist()
         return [PromptResult.model_validate(row) for row in rows]

@@ -9,14 +9,16 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from storage import keys
 from storage.errors import ShardCorruptError
 from storage.parquet import read_table
-from storage.records import Flaw, Provenance, WorkUnit
+from storage.records import Flaw, Prompt, Provenance, SeedRange, WorkUnit
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _COLUMNS: dict[str, pa.DataType] = {
@@ -97,14 +99,18 @@ def encode_shard(unit: WorkUnit, images: Sequence[StoredImage]) -> bytes:
 
 
 def decode_shard(data: bytes, key: str) -> list[StoredImage]:
-    """Decode what `encode_shard` made, in the order of the seeds.
+    """Decode what `encode_shard` made for the unit of this key, in the order of the seeds.
 
-    Raises `ShardCorruptError`, naming `key`, for anything else.
+    Raises `ShardCorruptError`, naming `key`, for anything else: another unit's shard among it, or
+    one that lacks a seed.
     """
     try:
         table = read_table(data)
         if table.schema != SCHEMA or not table.num_rows:
             raise ValueError("other columns, or no rows")
+        rows = table.to_pylist()
+        if not _is_shard_of(rows, key):
+            raise ValueError("the images of another unit")
         return [
             StoredImage(
                 seed=row["seed"],
@@ -114,10 +120,21 @@ def decode_shard(data: bytes, key: str) -> list[StoredImage]:
                 flaw=Flaw(row["flaw"]) if row["flaw"] else None,
                 provenance=Provenance(**{name: row[name] for name in Provenance.model_fields}),
             )
-            for row in table.to_pylist()
+            for row in rows
         ]
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise ShardCorruptError(
             f"The shard {key} is not what was written ({type(error).__name__}); "
             "delete it and run the campaign again to make its images anew."
         ) from error
+
+
+def _is_shard_of(rows: list[dict[str, Any]], key: str) -> bool:
+    """Whether the rows are the key's prompt at each of the key's seeds, once and in order."""
+    seeds = SeedRange(first=rows[0]["seed"], last=rows[-1]["seed"])
+    named = {(row["generation_id"], row["prompt_id"], row["prompt"]) for row in rows}
+    return (
+        all(row["seed"] == seeds.first + i for i, row in enumerate(rows))
+        and all(Prompt(text=text).prompt_id == prompt_id for _, prompt_id, text in named)
+        and {keys.shard(recipe, prompt_id, seeds) for recipe, prompt_id, _ in named} == {key}
+    )

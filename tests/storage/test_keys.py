@@ -3,12 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import keys
-from storage.errors import ShardCorruptError
+from storage.errors import ConfigError, ShardCorruptError
 from storage.records import SeedRange, WorkUnit
 from storage.store import open_store
 
 GENERATION = "0123456789abcdef"
 PROMPT = "fedcba9876543210"
+MODEL = f"sha256:{GENERATION * 4}"
 
 ids = st.text("0123456789abcdef", min_size=16, max_size=16)
 ranges = st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1)).map(
@@ -64,6 +65,49 @@ def test_a_key_that_no_unit_has_is_refused_by_name(key):
     assert repr(key) in str(caught.value)
 
 
+def test_a_models_files_lie_below_the_digits_of_its_fingerprint():
+    assert keys.model_prefix(MODEL) == f"model/{GENERATION * 4}/"
+    assert keys.model_prefix(f"commit:{'a' * 40}") == f"model/{'a' * 40}/"
+
+
+@pytest.mark.parametrize(
+    "fingerprint",
+    ["", "noise:", "noise:v2", "sha256:", "sha256:..", "sha256:../x", f"{MODEL}\n", f"{MODEL}0"],
+)
+def test_what_is_no_fingerprint_of_files_has_no_place(fingerprint):
+    with pytest.raises(ConfigError) as caught:
+        keys.model_prefix(fingerprint)
+    assert repr(fingerprint) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/etc/passwd.json",
+        "../x.json",
+        "unet/../../x.json",
+        "unet//x.json",
+        "unet/.hidden.json",
+        "unet/a b.json",
+        "unet/é.json",
+        "unet\\x.json",
+        "x.json\n",
+        "x.json/",
+    ],
+)
+def test_a_models_file_that_no_key_can_hold_is_refused_by_name(path):
+    with pytest.raises(ConfigError, match="rename it") as caught:
+        keys.model_file(MODEL, path)
+    assert repr(path) in str(caught.value)
+
+
+def test_the_parts_of_a_models_file_are_in_order_and_no_file_is_the_manifest():
+    parts = [keys.model_part(MODEL, "unet/x.safetensors", i) for i in (0, 2, 10, 99_999)]
+    assert parts == sorted(parts)
+    assert keys.model_file(MODEL, "manifest.json") != keys.model_manifest(MODEL)
+
+
 def test_every_key_can_be_stored_and_lies_below_its_prefix(tmp_path):
     store = open_store(str(tmp_path))
     campaign = "name-0123456789ab"
@@ -73,7 +117,11 @@ def test_every_key_can_be_stored_and_lies_below_its_prefix(tmp_path):
         keys.control(campaign): keys.CAMPAIGNS,
         keys.parked(campaign, 3): keys.parked_prefix(campaign),
         keys.shard(GENERATION, PROMPT, SeedRange(first=0, last=1)): keys.shards_prefix(GENERATION),
+        keys.model_manifest(MODEL): keys.model_prefix(MODEL),
+        keys.model_file(MODEL, "unet/x.json"): keys.model_prefix(MODEL),
+        keys.model_part(MODEL, "unet/x.safetensors", 7): keys.model_prefix(MODEL),
         keys.results_part(GENERATION, campaign, "x"): keys.results_prefix(GENERATION, campaign),
+        keys.results_part(GENERATION, campaign, "y"): keys.RESULTS,
     }
     for key, prefix in made.items():
         assert store.create(key, b"")

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage import keys
-from storage.errors import ShardCorruptError
+from storage.errors import ShardCorruptError, StoreUnavailableError
 from storage.records import Match, Prompt, PromptResult
-from storage.results import read_results, store_results
+from storage.results import drop_results, read_results, store_results
 from storage.store import open_store
 
 
@@ -130,3 +130,103 @@ def test_a_corrupt_part_is_reported_with_its_key_and_the_remedy(store, data):
         read(store)
     assert key in str(caught.value)
     assert "seedsweep analyse c" in str(caught.value)
+
+
+def ids(*prompts):
+    return {Prompt(text=text).prompt_id for text in prompts}
+
+
+def test_dropped_results_are_gone_from_every_analysis_of_the_campaign_and_no_others(store):
+    kept = [flagged("b", 0.01), result("c")]
+    for analysis_id in ("an", "other"):
+        store_results(store, analysis_id, "c", [result("a", seeds=9), *kept])
+        store_results(store, analysis_id, "c", [flagged("a", 0.02), result("d")])
+        store_results(store, analysis_id, "c", [result("a", seeds=7), result("d", seeds=7)])
+        store_results(store, analysis_id, "c", [result("a", seeds=8)])
+        store_results(store, analysis_id, "cc", [result("a")])
+    drop_results(store, "c", ids("a", "d", "of another campaign"))
+    for analysis_id in ("an", "other"):
+        assert read_results(store, analysis_id, "c") == kept
+        assert len(list(store.list(keys.results_prefix(analysis_id, "c")))) == 1
+        assert read_results(store, analysis_id, "cc") == [result("a")]
+
+
+def test_parts_without_the_dropped_prompts_are_left_as_they_are(store):
+    store_results(store, "an", "c", [result("b", seeds=9), result("c")])
+    store_results(store, "an", "c", [result("b")])
+    store_results(store, "an", "c", [])
+    before = {key: store.read(key) for key in store.list("")}
+    drop_results(store, "c", ids("a"))
+    drop_results(store, "c", [])
+    assert {key: store.read(key) for key in store.list("")} == before
+
+
+def test_where_nothing_is_stored_nothing_is_dropped(store):
+    drop_results(store, "c", ids("a"))
+    assert list(store.list("")) == []
+
+
+def test_a_result_stored_after_a_drop_speaks_for_its_prompt(store):
+    store_results(store, "an", "c", [flagged("a", 0.01), result("b")])
+    drop_results(store, "c", ids("a"))
+    store_results(store, "an", "c", [result("a")])
+    assert read(store) == sorted([result("a"), result("b")], key=lambda r: r.prompt_id)
+
+
+class Dying:
+    """A store whose process is killed instead of making a change, after so many changes."""
+
+    def __init__(self, store, changes):
+        self._store, self._left = store, changes
+
+    def __getattr__(self, name):
+        if name in ("create", "replace", "delete"):
+            if not self._left:
+                raise StoreUnavailableError("Killed; start it again.")
+            self._left -= 1
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("changes", range(8))
+def test_whatever_ends_a_drop_early_no_other_row_is_lost_and_the_next_drop_ends_it(store, changes):
+    rows = [("b", 300), ("b", 500), ("c", 500), ("d", 400)]
+    for text, seeds in rows:
+        store_results(store, "an", "c", [result("a", seeds=seeds), result(text, seeds=seeds)])
+    kept = sorted([result("b"), result("c"), result("d", seeds=400)], key=lambda r: r.prompt_id)
+    with pytest.raises(StoreUnavailableError):
+        drop_results(Dying(store, changes), "c", ids("a"))
+    assert [r for r in read(store) if r.prompt != "a"] == kept
+    drop_results(store, "c", ids("a"))
+    assert read(store) == kept
+    assert len(list(store.list(""))) == len(rows)
+
+
+@pytest.mark.parametrize("reader", ["read", "drop"])
+def test_a_part_that_is_replaced_while_parts_are_read_is_neither_lost_nor_corrupt(
+    store, monkeypatch, reader
+):
+    store_results(store, "an", "c", [result("a"), result("b")])
+    store_results(store, "an", "c", [result("a"), result("c")])
+    whole, raced = store.read, []
+
+    def race(key):
+        if not raced:
+            raced.append(key)
+            drop_results(store, "c", ids("a"))
+        return whole(key)
+
+    monkeypatch.setattr(store, "read", race)
+    if reader == "drop":
+        drop_results(store, "c", ids("b"))
+    assert {r.prompt for r in read(store)} == ({"b", "c"} if reader == "read" else {"c"})
+    assert raced
+
+
+def test_a_corrupt_part_ends_a_drop_before_anything_of_its_analysis_is_dropped(store):
+    store_results(store, "an", "c", [result("a"), result("b")])
+    key = keys.results_part("an", "c", "zzz")
+    store.create(key, b"PAR1")
+    with pytest.raises(ShardCorruptError, match=key):
+        drop_results(store, "c", ids("a"))
+    store.delete(key)
+    assert {r.prompt for r in read(store)} == {"a", "b"}

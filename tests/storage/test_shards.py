@@ -12,21 +12,25 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from storage.errors import ShardCorruptError
+from storage.keys import unit_shard
 from storage.records import Flaw, Provenance, SeedRange, WorkUnit
 from storage.shards import StoredImage, decode_shard, encode_shard
 
 modest = settings(max_examples=40, derandomize=True, deadline=None)
-KEY = "shards/0123456789abcdef/ab/abcdef0123456789/7-9.parquet"
+RECIPE = "0123456789abcdef"
 
 
-def unit_of(first, count, prompt="a red square"):
+def unit_of(first, count, prompt="a red square", generation_id=RECIPE):
     return WorkUnit(
         campaign_id="c",
-        generation_id="0123456789abcdef",
+        generation_id=generation_id,
         index=0,
         prompt=prompt,
         seeds=SeedRange(first=first, last=first + count - 1),
     )
+
+
+KEY = unit_shard(unit_of(7, 3))
 
 
 def provenance(**changes):
@@ -97,7 +101,7 @@ def units(draw):
 @given(units())
 def test_a_shard_gives_back_exactly_what_went_in(made):
     unit, images = made
-    assert decode_shard(encode_shard(unit, images), KEY) == images
+    assert decode_shard(encode_shard(unit, images), unit_shard(unit)) == images
 
 
 @modest
@@ -120,7 +124,7 @@ def test_each_row_says_what_it_is_a_picture_of(shard):
     for row in rows:
         assert row["prompt"] == "a red square"
         assert row["prompt_id"] == unit_of(7, 3).prompt_id
-        assert row["generation_id"] == "0123456789abcdef"
+        assert row["generation_id"] == RECIPE
         assert (row["batch_size"], row["threads"], row["dtype"]) == (4, 1, "float32")
 
 
@@ -192,6 +196,61 @@ def test_bytes_that_are_no_shard_are_reported_with_their_key(other):
 def test_a_shard_without_rows_is_corrupt(shard):
     buffer = io.BytesIO()
     pq.write_table(pq.read_table(io.BytesIO(shard)).slice(0, 0), buffer)
+    with pytest.raises(ShardCorruptError, match=KEY):
+        decode_shard(buffer.getvalue(), KEY)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(unit_of(7, 3, prompt="a blue square"), id="prompt"),
+        pytest.param(unit_of(7, 3, generation_id="f" * 16), id="recipe"),
+        pytest.param(unit_of(7, 2), id="fewer seeds"),
+        pytest.param(unit_of(7, 4), id="more seeds"),
+        pytest.param(unit_of(6, 3), id="earlier seeds"),
+        pytest.param(unit_of(0, 3), id="none of the seeds"),
+    ],
+)
+def test_another_units_shard_is_corrupt_under_this_key(other):
+    first = other.seeds.first
+    images = [image(seed) for seed in range(first, first + len(other.seeds))]
+    assert decode_shard(encode_shard(other, images), unit_shard(other)) == images
+    with pytest.raises(ShardCorruptError, match=KEY):
+        decode_shard(encode_shard(other, images), KEY)
+
+
+@pytest.mark.parametrize(
+    "kept", [[0, 2], [1, 2], [0, 1], [0, 2, 1], [0, 1, 1, 2], [0, 1, 2, 2], [2, 1, 0]]
+)
+def test_rows_that_are_not_each_seed_once_and_in_order_are_corrupt(shard, kept):
+    buffer = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(shard)).take(kept), buffer)
+    with pytest.raises(ShardCorruptError, match=KEY):
+        decode_shard(buffer.getvalue(), KEY)
+
+
+@pytest.mark.parametrize(
+    ("column", "wrong"),
+    [
+        ("prompt", "another text"),
+        ("prompt", None),
+        ("prompt_id", unit_of(7, 3, "b").prompt_id),
+        ("prompt_id", None),
+        ("generation_id", "f" * 16),
+        ("seed", 2**62),
+        ("seed", -1),
+        ("seed", None),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_row_of_another_unit_makes_a_shard_corrupt(shard, column, wrong, place):
+    table = pq.read_table(io.BytesIO(shard))
+    values = table.column(column).to_pylist()
+    values[place] = wrong
+    position = table.schema.get_field_index(column)
+    field = table.schema.field(column)
+    buffer = io.BytesIO()
+    pq.write_table(table.set_column(position, field, pa.array(values, field.type)), buffer)
     with pytest.raises(ShardCorruptError, match=KEY):
         decode_shard(buffer.getvalue(), KEY)
 
