@@ -1,10 +1,11 @@
-"""The diffusers implementation of `Pipeline`: any text-to-image pipeline, by folder or hub id.
+"""The diffusers implementation of `Pipeline`: any text-to-image pipeline, from its folder.
 
 Equal pixels: noise is drawn on the CPU by one generator per seed, every batch is padded to the
 same shape, and the number of torch threads is fixed.
 """
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,9 +17,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from storage.errors import ConfigError, DeviceMemoryError, GenerationError, ModelLoadError
+from storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
 from storage.records import Flaw, Model, Provenance, Sampling
-from workers.models import fingerprint_model
 from workers.pipelines import Generation
 
 VERSIONS = (
@@ -28,19 +28,22 @@ VERSIONS = (
 
 
 class DiffusersPipeline:
-    """A diffusers text-to-image pipeline on one device, loaded once."""
+    """A diffusers text-to-image pipeline on one device, loaded once from the model's folder.
 
-    def __init__(self, model: Model, sampling: Sampling, device: str, threads: int) -> None:
+    `model` says as what it is loaded; that the folder holds it is for `model_folder` to see to.
+    """
+
+    def __init__(
+        self, folder: Path, model: Model, sampling: Sampling, device: str, threads: int
+    ) -> None:
         torch.set_num_threads(threads)
         diffusers.utils.logging.disable_progress_bar()
-        self._sampling = sampling
         self._model = model
         self._device = device
         self._threads = threads
-        self._pipeline = _load(model, device)
-        if sampling.sampler:
-            self._pipeline.scheduler = _sampler(sampling.sampler, self._pipeline.scheduler)
-        self._arguments = _arguments(self._pipeline, sampling)
+        self._pipeline = _load(folder, model, device)
+        self._own_sampler = getattr(self._pipeline, "scheduler", None)
+        self._follow(sampling)
 
     def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
         made: list[Generation] = []
@@ -60,6 +63,21 @@ class DiffusersPipeline:
             batch_size //= 2
             torch.cuda.empty_cache()
         return made
+
+    def with_sampling(self, sampling: Sampling) -> "DiffusersPipeline":
+        """The same loaded weights with another recipe: equal pixels to a fresh load with it.
+
+        Both share the weights and the sampler, so this one must not be used any more. Raises
+        `ModelLoadError` where the model cannot take the recipe; this one then goes on as before.
+        """
+        other = copy.copy(self)
+        other._follow(sampling)
+        return other
+
+    def _follow(self, sampling: Sampling) -> None:
+        self._arguments = _arguments(self._pipeline, sampling)
+        self._pipeline.scheduler = _sampler(sampling.sampler, self._own_sampler)
+        self._sampling = sampling
 
     def _batch(self, prompt: str, seeds: Sequence[int], batch_size: int) -> list[Generation]:
         padded = [*seeds, *[seeds[-1]] * (batch_size - len(seeds))]
@@ -105,43 +123,34 @@ def to_pixels(
     return rounded, None
 
 
-def _load(model: Model, device: str) -> Any:
-    try:
-        found = fingerprint_model(model)
-    except ConfigError as error:
-        raise ModelLoadError(str(error)) from error
-    if found != model.fingerprint:
-        raise ModelLoadError(
-            f"The model {model.path} is not the one that was submitted ({found}, not "
-            f"{model.fingerprint}); restore it, or submit the campaign again."
-        )
-    is_folder = Path(model.path).is_dir()
+def _load(folder: Path, model: Model, device: str) -> Any:
     try:
         pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            model.path,
-            revision=None if is_folder else model.fingerprint.removeprefix("commit:"),
-            torch_dtype=getattr(torch, model.dtype),
+            folder,
+            dtype=getattr(torch, model.dtype),
             use_safetensors=True,
             trust_remote_code=False,
-            local_files_only=is_folder,
+            local_files_only=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
         raise ModelLoadError(
-            f"The model {model.path} could not be loaded ({error}); check that diffusers' "
-            "DiffusionPipeline loads it with safetensors."
+            f"The model {model.path} could not be loaded from {folder} ({error}); check that "
+            "diffusers' DiffusionPipeline loads it with safetensors."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
 
-def _sampler(name: str, present: Any) -> Any:
+def _sampler(name: str | None, own: Any) -> Any:
+    if not name:
+        return own
     kind: Any = getattr(diffusers, name, None)
     if not _is_sampler(kind):
         raise ModelLoadError(
             f"{name!r} is no sampler of diffusers; name one such as DDIMScheduler, or leave "
             "sampling.sampler out for the model's own."
         )
-    return kind.from_config(present.config)
+    return kind.from_config(own.config)
 
 
 def _is_sampler(kind: object) -> bool:

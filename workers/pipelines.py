@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.records import Campaign, Flaw, Prompt, Provenance, Sampling
+from storage.store import Store
+from workers.model_files import model_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,26 @@ class Pipeline(Protocol):
         `GenerationError` where the model cannot do what is asked.
         """
 
+    def with_sampling(self, sampling: Sampling) -> "Pipeline":
+        """The same model with another recipe, as if loaded with it, without loading it again.
 
-def load_pipeline(campaign: Campaign, device: str, threads: int) -> Pipeline:
+        The pipeline that it was asked of must not be used any more. Raises `ModelLoadError` where
+        the model cannot take the recipe.
+        """
+
+
+def load_pipeline(store: Store, campaign: Campaign, device: str, threads: int) -> Pipeline:
     """Load the campaign's model on a device (`cpu`, `cuda:0`, …) with so many CPU threads.
 
-    Raises `ModelLoadError` where it cannot be loaded, or is not the one that was submitted.
+    Raises `ModelLoadError` where it cannot be loaded, or is not the one that was submitted, and
+    `TransientError` where what holds it does not answer.
     """
     if campaign.model.pipeline == "noise":
         return NoisePipeline(campaign.sampling)
     from workers.diffusion import DiffusersPipeline
 
-    return DiffusersPipeline(campaign.model, campaign.sampling, device, threads)
+    folder = model_folder(store, campaign.model)
+    return DiffusersPipeline(folder, campaign.model, campaign.sampling, device, threads)
 
 
 class NoisePipeline:
@@ -71,6 +82,9 @@ class NoisePipeline:
         return [
             Generation(seed, self._picture(prompt, seed), None, self._provenance) for seed in seeds
         ]
+
+    def with_sampling(self, sampling: Sampling) -> "NoisePipeline":
+        return NoisePipeline(sampling)
 
     def _picture(self, prompt: str, seed: int) -> NDArray[np.uint8]:
         own = _generator(prompt, seed)

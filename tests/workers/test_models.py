@@ -24,6 +24,7 @@ def folder(tmp_path):
         "unet/model.safetensors": "weights",
         "tokenizer/merges.txt": "a b",
         "tokenizer/spiece.model": "pieces",
+        "tokenizer/chat_template.jinja": "{{ messages }}",
         "README.md": "about",
     }.items():
         (model / name).parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +44,7 @@ def fingerprint(folder):
         "unet/model.safetensors",
         "tokenizer/merges.txt",
         "tokenizer/spiece.model",
+        "tokenizer/chat_template.jinja",
     ],
 )
 def test_the_fingerprint_changes_with_the_content_of_every_file_that_matters(folder, name):
@@ -85,12 +87,26 @@ def test_what_does_not_make_pixels_is_no_part_of_the_fingerprint(folder):
     before = fingerprint(folder)
     (folder / "README.md").write_text("rewritten")
     (folder / "preview.png").write_bytes(b"x")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "listing.json").write_text("what `hf download` leaves behind")
+    (folder / "unet" / ".hidden.json").write_text("{}")
     assert fingerprint(folder) == before
 
 
 def test_noise_is_named_by_its_path():
     assert fingerprint_model(Model(pipeline="noise")) == "noise:"
     assert fingerprint_model(Model(pipeline="noise", path="v2")) == "noise:v2"
+
+
+def test_a_hub_model_at_a_whole_commit_is_taken_at_its_word():
+    model = Model(path="organisation/model", revision="0123456789" * 4)
+    assert fingerprint_model(model) == f"commit:{model.revision}"
+
+
+@pytest.mark.parametrize("revision", ["main", "0123456789" * 4])
+def test_a_path_that_is_neither_a_folder_nor_a_hub_id_is_refused(revision):
+    with pytest.raises(ConfigError, match="neither a folder nor a hub id"):
+        fingerprint_model(Model(path="/no/such/folder", revision=revision))
 
 
 def check(folder, **sampling):
@@ -148,9 +164,10 @@ def test_a_model_without_an_autoencoder_makes_any_size(folder):
     check(folder, width=33, height=7)
 
 
-def test_noise_and_hub_models_are_not_looked_into():
-    check_model(Model(pipeline="noise"), Sampling(width=3, height=3))
-    check_model(Model(path="organisation/model"), Sampling(width=3, height=3))
+def test_noise_and_hub_models_that_are_not_here_are_not_looked_into():
+    unknown = Model(path="organisation/model", fingerprint=f"commit:{'0123456789' * 4}")
+    for model in (Model(pipeline="noise"), unknown, Model(path="organisation/model")):
+        check_model(model, Sampling(width=3, height=3))
 
 
 def test_looking_at_a_model_imports_no_torch(folder):

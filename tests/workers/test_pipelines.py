@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
+from storage.records import Sampling
+from storage.store import FolderStore
 from workers.pipelines import NoisePipeline, load_pipeline, noise_share
 
 
 @pytest.fixture
-def noise(make_campaign):
-    return load_pipeline(make_campaign(), device="cpu", threads=1)
+def noise(tmp_path, make_campaign):
+    return load_pipeline(FolderStore(tmp_path), make_campaign(), device="cpu", threads=1)
 
 
 def prompt_with_share(share):
@@ -16,6 +18,11 @@ def prompt_with_share(share):
 def test_noise_is_deterministic_whatever_the_company(noise):
     together = noise.generate("a cat", [1, 2, 3])
     assert np.array_equal(noise.generate("a cat", [3])[0].pixels, together[2].pixels)
+
+
+def test_noise_takes_another_recipe(noise):
+    wider = noise.with_sampling(Sampling(width=24, height=16))
+    assert wider.generate("a cat", [1])[0].pixels.shape == (16, 24, 3)
 
 
 @pytest.mark.parametrize("share", NoisePipeline.SHARES)
