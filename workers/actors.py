@@ -1,14 +1,25 @@
 """The Ray actors: they read the store themselves and call the pure analysis."""
 
+import contextlib
 import logging
 import os
+import signal
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
-from storage.errors import SeedsweepError, ShardCorruptError
+from storage.campaigns import load_campaign
+from storage.errors import (
+    ConfigError,
+    RayUnavailableError,
+    SeedsweepError,
+    ShardCorruptError,
+    TransientError,
+)
 from storage.records import AnalysisSettings, Prompt, PromptResult, Submission
 from storage.store import open_store
 from workers.prompt_analysis import StoredPrompt, analyse_prompt, read_prompt
@@ -19,105 +30,209 @@ log = logging.getLogger(__name__)
 IN_FLIGHT_PER_ACTOR = 2
 POLL_SECONDS = 0.2
 
-_RAY_ENVIRONMENT = {
+_PRIVATE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # On every system, not only on those that it is named after: one node, bound to loopback.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # One that refuses us is asked three times, not twenty times, a second apart.
+    "RAY_NUM_REDIS_GET_RETRIES": "3",
 }
+# On every system, not only on those that it is named after: one node, bound to loopback.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
+"""Otherwise a driver looks for its node at this machine's outer address."""
+_ONE_THREAD = {"env_vars": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt of a stored campaign, and how to judge it."""
+
+    campaign_id: str
+    prompt: str
+    settings: AnalysisSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Analysed:
-    """One prompt's result, and the shards of it that could not be read."""
+    """What became of a request: a result, or the error that stood in its way.
 
-    result: PromptResult
-    corrupt: tuple[str, ...]
+    `corrupt` names the shards that could not be read, whose images the result does without.
+    """
+
+    request: Request
+    seconds: float
+    result: PromptResult | None = None
+    corrupt: tuple[str, ...] = ()
+    error: SeedsweepError | None = None
+
+    @property
+    def value(self) -> PromptResult:
+        """The result; raises the error where there is none."""
+        if self.result is None:
+            raise self.error or SeedsweepError("The analysis gave no result; try again.")
+        return self.result
 
 
 class Analyst:
-    """One actor: one store, one campaign, its training pictures in memory."""
+    """One actor: one store, the campaigns it was last asked for, one training set in memory."""
 
-    def __init__(self, store_url: str, submission: str, settings: str) -> None:
+    def __init__(self, store_url: str) -> None:
         self._store = open_store(store_url)
-        self._submission = Submission.model_validate_json(submission)
-        self._settings = AnalysisSettings.model_validate_json(settings)
+        self._submission = lru_cache(maxsize=8)(self._load_submission)
+        self._training = lru_cache(maxsize=1)(self._load_training)
 
-    @cached_property
-    def _training(self) -> TrainingSet | None:
-        """Read with the first prompt: an error then is that call's, and reaches the caller."""
-        wanted, sampling = self._settings.verification, self._submission.campaign.sampling
-        return load_training_set(wanted, sampling.width, sampling.height) if wanted else None
-
-    def analyse(self, text: str) -> Analysed:
+    def analyse(self, request: Request) -> Analysed:
         """Read and analyse one prompt, without the shards of it that are corrupt."""
-        sampling = self._submission.campaign.sampling
-        stored = self._read(text, verified=False)
+        began = time.monotonic()
         try:
-            result = analyse_prompt(text, stored, sampling, self._settings, self._training)
-        except ShardCorruptError:
-            stored = self._read(text, verified=True)
-            result = analyse_prompt(text, stored, sampling, self._settings, self._training)
-        return Analysed(result, stored.corrupt)
+            result, corrupt = self._analyse(request)
+            return Analysed(request, time.monotonic() - began, result, corrupt)
+        except SeedsweepError as error:
+            return Analysed(request, time.monotonic() - began, error=error)
 
-    def _read(self, text: str, verified: bool) -> StoredPrompt:
-        generation_id = self._submission.campaign.generation_id
+    def _analyse(self, request: Request) -> tuple[PromptResult, tuple[str, ...]]:
+        submission = self._submission(request.campaign_id)
+        sampling, settings = submission.campaign.sampling, request.settings
+        wanted = settings.verification
+        training = self._training(wanted, sampling.width, sampling.height) if wanted else None
+        stored = self._read(submission, request.prompt, verified=False)
+        try:
+            result = analyse_prompt(request.prompt, stored, sampling, settings, training)
+        except ShardCorruptError:
+            stored = self._read(submission, request.prompt, verified=True)
+            result = analyse_prompt(request.prompt, stored, sampling, settings, training)
+        return result, stored.corrupt
+
+    def _read(self, submission: Submission, text: str, verified: bool) -> StoredPrompt:
+        generation_id = submission.campaign.generation_id
         prompt_id = Prompt(text=text).prompt_id
-        return read_prompt(self._store, generation_id, prompt_id, self._submission.cuts, verified)
+        return read_prompt(self._store, generation_id, prompt_id, submission.cuts, verified)
+
+    def _load_submission(self, campaign_id: str) -> Submission:
+        return load_campaign(self._store, campaign_id)
+
+    @staticmethod
+    def _load_training(*wanted: Any) -> TrainingSet:
+        return load_training_set(*wanted)
 
 
 def analyse(
-    submission: Submission,
-    settings: AnalysisSettings,
-    prompts: Iterable[str | None],
-    store_url: str,
-    actors: int,
+    requests: Iterable[Request | None], store_url: str, actors: int, address: str | None = None
 ) -> Iterator[Analysed | None]:
-    """Analyse prompts on `actors` local Ray actors and yield each as it is finished.
+    """Analyse prompts on `actors` Ray actors and yield each as it is finished.
 
-    Never more than `IN_FLIGHT_PER_ACTOR` prompts an actor are under way. A None among the prompts
-    says that none is ready just now; the caller gets a None back whenever it may look again.
-    Raises `TrainingSetError` where the training set cannot be read.
+    The actors are local, in a Ray of their own bound to loopback, unless `address` names a
+    cluster. Never more than `IN_FLIGHT_PER_ACTOR` prompts an actor are under way. A None among the
+    requests says that none is ready just now; the caller gets a None back whenever it may look
+    again. Raises what `joined_ray` does.
     """
-    os.environ.update(_RAY_ENVIRONMENT)
+    with joined_ray(actors, address) as ray:
+        kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)(Analyst)
+        crew = [kind.options(runtime_env=_ONE_THREAD).remote(store_url) for _ in range(actors)]
+        yield from _spread(ray, crew, iter(requests))
+
+
+@contextlib.contextmanager
+def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
+    """Use Ray for the time of the block: one of this machine with so many CPUs, or the cluster.
+
+    Raises `RayUnavailableError` where the cluster does not answer, and `ConfigError` where it
+    refuses us.
+    """
+    os.environ.update(_PRIVATE)
+    if address is None or _expect_answer(address) in _LOOPBACK_HOSTS:
+        os.environ.update(_LOOPBACK)
     import ray
 
-    ray.init(
-        num_cpus=actors,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=100 * 1024 * 1024,
-        runtime_env={"env_vars": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}},
-    )
+    with _own_sigterm():
+        if address:
+            _join(ray, address)
+        else:
+            ray.init(
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=100 * 1024 * 1024,
+            )
     try:
-        kind = ray.remote(num_cpus=1, max_restarts=3, max_task_retries=3)(Analyst)
-        records = submission.model_dump_json(), settings.model_dump_json()
-        crew = [kind.remote(store_url, *records) for _ in range(actors)]
-        yield from _spread(ray, crew, iter(prompts))
+        yield ray
     finally:
         ray.shutdown()
 
 
-def _spread(ray: Any, crew: list[Any], prompts: Iterator[str | None]) -> Iterator[Analysed | None]:
-    under_way: dict[Any, Any] = {}
+def _expect_answer(address: str) -> str:
+    """The cluster's host; fails soon where nothing listens, where Ray would try for minutes."""
+    host, port = _host_and_port(address)
+    if not host or not port:
+        raise ConfigError(
+            f"SEEDSWEEP_RAY_ADDRESS is {address!r}, which names no cluster; write HOST:PORT, or "
+            "ray://HOST:PORT for a Ray client."
+        )
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+        return host
+    except OSError as error:
+        raise RayUnavailableError(
+            f"The Ray cluster at {address} does not answer ({error.strerror or error}); start it, "
+            "correct SEEDSWEEP_RAY_ADDRESS, or unset that for a Ray on this machine."
+        ) from error
+
+
+def _host_and_port(address: str) -> tuple[str | None, int | None]:
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        return parts.hostname, parts.port
+    except ValueError:
+        return None, None
+
+
+def _join(ray: Any, address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError as error:
+        if "AuthenticationError" in str(error.__cause__):
+            raise ConfigError(
+                f"The Ray cluster at {address} wants another token; set RAY_AUTH_MODE=token, and "
+                "RAY_AUTH_TOKEN or ~/.ray/auth_token to the cluster's."
+            ) from error
+        raise RayUnavailableError(
+            f"The Ray cluster at {address} cannot be joined ({_first_line(error)}); start a Ray "
+            "node on this machine, or write ray://HOST:PORT for a Ray client."
+        ) from error
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the caller's answer to SIGTERM, which Ray puts its own in place of."""
+    own = signal.getsignal(signal.SIGTERM)
+    yield
+    if own is not signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, own)
+
+
+def _spread(
+    ray: Any, crew: list[Any], requests: Iterator[Request | None]
+) -> Iterator[Analysed | None]:
+    under_way: dict[Any, tuple[Any, Request]] = {}
     idle = [actor for actor in crew for _ in range(IN_FLIGHT_PER_ACTOR)]
     exhausted = False
     while under_way or not exhausted:
         while idle and not exhausted:
             try:
-                text = next(prompts)
+                request = next(requests)
             except StopIteration:
                 exhausted = True
                 break
-            if text is None:
+            if request is None:
                 break
             actor = idle.pop(0)
-            under_way[actor.analyse.remote(text)] = actor
+            under_way[actor.analyse.remote(request)] = actor, request
         finished = _await_some(ray, list(under_way))
         for reference in finished:
-            idle.append(under_way.pop(reference))
-            yield _fetch(ray, reference)
+            actor, request = under_way.pop(reference)
+            idle.append(actor)
+            yield _fetch(ray, reference, request)
         if not finished:
             yield None
 
@@ -130,10 +245,24 @@ def _await_some(ray: Any, under_way: list[Any]) -> list[Any]:
     return finished
 
 
-def _fetch(ray: Any, reference: Any) -> Analysed:
+def _fetch(ray: Any, reference: Any, request: Request) -> Analysed:
     try:
         analysed: Analysed = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        raise cause if isinstance(cause, SeedsweepError) else error from error
-    return analysed
+        return analysed
+    except ray.exceptions.RayError as error:
+        log.error("The analysis of %r broke off.", request.prompt[:80], exc_info=True)
+        return Analysed(request, 0.0, error=_in_our_words(ray, error, request))
+
+
+def _in_our_words(ray: Any, error: Exception, request: Request) -> SeedsweepError:
+    lost = isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError)
+    kind = TransientError if lost else SeedsweepError
+    return kind(
+        f"The analysis of {request.prompt[:80]!r} broke off ({_first_line(error)}); "
+        "the analyst's log says where."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -5,11 +5,19 @@ from collections.abc import Iterable
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from storage.broker import ROOT
 from storage.errors import BrokerUnavailableError
 from storage.records import WorkUnit
 
-QUEUE = "seedsweep"
+IDLE_QUEUE = "queue:idle"
+"""What a worker serves before it has a model; nothing is ever sent there."""
+
 TASK = "seedsweep.generate"
+
+
+def queue_of(model_id: str) -> str:
+    """The queue of all units that one loaded model can make."""
+    return f"queue:{model_id}"
 
 
 def make_app(broker_url: str) -> Celery:
@@ -19,20 +27,25 @@ def make_app(broker_url: str) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
-        task_default_queue=QUEUE,
+        task_default_queue=IDLE_QUEUE,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_send_task_events=False,
+        worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={"socket_timeout": 30, "socket_connect_timeout": 5},
+        broker_transport_options={
+            "global_keyprefix": ROOT,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+        },
     )
     return app
 
 
-def publish(app: Celery, units: Iterable[WorkUnit]) -> None:
+def publish(app: Celery, queue: str, units: Iterable[WorkUnit]) -> None:
     """Send one message per work unit, through one producer.
 
     Raises `BrokerUnavailableError` where the broker does not take them.
@@ -40,7 +53,9 @@ def publish(app: Celery, units: Iterable[WorkUnit]) -> None:
     try:
         with app.producer_or_acquire() as producer:
             for unit in units:
-                app.send_task(TASK, args=[unit.model_dump(mode="json")], producer=producer)
+                app.send_task(
+                    TASK, args=[unit.model_dump(mode="json")], queue=queue, producer=producer
+                )
     except (OperationalError, ConnectionError) as error:
         raise BrokerUnavailableError(
             f"The broker takes no messages ({error}); start it, or correct SEEDSWEEP_BROKER_URL."

@@ -1,152 +1,210 @@
 """What a worker does with a work unit: claim it, render it, hand it to the writer."""
 
 import logging
-import threading
+import platform
 import time
 
 from storage.campaigns import load_campaign, store_parked
 from storage.errors import (
     BrokerUnavailableError,
+    ConfigError,
+    DeviceMemoryError,
     ModelLoadError,
     SeedsweepError,
     StoreUnavailableError,
+    TransientError,
 )
 from storage.keys import unit_shard
-from storage.ledger import LEASE_MS, Ledger
-from storage.records import Parked, WorkUnit
+from storage.ledger import Ledger
+from storage.records import Campaign, Parked, Worker, WorkUnit
 from storage.store import Store
+from storage.workforce import Workforce
+from workers import metrics
+from workers.heartbeat import Follow, Heartbeat
 from workers.pipelines import Pipeline, load_pipeline
+from workers.rate import Rate
 from workers.writer import Writer
 
 log = logging.getLogger(__name__)
 
-BEATS_PER_LEASE = 4
 PAUSE_WHEN_STORE_FAILS = 2.0
+RATE_SECONDS = 60.0
+REPORT_SECONDS = 30.0
 
 
 class Renderer:
     """One device at work.
 
     A unit that it claims is stored and completed, or handed back, or parked with its reason; until
-    then a heartbeat renews its lease. Only killing the process leaves that to the reaper.
+    then a heartbeat renews its lease. Only killing the process leaves that to the reaper. `follow`
+    is told at every beat which model's units should be rendered.
     """
 
     def __init__(
-        self, store: Store, ledger: Ledger, name: str, device: str = "cpu", threads: int = 1
+        self,
+        store: Store,
+        ledger: Ledger,
+        workforce: Workforce,
+        name: str,
+        device: str = "cpu",
+        threads: int = 1,
+        follow: Follow = lambda _: None,
     ) -> None:
         self._store, self._ledger = store, ledger
         self._name, self._device, self._threads = name, device, threads
-        self._loaded: tuple[str, Pipeline | ModelLoadError] | None = None
-        self._held: dict[tuple[str, int], WorkUnit] = {}
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._writer = Writer(store, self._complete, self._fail)
-        self._heart = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
-        self._heart.start()
+        self._loaded: tuple[Campaign, Pipeline | ModelLoadError] | None = None
+        self._campaigns: dict[str, Campaign] = {}
+        self._images, self._rate = 0, Rate(RATE_SECONDS)
+        self._idle_since = self._reported = time.monotonic()
+        self._writer = Writer(store, self._stored, self._fail)
+        self._heartbeat = Heartbeat(ledger, workforce, self._describe, follow)
 
     def render(self, unit: WorkUnit) -> None:
         """Render the unit if its claim is granted; never raises for what a unit or broker does."""
+        metrics.STAGE_SECONDS.labels("wait").observe(time.monotonic() - self._idle_since)
         try:
-            outcome = self._ledger.claim(unit.campaign_id, unit.index, unit.token)
-        except BrokerUnavailableError as error:
-            log.warning("Unit %d was not claimed: %s", unit.index, error)
-            return
-        if outcome != "granted":
-            log.debug("The claim of unit %d was refused: %s.", unit.index, outcome)
-            return
-        self._hold(unit)
-        try:
-            self._render_claimed(unit)
+            if self._claim(unit):
+                self._heartbeat.hold(unit)
+                self._render_claimed(unit)
         except Exception as error:
             self._fail(unit, error)
+        self._idle_since = time.monotonic()
 
     def close(self) -> None:
         """Store what is rendered, then stop renewing."""
         self._writer.close()
-        self._closing.set()
-        self._heart.join()
+        self._heartbeat.close()
+
+    def _claim(self, unit: WorkUnit) -> bool:
+        try:
+            outcome = self._ledger.claim(unit.campaign_id, unit.index, unit.token)
+        except BrokerUnavailableError as error:
+            log.warning("Unit %d was not claimed: %s", unit.index, error)
+            return False
+        if outcome == "granted":
+            return True
+        metrics.UNITS.labels("refused").inc()
+        log.debug("The claim of unit %d was refused: %s.", unit.index, outcome)
+        return False
 
     def _render_claimed(self, unit: WorkUnit) -> None:
         if self._store.exists(unit_shard(unit)):
+            metrics.UNITS.labels("existed").inc()
             self._complete(unit)
             return
         pipeline = self._pipeline(unit)
         seeds = range(unit.seeds.first, unit.seeds.last + 1)
-        self._writer.put(unit, pipeline.generate(unit.prompt, seeds))
+        with metrics.STAGE_SECONDS.labels("render").time():
+            generations = pipeline.generate(unit.prompt, seeds)
+        self._writer.put(unit, generations)
 
     def _pipeline(self, unit: WorkUnit) -> Pipeline:
-        if self._loaded is None or self._loaded[0] != unit.generation_id:
-            # The old model goes first: a device seldom holds two.
-            self._loaded = None
-            self._loaded = (unit.generation_id, self._load(unit.campaign_id))
+        campaign = self._campaign(unit.campaign_id)
+        if self._loaded is None or self._loaded[0].generation_id != unit.generation_id:
+            self._load(campaign)
+        assert self._loaded is not None  # noqa: S101 - for the type checker
         loaded = self._loaded[1]
         if isinstance(loaded, ModelLoadError):
             raise loaded
         return loaded
 
-    def _load(self, campaign_id: str) -> Pipeline | ModelLoadError:
-        campaign = load_campaign(self._store, campaign_id).campaign
+    def _campaign(self, campaign_id: str) -> Campaign:
+        if campaign_id not in self._campaigns:
+            self._campaigns[campaign_id] = load_campaign(self._store, campaign_id).campaign
+        return self._campaigns[campaign_id]
+
+    def _load(self, campaign: Campaign) -> None:
+        if self._has_another_recipe(campaign):
+            return
+        # The old model goes first: a device seldom holds two.
+        self._loaded = None
+        log.info("The model %s is loaded.", campaign.model.path or campaign.model.pipeline)
+        with metrics.STAGE_SECONDS.labels("load").time():
+            self._loaded = campaign, self._try_to_load(campaign)
+
+    def _has_another_recipe(self, campaign: Campaign) -> bool:
+        """Give the loaded model the campaign's recipe, if it is the campaign's model."""
+        if self._loaded is None:
+            return False
+        previous, pipeline = self._loaded
+        if isinstance(pipeline, ModelLoadError):
+            return False
+        if previous.model.model_id != campaign.model.model_id:
+            return False
+        self._loaded = campaign, pipeline.with_sampling(campaign.sampling)
+        return True
+
+    def _try_to_load(self, campaign: Campaign) -> Pipeline | ModelLoadError:
         try:
-            return load_pipeline(campaign, self._device, self._threads)
+            return load_pipeline(self._store, campaign, self._device, self._threads)
         except ModelLoadError as error:
             return error
 
+    def _stored(self, unit: WorkUnit) -> None:
+        metrics.UNITS.labels("stored").inc()
+        metrics.IMAGES.inc(len(unit.seeds))
+        self._images += len(unit.seeds)
+        self._complete(unit)
+        now = time.monotonic()
+        if now - self._reported > REPORT_SECONDS:
+            self._reported = now
+            log.info(
+                "%d images stored since the start, %.2f images/s of late; the last unit: "
+                "seeds %d to %d of %r for %s.",
+                *(self._images, self._rate.per_second, unit.seeds.first, unit.seeds.last),
+                *(unit.prompt[:60], unit.campaign_id),
+            )
+
     def _complete(self, unit: WorkUnit) -> None:
+        metrics.LAST_PROGRESS.set_to_current_time()
         try:
             self._ledger.complete(unit.campaign_id, unit.index)
         except BrokerUnavailableError as error:
             log.warning("Unit %d is stored, but not recorded as done: %s", unit.index, error)
-        self._let_go(unit)
+        self._heartbeat.let_go(unit)
 
     def _fail(self, unit: WorkUnit, error: Exception) -> None:
         reason = str(error) if isinstance(error, SeedsweepError) else repr(error)
         log.warning(
             "Unit %d (%s, seeds %d to %d) failed: %s",
-            unit.index,
-            unit.prompt_id,
-            unit.seeds.first,
-            unit.seeds.last,
-            reason,
+            *(unit.index, unit.prompt_id, unit.seeds.first, unit.seeds.last, reason),
             exc_info=not isinstance(error, SeedsweepError),
         )
         try:
             self._give_up_or_back(unit, error, reason)
         except (BrokerUnavailableError, StoreUnavailableError) as trouble:
             log.warning("Unit %d waits for its lease to run out: %s", unit.index, trouble)
-        self._let_go(unit)
+        self._heartbeat.let_go(unit)
 
     def _give_up_or_back(self, unit: WorkUnit, error: Exception, reason: str) -> None:
-        if isinstance(error, StoreUnavailableError | BrokerUnavailableError):
+        if _is_nobodys_fault(error):
+            metrics.UNITS.labels("handed back").inc()
             time.sleep(PAUSE_WHEN_STORE_FAILS)
             self._ledger.release(unit.campaign_id, unit.index, unit.token)
-        elif self._ledger.fail(unit.campaign_id, unit.index, unit.token):
+            return
+        metrics.UNITS.labels("failed").inc()
+        if self._ledger.fail(unit.campaign_id, unit.index, unit.token):
             parked = Parked(
                 index=unit.index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason
             )
             store_parked(self._store, unit.campaign_id, parked)
             self._ledger.park(unit.campaign_id, unit.index)
 
-    def _hold(self, unit: WorkUnit) -> None:
-        with self._lock:
-            self._held[unit.campaign_id, unit.index] = unit
+    def _describe(self) -> Worker:
+        self._rate.update(self._images)
+        model = self._loaded[0].model if self._loaded else None
+        return Worker(
+            name=self._name,
+            host=platform.node(),
+            device=self._device,
+            model=(model.path or model.pipeline) if model else "",
+            images=self._images,
+            images_per_second=round(self._rate.per_second, 3),
+        )
 
-    def _let_go(self, unit: WorkUnit) -> None:
-        with self._lock:
-            self._held.pop((unit.campaign_id, unit.index), None)
 
-    def _beat_on(self) -> None:
-        while True:
-            try:
-                self._beat()
-            except BrokerUnavailableError as error:
-                log.warning("No sign of life could be given: %s", error)
-            if self._closing.wait(LEASE_MS / 1000 / BEATS_PER_LEASE):
-                return
-
-    def _beat(self) -> None:
-        self._ledger.beat(self._name)
-        with self._lock:
-            held = list(self._held.values())
-        for campaign_id in {unit.campaign_id for unit in held}:
-            mine = [(u.index, u.token) for u in held if u.campaign_id == campaign_id]
-            self._ledger.renew(campaign_id, mine)
+def _is_nobodys_fault(error: Exception) -> bool:
+    """Whether a service is away or the environment wrong: that tells nothing of the unit."""
+    if isinstance(error, DeviceMemoryError):
+        return False
+    return isinstance(error, TransientError | ConfigError)

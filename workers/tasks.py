@@ -4,36 +4,107 @@ import logging
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_shutdown
+from celery.signals import setup_logging, worker_ready, worker_shutdown
 
+from storage.ledger import Ledger
 from storage.records import WorkUnit
-from workers.app import QUEUE, TASK
+from storage.store import Store
+from storage.workforce import Workforce
+from workers import metrics
+from workers.app import IDLE_QUEUE, TASK, queue_of
 from workers.rendering import Renderer
 
 log = logging.getLogger(__name__)
 
+LOOK_AGAIN_SECONDS = (0.002, 0.01, 0.05)
 
-def serve(app: Celery, renderer: Renderer, name: str) -> None:
+
+class Subscription:
+    """Which model's queue a Celery worker takes units from: one at a time, none at first."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._model_id = self._wanted = ""
+
+    def follow(self, model_id: str) -> None:
+        """Take units of this model from now on, or once the worker is connected.
+
+        May be called from any thread, and again and again.
+        """
+        self._wanted = model_id
+        consumer = self._worker.consumer
+        if model_id != self._model_id and getattr(consumer, "task_consumer", None):
+            consumer.call_soon(self._switch, consumer)
+
+    def catch_up(self, **_: object) -> None:
+        """The worker is connected now."""
+        self.follow(self._wanted)
+
+    def look_again(self) -> None:
+        """Have the worker take its next unit at once.
+
+        Without prefetching, Celery only sees in its once-a-second round that a task has ended.
+        """
+        consumer = self._worker.consumer
+        if getattr(consumer, "hub", None):
+            consumer.call_soon(self._wake, consumer.hub)
+
+    @staticmethod
+    def _wake(hub: Any) -> None:
+        """The task ends a moment after its function returned: look then."""
+        for delay in LOOK_AGAIN_SECONDS:
+            hub.call_later(delay, int)
+
+    def _switch(self, consumer: Any) -> None:
+        if self._wanted == self._model_id:
+            return
+        if self._model_id:
+            consumer.cancel_task_queue(queue_of(self._model_id))
+            metrics.MODEL_SWITCHES.inc()
+        self._model_id = self._wanted
+        consumer.add_task_queue(queue_of(self._model_id))
+        log.info("Units of the model %s are taken now.", self._model_id)
+
+
+def serve(
+    app: Celery,
+    store: Store,
+    ledger: Ledger,
+    workforce: Workforce,
+    name: str,
+    device: str,
+    threads: int,
+) -> None:
     """Render work units until SIGTERM: the unit in hand is finished and stored first."""
 
     @app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def generate(message: dict[str, Any]) -> None:
         renderer.render(WorkUnit.model_validate(message))
+        subscription.look_again()
 
     def finish(**_: object) -> None:
         renderer.close()
 
     worker_shutdown.connect(finish, weak=False)
+    setup_logging.connect(_leave_logging_alone, weak=False)
     worker = app.Worker(
         hostname=name,
         pool="threads",
         concurrency=1,
-        queues=[QUEUE],
+        queues=[IDLE_QUEUE],
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
         loglevel="WARNING",
         quiet=True,
     )
-    log.info("Worker %s serves the queue %s.", name, QUEUE)
+    subscription = Subscription(worker)
+    worker_ready.connect(subscription.catch_up)
+    renderer = Renderer(store, ledger, workforce, name, device, threads, subscription.follow)
+    log.info("The worker %s is ready, on %s with %d threads.", name, device, threads)
     worker.start()
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """Celery sets logging up anew unless somebody says that he has done so."""
+    logging.getLogger("celery").setLevel(logging.WARNING)

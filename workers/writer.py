@@ -1,18 +1,28 @@
 """Encode, describe and store units beside the rendering of the next one."""
 
+import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from storage import keys
+from storage.errors import StoreUnavailableError
 from storage.records import WorkUnit
 from storage.shards import StoredImage, encode_shard
 from storage.store import Store
+from workers import metrics
 from workers.analysis.descriptors import describe
 from workers.pictures import digest_pixels, encode_png
 from workers.pipelines import Generation
 
+log = logging.getLogger(__name__)
+
 BUFFERED_UNITS = 2
+PATIENCE_SECONDS = 120.0
+"""For so long a store that is away is tried again: images cost more to make than to hold."""
+
+RETRY_SECONDS = 1.0
 
 Stored = Callable[[WorkUnit], None]
 Failed = Callable[[WorkUnit, Exception], None]
@@ -30,6 +40,7 @@ class Writer:
         self._units: queue.Queue[tuple[WorkUnit, Sequence[Generation]] | None] = queue.Queue(
             BUFFERED_UNITS
         )
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -38,7 +49,8 @@ class Writer:
         self._units.put((unit, generations))
 
     def close(self) -> None:
-        """Store what was handed over, then stop."""
+        """Store what was handed over, then stop; a store that is away is waited for no longer."""
+        self._closing.set()
         self._units.put(None)
         self._thread.join()
 
@@ -46,16 +58,29 @@ class Writer:
         while (item := self._units.get()) is not None:
             unit, generations = item
             try:
-                store_unit(self._store, unit, generations)
+                shard = encode_unit(unit, generations)
+                with metrics.STAGE_SECONDS.labels("store").time():
+                    self._create(keys.unit_shard(unit), shard)
                 self._stored(unit)
             except Exception as error:
                 self._failed(unit, error)
 
+    def _create(self, key: str, shard: bytes) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self._store.create(key, shard)
+                return
+            except StoreUnavailableError as error:
+                if self._closing.wait(RETRY_SECONDS) or time.monotonic() > deadline:
+                    raise
+                log.warning("The shard %s is kept and tried again: %s", key, error)
 
-def store_unit(store: Store, unit: WorkUnit, generations: Sequence[Generation]) -> None:
-    """Write the unit's one shard; fine where another worker wrote it first."""
-    images = [_describe(generation) for generation in generations]
-    store.create(keys.unit_shard(unit), encode_shard(unit, images))
+
+def encode_unit(unit: WorkUnit, generations: Sequence[Generation]) -> bytes:
+    """Encode a rendered unit as its shard."""
+    with metrics.STAGE_SECONDS.labels("encode").time():
+        return encode_shard(unit, [_describe(generation) for generation in generations])
 
 
 def _describe(generation: Generation) -> StoredImage:

@@ -1,12 +1,15 @@
 import pytest
 
-from storage.errors import TrainingSetError
+from storage.campaigns import store_campaign
+from storage.errors import ConfigError, RayUnavailableError, TrainingSetError
+from storage.keys import unit_shard
 from storage.records import Analysis, AnalysisSettings, SeedRange, Submission, Verification
 from storage.store import FolderStore
-from workers.actors import analyse
+from tests.servers import ray_cluster
+from workers.actors import Request, analyse
 from workers.pipelines import load_pipeline
 from workers.prompt_analysis import analyse_prompt, read_prompt
-from workers.writer import store_unit
+from workers.writer import encode_unit
 
 PROMPTS = [f"prompt {i}" for i in range(8)]
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=3))
@@ -16,37 +19,76 @@ SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=3))
 def stored(tmp_path, make_campaign, make_unit):
     """A store with eight prompts of a noise campaign, all generated."""
     store, campaign = FolderStore(tmp_path / "store"), make_campaign(seeds=12)
-    pipeline = load_pipeline(campaign, "cpu", 1)
+    pipeline = load_pipeline(store, campaign, "cpu", 1)
     for text in PROMPTS:
         unit = make_unit(campaign, prompt=text, last=11)
-        store_unit(store, unit, pipeline.generate(text, range(12)))
+        store.create(unit_shard(unit), encode_unit(unit, pipeline.generate(text, range(12))))
     submission = Submission(
         campaign=campaign, cuts=(SeedRange(first=0, last=11),), submitted_at="", versions=""
     )
+    store_campaign(store, submission, PROMPTS)
     return store, submission
+
+
+def requests(submission, settings=SETTINGS, prompts=PROMPTS):
+    campaign_id = submission.campaign.campaign_id
+    return [Request(campaign_id, text, settings) for text in prompts]
 
 
 def test_ray_actors_give_the_results_of_a_plain_loop(stored):
     store, submission = stored
-    waiting = iter([None, *PROMPTS[:3], None, None, *PROMPTS[3:]])
-    found = [a for a in analyse(submission, SETTINGS, waiting, store.url, actors=2) if a]
-    expected = []
-    for text in PROMPTS:
-        prompt_id = next(a.result.prompt_id for a in found if a.result.prompt == text)
+    wanted = requests(submission)
+    waiting = iter([None, *wanted[:3], None, None, *wanted[3:]])
+    found = [a for a in analyse(waiting, store.url, actors=2) if a]
+    expected = {}
+    for request in wanted:
+        value = next(a.value for a in found if a.request == request)
         campaign = submission.campaign
-        images = read_prompt(store, campaign.generation_id, prompt_id, submission.cuts)
-        expected.append(analyse_prompt(text, images, campaign.sampling, SETTINGS, None))
-    by_prompt = sorted((a.result for a in found), key=lambda r: PROMPTS.index(r.prompt))
-    assert by_prompt == expected
-    assert any(result.flagged for result in expected)
+        images = read_prompt(store, campaign.generation_id, value.prompt_id, submission.cuts)
+        expected[request.prompt] = analyse_prompt(
+            request.prompt, images, campaign.sampling, SETTINGS, None
+        )
+    assert {a.request.prompt: a.value for a in found} == expected
+    assert any(result.flagged for result in expected.values())
 
 
-def test_a_training_set_that_cannot_be_read_is_said_in_one_sentence(stored, tmp_path):
+def test_a_training_set_that_cannot_be_read_is_said_of_each_prompt_and_spares_the_others(
+    stored, tmp_path
+):
     store, submission = stored
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
     verification = Verification(training_set=str(tmp_path / "pictures"))
     settings = SETTINGS.model_copy(update={"verification": verification})
+    wanted = [*requests(submission, settings, PROMPTS[:2]), *requests(submission)[2:4]]
+    found = [a for a in analyse(wanted, store.url, actors=1) if a]
+    failed = [a for a in found if a.error is not None]
+    assert {a.request.prompt for a in failed} == set(PROMPTS[:2])
+    assert len(found) == 4
     with pytest.raises(TrainingSetError, match=r"broken\.png") as raised:
-        list(analyse(submission, settings, PROMPTS, store.url, actors=1))
+        assert failed[0].value
     assert "\n" not in str(raised.value)
+
+
+def test_the_actors_of_a_cluster_give_the_same_results(stored):
+    store, submission = stored
+    wanted = requests(submission)
+    here = {a.request: a.value for a in analyse(iter(wanted), store.url, actors=1) if a}
+    with ray_cluster() as address:
+        there = {a.request: a.value for a in analyse(wanted, store.url, 2, address) if a}
+    assert there == here
+    assert len(there) == len(PROMPTS)
+
+
+def test_a_cluster_that_does_not_answer_is_unavailable(stored, free_port):
+    store, submission = stored
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(RayUnavailableError, match="SEEDSWEEP_RAY_ADDRESS"):
+        list(analyse(requests(submission), store.url, actors=1, address=address))
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:", ":6379", "auto"])
+def test_an_address_that_names_no_cluster_is_refused(stored, address):
+    store, submission = stored
+    with pytest.raises(ConfigError, match="HOST:PORT"):
+        list(analyse(requests(submission), store.url, actors=1, address=address))

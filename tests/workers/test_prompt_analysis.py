@@ -12,7 +12,7 @@ from workers.analysis.verdict import judge
 from workers.pipelines import Generation
 from workers.prompt_analysis import analyse_prompt, decode_pixels, read_prompt
 from workers.training_set import TrainingSet
-from workers.writer import store_unit
+from workers.writer import encode_unit
 
 MADE = Provenance(batch_size=4, threads=1, device="cpu", dtype="float32", versions="test")
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
@@ -32,7 +32,7 @@ def store_pictures(store, make_campaign, make_unit):
         flaws = [*flaws, *[None] * (len(pictures) - len(flaws))]
         made = [Generation(i, p, flaws[i], MADE) for i, p in enumerate(pictures)]
         unit = make_unit(campaign, last=len(pictures) - 1)
-        store_unit(store, unit, made)
+        store.create(unit_shard(unit), encode_unit(unit, made))
         return read_prompt(store, campaign.generation_id, unit.prompt_id, [unit.seeds])
 
     return put
@@ -105,7 +105,7 @@ def test_a_corrupt_shard_is_named_and_the_others_are_read(store, make_campaign, 
         pictures = repeated_and_others(3, 0)
         seeds = range(unit.seeds.first, unit.seeds.last + 1)
         made = [Generation(s, p, None, MADE) for s, p in zip(seeds, pictures, strict=True)]
-        store_unit(store, unit, made)
+        store.create(unit_shard(unit), encode_unit(unit, made))
     broken = unit_shard(units[0])
     store.replace(broken, b"PAR1 no longer")
     cuts = [unit.seeds for unit in units]
@@ -119,7 +119,10 @@ def test_a_shard_with_other_pixels_than_were_made_is_corrupt_once_verified(
 ):
     unit = make_unit(make_campaign())
     pictures = repeated_and_others(0, 3)
-    store_unit(store, unit, [Generation(i, p, None, MADE) for i, p in enumerate(pictures)])
+    store.create(
+        unit_shard(unit),
+        encode_unit(unit, [Generation(i, p, None, MADE) for i, p in enumerate(pictures)]),
+    )
     images = decode_shard(store.read(unit_shard(unit)), unit_shard(unit))
     swapped = [replace(images[0], png=images[1].png), *images[1:]]
     store.replace(unit_shard(unit), encode_shard(unit, swapped))
@@ -144,7 +147,10 @@ def test_pixels_that_are_not_those_recorded_are_refused(store, store_pictures):
 def test_stored_pixels_come_back_as_they_were_made(store, make_campaign, make_unit):
     unit = make_unit(make_campaign())
     pictures = repeated_and_others(0, 3)
-    store_unit(store, unit, [Generation(i, p, None, MADE) for i, p in enumerate(pictures)])
+    store.create(
+        unit_shard(unit),
+        encode_unit(unit, [Generation(i, p, None, MADE) for i, p in enumerate(pictures)]),
+    )
     key = unit_shard(unit)
     images = decode_shard(store.read(key), key)
     assert np.array_equal(decode_pixels(images), pictures)

@@ -1,12 +1,21 @@
 import threading
+import weakref
 
 import numpy as np
 import pytest
 
 import storage.ledger
+import workers.heartbeat
 import workers.rendering
+import workers.writer
 from storage.campaigns import load_parked, store_campaign
-from storage.errors import GenerationError, ModelLoadError, StoreUnavailableError
+from storage.errors import (
+    ConfigError,
+    GenerationError,
+    ModelLoadError,
+    StoreUnavailableError,
+    TransientError,
+)
 from storage.keys import unit_shard
 from storage.ledger import Restored
 from storage.records import Submission
@@ -23,30 +32,39 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def campaign(store, ledger, make_campaign, make_unit):
-    """A stored campaign of two prompts with one unit each, known to the ledger."""
-    campaign = make_campaign(seeds=3)
-    cuts = (make_unit(campaign).seeds,)
-    submission = Submission(campaign=campaign, cuts=cuts, submitted_at="2026", versions="test")
-    store_campaign(store, submission, ["a cat", "a dog"])
-    restored = Restored(
-        per_prompt=1,
-        done=np.zeros(2, dtype=np.bool_),
-        parked=frozenset(),
-        ready=(),
-        analysed=0,
-        flagged=0,
-        state="active",
-    )
-    ledger.restore(campaign.campaign_id, restored)
-    return campaign
+def submit(store, ledger, make_unit):
+    """Store a campaign of two prompts with one unit each, and tell the ledger of it."""
+
+    def submit(campaign):
+        cuts = (make_unit(campaign).seeds,)
+        submission = Submission(campaign=campaign, cuts=cuts, submitted_at="2026", versions="test")
+        store_campaign(store, submission, ["a cat", "a dog"])
+        restored = Restored(
+            per_prompt=1,
+            done=np.zeros(2, dtype=np.bool_),
+            parked=frozenset(),
+            ready=(),
+            analysed=np.zeros(2, dtype=np.bool_),
+            flagged=frozenset(),
+            state="active",
+        )
+        ledger.restore(campaign.campaign_id, restored)
+        return campaign
+
+    return submit
+
+
+@pytest.fixture
+def campaign(submit, make_campaign):
+    """A noise campaign that is submitted."""
+    return submit(make_campaign(seeds=3))
 
 
 @pytest.fixture
 def issue(ledger, campaign, make_unit):
-    """Issue one unit as the scheduler does."""
+    """Issue one unit as the scheduler does, of the campaign unless another one is given."""
 
-    def issue():
+    def issue(campaign=campaign):
         token, indexes = ledger.issue(campaign.campaign_id, 1)
         prompt = ("a cat", "a dog")[indexes[0]]
         return make_unit(campaign, prompt=prompt, index=indexes[0], token=token)
@@ -55,8 +73,21 @@ def issue(ledger, campaign, make_unit):
 
 
 @pytest.fixture
-def renderer(store, ledger):
-    renderer = Renderer(store, ledger, "worker-under-test")
+def loads(monkeypatch):
+    """The campaigns for which a pipeline was loaded."""
+    seen = []
+
+    def load(store, campaign, device, threads):
+        seen.append(campaign)
+        return load_pipeline(store, campaign, device, threads)
+
+    monkeypatch.setattr(workers.rendering, "load_pipeline", load)
+    return seen
+
+
+@pytest.fixture
+def renderer(store, ledger, workforce):
+    renderer = Renderer(store, ledger, workforce, "worker-under-test")
     yield renderer
     renderer.close()
 
@@ -68,17 +99,13 @@ def test_a_unit_is_rendered_stored_and_then_completed(
     renderer.render(unit)
     wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
     images = decode_shard(store.read(unit_shard(unit)), unit_shard(unit))
-    expected = load_pipeline(campaign, "cpu", 1).generate("a cat", range(3))
+    expected = load_pipeline(store, campaign, "cpu", 1).generate("a cat", range(3))
     assert np.array_equal(decode_pixels(images), np.stack([g.pixels for g in expected]))
     counts = ledger.counts(campaign.campaign_id)
     assert (counts.queued, counts.claimed, counts.ready) == (0, 0, 1)
 
 
-def test_a_message_delivered_twice_renders_once(renderer, ledger, issue, campaign, monkeypatch):
-    loads = []
-    monkeypatch.setattr(
-        workers.rendering, "load_pipeline", lambda *a: loads.append(a) or load_pipeline(*a)
-    )
+def test_a_message_delivered_twice_renders_once(renderer, ledger, issue, campaign, loads):
     unit = issue()
     renderer.render(unit)
     renderer.render(unit)
@@ -161,6 +188,8 @@ def test_while_the_store_fails_units_go_back_and_none_is_parked(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
     monkeypatch.setattr(workers.rendering, "PAUSE_WHEN_STORE_FAILS", 0.01)
+    monkeypatch.setattr(workers.writer, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(workers.writer, "RETRY_SECONDS", 0.0)
     working = store.create
 
     def full(key, data):
@@ -176,20 +205,99 @@ def test_while_the_store_fails_units_go_back_and_none_is_parked(
     wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
 
 
+def test_a_wrong_environment_is_no_unit_s_fault(
+    renderer, store, ledger, issue, campaign, monkeypatch, wait_until
+):
+    monkeypatch.setattr(workers.rendering, "PAUSE_WHEN_STORE_FAILS", 0.0)
+
+    def refuse(key):
+        raise ConfigError("The store refuses the credentials; correct them.")
+
+    with monkeypatch.context() as wrong:
+        wrong.setattr(store, "exists", refuse)
+        for _ in range(storage.ledger.MAX_ERRORS + 1):
+            renderer.render(issue())
+            counts = ledger.counts(campaign.campaign_id)
+            assert (counts.claimed, counts.queued, counts.failing) == (0, 0, 0)
+    assert load_parked(store, campaign.campaign_id) == []
+    renderer.render(issue())
+    wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
+
+
+def test_a_model_whose_holder_is_away_is_loaded_once_that_is_back(
+    renderer, store, ledger, issue, campaign, monkeypatch, wait_until
+):
+    monkeypatch.setattr(workers.rendering, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    tried = []
+
+    def away(*_):
+        tried.append(1)
+        raise TransientError("The hub does not answer; try again.")
+
+    with monkeypatch.context() as offline:
+        offline.setattr(workers.rendering, "load_pipeline", away)
+        for _ in range(storage.ledger.MAX_ERRORS + 1):
+            renderer.render(issue())
+            counts = ledger.counts(campaign.campaign_id)
+            assert (counts.claimed, counts.queued, counts.failing) == (0, 0, 0)
+    assert len(tried) == storage.ledger.MAX_ERRORS + 1
+    assert load_parked(store, campaign.campaign_id) == []
+    renderer.render(issue())
+    wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
+
+
+def test_campaigns_of_one_model_load_it_once_and_get_the_pixels_of_a_fresh_load(
+    renderer, store, ledger, submit, issue, make_campaign, tiny_model, loads, wait_until
+):
+    recipes = [{"steps": 2, "sampler": "EulerDiscreteScheduler"}, {"steps": 3}, {"steps": 2}]
+    campaigns = [submit(make_campaign(tiny_model, seeds=3, **recipe)) for recipe in recipes]
+    assert len({campaign.generation_id for campaign in campaigns}) == 3
+    units = [issue(campaign) for campaign in [*campaigns, campaigns[0]]]
+    for unit in units:
+        renderer.render(unit)
+    wait_until(lambda: all(store.exists(unit_shard(unit)) for unit in units))
+    assert loads == campaigns[:1]
+    for unit, campaign in zip(units, [*campaigns, campaigns[0]], strict=True):
+        images = decode_shard(store.read(unit_shard(unit)), unit_shard(unit))
+        fresh = load_pipeline(store, campaign, "cpu", 1).generate(unit.prompt, range(3))
+        assert np.array_equal(decode_pixels(images), np.stack([g.pixels for g in fresh]))
+
+
+def test_another_model_is_loaded_only_once_the_old_one_is_gone(
+    renderer, store, submit, issue, make_campaign, tiny_model, campaign, monkeypatch, wait_until
+):
+    loaded, alive = [], []
+
+    def load(*arguments):
+        alive.append([reference() is not None for reference in loaded])
+        pipeline = load_pipeline(*arguments)
+        weights = getattr(pipeline, "_pipeline", pipeline)
+        loaded.extend([weakref.ref(pipeline), weakref.ref(getattr(weights, "unet", weights))])
+        return pipeline
+
+    monkeypatch.setattr(workers.rendering, "load_pipeline", load)
+    of_tiny = submit(make_campaign(tiny_model, seeds=3, steps=1))
+    units = [issue(of_tiny), issue(), issue(of_tiny)]
+    for unit in units:
+        renderer.render(unit)
+    wait_until(lambda: all(store.exists(unit_shard(unit)) for unit in units))
+    assert alive == [[], [False] * 2, [False] * 4]
+
+
 def test_the_heartbeat_keeps_a_long_unit_from_being_given_to_another(
-    store, ledger, issue, campaign, monkeypatch, wait_until, broker
+    store, ledger, workforce, issue, campaign, monkeypatch, wait_until, broker
 ):
     monkeypatch.setattr(storage.ledger, "LEASE_MS", 400)
-    monkeypatch.setattr(workers.rendering, "LEASE_MS", 400)
+    monkeypatch.setattr(workers.heartbeat, "BEAT_SECONDS", 0.1)
     finish = threading.Event()
 
     class SlowPipeline:
         def generate(self, prompt, seeds):
             finish.wait(10)
-            return load_pipeline(campaign, "cpu", 1).generate(prompt, seeds)
+            return load_pipeline(store, campaign, "cpu", 1).generate(prompt, seeds)
 
     monkeypatch.setattr(workers.rendering, "load_pipeline", lambda *_: SlowPipeline())
-    slow = Renderer(store, ledger, "slow")
+    slow = Renderer(store, ledger, workforce, "slow")
     thread = threading.Thread(target=slow.render, args=[issue()])
     thread.start()
     leases = f"seedsweep:{campaign.campaign_id}:leases"

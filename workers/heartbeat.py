@@ -1,0 +1,85 @@
+"""A worker's signs of life: they renew its leases, and bring it the model that it should serve."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from storage.errors import BrokerUnavailableError
+from storage.ledger import Ledger
+from storage.records import Worker, WorkUnit
+from storage.workforce import Workforce
+from workers import metrics
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 2.0
+
+Describe = Callable[[], Worker]
+Follow = Callable[[str], None]
+
+
+class Heartbeat:
+    """A thread that beats until it is closed, whatever the broker does.
+
+    `describe` says what the worker is; `follow` is called after each beat with the model to serve.
+    """
+
+    def __init__(
+        self, ledger: Ledger, workforce: Workforce, describe: Describe, follow: Follow
+    ) -> None:
+        self._ledger, self._workforce = ledger, workforce
+        self._describe, self._follow = describe, follow
+        self._held: dict[tuple[str, int], WorkUnit] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._is_heard = True
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def hold(self, unit: WorkUnit) -> None:
+        """Renew the unit's lease from now on."""
+        with self._lock:
+            self._held[unit.campaign_id, unit.index] = unit
+            metrics.HELD_UNITS.set(len(self._held))
+
+    def let_go(self, unit: WorkUnit) -> None:
+        """Renew the unit's lease no more."""
+        with self._lock:
+            self._held.pop((unit.campaign_id, unit.index), None)
+            metrics.HELD_UNITS.set(len(self._held))
+
+    def close(self) -> None:
+        """Stop, and take leave."""
+        self._closing.set()
+        self._thread.join()
+        try:
+            self._workforce.leave(self._describe().name)
+        except BrokerUnavailableError as error:
+            log.warning("The worker leaves without a word: %s", error)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._beat()
+                self._note(True)
+            except BrokerUnavailableError as error:
+                self._note(False, str(error))
+            if self._closing.wait(BEAT_SECONDS):
+                return
+
+    def _beat(self) -> None:
+        self._follow(self._workforce.beat(self._describe()))
+        with self._lock:
+            held = list(self._held.values())
+        for campaign_id in {unit.campaign_id for unit in held}:
+            mine = [(u.index, u.token) for u in held if u.campaign_id == campaign_id]
+            self._ledger.renew(campaign_id, mine)
+
+    def _note(self, is_heard: bool, why: str = "") -> None:
+        """Say once that the broker went, and once that it came back."""
+        if is_heard != self._is_heard:
+            self._is_heard = is_heard
+            if is_heard:
+                log.info("The broker answers again.")
+            else:
+                log.warning("No sign of life could be given, which is tried again: %s", why)
