@@ -2,46 +2,171 @@
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
-from scheduler.plan import Plan
-from storage.campaigns import load_campaign, load_control
+from storage.campaigns import load_campaign, load_control, load_prompts
+from storage.errors import PermanentError, TransientError
 from storage.ledger import Ledger
 from storage.records import AnalysisSettings, PromptResult, Submission
 from storage.results import read_results, store_results
 from storage.store import Store
-from workers.actors import Analysed, analyse
+from storage.workforce import Workforce
+from workers import metrics
+from workers.actors import Analysed, Request, analyse
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 PART_SECONDS = 2.0
 PART_PROMPTS = 256
-READY_AT_ONCE = 32
+READY_AT_ONCE = 16
+SETTINGS_SECONDS = 5.0
+"""A changed analysis reaches the prompts that become ready so many seconds later."""
+
+BEAT_SECONDS = 4.0
+RETRY_SECONDS = 2.0
+TROUBLE_SECONDS = 30.0
+"""A prompt that cannot be analysed until somebody mends something is tried again this often."""
 
 
-def audit_ready(
-    store: Store,
-    ledger: Ledger,
-    submission: Submission,
-    plan: Plan,
-    actors: int,
-    stopped: Callable[[], bool],
-) -> None:
-    """Analyse prompts as they become ready, until the campaign is complete or stopped.
+@dataclass(slots=True)
+class _Known:
+    """A campaign as the auditor last saw it in the store."""
 
-    A prompt is taken off the ready list only once its result is stored.
+    prompts: list[str]
+    index: dict[str, int]
+    settings: AnalysisSettings
+    seen: float
+
+
+class Auditor:
+    """Has the prompts of all live campaigns analysed as they become ready, campaign by turns.
+
+    A prompt is taken off the ready list only once its result is stored, so nothing that happens to
+    the auditor, the broker or the store loses one.
     """
-    campaign_id = plan.campaign.campaign_id
-    index = {text: i for i, text in enumerate(plan.prompts)}
-    settings = settings_now(store, submission)
 
-    def record(results: Sequence[PromptResult]) -> None:
-        store_results(store, settings.analysis_id, campaign_id, results)
-        for result in results:
-            ledger.analysed(campaign_id, index[result.prompt], result.flagged)
+    def __init__(
+        self, store: Store, ledger: Ledger, workforce: Workforce, stopped: Callable[[], bool]
+    ) -> None:
+        self._store, self._ledger, self._workforce = store, ledger, workforce
+        self._stopped = stopped
+        self._name = uuid.uuid4().hex
+        self._known: dict[str, _Known] = {}
+        self._taken: dict[str, set[int]] = {}
+        self._part: list[Analysed] = []
+        self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
+        self._was_away = False
 
-    prompts = _ready_prompts(ledger, plan, stopped)
-    _collect(analyse(submission, settings, prompts, store.url, actors), record)
+    def run(self, actors: int, address: str | None) -> None:
+        """Analyse until stopped; what is away is waited for.
+
+        Raises `ConfigError` where the Ray cluster cannot be joined.
+        """
+        for analysed in analyse(self._requests(), self._store.url, actors, address):
+            if analysed is not None:
+                self._take_note(analysed)
+            self._patiently(self._store_part)
+            self._patiently(self._beat)
+        self._patiently(self._store_now)
+
+    def _requests(self) -> Iterator[Request | None]:
+        while not self._stopped():
+            found = False
+            for campaign_id in self._patiently(self._ledger.campaigns) or []:
+                # Each campaign on its own: trouble with one must not lose what another one gave.
+                requests = self._patiently(partial(self._take_ready, campaign_id)) or []
+                found = found or bool(requests)
+                yield from requests
+            if not found:
+                yield None
+
+    def _take_ready(self, campaign_id: str) -> list[Request]:
+        prompts = self._ledger.take_ready(campaign_id, READY_AT_ONCE)
+        return self._requests_for(campaign_id, prompts) if prompts else []
+
+    def _requests_for(self, campaign_id: str, prompts: list[int]) -> list[Request]:
+        try:
+            known = self._campaign(campaign_id)
+        except PermanentError as error:
+            for prompt in prompts:
+                self._ledger.put_back(campaign_id, prompt, TROUBLE_SECONDS, str(error))
+            return []
+        self._taken.setdefault(campaign_id, set()).update(prompts)
+        return [Request(campaign_id, known.prompts[i], known.settings) for i in prompts]
+
+    def _campaign(self, campaign_id: str) -> _Known:
+        known, now = self._known.get(campaign_id), time.monotonic()
+        if known is None or now - known.seen > SETTINGS_SECONDS:
+            submission = load_campaign(self._store, campaign_id)
+            settings = settings_now(self._store, submission)
+            prompts = known.prompts if known else load_prompts(self._store, campaign_id)
+            index = known.index if known else {text: i for i, text in enumerate(prompts)}
+            known = self._known[campaign_id] = _Known(prompts, index, settings, now)
+        return known
+
+    def _take_note(self, analysed: Analysed) -> None:
+        _warn_of_corrupt(analysed)
+        if analysed.error is None:
+            metrics.ANALYSIS_SECONDS.observe(analysed.seconds)
+            self._part.append(analysed)
+            return
+        metrics.PROMPTS_FAILED.inc()
+        log.warning("A prompt of %s: %s", analysed.request.campaign_id, analysed.error)
+        self._patiently(lambda: self._put_back(analysed, str(analysed.error)))
+
+    def _put_back(self, analysed: Analysed, reason: str) -> None:
+        campaign_id = analysed.request.campaign_id
+        prompt = self._known[campaign_id].index[analysed.request.prompt]
+        self._taken[campaign_id].discard(prompt)
+        if isinstance(analysed.error, TransientError):
+            self._ledger.put_back(campaign_id, prompt, RETRY_SECONDS, "")
+        else:
+            self._ledger.put_back(campaign_id, prompt, TROUBLE_SECONDS, reason)
+
+    def _store_part(self) -> None:
+        if _is_due(self._part, self._stored_at):
+            self._store_now()
+
+    def _store_now(self) -> None:
+        for (campaign_id, analysis_id), results in _grouped(self._part).items():
+            store_results(self._store, analysis_id, campaign_id, results)
+            for result in results:
+                prompt = self._known[campaign_id].index[result.prompt]
+                self._ledger.analysed(campaign_id, prompt, result.flagged)
+                self._taken[campaign_id].discard(prompt)
+            metrics.PROMPTS_ANALYSED.inc(len(results))
+            metrics.PROMPTS_FLAGGED.inc(sum(result.flagged for result in results))
+            metrics.LAST_PROGRESS.set_to_current_time()
+            log.info("%d prompts of %s were analysed.", len(results), campaign_id)
+        self._part, self._stored_at = [], time.monotonic()
+
+    def _beat(self) -> None:
+        """Show life, and keep what is under way from being taken again."""
+        if time.monotonic() - self._beaten > BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            self._workforce.beat_analyst(self._name)
+            for campaign_id, prompts in self._taken.items():
+                if prompts:
+                    self._ledger.renew_ready(campaign_id, prompts)
+
+    def _patiently(self, step: Callable[[], T]) -> T | None:
+        """Take a step; where store or broker is away, say so once and go on."""
+        try:
+            value = step()
+        except TransientError as error:
+            if not self._was_away:
+                log.warning("The analyst waits: %s", error)
+            self._was_away = True
+            time.sleep(RETRY_SECONDS / 2)
+            return None
+        self._was_away = False
+        return value
 
 
 def audit_stored(
@@ -51,6 +176,7 @@ def audit_stored(
     prompts: Sequence[str],
     actors: int,
     progress: Callable[[int, int], None],
+    ray_address: str | None = None,
 ) -> None:
     """Analyse stored images again; prompts that have this very analysis already are left out.
 
@@ -61,15 +187,13 @@ def audit_stored(
     missing = [text for text in prompts if text not in known]
     done = len(prompts) - len(missing)
     progress(done, len(prompts))
-
-    def record(results: Sequence[PromptResult]) -> None:
-        nonlocal done
-        store_results(store, settings.analysis_id, campaign_id, results)
-        done += len(results)
+    if not missing:
+        return
+    requests = [Request(campaign_id, text, settings) for text in missing]
+    for part in _in_parts(analyse(requests, store.url, actors, ray_address)):
+        store_results(store, settings.analysis_id, campaign_id, [a.value for a in part])
+        done += len(part)
         progress(done, len(prompts))
-
-    if missing:
-        _collect(analyse(submission, settings, missing, store.url, actors), record)
 
 
 def settings_now(store: Store, submission: Submission) -> AnalysisSettings:
@@ -84,31 +208,34 @@ def results_now(store: Store, campaign_id: str) -> list[PromptResult]:
     return read_results(store, settings.analysis_id, campaign_id)
 
 
-def _ready_prompts(ledger: Ledger, plan: Plan, stopped: Callable[[], bool]) -> Iterator[str | None]:
-    campaign_id = plan.campaign.campaign_id
-    while not stopped():
-        taken = ledger.take_ready(campaign_id, READY_AT_ONCE)
-        yield from (plan.prompts[i] for i in taken)
-        if not taken:
-            counts = ledger.counts(campaign_id)
-            if counts and counts.analysed == len(plan.prompts):
-                return
-            yield None
-
-
-def _collect(
-    analysed: Iterator[Analysed | None], record: Callable[[Sequence[PromptResult]], None]
-) -> None:
-    """Store results in parts: not one object a prompt, and none kept long."""
-    part: list[PromptResult] = []
+def _in_parts(analysed: Iterator[Analysed | None]) -> Iterator[list[Analysed]]:
+    part: list[Analysed] = []
     began = time.monotonic()
     for item in analysed:
         if item is not None:
-            part.append(item.result)
-            for key in item.corrupt:
-                log.warning("The shard %s is corrupt; its images were left out.", key)
-        if part and (len(part) >= PART_PROMPTS or time.monotonic() - began > PART_SECONDS):
-            record(part)
+            part.append(item)
+            _warn_of_corrupt(item)
+        if _is_due(part, began):
+            yield part
             part, began = [], time.monotonic()
     if part:
-        record(part)
+        yield part
+
+
+def _is_due(part: Sequence[Analysed], since: float) -> bool:
+    """Whether results are to be stored: not one object a prompt, and none kept long."""
+    return bool(part) and (len(part) >= PART_PROMPTS or time.monotonic() - since > PART_SECONDS)
+
+
+def _warn_of_corrupt(analysed: Analysed) -> None:
+    for key in analysed.corrupt:
+        log.warning("The shard %s is corrupt; its images were left out.", key)
+
+
+def _grouped(part: Sequence[Analysed]) -> dict[tuple[str, str], list[PromptResult]]:
+    """Results by campaign and analysis."""
+    groups: dict[tuple[str, str], list[PromptResult]] = {}
+    for item in part:
+        key = item.request.campaign_id, item.request.settings.analysis_id
+        groups.setdefault(key, []).append(item.value)
+    return groups

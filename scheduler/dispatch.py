@@ -1,21 +1,21 @@
-"""Feed the queue in a bounded window, take back what was lost, and restore what Redis forgot."""
+"""Feed the queues in a bounded window, take back what was lost, and restore what Redis forgot."""
 
+import contextlib
 import logging
 import time
-import uuid
-from collections.abc import Callable, Iterable
-
-import numpy as np
+from collections.abc import Callable, Iterable, Mapping
 
 from scheduler.plan import Plan
-from scheduler.rate import Rate
-from storage import keys
-from storage.campaigns import load_control, load_parked, load_prompts, store_parked
-from storage.errors import BrokerUnavailableError
-from storage.ledger import Ledger, Restored
-from storage.records import Parked, Submission, WorkUnit
-from storage.results import read_results
+from scheduler.restoring import load_plan, restore_state
+from storage.campaigns import load_campaign, load_control, store_parked
+from storage.errors import BrokerUnavailableError, PermanentError, TransientError
+from storage.ledger import Ledger, LiveCounts, Restored
+from storage.records import Parked, WorkUnit
 from storage.store import Store
+from storage.workforce import Demand, Workforce
+from workers import metrics
+from workers.app import queue_of
+from workers.rate import Rate
 
 log = logging.getLogger(__name__)
 
@@ -28,131 +28,256 @@ SECONDS_AHEAD = 2.0
 SILENT_SECONDS = 10.0
 """Queued units whose queue has been empty for so long have lost their messages."""
 
-Publish = Callable[[Iterable[WorkUnit]], None]
+LOOK_SECONDS = 1.5
+"""How often the store is looked at for new campaigns and for what is wanted of known ones."""
 
-
-def load_plan(store: Store, submission: Submission) -> Plan:
-    """Load the plan of a stored campaign."""
-    prompts = load_prompts(store, submission.campaign.campaign_id)
-    return Plan(submission.campaign, prompts, submission.cuts)
-
-
-def restore_state(store: Store, plan: Plan) -> Restored:
-    """Rebuild a campaign's live state from the store alone.
-
-    A prompt is ready when its units are all done or parked and no result covers its images.
-    """
-    campaign = plan.campaign
-    parked = {p.index for p in load_parked(store, campaign.campaign_id)}
-    done = plan.done(store.list(keys.shards_prefix(campaign.generation_id)))
-    parked -= set(np.flatnonzero(done).tolist())
-    settled = done.copy()
-    settled[list(parked)] = True
-    shape = (len(plan.prompts), len(plan.cuts))
-    lengths = np.array([len(cut) for cut in plan.cuts], dtype=np.int64)
-    images = done.reshape(shape) @ lengths
-    control = load_control(store, campaign.campaign_id)
-    analysis_id = (control.settings or campaign.settings).analysis_id
-    results = read_results(store, analysis_id, campaign.campaign_id)
-    covered = {result.prompt: result.seeds for result in results}
-    complete = settled.reshape(shape).all(axis=1)
-    current = np.array([covered.get(t) == n for t, n in zip(plan.prompts, images, strict=True)])
-    return Restored(
-        per_prompt=len(plan.cuts),
-        done=done,
-        parked=frozenset(parked),
-        ready=tuple(np.flatnonzero(complete & ~current).tolist()),
-        analysed=int((complete & current).sum()),
-        flagged=sum(result.flagged for result in results),
-        state=control.state,
-    )
+Publish = Callable[[str, Iterable[WorkUnit]], None]
+Campaigns = Callable[[], Iterable[str]]
 
 
 class Dispatcher:
     """Keeps workers busy with the units of its campaigns; `tick` is called again and again.
 
     Any number of dispatchers may run: one leads, the others wait. Nothing that it knows is lost
-    with it.
+    with it. `campaigns` names those in the store that it is to care for.
     """
 
-    def __init__(self, store: Store, ledger: Ledger, publish: Publish, queue: str) -> None:
-        self._store, self._ledger = store, ledger
-        self._publish, self._queue = publish, queue
-        self._name = uuid.uuid4().hex
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        workforce: Workforce,
+        publish: Publish,
+        campaigns: Campaigns,
+    ) -> None:
+        self._store, self._ledger, self._workforce = store, ledger, workforce
+        self._publish, self._campaigns = publish, campaigns
         self._plans: dict[str, Plan] = {}
-        self._last_heard = time.monotonic()
+        self._settled: set[str] = set()
+        self._unreadable: set[str] = set()
         self._rates: dict[str, Rate] = {}
+        self._last_heard: dict[str, float] = {}
+        self._looked = -LOOK_SECONDS
+        self._leads = False
+        self.collector = metrics.CampaignCollector()
 
-    def add(self, plan: Plan, restored: Restored) -> None:
-        """Take a campaign on, from what `restore_state` found of it."""
+    def begin(self, plan: Plan, restored: Restored) -> None:
+        """Take on a campaign whose state is known already, on a broker that is new."""
         self._plans[plan.campaign.campaign_id] = plan
         self._ledger.restore(plan.campaign.campaign_id, restored)
         self._ledger.begin_epoch()
 
     def tick(self) -> None:
-        """Reap, restore and feed once, if this dispatcher leads.
+        """Restore, look for campaigns, reap and feed once, if this dispatcher leads.
 
-        Raises `BrokerUnavailableError` where the broker does not answer; the next tick goes on.
+        Raises `TransientError` where broker or store do not answer; the next tick goes on.
         """
-        if not self._ledger.lead(self._name):
+        if not self._take_the_lead():
             return
         if not self._ledger.has_epoch():
-            log.warning("The broker lost the campaigns' state; it is restored from the store.")
-            self._restore_all()
-        for plan in self._plans.values():
-            self._reap(plan)
-        self._find_lost_messages()
-        self._feed()
+            self._begin_epoch()
+        counts = self._count()
+        for campaign_id in counts:
+            self._reap(campaign_id)
+        self._feed(counts)
+        self._show(counts)
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._look()
+            self._looked = time.monotonic()
 
-    def _restore_all(self) -> None:
+    def resign(self) -> None:
+        """Let another scheduler lead at once; where the broker is away, once the lease ends."""
+        with contextlib.suppress(BrokerUnavailableError):
+            self._workforce.resign()
+
+    def _take_the_lead(self) -> bool:
+        leads = self._workforce.lead()
+        if leads != self._leads:
+            log.info("This scheduler leads now." if leads else "Another scheduler leads now.")
+            self._leads = leads
+            metrics.LEADING.set(leads)
+            if not leads:
+                self._plans, self._settled = {}, set()
+                self.collector.update({})
+        return leads
+
+    def _begin_epoch(self) -> None:
         """Restore every campaign before the epoch begins, so that no change falls between."""
-        for campaign_id, plan in self._plans.items():
-            self._ledger.restore(campaign_id, restore_state(self._store, plan))
+        known = list(self._campaigns())
+        if known:
+            log.warning(
+                "The broker knows no campaigns; %d are restored from the store.", len(known)
+            )
+        self._settled.clear()
+        for campaign_id in known:
+            if plan := self._load(campaign_id):
+                self._restore(plan)
         self._ledger.begin_epoch()
 
-    def _reap(self, plan: Plan) -> None:
+    def _look(self) -> None:
+        """Take on what is new, do what is wanted, and drop what has gone from the store."""
+        present = set(self._campaigns())
+        for campaign_id in present - self._plans.keys() - self._settled - self._unreadable:
+            self._take_on(campaign_id)
+        for campaign_id in (self._plans.keys() | self._settled) - present:
+            log.info("The campaign %s has gone from the store.", campaign_id)
+            self._ledger.forget(campaign_id)
+            self._plans.pop(campaign_id, None)
+            self._settled.discard(campaign_id)
+        for campaign_id in self._plans:
+            wanted = load_control(self._store, campaign_id).state
+            counts = self._ledger.counts(campaign_id)
+            if counts is not None and counts.state != wanted:
+                log.info("The campaign %s is %s now.", campaign_id, wanted)
+                self._ledger.set_state(campaign_id, wanted)
+        self._find_reopened()
+
+    def _take_on(self, campaign_id: str) -> None:
+        counts = self._ledger.counts(campaign_id)
+        if counts is not None and counts.settled:
+            self._settled.add(campaign_id)
+            return
+        plan = self._load(campaign_id)
+        if plan is not None and (counts is None or counts.units != len(plan)):
+            self._restore(plan)
+
+    def _load(self, campaign_id: str) -> Plan | None:
+        try:
+            plan = load_plan(self._store, load_campaign(self._store, campaign_id))
+        except PermanentError as error:
+            log.error("The campaign %s is left out: %s", campaign_id, error)
+            self._unreadable.add(campaign_id)
+            return None
+        self._plans[campaign_id] = plan
+        return plan
+
+    def _restore(self, plan: Plan) -> None:
+        restored = restore_state(self._store, plan)
         campaign_id = plan.campaign.campaign_id
-        for index in self._ledger.reap(campaign_id):
-            unit = plan.unit(index)
-            reason = "The worker vanished each time that this unit was under way."
-            store_parked(
-                self._store,
-                campaign_id,
-                Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason),
-            )
-            self._ledger.park(campaign_id, index)
+        self._ledger.restore(campaign_id, restored)
+        log.info(
+            "Campaign %s: %d prompts, %d units, %d of them stored, %d parked.",
+            *(campaign_id, len(plan.prompts), len(plan), restored.done.sum()),
+            len(restored.parked),
+        )
 
-    def _find_lost_messages(self) -> None:
-        now = time.monotonic()
-        counts = {c: self._ledger.counts(c) for c in self._plans}
-        queued = {c for c, count in counts.items() if count and count.queued}
-        if not queued or self._ledger.messages(self._queue):
-            self._last_heard = now
-        elif now - self._last_heard > SILENT_SECONDS:
-            for campaign_id in queued:
-                self._ledger.reissue_queued(campaign_id)
-            self._last_heard = now
-
-    def _feed(self) -> None:
-        workers = max(1, self._ledger.live_workers())
-        for campaign_id, plan in self._plans.items():
+    def _count(self) -> dict[str, LiveCounts]:
+        """The counts of all campaigns that are not settled; settled ones are put aside."""
+        found: dict[str, LiveCounts] = {}
+        for campaign_id in list(self._plans):
             counts = self._ledger.counts(campaign_id)
             if counts is None:
-                continue
+                del self._plans[campaign_id]  # and so it is taken on anew
+            elif counts.settled:
+                log.info(
+                    "The campaign %s is done: %d units, %d parked; %d prompts, %d flagged.",
+                    *(campaign_id, counts.units, counts.parked, counts.prompts, counts.flagged),
+                )
+                del self._plans[campaign_id]
+                self._rates.pop(campaign_id, None)
+                self._settled.add(campaign_id)
+            else:
+                found[campaign_id] = counts
+        return found
+
+    def _find_reopened(self) -> None:
+        for campaign_id in list(self._settled):
+            counts = self._ledger.counts(campaign_id)
+            if counts is None or not counts.settled:
+                self._settled.discard(campaign_id)
+
+    def _reap(self, campaign_id: str) -> None:
+        for index in self._ledger.reap(campaign_id):
+            unit = self._plans[campaign_id].unit(index)
+            reason = "The worker vanished each time that this unit was under way."
+            parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason)
+            store_parked(self._store, campaign_id, parked)
+            self._ledger.park(campaign_id, index)
+
+    def _feed(self, counts: Mapping[str, LiveCounts]) -> None:
+        """Fill each model's window, campaign by turns, and say how much work each model has."""
+        workers = self._workforce.workers_by_model()
+        demand: dict[str, Demand] = {}
+        for model_id, campaigns in self._by_model(counts).items():
+            mine = {campaign_id: counts[campaign_id] for campaign_id in campaigns}
+            self._find_lost_messages(model_id, mine)
+            missing = self._missing(mine, workers.get(model_id, 0))
+            for campaign_id, share in fair_shares(mine, missing).items():
+                self._issue(model_id, campaign_id, share)
+            waiting = [c.waiting for c in mine.values() if c.waiting]
+            if waiting:
+                demand[model_id] = Demand(len(waiting), sum(waiting))
+        self._workforce.demand(demand)
+        metrics.WORKERS_LIVE.set(sum(workers.values()))
+
+    def _by_model(self, campaigns: Iterable[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for campaign_id in campaigns:
+            model_id = self._plans[campaign_id].campaign.model.model_id
+            found.setdefault(model_id, []).append(campaign_id)
+        return found
+
+    def _missing(self, counts: Mapping[str, LiveCounts], workers: int) -> int:
+        """How many units a model's window lacks."""
+        pace = 0.0
+        for campaign_id, count in counts.items():
             rate = self._rates.setdefault(campaign_id, Rate(SECONDS_AHEAD))
-            rate.update(counts.done)
-            wanted = max(UNITS_PER_WORKER * workers, int(rate.per_second * SECONDS_AHEAD))
-            missing = wanted - counts.queued - counts.claimed
-            if missing > 0:
-                token, indexes = self._ledger.issue(campaign_id, missing)
-                self._publish(plan.unit(index, token) for index in indexes)
+            rate.update(count.done)
+            pace += rate.per_second
+        wanted = max(UNITS_PER_WORKER * max(1, workers), int(pace * SECONDS_AHEAD))
+        return wanted - sum(count.window for count in counts.values())
+
+    def _issue(self, model_id: str, campaign_id: str, count: int) -> None:
+        token, indexes = self._ledger.issue(campaign_id, count)
+        plan = self._plans[campaign_id]
+        if indexes:
+            self._publish(queue_of(model_id), (plan.unit(index, token) for index in indexes))
+
+    def _find_lost_messages(self, model_id: str, counts: Mapping[str, LiveCounts]) -> None:
+        now = time.monotonic()
+        queued = [campaign_id for campaign_id, count in counts.items() if count.queued]
+        heard = self._last_heard.setdefault(model_id, now)
+        if not queued or self._workforce.messages(queue_of(model_id)):
+            self._last_heard[model_id] = now
+        elif now - heard > SILENT_SECONDS:
+            log.warning("Messages of %s were lost; they are sent again.", ", ".join(queued))
+            for campaign_id in queued:
+                self._ledger.reissue_queued(campaign_id)
+            self._last_heard[model_id] = now
+
+    def _show(self, counts: Mapping[str, LiveCounts]) -> None:
+        self.collector.update(counts)
+        metrics.WINDOW.set(sum(c.window for c in counts.values()))
+        active = [c for c in counts.values() if c.state == "active"]
+        metrics.REMAINING.set(sum(c.remaining for c in active))
+
+
+def fair_shares(counts: Mapping[str, LiveCounts], missing: int) -> dict[str, int]:
+    """Share `missing` units out so that the campaigns' windows become as even as they can.
+
+    None gets more than it has pending.
+    """
+    windows = {campaign_id: count.window for campaign_id, count in counts.items()}
+    shares = dict.fromkeys(counts, 0)
+    for _ in range(missing):
+        hungry = [c for c, count in counts.items() if shares[c] < count.pending]
+        if not hungry:
+            break
+        shares[min(hungry, key=lambda c: windows[c] + shares[c])] += 1
+    return {campaign_id: share for campaign_id, share in shares.items() if share}
 
 
 def drive(dispatcher: Dispatcher, stopped: Callable[[], bool], pause: float = 0.1) -> None:
-    """Tick until stopped; a broker that is away is waited for."""
+    """Tick until stopped; a broker or store that is away is waited for."""
+    was_away = False
     while not stopped():
         try:
             dispatcher.tick()
-        except BrokerUnavailableError as error:
-            log.warning("The scheduler waits: %s", error)
+            if was_away:
+                log.info("Broker and store answer again.")
+            was_away = False
+        except TransientError as error:
+            if not was_away:
+                log.warning("The scheduler waits: %s", error)
+            was_away = True
         time.sleep(pause)

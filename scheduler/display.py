@@ -1,20 +1,16 @@
-"""What `run` and `analyse` draw while they work, and the tables that commands print."""
+"""What commands draw while they work: a bar on a terminal, plain lines in a log."""
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from rich.table import Table
 
-from scheduler.progress import Progress as CampaignProgress
-from scheduler.rate import Rate
 from storage.ledger import LiveCounts
-from storage.records import PromptResult
+from workers.rate import Rate
 
 RATE_SECONDS = 30.0
 LINE_SECONDS = 5.0
@@ -126,71 +122,6 @@ class Counter:
         if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             print(f"{self._what}: {done}/{total}", file=sys.stderr, flush=True)
-
-
-def print_results(results: Sequence[PromptResult], limit: int | None = None) -> None:
-    """Print flagged prompts as a table, best first, and what the rest came to."""
-    flagged = [result for result in results if result.flagged]
-    shown = flagged[:limit]
-    if shown:
-        table = Table(
-            title=f"{len(flagged)} of {len(results)} prompts flagged", title_justify="left"
-        )
-        for name in ("prompt", "clique", "seeds", "mean distance", "training picture", "l2"):
-            table.add_column(name, justify="left" if name in _TEXT else "right")
-        for header in ("adaptive", "extracted"):
-            table.add_column(header, justify="right")
-        for result in shown:
-            table.add_row(*_result_cells(result))
-        _console().print(table)
-        if len(flagged) > len(shown):
-            print(f"… and {len(flagged) - len(shown)} more.")
-    else:
-        print(f"0 of {len(results)} prompts flagged.")
-
-
-def print_campaigns(campaigns: Sequence[CampaignProgress]) -> None:
-    """Print campaigns as a table, in the order given."""
-    table = Table()
-    for name in ("campaign", "state"):
-        table.add_column(name)
-    for name in ("units", "parked", "images", "prompts analysed", "flagged"):
-        table.add_column(name, justify="right")
-    for item in campaigns:
-        table.add_row(
-            item.id,
-            item.state,
-            f"{item.units_done}/{item.units}",
-            str(item.units_parked),
-            f"{item.images_done}/{item.images}",
-            f"{item.prompts_analysed}/{item.prompts}",
-            str(item.flagged),
-        )
-    _console().print(table)
-
-
-_TEXT = {"prompt", "training picture"}
-
-
-def _result_cells(result: PromptResult) -> list[str]:
-    proven = "" if result.clique_proven else f" (≤ {result.clique_upper_bound})"
-    cells = [
-        escape(result.prompt if len(result.prompt) <= 48 else result.prompt[:47] + "…"),
-        f"{result.clique_size}{proven}",
-        str(result.seeds),
-        "" if result.mean_distance is None else f"{result.mean_distance:.3f}",
-    ]
-    match = result.match
-    if match is None:
-        return [*cells, "", "", "", ""]
-    adaptive = "" if match.adaptive is None else f"{match.adaptive:.2f}"
-    extracted = "yes" if match.extracted else "no"
-    return [*cells, escape(match.training_id), f"{match.l2:.3f}", adaptive, extracted]
-
-
-def _console() -> Console:
-    """Tables go to stdout; in a log they get the width they need."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def _duration(seconds: float) -> str:

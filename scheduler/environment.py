@@ -9,12 +9,17 @@ DEFAULT_STORE = "file:./seedsweep-data"
 
 
 class Environment(BaseSettings):
-    """What `SEEDSWEEP_STORE_URL` and `SEEDSWEEP_BROKER_URL` say; the broker's URL is a secret."""
+    """What the environment says of store, broker and Ray; the broker's URL is a secret.
 
-    model_config = SettingsConfigDict(env_prefix="SEEDSWEEP_", frozen=True)
+    The credentials of an S3 store are read where it is opened, from the variables that all S3
+    clients know.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SEEDSWEEP_", env_ignore_empty=True, frozen=True)
 
     store_url: str = DEFAULT_STORE
     broker_url: SecretStr | None = None
+    ray_address: str | None = None
 
     def need_broker(self) -> str:
         """The broker's URL; raises `ConfigError` where none is set."""

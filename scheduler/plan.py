@@ -76,6 +76,11 @@ class Plan:
         return done
 
     def images(self, units: NDArray[np.bool_]) -> int:
-        """How many images the marked units hold."""
-        lengths = np.array([len(cut) for cut in self.cuts], dtype=np.int64)
-        return int(units.reshape(len(self.prompts), len(self.cuts)).sum(axis=0) @ lengths)
+        """How many images the marked units hold; `units`: (units,) bool."""
+        return count_images(self.cuts, units)
+
+
+def count_images(cuts: Sequence[SeedRange], units: NDArray[np.bool_]) -> int:
+    """How many images the marked units of a campaign hold; `units`: (units,) bool."""
+    lengths = np.array([len(cut) for cut in cuts], dtype=np.int64)
+    return int(units.reshape(-1, len(cuts)).sum(axis=0) @ lengths)

@@ -1,16 +1,18 @@
-"""How far a campaign is: done, pending, rate."""
+"""How far campaigns are, and what is stuck."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scheduler.dispatch import load_plan, restore_state
-from scheduler.plan import Plan
-from storage.campaigns import load_campaign, load_parked
+from scheduler.plan import Plan, count_images
+from scheduler.restoring import load_plan, restore_state
+from storage.campaigns import load_campaign, load_control, load_parked
 from storage.errors import BrokerUnavailableError
-from storage.ledger import Ledger
-from storage.records import Prompt
+from storage.ledger import Ledger, LiveCounts
+from storage.records import Prompt, Submission
 from storage.store import Store
+from storage.workforce import Sign, Workforce
 from workers.prompt_analysis import read_prompt
 
 
@@ -18,7 +20,8 @@ from workers.prompt_analysis import read_prompt
 class Progress:
     """One campaign's state: what `status --json` prints.
 
-    `state`: queued, running, paused, cancelled, failed or done (analysis included).
+    `state`: queued, running, paused, cancelled, failed or done (analysis included). `stuck` says
+    in sentences what keeps the campaign from going on, or has failed in it.
     """
 
     id: str
@@ -33,6 +36,7 @@ class Progress:
     prompts: int
     prompts_analysed: int
     flagged: int
+    stuck: tuple[str, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -41,26 +45,58 @@ class Progress:
         return units_left == 0 and self.prompts_analysed == self.prompts
 
 
-def read_progress(store: Store, campaign_id: str, ledger: Ledger | None = None) -> Progress:
-    """Read a campaign's progress from the store, and from the ledger where one answers."""
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What serves the campaigns just now: whether a scheduler leads, the workers, the analysts."""
+
+    led: bool
+    signs: tuple[Sign, ...]
+    analysts: int
+
+    @property
+    def workers(self) -> int:
+        """How many workers live."""
+        return sum(sign.alive for sign in self.signs)
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The campaigns' live state, and who serves it."""
+
+    ledger: Ledger
+    workforce: Workforce
+
+    @staticmethod
+    def at(url: str) -> "Broker":
+        """The broker at a URL; raises `ConfigError` where that is none."""
+        return Broker(Ledger(url), Workforce(url))
+
+
+def read_services(broker: Broker | None) -> Services | None:
+    """See what serves the campaigns; None where no broker answers."""
+    if broker is None:
+        return None
+    try:
+        workforce = broker.workforce
+        return Services(workforce.is_led(), tuple(workforce.signs()), workforce.analysts())
+    except BrokerUnavailableError:
+        return None
+
+
+def read_progress(
+    store: Store, campaign_id: str, broker: Broker | None, services: Services | None
+) -> Progress:
+    """Read a campaign's progress: from the broker where it knows the campaign, else the store."""
     submission = load_campaign(store, campaign_id)
-    plan = load_plan(store, submission)
-    restored = restore_state(store, plan)
-    progress = Progress(
-        id=campaign_id,
-        name=submission.campaign.name,
-        state=restored.state,
-        submitted_at=submission.submitted_at,
-        units=len(plan),
-        units_done=int(restored.done.sum()),
-        units_parked=len(restored.parked),
-        images=plan.images(np.ones(len(plan), dtype=np.bool_)),
-        images_done=plan.images(restored.done),
-        prompts=len(plan.prompts),
-        prompts_analysed=restored.analysed,
-        flagged=restored.flagged,
-    )
-    return _with_state(progress, _is_live(ledger, campaign_id))
+    if broker is not None and services is not None:
+        counts = broker.ledger.counts(campaign_id)
+        done = broker.ledger.done_units(campaign_id)
+        if counts is not None and done is not None and broker.ledger.has_epoch():
+            images = count_images(submission.cuts, done)
+            state = load_control(store, campaign_id).state
+            progress = _live_progress(submission, counts, images, state)
+            return replace(progress, stuck=tuple(_stuck(counts, services)))
+    return _stored_progress(store, submission)
 
 
 def failures(store: Store, plan: Plan) -> list[str]:
@@ -75,22 +111,51 @@ def failures(store: Store, plan: Plan) -> list[str]:
         prompt_id = Prompt(text=plan.prompts[index]).prompt_id
         stored = read_prompt(store, campaign.generation_id, prompt_id, plan.cuts, verified=True)
         sentences += [
-            f"The shard {key} is corrupt, so its images were left out; delete that object and "
-            "run the campaign again to make them anew."
+            f"The shard {key} is corrupt, so its images were left out; "
+            f"`seedsweep check {campaign.campaign_id} --repair` has them made anew."
             for key in stored.corrupt
         ]
     return sentences
 
 
-def _is_live(ledger: Ledger | None, campaign_id: str) -> bool:
-    """Whether some unit is queued or claimed just now."""
-    if ledger is None:
-        return False
-    try:
-        counts = ledger.counts(campaign_id)
-    except BrokerUnavailableError:
-        return False
-    return counts is not None and counts.queued + counts.claimed > 0
+def _live_progress(
+    submission: Submission, counts: LiveCounts, images_done: int, wanted: str
+) -> Progress:
+    progress = Progress(
+        id=submission.campaign.campaign_id,
+        name=submission.campaign.name,
+        state=wanted,
+        submitted_at=submission.submitted_at,
+        units=counts.units,
+        units_done=counts.done,
+        units_parked=counts.parked,
+        images=submission.campaign.prompts.count * sum(map(len, submission.cuts)),
+        images_done=images_done,
+        prompts=counts.prompts,
+        prompts_analysed=counts.analysed,
+        flagged=counts.flagged,
+    )
+    return _with_state(progress, counts.window > 0)
+
+
+def _stored_progress(store: Store, submission: Submission) -> Progress:
+    plan = load_plan(store, submission)
+    restored = restore_state(store, plan)
+    progress = Progress(
+        id=submission.campaign.campaign_id,
+        name=submission.campaign.name,
+        state=restored.state,
+        submitted_at=submission.submitted_at,
+        units=len(plan),
+        units_done=int(restored.done.sum()),
+        units_parked=len(restored.parked),
+        images=count_images(plan.cuts, np.ones(len(plan), dtype=np.bool_)),
+        images_done=count_images(plan.cuts, restored.done),
+        prompts=len(plan.prompts),
+        prompts_analysed=int(restored.analysed.sum()),
+        flagged=len(restored.flagged),
+    )
+    return _with_state(progress, False)
 
 
 def _with_state(progress: Progress, live: bool) -> Progress:
@@ -101,3 +166,20 @@ def _with_state(progress: Progress, live: bool) -> Progress:
         begun = live or progress.units_done + progress.units_parked > 0
         state = "running" if begun else "queued"
     return replace(progress, state=state)
+
+
+def _stuck(counts: LiveCounts, services: Services) -> Iterator[str]:
+    if counts.parked:
+        yield f"{counts.parked} units were given up; their reasons are in the store, below parked/."
+    if counts.settled or counts.state != "active":
+        return
+    if counts.trouble:
+        yield counts.trouble
+    if counts.failing:
+        yield f"{counts.failing} units failed or lost their worker before, and are tried again."
+    if not services.led:
+        yield "No scheduler leads; start `seedsweep scheduler`."
+    if counts.remaining and not services.workers:
+        yield "No worker lives; start `seedsweep worker`."
+    if counts.ready and not services.analysts:
+        yield f"{counts.ready} prompts wait for an analyst; start `seedsweep analyst`."

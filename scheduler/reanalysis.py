@@ -51,13 +51,20 @@ class Changes:
         return AnalysisSettings(analysis=analysis, verification=verification)
 
 
-def analyse_again(store: Store, campaign_id: str, changes: Changes, actors: int | None) -> None:
+def analyse_again(
+    store: Store,
+    campaign_id: str,
+    changes: Changes,
+    actors: int | None,
+    ray_address: str | None = None,
+) -> None:
     """Analyse all prompts of a campaign as asked, and make that the campaign's present analysis."""
     submission = load_campaign(store, campaign_id)
     settings = changes.apply(submission.campaign.settings)
     prompts = load_prompts(store, campaign_id)
     with counted("prompts analysed") as progress:
-        audit_stored(store, submission, settings, prompts, actors or os.cpu_count() or 1, progress)
+        crew = actors or os.cpu_count() or 1
+        audit_stored(store, submission, settings, prompts, crew, progress, ray_address)
     control = load_control(store, campaign_id)
     store_control(store, campaign_id, control.model_copy(update={"settings": settings}))
 

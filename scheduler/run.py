@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler.dispatch import Dispatcher, restore_state
+from scheduler.dispatch import Dispatcher
 from scheduler.embedded import Child, embedded_broker, stopping
 from scheduler.plan import Plan
+from scheduler.restoring import restore_state
 from storage.campaigns import load_control, store_control
-from storage.errors import BrokerUnavailableError, TransientError
+from storage.errors import BrokerUnavailableError, PermanentError, TransientError
 from storage.ledger import Ledger, LiveCounts
 from storage.store import FolderStore, Store
-from workers.app import QUEUE, make_app, publish
+from storage.workforce import Workforce
+from workers.app import make_app, publish
 from workers.devices import visible_devices
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,8 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show) -> None:
     """Generate and analyse all that is missing of a submitted campaign, then return.
 
     `show` is called about ten times a second. Whatever ends this early, the same call goes on
-    where it stopped. Raises `ConfigError` where a worker or the analyst refuses its settings.
+    where it stopped. Raises `ConfigError` where a worker or the analyst refuses its settings,
+    and `PermanentError` where the prompts cannot be analysed.
     """
     campaign_id = plan.campaign.campaign_id
     control = load_control(store, campaign_id)
@@ -60,12 +63,18 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show) -> None:
     with embedded_broker(logs) as (broker_url, broker):
         ledger = Ledger(broker_url)
         app = make_app(broker_url)
-        dispatcher = Dispatcher(store, ledger, lambda units: publish(app, units), QUEUE)
-        dispatcher.add(plan, restored)
+        dispatcher = Dispatcher(
+            store,
+            ledger,
+            Workforce(broker_url),
+            lambda queue, units: publish(app, queue, units),
+            lambda: [campaign_id],
+        )
+        dispatcher.begin(plan, restored)
         environment = {"SEEDSWEEP_BROKER_URL": broker_url, "SEEDSWEEP_STORE_URL": store.url}
         with stopping([]) as children:
             children += _workers(min(crew.workers, units_left), crew.threads, logs, environment)
-            children.append(_analyst(campaign_id, crew.actors, logs, environment))
+            children.append(_analyst(crew.actors, logs, environment))
             _oversee(ledger, dispatcher, plan, [broker, *children], show)
 
 
@@ -85,15 +94,15 @@ def _workers(count: int, threads: int, logs: Path, environment: dict[str, str]) 
         command = [
             *(sys.executable, "-m", "scheduler.cli", "worker"),
             *("--device", devices[number % len(devices)]),
-            *("--threads", str(threads), "--name", f"worker-{number}"),
+            *("--threads", str(threads), "--name", f"worker-{number}", "--metrics-port", "0"),
         ]
         yield Child(f"worker {number}", command, logs / f"worker-{number}.log", own)
 
 
-def _analyst(campaign_id: str, actors: int, logs: Path, environment: dict[str, str]) -> Child:
+def _analyst(actors: int, logs: Path, environment: dict[str, str]) -> Child:
     command = [
-        *(sys.executable, "-m", "scheduler.cli", "analyst", campaign_id),
-        *("--actors", str(actors)),
+        *(sys.executable, "-m", "scheduler.cli", "analyst"),
+        *("--actors", str(actors), "--metrics-port", "0"),
     ]
     return Child("analyst", command, logs / "analyst.log", environment)
 
@@ -107,7 +116,9 @@ def _oversee(
             counts = ledger.counts(campaign_id)
             if counts is not None:
                 show(counts)
-                if counts.analysed == len(plan.prompts):
+                if counts.trouble:
+                    raise PermanentError(counts.trouble)
+                if counts.settled:
                     return
         for child in children:
             child.ensure_alive()

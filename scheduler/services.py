@@ -1,35 +1,115 @@
-"""The long-running processes, each started by a command of the same name."""
+"""The long-running services, each started by a command of the same name.
+
+They find everything through the environment, wait for whatever is away, and end on SIGTERM.
+"""
 
 import logging
+import os
+import platform
+from dataclasses import dataclass
 
-from scheduler.audit import audit_ready
-from scheduler.dispatch import load_plan
 from scheduler.signals import stop_on_sigterm
-from storage.campaigns import load_campaign
+from storage import keys
 from storage.ledger import Ledger
 from storage.store import Store
+from storage.workforce import Workforce
+from workers import metrics
 
 log = logging.getLogger(__name__)
 
 
-def serve_device(store: Store, broker_url: str, device: str, threads: int, name: str) -> None:
-    """Serve the queue on one device until SIGTERM; the unit in hand is finished first."""
+@dataclass(frozen=True, slots=True)
+class MetricsAddress:
+    """Where a service shows its metrics; `port` None: its own first free one, 0: nowhere."""
+
+    host: str
+    port: int | None
+
+    def ports(self, first: int) -> range:
+        """The ports to try, for a service whose own ones begin at `first`."""
+        if self.port is None:
+            return range(first, first + metrics.PORTS)
+        return range(self.port, self.port + 1) if self.port else range(0)
+
+
+def serve_schedule(store: Store, broker_url: str, address: MetricsAddress) -> None:
+    """Feed the queues with all campaigns of the store, until SIGTERM."""
+    from scheduler.dispatch import Dispatcher, drive
+    from workers.app import make_app, publish
+
+    _log_plainly()
+    app, workforce = make_app(broker_url), Workforce(broker_url)
+    dispatcher = Dispatcher(
+        store,
+        Ledger(broker_url),
+        workforce,
+        lambda queue, units: publish(app, queue, units),
+        lambda: store.folders(keys.CAMPAIGNS),
+    )
+    _serve_metrics(address, metrics.SCHEDULER_PORT, dispatcher.collector)
+    log.info("The scheduler is ready; its store is %s.", store.url)
+    drive(dispatcher, stop_on_sigterm())
+    dispatcher.resign()
+    log.info("The scheduler has stopped.")
+
+
+def serve_device(
+    store: Store,
+    broker_url: str,
+    device: str,
+    threads: int,
+    name: str | None,
+    address: MetricsAddress,
+) -> None:
+    """Serve one model's queue at a time on one device until SIGTERM; the unit in hand is finished.
+
+    Without a name the worker is called after its host, device and process.
+    """
     from workers.app import make_app
-    from workers.rendering import Renderer
     from workers.tasks import serve
 
     _log_plainly()
-    renderer = Renderer(store, Ledger(broker_url), name, device, threads)
-    serve(make_app(broker_url), renderer, name)
+    _serve_metrics(address, metrics.WORKER_PORT)
+    name = name or worker_name(device)
+    serve(
+        make_app(broker_url),
+        store,
+        Ledger(broker_url),
+        Workforce(broker_url),
+        name,
+        device,
+        threads,
+    )
+    log.info("The worker %s has stopped.", name)
 
 
-def serve_analysis(store: Store, broker_url: str, campaign_id: str, actors: int) -> None:
-    """Analyse a campaign's prompts as they become ready, until it is complete or SIGTERM."""
+def serve_analysis(
+    store: Store, broker_url: str, actors: int, ray_address: str | None, address: MetricsAddress
+) -> None:
+    """Analyse the prompts of all live campaigns as they become ready, until SIGTERM."""
+    from scheduler.audit import Auditor
+
     _log_plainly()
-    submission = load_campaign(store, campaign_id)
-    plan = load_plan(store, submission)
-    log.info("The analyst of %s works with %d actors.", campaign_id, actors)
-    audit_ready(store, Ledger(broker_url), submission, plan, actors, stop_on_sigterm())
+    _serve_metrics(address, metrics.ANALYST_PORT)
+    stopped = stop_on_sigterm()
+    auditor = Auditor(store, Ledger(broker_url), Workforce(broker_url), stopped)
+    where = f"the Ray cluster at {ray_address}" if ray_address else "this machine"
+    log.info("The analyst works with %d actors on %s.", actors, where)
+    auditor.run(actors, ray_address)
+    log.info("The analyst has stopped.")
+
+
+def worker_name(device: str) -> str:
+    """Name a worker so that no other one alive has the name."""
+    return f"{platform.node()}-{device.replace(':', '')}-{os.getpid()}"
+
+
+def _serve_metrics(
+    address: MetricsAddress, first: int, *collectors: metrics.CampaignCollector
+) -> None:
+    port = metrics.serve_metrics(address.host, address.ports(first), *collectors)
+    if port is not None:
+        log.info("Metrics: http://%s:%d/metrics", address.host, port)
 
 
 def _log_plainly() -> None:

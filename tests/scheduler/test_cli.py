@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -7,10 +9,17 @@ import pytest
 from typer.testing import CliRunner
 
 import scheduler.cli
+import scheduler.doctor
+from scheduler.restoring import load_plan, restore_state
 from scheduler.submission import plan_campaign, submit_campaign
-from storage.records import PromptResult
+from storage import keys
+from storage.campaigns import list_campaigns, load_campaign, load_control, store_control
+from storage.records import Control, PromptResult, Worker
 from storage.results import store_results
 from storage.store import FolderStore
+from tests.deployment import ROOT, Process
+from workers.pipelines import load_pipeline
+from workers.writer import encode_unit
 
 COMMANDS = [
     command.name or command.callback.__name__ for command in scheduler.cli.app.registered_commands
@@ -59,11 +68,22 @@ def seedsweep(folder, monkeypatch, capsys):
 
 
 @pytest.fixture
-def campaign_id(folder):
+def store(folder):
+    """The store that commands use in the folder."""
+    return FolderStore(folder / "seedsweep-data")
+
+
+@pytest.fixture
+def away(free_port):
+    """The URL of a broker that does not answer."""
+    return f"redis://127.0.0.1:{free_port()}/0"
+
+
+@pytest.fixture
+def campaign_id(folder, store):
     """A submitted campaign with one flagged prompt."""
     from scheduler.campaign import read_campaign
 
-    store = FolderStore(folder / "seedsweep-data")
     campaign, prompts = read_campaign(folder / "campaign.toml")
     submit_campaign(store, plan_campaign(store, campaign, prompts))
     flagged = PromptResult(
@@ -84,6 +104,30 @@ def campaign_id(folder):
     )
     store_results(store, campaign.analysis_id, campaign.campaign_id, [flagged])
     return campaign.campaign_id
+
+
+@pytest.fixture
+def restore(store, ledger, campaign_id):
+    """Tell the broker of the campaign, as a scheduler does."""
+
+    def restore():
+        plan = load_plan(store, load_campaign(store, campaign_id))
+        ledger.restore(campaign_id, restore_state(store, plan))
+
+    return restore
+
+
+@pytest.fixture
+def shards(store, campaign_id):
+    """The keys of the campaign's shards, all of which are made."""
+    plan = load_plan(store, load_campaign(store, campaign_id))
+    pipeline = load_pipeline(store, plan.campaign, "cpu", 1)
+    units = [plan.unit(index) for index in range(len(plan))]
+    for unit in units:
+        seeds = range(unit.seeds.first, unit.seeds.last + 1)
+        shard = encode_unit(unit, pipeline.generate(unit.prompt, seeds))
+        store.create(keys.unit_shard(unit), shard)
+    return [keys.unit_shard(unit) for unit in units]
 
 
 def refused(finished, *words):
@@ -122,8 +166,7 @@ def test_plan_says_what_is_to_be_made_and_writes_nothing(seedsweep, folder):
     assert "12" in seedsweep("plan", "campaign.toml").stdout
 
 
-def test_status_needs_only_the_store(seedsweep, campaign_id, free_port):
-    away = f"redis://127.0.0.1:{free_port()}/0"
+def test_status_needs_only_the_store(seedsweep, campaign_id, away):
     (campaign,) = json.loads(seedsweep("status", "--json", SEEDSWEEP_BROKER_URL=away).stdout)
     assert campaign["id"] == campaign_id
     assert campaign["name"] == "small"
@@ -198,11 +241,12 @@ def test_a_store_that_cannot_be_written_is_said_with_its_own_exit_code(seedsweep
 
 
 def test_a_kind_of_store_that_does_not_exist_is_refused(seedsweep):
-    assert refused(seedsweep("status", "--store", "ftp://somewhere"), "ftp://somewhere")
+    assert refused(seedsweep("status", "--store", "ftp://somewhere"), "'ftp'", "file:FOLDER")
 
 
-def test_a_worker_without_a_broker_says_which_variable_is_missing(seedsweep):
-    assert refused(seedsweep("worker"), "SEEDSWEEP_BROKER_URL")
+@pytest.mark.parametrize("command", ["scheduler", "worker", "analyst", "workers"])
+def test_a_service_without_a_broker_says_which_variable_is_missing(seedsweep, command):
+    assert refused(seedsweep(command), "SEEDSWEEP_BROKER_URL")
 
 
 def test_settings_that_make_no_sense_are_refused_by_analyse(seedsweep, campaign_id):
@@ -210,3 +254,228 @@ def test_settings_that_make_no_sense_are_refused_by_analyse(seedsweep, campaign_
     assert refused(wrong, "edge_threshold")
     wrong = seedsweep("analyse", campaign_id, "--verification-threshold", "0.1")
     assert refused(wrong, "verification")
+
+
+class TestSubmit:
+    def test_the_id_is_all_of_stdout_and_the_same_file_gives_the_same(self, seedsweep, store):
+        first, second = (seedsweep("submit", "campaign.toml") for _ in range(2))
+        (campaign_id,) = list_campaigns(store)
+        assert (first.returncode, second.returncode) == (0, 0)
+        assert first.stdout == second.stdout == f"{campaign_id}\n"
+        assert "3 prompts, 12 images, 6 units" in first.stderr
+        assert "resume" not in second.stderr
+
+    @pytest.mark.parametrize(("command", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+    def test_a_campaign_that_rests_is_said_to_and_stays_so(self, seedsweep, store, command, state):
+        campaign_id = seedsweep("submit", "campaign.toml").stdout.strip()
+        seedsweep(command, campaign_id)
+        again = seedsweep("submit", "campaign.toml")
+        assert state in again.stderr
+        assert f"seedsweep resume {campaign_id}" in again.stderr
+        assert again.stdout == f"{campaign_id}\n"
+        assert load_control(store, campaign_id).state == state
+
+    def test_a_model_without_files_cannot_be_staged_and_nothing_is_stored(self, seedsweep, store):
+        assert refused(seedsweep("submit", "campaign.toml", "--stage-model"), "--stage-model")
+        assert list(store.list("")) == []
+
+
+STEERING = [
+    ("pause", "active", "paused"),
+    ("cancel", "active", "cancelled"),
+    ("cancel", "paused", "cancelled"),
+    ("resume", "paused", "active"),
+    ("resume", "cancelled", "active"),
+]
+
+
+@pytest.mark.parametrize(("command", "before", "after"), STEERING)
+class TestSteering:
+    @pytest.fixture(autouse=True)
+    def _before(self, store, campaign_id, before):
+        store_control(store, campaign_id, Control(state=before))
+
+    def test_a_broker_is_told_at_once(
+        self, seedsweep, campaign_id, store, ledger, restore, broker_url, command, before, after
+    ):
+        restore()
+        assert ledger.counts(campaign_id).state == before
+        done = seedsweep(command, campaign_id, SEEDSWEEP_BROKER_URL=broker_url)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert f"is {after} now" in done.stderr
+        assert ledger.counts(campaign_id).state == after
+        assert load_control(store, campaign_id).state == after
+        (campaign,) = json.loads(seedsweep("status", "--json").stdout)
+        assert campaign["state"] == {"active": "queued"}.get(after, after)
+
+    @pytest.mark.parametrize("is_named", [False, True])
+    def test_without_an_answering_broker_it_is_stored_for_the_scheduler(
+        self, seedsweep, campaign_id, store, away, command, before, after, is_named
+    ):
+        environment = {"SEEDSWEEP_BROKER_URL": away} if is_named else {}
+        done = seedsweep(command, campaign_id, **environment)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "as soon as a scheduler reads it" in done.stderr
+        assert load_control(store, campaign_id).state == after
+        (campaign,) = json.loads(seedsweep("status", "--json").stdout)
+        assert campaign["state"] == {"active": "queued"}.get(after, after)
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "cancel", "check"])
+def test_an_unknown_campaign_cannot_be_steered_or_checked(seedsweep, campaign_id, store, command):
+    before = list(store.list(""))
+    assert refused(seedsweep(command, "other"), "other", campaign_id)
+    assert list(store.list("")) == before
+
+
+class TestStatus:
+    def test_scripts_get_every_field_that_was_promised(self, seedsweep, campaign_id):
+        (campaign,) = json.loads(seedsweep("status", campaign_id, "--json").stdout)
+        promised = {"id", "name", "state", "units", "units_done", "units_parked", "images"}
+        promised |= {"prompts", "prompts_analysed", "flagged", "images_done", "stuck"}
+        assert promised <= campaign.keys()
+        assert campaign["stuck"] == []
+
+    def test_counts_are_the_brokers_until_it_forgets(
+        self, seedsweep, campaign_id, ledger, restore, broker, broker_url
+    ):
+        """The broker counts two units whose shards are not in the store."""
+        restore()
+        ledger.complete(campaign_id, 0)
+        ledger.complete(campaign_id, 4)
+
+        def counts():
+            finished = seedsweep("status", "--json", SEEDSWEEP_BROKER_URL=broker_url)
+            (campaign,) = json.loads(finished.stdout)
+            return campaign["units_done"], campaign["images_done"], campaign["state"]
+
+        assert counts() == (2, 4, "running")
+        assert "2/6" in seedsweep("status").stdout
+        assert "No scheduler leads" in seedsweep("status").stdout
+        broker.flushall()
+        assert counts() == (0, 0, "queued")
+
+    def test_watching_is_for_people(self, seedsweep, campaign_id):
+        assert refused(seedsweep("status", "--watch", "--json"), "--watch")
+
+    def test_in_a_log_watching_prints_again_until_ctrl_c(
+        self, folder, campaign_id, wait_until, monkeypatch
+    ):
+        code = (
+            "import signal, scheduler.cli, scheduler.tables; scheduler.tables.LOG_SECONDS = 0.1; "
+            # Whoever runs the tests in a shell's background has SIGINT ignored for all of them.
+            "signal.signal(signal.SIGINT, signal.default_int_handler); scheduler.cli.main()"
+        )
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        command = [sys.executable, "-c", code, "status", "--watch"]
+        watching = Process(command, folder, None, folder / "log")  # in our environment
+        wait_until(lambda: watching.log.read_text().count(campaign_id) >= 3, timeout=30)
+        os.kill(watching.pid, signal.SIGINT)
+        wait_until(lambda: not watching.is_running)
+        assert watching.stop() == 0
+        assert "Traceback" not in watching.log.read_text()
+
+
+class TestCheck:
+    def test_a_sound_campaign_passes(self, seedsweep, campaign_id, shards):
+        passed = seedsweep("check", campaign_id)
+        assert passed.returncode == 0
+        assert "6 of 6 units stored, 12 images" in passed.stdout
+        checkup = json.loads(seedsweep("check", campaign_id, "--json").stdout)
+        assert (checkup["stored"], checkup["corrupt"], checkup["holes"]) == (6, [], [])
+
+    def test_a_corrupt_shard_is_named_and_made_again_only_on_demand(
+        self, seedsweep, campaign_id, store, shards
+    ):
+        store.replace(shards[3], b"")
+        found = seedsweep("check", campaign_id)
+        assert found.returncode == 1
+        assert shards[3] in found.stdout
+        assert "--repair" in found.stderr
+        found = seedsweep("check", campaign_id, "--json")
+        assert found.returncode == 1
+        assert [fault["index"] for fault in json.loads(found.stdout)["corrupt"]] == [3]
+        assert store.exists(shards[3])
+        repaired = seedsweep("check", campaign_id, "--repair")
+        assert repaired.returncode == 0
+        assert "1 units are made again when the campaign is run again" in repaired.stderr
+        assert [key for key in shards if not store.exists(key)] == [shards[3]]
+        assert seedsweep("check", campaign_id).returncode == 0
+
+    def test_with_a_broker_holes_are_found_and_workers_make_all_again(
+        self, seedsweep, campaign_id, store, shards, ledger, restore, broker_url
+    ):
+        restore()
+        store.replace(shards[3], b"")
+        store.delete(shards[5])
+        found = seedsweep("check", campaign_id, SEEDSWEEP_BROKER_URL=broker_url)
+        assert found.returncode == 1
+        assert "Unit 5: counted as done" in found.stdout
+        assert ledger.counts(campaign_id).done == 6
+        repaired = seedsweep("check", campaign_id, "--repair")
+        assert repaired.returncode == 0
+        assert "2 units are made again by the running workers" in repaired.stderr
+        assert ledger.counts(campaign_id).done == 4
+        assert sorted(ledger.issue(campaign_id, 6)[1]) == [3, 5]
+
+    def test_a_broker_that_is_away_is_said_and_nothing_is_deleted(
+        self, seedsweep, campaign_id, store, shards, away
+    ):
+        store.replace(shards[3], b"")
+        ended = seedsweep("check", campaign_id, "--repair", SEEDSWEEP_BROKER_URL=away)
+        assert ended.returncode == 3
+        assert store.exists(shards[3])
+
+
+class TestWorkers:
+    def test_live_and_lost_ones_are_shown(self, seedsweep, workforce, broker, broker_url):
+        said = {"host": "gpu1", "device": "cpu", "model": "m", "images": 7}
+        beating = [Worker(name=name, images_per_second=1.5, **said) for name in ("here", "gone")]
+        for worker in beating:
+            workforce.beat(worker)
+        broker.zadd("seedsweep:beats", {"gone": broker.time()[0] * 1000 - 60_000})
+        shown = seedsweep("workers", SEEDSWEEP_BROKER_URL=broker_url)
+        assert shown.returncode == 0
+        assert "no scheduler leads, 0 analysts and 1 workers live." in shown.stdout
+        lost = [line for line in shown.stdout.splitlines() if "lost" in line]
+        assert ["gone" in line for line in lost] == [True]
+        gone, here = json.loads(seedsweep("workers", "--json").stdout)
+        assert here["worker"] == beating[0].model_dump()
+        assert gone["worker"]["name"] == "gone"
+        assert gone["seconds_ago"] == pytest.approx(60, abs=5)
+        assert here["seconds_ago"] < 5
+
+    def test_a_broker_that_is_away_is_said_with_its_own_exit_code(self, seedsweep, away):
+        ended = seedsweep("workers", SEEDSWEEP_BROKER_URL=away)
+        assert (ended.returncode, ended.stdout) == (3, "")
+        assert len(ended.stderr.splitlines()) == 1
+
+
+class TestDoctor:
+    @pytest.fixture
+    def without_ray(self, monkeypatch):
+        """Ray takes seconds to look at."""
+        monkeypatch.setattr(scheduler.doctor, "_ray", lambda address: iter(()))
+
+    def test_where_all_is_well_it_ends_with_0(self, seedsweep, broker_url):
+        ended = seedsweep("doctor", "campaign.toml", "--json", SEEDSWEEP_BROKER_URL=broker_url)
+        findings = json.loads(ended.stdout)
+        assert ended.returncode == 0, findings
+        assert {"broker", "store", "Ray", "devices", "model"} <= {f["about"] for f in findings}
+        assert not [f for f in findings if f["verdict"] == "failure"]
+
+    @pytest.mark.usefixtures("without_ray")
+    def test_a_broker_that_is_away_ends_it_with_3(self, seedsweep, away):
+        ended = seedsweep("doctor", "--json", SEEDSWEEP_BROKER_URL=away)
+        (failed,) = [f for f in json.loads(ended.stdout) if f["verdict"] == "failure"]
+        assert (failed["about"], failed["unreachable"]) == ("broker", True)
+        assert ended.returncode == 3
+        assert "FAILURE  broker:" in seedsweep("doctor").stdout
+
+    @pytest.mark.usefixtures("without_ray")
+    def test_a_kind_of_store_that_does_not_exist_ends_it_with_2(self, seedsweep, broker_url):
+        where = {"SEEDSWEEP_BROKER_URL": broker_url, "SEEDSWEEP_STORE_URL": "ftp://somewhere"}
+        ended = seedsweep("doctor", "--json", **where)
+        failed = [f for f in json.loads(ended.stdout) if f["verdict"] == "failure"]
+        assert "store" in {f["about"] for f in failed}
+        assert ended.returncode == 2

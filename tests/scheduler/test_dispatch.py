@@ -1,20 +1,34 @@
+import shutil
+
 import numpy as np
 import pytest
 
 import scheduler.dispatch
 import storage.ledger
-from scheduler.dispatch import Dispatcher, restore_state
+from scheduler.dispatch import Dispatcher, fair_shares
 from scheduler.plan import Plan
+from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
-from storage.campaigns import load_parked, store_parked
+from storage.campaigns import load_parked, store_control, store_parked
 from storage.errors import BrokerUnavailableError
 from storage.keys import unit_shard
-from storage.ledger import Ledger
-from storage.records import Campaign, Model, Parked, PromptList, PromptResult, Sampling, SeedRange
+from storage.ledger import Ledger, LiveCounts
+from storage.records import (
+    Campaign,
+    Control,
+    Model,
+    Parked,
+    PromptList,
+    PromptResult,
+    Sampling,
+    SeedRange,
+    Worker,
+)
 from storage.results import store_results
 from storage.store import FolderStore
+from storage.workforce import Workforce
+from workers.app import queue_of
 
-QUEUE = "seedsweep"
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
 
 
@@ -44,15 +58,45 @@ def published():
 
 
 @pytest.fixture
-def dispatcher(store, ledger, plan, published, broker):
-    def publish(units):
-        for unit in units:
-            published.append(unit)
-            broker.rpush(QUEUE, unit.index)
+def serve(broker):
+    """Add workers that serve a model: no more than their signs of life."""
 
-    dispatcher = Dispatcher(store, ledger, publish, QUEUE)
-    dispatcher.add(plan, restore_state(store, plan))
+    def serve(workforce, plan, *names):
+        model_id = plan.campaign.model.model_id
+        for name in names:
+            workforce.beat(
+                Worker(name=name, host="", device="cpu", model="", images=0, images_per_second=0)
+            )
+            broker.hset("seedsweep:serves", name, model_id)
+
+    return serve
+
+
+@pytest.fixture
+def dispatch(store, ledger, broker_url, broker):
+    """Make a dispatcher of all campaigns in the store that sends to a list, and to the queue."""
+
+    def dispatch(published):
+        def publish(queue, units):
+            for unit in units:
+                published.append(unit)
+                broker.rpush(f"seedsweep:{queue}", unit.index)
+
+        campaigns = lambda: store.folders("campaigns/")  # noqa: E731
+        return Dispatcher(store, ledger, Workforce(broker_url), publish, campaigns)
+
+    return dispatch
+
+
+@pytest.fixture
+def dispatcher(dispatch, store, plan, published):
+    dispatcher = dispatch(published)
+    dispatcher.begin(plan, restore_state(store, plan))
     return dispatcher
+
+
+def queue_key(plan):
+    return f"seedsweep:{queue_of(plan.campaign.model.model_id)}"
 
 
 def work_off(published, ledger, plan, broker, store=None):
@@ -60,7 +104,7 @@ def work_off(published, ledger, plan, broker, store=None):
     campaign_id = plan.campaign.campaign_id
     while published:
         unit = published.pop(0)
-        broker.lpop(QUEUE)
+        broker.lpop(queue_key(plan))
         if ledger.claim(campaign_id, unit.index, unit.token) == "granted":
             if store is not None:
                 store.create(unit_shard(unit), b"shard")
@@ -68,12 +112,13 @@ def work_off(published, ledger, plan, broker, store=None):
             yield unit
 
 
-def test_the_window_is_bounded_and_grows_with_the_live_workers(dispatcher, ledger, published):
+def test_the_window_is_bounded_and_grows_with_the_live_workers(
+    dispatcher, workforce, serve, plan, published
+):
     dispatcher.tick()
     dispatcher.tick()
     assert len(published) == scheduler.dispatch.UNITS_PER_WORKER
-    for name in ("a", "b", "c"):
-        ledger.beat(name)
+    serve(workforce, plan, "a", "b", "c")
     dispatcher.tick()
     assert len(published) == 3 * scheduler.dispatch.UNITS_PER_WORKER
 
@@ -132,7 +177,7 @@ def test_messages_that_the_broker_lost_are_published_again(
     dispatcher.tick()
     first = {unit.index for unit in published}
     published.clear()
-    broker.delete(QUEUE)
+    broker.delete(queue_key(plan))
     wait_until(lambda: dispatcher.tick() or published)
     assert {unit.index for unit in published} == first
 
@@ -160,22 +205,24 @@ def test_a_broker_that_lost_everything_is_mended_from_the_store(
     assert sorted(again) == sorted(set(range(len(plan))) - done)
 
 
-def test_only_the_leader_feeds_and_another_takes_over_from_it(
-    dispatcher, store, ledger, plan, broker, published
-):
+def test_only_the_leader_feeds_and_another_takes_over_from_it(dispatcher, dispatch, plan):
     dispatcher.tick()
     second = []
-    other = Dispatcher(store, ledger, second.extend, QUEUE)
-    other.add(plan, restore_state(store, plan))
+    other = dispatch(second)
     other.tick()
     assert second == []
-    broker.delete("seedsweep:leader")
+    dispatcher.resign()
+    other.tick()
+    other.tick()
+    assert second == []  # the window of the first one is full, and taken over as it is
+    other._ledger.reissue_queued(plan.campaign.campaign_id)
     other.tick()
     assert second
 
 
-def test_a_broker_that_is_away_is_an_error_that_can_be_tried_again(store, plan, free_port):
-    away = Dispatcher(store, Ledger(f"redis://127.0.0.1:{free_port()}/0"), print, QUEUE)
+def test_a_broker_that_is_away_is_an_error_that_can_be_tried_again(store, free_port):
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    away = Dispatcher(store, Ledger(url), Workforce(url), print, list)
     with pytest.raises(BrokerUnavailableError):
         away.tick()
 
@@ -212,7 +259,8 @@ def test_the_state_is_rebuilt_from_shards_parked_units_and_results(store, plan):
     assert np.flatnonzero(restored.done).tolist() == [0, 1, 2, 4, 5]
     assert restored.parked == {3}
     assert restored.ready == (1, 2)
-    assert (restored.analysed, restored.flagged) == (1, 1)
+    assert np.flatnonzero(restored.analysed).tolist() == [0]
+    assert restored.flagged == {0}
 
 
 def test_a_prompt_whose_result_covers_fewer_images_is_analysed_again(store, plan):
@@ -223,16 +271,150 @@ def test_a_prompt_whose_result_covers_fewer_images_is_analysed_again(store, plan
     assert restore_state(store, plan).ready == (0,)
 
 
+@pytest.fixture
+def submit_another(store, plan):
+    """Submit another campaign over the same prompts."""
+
+    def submit(name="other", **changes):
+        changes = {"name": name, **changes}
+        other = Plan(plan.campaign.model_copy(update=changes), plan.prompts, CUTS)
+        submit_campaign(store, other)
+        return other
+
+    return submit
+
+
 def test_every_campaign_is_restored_before_changes_are_accepted_again(
-    dispatcher, store, ledger, plan, broker, monkeypatch
+    dispatcher, ledger, submit_another, broker, monkeypatch
 ):
-    other = Plan(plan.campaign.model_copy(update={"name": "other"}), plan.prompts, CUTS)
-    submit_campaign(store, other)
-    dispatcher.add(other, restore_state(store, other))
+    submit_another()
+    dispatcher.tick()
     broker.flushall()
     restored = []
-    monkeypatch.setattr(
-        ledger, "restore", lambda campaign_id, _: restored.append(ledger.has_epoch())
-    )
+    restore = ledger.restore
+
+    def watched(campaign_id, state):
+        restored.append(ledger.has_epoch())
+        restore(campaign_id, state)
+
+    monkeypatch.setattr(ledger, "restore", watched)
     dispatcher.tick()
     assert restored == [False, False]
+    assert len(ledger.campaigns()) == 2
+
+
+def test_a_campaign_that_is_submitted_is_taken_up(dispatch, ledger, plan, published, monkeypatch):
+    monkeypatch.setattr(scheduler.dispatch, "LOOK_SECONDS", 0.0)
+    dispatcher = dispatch(published)
+    dispatcher.tick()
+    dispatcher.tick()
+    assert ledger.campaigns() == [plan.campaign.campaign_id]
+    assert published
+
+
+def test_what_is_wanted_of_a_campaign_is_read_from_the_store(
+    dispatcher, store, ledger, plan, monkeypatch
+):
+    monkeypatch.setattr(scheduler.dispatch, "LOOK_SECONDS", 0.0)
+    campaign_id = plan.campaign.campaign_id
+    for state in ("paused", "active", "cancelled"):
+        store_control(store, campaign_id, Control(state=state))
+        dispatcher.tick()
+        assert ledger.counts(campaign_id).state == state
+
+
+def test_a_campaign_that_cannot_be_read_does_not_keep_the_others_from_going_on(
+    dispatch, store, ledger, plan, published, monkeypatch
+):
+    monkeypatch.setattr(scheduler.dispatch, "LOOK_SECONDS", 0.0)
+    store.create("campaigns/aaa-broken/campaign.json", b"{")
+    dispatcher = dispatch(published)
+    dispatcher.tick()
+    dispatcher.tick()
+    assert ledger.campaigns() == [plan.campaign.campaign_id]
+    assert published
+
+
+def test_a_campaign_that_has_gone_from_the_store_is_forgotten(
+    dispatcher, store, ledger, plan, monkeypatch
+):
+    monkeypatch.setattr(scheduler.dispatch, "LOOK_SECONDS", 0.0)
+    dispatcher.tick()
+    shutil.rmtree(store.root / "campaigns" / plan.campaign.campaign_id)
+    dispatcher.tick()
+    assert ledger.campaigns() == []
+
+
+def test_a_settled_campaign_that_is_reopened_is_fed_again(
+    dispatcher, ledger, published, plan, broker, monkeypatch
+):
+    monkeypatch.setattr(scheduler.dispatch, "LOOK_SECONDS", 0.0)
+    campaign_id = plan.campaign.campaign_id
+    while not ledger.counts(campaign_id).settled:
+        dispatcher.tick()
+        list(work_off(published, ledger, plan, broker))
+        for prompt in ledger.take_ready(campaign_id, 99):
+            ledger.analysed(campaign_id, prompt, flagged=False)
+    dispatcher.tick()
+    ledger.reopen(campaign_id, [7])
+    for _ in range(4):
+        dispatcher.tick()
+    assert [unit.index for unit in published] == [7]
+
+
+def test_campaigns_of_one_model_share_its_window_and_one_that_ends_leaves_it_to_the_other(
+    dispatch, ledger, plan, submit_another, published, broker, monkeypatch
+):
+    monkeypatch.setattr(scheduler.dispatch, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(scheduler.dispatch, "SECONDS_AHEAD", 0.0)
+    other = submit_another(sampling=plan.campaign.sampling.model_copy(update={"steps": 9}))
+    dispatcher = dispatch(published)
+    plans = {p.campaign.campaign_id: p for p in (plan, other)}
+    order = []
+    while len(order) < 2 * len(plan):
+        dispatcher.tick()
+        for unit in list(published):
+            published.remove(unit)
+            broker.lpop(queue_key(plan))
+            assert ledger.claim(unit.campaign_id, unit.index, unit.token) == "granted"
+            ledger.complete(unit.campaign_id, unit.index)
+            order.append(unit.campaign_id)
+    half = order[: len(plan)]
+    assert abs(half.count(plan.campaign.campaign_id) - len(half) / 2) <= 2
+    assert {c: order.count(c) for c in plans} == dict.fromkeys(plans, len(plan))
+
+
+def live(queued=0, claimed=0, left=100):
+    return LiveCounts(
+        units=100,
+        done=100 - left,
+        parked=0,
+        queued=queued,
+        claimed=claimed,
+        failing=0,
+        ready=0,
+        analysed=0,
+        flagged=0,
+        state="active",
+        trouble="",
+        per_prompt=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "missing", "shares"),
+    [
+        ({}, 5, {}),
+        ({"a": live()}, 0, {}),
+        ({"a": live()}, -3, {}),
+        ({"a": live()}, 3, {"a": 3}),
+        ({"a": live(queued=4), "b": live()}, 4, {"b": 4}),
+        ({"a": live(queued=1, claimed=1), "b": live()}, 4, {"a": 1, "b": 3}),
+        ({"a": live(left=1), "b": live()}, 6, {"a": 1, "b": 5}),
+        ({"a": live(left=2, queued=2), "b": live(queued=9)}, 3, {"b": 3}),
+    ],
+)
+def test_what_a_window_lacks_is_shared_out_evenly_and_never_beyond_what_is_pending(
+    counts, missing, shares
+):
+    assert fair_shares(counts, missing) == shares

@@ -1,0 +1,66 @@
+"""What `doctor` finds, and the words and figures that its rooms share."""
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from storage.errors import SeedsweepError, TransientError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `remedy` says how to mend what is not fine.
+
+    `unreachable`: the failure is that a service did not answer.
+    """
+
+    about: str
+    verdict: Literal["fine", "warning", "failure"]
+    says: str
+    remedy: str = ""
+    unreachable: bool = False
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """0 where nothing failed, 3 where something failed because it was unreachable, else 2."""
+    failed = [finding for finding in findings if finding.verdict == "failure"]
+    if any(finding.unreachable for finding in failed):
+        return 3
+    return 2 if failed else 0
+
+
+def guarded(about: str, check: Iterator[Finding]) -> Iterator[Finding]:
+    try:
+        yield from check
+    except SeedsweepError as error:
+        unreachable = isinstance(error, TransientError)
+        yield Finding(about, "failure", str(error), unreachable=unreachable)
+    except Exception as error:  # whatever it is, the other checks go on
+        yield Finding(about, "failure", f"The check itself failed: {in_words(error)}.")
+
+
+def in_words(error: Exception) -> str:
+    """An error of ours as it is, any other with its type; on one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SeedsweepError) else f"{type(error).__name__}: {text}"
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

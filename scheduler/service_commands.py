@@ -1,0 +1,133 @@
+"""The commands that serve: scheduler, worker and analyst, who serves, and what is wrong."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scheduler.options import (
+    AsJson,
+    MetricsHost,
+    MetricsPort,
+    StoreUrl,
+    find,
+    find_broker,
+)
+from storage.errors import BrokerUnavailableError
+
+LOOPBACK = "127.0.0.1"
+
+
+def scheduler(
+    store: StoreUrl = None, metrics_host: MetricsHost = LOOPBACK, metrics_port: MetricsPort = None
+) -> None:
+    """Feed the workers with all campaigns of the store, until SIGTERM.
+
+    Several may run: one leads, another takes over when it is gone. The broker is
+    SEEDSWEEP_BROKER_URL.
+
+    Example: seedsweep scheduler --store file:/shared/seedsweep-data
+    """
+    from scheduler.services import MetricsAddress, serve_schedule
+
+    environment, opened = find(store)
+    serve_schedule(opened, environment.need_broker(), MetricsAddress(metrics_host, metrics_port))
+
+
+def worker(
+    store: StoreUrl = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda:0, …")] = "cpu",
+    threads: Annotated[
+        int, typer.Option(min=1, help="CPU threads of torch; part of what fixes pixels.")
+    ] = 1,
+    name: Annotated[
+        str | None, typer.Option(help="What the worker is called; host, device and process id.")
+    ] = None,
+    metrics_host: MetricsHost = LOOPBACK,
+    metrics_port: MetricsPort = None,
+) -> None:
+    """Generate on one device until SIGTERM; start one for each device.
+
+    The broker is SEEDSWEEP_BROKER_URL.
+
+    Example: seedsweep worker --device cuda:0
+    """
+    from scheduler.services import MetricsAddress, serve_device
+
+    environment, opened = find(store)
+    address = MetricsAddress(metrics_host, metrics_port)
+    serve_device(opened, environment.need_broker(), device, threads, name, address)
+
+
+def analyst(
+    store: StoreUrl = None,
+    actors: Annotated[int, typer.Option(min=1, help="Ray actors.")] = 1,
+    metrics_host: MetricsHost = LOOPBACK,
+    metrics_port: MetricsPort = None,
+) -> None:
+    """Analyse the prompts of all campaigns as they become ready, until SIGTERM.
+
+    The broker is SEEDSWEEP_BROKER_URL; SEEDSWEEP_RAY_ADDRESS names a Ray cluster to work on,
+    without it Ray runs on this machine.
+
+    Example: seedsweep analyst --actors 2
+    """
+    from scheduler.services import MetricsAddress, serve_analysis
+
+    environment, opened = find(store)
+    address = MetricsAddress(metrics_host, metrics_port)
+    serve_analysis(opened, environment.need_broker(), actors, environment.ray_address, address)
+
+
+def workers(as_json: AsJson = False) -> None:
+    """Show the workers of a deployment, and when each last showed life.
+
+    Example: seedsweep workers --json
+    """
+    from scheduler.environment import Environment
+    from scheduler.progress import read_services
+    from scheduler.tables import print_workers
+
+    environment = Environment()
+    environment.need_broker()
+    services = read_services(find_broker(environment))
+    if services is None:
+        raise BrokerUnavailableError("The broker does not answer; start it.")
+    if as_json:
+        print(json.dumps([dataclasses.asdict(sign) for sign in services.signs], default=dict))
+    else:
+        print_workers(services)
+
+
+def doctor(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.toml]", help="A campaign, to check its model.")
+    ] = None,
+    store: StoreUrl = None,
+    create_bucket: Annotated[
+        bool, typer.Option("--create-bucket", help="Make the S3 bucket if it is missing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check broker, store, Ray, devices and model, and say how to mend what fails.
+
+    Exit code 0: nothing failed; 3: a service is unreachable; 2: something else has to be mended.
+
+    Example: seedsweep doctor examples/emoji/campaign.toml
+    """
+    from scheduler.doctor import examine
+    from scheduler.environment import Environment
+    from scheduler.findings import exit_code
+    from scheduler.tables import print_finding
+
+    environment = Environment()
+    findings = []
+    for finding in examine(environment, store or environment.store_url, file, create_bucket):
+        findings.append(finding)
+        if not as_json:
+            print_finding(finding)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    raise typer.Exit(exit_code(findings))

@@ -1,0 +1,126 @@
+import threading
+
+import numpy as np
+import pytest
+
+from scheduler.audit import Auditor
+from scheduler.plan import Plan
+from scheduler.restoring import restore_state
+from scheduler.submission import submit_campaign
+from storage.keys import campaign as campaign_key
+from storage.keys import unit_shard
+from storage.ledger import Restored
+from storage.records import (
+    Analysis,
+    Campaign,
+    Model,
+    PromptList,
+    Sampling,
+    SeedRange,
+    Verification,
+)
+from storage.results import read_results
+from storage.store import FolderStore
+from workers.pipelines import load_pipeline
+from workers.writer import encode_unit
+
+CUTS = (SeedRange(first=0, last=7),)
+PROMPTS = ["a cat", "a dog", "an owl"]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture
+def generate(store, ledger):
+    """Submit a campaign, make all its images, and let the ledger know."""
+
+    def generate(name, verification=None):
+        campaign = Campaign(
+            name=name,
+            model=Model(pipeline="noise", fingerprint="noise:"),
+            prompts=PromptList(file="p.txt", digest=name, count=3),
+            sampling=Sampling(seeds=8, width=16, height=16, images_per_unit=8),
+            analysis=Analysis(min_clique_size=3),
+            verification=verification,
+        )
+        plan = Plan(campaign, PROMPTS, CUTS)
+        submit_campaign(store, plan)
+        pipeline = load_pipeline(store, campaign, "cpu", 1)
+        for index in range(len(plan)):
+            unit = plan.unit(index)
+            made = pipeline.generate(unit.prompt, range(8))
+            store.create(unit_shard(unit), encode_unit(unit, made))
+        ledger.restore(campaign.campaign_id, restore_state(store, plan))
+        return campaign
+
+    return generate
+
+
+@pytest.fixture
+def audit(store, ledger, workforce):
+    """Run an auditor until a condition holds; Ray is real."""
+
+    def audit(until):
+        stopped = threading.Event()
+        ended = []
+
+        def is_stopped():
+            if until():
+                stopped.set()
+            ended.append(1)
+            assert len(ended) < 600, "nothing came of it"
+            return stopped.is_set()
+
+        Auditor(store, ledger, workforce, is_stopped).run(actors=1, address=None)
+
+    return audit
+
+
+def test_all_campaigns_are_analysed_and_what_stands_in_the_way_of_one_spares_the_others(
+    store, ledger, generate, audit, tmp_path, workforce
+):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
+    broken = generate("broken", Verification(training_set=str(tmp_path / "pictures")))
+    lost = generate("lost")
+    store.delete(campaign_key(lost.campaign_id))
+    store.create(campaign_key(lost.campaign_id), b"{")
+    good = generate("sound")
+    other = generate("other")
+
+    def are_judged():
+        counts = [ledger.counts(c.campaign_id) for c in (good, other)]
+        troubles = [ledger.counts(c.campaign_id).trouble for c in (broken, lost)]
+        return all(c.settled for c in counts) and all(troubles)
+
+    audit(are_judged)
+    for campaign in (good, other):
+        results = read_results(store, campaign.analysis_id, campaign.campaign_id)
+        assert {result.prompt for result in results} == set(PROMPTS)
+        assert ledger.counts(campaign.campaign_id).flagged == sum(r.flagged for r in results)
+    assert "broken.png" in ledger.counts(broken.campaign_id).trouble
+    assert "campaign.json" in ledger.counts(lost.campaign_id).trouble
+    assert ledger.counts(broken.campaign_id).analysed == 0
+    assert workforce.analysts() == 1
+
+
+def test_a_ledger_that_knows_a_campaign_without_prompts_to_analyse_keeps_the_auditor_waiting(
+    ledger, generate, audit
+):
+    campaign = generate("sound")
+    nothing = Restored(
+        per_prompt=1,
+        done=np.zeros(3, dtype=np.bool_),
+        parked=frozenset(),
+        ready=(),
+        analysed=np.zeros(3, dtype=np.bool_),
+        flagged=frozenset(),
+        state="active",
+    )
+    ledger.restore(campaign.campaign_id, nothing)
+    looks = iter(range(4))
+    audit(lambda: next(looks, None) is None)
+    assert ledger.counts(campaign.campaign_id).analysed == 0

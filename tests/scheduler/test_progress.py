@@ -1,0 +1,211 @@
+import pytest
+
+import storage.ledger
+from scheduler.plan import Plan
+from scheduler.progress import Broker, read_progress, read_services
+from scheduler.restoring import restore_state
+from scheduler.submission import submit_campaign
+from storage.campaigns import store_control, store_parked
+from storage.records import (
+    Campaign,
+    Control,
+    Model,
+    Parked,
+    PromptList,
+    Sampling,
+    SeedRange,
+    Worker,
+)
+from storage.store import FolderStore
+
+PROMPTS = ["a cat", "a dog"]
+CUTS = (SeedRange(first=0, last=1), SeedRange(first=2, last=4))
+
+
+class Served:
+    """A campaign of two prompts with two units each, two and three images, on a real broker."""
+
+    def __init__(self, store, url, ledger):
+        campaign = Campaign(
+            name="small",
+            model=Model(pipeline="noise", fingerprint="noise:"),
+            prompts=PromptList(file="p.txt", digest="0", count=len(PROMPTS)),
+            sampling=Sampling(seeds=5, width=8, height=8, images_per_unit=3),
+        )
+        self.id = campaign.campaign_id
+        self.plan = Plan(campaign, PROMPTS, CUTS)
+        self.store, self.ledger, self.broker = store, ledger, Broker.at(url)
+        submit_campaign(store, self.plan)
+        self.restore()
+
+    def restore(self):
+        self.ledger.restore(self.id, restore_state(self.store, self.plan))
+
+    def issue(self, count=1):
+        return self.ledger.issue(self.id, count)
+
+    def complete(self, *indexes):
+        for index in indexes:
+            self.ledger.complete(self.id, index)
+
+    def park(self, index):
+        """Give a unit up as a worker does."""
+        unit = self.plan.unit(index)
+        parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="It broke.")
+        store_parked(self.store, self.id, parked)
+        self.ledger.park(self.id, index)
+
+    def steer(self, state):
+        store_control(self.store, self.id, Control(state=state))
+        self.ledger.set_state(self.id, state)
+
+    def analyse(self):
+        for prompt in self.ledger.take_ready(self.id, len(PROMPTS)):
+            self.ledger.analysed(self.id, prompt, flagged=False)
+
+    def look(self):
+        return read_progress(self.store, self.id, self.broker, read_services(self.broker))
+
+    @property
+    def stuck(self):
+        return self.look().stuck
+
+
+@pytest.fixture
+def served(tmp_path, broker_url, ledger):
+    return Served(FolderStore(tmp_path), broker_url, ledger)
+
+
+@pytest.fixture
+def crew(workforce):
+    """A scheduler that leads, a worker and an analyst: no more than their signs of life."""
+    assert workforce.lead()
+    workforce.beat(Worker(name="w", host="", device="cpu", model="", images=0, images_per_second=0))
+    workforce.beat_analyst("a")
+
+
+def test_with_everyone_at_work_nothing_is_stuck(served, crew):
+    served.issue()
+    served.complete(0, 1)
+    assert served.stuck == ()
+    assert served.look().state == "running"
+
+
+def test_images_are_counted_by_the_units_that_are_done(served, crew):
+    served.complete(1, 2)
+    progress = served.look()
+    assert (progress.units, progress.units_done) == (4, 2)
+    assert (progress.images, progress.images_done) == (10, 5)
+
+
+@pytest.mark.usefixtures("crew")
+class TestWhatIsStuck:
+    def test_a_missing_scheduler(self, served, workforce):
+        workforce.resign()
+        assert served.stuck == ("No scheduler leads; start `seedsweep scheduler`.",)
+
+    def test_a_missing_worker_while_units_remain(self, served, workforce):
+        workforce.leave("w")
+        assert served.stuck == ("No worker lives; start `seedsweep worker`.",)
+        served.complete(0, 1, 2, 3)
+        assert served.stuck == ()
+
+    def test_a_worker_that_vanished_is_missing(self, served, broker):
+        broker.zadd("seedsweep:beats", {"w": 1})
+        assert served.stuck == ("No worker lives; start `seedsweep worker`.",)
+
+    def test_a_missing_analyst_once_prompts_are_ready(self, served, broker):
+        broker.delete("seedsweep:analysts")
+        assert served.stuck == ()
+        served.complete(0, 1)
+        assert served.stuck == ("1 prompts wait for an analyst; start `seedsweep analyst`.",)
+
+    def test_units_that_were_given_up(self, served):
+        served.park(2)
+        (sentence,) = served.stuck
+        assert sentence.startswith("1 units were given up")
+        assert served.look().units_parked == 1
+
+    def test_units_that_failed_before_until_they_are_done(self, served):
+        token, indexes = served.issue(2)
+        for index in indexes:
+            served.ledger.claim(served.id, index, token)
+            assert not served.ledger.fail(served.id, index, token)
+        (sentence,) = served.stuck
+        assert sentence.startswith("2 units failed or lost their worker")
+        served.complete(*indexes)
+        assert served.stuck == ()
+
+    def test_units_that_lost_their_worker(self, served, monkeypatch, wait_until):
+        monkeypatch.setattr(storage.ledger, "LEASE_MS", 1)
+        token, (index,) = served.issue()
+        served.ledger.claim(served.id, index, token)
+
+        def lost():
+            served.ledger.reap(served.id)
+            return served.ledger.counts(served.id).failing
+
+        wait_until(lost)
+        monkeypatch.undo()
+        assert served.stuck[0].startswith("1 units failed or lost their worker")
+
+    def test_prompts_that_cannot_be_analysed_with_the_reason(self, served):
+        served.complete(0, 1)
+        (prompt,) = served.ledger.take_ready(served.id, 1)
+        served.ledger.put_back(served.id, prompt, 0, "The training set is gone; bring it back.")
+        assert served.stuck == ("The training set is gone; bring it back.",)
+
+
+@pytest.mark.parametrize("state", ["paused", "cancelled"])
+def test_a_campaign_that_is_to_rest_misses_nobody(served, state):
+    assert len(served.stuck) == 2
+    served.steer(state)
+    assert served.stuck == ()
+    assert served.look().state == state
+
+
+def test_a_settled_campaign_misses_nobody_and_keeps_what_was_given_up(served):
+    token, (index, _) = served.issue(2)
+    served.ledger.claim(served.id, index, token)
+    served.ledger.fail(served.id, index, token)
+    served.park(index)
+    served.complete(1, 2, 3)
+    assert len(served.stuck) > 1
+    served.analyse()
+    (sentence,) = served.stuck
+    assert sentence.startswith("1 units were given up")
+    assert served.look().state == "done"
+
+
+def test_a_campaign_whose_every_unit_was_given_up_has_failed(served, crew):
+    for index in range(4):
+        served.park(index)
+    assert served.look().state == "running"
+    served.analyse()
+    assert served.look().state == "failed"
+
+
+def test_where_no_broker_answers_nobody_is_known_and_the_store_tells(served, free_port):
+    away = Broker.at(f"redis://127.0.0.1:{free_port()}/0")
+    assert read_services(None) is None
+    assert read_services(away) is None
+    served.complete(0)
+    progress = read_progress(served.store, served.id, away, None)
+    assert (progress.units_done, progress.state, progress.stuck) == (0, "queued", ())
+
+
+def test_while_a_broker_that_forgot_is_being_restored_the_store_tells(served, crew, broker):
+    served.complete(0)
+    assert served.look().units_done == 1
+    broker.delete("seedsweep:epoch")
+    assert served.look().units_done == 0
+
+
+def test_services_are_counted_by_their_signs_of_life(served, crew, broker, workforce):
+    workforce.beat(
+        Worker(name="lost", host="", device="cpu", model="", images=0, images_per_second=0)
+    )
+    broker.zadd("seedsweep:beats", {"lost": broker.time()[0] * 1000 - 60_000})
+    services = read_services(served.broker)
+    assert (services.led, services.workers, services.analysts) == (True, 1, 1)
+    assert [(s.worker.name, s.alive) for s in services.signs] == [("lost", False), ("w", True)]
