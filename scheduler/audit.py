@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from storage.campaigns import load_campaign, load_control, load_prompts
-from storage.errors import PermanentError, TransientError
+from storage.errors import ConfigError, PermanentError, TransientError
 from storage.ledger import Ledger
 from storage.records import AnalysisSettings, PromptResult, Submission
 from storage.results import read_results, store_results
@@ -93,7 +93,7 @@ class Auditor:
     def _requests_for(self, campaign_id: str, prompts: list[int]) -> list[Request]:
         try:
             known = self._campaign(campaign_id)
-        except PermanentError as error:
+        except (PermanentError, ConfigError) as error:
             for prompt in prompts:
                 self._ledger.put_back(campaign_id, prompt, TROUBLE_SECONDS, str(error))
             return []

@@ -3,12 +3,12 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from scheduler.plan import Plan
 from scheduler.restoring import load_plan, restore_state
 from storage.campaigns import load_campaign, load_control, store_parked
-from storage.errors import BrokerUnavailableError, PermanentError, TransientError
+from storage.errors import BrokerUnavailableError, ConfigError, PermanentError, TransientError
 from storage.ledger import Ledger, LiveCounts, Restored
 from storage.records import Parked, WorkUnit
 from storage.store import Store
@@ -110,27 +110,32 @@ class Dispatcher:
             )
         self._settled.clear()
         for campaign_id in known:
-            if plan := self._load(campaign_id):
-                self._restore(plan)
+            with self._left_out_if_broken(campaign_id):
+                self._restore(self._load(campaign_id))
         self._ledger.begin_epoch()
 
     def _look(self) -> None:
         """Take on what is new, do what is wanted, and drop what has gone from the store."""
         present = set(self._campaigns())
         for campaign_id in present - self._plans.keys() - self._settled - self._unreadable:
-            self._take_on(campaign_id)
+            with self._left_out_if_broken(campaign_id):
+                self._take_on(campaign_id)
         for campaign_id in (self._plans.keys() | self._settled) - present:
             log.info("The campaign %s has gone from the store.", campaign_id)
             self._ledger.forget(campaign_id)
             self._plans.pop(campaign_id, None)
             self._settled.discard(campaign_id)
-        for campaign_id in self._plans:
-            wanted = load_control(self._store, campaign_id).state
-            counts = self._ledger.counts(campaign_id)
-            if counts is not None and counts.state != wanted:
-                log.info("The campaign %s is %s now.", campaign_id, wanted)
-                self._ledger.set_state(campaign_id, wanted)
+        for campaign_id in list(self._plans):
+            with self._left_out_if_broken(campaign_id):
+                self._steer(campaign_id)
         self._find_reopened()
+
+    def _steer(self, campaign_id: str) -> None:
+        wanted = load_control(self._store, campaign_id).state
+        counts = self._ledger.counts(campaign_id)
+        if counts is not None and counts.state != wanted:
+            log.info("The campaign %s is %s now.", campaign_id, wanted)
+            self._ledger.set_state(campaign_id, wanted)
 
     def _take_on(self, campaign_id: str) -> None:
         counts = self._ledger.counts(campaign_id)
@@ -138,18 +143,26 @@ class Dispatcher:
             self._settled.add(campaign_id)
             return
         plan = self._load(campaign_id)
-        if plan is not None and (counts is None or counts.units != len(plan)):
+        if counts is None or counts.units != len(plan):
             self._restore(plan)
 
-    def _load(self, campaign_id: str) -> Plan | None:
+    def _load(self, campaign_id: str) -> Plan:
+        plan = load_plan(self._store, load_campaign(self._store, campaign_id))
+        self._plans[campaign_id] = plan
+        return plan
+
+    @contextlib.contextmanager
+    def _left_out_if_broken(self, campaign_id: str) -> Iterator[None]:
+        """What is wrong with one campaign in the store must not stop the others."""
         try:
-            plan = load_plan(self._store, load_campaign(self._store, campaign_id))
+            yield
         except PermanentError as error:
             log.error("The campaign %s is left out: %s", campaign_id, error)
             self._unreadable.add(campaign_id)
-            return None
-        self._plans[campaign_id] = plan
-        return plan
+            self._plans.pop(campaign_id, None)
+        except ConfigError:
+            # Its record is not there: it is being submitted, so it is looked at again.
+            self._plans.pop(campaign_id, None)
 
     def _restore(self, plan: Plan) -> None:
         restored = restore_state(self._store, plan)

@@ -45,9 +45,10 @@ def translated() -> Iterator[None]:
             raise EpochMissingError(
                 "The broker has lost the campaigns' state; a running scheduler restores it."
             ) from error
-        if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError):
+        refuses = isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError)
+        if refuses or "MISCONF" in str(error):
             raise BrokerUnavailableError(
-                f"The broker refuses to write ({error}); give it memory, or name the primary one."
+                f"The broker refuses to write ({error}); give it memory and disk, or name the primary."
             ) from error
         raise
     except redis.RedisError as error:

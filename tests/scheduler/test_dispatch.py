@@ -324,10 +324,13 @@ def test_what_is_wanted_of_a_campaign_is_read_from_the_store(
 
 
 def test_a_campaign_that_cannot_be_read_does_not_keep_the_others_from_going_on(
-    dispatch, store, ledger, plan, published, monkeypatch
+    dispatch, store, ledger, plan, published, submit_another, monkeypatch
 ):
     monkeypatch.setattr(scheduler.dispatch, "LOOK_SECONDS", 0.0)
     store.create("campaigns/aaa-broken/campaign.json", b"{")
+    store.create("campaigns/aab-half/prompts.parquet", b"being submitted")
+    broken = submit_another()
+    store.create(f"campaigns/{broken.campaign.campaign_id}/control.json", b"{")
     dispatcher = dispatch(published)
     dispatcher.tick()
     dispatcher.tick()
