@@ -48,7 +48,7 @@ def translated() -> Iterator[None]:
         refuses = isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError)
         if refuses or "MISCONF" in str(error):
             raise BrokerUnavailableError(
-                f"The broker refuses to write ({error}); give it memory and disk, or name the primary."
+                f"The broker refuses to write ({error}); give it room, or name the primary one."
             ) from error
         raise
     except redis.RedisError as error:
