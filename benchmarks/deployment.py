@@ -14,27 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from storage import keys
-from storage.campaigns import load_campaign
 from storage.ledger import Ledger
-from storage.shards import decode_shard
 from storage.store import open_store
-from tests.deployment import Deployment, Process
+from tests.deployment import Deployment, Process, pixels
 from tests.servers import wait_until
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji" / "campaign.toml"
-
-
-def pixels(url, campaign_id):
-    """Every stored image of the campaign's recipe: (prompt id, seed) → its digest, each once."""
-    store, found = open_store(url), {}
-    recipe = load_campaign(store, campaign_id).campaign.generation_id
-    for key in store.list(keys.shards_prefix(recipe)):
-        prompt_id, _ = keys.parse_shard(key)
-        for image in decode_shard(store.read(key), key):
-            assert (prompt_id, image.seed) not in found, f"{key} doubles seed {image.seed}"
-            found[prompt_id, image.seed] = image.sha256
-    return found
 
 
 def restart_all(deployment, has_done, units):
@@ -85,7 +70,7 @@ def main():
         wait_until(lambda: (c := counts()) and c.settled, timeout=1800)
         deployed_seconds = time.monotonic() - began
         results = json.loads(deployment.seedsweep("results", campaign_id, "--json"))
-        deployed = pixels(deployment.store_url, campaign_id)
+        deployed = pixels(open_store(deployment.store_url), campaign_id)
         for service in list(deployment.services):
             if service != "broker":
                 deployment.services[service].stop()
@@ -94,8 +79,9 @@ def main():
         deployment.seedsweep("run", str(EXAMPLE), "--workers", "2", store=url, timeout=1800)
         embedded_seconds = time.monotonic() - began
         expected = json.loads(deployment.seedsweep("results", campaign_id, "--json", store=url))
-        print(f"images: {len(deployed)} deployed, {len(pixels(url, campaign_id))} embedded")
-        print(f"pixels equal: {deployed == pixels(url, campaign_id)}")
+        embedded = pixels(open_store(url), campaign_id)
+        print(f"images: {len(deployed)} deployed, {len(embedded)} embedded")
+        print(f"pixels equal: {deployed == embedded}")
         print(f"results equal: {results == expected} ({len(results)} prompts)")
         print(f"flagged: {sum(result['flagged'] for result in results)}")
         print(f"seconds: {deployed_seconds:.0f} deployed, {embedded_seconds:.0f} embedded")

@@ -1,4 +1,4 @@
-"""The commands that make a campaign, follow it, steer it and show what it found."""
+"""The commands that make a campaign, follow it and steer it."""
 
 import dataclasses
 import json
@@ -17,6 +17,7 @@ from scheduler.options import (
     find_store,
     say,
 )
+from scheduler.result_commands import draw_report, print_found
 from storage.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,16 +50,15 @@ def run(
     plan = _submit(opened, _plan(opened, file))
     campaign_id = plan.campaign.campaign_id
     say(f"{_outline(plan)}; logs in {log_folder(opened, campaign_id)}.")
-    images = sum(map(len, plan.cuts)) * len(plan.prompts)
     try:
-        with Display(images).shown() as display:
+        with Display(plan.image_count).shown() as display:
             run_campaign(opened, plan, Crew.for_this_machine(workers), display.show)
     except KeyboardInterrupt:
         say("Stopped; the same command goes on from here.")
         raise typer.Exit(130) from None
     say(display.summary)
-    _print_results(opened, campaign_id, as_json, flagged_only=True)
-    page = _report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
+    print_found(opened, campaign_id, as_json, flagged_only=True)
+    page = draw_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
     say(f"Report: {page}")
     failed = _explain_failures(opened, plan)
     print(campaign_id)
@@ -175,100 +175,6 @@ def cancel(campaign_id: CampaignId, store: StoreUrl = None) -> None:
     _steer(campaign_id, store, "cancelled")
 
 
-def results(
-    campaign_id: CampaignId,
-    store: StoreUrl = None,
-    as_json: AsJson = False,
-    to_csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write all prompts as CSV.")
-    ] = None,
-) -> None:
-    """Show what was found, best first: a table of the flagged prompts, or all prompts as data.
-
-    Example: seedsweep results emoji-0123456789ab --json
-    """
-    from scheduler.audit import results_now
-    from scheduler.export import write_csv
-
-    opened = find_store(store)
-    if to_csv is not None:
-        write_csv(results_now(opened, campaign_id), to_csv)
-    _print_results(opened, campaign_id, as_json)
-
-
-def report(
-    campaign_id: CampaignId,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
-    store: StoreUrl = None,
-) -> None:
-    """Write the report: one HTML file with the pictures.
-
-    Example: seedsweep report emoji-0123456789ab -o report
-    """
-    print(_report(find_store(store), campaign_id, output))
-
-
-def analyse(
-    campaign_id: CampaignId,
-    store: StoreUrl = None,
-    edge_threshold: Annotated[float | None, typer.Option(help="Tiled l2 of an edge.")] = None,
-    min_clique_size: Annotated[int | None, typer.Option(help="Clique that makes a flag.")] = None,
-    tiles: Annotated[int | None, typer.Option(help="Tiles along each side.")] = None,
-    verification_threshold: Annotated[float | None, typer.Option(help="l2 of a match.")] = None,
-    actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Analyse stored images again; what is not given is as the campaign has it.
-
-    From then on `results`, `report` and `status` show this analysis. Older results stay in the
-    store, and come back at once when they are asked for again.
-
-    Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
-    """
-    from scheduler.reanalysis import Changes, analyse_again
-
-    environment, opened = find(store)
-    changes = Changes(edge_threshold, min_clique_size, tiles, verification_threshold)
-    analyse_again(opened, campaign_id, changes, actors, environment.ray_address)
-    _print_results(opened, campaign_id, as_json)
-
-
-def check(
-    campaign_id: CampaignId,
-    store: StoreUrl = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Have what is corrupt or lost made again.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Read every shard of a campaign and hold its images against their hashes.
-
-    Example: seedsweep check emoji-0123456789ab --repair
-    """
-    from scheduler.check import check_campaign
-    from scheduler.check import repair as mend
-    from scheduler.display import counted
-    from scheduler.tables import print_checkup
-
-    environment, opened = find(store)
-    broker = find_broker(environment)
-    ledger = broker.ledger if broker else None
-    with counted("shards read") as progress:
-        checkup = check_campaign(opened, campaign_id, ledger, progress)
-    if as_json:
-        print(json.dumps(dataclasses.asdict(checkup), indent=2))
-    else:
-        print_checkup(checkup)
-    flawed = bool(checkup.corrupt or checkup.holes)
-    if flawed and not repair:
-        say(f"`seedsweep check {campaign_id} --repair` has them made again.")
-        raise typer.Exit(1)
-    if flawed:
-        units = mend(opened, campaign_id, ledger, checkup)
-        how = "by the running workers" if ledger else "when the campaign is run again"
-        say(f"{units} units are made again {how}.")
-
-
 def _plan(store: "Store", file: Path) -> "Plan":
     from scheduler.campaign import read_campaign
     from scheduler.submission import plan_campaign
@@ -285,10 +191,9 @@ def _submit(store: "Store", plan: "Plan") -> "Plan":
 
 
 def _outline(plan: "Plan") -> str:
-    images = sum(map(len, plan.cuts)) * len(plan.prompts)
     return (
-        f"Campaign {plan.campaign.campaign_id}: {len(plan.prompts)} prompts, {images} images, "
-        f"{len(plan)} units"
+        f"Campaign {plan.campaign.campaign_id}: {len(plan.prompts)} prompts, "
+        f"{plan.image_count} images, {len(plan)} units"
     )
 
 
@@ -300,31 +205,6 @@ def _steer(campaign_id: str, url: str | None, state: "State") -> None:
     told = steer(opened, campaign_id, state, broker.ledger if broker else None)
     when = "now" if told else "as soon as a scheduler reads it from the store"
     say(f"The campaign {campaign_id} is {state} {when}.")
-
-
-def _print_results(
-    store: "Store", campaign_id: str, as_json: bool, flagged_only: bool = False
-) -> None:
-    from scheduler.audit import results_now
-    from scheduler.tables import print_results
-
-    found = results_now(store, campaign_id)
-    if as_json:
-        chosen = [result for result in found if result.flagged or not flagged_only]
-        print(json.dumps([result.model_dump(mode="json") for result in chosen], indent=2))
-    else:
-        print_results(found)
-
-
-def _report(store: "Store", campaign_id: str, folder: Path) -> Path:
-    from scheduler.audit import settings_now
-    from scheduler.display import counted
-    from scheduler.report import write_report
-    from storage.campaigns import load_campaign
-
-    settings = settings_now(store, load_campaign(store, campaign_id))
-    with counted("flagged prompts drawn") as progress:
-        return write_report(store, campaign_id, settings.analysis_id, folder, progress)
 
 
 def _explain_failures(store: "Store", plan: "Plan") -> bool:

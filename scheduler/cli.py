@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from scheduler import campaign_commands, service_commands
+from scheduler import campaign_commands, result_commands, service_commands
 from scheduler.options import say
 from storage.errors import ConfigError, SeedsweepError, TransientError
 
@@ -24,10 +24,10 @@ for command in (
     campaign_commands.pause,
     campaign_commands.resume,
     campaign_commands.cancel,
-    campaign_commands.results,
-    campaign_commands.report,
-    campaign_commands.analyse,
-    campaign_commands.check,
+    result_commands.results,
+    result_commands.report,
+    result_commands.analyse,
+    result_commands.check,
     service_commands.scheduler,
     service_commands.worker,
     service_commands.analyst,

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from scheduler.plan import Plan
 from storage import keys
 from storage.store import Store
@@ -47,7 +45,7 @@ def estimate(store: Store, plan: Plan, images_per_second: float | None) -> Estim
     """Reckon a planned campaign's size against what the store holds."""
     sampling = plan.campaign.sampling
     done = plan.done(store.list(keys.shards_prefix(plan.campaign.generation_id)))
-    images = plan.images(np.ones(len(plan), dtype=np.bool_))
+    images = plan.image_count
     missing = images - plan.images(done)
     per_pixel = PNG_BYTES_PER_PIXEL + DESCRIPTOR_BYTES_PER_PIXEL
     return Estimate(

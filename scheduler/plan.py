@@ -75,6 +75,11 @@ class Plan:
                 done[prompt * len(self.cuts) + cut] = True
         return done
 
+    @property
+    def image_count(self) -> int:
+        """How many images the campaign holds."""
+        return len(self.prompts) * sum(map(len, self.cuts))
+
     def images(self, units: NDArray[np.bool_]) -> int:
         """How many images the marked units hold; `units`: (units,) bool."""
         return count_images(self.cuts, units)

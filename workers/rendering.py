@@ -105,7 +105,7 @@ class Renderer:
         assert self._loaded is not None  # noqa: S101 - for the type checker
         loaded = self._loaded[1]
         if isinstance(loaded, ModelLoadError):
-            raise loaded
+            raise loaded.with_traceback(None)
         return loaded
 
     def _campaign(self, campaign_id: str) -> Campaign:

@@ -88,12 +88,14 @@ def test_all_campaigns_are_analysed_and_what_stands_in_the_way_of_one_spares_the
     lost = generate("lost")
     store.delete(campaign_key(lost.campaign_id))
     store.create(campaign_key(lost.campaign_id), b"{")
+    gone = generate("gone")
+    store.delete(campaign_key(gone.campaign_id))
     good = generate("sound")
     other = generate("other")
 
     def are_judged():
         counts = [ledger.counts(c.campaign_id) for c in (good, other)]
-        troubles = [ledger.counts(c.campaign_id).trouble for c in (broken, lost)]
+        troubles = [ledger.counts(c.campaign_id).trouble for c in (broken, lost, gone)]
         return all(c.settled for c in counts) and all(troubles)
 
     audit(are_judged)
@@ -103,6 +105,7 @@ def test_all_campaigns_are_analysed_and_what_stands_in_the_way_of_one_spares_the
         assert ledger.counts(campaign.campaign_id).flagged == sum(r.flagged for r in results)
     assert "broken.png" in ledger.counts(broken.campaign_id).trouble
     assert "campaign.json" in ledger.counts(lost.campaign_id).trouble
+    assert "knows no campaign" in ledger.counts(gone.campaign_id).trouble
     assert ledger.counts(broken.campaign_id).analysed == 0
     assert workforce.analysts() == 1
 

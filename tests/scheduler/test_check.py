@@ -25,7 +25,6 @@ from storage.records import (
     Model,
     Parked,
     PromptList,
-    PromptResult,
     Sampling,
     SeedRange,
     Submission,
@@ -34,6 +33,7 @@ from storage.records import (
 from storage.results import read_results, store_results
 from storage.shards import decode_shard, encode_shard
 from storage.store import FolderStore
+from tests.results import make_result
 from workers.analysis.descriptors import describe
 from workers.pictures import decode_png, digest_pixels, encode_png
 from workers.pipelines import NoisePipeline
@@ -75,21 +75,12 @@ class MadeCampaign:
         """Store results of the prompts, or of all, as if they had been analysed."""
         seeds = list(range(5))
         results = [
-            PromptResult(
+            make_result(
                 prompt_id=self.plan.unit(2 * i).prompt_id,
                 prompt=text,
                 seeds=len(seeds),
                 seeds_digest=digest(seeds),
-                excluded=0,
                 edges=edges,
-                clique_size=0,
-                clique_seeds=(),
-                clique_proven=True,
-                clique_upper_bound=0,
-                mean_distance=None,
-                flagged=False,
-                representative_seed=None,
-                match=None,
             )
             for i, text in enumerate(PROMPTS)
             if text in (prompts or PROMPTS)

@@ -14,10 +14,11 @@ from scheduler.restoring import load_plan, restore_state
 from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
 from storage.campaigns import list_campaigns, load_campaign, load_control, store_control
-from storage.records import Control, PromptResult, Worker
+from storage.records import Control, Worker
 from storage.results import store_results
 from storage.store import FolderStore
 from tests.deployment import ROOT, Process
+from tests.results import make_flagged
 from workers.pipelines import load_pipeline
 from workers.writer import encode_unit
 
@@ -86,22 +87,7 @@ def campaign_id(folder, store):
 
     campaign, prompts = read_campaign(folder / "campaign.toml")
     submit_campaign(store, plan_campaign(store, campaign, prompts))
-    flagged = PromptResult(
-        prompt_id="0" * 16,
-        prompt="a <b>dog</b>",
-        seeds=4,
-        seeds_digest="",
-        excluded=0,
-        edges=1,
-        clique_size=2,
-        clique_seeds=(1, 3),
-        clique_proven=True,
-        clique_upper_bound=2,
-        mean_distance=0.01,
-        flagged=True,
-        representative_seed=1,
-        match=None,
-    )
+    flagged = make_flagged(prompt="a <b>dog</b>")
     store_results(store, campaign.analysis_id, campaign.campaign_id, [flagged])
     return campaign.campaign_id
 

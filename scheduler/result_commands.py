@@ -1,0 +1,134 @@
+"""The commands that show what a campaign found, judge it again and check what it stored."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scheduler.options import AsJson, CampaignId, StoreUrl, find, find_broker, find_store, say
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+
+def results(
+    campaign_id: CampaignId,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+    to_csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write all prompts as CSV.")
+    ] = None,
+) -> None:
+    """Show what was found, best first: a table of the flagged prompts, or all prompts as data.
+
+    Example: seedsweep results emoji-0123456789ab --json
+    """
+    from scheduler.audit import results_now
+    from scheduler.export import write_csv
+
+    opened = find_store(store)
+    if to_csv is not None:
+        write_csv(results_now(opened, campaign_id), to_csv)
+    print_found(opened, campaign_id, as_json)
+
+
+def report(
+    campaign_id: CampaignId,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
+    store: StoreUrl = None,
+) -> None:
+    """Write the report: one HTML file with the pictures.
+
+    Example: seedsweep report emoji-0123456789ab -o report
+    """
+    print(draw_report(find_store(store), campaign_id, output))
+
+
+def analyse(
+    campaign_id: CampaignId,
+    store: StoreUrl = None,
+    edge_threshold: Annotated[float | None, typer.Option(help="Tiled l2 of an edge.")] = None,
+    min_clique_size: Annotated[int | None, typer.Option(help="Clique that makes a flag.")] = None,
+    tiles: Annotated[int | None, typer.Option(help="Tiles along each side.")] = None,
+    verification_threshold: Annotated[float | None, typer.Option(help="l2 of a match.")] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Analyse stored images again; what is not given is as the campaign has it.
+
+    From then on `results`, `report` and `status` show this analysis. Older results stay in the
+    store, and come back at once when they are asked for again.
+
+    Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
+    """
+    from scheduler.reanalysis import Changes, analyse_again
+
+    environment, opened = find(store)
+    changes = Changes(edge_threshold, min_clique_size, tiles, verification_threshold)
+    analyse_again(opened, campaign_id, changes, actors, environment.ray_address)
+    print_found(opened, campaign_id, as_json)
+
+
+def check(
+    campaign_id: CampaignId,
+    store: StoreUrl = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have what is corrupt or lost made again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read every shard of a campaign and hold its images against their hashes.
+
+    Example: seedsweep check emoji-0123456789ab --repair
+    """
+    from scheduler.check import check_campaign
+    from scheduler.check import repair as mend
+    from scheduler.display import counted
+    from scheduler.tables import print_checkup
+
+    environment, opened = find(store)
+    broker = find_broker(environment)
+    ledger = broker.ledger if broker else None
+    with counted("shards read") as progress:
+        checkup = check_campaign(opened, campaign_id, ledger, progress)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(checkup), indent=2))
+    else:
+        print_checkup(checkup)
+    flawed = bool(checkup.corrupt or checkup.holes)
+    if flawed and not repair:
+        say(f"`seedsweep check {campaign_id} --repair` has them made again.")
+        raise typer.Exit(1)
+    if flawed:
+        units = mend(opened, campaign_id, ledger, checkup)
+        how = "by the running workers" if ledger else "when the campaign is run again"
+        say(f"{units} units are made again {how}.")
+
+
+def print_found(
+    store: "Store", campaign_id: str, as_json: bool, flagged_only: bool = False
+) -> None:
+    """Print results: a table, or JSON of all prompts or of the flagged ones."""
+    from scheduler.audit import results_now
+    from scheduler.tables import print_results
+
+    found = results_now(store, campaign_id)
+    if as_json:
+        chosen = [result for result in found if result.flagged or not flagged_only]
+        print(json.dumps([result.model_dump(mode="json") for result in chosen], indent=2))
+    else:
+        print_results(found)
+
+
+def draw_report(store: "Store", campaign_id: str, folder: Path) -> Path:
+    """Draw the report of a campaign's present analysis; returns the page's path."""
+    from scheduler.audit import settings_now
+    from scheduler.display import counted
+    from scheduler.report import write_report
+    from storage.campaigns import load_campaign
+
+    settings = settings_now(store, load_campaign(store, campaign_id))
+    with counted("flagged prompts drawn") as progress:
+        return write_report(store, campaign_id, settings.analysis_id, folder, progress)
