@@ -1,14 +1,35 @@
-"""Branch and bound for cliques on bitsets: a vertex set is an int, bit v set when v is in it."""
+"""Branch and bound for cliques on bitsets.
+
+A graph's vertices are 1 to n, and a set of them is an int with bit v - 1 set when v is in it: its
+highest vertex is then its bit_length, the cheapest to find.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Bitgraph:
+    """A graph on bitsets; vertex 0 stands in every list and is nobody.
+
+    `near[v]`: the neighbours of v. `far[v]`: those that are not, without v itself. `alone[v]`: the
+    set of v only. `everyone`: all vertices.
+    """
+
+    near: list[int]
+    far: list[int]
+    alone: list[int]
+    everyone: int
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`members`: the clique found, empty if none was large enough. `bound`: no clique among the
-    candidates has more vertices, or none has more than the size asked to be exceeded.
+    """`members`: the clique found, ascending, empty if none was large enough. `bound`: no clique
+    among the candidates has more vertices, or none has more than the size asked to be exceeded.
     `complete`: the search ended by itself, not by the step limit. `steps`: as of `step_cost`."""
 
     members: tuple[int, ...]
@@ -17,36 +38,45 @@ class Found:
     steps: int
 
 
-def bits(vertices: int) -> list[int]:
-    """The vertices of a bitset, ascending."""
-    found = []
-    while vertices:
-        lowest = vertices & -vertices
-        found.append(lowest.bit_length() - 1)
-        vertices ^= lowest
-    return found
+def bitgraph(adjacency: NDArray[np.bool_]) -> Bitgraph:
+    """The graph whose vertex v is row v - 1 of `adjacency` (n, n), symmetric, diagonal False."""
+    everyone = (1 << len(adjacency)) - 1
+    packed = np.packbits(adjacency, axis=1, bitorder="little")
+    near = [0, *(int.from_bytes(row.tobytes(), "little") for row in packed)]
+    alone = [0, *(1 << bit for bit in range(len(adjacency)))]
+    far = [everyone & ~(row | own) for row, own in zip(near, alone, strict=True)]
+    return Bitgraph(near, far, alone, everyone)
 
 
-def colour_order(rows: list[int], candidates: int, spare: int) -> list[tuple[int, int]]:
-    """Greedy colouring of `candidates`: (vertex, colour) by ascending colour from 1, without the
-    vertices of the first `spare` colours.
+def colour_order(graph: Bitgraph, candidates: int, spare: int) -> list[tuple[int, int]]:
+    """Greedy colouring of `candidates`, highest vertex first: (vertex, colour) by ascending colour,
+    without the vertices of the first `spare` colours, which have the colours 1 to `spare`.
 
     A clique takes at most one vertex of each colour: one among the vertices up to and including a
     listed one has at most that many vertices as its colour says, and one that avoids all listed
-    ones has at most `spare`.
+    ones has at most `spare`. Empty where no more than `spare` colours are needed.
     """
+    if candidates.bit_count() <= spare:
+        return []
+    far, alone = graph.far, graph.alone
+    for _ in range(spare):
+        free = candidates
+        while free:
+            vertex = free.bit_length()
+            candidates ^= alone[vertex]
+            free &= far[vertex]
+        if not candidates:
+            return []
     order: list[tuple[int, int]] = []
-    colour = 0
+    colour = max(spare, 0)
     while candidates:
         colour += 1
         free = candidates
         while free:
-            lowest = free & -free
-            vertex = lowest.bit_length() - 1
-            candidates ^= lowest
-            free = (free ^ lowest) & ~rows[vertex]
-            if colour > spare:
-                order.append((vertex, colour))
+            vertex = free.bit_length()
+            candidates ^= alone[vertex]
+            free &= far[vertex]
+            order.append((vertex, colour))
     return order
 
 
@@ -56,36 +86,25 @@ def step_cost(candidates: int) -> int:
     return 1 + candidates.bit_count() // 64
 
 
-def clique_bound(rows: list[int]) -> int:
-    """A number that no clique of the graph exceeds: the colours of a greedy colouring, or, where
-    that is less, one more than the most colours that any vertex's lower neighbours take. The
-    latter is at most one more than the most lower neighbours that a vertex has (the degeneracy,
-    where bits are in the order that it wants)."""
-    order = colour_order(rows, (1 << len(rows)) - 1, 0)
-    if not order:
-        return 0
-    colours, most = order[-1][1], 1
-    for vertex, row in enumerate(rows):
-        if most >= colours:
-            break
-        lower = row & ((1 << vertex) - 1)
-        if lower.bit_count() >= most:
-            most = max(most, 1 + colour_order(rows, lower, 0)[-1][1])
-    return min(most, colours)
+def colours(graph: Bitgraph, candidates: int) -> int:
+    """The colours of a greedy colouring of `candidates`: no clique among them has more vertices."""
+    order = colour_order(graph, candidates, 0)
+    return order[-1][1] if order else 0
 
 
-def greedy_clique(rows: list[int], start: int) -> int:
-    """A maximal clique that contains `start`, as a bitset: grown by the candidate that keeps most
-    candidates, the lowest bit among equals."""
-    clique, candidates = 1 << start, rows[start]
-    while candidates:
-        vertex = max(bits(candidates), key=lambda v: ((rows[v] & candidates).bit_count(), -v))
-        clique |= 1 << vertex
-        candidates &= rows[vertex]
-    return clique
+def neighbourhood_bound(graph: Bitgraph) -> int:
+    """A number that no clique exceeds: one more than the most colours that any vertex's higher
+    neighbours take. That is at most one more than the most higher neighbours that a vertex has
+    (the degeneracy, where the vertices are in the order that it wants)."""
+    most = min(1, graph.everyone)
+    for vertex in range(1, len(graph.near)):
+        higher = graph.near[vertex] >> vertex << vertex
+        if higher.bit_count() >= most:
+            most = max(most, 1 + colours(graph, higher))
+    return most
 
 
-def search(rows: list[int], candidates: int, exceed: int, stop_at: int, max_steps: int) -> Found:
+def search(graph: Bitgraph, candidates: int, exceed: int, stop_at: int, max_steps: int) -> Found:
     """The largest clique among `candidates` with more than `exceed` vertices, or the first one met
     with `stop_at` vertices or more, which then is not claimed to be the largest.
 
@@ -95,7 +114,7 @@ def search(rows: list[int], candidates: int, exceed: int, stop_at: int, max_step
     """
     members: tuple[int, ...] = ()
     best, steps, chosen = exceed, 0, list[int]()
-    stack = [(candidates, colour_order(rows, candidates, best))]
+    stack = [(candidates, colour_order(graph, candidates, best))]
     bound = exceed
     while stack:
         remaining, order = stack[-1]
@@ -107,14 +126,15 @@ def search(rows: list[int], candidates: int, exceed: int, stop_at: int, max_step
         vertex, colour = order[-1]
         if not chosen:
             bound = colour
-        inner = remaining & rows[vertex]
+        inner = remaining & graph.near[vertex]
         if best >= stop_at or steps + step_cost(inner) > max_steps:
             return Found(members, max(bound, best), best >= stop_at, steps)
         steps += step_cost(inner)
         order.pop()
-        stack[-1] = (remaining & ~(1 << vertex), order)
-        chosen.append(vertex)
-        if not inner and len(chosen) > best:
-            best, members = len(chosen), tuple(sorted(chosen))
-        stack.append((inner, colour_order(rows, inner, best - len(chosen))))
-    return Found(members, best, True, steps)
+        stack[-1] = (remaining ^ graph.alone[vertex], order)
+        if not inner and len(chosen) >= best:
+            best, members = len(chosen) + 1, tuple(sorted([*chosen, vertex]))
+        if inner_order := colour_order(graph, inner, best - len(chosen) - 1):
+            chosen.append(vertex)
+            stack.append((inner, inner_order))
+    return Found(members, max(best, 0), True, steps)

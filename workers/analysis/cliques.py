@@ -13,10 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.branching import bits, clique_bound, greedy_clique, search, step_cost
+from workers.analysis.branching import (
+    Bitgraph,
+    bitgraph,
+    colours,
+    neighbourhood_bound,
+    search,
+    step_cost,
+)
 
-# About a second of the hardest graphs of 500 vertices on one core of 2024.
-DEFAULT_MAX_STEPS = 50_000
+# A quarter to half a second of the hardest graphs of 500 vertices on one core of 2024.
+DEFAULT_MAX_STEPS = 100_000
 _GREEDY_STARTS = 16
 
 
@@ -39,15 +46,37 @@ class CliqueSearch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bitgraph:
-    """A graph whose vertices are renamed, highest core first: bit i is vertex names[i]."""
+class Decision:
+    """Whether a graph has a clique of `size` vertices, as far as the steps went.
 
-    rows: list[int]
+    `members`: a clique of that size or more, not always a largest, ascending; empty if none was
+    found. `upper_bound`: every clique has at most that many vertices, or fewer than `size`; never
+    below size - 1. `steps`: the search steps used, at most `max_steps`.
+    """
+
+    size: int
+    members: tuple[int, ...]
+    upper_bound: int
+    steps: int
+
+    @property
+    def decided(self) -> bool:
+        """There is a witness, or it is proven that there can be none."""
+        return bool(self.members) or self.upper_bound < self.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """A graph's core for some size, its vertices renamed, the highest core last: vertex v of the
+    bitsets is row v - 1 of `adjacency` and vertex names[v - 1] of the whole graph."""
+
+    adjacency: NDArray[np.bool_]
+    bitgraph: Bitgraph
     names: list[int]
 
-    def named(self, places: Iterable[int]) -> tuple[int, ...]:
-        """The vertices of these bits, ascending."""
-        return tuple(sorted(self.names[bit] for bit in places))
+    def named(self, vertices: Iterable[int]) -> tuple[int, ...]:
+        """The names of vertices of the bitsets, ascending."""
+        return tuple(sorted(self.names[vertex - 1] for vertex in vertices))
 
 
 def core(adjacency: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
@@ -74,52 +103,76 @@ def core(adjacency: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     return kept > 0
 
 
+def decide_clique(
+    adjacency: NDArray[np.bool_], size: int, max_steps: int = DEFAULT_MAX_STEPS
+) -> Decision:
+    """Whether `adjacency` has a clique of `size` vertices.
+
+    It comes first in `largest_clique`, under the same bound on the work: equal inputs give equal
+    results everywhere. With max_steps = 0 the bounds and the greedy cliques still count.
+    ValueError if size < 1.
+    """
+    graph = _core_of(adjacency, size)
+    bits = graph.bitgraph
+    bound = colours(bits, bits.everyone)
+    if bound < size:
+        return Decision(size, (), size - 1, 0)
+    members = _greedy(graph, size)
+    if len(members) >= size:
+        return Decision(size, members, bound, 0)
+    bound = min(bound, neighbourhood_bound(bits))
+    if bound < size:
+        return Decision(size, (), size - 1, 0)
+    found = search(bits, bits.everyone, size - 1, size, max_steps)
+    if found.complete and not found.members:
+        return Decision(size, (), size - 1, found.steps)
+    return Decision(size, graph.named(found.members), min(found.bound, bound), found.steps)
+
+
 def largest_clique(
     adjacency: NDArray[np.bool_], at_least: int, max_steps: int = DEFAULT_MAX_STEPS
 ) -> CliqueSearch:
     """The largest clique of `adjacency` if it has `at_least` vertices or more.
 
-    Among the largest cliques it is the one whose ascending members come first lexicographically.
-    The work is bounded by `max_steps` (a step is a search node; one with many candidates counts as
-    several), never by the clock, so equal inputs give equal results everywhere. When the steps end
-    before the size is proven, the members are the largest clique met so far (or empty); when they
-    end later, while looking for the lexicographically first one, the size stays proven. With
-    max_steps = 0 the bounds and the greedy cliques still count.
-    ValueError if at_least < 1.
+    Whether there is one is decided first. Among the largest cliques it is the one whose ascending
+    members come first lexicographically. The work is bounded by `max_steps` (a step is a search
+    node; one with many candidates counts as several), never by the clock, so equal inputs give
+    equal results everywhere. When the steps end before the size is proven, the members are the
+    largest clique met so far (or empty); when they end later, while looking for the
+    lexicographically first one, the size stays proven. With max_steps = 0 the bounds and the greedy
+    cliques still count. ValueError if at_least < 1.
     """
-    graph = _core_graph(adjacency, at_least)
-    bound = clique_bound(graph.rows)
-    if bound < at_least:
-        return CliqueSearch((), True, at_least - 1, 0)
-    members = _greedy(graph, bound)
-    if len(members) < at_least:
-        members = ()
-    known = max(len(members), at_least - 1)
-    larger, bound, steps = _larger(adjacency, known, bound, max_steps)
-    members = larger or members
-    proven = bound == max(len(members), at_least - 1)
-    if proven and members:
+    decision = decide_clique(adjacency, at_least, max_steps)
+    members, bound, steps = decision.members, decision.upper_bound, decision.steps
+    if not members:
+        return CliqueSearch((), decision.decided, bound, steps)
+    members, bound, growing = _grown(adjacency, members, bound, max_steps - steps)
+    steps += growing
+    proven = bound == len(members)
+    if proven:
         members, refining = _first(adjacency, members, max_steps - steps)
         steps += refining
     return CliqueSearch(members, proven, bound, steps)
 
 
-def _larger(
-    adjacency: NDArray[np.bool_], known: int, bound: int, max_steps: int
+def _grown(
+    adjacency: NDArray[np.bool_], members: tuple[int, ...], bound: int, max_steps: int
 ) -> tuple[tuple[int, ...], int, int]:
-    """A largest clique of more than `known` vertices (or none), a bound (not below `known`) that
-    no clique exceeds, and the steps. `bound` is such a bound."""
-    if bound <= known:
-        return (), known, 0
-    graph = _core_graph(adjacency, known + 1)
-    bound = min(bound, clique_bound(graph.rows))
-    if bound <= known:
-        return (), known, 0
-    found = search(graph.rows, (1 << len(graph.rows)) - 1, known, bound, max_steps)
-    members = graph.named(found.members)
-    if found.complete:
-        bound = max(known, len(members))
-    return members, min(found.bound, bound), found.steps
+    """A largest clique, from the clique `members` and a bound that none exceeds, as far as the
+    steps go; a bound (its size where that is proven) and the steps."""
+    if len(members) < bound:
+        members = max(members, _greedy(_core_of(adjacency, len(members) + 1), bound), key=len)
+    if len(members) == bound:
+        return members, bound, 0
+    graph = _core_of(adjacency, len(members) + 1)
+    bits = graph.bitgraph
+    for tighter in (colours(bits, bits.everyone), neighbourhood_bound(bits)):
+        bound = min(bound, max(tighter, len(members)))
+    if bound == len(members):
+        return members, bound, 0
+    found = search(bits, bits.everyone, len(members), bound, max_steps)
+    members = graph.named(found.members) or members
+    return members, len(members) if found.complete else min(found.bound, bound), found.steps
 
 
 def _first(
@@ -128,53 +181,69 @@ def _first(
     """The lexicographically first clique of the witness's size, none being larger, and the steps;
     the best one met if the steps end before."""
     size = len(witness)
-    graph = _core_graph(adjacency, size)
-    candidates = (1 << len(graph.rows)) - 1
+    graph = _core_of(adjacency, size)
+    near, alone, candidates = graph.bitgraph.near, graph.bitgraph.alone, graph.bitgraph.everyone
     chosen: list[int] = []
     steps = 0
-    for vertex, bit in sorted((name, bit) for bit, name in enumerate(graph.names)):
-        if not candidates >> bit & 1:
+    for name, vertex in sorted((name, place + 1) for place, name in enumerate(graph.names)):
+        if not candidates & alone[vertex]:
             continue
-        inner = candidates & graph.rows[bit]
+        inner = candidates & near[vertex]
         need = size - len(chosen) - 1
-        if vertex not in witness:
+        if name not in witness:
             steps += step_cost(inner)
             if steps > max_steps:
                 return witness, max_steps
-            found = search(graph.rows, inner, need - 1, need, max_steps - steps)
+            found = search(graph.bitgraph, inner, need - 1, need, max_steps - steps)
             steps += found.steps
             if not found.complete:
                 return witness, max_steps
             if len(found.members) < need:
-                candidates ^= 1 << bit
+                candidates ^= alone[vertex]
                 continue
-            witness = tuple(sorted([*chosen, vertex, *graph.named(found.members)]))
-        chosen.append(vertex)
+            witness = tuple(sorted([*chosen, name, *graph.named(found.members)]))
+        chosen.append(name)
         candidates = inner
     return witness, steps
 
 
-def _greedy(graph: _Bitgraph, bound: int) -> tuple[int, ...]:
+def _greedy(graph: _Core, enough: int) -> tuple[int, ...]:
+    """The largest of the cliques grown from the vertices of the highest cores, or the first one met
+    of `enough` vertices."""
     best: list[int] = []
-    for start in range(min(_GREEDY_STARTS, len(graph.rows))):
-        best = max(best, bits(greedy_clique(graph.rows, start)), key=len)
-        if len(best) == bound:
+    count = len(graph.names)
+    for start in range(count - 1, max(count - _GREEDY_STARTS, 0) - 1, -1):
+        best = max(best, _grow(graph.adjacency, start), key=len)
+        if len(best) >= enough:
             break
-    return graph.named(best)
+    return graph.named(row + 1 for row in best)
 
 
-def _core_graph(adjacency: NDArray[np.bool_], size: int) -> _Bitgraph:
+def _grow(adjacency: NDArray[np.bool_], start: int) -> list[int]:
+    """The rows of a maximal clique that contains `start`: grown by the candidate that keeps most
+    candidates, the last among equals."""
+    clique, candidates = [start], adjacency[start].copy()
+    degrees = adjacency[candidates].sum(axis=0, dtype=np.int64)
+    while candidates.any():
+        row = len(degrees) - 1 - int(np.where(candidates, degrees, -1)[::-1].argmax())
+        lost = candidates & ~adjacency[row]
+        degrees -= adjacency[lost].sum(axis=0, dtype=np.int64)
+        candidates &= adjacency[row]
+        clique.append(row)
+    return clique
+
+
+def _core_of(adjacency: NDArray[np.bool_], size: int) -> _Core:
     kept = core(adjacency, size)
     vertices = np.arange(len(kept)) if size == 1 else np.flatnonzero(kept.any(axis=1))
     inside = kept[np.ix_(vertices, vertices)]
-    order = _highest_core_first(inside)
-    packed = np.packbits(inside[np.ix_(order, order)], axis=1, bitorder="little")
-    rows = [int.from_bytes(row.tobytes(), "little") for row in packed]
-    return _Bitgraph(rows, vertices[order].tolist())
+    order = _lowest_core_first(inside)
+    ordered = inside[np.ix_(order, order)]
+    return _Core(ordered, bitgraph(ordered), vertices[order].tolist())
 
 
-def _highest_core_first(adjacency: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The reverse of removing a vertex of least degree, the lowest first, again and again."""
+def _lowest_core_first(adjacency: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The order of removing a vertex of least degree, the lowest first, again and again."""
     count = len(adjacency)
     degrees = adjacency.sum(axis=1, dtype=np.int64)
     removed = np.zeros(count, dtype=np.intp)
@@ -183,4 +252,4 @@ def _highest_core_first(adjacency: NDArray[np.bool_]) -> NDArray[np.intp]:
         removed[place] = vertex
         degrees -= adjacency[vertex]
         degrees[vertex] = 2 * count
-    return removed[::-1]
+    return removed

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations
 
 import networkx as nx
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.analysis.cliques import core, largest_clique
+from workers.analysis.cliques import core, decide_clique, largest_clique
 
 modest = settings(max_examples=150, derandomize=True, deadline=None)
 
@@ -130,6 +131,85 @@ class TestCore:
     def test_refuses_a_clique_without_vertices(self):
         with pytest.raises(ValueError, match="size 0"):
             core(empty(3), 0)
+
+
+class TestDecideClique:
+    @modest
+    @given(graphs, st.integers(1, 8))
+    def test_says_whether_there_is_one_and_shows_it(self, adjacency, size):
+        largest = len(first_largest(adjacency))
+        decision = decide_clique(adjacency, size)
+        assert decision.decided
+        assert bool(decision.members) == (largest >= size)
+        assert not decision.members or size <= len(decision.members)
+        assert is_clique(adjacency, decision.members)
+        if decision.members:
+            assert decision.upper_bound >= largest
+        else:
+            assert decision.upper_bound == size - 1
+
+    @settings(modest, max_examples=25)
+    @given(
+        st.integers(25, 60), st.sampled_from([0.3, 0.5, 0.7]), st.integers(0, 10_000), st.booleans()
+    )
+    def test_agrees_with_listing_at_the_largest_size_and_one_more(self, n, density, seed, more):
+        adjacency = random_graph(n, density, seed)
+        size = len(first_largest(adjacency)) + more
+        decision = decide_clique(adjacency, size)
+        assert decision.decided
+        assert bool(decision.members) != more
+
+    @settings(modest, max_examples=40)
+    @given(st.integers(40, 60), st.sampled_from([0.5, 0.7]), st.integers(0, 200))
+    def test_claims_nothing_false_when_the_steps_end(self, n, density, max_steps):
+        adjacency = random_graph(n, density, n)
+        largest = len(first_largest(adjacency))
+        for size in (largest, largest + 1):
+            decision = decide_clique(adjacency, size, max_steps)
+            assert decision.steps <= max_steps
+            assert is_clique(adjacency, decision.members)
+            assert decision.upper_bound >= largest
+            if decision.decided:
+                assert bool(decision.members) == (size == largest)
+            else:
+                assert decision.members == ()
+                assert decision.upper_bound >= size
+
+    def test_is_undecided_where_the_steps_end_too_soon(self):
+        # A matching of 19 points has 9 edges: a parity that colours do not see.
+        pairs = [{*pair} for pair in combinations(range(19), 2)]
+        kneser = np.array([[not a & b for b in pairs] for a in pairs])
+        decision = decide_clique(kneser, 10, max_steps=2_000)
+        assert (decision.decided, decision.members, decision.steps) == (False, (), 2_000)
+        assert decision.upper_bound >= 10
+        found = largest_clique(kneser, 10, max_steps=2_000)
+        assert (found.members, found.proven) == ((), False)
+        assert (found.upper_bound, found.steps) == (decision.upper_bound, decision.steps)
+
+    @pytest.mark.parametrize(
+        ("size", "density", "steps"), [(9, 0.3, 20_000), (9, 0.35, 70_000), (12, 0.35, 40_000)]
+    )
+    def test_tells_a_planted_clique_of_nine_from_one_of_more(self, size, density, steps):
+        members = np.random.default_rng(7).choice(500, size, replace=False)
+        decision = decide_clique(planted(random_graph(500, density, 2), members), 10)
+        assert decision.decided
+        assert bool(decision.members) == (size >= 10)
+        assert decision.steps <= steps
+
+    @pytest.mark.parametrize("size", [2, 4, 7])
+    def test_decides_other_sizes_than_ten_too(self, size):
+        parts = multipartite(500, size)
+        assert decide_clique(parts, size).members
+        none = decide_clique(parts, size + 1)
+        assert (none.members, none.upper_bound, none.steps) == ((), size, 0)
+
+    def test_takes_no_steps_beyond_those_of_the_largest(self):
+        adjacency = random_graph(500, 0.35, 1)
+        assert 0 < decide_clique(adjacency, 10).steps <= largest_clique(adjacency, 10).steps
+
+    def test_refuses_less_than_one_vertex(self):
+        with pytest.raises(ValueError, match="at least one"):
+            decide_clique(empty(3), 0)
 
 
 class TestLargestClique:
@@ -281,3 +361,29 @@ class TestLargestClique:
         for max_steps in (0, 50, 500):
             once = largest_clique(adjacency, 5, max_steps)
             assert once == largest_clique(adjacency.copy(), 5, max_steps)
+
+    @pytest.mark.parametrize("max_steps", [0, 60, 10_000])
+    def test_vertices_without_edges_between_the_others_change_nothing(self, max_steps):
+        adjacency = random_graph(60, 0.6, 5)
+        places = np.sort(np.random.default_rng(1).choice(300, 60, replace=False))
+        wider = empty(300)
+        wider[np.ix_(places, places)] = adjacency
+        found, wide = (largest_clique(graph, 5, max_steps) for graph in (adjacency, wider))
+        assert wide == replace(found, members=tuple(places[list(found.members)].tolist()))
+
+    @pytest.mark.parametrize("max_steps", [0, 60, 10_000])
+    def test_edges_outside_the_core_change_nothing(self, max_steps):
+        adjacency = random_graph(200, 0.05, 6)
+        adjacency[:70, :70] |= random_graph(70, 0.6, 7)
+        kept = core(adjacency, 8)
+        assert kept.sum() < adjacency.sum()
+        once = largest_clique(adjacency, 8, max_steps)
+        assert once.members
+        assert once == largest_clique(kept, 8, max_steps)
+
+    def test_a_larger_clique_is_preferred_to_an_earlier_one(self):
+        adjacency = empty(40)
+        for members in (range(10), range(20, 31)):
+            adjacency = planted(adjacency, members)
+        assert largest_clique(adjacency, 10).members == tuple(range(20, 31))
+        assert decide_clique(adjacency, 10).members
