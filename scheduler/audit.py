@@ -16,7 +16,7 @@ from storage.results import read_results, store_results
 from storage.store import Store
 from storage.workforce import Workforce
 from workers import metrics
-from workers.actors import Analysed, Request, analyse
+from workers.actors import Actors, Analysed, Request, analyse
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +63,12 @@ class Auditor:
         self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
         self._was_away = False
 
-    def run(self, actors: int, address: str | None) -> None:
+    def run(self, actors: Actors) -> None:
         """Analyse until stopped; what is away is waited for.
 
         Raises `ConfigError` where the Ray cluster cannot be joined.
         """
-        for analysed in analyse(self._requests(), self._store.url, actors, address):
+        for analysed in analyse(self._requests(), self._store.url, actors):
             if analysed is not None:
                 self._take_note(analysed)
             self._patiently(self._store_part)
@@ -174,9 +174,8 @@ def audit_stored(
     submission: Submission,
     settings: AnalysisSettings,
     prompts: Sequence[str],
-    actors: int,
+    actors: Actors,
     progress: Callable[[int, int], None],
-    ray_address: str | None = None,
 ) -> None:
     """Analyse stored images again; prompts that have this very analysis already are left out.
 
@@ -190,7 +189,7 @@ def audit_stored(
     if not missing:
         return
     requests = [Request(campaign_id, text, settings) for text in missing]
-    for part in _in_parts(analyse(requests, store.url, actors, ray_address)):
+    for part in _in_parts(analyse(requests, store.url, actors)):
         store_results(store, settings.analysis_id, campaign_id, [a.value for a in part])
         done += len(part)
         progress(done, len(prompts))

@@ -81,7 +81,14 @@ def explain(error: ValidationError, record: type[BaseModel]) -> str:
 
 
 def resolve_model(model: Model, folder: Path) -> Model:
-    """Make a folder's path absolute, and fix the model's fingerprint."""
+    """Make a folder's path absolute, and fix the model's fingerprint.
+
+    Raises `ConfigError` where there is no such model, or an option is meant for one that there is.
+    """
+    if model.pipeline == "noise" and model.options:
+        raise ConfigError(
+            f"model.{model.options[0]} is for a diffusers model, and noise has none; remove it."
+        )
     if model.pipeline == "diffusers":
         if not model.path:
             raise ConfigError("model.path is missing; name a folder or a hub id.")

@@ -19,7 +19,7 @@ from storage.results import drop_results
 from storage.shards import StoredImage, decode_shard
 from storage.store import Store
 from workers.analysis.descriptors import describe
-from workers.pictures import decode_png, digest_pixels
+from workers.stored_prompts import decode_pixels
 
 READERS = 8
 IN_FLIGHT = 2 * READERS
@@ -149,19 +149,8 @@ def _examine(store: Store, unit: WorkUnit, sampling: Sampling) -> int | Fault | 
 
 
 def _verify(image: StoredImage, sampling: Sampling) -> None:
-    pixels = decode_png(image.png)
-    height, width = pixels.shape[:2]
-    if (width, height) != (sampling.width, sampling.height):
-        raise ShardCorruptError(
-            f"The image of seed {image.seed} is {width} x {height} and not {sampling.width} x "
-            f"{sampling.height} pixels; make its shard anew."
-        )
-    if digest_pixels(pixels) != image.sha256:
-        raise ShardCorruptError(
-            f"The image of seed {image.seed} has not the pixels that its sha256 names; "
-            "make its shard anew."
-        )
-    if describe(pixels) != image.descriptor:
+    pixels = decode_pixels(image, sampling)
+    if describe(pixels, image.blocks) != image.descriptor:
         raise ShardCorruptError(
             f"The descriptor of seed {image.seed} is not that of its image; make its shard anew."
         )

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,6 +23,10 @@ StoreUrl = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+ActorDevice = Annotated[
+    Literal["cpu", "cuda"],
+    typer.Option("--device", help="Where actors compare images: on their CPU, or on Ray's GPUs."),
+]
 MetricsHost = Annotated[str, typer.Option(help="The address that metrics are served on.")]
 MetricsPort = Annotated[
     int | None,

@@ -11,7 +11,7 @@ from storage.ledger import Ledger, LiveCounts
 from storage.records import Prompt, Submission
 from storage.store import Store
 from storage.workforce import Sign, Workforce
-from workers.prompt_analysis import read_prompt
+from workers.stored_prompts import corrupt_shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,13 @@ def failures(store: Store, plan: Plan) -> list[str]:
     ]
     for index in restore_state(store, plan).ready:
         prompt_id = Prompt(text=plan.prompts[index]).prompt_id
-        stored = read_prompt(store, campaign.generation_id, prompt_id, plan.cuts, verified=True)
+        corrupt = corrupt_shards(
+            store, campaign.generation_id, prompt_id, plan.cuts, campaign.sampling
+        )
         sentences += [
             f"The shard {key} is corrupt, so its images were left out; "
             f"`seedsweep check {campaign.campaign_id} --repair` has them made anew."
-            for key in stored.corrupt
+            for key in corrupt
         ]
     return sentences
 

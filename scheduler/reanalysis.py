@@ -1,6 +1,5 @@
 """Analyse a campaign's stored images again with other settings."""
 
-import os
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from storage.campaigns import (
 from storage.errors import ConfigError
 from storage.records import AnalysisSettings
 from storage.store import Store
+from workers.actors import Actors
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -30,6 +30,7 @@ class Changes:
     min_clique_size: int | None = None
     tiles: int | None = None
     verification_threshold: float | None = None
+    matrix: str | None = None
 
     def apply(self, settings: AnalysisSettings) -> AnalysisSettings:
         """The settings with the changes; raises `ConfigError` for values that make no sense."""
@@ -45,6 +46,7 @@ class Changes:
             "edge_threshold": self.edge_threshold,
             "min_clique_size": self.min_clique_size,
             "tiles": self.tiles,
+            "matrix": self.matrix,
         }
         given = {name: value for name, value in wanted.items() if value is not None}
         analysis = _changed(settings.analysis, given)
@@ -55,21 +57,19 @@ def analyse_again(
     store: Store,
     campaign_id: str,
     changes: Changes,
-    actors: int | None,
-    ray_address: str | None = None,
+    actors: Actors,
 ) -> None:
     """Analyse all prompts of a campaign as asked, and make that the campaign's present analysis."""
     submission = load_campaign(store, campaign_id)
     settings = changes.apply(submission.campaign.settings)
     prompts = load_prompts(store, campaign_id)
     with counted("prompts analysed") as progress:
-        crew = actors or os.cpu_count() or 1
-        audit_stored(store, submission, settings, prompts, crew, progress, ray_address)
+        audit_stored(store, submission, settings, prompts, actors, progress)
     control = load_control(store, campaign_id)
     store_control(store, campaign_id, control.model_copy(update={"settings": settings}))
 
 
-def _changed(record: R, values: dict[str, float]) -> R:
+def _changed(record: R, values: dict[str, float | str]) -> R:
     try:
         return type(record).model_validate({**record.model_dump(), **values})
     except ValidationError as error:

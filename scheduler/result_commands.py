@@ -2,12 +2,22 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from scheduler.options import AsJson, CampaignId, StoreUrl, find, find_broker, find_store, say
+from scheduler.options import (
+    ActorDevice,
+    AsJson,
+    CampaignId,
+    StoreUrl,
+    find,
+    find_broker,
+    find_store,
+    say,
+)
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -53,6 +63,11 @@ def analyse(
     min_clique_size: Annotated[int | None, typer.Option(help="Clique that makes a flag.")] = None,
     tiles: Annotated[int | None, typer.Option(help="Tiles along each side.")] = None,
     verification_threshold: Annotated[float | None, typer.Option(help="l2 of a match.")] = None,
+    matrix: Annotated[
+        Literal["pruned", "full"] | None,
+        typer.Option(help="Prune by descriptors, or compare all pixels."),
+    ] = None,
+    device: ActorDevice = "cpu",
     actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -64,10 +79,12 @@ def analyse(
     Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
     """
     from scheduler.reanalysis import Changes, analyse_again
+    from workers.actors import Actors
 
     environment, opened = find(store)
-    changes = Changes(edge_threshold, min_clique_size, tiles, verification_threshold)
-    analyse_again(opened, campaign_id, changes, actors, environment.ray_address)
+    changes = Changes(edge_threshold, min_clique_size, tiles, verification_threshold, matrix)
+    crew = Actors(actors or os.cpu_count() or 1, device, environment.ray_address)
+    analyse_again(opened, campaign_id, changes, crew)
     print_found(opened, campaign_id, as_json)
 
 

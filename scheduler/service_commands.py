@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from scheduler.options import (
+    ActorDevice,
     AsJson,
     MetricsHost,
     MetricsPort,
@@ -64,6 +65,7 @@ def worker(
 def analyst(
     store: StoreUrl = None,
     actors: Annotated[int, typer.Option(min=1, help="Ray actors.")] = 1,
+    device: ActorDevice = "cpu",
     metrics_host: MetricsHost = LOOPBACK,
     metrics_port: MetricsPort = None,
 ) -> None:
@@ -75,10 +77,12 @@ def analyst(
     Example: seedsweep analyst --actors 2
     """
     from scheduler.services import MetricsAddress, serve_analysis
+    from workers.actors import Actors
 
     environment, opened = find(store)
     address = MetricsAddress(metrics_host, metrics_port)
-    serve_analysis(opened, environment.need_broker(), actors, environment.ray_address, address)
+    crew = Actors(actors, device, environment.ray_address)
+    serve_analysis(opened, environment.need_broker(), crew, address)
 
 
 def workers(as_json: AsJson = False) -> None:

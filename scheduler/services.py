@@ -14,6 +14,7 @@ from storage.ledger import Ledger
 from storage.store import Store
 from storage.workforce import Workforce
 from workers import metrics
+from workers.actors import Actors
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +84,7 @@ def serve_device(
     log.info("The worker %s has stopped.", name)
 
 
-def serve_analysis(
-    store: Store, broker_url: str, actors: int, ray_address: str | None, address: MetricsAddress
-) -> None:
+def serve_analysis(store: Store, broker_url: str, actors: Actors, address: MetricsAddress) -> None:
     """Analyse the prompts of all live campaigns as they become ready, until SIGTERM."""
     from scheduler.audit import Auditor
 
@@ -93,9 +92,9 @@ def serve_analysis(
     _serve_metrics(address, metrics.ANALYST_PORT)
     stopped = stop_on_sigterm()
     auditor = Auditor(store, Ledger(broker_url), Workforce(broker_url), stopped)
-    where = f"the Ray cluster at {ray_address}" if ray_address else "this machine"
-    log.info("The analyst works with %d actors on %s.", actors, where)
-    auditor.run(actors, ray_address)
+    where = f"the Ray cluster at {actors.address}" if actors.address else "this machine"
+    log.info("The analyst works with %d actors on %s.", actors.count, where)
+    auditor.run(actors)
     log.info("The analyst has stopped.")
 
 

@@ -10,10 +10,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FORMAT = 1
+FORMAT = 2
 """Raised when equal settings would give other pixels or other shards; part of `generation_id`."""
 
-ANALYSIS = 1
+ANALYSIS = 2
 """Raised when equal settings would give other results; part of `analysis_id`."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -28,18 +28,32 @@ class Record(BaseModel):
 
 
 class Model(Record):
-    """`[model]`: what makes the pictures; `fingerprint` is the hub commit or the files' hash."""
+    """`[model]`: what makes the pictures, and how it is loaded and run.
+
+    `fingerprint` is the hub commit or the files' hash.
+    """
 
     pipeline: Literal["diffusers", "noise"] = "diffusers"
     path: str = ""
     revision: str = "main"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    attention_slicing: bool = False
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    cpu_offload: bool = False
     fingerprint: str = ""
 
     @property
     def model_id(self) -> str:
-        """Names what a worker has to load, whatever the recipe."""
-        return digest(self.model_dump(include={"pipeline", "dtype", "fingerprint"}))
+        """Names what a worker has to load and how, whatever the recipe and wherever it lies."""
+        return digest(self.model_dump(exclude={"path", "revision"}))
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names of the options that are switched on."""
+        return tuple(name for name, value in self if value is True)
 
 
 class PromptList(Record):
@@ -68,13 +82,32 @@ class Sampling(Record):
     images_per_unit: Positive = 50
 
 
-class Analysis(Record):
-    """`[analysis]`: when two generations are the same picture, and how many make a flag."""
+class Blocks(Record):
+    """`[descriptors]`: the squares, in pixels, over which the descriptor of an image sums.
 
+    Brightness is summed over `fine` ones, colour and energy over `coarse` ones. Neither alters a
+    pixel or a result: smaller squares make larger descriptors, that spare more decoding.
+    """
+
+    fine: Literal[2, 4, 8] = 4
+    coarse: Literal[8, 16] = 16
+
+
+DEFAULT_BLOCKS = Blocks()
+
+
+class Analysis(Record):
+    """`[analysis]`: when two generations are the same picture, and how many make a flag.
+
+    `matrix`: `pruned` computes exact distances only where descriptors leave a clique possible,
+    `full` for all pairs from all pixels; both give the same results.
+    """
+
+    matrix: Literal["pruned", "full"] = "pruned"
     tiles: Annotated[int, Field(ge=1, le=64)] = 4
     edge_threshold: Annotated[float, Field(gt=0, le=1)] = 0.1
     min_clique_size: Annotated[int, Field(ge=2)] = 10
-    max_steps: Positive = 50_000
+    max_steps: Positive = 100_000
 
 
 class Verification(Record):
@@ -125,6 +158,7 @@ class Campaign(Record):
     model: Model
     prompts: PromptList
     sampling: Sampling = Sampling()
+    descriptors: Blocks = DEFAULT_BLOCKS
     analysis: Analysis = Analysis()
     verification: Verification | None = None
 
@@ -132,7 +166,7 @@ class Campaign(Record):
     def generation_id(self) -> str:
         """Names every setting that alters pixels; campaigns that share it share shards."""
         sampling = self.sampling.model_dump(exclude={"seeds", "first_seed"})
-        model = self.model.model_dump(include={"pipeline", "dtype", "fingerprint"})
+        model = self.model.model_dump(exclude={"path", "revision"})
         return digest({"format": FORMAT, "model": model, "sampling": sampling})
 
     @property
@@ -205,13 +239,17 @@ class Flaw(StrEnum):
 
 
 class Provenance(Record):
-    """What made an image, beyond its recipe: enough to say why another machine's may differ."""
+    """What made an image: enough to make it again, and to say why another machine's may differ.
+
+    `recipe` is the canonical JSON of all settings that were used; `batch_size` the one that fitted.
+    """
 
     batch_size: Positive
     threads: Positive
     device: str
     dtype: str
     versions: str
+    recipe: str
 
 
 class Parked(Record):
@@ -275,5 +313,9 @@ class PromptResult(Record):
 
 def digest(value: object) -> str:
     """Hash a JSON value: 16 hex digits of sha256 over its canonical text."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def canonical(value: object) -> str:
+    """A JSON value's one text: keys sorted, no white space, no escapes that are not needed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

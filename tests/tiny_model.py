@@ -8,13 +8,18 @@ from diffusers import (
     DDIMScheduler,
     StableDiffusionPipeline,
     UNet2DConditionModel,
+    VQModel,
 )
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 
-def save_tiny_model(folder: Path) -> None:
-    """Save a pipeline that reduces by 2, so that sizes must be even."""
+def save_tiny_model(
+    folder: Path,
+    denoiser: UNet2DConditionModel | None = None,
+    autoencoder: AutoencoderKL | VQModel | None = None,
+) -> None:
+    """Save a pipeline that reduces by 2, so that sizes must be even; these parts may be others."""
     torch.manual_seed(0)
     letters = pre_tokenizers.ByteLevel.alphabet()
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(c + "</w>" for c in letters)]
@@ -33,7 +38,8 @@ def save_tiny_model(folder: Path) -> None:
         pad_token_id=1,
     )
     StableDiffusionPipeline(
-        vae=AutoencoderKL(
+        vae=autoencoder
+        or AutoencoderKL(
             block_out_channels=(8, 8),
             down_block_types=("DownEncoderBlock2D",) * 2,
             up_block_types=("UpDecoderBlock2D",) * 2,
@@ -43,18 +49,30 @@ def save_tiny_model(folder: Path) -> None:
         ),
         text_encoder=CLIPTextModel(text),
         tokenizer=tokenizer,
-        unet=UNet2DConditionModel(
-            sample_size=8,
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-            cross_attention_dim=16,
-            attention_head_dim=4,
-            norm_num_groups=4,
-        ),
+        unet=denoiser or tiny_denoiser(),
         scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder, safe_serialization=True)
+
+
+def tiny_denoiser(
+    channels: tuple[int, ...] = (8, 16),
+    down: tuple[str, ...] = ("CrossAttnDownBlock2D", "DownBlock2D"),
+    up: tuple[str, ...] = ("UpBlock2D", "CrossAttnUpBlock2D"),
+    middle: str | None = "UNetMidBlock2DCrossAttn",
+    heads: int = 4,
+) -> UNet2DConditionModel:
+    """A denoiser of these blocks, as wide as `channels`."""
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=down,
+        mid_block_type=middle,
+        up_block_types=up,
+        cross_attention_dim=16,
+        attention_head_dim=heads,
+        norm_num_groups=4,
+    )

@@ -8,8 +8,8 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from storage.campaigns import load_campaign
@@ -17,18 +17,21 @@ from storage.errors import (
     ConfigError,
     RayUnavailableError,
     SeedsweepError,
-    ShardCorruptError,
     TransientError,
 )
-from storage.records import AnalysisSettings, Prompt, PromptResult, Submission
+from storage.records import AnalysisSettings, PromptResult, Submission
 from storage.store import open_store
-from workers.prompt_analysis import StoredPrompt, analyse_prompt, read_prompt
+from workers.analysis.products import Products, TorchProducts, products
+from workers.prompt_analysis import analyse_stored
 from workers.training_set import TrainingSet, load_training_set
 
 log = logging.getLogger(__name__)
 
 IN_FLIGHT_PER_ACTOR = 2
 POLL_SECONDS = 0.2
+ACTORS_PER_GPU = 4
+"""An actor decodes on its CPU for longer than it multiplies on a GPU."""
+
 
 _PRIVATE = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -73,11 +76,25 @@ class Analysed:
         return self.result
 
 
-class Analyst:
-    """One actor: one store, the campaigns it was last asked for, one training set in memory."""
+@dataclass(frozen=True, slots=True)
+class Actors:
+    """The Ray actors to work with.
 
-    def __init__(self, store_url: str) -> None:
+    `count` of them, each on a CPU of its own; `device`: what computes distances, that CPU or a GPU
+    that a few of them share; `address`: the cluster, None for a Ray on this machine.
+    """
+
+    count: int = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+    address: str | None = None
+
+
+class Analyst:
+    """One actor: one store, the campaigns it was last asked for, one training set at hand."""
+
+    def __init__(self, store_url: str, device: str = "cpu") -> None:
         self._store = open_store(store_url)
+        self._device = device
         self._submission = lru_cache(maxsize=8)(self._load_submission)
         self._training = lru_cache(maxsize=1)(self._load_training)
 
@@ -95,18 +112,13 @@ class Analyst:
         sampling, settings = submission.campaign.sampling, request.settings
         wanted = settings.verification
         training = self._training(wanted, sampling.width, sampling.height) if wanted else None
-        stored = self._read(submission, request.prompt, verified=False)
-        try:
-            result = analyse_prompt(request.prompt, stored, sampling, settings, training)
-        except ShardCorruptError:
-            stored = self._read(submission, request.prompt, verified=True)
-            result = analyse_prompt(request.prompt, stored, sampling, settings, training)
-        return result, stored.corrupt
+        return analyse_stored(
+            self._store, submission, request.prompt, settings, training, self._products
+        )
 
-    def _read(self, submission: Submission, text: str, verified: bool) -> StoredPrompt:
-        generation_id = submission.campaign.generation_id
-        prompt_id = Prompt(text=text).prompt_id
-        return read_prompt(self._store, generation_id, prompt_id, submission.cuts, verified)
+    @cached_property
+    def _products(self) -> Products:
+        return products if self._device == "cpu" else TorchProducts(self._device)
 
     def _load_submission(self, campaign_id: str) -> Submission:
         return load_campaign(self._store, campaign_id)
@@ -117,19 +129,33 @@ class Analyst:
 
 
 def analyse(
-    requests: Iterable[Request | None], store_url: str, actors: int, address: str | None = None
+    requests: Iterable[Request | None], store_url: str, actors: Actors
 ) -> Iterator[Analysed | None]:
-    """Analyse prompts on `actors` Ray actors and yield each as it is finished.
+    """Analyse prompts on Ray actors and yield each as it is finished.
 
-    The actors are local, in a Ray of their own bound to loopback, unless `address` names a
-    cluster. Never more than `IN_FLIGHT_PER_ACTOR` prompts an actor are under way. A None among the
-    requests says that none is ready just now; the caller gets a None back whenever it may look
-    again. Raises what `joined_ray` does.
+    They read the store themselves: only requests and results go through Ray. On this machine they
+    are in a Ray of their own, bound to loopback. Never more than `IN_FLIGHT_PER_ACTOR` prompts an
+    actor are under way. A None among the requests says that none is ready just now; the caller gets
+    a None back whenever it may look again. Raises what `joined_ray` does, and `ConfigError` where a
+    GPU is wanted and Ray has none.
     """
-    with joined_ray(actors, address) as ray:
-        kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)(Analyst)
-        crew = [kind.options(runtime_env=_ONE_THREAD).remote(store_url) for _ in range(actors)]
+    with joined_ray(actors.count, actors.address) as ray:
+        gpus = _gpu_share(ray, actors)
+        kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(Analyst)
+        crew = [
+            kind.options(runtime_env=_ONE_THREAD).remote(store_url, actors.device)
+            for _ in range(actors.count)
+        ]
         yield from _spread(ray, crew, iter(requests))
+
+
+def _gpu_share(ray: Any, actors: Actors) -> float:
+    if actors.device == "cpu":
+        return 0.0
+    # Otherwise Ray would wait for a GPU for ever.
+    if not ray.cluster_resources().get("GPU"):
+        raise ConfigError("Ray has no GPU to analyse on; leave --device cuda out.")
+    return 1 / ACTORS_PER_GPU
 
 
 @contextlib.contextmanager

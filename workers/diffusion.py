@@ -1,7 +1,8 @@
 """The diffusers implementation of `Pipeline`: any text-to-image pipeline, from its folder.
 
 Equal pixels: noise is drawn on the CPU by one generator per seed, every batch is padded to the
-same shape, and the number of torch threads is fixed.
+same shape, and the number of torch threads is fixed. A batch that does not fit in the device's
+memory is halved, and the images so made say so.
 """
 
 import contextlib
@@ -18,7 +19,8 @@ import transformers
 from numpy.typing import NDArray
 
 from storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
-from storage.records import Flaw, Model, Provenance, Sampling
+from storage.records import Flaw, Model, Provenance, Sampling, canonical
+from workers.loading import is_compilers_failure, load_diffusers
 from workers.pipelines import Generation
 
 VERSIONS = (
@@ -31,6 +33,10 @@ class DiffusersPipeline:
     """A diffusers text-to-image pipeline on one device, loaded once from the model's folder.
 
     `model` says as what it is loaded; that the folder holds it is for `model_folder` to see to.
+
+    The largest batch that fitted in the device's memory is remembered for each width, height and
+    `batch_size`, while the pipeline is loaded: the next call starts with it. Another width, height
+    or `batch_size` starts at its own `batch_size`.
     """
 
     def __init__(
@@ -41,17 +47,20 @@ class DiffusersPipeline:
         self._model = model
         self._device = device
         self._threads = threads
-        self._pipeline = _load(folder, model, device)
+        self._pipeline = load_diffusers(folder, model, device)
         self._own_sampler = getattr(self._pipeline, "scheduler", None)
+        self._fitting: dict[tuple[int, int, int], int] = {}
         self._follow(sampling)
 
     def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
         made: list[Generation] = []
-        batch_size = self._sampling.batch_size
+        shape = (self._sampling.width, self._sampling.height, self._sampling.batch_size)
+        batch_size = self._fitting.get(shape, self._sampling.batch_size)
         while len(made) < len(seeds):
             batch = seeds[len(made) : len(made) + batch_size]
             try:
                 made += self._batch(prompt, batch, batch_size)
+                self._fitting[shape] = batch_size
                 continue
             except torch.OutOfMemoryError as error:
                 if batch_size == 1:
@@ -61,11 +70,14 @@ class DiffusersPipeline:
                     ) from error
             # Only now is the exception gone, and with it the tensors that its frames held.
             batch_size //= 2
+            # What is offloaded was left on the device.
+            self._pipeline.maybe_free_model_hooks()
             torch.cuda.empty_cache()
         return made
 
     def with_sampling(self, sampling: Sampling) -> "DiffusersPipeline":
-        """The same loaded weights with another recipe: equal pixels to a fresh load with it.
+        """The same loaded weights with another recipe: equal pixels to a fresh load with it, where
+        its batches fit as they do here.
 
         Both share the weights and the sampler, so this one must not be used any more. Raises
         `ModelLoadError` where the model cannot take the recipe; this one then goes on as before.
@@ -78,10 +90,11 @@ class DiffusersPipeline:
         self._arguments = _arguments(self._pipeline, sampling)
         self._pipeline.scheduler = _sampler(sampling.sampler, self._own_sampler)
         self._sampling = sampling
+        self._recipe = _recipe(self._model, sampling, self._pipeline.scheduler)
 
     def _batch(self, prompt: str, seeds: Sequence[int], batch_size: int) -> list[Generation]:
         padded = [*seeds, *[seeds[-1]] * (batch_size - len(seeds))]
-        with _translated(prompt), torch.inference_mode():
+        with self._translated(prompt), torch.inference_mode():
             output = self._pipeline(
                 prompt=prompt,
                 num_images_per_prompt=batch_size,
@@ -96,12 +109,32 @@ class DiffusersPipeline:
             device=_device_name(self._device),
             dtype=self._model.dtype,
             versions=VERSIONS,
+            recipe=self._recipe,
         )
         pictures = np.asarray(output.images)
         return [
             Generation(seed, *to_pixels(pictures[i], bool(blanked[i])), provenance)
             for i, seed in enumerate(seeds)
         ]
+
+    @contextlib.contextmanager
+    def _translated(self, prompt: str) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
+            if self._model.compile and is_compilers_failure(error):
+                raise ModelLoadError(
+                    f"The model {self._model.path} could not be compiled for {self._device} "
+                    f"({str(error).partition(chr(10))[0]}); install on the worker's host what "
+                    "torch.compile needs (a C++ compiler, for a GPU also Triton), or leave "
+                    "model.compile out."
+                ) from error
+            raise GenerationError(
+                f"The model failed on the prompt {prompt[:80]!r} ({error}); correct the campaign's "
+                "sampling, or leave the prompt out."
+            ) from error
 
 
 def to_pixels(
@@ -123,24 +156,6 @@ def to_pixels(
     return rounded, None
 
 
-def _load(folder: Path, model: Model, device: str) -> Any:
-    try:
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            folder,
-            dtype=getattr(torch, model.dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
-        raise ModelLoadError(
-            f"The model {model.path} could not be loaded from {folder} ({error}); check that "
-            "diffusers' DiffusionPipeline loads it with safetensors."
-        ) from error
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
-
-
 def _sampler(name: str | None, own: Any) -> Any:
     if not name:
         return own
@@ -150,7 +165,13 @@ def _sampler(name: str | None, own: Any) -> Any:
             f"{name!r} is no sampler of diffusers; name one such as DDIMScheduler, or leave "
             "sampling.sampler out for the model's own."
         )
-    return kind.from_config(own.config)
+    try:
+        return kind.from_config(own.config)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise ModelLoadError(
+            f"The sampler {name} does not suit the model ({error}); name another as "
+            "sampling.sampler, or leave it out for the model's own."
+        ) from error
 
 
 def _is_sampler(kind: object) -> bool:
@@ -176,17 +197,14 @@ def _arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
     return wanted
 
 
-@contextlib.contextmanager
-def _translated(prompt: str) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except (ValueError, RuntimeError, TypeError, IndexError) as error:
-        raise GenerationError(
-            f"The model failed on the prompt {prompt[:80]!r} ({error}); correct the campaign's "
-            "sampling, or leave the prompt out."
-        ) from error
+def _recipe(model: Model, sampling: Sampling, sampler: Any) -> str:
+    """All settings that alter pixels, but for the batch's size, with the sampler that is used."""
+    settings = {
+        **model.model_dump(exclude={"path", "revision"}),
+        **sampling.model_dump(exclude={"seeds", "first_seed", "batch_size", "images_per_unit"}),
+        "sampler": type(sampler).__name__ if sampler else None,
+    }
+    return canonical(settings)
 
 
 def _device_name(device: str) -> str:

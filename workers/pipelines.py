@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Campaign, Flaw, Prompt, Provenance, Sampling
+from storage.records import Campaign, Flaw, Prompt, Provenance, Sampling, canonical
 from storage.store import Store
 from workers.model_files import model_folder
 
@@ -33,8 +33,9 @@ class Pipeline(Protocol):
     def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
         """Make one image per seed, in the order of `seeds`.
 
-        Raises `DeviceMemoryError` where one image is too much for the device, and
-        `GenerationError` where the model cannot do what is asked.
+        Raises `DeviceMemoryError` where one image is too much for the device, `GenerationError`
+        where the model cannot do what is asked, and `ModelLoadError` where only its first images
+        show that it cannot run as it was loaded.
         """
 
     def with_sampling(self, sampling: Sampling) -> "Pipeline":
@@ -48,8 +49,8 @@ class Pipeline(Protocol):
 def load_pipeline(store: Store, campaign: Campaign, device: str, threads: int) -> Pipeline:
     """Load the campaign's model on a device (`cpu`, `cuda:0`, …) with so many CPU threads.
 
-    Raises `ModelLoadError` where it cannot be loaded, or is not the one that was submitted, and
-    `TransientError` where what holds it does not answer.
+    Raises `ModelLoadError` where it cannot be loaded as `[model]` says, or is not the one that was
+    submitted, and `TransientError` where what holds it does not answer or the device is full.
     """
     if campaign.model.pipeline == "noise":
         return NoisePipeline(campaign.sampling)
@@ -76,6 +77,9 @@ class NoisePipeline:
             device="cpu",
             dtype="uint8",
             versions=f"numpy {np.__version__}",
+            recipe=canonical(
+                {"height": sampling.height, "pipeline": "noise", "width": sampling.width}
+            ),
         )
 
     def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:

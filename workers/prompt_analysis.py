@@ -1,107 +1,73 @@
-"""One prompt, from its stored shards to its result."""
+"""One prompt, from what is stored of it to its result."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import keys
-from storage.errors import ShardCorruptError
 from storage.records import (
+    DEFAULT_BLOCKS,
     Analysis,
     AnalysisSettings,
     Match,
     Prompt,
     PromptResult,
-    Sampling,
-    SeedRange,
+    Submission,
     Verification,
     digest,
 )
-from storage.shards import StoredImage, decode_shard
 from storage.store import Store
-from workers.analysis.cliques import core
-from workers.analysis.descriptors import candidates
+from workers.analysis.bounds import candidates
+from workers.analysis.descriptors import Summaries, describe, summarise
 from workers.analysis.distances import tiled_distances, tiled_edges
 from workers.analysis.matching import is_extracted, nearest_training
+from workers.analysis.products import Products, products
 from workers.analysis.verdict import Verdict, verdict_of
-from workers.pictures import decode_png, digest_pixels
+from workers.stored_prompts import BrokenShardError, StoredPrompt, read_prompt
 from workers.training_set import TrainingSet
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPrompt:
-    """What the store holds of a prompt: its images by ascending seed, and the shards it lost."""
-
-    images: tuple[StoredImage, ...]
-    corrupt: tuple[str, ...]
-
-
-def read_prompt(
+def analyse_stored(
     store: Store,
-    generation_id: str,
-    prompt_id: str,
-    cuts: Iterable[SeedRange],
-    verified: bool = False,
-) -> StoredPrompt:
-    """Read all shards of a prompt; one that is missing is skipped, a corrupt one named.
-
-    `verified` also holds every picture's pixels against their recorded digest.
-    """
-    images: list[StoredImage] = []
-    corrupt: list[str] = []
-    for cut in cuts:
-        key = keys.shard(generation_id, prompt_id, cut)
-        data = store.read(key)
-        if data is None:
-            continue
+    submission: Submission,
+    text: str,
+    settings: AnalysisSettings,
+    training: TrainingSet | None,
+    inner: Products = products,
+) -> tuple[PromptResult, tuple[str, ...]]:
+    """Read and analyse a prompt; returns its result, and the keys of the shards that are corrupt,
+    whose images the result does without."""
+    without: frozenset[str] = frozenset()
+    while True:
+        stored = read_prompt(store, submission, text, without)
         try:
-            found = decode_shard(data, key)
-            if verified:
-                decode_pixels(found)
-            images += found
-        except ShardCorruptError:
-            corrupt.append(key)
-    return StoredPrompt(tuple(images), tuple(corrupt))
-
-
-def decode_pixels(images: Iterable[StoredImage]) -> NDArray[np.uint8]:
-    """Decode to (n, height, width, 3) uint8.
-
-    Raises `ShardCorruptError` where pixels are not those whose digest was recorded.
-    """
-    pixels = []
-    for image in images:
-        decoded = decode_png(image.png)
-        if digest_pixels(decoded) != image.sha256:
-            raise ShardCorruptError(f"The image of seed {image.seed} is not what was made.")
-        pixels.append(decoded)
-    return np.stack(pixels)
+            return analyse_prompt(stored, settings, training, inner), stored.corrupt
+        except BrokenShardError as error:
+            without |= {error.key}
 
 
 def analyse_prompt(
-    text: str,
     stored: StoredPrompt,
-    sampling: Sampling,
     settings: AnalysisSettings,
     training: TrainingSet | None,
+    inner: Products = products,
 ) -> PromptResult:
     """Judge a prompt's images, and match the representative if the prompt is flagged.
 
-    Equal images, settings and training set give an equal result.
+    Equal images, settings and training set give an equal result, whatever `inner` computes the
+    distances and whether the matrix is pruned or full. Raises `BrokenShardError` for the first
+    shard whose pictures are wanted and cannot be had.
     """
-    evidence = [image for image in stored.images if image.flaw is None]
+    evidence = [place for place, image in enumerate(stored.images) if image.flaw is None]
     seeds = [image.seed for image in stored.images]
-    verdict = _judge(evidence, sampling, settings.analysis)
+    verdict, representative = _judge(stored, evidence, settings.analysis, inner)
     match = None
-    if training and settings.verification and verdict.representative_seed is not None:
-        chosen = next(i for i in evidence if i.seed == verdict.representative_seed)
-        picture = decode_pixels([chosen])[0]
-        match = _match(picture, settings.analysis.tiles, settings.verification, training)
+    if training and settings.verification and representative is not None:
+        match = _match(representative, settings.analysis.tiles, settings.verification, training)
     return PromptResult(
-        prompt_id=Prompt(text=text).prompt_id,
-        prompt=text,
+        prompt_id=Prompt(text=stored.text).prompt_id,
+        prompt=stored.text,
         seeds=len(seeds),
         seeds_digest=digest(seeds),
         excluded=len(stored.images) - len(evidence),
@@ -117,35 +83,59 @@ def analyse_prompt(
     )
 
 
-def _judge(evidence: list[StoredImage], sampling: Sampling, settings: Analysis) -> Verdict:
-    """Judge from the descriptors first; only images that may join a wanted clique are decoded."""
+def _judge(
+    stored: StoredPrompt, evidence: Sequence[int], settings: Analysis, inner: Products
+) -> tuple[Verdict, NDArray[np.uint8] | None]:
+    """The verdict on the images at the places `evidence`, and the representative's pixels if there
+    is one. Only images that may join a wanted clique are decoded, or all for the full matrix."""
+    survivors = np.arange(len(evidence))
+    if settings.matrix == "pruned":
+        survivors = find_survivors(stored, evidence, settings)
+    pixels = stored.pixels([evidence[i] for i in survivors.tolist()])
+    edges = np.zeros((len(evidence), len(evidence)), dtype=np.bool_)
+    edges[np.ix_(survivors, survivors)] = tiled_edges(
+        pixels, settings.tiles, settings.edge_threshold, inner
+    )
+
+    def distances(members: tuple[int, ...]) -> NDArray[np.float64]:
+        return tiled_distances(pixels[np.searchsorted(survivors, members)], settings.tiles)
+
+    seeds = [stored.images[place].seed for place in evidence]
+    size, steps = settings.min_clique_size, settings.max_steps
+    verdict = verdict_of(edges, distances, seeds, size, steps)
+    if verdict.representative_seed is None:
+        return verdict, None
+    place = seeds.index(verdict.representative_seed)
+    return verdict, pixels[int(np.searchsorted(survivors, place))]
+
+
+def find_survivors(
+    stored: StoredPrompt, evidence: Sequence[int], settings: Analysis
+) -> NDArray[np.intp]:
+    """Which of the images at the places `evidence` may join a clique of the wanted size, told from
+    their descriptors: ascending indexes into `evidence`."""
+    sampling = stored.sampling
     possible = candidates(
-        [image.descriptor for image in evidence],
+        _summaries(stored, evidence),
         sampling.height,
         sampling.width,
         settings.tiles,
         settings.edge_threshold,
-    )
-    survivors = np.flatnonzero(core(possible, settings.min_clique_size).any(axis=0))
-    edges = np.zeros_like(possible)
-    pixels = np.zeros((0, sampling.height, sampling.width, 3), dtype=np.uint8)
-    if len(survivors):
-        pixels = decode_pixels(evidence[i] for i in survivors)
-        edges[np.ix_(survivors, survivors)] = tiled_edges(
-            pixels, settings.tiles, settings.edge_threshold
-        )
-
-    def distances(members: tuple[int, ...]) -> NDArray[np.float64]:
-        chosen = np.searchsorted(survivors, members)
-        return tiled_distances(pixels[chosen], settings.tiles)
-
-    return verdict_of(
-        edges,
-        distances,
-        [image.seed for image in evidence],
         settings.min_clique_size,
-        settings.max_steps,
     )
+    return np.flatnonzero(possible.any(axis=1))
+
+
+def _summaries(stored: StoredPrompt, evidence: Sequence[int]) -> Summaries:
+    """All in the blocks that most were described with; the others are described anew."""
+    images = [stored.images[place] for place in evidence]
+    kinds = Counter(image.blocks for image in images)
+    blocks = kinds.most_common(1)[0][0] if kinds else DEFAULT_BLOCKS
+    descriptors = [
+        image.descriptor if image.blocks == blocks else describe(stored.pixels([place])[0], blocks)
+        for place, image in zip(evidence, images, strict=True)
+    ]
+    return summarise(descriptors, stored.sampling.height, stored.sampling.width, blocks)
 
 
 def _match(

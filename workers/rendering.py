@@ -96,7 +96,7 @@ class Renderer:
         seeds = range(unit.seeds.first, unit.seeds.last + 1)
         with metrics.STAGE_SECONDS.labels("render").time():
             generations = pipeline.generate(unit.prompt, seeds)
-        self._writer.put(unit, generations)
+        self._writer.put(unit, generations, self._campaign(unit.campaign_id).descriptors)
 
     def _pipeline(self, unit: WorkUnit) -> Pipeline:
         campaign = self._campaign(unit.campaign_id)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from storage import keys
 from storage.errors import StoreUnavailableError
-from storage.records import WorkUnit
+from storage.records import DEFAULT_BLOCKS, Blocks, WorkUnit
 from storage.shards import StoredImage, encode_shard
 from storage.store import Store
 from workers import metrics
@@ -37,16 +37,19 @@ class Writer:
 
     def __init__(self, store: Store, stored: Stored, failed: Failed) -> None:
         self._store, self._stored, self._failed = store, stored, failed
-        self._units: queue.Queue[tuple[WorkUnit, Sequence[Generation]] | None] = queue.Queue(
-            BUFFERED_UNITS
+        self._units: queue.Queue[tuple[WorkUnit, Sequence[Generation], Blocks] | None] = (
+            queue.Queue(BUFFERED_UNITS)
         )
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
-    def put(self, unit: WorkUnit, generations: Sequence[Generation]) -> None:
-        """Hand a unit over; waits only while `BUFFERED_UNITS` others are not stored yet."""
-        self._units.put((unit, generations))
+    def put(
+        self, unit: WorkUnit, generations: Sequence[Generation], blocks: Blocks = DEFAULT_BLOCKS
+    ) -> None:
+        """Hand a unit over, to be described with these blocks; waits only while `BUFFERED_UNITS`
+        others are not stored yet."""
+        self._units.put((unit, generations, blocks))
 
     def close(self) -> None:
         """Store what was handed over, then stop; a store that is away is waited for no longer."""
@@ -56,9 +59,9 @@ class Writer:
 
     def _run(self) -> None:
         while (item := self._units.get()) is not None:
-            unit, generations = item
+            unit, generations, blocks = item
             try:
-                shard = encode_unit(unit, generations)
+                shard = encode_unit(unit, generations, blocks)
                 with metrics.STAGE_SECONDS.labels("store").time():
                     self._create(keys.unit_shard(unit), shard)
                 self._stored(unit)
@@ -77,17 +80,20 @@ class Writer:
                 log.warning("The shard %s is kept and tried again: %s", key, error)
 
 
-def encode_unit(unit: WorkUnit, generations: Sequence[Generation]) -> bytes:
-    """Encode a rendered unit as its shard."""
+def encode_unit(
+    unit: WorkUnit, generations: Sequence[Generation], blocks: Blocks = DEFAULT_BLOCKS
+) -> bytes:
+    """Encode a rendered unit as its shard, its images described with these blocks."""
     with metrics.STAGE_SECONDS.labels("encode").time():
-        return encode_shard(unit, [_describe(generation) for generation in generations])
+        return encode_shard(unit, [_describe(g, blocks) for g in generations])
 
 
-def _describe(generation: Generation) -> StoredImage:
+def _describe(generation: Generation, blocks: Blocks) -> StoredImage:
     return StoredImage(
         seed=generation.seed,
         png=encode_png(generation.pixels),
-        descriptor=describe(generation.pixels),
+        descriptor=describe(generation.pixels, blocks),
+        blocks=blocks,
         sha256=digest_pixels(generation.pixels),
         flaw=generation.flaw,
         provenance=generation.provenance,

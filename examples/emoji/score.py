@@ -19,11 +19,11 @@ from scipy.stats import binomtest
 
 from scheduler.audit import results_now, settings_now
 from storage.campaigns import load_campaign, load_prompts
-from storage.records import Prompt, Submission
+from storage.records import Submission
 from storage.store import Store, open_store
 from workers.analysis.cliques import largest_clique
 from workers.analysis.distances import tiled_distances
-from workers.prompt_analysis import decode_pixels, read_prompt
+from workers.stored_prompts import read_prompt
 
 HERE = Path(__file__).parent
 THRESHOLDS = np.round(np.arange(0.05, 0.31, 0.01), 2)
@@ -73,9 +73,9 @@ def score(flagged: set[str], prompts: Iterable[str], rates: dict[str, float], at
 
 def distances_of(store: Store, submission: Submission, prompt: str, tiles: int) -> np.ndarray:
     """All pair distances of a prompt's stored images, from all pixels."""
-    prompt_id = Prompt(text=prompt).prompt_id
-    stored = read_prompt(store, submission.campaign.generation_id, prompt_id, submission.cuts)
-    return tiled_distances(decode_pixels(i for i in stored.images if i.flaw is None), tiles)
+    stored = read_prompt(store, submission, prompt)
+    evidence = [place for place, image in enumerate(stored.images) if image.flaw is None]
+    return tiled_distances(stored.pixels(evidence), tiles)
 
 
 def try_thresholds(

@@ -21,6 +21,7 @@ from storage.records import (
 )
 from storage.results import read_results
 from storage.store import FolderStore
+from workers.actors import Actors
 from workers.pipelines import load_pipeline
 from workers.writer import encode_unit
 
@@ -74,7 +75,7 @@ def audit(store, ledger, workforce):
             assert len(ended) < 600, "nothing came of it"
             return stopped.is_set()
 
-        Auditor(store, ledger, workforce, is_stopped).run(actors=1, address=None)
+        Auditor(store, ledger, workforce, is_stopped).run(Actors())
 
     return audit
 

@@ -10,6 +10,14 @@ from scheduler.campaign import read_campaign
 from storage.errors import ConfigError
 from storage.records import Campaign, Prompt
 
+OPTIONS = [
+    "attention_slicing",
+    "vae_slicing",
+    "vae_tiling",
+    "channels_last",
+    "compile",
+    "cpu_offload",
+]
 MINIMAL = """
 name = "audit"
 [model]
@@ -97,6 +105,9 @@ def test_the_smallest_file_is_a_campaign_with_every_default_visible(read, folder
     assert campaign.model.fingerprint == "noise:"
     assert campaign.verification is None
     stored = json.loads(campaign.model_dump_json())
+    assert stored["model"]["dtype"] == "float32"
+    for option in OPTIONS:
+        assert stored["model"][option] is False
     assert stored["sampling"]["seeds"] == 500
     assert stored["sampling"]["images_per_unit"] == 50
     assert stored["analysis"]["min_clique_size"] == 10
@@ -275,6 +286,14 @@ def added(text):
             "model.pipeline = 'magic' should be 'diffusers' or 'noise'; correct it.",
         ),
         (
+            edited('pipeline = "noise"', 'pipeline = "noise"\nvae_tilling = true'),
+            "model.vae_tilling is not a known key; did you mean vae_tiling?",
+        ),
+        (
+            edited('pipeline = "noise"', 'pipeline = "noise"\ncompile = "yes"'),
+            "model.compile = 'yes' should be a valid boolean; correct it.",
+        ),
+        (
             edited('file = "prompts.txt"', 'file = "prompts.txt"\ndelimiter = "::"'),
             "prompts.delimiter = '::' String should have at most 1 character; correct it.",
         ),
@@ -339,6 +358,28 @@ def test_a_model_folder_is_resolved_and_fingerprinted(read, pipeline):
     campaign, _ = read(with_model("model", width=64, height=64))
     assert campaign.model.path == str(pipeline)
     assert campaign.model.fingerprint.startswith("sha256:")
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_of_the_model_makes_another_recipe_and_another_queue(read, pipeline, option):
+    text = with_model("model")
+    plain, _ = read(text)
+    campaign, _ = read(text.replace("[prompts]", f"{option} = true\n[prompts]"))
+    assert campaign.model.options == (option,)
+    assert campaign.generation_id != plain.generation_id
+    assert campaign.model.model_id != plain.model.model_id
+
+
+def test_all_options_spelled_out_as_false_are_the_same_campaign(read, pipeline):
+    text = with_model("model")
+    off = "\n".join(f"{option} = false" for option in OPTIONS)
+    assert read(text.replace("[prompts]", f"{off}\n[prompts]")) == read(text)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_noise_has_no_model_for_an_option(refused, option):
+    message = refused(edited("[prompts]", f"{option} = true\n[prompts]"))
+    assert message == f"model.{option} is for a diffusers model, and noise has none; remove it."
 
 
 def test_a_model_that_was_trained_further_makes_another_recipe(read, pipeline):

@@ -143,7 +143,10 @@ def rewritten(campaign, index, change):
 def other_size(image):
     pixels = np.zeros((SIZES["width"], SIZES["height"], 3), dtype=np.uint8)
     return dataclasses.replace(
-        image, png=encode_png(pixels), sha256=digest_pixels(pixels), descriptor=describe(pixels)
+        image,
+        png=encode_png(pixels),
+        sha256=digest_pixels(pixels),
+        descriptor=describe(pixels, image.blocks),
     )
 
 

@@ -45,7 +45,12 @@ SIDE, SEEDS, THRESHOLD = 16, 50, 0.1
 MEMORISED = '<script>alert("x")</script> & a fox at http://example.com/'
 CUTS = (SeedRange(first=0, last=29), SeedRange(first=30, last=49))
 PROVENANCE = Provenance(
-    batch_size=4, threads=1, device="test device", dtype="float32", versions="torch 9.9"
+    batch_size=4,
+    threads=1,
+    device="test device",
+    dtype="float32",
+    versions="torch 9.9",
+    recipe="{}",
 )
 
 Pixels = NDArray[np.uint8]

@@ -17,6 +17,7 @@ from storage.records import (
     Submission,
     Verification,
     WorkUnit,
+    canonical,
     digest,
 )
 
@@ -32,7 +33,25 @@ def changed(table, **values):
     return BASE.model_copy(update={table: getattr(BASE, table).model_copy(update=values)})
 
 
+OPTIONS = [
+    "attention_slicing",
+    "vae_slicing",
+    "vae_tiling",
+    "channels_last",
+    "compile",
+    "cpu_offload",
+]
+MADE = {
+    "batch_size": 4,
+    "threads": 1,
+    "device": "cpu",
+    "dtype": "float32",
+    "versions": "v",
+    "recipe": "{}",
+}
+
 PIXELS = [
+    *(changed("model", **{option: True}) for option in OPTIONS),
     changed("model", pipeline="noise"),
     changed("model", dtype="float16"),
     changed("model", fingerprint="sha256:other"),
@@ -52,9 +71,12 @@ SCOPE = [
     changed("prompts", file="/q.csv"),
     changed("prompts", digest="other", count=3),
     changed("prompts", limit=1),
+    changed("descriptors", fine=8),
+    changed("descriptors", coarse=8),
 ]
 VERDICT = [
     changed("analysis", tiles=8),
+    changed("analysis", matrix="full"),
     changed("analysis", edge_threshold=0.05),
     changed("analysis", min_clique_size=5),
     changed("analysis", max_steps=1),
@@ -70,7 +92,11 @@ VERDICT = [
 def changes(campaign):
     """What a case changes, as its name."""
     ours, base = campaign.model_dump(), BASE.model_dump()
-    return str({k: v for k, v in ours.items() if base[k] != v})[:60]
+    tables = {k: v for k, v in ours.items() if base[k] != v}
+    for table, values in tables.items():
+        if isinstance(values, dict):
+            tables[table] = {k: v for k, v in values.items() if base[table][k] != v}
+    return str(tables)
 
 
 @pytest.mark.parametrize("campaign", PIXELS, ids=changes)
@@ -92,6 +118,26 @@ def test_another_analysis_or_verification_shares_the_shards(campaign):
     assert campaign.generation_id == BASE.generation_id
     assert campaign.analysis_id != BASE.analysis_id
     assert campaign.campaign_id != BASE.campaign_id
+
+
+@pytest.mark.parametrize("campaign", PIXELS[: len(OPTIONS) + 3], ids=changes)
+def test_what_is_loaded_and_how_names_another_queue(campaign):
+    assert campaign.model.model_id != BASE.model.model_id
+
+
+def test_every_setting_of_a_model_but_its_place_is_covered_above():
+    covered = {
+        name
+        for campaign in PIXELS
+        for name, value in campaign.model
+        if value != getattr(BASE.model, name)
+    }
+    assert set(Model.model_fields) - covered == {"path", "revision"}
+
+
+def test_a_model_names_the_options_that_are_switched_on():
+    assert BASE.model.options == ()
+    assert Model(compile=True, vae_tiling=True).options == ("vae_tiling", "compile")
 
 
 def test_every_setting_of_sampling_analysis_and_verification_is_covered_above():
@@ -158,6 +204,10 @@ def test_a_digest_is_that_of_canonical_json_so_that_any_process_finds_the_same()
     assert digest({"b": [1.5, "é"], "a": None}) == expected
 
 
+def test_canonical_text_is_compact_sorted_and_not_escaped():
+    assert canonical({"b": [1.5, "é"], "a": None}) == '{"a":null,"b":[1.5,"é"]}'
+
+
 def test_a_digest_ignores_the_order_of_keys_and_nothing_else():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest({"a": 1}) != digest({"a": 1.0})
@@ -185,7 +235,8 @@ def test_records_are_frozen():
     [
         (Control, {"state": "asleep"}),
         (Control, {"state": "paused", "since": "today"}),
-        (Provenance, {"batch_size": 0, "threads": 1, "device": "", "dtype": "", "versions": ""}),
+        (Provenance, MADE | {"batch_size": 0}),
+        (Provenance, MADE | {"recipe": None}),
         (Sampling, {"guidance_scale": float("nan")}),
         (Submission, {"campaign": BASE, "cuts": (), "versions": ""}),
     ],

@@ -13,8 +13,9 @@ from PIL import Image
 
 from storage.errors import ShardCorruptError
 from storage.keys import unit_shard
-from storage.records import Flaw, Provenance, SeedRange, WorkUnit
-from storage.shards import StoredImage, decode_shard, encode_shard
+from storage.records import Blocks, Flaw, Provenance, SeedRange, WorkUnit
+from storage.shards import Described, StoredImage, decode_shard, encode_shard, read_described
+from storage.store import FolderStore
 
 modest = settings(max_examples=40, derandomize=True, deadline=None)
 RECIPE = "0123456789abcdef"
@@ -34,13 +35,46 @@ KEY = unit_shard(unit_of(7, 3))
 
 
 def provenance(**changes):
-    usual = {"batch_size": 4, "threads": 1, "device": "cpu", "dtype": "float32", "versions": "v"}
+    usual = {
+        "batch_size": 4,
+        "threads": 1,
+        "device": "cpu",
+        "dtype": "float32",
+        "versions": "v",
+        "recipe": "{}",
+    }
     return Provenance(**usual | changes)
 
 
 def image(seed, png=b"png", **changes):
-    usual = {"descriptor": b"desc", "sha256": "ab" * 32, "flaw": None, "provenance": provenance()}
+    usual = {
+        "descriptor": b"desc",
+        "blocks": Blocks(),
+        "sha256": "ab" * 32,
+        "flaw": None,
+        "provenance": provenance(),
+    }
     return StoredImage(seed=seed, png=png, **usual | changes)
+
+
+class Held:
+    """A store of one object that notes which ranges of it are read."""
+
+    def __init__(self, data):
+        self._data, self.ranges = data, []
+
+    def read_range(self, key, start, length):
+        part = self._data[start:][:length]
+        at = max(0, len(self._data) + start) if start < 0 else start
+        self.ranges.append((at, len(part)))
+        return part
+
+
+def decode_described(data, key):
+    return read_described(Held(data), key)
+
+
+READERS = pytest.mark.parametrize("decode", [decode_shard, decode_described])
 
 
 def pixels_of(seed):
@@ -82,12 +116,14 @@ def units(draw):
         device=texts(),
         dtype=texts(),
         versions=texts(),
+        recipe=texts(),
     )
     images = [
         StoredImage(
             seed=first + i,
             png=draw(st.binary(max_size=50)),
             descriptor=draw(st.binary(max_size=50)),
+            blocks=Blocks(fine=draw(st.sampled_from([2, 4, 8])), coarse=8),
             sha256=draw(texts()),
             flaw=draw(st.none() | st.sampled_from(Flaw)),
             provenance=draw(provenances),
@@ -102,6 +138,52 @@ def units(draw):
 def test_a_shard_gives_back_exactly_what_went_in(made):
     unit, images = made
     assert decode_shard(encode_shard(unit, images), unit_shard(unit)) == images
+
+
+@modest
+@given(units(), st.data())
+def test_only_the_images_of_the_seeds_that_are_asked_for_are_decoded(made, data):
+    unit, images = made
+    seeds = data.draw(st.sets(st.sampled_from([image.seed for image in images])))
+    wanted = [image for image in images if image.seed in seeds]
+    assert decode_shard(encode_shard(unit, images), unit_shard(unit), seeds) == wanted
+
+
+def described_of(images):
+    return [Described(i.seed, i.descriptor, i.blocks, i.flaw) for i in images]
+
+
+@modest
+@given(units())
+def test_descriptors_are_read_as_they_went_in(made):
+    unit, images = made
+    assert decode_described(encode_shard(unit, images), unit_shard(unit)) == described_of(images)
+
+
+@pytest.mark.parametrize("count", [1, 3, 50])
+def test_descriptors_are_read_without_the_pictures_of_a_large_shard(count):
+    rng = np.random.default_rng(0)
+    images = [
+        image(seed, png=rng.bytes(300_000), descriptor=rng.bytes(40_960)) for seed in range(count)
+    ]
+    unit = unit_of(0, count)
+    shard = encode_shard(unit, images)
+    held = Held(shard)
+    assert read_described(held, unit_shard(unit)) == described_of(images)
+    assert len(held.ranges) == 2
+    assert sum(length for _, length in held.ranges) < count * 41_200 + 75_000
+    first_picture = shard.index(images[0].png)
+    assert not any(start < first_picture + 1000 < start + size for start, size in held.ranges)
+
+
+def test_a_small_shard_is_one_range(shard):
+    held = Held(shard)
+    assert len(read_described(held, KEY)) == 3
+    assert held.ranges == [(0, len(shard))]
+
+
+def test_where_there_is_no_shard_nothing_is_described(tmp_path):
+    assert read_described(FolderStore(tmp_path), KEY) is None
 
 
 @modest
@@ -177,6 +259,7 @@ def parquet(**columns):
     return buffer.getvalue()
 
 
+@READERS
 @pytest.mark.parametrize(
     "other",
     [
@@ -188,18 +271,20 @@ def parquet(**columns):
         parquet(x=["a"]),
     ],
 )
-def test_bytes_that_are_no_shard_are_reported_with_their_key(other):
+def test_bytes_that_are_no_shard_are_reported_with_their_key(decode, other):
     with pytest.raises(ShardCorruptError, match=KEY):
-        decode_shard(other, KEY)
+        decode(other, KEY)
 
 
-def test_a_shard_without_rows_is_corrupt(shard):
+@READERS
+def test_a_shard_without_rows_is_corrupt(decode, shard):
     buffer = io.BytesIO()
     pq.write_table(pq.read_table(io.BytesIO(shard)).slice(0, 0), buffer)
     with pytest.raises(ShardCorruptError, match=KEY):
-        decode_shard(buffer.getvalue(), KEY)
+        decode(buffer.getvalue(), KEY)
 
 
+@READERS
 @pytest.mark.parametrize(
     "other",
     [
@@ -211,24 +296,26 @@ def test_a_shard_without_rows_is_corrupt(shard):
         pytest.param(unit_of(0, 3), id="none of the seeds"),
     ],
 )
-def test_another_units_shard_is_corrupt_under_this_key(other):
+def test_another_units_shard_is_corrupt_under_this_key(decode, other):
     first = other.seeds.first
     images = [image(seed) for seed in range(first, first + len(other.seeds))]
     assert decode_shard(encode_shard(other, images), unit_shard(other)) == images
     with pytest.raises(ShardCorruptError, match=KEY):
-        decode_shard(encode_shard(other, images), KEY)
+        decode(encode_shard(other, images), KEY)
 
 
+@READERS
 @pytest.mark.parametrize(
     "kept", [[0, 2], [1, 2], [0, 1], [0, 2, 1], [0, 1, 1, 2], [0, 1, 2, 2], [2, 1, 0]]
 )
-def test_rows_that_are_not_each_seed_once_and_in_order_are_corrupt(shard, kept):
+def test_rows_that_are_not_each_seed_once_and_in_order_are_corrupt(decode, shard, kept):
     buffer = io.BytesIO()
     pq.write_table(pq.read_table(io.BytesIO(shard)).take(kept), buffer)
     with pytest.raises(ShardCorruptError, match=KEY):
-        decode_shard(buffer.getvalue(), KEY)
+        decode(buffer.getvalue(), KEY)
 
 
+@READERS
 @pytest.mark.parametrize(
     ("column", "wrong"),
     [
@@ -243,7 +330,7 @@ def test_rows_that_are_not_each_seed_once_and_in_order_are_corrupt(shard, kept):
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_one_row_of_another_unit_makes_a_shard_corrupt(shard, column, wrong, place):
+def test_one_row_of_another_unit_makes_a_shard_corrupt(decode, shard, column, wrong, place):
     table = pq.read_table(io.BytesIO(shard))
     values = table.column(column).to_pylist()
     values[place] = wrong
@@ -252,22 +339,30 @@ def test_one_row_of_another_unit_makes_a_shard_corrupt(shard, column, wrong, pla
     buffer = io.BytesIO()
     pq.write_table(table.set_column(position, field, pa.array(values, field.type)), buffer)
     with pytest.raises(ShardCorruptError, match=KEY):
-        decode_shard(buffer.getvalue(), KEY)
+        decode(buffer.getvalue(), KEY)
 
 
 @settings(modest, max_examples=60)
 @given(st.data())
 def test_a_shard_cut_short_anywhere_is_corrupt(shard, data):
     end = data.draw(st.integers(0, len(shard) - 1))
-    with pytest.raises(ShardCorruptError, match=KEY):
-        decode_shard(shard[:end], KEY)
+    for decode in (decode_shard, decode_described):
+        with pytest.raises(ShardCorruptError, match=KEY):
+            decode(shard[:end], KEY)
+
+
+@pytest.fixture(scope="module")
+def large_shard():
+    """A shard of the seeds 7, 8 and 9 of which the pictures are not read with the descriptors."""
+    return encode_shard(unit_of(7, 3), [image(seed, b"x" * 50_000) for seed in (7, 8, 9)])
 
 
 @settings(modest, max_examples=200)
 @given(st.data())
-def test_one_wrong_byte_never_yields_other_images(shard, data):
-    position = data.draw(st.integers(0, len(shard) - 1))
-    wrong = bytearray(shard)
-    wrong[position] ^= data.draw(st.integers(1, 255))
-    with contextlib.suppress(ShardCorruptError):
-        assert decode_shard(bytes(wrong), KEY) == decode_shard(shard, KEY)
+def test_one_wrong_byte_never_yields_other_images(shard, large_shard, data):
+    for whole in (shard, large_shard):
+        wrong = bytearray(whole)
+        wrong[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+        for decode in (decode_shard, decode_described):
+            with contextlib.suppress(ShardCorruptError):
+                assert decode(bytes(wrong), KEY) == decode(whole, KEY)

@@ -1,8 +1,30 @@
+from dataclasses import dataclass
+
 import pytest
 
-from storage.records import Campaign, Model, PromptList, Sampling, SeedRange, WorkUnit
+from storage.keys import unit_shard
+from storage.records import (
+    DEFAULT_BLOCKS,
+    Campaign,
+    Model,
+    PromptList,
+    Provenance,
+    Sampling,
+    SeedRange,
+    Submission,
+    WorkUnit,
+)
+from storage.shards import decode_shard, encode_shard
+from storage.store import FolderStore, Store
 from tests.tiny_model import save_tiny_model
 from workers.models import fingerprint_model
+from workers.pipelines import Generation
+from workers.stored_prompts import corrupt_shards, read_prompt
+from workers.writer import encode_unit
+
+MADE = Provenance(
+    batch_size=4, threads=1, device="cpu", dtype="float32", versions="test", recipe="{}"
+)
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +67,60 @@ def make_unit():
         )
 
     return make
+
+
+@dataclass
+class PromptInStore:
+    """One prompt whose pictures are stored, shard by shard."""
+
+    store: Store
+    submission: Submission
+    text: str
+    units: list[WorkUnit]
+
+    @property
+    def keys(self):
+        return [unit_shard(unit) for unit in self.units]
+
+    def read(self):
+        return read_prompt(self.store, self.submission, self.text)
+
+    def corrupt(self):
+        campaign, prompt_id = self.submission.campaign, self.units[0].prompt_id
+        return corrupt_shards(
+            self.store,
+            campaign.generation_id,
+            prompt_id,
+            self.submission.cuts,
+            campaign.sampling,
+        )
+
+    def alter(self, place, change):
+        """Replace the images of one shard by what `change` makes of them."""
+        key = self.keys[place]
+        images = change(decode_shard(self.store.read(key), key))
+        self.store.replace(key, encode_shard(self.units[place], images))
+
+
+@pytest.fixture
+def store_prompt(tmp_path, make_campaign, make_unit):
+    """Store pictures (n, height, width, 3) as shards of one prompt."""
+
+    def put(pictures, flaws=None, per_shard=None, blocks=(DEFAULT_BLOCKS,), store=None):
+        count, height, width, _ = pictures.shape
+        per_shard = per_shard or count
+        campaign = make_campaign(width=width, height=height)
+        place = store or FolderStore(tmp_path / "prompt")
+        units = [
+            make_unit(campaign, first=first, last=min(first + per_shard, count) - 1)
+            for first in range(0, count, per_shard)
+        ]
+        for i, unit in enumerate(units):
+            seeds = range(unit.seeds.first, unit.seeds.last + 1)
+            made = [Generation(s, pictures[s], (flaws or {}).get(s), MADE) for s in seeds]
+            place.replace(unit_shard(unit), encode_unit(unit, made, blocks[i % len(blocks)]))
+        cuts = tuple(unit.seeds for unit in units)
+        submission = Submission(campaign=campaign, cuts=cuts, submitted_at="", versions="")
+        return PromptInStore(place, submission, "a cat", units)
+
+    return put

@@ -6,9 +6,10 @@ from storage.keys import unit_shard
 from storage.records import Analysis, AnalysisSettings, SeedRange, Submission, Verification
 from storage.store import FolderStore
 from tests.servers import ray_cluster
-from workers.actors import Request, analyse
+from workers.actors import Actors, Analyst, Request, analyse
 from workers.pipelines import load_pipeline
-from workers.prompt_analysis import analyse_prompt, read_prompt
+from workers.prompt_analysis import analyse_prompt
+from workers.stored_prompts import read_prompt
 from workers.writer import encode_unit
 
 PROMPTS = [f"prompt {i}" for i in range(8)]
@@ -39,15 +40,11 @@ def test_ray_actors_give_the_results_of_a_plain_loop(stored):
     store, submission = stored
     wanted = requests(submission)
     waiting = iter([None, *wanted[:3], None, None, *wanted[3:]])
-    found = [a for a in analyse(waiting, store.url, actors=2) if a]
+    found = [a for a in analyse(waiting, store.url, Actors(2)) if a]
     expected = {}
     for request in wanted:
-        value = next(a.value for a in found if a.request == request)
-        campaign = submission.campaign
-        images = read_prompt(store, campaign.generation_id, value.prompt_id, submission.cuts)
-        expected[request.prompt] = analyse_prompt(
-            request.prompt, images, campaign.sampling, SETTINGS, None
-        )
+        prompt = read_prompt(store, submission, request.prompt)
+        expected[request.prompt] = analyse_prompt(prompt, SETTINGS, None)
     assert {a.request.prompt: a.value for a in found} == expected
     assert any(result.flagged for result in expected.values())
 
@@ -61,7 +58,7 @@ def test_a_training_set_that_cannot_be_read_is_said_of_each_prompt_and_spares_th
     verification = Verification(training_set=str(tmp_path / "pictures"))
     settings = SETTINGS.model_copy(update={"verification": verification})
     wanted = [*requests(submission, settings, PROMPTS[:2]), *requests(submission)[2:4]]
-    found = [a for a in analyse(wanted, store.url, actors=1) if a]
+    found = [a for a in analyse(wanted, store.url, Actors(1)) if a]
     failed = [a for a in found if a.error is not None]
     assert {a.request.prompt for a in failed} == set(PROMPTS[:2])
     assert len(found) == 4
@@ -73,9 +70,11 @@ def test_a_training_set_that_cannot_be_read_is_said_of_each_prompt_and_spares_th
 def test_the_actors_of_a_cluster_give_the_same_results(stored):
     store, submission = stored
     wanted = requests(submission)
-    here = {a.request: a.value for a in analyse(iter(wanted), store.url, actors=1) if a}
+    here = {a.request: a.value for a in analyse(iter(wanted), store.url, Actors(1)) if a}
     with ray_cluster() as address:
-        there = {a.request: a.value for a in analyse(wanted, store.url, 2, address) if a}
+        there = {
+            a.request: a.value for a in analyse(wanted, store.url, Actors(2, address=address)) if a
+        }
     assert there == here
     assert len(there) == len(PROMPTS)
 
@@ -84,11 +83,25 @@ def test_a_cluster_that_does_not_answer_is_unavailable(stored, free_port):
     store, submission = stored
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(RayUnavailableError, match="SEEDSWEEP_RAY_ADDRESS"):
-        list(analyse(requests(submission), store.url, actors=1, address=address))
+        list(analyse(requests(submission), store.url, Actors(1, address=address)))
 
 
 @pytest.mark.parametrize("address", ["nowhere", "host:", ":6379", "auto"])
 def test_an_address_that_names_no_cluster_is_refused(stored, address):
     store, submission = stored
     with pytest.raises(ConfigError, match="HOST:PORT"):
-        list(analyse(requests(submission), store.url, actors=1, address=address))
+        list(analyse(requests(submission), store.url, Actors(1, address=address)))
+
+
+def test_a_gpu_that_ray_does_not_have_is_refused_instead_of_waited_for(stored):
+    store, submission = stored
+    with pytest.raises(ConfigError, match="--device cuda"):
+        list(analyse(requests(submission), store.url, Actors(1, device="cuda")))
+
+
+def test_a_device_that_does_not_exist_is_said_of_each_prompt(stored):
+    store, submission = stored
+    (request,) = requests(submission, prompts=PROMPTS[:1])
+    analysed = Analyst(store.url, "cuda:99").analyse(request)
+    assert isinstance(analysed.error, ConfigError)
+    assert "cuda:99" in str(analysed.error)

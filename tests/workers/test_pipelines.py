@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,12 @@ def test_noise_is_deterministic_whatever_the_company(noise):
 def test_noise_takes_another_recipe(noise):
     wider = noise.with_sampling(Sampling(width=24, height=16))
     assert wider.generate("a cat", [1])[0].pixels.shape == (16, 24, 3)
+
+
+def test_noise_records_what_it_uses_of_a_recipe(noise):
+    wider = noise.with_sampling(Sampling(width=24, height=16))
+    recorded = json.loads(wider.generate("a cat", [1])[0].provenance.recipe)
+    assert recorded == {"pipeline": "noise", "width": 24, "height": 16}
 
 
 @pytest.mark.parametrize("share", NoisePipeline.SHARES)

@@ -2,40 +2,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from storage.errors import ShardCorruptError
-from storage.keys import unit_shard
-from storage.records import Analysis, AnalysisSettings, Flaw, Provenance, SeedRange, Verification
-from storage.shards import decode_shard, encode_shard
-from storage.store import FolderStore
+from storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
+from workers.analysis.products import TorchProducts
 from workers.analysis.verdict import judge
-from workers.pipelines import Generation
-from workers.prompt_analysis import analyse_prompt, decode_pixels, read_prompt
+from workers.prompt_analysis import analyse_prompt, analyse_stored, find_survivors
 from workers.training_set import TrainingSet
-from workers.writer import encode_unit
 
-MADE = Provenance(batch_size=4, threads=1, device="cpu", dtype="float32", versions="test")
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
-
-
-@pytest.fixture
-def store(tmp_path):
-    return FolderStore(tmp_path)
-
-
-@pytest.fixture
-def store_pictures(store, make_campaign, make_unit):
-    """Store pictures as one shard of one prompt; returns the prompt's stored images."""
-    campaign = make_campaign()
-
-    def put(pictures, flaws=()):
-        flaws = [*flaws, *[None] * (len(pictures) - len(flaws))]
-        made = [Generation(i, p, flaws[i], MADE) for i, p in enumerate(pictures)]
-        unit = make_unit(campaign, last=len(pictures) - 1)
-        store.create(unit_shard(unit), encode_unit(unit, made))
-        return read_prompt(store, campaign.generation_id, unit.prompt_id, [unit.seeds])
-
-    return put
+FULL = AnalysisSettings(analysis=Analysis(min_clique_size=4, matrix="full"))
 
 
 def repeated_and_others(repeats, others, seed=0):
@@ -47,14 +24,14 @@ def repeated_and_others(repeats, others, seed=0):
     return rng.permutation(np.concatenate([copies, rest])).astype(np.uint8)
 
 
-def analyse(stored, make_campaign, settings=SETTINGS, training=None):
-    return analyse_prompt("a cat", stored, make_campaign().sampling, settings, training)
+def analyse(stored, settings=SETTINGS, training=None):
+    return analyse_prompt(stored.read(), settings, training)
 
 
 @pytest.mark.parametrize(("repeats", "others"), [(6, 10), (3, 10), (0, 8), (12, 0), (4, 1), (0, 1)])
-def test_the_descriptors_never_change_the_verdict(store_pictures, make_campaign, repeats, others):
+def test_the_descriptors_never_change_the_verdict(store_prompt, repeats, others):
     pictures = repeated_and_others(repeats, others)
-    result = analyse(store_pictures(pictures), make_campaign)
+    result = analyse(store_prompt(pictures))
     full = judge(pictures, range(len(pictures)), 4, 0.1, 4)
     for field in ("edges", "clique_size", "clique_seeds", "clique_proven", "clique_upper_bound"):
         assert getattr(result, field) == getattr(full, field)
@@ -63,26 +40,108 @@ def test_the_descriptors_never_change_the_verdict(store_pictures, make_campaign,
     assert result.flagged == (repeats >= 4)
 
 
-def test_pictures_that_are_no_evidence_are_counted_and_join_no_clique(
-    store_pictures, make_campaign
+@st.composite
+def families(draw):
+    """Pictures in families of near-copies that overlap at the threshold, beside unlike ones."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    height, width = draw(st.sampled_from([(16, 16), (33, 20), (7, 50)]))
+    grain = draw(st.sampled_from([1, 4, 16]))
+    coarse = -(-height // grain), -(-width // grain)
+
+    def noise(count, reach):
+        found = rng.integers(-reach, reach + 1, (count, *coarse, 3))
+        return found.repeat(grain, axis=1).repeat(grain, axis=2)[:, :height, :width]
+
+    pictures = [
+        128 + noise(1, 100) + noise(draw(st.integers(1, 8)), draw(st.sampled_from([0, 20, 32, 60])))
+        for _ in range(draw(st.integers(1, 3)))
+    ]
+    mixed = rng.permutation(np.concatenate([*pictures, 128 + noise(4, 127)]))
+    return np.clip(mixed, 0, 255).astype(np.uint8)
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(families(), st.integers(1, 5), st.sampled_from([0.05, 0.1, 0.15, 0.3]), st.integers(2, 5))
+def test_the_pruned_and_the_full_matrix_give_the_very_same_result(
+    store_prompt, pictures, tiles, threshold, size
 ):
+    stored = store_prompt(pictures, per_shard=5)
+    pruned, full = (
+        AnalysisSettings(
+            analysis=Analysis(
+                matrix=matrix, tiles=tiles, edge_threshold=threshold, min_clique_size=size
+            )
+        )
+        for matrix in ("pruned", "full")
+    )
+    assert analyse(stored, pruned) == analyse(stored, full)
+
+
+def test_only_pictures_that_may_join_a_clique_are_wanted_unless_the_matrix_is_full(store_prompt):
+    """A picture that is broken and not wanted does not matter."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (8, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2)
+    pictures[:4] = pictures[0] + rng.integers(0, 2, (4, 32, 32, 3))
+    stored = store_prompt(np.clip(pictures, 0, 255).astype(np.uint8), per_shard=4)
+    prompt = stored.read()
+    assert find_survivors(prompt, range(8), SETTINGS.analysis).tolist() == [0, 1, 2, 3]
+    stored.alter(1, lambda images: [replace(image, png=b"") for image in images])
+    found = analyse_stored(stored.store, stored.submission, stored.text, SETTINGS, None)
+    assert found[0].clique_seeds == (0, 1, 2, 3)
+    assert found[1] == ()
+    found = analyse_stored(stored.store, stored.submission, stored.text, FULL, None)
+    assert found[0].clique_seeds == (0, 1, 2, 3)
+    assert found[0].seeds == 4
+    assert found[1] == (stored.keys[1],)
+
+
+@pytest.mark.parametrize("kept", [(0, 1, 2), (1, 2), (2,), ()])
+def test_a_prompt_is_judged_without_the_shards_whose_wanted_pictures_are_broken(store_prompt, kept):
+    stored = store_prompt(repeated_and_others(12, 0), per_shard=4)
+    for place in {0, 1, 2} - set(kept):
+        stored.alter(place, lambda images: [replace(images[0], png=images[1].png), *images[1:]])
+    result, corrupt = analyse_stored(stored.store, stored.submission, stored.text, SETTINGS, None)
+    assert corrupt == tuple(key for place, key in enumerate(stored.keys) if place not in kept)
+    assert result.seeds == result.clique_size == 4 * len(kept)
+    assert result.flagged == bool(kept)
+
+
+def test_shards_described_with_different_blocks_are_compared_all_the_same(store_prompt):
+    pictures = repeated_and_others(9, 9)
+    expected = analyse(store_prompt(pictures, per_shard=3))
+    mixed = (Blocks(), Blocks(fine=2, coarse=8), Blocks(fine=8, coarse=8))
+    assert analyse(store_prompt(pictures, per_shard=3, blocks=mixed)) == expected
+    assert expected.flagged
+
+
+def test_what_computes_the_distances_does_not_change_the_result(store_prompt):
+    stored = store_prompt(repeated_and_others(6, 10))
+    found = analyse_prompt(stored.read(), SETTINGS, None, TorchProducts("cpu"))
+    assert found == analyse(stored)
+
+
+def test_pictures_that_are_no_evidence_are_counted_and_join_no_clique(store_prompt):
     black = np.zeros((6, 16, 16, 3), np.uint8)
-    result = analyse(store_pictures(black, [Flaw.BLANKED] * 6), make_campaign)
-    assert (result.seeds, result.excluded, result.flagged) == (6, 6, False)
+    for settings_ in (SETTINGS, FULL):
+        stored = store_prompt(black, dict.fromkeys(range(6), Flaw.BLANKED))
+        result = analyse(stored, settings_)
+        assert (result.seeds, result.excluded, result.flagged) == (6, 6, False)
 
 
-def test_the_representative_is_matched_with_its_training_picture(store_pictures, make_campaign):
+def test_the_representative_is_matched_with_its_training_picture(store_prompt):
     pictures = repeated_and_others(6, 10)
-    stored = store_pictures(pictures)
+    stored = store_prompt(pictures)
     rng = np.random.default_rng(5)
     strangers = rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
-    flagged = analyse(stored, make_campaign)
+    flagged = analyse(stored)
     near = pictures[flagged.representative_seed]
     training = TrainingSet(
         np.concatenate([strangers, near[None]]), (*map(str, range(60)), "the one")
     )
     verified = SETTINGS.model_copy(update={"verification": Verification(training_set="t")})
-    result = analyse(stored, make_campaign, verified, training)
+    result = analyse(stored, verified, training)
     assert result.match is not None
     assert (result.match.training_id, result.match.l2, result.match.extracted) == (
         "the one",
@@ -91,66 +150,7 @@ def test_the_representative_is_matched_with_its_training_picture(store_pictures,
     )
 
 
-def test_a_prompt_that_is_not_flagged_is_matched_with_nothing(store_pictures, make_campaign):
+def test_a_prompt_that_is_not_flagged_is_matched_with_nothing(store_prompt):
     training = TrainingSet(np.zeros((1, 16, 16, 3), np.uint8), ("black",))
     verified = SETTINGS.model_copy(update={"verification": Verification(training_set="t")})
-    stored = store_pictures(repeated_and_others(0, 8))
-    assert analyse(stored, make_campaign, verified, training).match is None
-
-
-def test_a_corrupt_shard_is_named_and_the_others_are_read(store, make_campaign, make_unit):
-    campaign = make_campaign()
-    units = [make_unit(campaign, first=0, last=2), make_unit(campaign, first=3, last=5)]
-    for unit in units:
-        pictures = repeated_and_others(3, 0)
-        seeds = range(unit.seeds.first, unit.seeds.last + 1)
-        made = [Generation(s, p, None, MADE) for s, p in zip(seeds, pictures, strict=True)]
-        store.create(unit_shard(unit), encode_unit(unit, made))
-    broken = unit_shard(units[0])
-    store.replace(broken, b"PAR1 no longer")
-    cuts = [unit.seeds for unit in units]
-    stored = read_prompt(store, campaign.generation_id, units[0].prompt_id, cuts)
-    assert stored.corrupt == (broken,)
-    assert [image.seed for image in stored.images] == [3, 4, 5]
-
-
-def test_a_shard_with_other_pixels_than_were_made_is_corrupt_once_verified(
-    store, make_campaign, make_unit
-):
-    unit = make_unit(make_campaign())
-    pictures = repeated_and_others(0, 3)
-    store.create(
-        unit_shard(unit),
-        encode_unit(unit, [Generation(i, p, None, MADE) for i, p in enumerate(pictures)]),
-    )
-    images = decode_shard(store.read(unit_shard(unit)), unit_shard(unit))
-    swapped = [replace(images[0], png=images[1].png), *images[1:]]
-    store.replace(unit_shard(unit), encode_shard(unit, swapped))
-    place = (store, unit.generation_id, unit.prompt_id, [unit.seeds])
-    assert read_prompt(*place).corrupt == ()
-    assert read_prompt(*place, verified=True).corrupt == (unit_shard(unit),)
-
-
-def test_a_missing_shard_is_skipped(store, make_campaign, make_unit):
-    unit = make_unit(make_campaign())
-    stored = read_prompt(store, unit.generation_id, unit.prompt_id, [SeedRange(first=0, last=2)])
-    assert (stored.images, stored.corrupt) == ((), ())
-
-
-def test_pixels_that_are_not_those_recorded_are_refused(store, store_pictures):
-    stored = store_pictures(repeated_and_others(1, 1))
-    one, other = stored.images
-    with pytest.raises(ShardCorruptError, match="seed 0"):
-        decode_pixels([replace(one, png=other.png)])
-
-
-def test_stored_pixels_come_back_as_they_were_made(store, make_campaign, make_unit):
-    unit = make_unit(make_campaign())
-    pictures = repeated_and_others(0, 3)
-    store.create(
-        unit_shard(unit),
-        encode_unit(unit, [Generation(i, p, None, MADE) for i, p in enumerate(pictures)]),
-    )
-    key = unit_shard(unit)
-    images = decode_shard(store.read(key), key)
-    assert np.array_equal(decode_pixels(images), pictures)
+    assert analyse(store_prompt(repeated_and_others(0, 8)), verified, training).match is None

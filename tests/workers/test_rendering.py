@@ -21,8 +21,8 @@ from storage.ledger import Restored
 from storage.records import Submission
 from storage.shards import decode_shard
 from storage.store import FolderStore
+from workers.pictures import decode_png
 from workers.pipelines import load_pipeline
-from workers.prompt_analysis import decode_pixels
 from workers.rendering import Renderer
 
 
@@ -100,7 +100,10 @@ def test_a_unit_is_rendered_stored_and_then_completed(
     wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
     images = decode_shard(store.read(unit_shard(unit)), unit_shard(unit))
     expected = load_pipeline(store, campaign, "cpu", 1).generate("a cat", range(3))
-    assert np.array_equal(decode_pixels(images), np.stack([g.pixels for g in expected]))
+    assert np.array_equal(
+        np.stack([decode_png(image.png) for image in images]),
+        np.stack([g.pixels for g in expected]),
+    )
     counts = ledger.counts(campaign.campaign_id)
     assert (counts.queued, counts.claimed, counts.ready) == (0, 0, 1)
 
@@ -260,7 +263,10 @@ def test_campaigns_of_one_model_load_it_once_and_get_the_pixels_of_a_fresh_load(
     for unit, campaign in zip(units, [*campaigns, campaigns[0]], strict=True):
         images = decode_shard(store.read(unit_shard(unit)), unit_shard(unit))
         fresh = load_pipeline(store, campaign, "cpu", 1).generate(unit.prompt, range(3))
-        assert np.array_equal(decode_pixels(images), np.stack([g.pixels for g in fresh]))
+        assert np.array_equal(
+            np.stack([decode_png(image.png) for image in images]),
+            np.stack([g.pixels for g in fresh]),
+        )
 
 
 def test_another_model_is_loaded_only_once_the_old_one_is_gone(

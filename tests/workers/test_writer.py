@@ -8,8 +8,8 @@ from storage.errors import StoreUnavailableError
 from storage.keys import unit_shard
 from storage.shards import decode_shard
 from storage.store import FolderStore
+from workers.pictures import decode_png
 from workers.pipelines import load_pipeline
-from workers.prompt_analysis import decode_pixels
 from workers.writer import BUFFERED_UNITS, Writer, encode_unit
 
 
@@ -118,7 +118,7 @@ def encodings(monkeypatch):
     """The units that were encoded."""
     seen = []
     monkeypatch.setattr(
-        workers.writer, "encode_unit", lambda u, g: seen.append(u) or encode_unit(u, g)
+        workers.writer, "encode_unit", lambda u, g, b: seen.append(u) or encode_unit(u, g, b)
     )
     return seen
 
@@ -137,7 +137,10 @@ def test_units_are_stored_with_their_pixels_in_the_order_they_come(
     for unit, generations in units:
         images = decode_shard(held.read(unit_shard(unit)), unit_shard(unit))
         assert [image.seed for image in images] == [g.seed for g in generations]
-        assert np.array_equal(decode_pixels(images), np.stack([g.pixels for g in generations]))
+        assert np.array_equal(
+            np.stack([decode_png(image.png) for image in images]),
+            np.stack([g.pixels for g in generations]),
+        )
 
 
 def test_a_store_that_is_away_is_tried_until_it_takes_the_shard_which_is_encoded_once(

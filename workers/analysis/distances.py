@@ -9,18 +9,25 @@ machine, whatever the BLAS, its threads or the order of the images.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import combinations, pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-# 128² · 1024 = 2²⁴ and 255² · 258 < 2²⁴: float32 holds every partial sum of that many terms.
-_PRODUCTS_PER_SUM = 1024
+from workers.analysis.products import Products, products
+
+# 255² · 258 < 2²⁴: float32 holds every partial sum of that many squares.
 _SQUARES_PER_SUM = 258
 _BLOCK_BYTES = 1 << 25
+_BLOCK_IMAGES = 512
+
+Tile = tuple[slice, slice]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +48,7 @@ class Pairs:
     edges: NDArray[np.bool_]
 
 
-def tile_grid(height: int, width: int, tiles: int) -> list[tuple[slice, slice]]:
+def tile_grid(height: int, width: int, tiles: int) -> list[Tile]:
     """The (rows, columns) of a tiles x tiles grid, row by row, cut like `numpy.array_split`:
     sides differ by one at most, larger ones first. Together they cover each pixel once; tiles that
     would be empty are left out. ValueError unless all three are at least 1.
@@ -49,6 +56,18 @@ def tile_grid(height: int, width: int, tiles: int) -> list[tuple[slice, slice]]:
     if min(height, width, tiles) < 1:
         raise ValueError(f"height, width and tiles must be >= 1, got {height}, {width}, {tiles}")
     return [(rows, columns) for rows in _cuts(height, tiles) for columns in _cuts(width, tiles)]
+
+
+def tile_values(tile: Tile) -> int:
+    """How many values, height x width x 3, an image has in a tile."""
+    rows, columns = tile
+    return int((rows.stop - rows.start) * (columns.stop - columns.start)) * 3
+
+
+def image_blocks(count: int) -> list[slice]:
+    """Cut `count` images into runs of at most 512, so that what is held of all their pairs at once
+    does not grow with their number."""
+    return [slice(at, min(at + _BLOCK_IMAGES, count)) for at in range(0, count, _BLOCK_IMAGES)]
 
 
 def tile_pairs(images: NDArray[np.uint8], tiles: int) -> Iterator[TilePairs]:
@@ -59,12 +78,40 @@ def tile_pairs(images: NDArray[np.uint8], tiles: int) -> Iterator[TilePairs]:
     ValueError for another shape, an image without pixels, or tiles < 1; TypeError unless uint8.
     """
     _check_images(images)
-    count, height, width, _ = images.shape
-    for rows, columns in tile_grid(height, width, tiles):
-        flat = images[:, rows, columns].reshape(count, _area(rows, columns) * 3)
-        gram = _gram(flat)
-        norms = gram.diagonal()
-        yield TilePairs(norms[:, None] + norms[None, :] - 2.0 * gram, flat.shape[1])
+    _, height, width, _ = images.shape
+    for tile in tile_grid(height, width, tiles):
+        squared = np.zeros((len(images), len(images)), dtype=np.float64)
+        for first, second, block in _squared_blocks(images, tile, products):
+            squared[first, second] = block
+            squared[second, first] = block.T
+        yield TilePairs(squared, tile_values(tile))
+
+
+def _squared_blocks(
+    images: NDArray[np.uint8], tile: Tile, inner: Products
+) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
+    """The squared distances in one tile: (first images, second images, their distances), blocks
+    that cover every pair of different images at least one way round."""
+    flat = images[:, *tile].reshape(len(images), tile_values(tile))
+    blocks = image_blocks(len(images))
+    norms = np.empty(len(images), dtype=np.float64)
+    for block in blocks:
+        rows = flat[block]
+        gram = inner(rows, rows)
+        norms[block] = gram.diagonal()
+        yield block, block, _squared_from(norms[block], norms[block], gram)
+    for first, second in combinations(blocks, 2):
+        gram = inner(flat[first], flat[second])
+        yield first, second, _squared_from(norms[first], norms[second], gram)
+
+
+def _squared_from(
+    first: NDArray[np.float64], second: NDArray[np.float64], gram: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    gram *= -2.0
+    gram += first[:, None]
+    gram += second[None, :]
+    return gram
 
 
 def edge_limit(threshold: float, values: int) -> int:
@@ -77,19 +124,13 @@ def edge_limit(threshold: float, values: int) -> int:
     return math.floor((Fraction(str(threshold)) * 255) ** 2 * values)
 
 
-def within(pairs: TilePairs, threshold: float) -> NDArray[np.bool_]:
-    """Which pairs lie within `threshold` in this tile, by the integer test of `edge_limit`; a
-    distance of exactly the threshold is within. (n, n) bool, symmetric, True on the diagonal."""
-    return pairs.squared <= edge_limit(threshold, pairs.values)
-
-
 def tiled_pairs(images: NDArray[np.uint8], tiles: int, threshold: float) -> Pairs:
     """Distances and edges of all pairs in one pass; arguments and errors as of `tile_pairs` and
     `edge_limit`. They can disagree only where a distance equals the threshold up to float64
     rounding: there the edge is the exact one."""
     worst, edges = _nothing(images)
     for pairs in tile_pairs(images, tiles):
-        edges &= within(pairs, threshold)
+        edges &= pairs.squared <= edge_limit(threshold, pairs.values)
         np.maximum(worst, pairs.squared / pairs.values, out=worst)
     np.fill_diagonal(edges, False)
     return Pairs(_to_l2(worst), edges)
@@ -104,15 +145,47 @@ def tiled_distances(images: NDArray[np.uint8], tiles: int) -> NDArray[np.float64
     return _to_l2(worst)
 
 
-def tiled_edges(images: NDArray[np.uint8], tiles: int, threshold: float) -> NDArray[np.bool_]:
+def tiled_edges(
+    images: NDArray[np.uint8],
+    tiles: int,
+    threshold: float,
+    inner: Products = products,
+    threads: int = 1,
+) -> NDArray[np.bool_]:
     """Which pairs of `images` have a tiled l2 <= `threshold`, decided in integers: every tile must
-    pass `within`. (n, n) bool, symmetric, False on the diagonal (no image is its own neighbour).
-    Arguments and errors as of `tile_pairs` and `edge_limit`."""
-    _, edges = _nothing(images)
-    for pairs in tile_pairs(images, tiles):
-        edges &= within(pairs, threshold)
+    be within `edge_limit`, which is within itself. (n, n) bool, symmetric, False on the diagonal
+    (no image is its own neighbour).
+
+    `inner` is what computes. So many `threads` share the tiles (their BLAS should have one each),
+    and the result does not depend on that. Beside the arguments and the result it holds, for each
+    thread, one tile of all images, n² bytes and a few MB. Arguments and errors as of `tile_pairs`
+    and `edge_limit`.
+    """
+    _check_images(images)
+
+    def edges_in(share: list[Tile]) -> NDArray[np.bool_]:
+        _, edges = _nothing(images)
+        for tile in share:
+            limit = edge_limit(threshold, tile_values(tile))
+            for first, second, squared in _squared_blocks(images, tile, inner):
+                near = squared <= limit
+                edges[first, second] &= near
+                edges[second, first] &= near.T
+        return edges
+
+    _, height, width, _ = images.shape
+    grid = tile_grid(height, width, tiles)
+    edges = np.logical_and.reduce(_shared_out(grid, threads, edges_in))
     np.fill_diagonal(edges, False)
-    return edges
+    return np.asarray(edges)
+
+
+def _shared_out(grid: list[Tile], threads: int, work: Callable[[list[Tile]], T]) -> list[T]:
+    shares = [grid[place::threads] for place in range(min(threads, len(grid)))]
+    if len(shares) == 1:
+        return [work(grid)]
+    with ThreadPoolExecutor(len(shares), thread_name_prefix="tiles") as pool:
+        return list(pool.map(work, shares))
 
 
 def tiled_to(a: NDArray[np.uint8], b: NDArray[np.uint8], tiles: int) -> float:
@@ -153,15 +226,6 @@ def _squared_to(image: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[
     return total
 
 
-def _gram(flat: NDArray[np.uint8]) -> NDArray[np.float64]:
-    total = np.zeros((len(flat), len(flat)), dtype=np.float64)
-    for start in range(0, flat.shape[1], _PRODUCTS_PER_SUM):
-        part = flat[:, start : start + _PRODUCTS_PER_SUM].astype(np.float32)
-        part -= 128.0
-        total += part @ part.T
-    return total
-
-
 def _to_l2(mean_squared: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.sqrt(mean_squared) / 255.0
 
@@ -175,10 +239,6 @@ def _cuts(length: int, tiles: int) -> list[slice]:
     short, longer = divmod(length, tiles)
     ends = [short * k + min(k, longer) for k in range(tiles + 1)]
     return [slice(a, b) for a, b in pairwise(ends) if a < b]
-
-
-def _area(rows: slice, columns: slice) -> int:
-    return int((rows.stop - rows.start) * (columns.stop - columns.start))
 
 
 def _check_images(images: NDArray[np.uint8]) -> None:

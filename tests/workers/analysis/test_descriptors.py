@@ -1,78 +1,72 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from workers.analysis.descriptors import block_sums, candidates, describe
-from workers.analysis.distances import tiled_edges
+from storage.records import Blocks
+from workers.analysis.descriptors import describe, descriptor_size, summarise
 
 
-def slow_block_sums(pixels):
-    rows, columns = pixels.shape[0] // 4, pixels.shape[1] // 4
+def slow_sums(values, side):
+    """Sums over whole side x side blocks of (height, width, any) numbers."""
+    rows, columns = values.shape[0] // side, values.shape[1] // side
     return [
         [
-            sum(int(v) for v in pixels[4 * r : 4 * r + 4, 4 * c : 4 * c + 4].ravel())
+            sum(
+                int(v) for v in values[side * r : side * (r + 1), side * c : side * (c + 1)].ravel()
+            )
             for c in range(columns)
         ]
         for r in range(rows)
     ]
 
 
-@st.composite
-def picture_sets(draw):
-    """Sets of pictures with near-copies among them, so that many pairs are near the threshold."""
-    height, width = draw(st.integers(1, 21)), draw(st.integers(1, 21))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    base = rng.integers(0, 256, (height, width, 3))
-    reach = draw(st.sampled_from([0, 1, 8, 40, 255]))
-    wobble = rng.integers(-reach, reach + 1, (6, height, width, 3))
-    shift = rng.integers(-reach, reach + 1, (6, 1, 1, 1))
-    flat = draw(st.booleans())
-    return np.clip(base + (shift if flat else wobble), 0, 255).astype(np.uint8)
-
-
-@settings(deadline=None, max_examples=150)
-@given(picture_sets(), st.integers(1, 6), st.sampled_from([0.01, 0.05, 0.1, 0.15, 0.5, 1.0]))
-def test_no_true_edge_is_ever_rejected(pictures, tiles, threshold):
-    _, height, width, _ = pictures.shape
-    possible = candidates([describe(p) for p in pictures], height, width, tiles, threshold)
-    assert not (tiled_edges(pictures, tiles, threshold) & ~possible).any()
-    assert np.array_equal(possible, possible.T)
-    assert not possible.diagonal().any()
-
-
-@pytest.mark.parametrize("tiles", [1, 2, 3, 4])
-def test_a_flat_difference_of_exactly_the_threshold_is_kept_and_beyond_it_rejected(tiles):
-    """Where pictures differ by a constant the bound is the distance itself."""
-    black = np.zeros((16, 16, 3), np.uint8)
-    at, beyond = black + np.uint8(51), black + np.uint8(52)  # 51 / 255 = 0.2
-    possible = candidates([describe(p) for p in (black, at, beyond)], 16, 16, tiles, 0.2)
-    assert possible[0, 1]
-    # With ragged tiles some blocks are left out of the bound, which then is smaller.
-    assert possible[0, 2] == (tiles == 3)
-
-
-def test_ordinary_pictures_are_rejected_so_that_none_needs_decoding():
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
-    pictures = coarse.repeat(8, axis=1).repeat(8, axis=2)
-    assert not candidates([describe(p) for p in pictures], 64, 64, 4, 0.1).any()
-
-
-def test_no_picture_has_no_candidates():
-    assert candidates([], 64, 64, 4, 0.1).shape == (0, 0)
-
-
-@pytest.mark.parametrize(("height", "width"), [(4, 4), (9, 14), (3, 8)])
-def test_block_sums_are_those_of_whole_blocks(height, width):
+@pytest.mark.parametrize("coarse", [8, 16])
+@pytest.mark.parametrize("fine", [2, 4, 8])
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (37, 50), (17, 9), (3, 8), (1, 1)])
+def test_a_descriptor_holds_the_sums_of_whole_blocks(height, width, fine, coarse):
     pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    assert block_sums(pixels).tolist() == slow_block_sums(pixels)
+    blocks = Blocks(fine=fine, coarse=coarse)
+    found = summarise([describe(pixels, blocks)], height, width, blocks)
+    assert len(found) == 1
+    assert found.brightness[0].tolist() == slow_sums(pixels, fine)
+    assert found.coarse_brightness[0].tolist() == slow_sums(pixels, coarse)
+    assert found.red[0].tolist() == slow_sums(pixels[..., :1], coarse)
+    assert found.blue[0].tolist() == slow_sums(pixels[..., 2:], coarse)
+    assert found.energy[0].tolist() == slow_sums(pixels.astype(np.int64) ** 2, coarse)
 
 
-def test_the_largest_sum_fits_what_is_stored():
-    white = np.full((4, 4, 3), 255, np.uint8)
-    assert np.frombuffer(describe(white), "<i2").tolist() == [12_240]
+@pytest.mark.parametrize("fine", [2, 4, 8])
+def test_the_largest_sums_fit_what_is_stored(fine):
+    white = np.full((16, 16, 3), 255, np.uint8)
+    blocks = Blocks(fine=fine, coarse=16)
+    found = summarise([describe(white, blocks)], 16, 16, blocks)
+    assert (found.brightness == 765 * fine**2).all()
+    assert found.red.item() == found.blue.item() == 255 * 256
+    assert found.energy.item() == 255**2 * 768
 
 
-def test_a_descriptor_of_a_512_px_picture_stays_within_40_kb():
-    assert len(describe(np.zeros((512, 512, 3), np.uint8))) == 32_768
+def test_a_descriptor_takes_40_kb_at_512_px_and_as_much_less_as_there_are_fewer_pixels():
+    for side in (512, 256, 64):
+        pixels = np.zeros((side, side, 3), np.uint8)
+        assert len(describe(pixels, Blocks())) == 40 * 1024 * side**2 // 512**2
+
+
+def test_smaller_blocks_make_larger_descriptors():
+    sizes = [descriptor_size(512, 512, Blocks(fine=f, coarse=16)) for f in (2, 4, 8)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_summaries_are_in_the_order_of_the_descriptors_and_can_be_taken_from():
+    pictures = [np.full((16, 16, 3), level, np.uint8) for level in (1, 2, 3)]
+    found = summarise([describe(p, Blocks()) for p in pictures], 16, 16, Blocks())
+    assert found.red.ravel().tolist() == [256, 512, 768]
+    taken = found.take(np.array([2, 0]))
+    assert taken.red.ravel().tolist() == [768, 256]
+    assert taken.coarse_brightness.ravel().tolist() == [768 * 3, 256 * 3]
+    assert len(taken) == 2
+
+
+def test_a_descriptor_of_another_size_is_refused():
+    descriptor = describe(np.zeros((32, 16, 3), np.uint8), Blocks())
+    with pytest.raises(ValueError, match="16 x 16"):
+        summarise([descriptor], 16, 16, Blocks())
+    assert len(summarise([], 16, 16, Blocks())) == 0

@@ -111,6 +111,17 @@ def test_one_pass_gives_the_same_distances_and_edges(images, tiles, threshold):
 
 
 @modest
+@given(pictures(most=9), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
+def test_neither_blocks_of_images_nor_threads_change_a_bit(images, tiles, block, threads):
+    edges, pairs = tiled_edges(images, tiles, 0.1), list(tile_pairs(images, tiles))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BLOCK_IMAGES", block)
+        assert np.array_equal(tiled_edges(images, tiles, 0.1, threads=threads), edges)
+        for found, whole in zip(tile_pairs(images, tiles), pairs, strict=True):
+            assert np.array_equal(found.squared, whole.squared)
+
+
+@modest
 @given(pictures(), st.integers(1, 5))
 def test_the_order_of_the_images_changes_no_bit(images, tiles):
     backwards = tiled_distances(images[::-1], tiles)[::-1, ::-1]

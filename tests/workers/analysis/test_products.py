@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage.errors import ConfigError
+from workers.analysis.distances import tiled_edges
+from workers.analysis.products import TorchProducts, products
+
+
+@pytest.fixture(scope="module")
+def on_device():
+    """The very code that runs on a CUDA device."""
+    return TorchProducts("cpu")
+
+
+def integer_products(first, second):
+    return (first.astype(np.int64) - 128) @ (second.astype(np.int64) - 128).T
+
+
+@st.composite
+def two_sets_of_rows(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    values = draw(st.sampled_from([1, 3, 1023, 1024, 1025, 5000]))
+    low, high = draw(st.sampled_from([(0, 256), (0, 1), (255, 256), (126, 131)]))
+    sizes = draw(st.integers(0, 7)), draw(st.integers(1, 7))
+    return [rng.integers(low, high, (size, values), dtype=np.uint8) for size in sizes]
+
+
+@settings(deadline=None, max_examples=60)
+@given(two_sets_of_rows())
+def test_products_are_those_of_integers(rows):
+    first, second = rows
+    assert np.array_equal(products(first, second), integer_products(first, second))
+    assert np.array_equal(products(second, second), integer_products(second, second))
+
+
+@settings(deadline=None, max_examples=60)
+@given(two_sets_of_rows())
+def test_products_on_a_device_are_those_of_integers(on_device, rows):
+    first, second = rows
+    assert np.array_equal(on_device(first, second), integer_products(first, second))
+    assert np.array_equal(on_device(second, second), integer_products(second, second))
+
+
+def test_edges_are_the_same_whatever_computes_them(on_device):
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 256, (1, 40, 30, 3))
+    images = np.clip(base + rng.integers(-60, 61, (20, 40, 30, 3)), 0, 255).astype(np.uint8)
+    edges = tiled_edges(images, 4, 0.19)
+    assert 0 < edges.sum() < 380
+    assert np.array_equal(tiled_edges(images, 4, 0.19, on_device), edges)
+
+
+class Rounding(TorchProducts):
+    """A device that multiplies in bfloat16 and keeps sums in it, too."""
+
+    def __call__(self, first, second):
+        left, right = (torch.from_numpy(x.astype(np.float32) - 128) for x in (first, second))
+        return (left.bfloat16() @ right.bfloat16().T).double().numpy()
+
+
+def test_a_device_that_rounds_is_refused():
+    with pytest.raises(ConfigError, match="--device cpu"):
+        Rounding("cpu")
