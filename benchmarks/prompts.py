@@ -1,0 +1,169 @@
+"""What judging a stored prompt costs: by descriptors first, beside all pixels and a plain loop.
+
+    .venv/bin/python -m benchmarks.prompts [--seeds 500] [--side 512] [--rounds 3]
+
+Each set of pictures is stored as one prompt, in shards of 50 in a folder, and judged from there,
+reading included, in CPU seconds: `pruned` as campaigns do by default, `full` as with
+`matrix = "full"`, which decodes every picture and computes the exact matrix of all pairs. Both
+must give the same result, field by field. `naive` decodes every picture and loops over pairs in
+float64; some pairs are measured and all reckoned from them.
+"""
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from itertools import combinations, islice
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import cpu_of, interleaved, machine, ratios, span
+from benchmarks.pictures import example_pictures, photographs, pink, same_layout, with_copies
+from storage.keys import unit_shard
+from storage.records import (
+    Analysis,
+    AnalysisSettings,
+    Campaign,
+    Model,
+    PromptList,
+    Provenance,
+    Sampling,
+    SeedRange,
+    Submission,
+    WorkUnit,
+)
+from storage.store import FolderStore, Store
+from workers.analysis.distances import tile_grid
+from workers.pipelines import Generation
+from workers.prompt_analysis import analyse_prompt, find_survivors
+from workers.stored_prompts import read_prompt
+from workers.writer import encode_unit
+
+PER_SHARD = 50
+MADE = Provenance(
+    batch_size=1, threads=1, device="cpu", dtype="uint8", versions="benchmark", recipe="{}"
+)
+HEADER = """\
+| pictures | edge | flagged | pairs rejected | decoded | pruned s | full ÷ pruned | naive ÷ pruned |
+|---|---|---|---|---|---|---|---|"""
+
+
+@dataclass(frozen=True)
+class StoredPictures:
+    """One prompt in a store."""
+
+    store: Store
+    submission: Submission
+    text: str
+
+    def read(self):
+        return read_prompt(self.store, self.submission, self.text)
+
+    def analyse(self, analysis):
+        return analyse_prompt(self.read(), AnalysisSettings(analysis=analysis), None)
+
+
+def store_pictures(store, pictures, text):
+    """Store (n, height, width, 3) pictures as a prompt of seeds 0 to n - 1."""
+    count, height, width, _ = pictures.shape
+    campaign = Campaign(
+        name="benchmark",
+        model=Model(pipeline="noise", fingerprint="noise:"),
+        prompts=PromptList(file="prompts.txt", digest="0", count=1),
+        sampling=Sampling(seeds=count, width=width, height=height),
+    )
+    firsts = range(0, count, PER_SHARD)
+    cuts = tuple(SeedRange(first=at, last=min(at + PER_SHARD, count) - 1) for at in firsts)
+    for cut in cuts:
+        unit = WorkUnit(
+            campaign_id=campaign.campaign_id,
+            generation_id=campaign.generation_id,
+            index=0,
+            prompt=text,
+            seeds=cut,
+        )
+        seeds = range(cut.first, cut.last + 1)
+        made = [Generation(seed, pictures[seed], None, MADE) for seed in seeds]
+        store.create(unit_shard(unit), encode_unit(unit, made))
+    submission = Submission(campaign=campaign, cuts=cuts, submitted_at="", versions="")
+    return StoredPictures(store, submission, text)
+
+
+def compare(name, stored, analysis, rounds):
+    """One row of the table of `HEADER`."""
+    full = analysis.model_copy(update={"matrix": "full"})
+    result = stored.analyse(full)
+    assert stored.analyse(analysis) == result
+    found = interleaved(
+        {"pruned": lambda: stored.analyse(analysis), "full": lambda: stored.analyse(full)}, rounds
+    )
+    prompt = stored.read()
+    count = len(prompt.images)
+    survivors = len(find_survivors(prompt, range(count), analysis))
+    pairs = count * (count - 1) // 2
+    rejected = 1 - survivors * (survivors - 1) / 2 / pairs
+    naive = [naive_seconds(prompt, analysis.tiles) / seconds for seconds in found["pruned"]]
+    return (
+        f"| {name} | {analysis.edge_threshold} | {'yes' if result.flagged else 'no'} "
+        f"({result.clique_size}) | {rejected:.2%} | {survivors} of {count} "
+        f"| {span(found['pruned'], 3)} | **{span(ratios(found['full'], found['pruned']), 1)}** "
+        f"| {span(naive, 0)} |"
+    )
+
+
+def naive_seconds(prompt, tiles, measured=60):
+    """Seconds of CPU to decode all and loop over all pairs, the latter from so many of them."""
+    count = len(prompt.images)
+    few = range(min(count, 20))
+    decoding = cpu_of(lambda: prompt.pixels(few)) / len(few) * count
+    pixels = prompt.pixels(few)
+    chosen = list(islice(combinations(few, 2), measured))
+
+    def loop():
+        for i, j in chosen:
+            naive_distance(pixels[i], pixels[j], tiles)
+
+    return decoding + cpu_of(loop) / len(chosen) * count * (count - 1) / 2
+
+
+def naive_distance(first, second, tiles):
+    """Tiled l2 as published, one pair at a time."""
+    height, width, _ = first.shape
+    a, b = first / 255.0, second / 255.0
+    return max(
+        np.sqrt(np.mean((a[tile] - b[tile]) ** 2)) for tile in tile_grid(height, width, tiles)
+    )
+
+
+def picture_sets(seeds, side):
+    """Name, pictures and edge threshold of each set."""
+    tenth = max(seeds // 10, 12)
+    yield "photographs", photographs(seeds, side), 0.1
+    yield "1/f", pink(seeds, side), 0.1
+    yield "example's training pictures, upscaled", example_pictures(seeds, side), 0.1
+    yield "same layout", same_layout(seeds, side), 0.1
+    yield "same layout", same_layout(seeds, side), 0.15
+    copies, _ = with_copies(photographs(seeds, side), tenth, 0.05)
+    yield f"photographs, {tenth} near-copies", copies, 0.1
+    near, _ = with_copies(photographs(seeds, side), tenth, 0.1)
+    yield f"photographs, {tenth} copies about 0.1 apart", near, 0.1
+    half, _ = with_copies(photographs(seeds, side), seeds // 2, 0.05)
+    yield f"photographs, {seeds // 2} near-copies", half, 0.1
+
+
+def main(seeds, side, rounds):
+    print(machine("numpy", "opencv-python-headless", "pyarrow"), end="\n\n")
+    print(f"{seeds} generations of {side} px, {rounds} rounds; CPU seconds and ratios:\n")
+    print(HEADER, flush=True)
+    for number, (name, pictures, threshold) in enumerate(picture_sets(seeds, side)):
+        with tempfile.TemporaryDirectory() as folder:
+            stored = store_pictures(FolderStore(Path(folder)), pictures, f"set {number}")
+            print(compare(name, stored, Analysis(edge_threshold=threshold), rounds), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=500)
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    main(**vars(parser.parse_args()))
