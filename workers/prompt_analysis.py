@@ -20,7 +20,7 @@ from storage.records import (
 from storage.store import Store
 from workers.analysis.bounds import candidates
 from workers.analysis.descriptors import Summaries, describe, summarise
-from workers.analysis.distances import tiled_distances, tiled_edges
+from workers.analysis.distances import tiled_pairs
 from workers.analysis.matching import is_extracted, nearest_training
 from workers.analysis.products import Products, products
 from workers.analysis.verdict import Verdict, verdict_of
@@ -92,13 +92,13 @@ def _judge(
     if settings.matrix == "pruned":
         survivors = find_survivors(stored, evidence, settings)
     pixels = stored.pixels([evidence[i] for i in survivors.tolist()])
+    pairs = tiled_pairs(pixels, settings.tiles, settings.edge_threshold, inner)
     edges = np.zeros((len(evidence), len(evidence)), dtype=np.bool_)
-    edges[np.ix_(survivors, survivors)] = tiled_edges(
-        pixels, settings.tiles, settings.edge_threshold, inner
-    )
+    edges[np.ix_(survivors, survivors)] = pairs.edges
 
     def distances(members: tuple[int, ...]) -> NDArray[np.float64]:
-        return tiled_distances(pixels[np.searchsorted(survivors, members)], settings.tiles)
+        chosen = np.searchsorted(survivors, members)
+        return pairs.distances[np.ix_(chosen, chosen)]
 
     seeds = [stored.images[place].seed for place in evidence]
     size, steps = settings.min_clique_size, settings.max_steps

@@ -9,12 +9,11 @@ machine, whatever the BLAS, its threads or the order of the images.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, pairwise
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,22 +26,11 @@ _BLOCK_BYTES = 1 << 25
 _BLOCK_IMAGES = 512
 
 Tile = tuple[slice, slice]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TilePairs:
-    """One tile of n images: `squared` (n, n) float64 holds the integer squared distances of all
-    pairs in pixel levels 0-255, `values` how many values (height x width x 3) the tile has."""
-
-    squared: NDArray[np.float64]
-    values: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """All pairs of n images: `distances` (n, n) float64 as of `tiled_distances`, `edges` (n, n)
-    bool as of `tiled_edges`."""
+    """All pairs of n images: `distances` (n, n) float64 in [0, 1], `edges` (n, n) bool."""
 
     distances: NDArray[np.float64]
     edges: NDArray[np.bool_]
@@ -70,28 +58,15 @@ def image_blocks(count: int) -> list[slice]:
     return [slice(at, min(at + _BLOCK_IMAGES, count)) for at in range(0, count, _BLOCK_IMAGES)]
 
 
-def tile_pairs(images: NDArray[np.uint8], tiles: int) -> Iterator[TilePairs]:
-    """The exact squared distances of all pairs, one tile after the other in `tile_grid` order.
-
-    `images` is (n, height, width, 3) uint8, n may be 0. Beside what it yields it holds a copy of
-    one tile. Each `squared` is symmetric with a zero diagonal and belongs to the caller.
-    ValueError for another shape, an image without pixels, or tiles < 1; TypeError unless uint8.
-    """
-    _check_images(images)
-    _, height, width, _ = images.shape
-    for tile in tile_grid(height, width, tiles):
-        squared = np.zeros((len(images), len(images)), dtype=np.float64)
-        for first, second, block in _squared_blocks(images, tile, products):
-            squared[first, second] = block
-            squared[second, first] = block.T
-        yield TilePairs(squared, tile_values(tile))
-
-
-def _squared_blocks(
-    images: NDArray[np.uint8], tile: Tile, inner: Products
+def squared_blocks(
+    images: NDArray[np.uint8], tile: Tile, inner: Products = products
 ) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
-    """The squared distances in one tile: (first images, second images, their distances), blocks
-    that cover every pair of different images at least one way round."""
+    """The exact squared distances in one tile, in blocks that cover every pair one way round:
+    (first images, second images, integers (m, n) float64 in pixel levels 0-255).
+
+    `images` is (n, height, width, 3) uint8, n may be 0; `inner` is what computes. Beside what it
+    yields, which belongs to the caller, it holds a copy of the tile.
+    """
     flat = images[:, *tile].reshape(len(images), tile_values(tile))
     blocks = image_blocks(len(images))
     norms = np.empty(len(images), dtype=np.float64)
@@ -124,68 +99,70 @@ def edge_limit(threshold: float, values: int) -> int:
     return math.floor((Fraction(str(threshold)) * 255) ** 2 * values)
 
 
-def tiled_pairs(images: NDArray[np.uint8], tiles: int, threshold: float) -> Pairs:
-    """Distances and edges of all pairs in one pass; arguments and errors as of `tile_pairs` and
-    `edge_limit`. They can disagree only where a distance equals the threshold up to float64
-    rounding: there the edge is the exact one."""
-    worst, edges = _nothing(images)
-    for pairs in tile_pairs(images, tiles):
-        edges &= pairs.squared <= edge_limit(threshold, pairs.values)
-        np.maximum(worst, pairs.squared / pairs.values, out=worst)
-    np.fill_diagonal(edges, False)
-    return Pairs(_to_l2(worst), edges)
-
-
-def tiled_distances(images: NDArray[np.uint8], tiles: int) -> NDArray[np.float64]:
-    """Tiled l2 of all pairs of `images`, (n, n) float64 in [0, 1]: symmetric, zero diagonal.
-    With one tile it is the plain l2. Arguments and errors as of `tile_pairs`."""
-    worst, _ = _nothing(images)
-    for pairs in tile_pairs(images, tiles):
-        np.maximum(worst, pairs.squared / pairs.values, out=worst)
-    return _to_l2(worst)
-
-
-def tiled_edges(
+def tiled_pairs(
     images: NDArray[np.uint8],
     tiles: int,
     threshold: float,
     inner: Products = products,
     threads: int = 1,
-) -> NDArray[np.bool_]:
-    """Which pairs of `images` have a tiled l2 <= `threshold`, decided in integers: every tile must
-    be within `edge_limit`, which is within itself. (n, n) bool, symmetric, False on the diagonal
-    (no image is its own neighbour).
+) -> Pairs:
+    """Tiled l2 of all pairs of `images` (n, height, width, 3) uint8, and which are edges: those
+    whose every tile is within `edge_limit`, which is within itself. n may be 0.
+
+    Distances are symmetric with a zero diagonal; with one tile they are the plain l2. Edges are
+    symmetric and False on the diagonal: no image is its own neighbour. The two can disagree only
+    where a distance equals the threshold up to float64 rounding: there the edge is the exact one.
 
     `inner` is what computes. So many `threads` share the tiles (their BLAS should have one each),
-    and the result does not depend on that. Beside the arguments and the result it holds, for each
-    thread, one tile of all images, n² bytes and a few MB. Arguments and errors as of `tile_pairs`
-    and `edge_limit`.
+    and the result does not depend on that. Each holds one tile of all images, 9 bytes for every
+    pair and a few MB. ValueError for another shape, an image without pixels, tiles < 1, or as of
+    `edge_limit`; TypeError unless uint8.
     """
     _check_images(images)
-
-    def edges_in(share: list[Tile]) -> NDArray[np.bool_]:
-        _, edges = _nothing(images)
-        for tile in share:
-            limit = edge_limit(threshold, tile_values(tile))
-            for first, second, squared in _squared_blocks(images, tile, inner):
-                near = squared <= limit
-                edges[first, second] &= near
-                edges[second, first] &= near.T
-        return edges
-
     _, height, width, _ = images.shape
-    grid = tile_grid(height, width, tiles)
-    edges = np.logical_and.reduce(_shared_out(grid, threads, edges_in))
-    np.fill_diagonal(edges, False)
-    return np.asarray(edges)
-
-
-def _shared_out(grid: list[Tile], threads: int, work: Callable[[list[Tile]], T]) -> list[T]:
-    shares = [grid[place::threads] for place in range(min(threads, len(grid)))]
+    shares = _shared_out(tile_grid(height, width, tiles), threads)
     if len(shares) == 1:
-        return [work(grid)]
-    with ThreadPoolExecutor(len(shares), thread_name_prefix="tiles") as pool:
-        return list(pool.map(work, shares))
+        found = [_pairs_in(shares[0], images, threshold, inner)]
+    else:
+        with ThreadPoolExecutor(len(shares), thread_name_prefix="tiles") as pool:
+            found = list(pool.map(lambda share: _pairs_in(share, images, threshold, inner), shares))
+    worst = np.maximum.reduce([pairs.distances for pairs in found])
+    edges = np.logical_and.reduce([pairs.edges for pairs in found])
+    np.fill_diagonal(edges, False)
+    return Pairs(_to_l2(worst), edges)
+
+
+def tiled_distances(images: NDArray[np.uint8], tiles: int) -> NDArray[np.float64]:
+    """The distances of `tiled_pairs`: (n, n) float64 in [0, 1]."""
+    return tiled_pairs(images, tiles, 0.0).distances
+
+
+def tiled_edges(images: NDArray[np.uint8], tiles: int, threshold: float) -> NDArray[np.bool_]:
+    """The edges of `tiled_pairs`: (n, n) bool."""
+    return tiled_pairs(images, tiles, threshold).edges
+
+
+def _pairs_in(
+    share: list[Tile], images: NDArray[np.uint8], threshold: float, inner: Products
+) -> Pairs:
+    """Of these tiles alone; the distances are mean squares in pixel levels."""
+    shape = (len(images), len(images))
+    worst, edges = np.zeros(shape, dtype=np.float64), np.ones(shape, dtype=np.bool_)
+    for tile in share:
+        values = tile_values(tile)
+        limit = edge_limit(threshold, values)
+        for first, second, squared in squared_blocks(images, tile, inner):
+            edges[first, second] &= squared <= limit
+            squared /= values
+            np.maximum(worst[first, second], squared, out=worst[first, second])
+    for first, second in combinations(image_blocks(len(images)), 2):
+        edges[second, first] = edges[first, second].T
+        worst[second, first] = worst[first, second].T
+    return Pairs(worst, edges)
+
+
+def _shared_out(grid: list[Tile], threads: int) -> list[list[Tile]]:
+    return [grid[place::threads] for place in range(min(threads, len(grid)))]
 
 
 def tiled_to(a: NDArray[np.uint8], b: NDArray[np.uint8], tiles: int) -> float:
@@ -228,11 +205,6 @@ def _squared_to(image: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[
 
 def _to_l2(mean_squared: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.sqrt(mean_squared) / 255.0
-
-
-def _nothing(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    shape = (len(images), len(images))
-    return np.zeros(shape, dtype=np.float64), np.ones(shape, dtype=np.bool_)
 
 
 def _cuts(length: int, tiles: int) -> list[slice]:

@@ -10,8 +10,9 @@ from workers.analysis import distances as module
 from workers.analysis.distances import (
     edge_limit,
     l2_to_all,
+    squared_blocks,
     tile_grid,
-    tile_pairs,
+    tile_values,
     tiled_distances,
     tiled_edges,
     tiled_pairs,
@@ -59,6 +60,12 @@ def slow_edge(a, b, tiles, threshold):
     return all(Fraction(s, n * 255**2) <= limit for s, n in slow_squared(a, b, tiles))
 
 
+def squared_in(images, tile):
+    """All squared distances in one tile, of images that are few enough for one block."""
+    ((_, _, squared),) = squared_blocks(images, tile)
+    return squared
+
+
 def flat(height, width, *levels):
     return np.stack([np.full((height, width, 3), level, np.uint8) for level in levels])
 
@@ -77,11 +84,13 @@ def test_tiled_distances_are_the_published_formula(images, tiles):
 @modest
 @given(pictures(), st.integers(1, 11))
 def test_squared_distances_are_exact_integers_tile_by_tile(images, tiles):
-    pairs = list(tile_pairs(images, tiles))
+    _, height, width, _ = images.shape
+    grid = tile_grid(height, width, tiles)
     for i, a in enumerate(images):
         for j, b in enumerate(images):
             exact = list(slow_squared(a, b, tiles))
-            assert [(p.squared[i, j], p.values) for p in pairs] == exact
+            found = [(squared_in(images, tile)[i, j], tile_values(tile)) for tile in grid]
+            assert found == exact
 
 
 @modest
@@ -113,12 +122,12 @@ def test_one_pass_gives_the_same_distances_and_edges(images, tiles, threshold):
 @modest
 @given(pictures(most=9), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
 def test_neither_blocks_of_images_nor_threads_change_a_bit(images, tiles, block, threads):
-    edges, pairs = tiled_edges(images, tiles, 0.1), list(tile_pairs(images, tiles))
+    whole = tiled_pairs(images, tiles, 0.1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK_IMAGES", block)
-        assert np.array_equal(tiled_edges(images, tiles, 0.1, threads=threads), edges)
-        for found, whole in zip(tile_pairs(images, tiles), pairs, strict=True):
-            assert np.array_equal(found.squared, whole.squared)
+        found = tiled_pairs(images, tiles, 0.1, threads=threads)
+    assert np.array_equal(found.edges, whole.edges)
+    assert np.array_equal(found.distances, whole.distances)
 
 
 @modest
@@ -178,7 +187,7 @@ def test_identical_images_are_at_distance_zero_and_joined_even_at_threshold_zero
 
 def test_images_of_one_pixel_have_one_tile_however_many_are_asked_for():
     images = np.array([[[[0, 0, 0]]], [[[255, 0, 0]]]], dtype=np.uint8)
-    assert len(list(tile_pairs(images, 4))) == 1
+    assert len(tile_grid(1, 1, 4)) == 1
     assert tiled_distances(images, 4)[0, 1] == pytest.approx(math.sqrt(1 / 3))
 
 
@@ -215,9 +224,9 @@ def test_a_threshold_that_is_no_distance_is_refused(threshold):
 def test_sums_beyond_one_product_block_stay_exact():
     # The worst case for float32: every product is 128² or 255² and each block is full.
     images = flat(50, 50, 0, 255, 1)
-    (pairs,) = tile_pairs(images, 1)
-    assert pairs.squared[0, 1] == 255**2 * 7500
-    assert pairs.squared[0, 2] == 7500
+    squared = squared_in(images, (slice(0, 50), slice(0, 50)))
+    assert squared[0, 1] == 255**2 * 7500
+    assert squared[0, 2] == 7500
     assert l2_to_all(images[0], images).tolist() == [0.0, 1.0, 1 / 255]
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import ConfigError
-from workers.analysis.distances import tiled_edges
+from workers.analysis.distances import tiled_pairs
 from workers.analysis.products import TorchProducts, products
 
 
@@ -44,13 +44,14 @@ def test_products_on_a_device_are_those_of_integers(on_device, rows):
     assert np.array_equal(on_device(second, second), integer_products(second, second))
 
 
-def test_edges_are_the_same_whatever_computes_them(on_device):
+def test_distances_are_the_same_whatever_computes_them(on_device):
     rng = np.random.default_rng(0)
     base = rng.integers(0, 256, (1, 40, 30, 3))
     images = np.clip(base + rng.integers(-60, 61, (20, 40, 30, 3)), 0, 255).astype(np.uint8)
-    edges = tiled_edges(images, 4, 0.19)
-    assert 0 < edges.sum() < 380
-    assert np.array_equal(tiled_edges(images, 4, 0.19, on_device), edges)
+    pairs, there = tiled_pairs(images, 4, 0.19), tiled_pairs(images, 4, 0.19, on_device)
+    assert 0 < pairs.edges.sum() < 380
+    assert np.array_equal(there.edges, pairs.edges)
+    assert np.array_equal(there.distances, pairs.distances)
 
 
 class Rounding(TorchProducts):
