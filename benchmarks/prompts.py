@@ -5,7 +5,9 @@
 Each set of pictures is stored as one prompt, in shards of 50 in a folder, and judged from there,
 reading included, in CPU seconds: `pruned` as campaigns do by default, `full` as with
 `matrix = "full"`, which decodes every picture and computes the exact matrix of all pairs. Both
-must give the same result, field by field. `naive` decodes every picture and loops over pairs in
+must give the same result, field by field. "Rejected" are the pairs that descriptors alone prove
+to be no edges, "decoded" the images that are left once cliques of the wanted size are asked for.
+`naive` decodes every picture and loops over pairs in
 float64; some pairs are measured and all reckoned from them.
 """
 
@@ -35,7 +37,7 @@ from storage.records import (
 from storage.store import FolderStore, Store
 from workers.analysis.distances import tile_grid
 from workers.pipelines import Generation
-from workers.prompt_analysis import analyse_prompt, find_survivors
+from workers.prompt_analysis import analyse_prompt, possible_edges
 from workers.stored_prompts import read_prompt
 from workers.writer import encode_unit
 
@@ -63,21 +65,26 @@ class StoredPictures:
         return analyse_prompt(self.read(), AnalysisSettings(analysis=analysis), None)
 
 
-def store_pictures(store, pictures, text):
-    """Store (n, height, width, 3) pictures as a prompt of seeds 0 to n - 1."""
-    count, height, width, _ = pictures.shape
+def submission_of(count, height, width, prompts=1):
+    """A campaign of so many seeds of that size, as it would be submitted."""
     campaign = Campaign(
         name="benchmark",
         model=Model(pipeline="noise", fingerprint="noise:"),
-        prompts=PromptList(file="prompts.txt", digest="0", count=1),
+        prompts=PromptList(file="prompts.txt", digest="0", count=prompts),
         sampling=Sampling(seeds=count, width=width, height=height),
     )
     firsts = range(0, count, PER_SHARD)
     cuts = tuple(SeedRange(first=at, last=min(at + PER_SHARD, count) - 1) for at in firsts)
-    for cut in cuts:
+    return Submission(campaign=campaign, cuts=cuts, submitted_at="", versions="")
+
+
+def store_pictures(store, pictures, text, submission=None):
+    """Store (n, height, width, 3) pictures as a prompt of seeds 0 to n - 1."""
+    submission = submission or submission_of(*pictures.shape[:3])
+    for cut in submission.cuts:
         unit = WorkUnit(
-            campaign_id=campaign.campaign_id,
-            generation_id=campaign.generation_id,
+            campaign_id=submission.campaign.campaign_id,
+            generation_id=submission.campaign.generation_id,
             index=0,
             prompt=text,
             seeds=cut,
@@ -85,7 +92,6 @@ def store_pictures(store, pictures, text):
         seeds = range(cut.first, cut.last + 1)
         made = [Generation(seed, pictures[seed], None, MADE) for seed in seeds]
         store.create(unit_shard(unit), encode_unit(unit, made))
-    submission = Submission(campaign=campaign, cuts=cuts, submitted_at="", versions="")
     return StoredPictures(store, submission, text)
 
 
@@ -98,14 +104,15 @@ def compare(name, stored, analysis, rounds):
         {"pruned": lambda: stored.analyse(analysis), "full": lambda: stored.analyse(full)}, rounds
     )
     prompt = stored.read()
-    count = len(prompt.images)
-    survivors = len(find_survivors(prompt, range(count), analysis))
-    pairs = count * (count - 1) // 2
-    rejected = 1 - survivors * (survivors - 1) / 2 / pairs
+    everything = range(len(prompt.images))
+    pairs = len(everything) * (len(everything) - 1) / 2
+    any_pair = analysis.model_copy(update={"min_clique_size": 2})
+    rejected = 1 - possible_edges(prompt, everything, any_pair).sum() / 2 / pairs
+    survivors = possible_edges(prompt, everything, analysis).any(axis=1).sum()
     naive = [naive_seconds(prompt, analysis.tiles) / seconds for seconds in found["pruned"]]
     return (
         f"| {name} | {analysis.edge_threshold} | {'yes' if result.flagged else 'no'} "
-        f"({result.clique_size}) | {rejected:.2%} | {survivors} of {count} "
+        f"({result.clique_size}) | {rejected:.2%} | {survivors} of {len(everything)} "
         f"| {span(found['pruned'], 3)} | **{span(ratios(found['full'], found['pruned']), 1)}** "
         f"| {span(naive, 0)} |"
     )

@@ -90,7 +90,7 @@ def _judge(
     is one. Only images that may join a wanted clique are decoded, or all for the full matrix."""
     survivors = np.arange(len(evidence))
     if settings.matrix == "pruned":
-        survivors = find_survivors(stored, evidence, settings)
+        survivors = np.flatnonzero(possible_edges(stored, evidence, settings).any(axis=1))
     pixels = stored.pixels([evidence[i] for i in survivors.tolist()])
     pairs = tiled_pairs(pixels, settings.tiles, settings.edge_threshold, inner)
     edges = np.zeros((len(evidence), len(evidence)), dtype=np.bool_)
@@ -109,13 +109,13 @@ def _judge(
     return verdict, pixels[int(np.searchsorted(survivors, place))]
 
 
-def find_survivors(
+def possible_edges(
     stored: StoredPrompt, evidence: Sequence[int], settings: Analysis
-) -> NDArray[np.intp]:
-    """Which of the images at the places `evidence` may join a clique of the wanted size, told from
-    their descriptors: ascending indexes into `evidence`."""
+) -> NDArray[np.bool_]:
+    """Which pairs of the images at the places `evidence` may be edges of a clique of the wanted
+    size, told from their descriptors: the matrix of `bounds.candidates`."""
     sampling = stored.sampling
-    possible = candidates(
+    return candidates(
         _summaries(stored, evidence),
         sampling.height,
         sampling.width,
@@ -123,7 +123,6 @@ def find_survivors(
         settings.edge_threshold,
         settings.min_clique_size,
     )
-    return np.flatnonzero(possible.any(axis=1))
 
 
 def _summaries(stored: StoredPrompt, evidence: Sequence[int]) -> Summaries:

@@ -1,0 +1,82 @@
+"""How the analysis grows with Ray actors: prompts per second of two beside one.
+
+    .venv/bin/python -m benchmarks.actors [--prompts 60] [--seeds 100] [--side 256] [--rounds 4]
+
+Photographs, a tenth of the prompts with near-copies among them, lie in a folder and are analysed as
+`seedsweep analyse` does. In every round one actor and two take all prompts, by turns first. The
+time is that from the first result to the last, so that Ray's start is outside it. A plain loop in
+this process, without Ray, shows what Ray itself costs.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.machine import interleaved, machine, ratios, span
+from benchmarks.pictures import photographs, with_copies
+from benchmarks.prompts import store_pictures, submission_of
+from storage.campaigns import store_campaign
+from storage.records import AnalysisSettings
+from storage.store import FolderStore
+from workers.actors import Actors, Request, analyse
+from workers.prompt_analysis import analyse_stored
+
+
+def store_prompts(store, prompts, seeds, side):
+    """Store a campaign with all its images."""
+    submission = submission_of(seeds, side, side, prompts)
+    texts = [f"prompt {number}" for number in range(prompts)]
+    ordinary = photographs(seeds, side)
+    flagged, _ = with_copies(ordinary, max(seeds // 5, 12), 0.05)
+    for number, text in enumerate(texts):
+        store_pictures(store, ordinary if number % 10 else flagged, text, submission)
+    store_campaign(store, submission, texts)
+    return submission, texts
+
+
+def by_actors(store, submission, texts, count):
+    """Prompts per second between the first result and the last."""
+    campaign_id, settings = submission.campaign.campaign_id, AnalysisSettings()
+    requests = [Request(campaign_id, text, settings) for text in texts]
+    times = [
+        time.perf_counter()
+        for analysed in analyse(iter(requests), store.url, Actors(count))
+        if analysed is not None and analysed.value
+    ]
+    assert len(times) == len(texts)
+    return (len(times) - 1) / (times[-1] - times[0])
+
+
+def by_loop(store, submission, texts):
+    """Prompts per second of a loop without Ray."""
+    begun = time.perf_counter()
+    for text in texts:
+        analyse_stored(store, submission, text, AnalysisSettings(), None)
+    return len(texts) / (time.perf_counter() - begun)
+
+
+def main(prompts, seeds, side, rounds):
+    print(machine("ray", "numpy", "opencv-python-headless", "pyarrow"), end="\n\n")
+    with tempfile.TemporaryDirectory() as folder:
+        store = FolderStore(Path(folder))
+        submission, texts = store_prompts(store, prompts, seeds, side)
+        sides = {
+            "one actor": lambda: by_actors(store, submission, texts, 1),
+            "two actors": lambda: by_actors(store, submission, texts, 2),
+            "a loop without Ray": lambda: by_loop(store, submission, texts),
+        }
+        found = interleaved(sides, rounds, measure=lambda call: call())
+    print(f"{prompts} prompts of {seeds} generations of {side} px, {rounds} rounds:\n")
+    print("| | prompts/s | ÷ one actor |\n|---|---|---|")
+    for name, rates in found.items():
+        print(f"| {name} | {span(rates)} | **{span(ratios(rates, found['one actor']))}** |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--prompts", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=4)
+    main(**vars(parser.parse_args()))
