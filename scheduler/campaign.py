@@ -62,6 +62,11 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         raise ConfigError(f"{path}: {explain(error, Campaign)}") from error
     if campaign.seeds.stop > 2**63:
         raise ConfigError(f"{path}: the seeds pass 2**63; lower sampling.first_seed.")
+    if campaign.sampling.negative_prompt and campaign.sampling.guidance_scale <= 1:
+        raise ConfigError(
+            f"{path}: sampling.negative_prompt does nothing without guidance; remove it, or raise "
+            "sampling.guidance_scale above 1."
+        )
     return campaign
 
 

@@ -24,6 +24,7 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
         Fact("Model", model.path or model.pipeline, _revision(model.revision, model.path)),
         Fact("Fingerprint", model.fingerprint or "none"),
         Fact("Pipeline", model.pipeline, f"weights as {model.dtype}"),
+        *([Fact("Options", ", ".join(model.options))] if model.options else []),
         Fact("Sampler", sampling.sampler or "the model's own", _steps(sampling)),
         Fact("Guidance scale", f"{sampling.guidance_scale:g}"),
         *([Fact("Negative prompt", sampling.negative_prompt)] if sampling.negative_prompt else []),
@@ -51,6 +52,13 @@ def recorded_facts(provenance: Iterable[tuple[str, str]]) -> tuple[Fact, ...]:
     )
 
 
+_MATRIX = {
+    "pruned": "Exact distances were computed where descriptors left a clique possible; that gives "
+    "the result of all distances.",
+    "full": "The exact distance of every pair was computed from all pixels.",
+}
+
+
 def analysis_words(settings: Analysis) -> tuple[str, ...]:
     """When two generations count as the same picture, and when a prompt is flagged."""
     grid = f"{settings.tiles} × {settings.tiles}"  # noqa: RUF001
@@ -63,6 +71,7 @@ def analysis_words(settings: Analysis) -> tuple[str, ...]:
         f"the clique, closest first.",
         f"The search for the largest clique ends after {settings.max_steps:,} steps; where that "
         f"was too few, the report gives an upper bound.",
+        _MATRIX[settings.matrix],
         "The edge threshold is a setting to be calibrated on the model at hand, not a constant: "
         "the method's paper (Carlini et al. 2023, arXiv 2301.13188) did not publish its own.",
     )

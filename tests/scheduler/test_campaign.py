@@ -270,6 +270,11 @@ def added(text):
             "the seeds pass 2**63; lower sampling.first_seed.",
         ),
         (
+            added('[sampling]\nguidance_scale = 1.0\nnegative_prompt = "blurry"'),
+            "sampling.negative_prompt does nothing without guidance; remove it, or raise "
+            "sampling.guidance_scale above 1.",
+        ),
+        (
             added("[analysis]\nedge_threshold = 0"),
             "analysis.edge_threshold = 0 should be greater than 0; correct it.",
         ),
