@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import igraph
 import networkx as nx

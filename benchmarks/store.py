@@ -12,19 +12,18 @@ server.
 import contextlib
 import io
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 
 import urllib3
 from minio import Minio
 
+from benchmarks.machine import machine
 from storage.s3 import SINGLE_PUT, S3Store
 from tests.servers import WEED, S3Server
 
@@ -130,22 +129,13 @@ def report(server, rounds):
             )
 
 
-def machine():
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    weed = subprocess.run([WEED, "version"], check=True, capture_output=True, text=True).stdout
-    packages = ", ".join(f"{name} {version(name)}" for name in ("minio", "urllib3"))
-    return (
-        f"{models[0]}, {len(models)} CPUs, load {os.getloadavg()[0]:.1f}; {platform.platform()}; "
-        f"Python {platform.python_version()}, {packages}; SeaweedFS {weed.split()[2]}"
-    )
+def servers_version():
+    found = subprocess.run([WEED, "version"], check=True, capture_output=True, text=True).stdout
+    return f"SeaweedFS {found.split()[2]}"
 
 
 def main(rounds=8):  # an even number, so that each goes first equally often
-    print(machine(), f"{rounds} rounds", sep="; ", end="\n\n")
+    print(machine("minio", "urllib3"), servers_version(), f"{rounds} rounds", sep="; ", end="\n\n")
     with tempfile.TemporaryDirectory() as folder, S3Server(Path(folder)) as server:
         server.start()
         os.environ.update(server.environment)
