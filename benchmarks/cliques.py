@@ -12,20 +12,16 @@ that the rival was ended. A rival that was ended or took over a second is not ca
 import argparse
 import itertools
 import multiprocessing
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-
 
 import igraph
 import networkx as nx
 import numpy as np
 
+from benchmarks.machine import machine, span
 from workers.analysis.cliques import DEFAULT_MAX_STEPS, decide_clique, largest_clique
 
 SIZE = 10
@@ -233,11 +229,6 @@ def measure(adjacency, rounds, timeout):
     return decision, found, ours[True], ours[False], ratios
 
 
-def span(values, digits):
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"**{middle:.{digits}f}** ({low:.{digits}f} to {high:.{digits}f})"
-
-
 def row(name, adjacency, rounds, timeout):
     """Print one graph's line; its median seconds to decide, and whether that was done."""
     decision, found, decide, whole, ratios = measure(adjacency, rounds, timeout)
@@ -254,19 +245,6 @@ def row(name, adjacency, rounds, timeout):
     return statistics.median(decide), decision.decided
 
 
-def machine():
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "networkx", "igraph"))
-    return (
-        f"{models[0]}, {len(models)} CPUs, load {os.getloadavg()[0]:.1f}; {platform.platform()}; "
-        f"Python {platform.python_version()}, {packages}"
-    )
-
-
 def main():
     """Print the table, then the slowest decision and what was left undecided."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -274,8 +252,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("words", nargs="*")
     asked = parser.parse_args()
-    print(f"{machine()}; {asked.rounds} rounds, {DEFAULT_MAX_STEPS} steps, time-out", end=" ")
-    print(f"{asked.timeout:g} s; seconds of CPU, median (lowest to highest)", end="\n\n")
+    print(machine("numpy", "networkx", "igraph"), end="\n\n")
+    print(
+        f"{asked.rounds} rounds, {DEFAULT_MAX_STEPS} steps, rivals end after {asked.timeout:g} s;"
+    )
+    print("seconds of CPU, median (lowest to highest), and rivals ÷ ours:", end="\n\n")
     columns = ["graph", "n", "edges", "density", f"≥ {SIZE}?", "decide s", "largest s", "size"]
     columns += ["bound", "proven", *(rival.name for rival in RIVALS)]
     print("|", " | ".join(columns), "|")
