@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from scheduler.report_histogram import Histogram, draw_histogram
@@ -17,7 +16,7 @@ from storage.shards import StoredImage, decode_shard
 from storage.store import Store
 from workers.analysis.distances import l2_to_all, tiled_pairs
 from workers.pictures import decode_png, encode_png
-from workers.training_set import load_training_set
+from workers.training_pictures import read_pictures
 
 PICTURES_SHOWN = 16
 HISTOGRAM_SEEDS = 45
@@ -160,9 +159,9 @@ def gather_evidence(
 def gather_training(
     settings: AnalysisSettings, sampling: Sampling, results: Sequence[PromptResult]
 ) -> TrainingPictures:
-    """Load the training set once, and keep the pictures that the results' matches name.
+    """Read the training pictures that the results' matches name, and decode no others.
 
-    Loads nothing where there is no match, and never raises for a training set that cannot be read.
+    Reads nothing where there is no match, and never raises for a training set that cannot be read.
     """
     wanted = {result.match.training_id for result in results if result.match}
     if not wanted:
@@ -170,11 +169,11 @@ def gather_training(
     if settings.verification is None:
         return TrainingPictures({}, "the campaign's file names no training set")
     try:
-        loaded = load_training_set(settings.verification, sampling.width, sampling.height)
-    except (TrainingSetError, OSError, pa.ArrowException, LookupError, ValueError) as error:
+        width, height = sampling.width, sampling.height
+        named = dict(read_pictures(settings.verification, width, height, wanted.__contains__))
+    except TrainingSetError as error:
         return TrainingPictures({}, str(error))
-    named = zip(loaded.ids, loaded.pictures, strict=True)
-    return TrainingPictures({name: picture.copy() for name, picture in named if name in wanted})
+    return TrainingPictures(named)
 
 
 def _histogram(

@@ -15,6 +15,14 @@ from tests import servers
 PASSWORD = "s3cret"  # noqa: S105
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Nothing is kept in the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEEDSWEEP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def wait_until():
     """Poll a condition instead of sleeping: returns its first true value, or fails."""

@@ -5,11 +5,9 @@ manifest is believed in nothing: paths, hashes and the fingerprint are all check
 """
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -20,6 +18,7 @@ from storage import keys
 from storage.errors import ConfigError, ModelLoadError, TransientError
 from storage.records import Model, Record
 from storage.store import Store
+from workers.cache import cache_folder, make_once
 from workers.models import FINGERPRINTED, fingerprint_files, hash_files, hub_snapshot
 
 log = logging.getLogger(__name__)
@@ -85,7 +84,7 @@ def model_folder(store: Store, model: Model) -> Path:
     if model.fingerprint.startswith("commit:"):
         return _hub_folder(model)
     try:
-        cached = _cache_folder() / "models" / keys.model_digits(model.fingerprint)
+        cached = cache_folder() / "models" / keys.model_digits(model.fingerprint)
         found = _fingerprint_here(Path(model.path))
         if found == model.fingerprint:
             return Path(model.path)
@@ -191,34 +190,14 @@ def _fingerprint_here(folder: Path) -> str | None:
 
 def _fetch(store: Store, model: Model, manifest: Manifest, target: Path) -> None:
     """Fetch a staged model to a folder that appears whole and verified, or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(target.with_name(f"{target.name}.lock")):
-        if target.is_dir():
-            return
+
+    def fetch(folder: Path) -> None:
         log.info("Fetching the model %s from the store to %s.", model.path, target)
-        unfinished = target.with_name(f"{target.name}.fetching")
-        _remove(unfinished)
-        try:
-            unfinished.mkdir()
-            for file in manifest.files:
-                _receive(store, model, file, unfinished / file.path)
-            _verify(model, unfinished)
-            unfinished.rename(target)
-        finally:
-            _remove(unfinished)
+        for file in manifest.files:
+            _receive(store, model, file, folder / file.path)
+        _verify(model, folder)
 
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One process of the host at a time; the kernel lets go of it for a process that dies."""
-    with lock.open("a") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)
-        yield
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+    make_once(target, fetch)
 
 
 def _receive(store: Store, model: Model, file: StagedFile, path: Path) -> None:
@@ -272,17 +251,6 @@ def _hub_refusal(error: Exception) -> type[ModelLoadError | TransientError]:
 
     no = errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError
     return ModelLoadError if constants.HF_HUB_OFFLINE or isinstance(error, no) else TransientError
-
-
-def _cache_folder() -> Path:
-    """`SEEDSWEEP_CACHE_DIR`, else seedsweep's folder in the user's cache."""
-    if given := os.environ.get("SEEDSWEEP_CACHE_DIR"):
-        return Path(given).absolute()
-    try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError as error:
-        raise ConfigError("This user has no home folder; set SEEDSWEEP_CACHE_DIR.") from error
-    return Path(base).absolute() / "seedsweep"
 
 
 @contextlib.contextmanager

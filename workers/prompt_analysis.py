@@ -140,11 +140,9 @@ def _summaries(stored: StoredPrompt, evidence: Sequence[int]) -> Summaries:
 def _match(
     picture: NDArray[np.uint8], tiles: int, settings: Verification, training: TrainingSet
 ) -> Match:
-    nearest = nearest_training(
-        picture, training.pictures, tiles, settings.alpha, settings.neighbours
-    )
+    nearest = nearest_training(picture, training.images, tiles, settings.alpha, settings.neighbours)
     return Match(
-        training_id=training.ids[nearest.index],
+        training_id=training.id_of(nearest.index),
         l2=nearest.l2,
         tiled_l2=nearest.tiled_l2,
         adaptive=nearest.adaptive,

@@ -1,39 +1,56 @@
-"""The training pictures of a campaign, brought to the size of its generations."""
+"""The training pictures of a campaign, at the size of its generations, indexed once per host.
 
+The index lies in the host's cache: one .npy file for each array of `TrainingImages`, and the
+pictures' ids. It is named after all that decides what is in it, and memory-mapped by every process
+that matches, so that a training set needs disk and not memory.
+"""
+
+import contextlib
 import hashlib
-import io
+import logging
+import os
+import shutil
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+import PIL
 import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.lib import format as npy
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from storage.errors import ConfigError, TrainingSetError
-from storage.records import Verification
+from storage.records import Verification, digest
+from workers.analysis.nearest import TrainingImages, describe_training, training_blocks
+from workers.cache import cache_folder, make_once
+from workers.training_pictures import UNREADABLE, count_pictures, read_pictures, training_files
 
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-_UNREADABLE = (
-    OSError,
-    KeyError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    Image.DecompressionBombError,
-    pa.ArrowException,
-)
+log = logging.getLogger(__name__)
+
+LAYOUT = 1
+"""Changes with what an index holds or how: older ones then are left alone."""
+
+PROGRESS_SECONDS = 5.0
+_CHUNK_BYTES = 1 << 23
+_CHUNK_PICTURES = 4096
+_IDS = "ids.arrow"
+_ID_BYTES = 200  # of room to ask for, with some to spare
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
-    """Training pictures, (n, height, width, 3) uint8, and what each is called."""
+    """Training pictures, and what each is called: `ids` are strings, one for each of `images`."""
 
-    pictures: NDArray[np.uint8]
-    ids: tuple[str, ...]
+    images: TrainingImages
+    ids: "pa.ChunkedArray[Any]"
+
+    def id_of(self, index: int) -> str:
+        """What the training picture at this place is called."""
+        return str(self.ids[index].as_py())
 
 
 def fingerprint_training_set(path: Path) -> str:
@@ -43,12 +60,12 @@ def fingerprint_training_set(path: Path) -> str:
     """
     total = hashlib.sha256()
     try:
-        for file in _files(path):
+        for file in training_files(path):
             name = file.relative_to(path).as_posix() if file != path else path.name
             with file.open("rb") as opened:
-                digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            total.update(f"{name} {digest}\n".encode())
-    except (OSError, pa.ArrowException, TrainingSetError) as error:
+                content = hashlib.file_digest(opened, "sha256").hexdigest()
+            total.update(f"{name} {content}\n".encode())
+    except (OSError, UnicodeError, pa.ArrowException, TrainingSetError) as error:
         raise ConfigError(
             f"The training set {path} cannot be read ({error}); give a Parquet file with an "
             "`image` column, or a folder of pictures."
@@ -57,70 +74,169 @@ def fingerprint_training_set(path: Path) -> str:
 
 
 def load_training_set(settings: Verification, width: int, height: int) -> TrainingSet:
-    """Read all training pictures at the generations' size.
+    """All training pictures at the generations' size, prepared as `read_pictures` says.
 
-    Orientation, alpha and palette are normalised to RGB; then `short-side` scales so that the
-    picture just covers the size and crops its centre, and `stretch` ignores its proportions.
-    Raises `TrainingSetError` naming the first picture that cannot be read.
+    The first process of a host that asks reads and indexes them, in bounded memory, while others
+    that ask wait; afterwards they come from the host's cache, memory-mapped, and the training set
+    itself is not needed. Raises `TrainingSetError` where it cannot be read, is no longer the one
+    that was submitted, or the cache has no room for the index or cannot be written.
     """
-    path = Path(settings.training_set)
-    ids: list[str] = []
-    pictures: list[NDArray[np.uint8]] = []
     try:
-        for name, data in _read(path):
-            ids.append(name)
-            pictures.append(_prepare(data, settings, width, height))
-    except _UNREADABLE as error:
-        raise TrainingSetError(
-            f"The training set {path} cannot be read at {ids[-1] if ids else 'its beginning'} "
-            f"({error}); mend or remove that picture."
-        ) from error
-    return TrainingSet(np.stack(pictures), tuple(ids))
+        fingerprint = settings.fingerprint or fingerprint_training_set(Path(settings.training_set))
+        folder = cache_folder() / "training" / _name(settings, fingerprint, width, height)
+        found = _open(folder, width, height)
+        if found is None:
+            index = _Index(settings, width, height)
+            make_once(folder, index.write, lambda made: _open(made, width, height) is not None)
+            found = _open(folder, width, height)
+    except ConfigError as error:
+        raise TrainingSetError(str(error)) from error
+    except OSError as error:
+        raise TrainingSetError(_no_cache(settings, str(error))) from error
+    if found is None:
+        raise TrainingSetError(_no_cache(settings, f"{folder} does not keep what is written"))
+    return found
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in _PICTURES and f.is_file())
-        if not files:
-            raise TrainingSetError(f"no picture in {path}")
-        return files
-    names = pq.read_schema(path).names
-    if "image" not in names:
-        raise TrainingSetError(f"columns are {names}")
-    if pq.read_metadata(path).num_rows == 0:
-        raise TrainingSetError("it has no rows")
-    return [path]
+def _name(settings: Verification, fingerprint: str, width: int, height: int) -> str:
+    """What an index holds follows from this alone: the decoders of pictures are Pillow's."""
+    return digest(
+        {
+            "fingerprint": fingerprint,
+            "size": [width, height],
+            "resize": settings.resize,
+            "crop": settings.crop,
+            "blocks": training_blocks(height, width).model_dump(),
+            "pillow": PIL.__version__,
+            "layout": LAYOUT,
+        }
+    )
 
 
-def _read(path: Path) -> Iterator[tuple[str, Any]]:
-    if path.is_dir():
-        for file in _files(path):
-            yield file.relative_to(path).as_posix(), file.read_bytes()
-        return
-    row = 0
-    with pq.ParquetFile(path) as opened:
-        for batch in opened.iter_batches(batch_size=256, columns=["image"]):
-            for value in batch.column(0).to_pylist():
-                yield f"{path.name}#{row}", value
-                row += 1
+def _open(folder: Path, width: int, height: int) -> TrainingSet | None:
+    """The index in the folder, or None where none is whole there."""
+    wanted = describe_training(np.empty((0, height, width, 3), np.uint8))
+    arrays = {}
+    try:
+        for field in fields(TrainingImages):
+            array = np.load(_array_file(folder, field.name), mmap_mode="r")
+            expected = getattr(wanted, field.name)
+            if array.dtype != expected.dtype or array.shape[1:] != expected.shape[1:]:
+                return None
+            arrays[field.name] = np.asarray(array)
+        with pa.memory_map(str(folder / _IDS)) as opened:
+            ids = pa.ipc.open_file(opened).read_all().column(0)
+    except (OSError, ValueError, EOFError, pa.ArrowException):
+        return None
+    if {len(array) for array in arrays.values()} != {len(ids)} or not len(ids):
+        return None
+    return TrainingSet(TrainingImages(**arrays), ids)
 
 
-def _prepare(value: Any, settings: Verification, width: int, height: int) -> NDArray[np.uint8]:
-    data = value["bytes"] if isinstance(value, dict) else value
-    with Image.open(io.BytesIO(data)) as opened:
-        picture = _flattened(ImageOps.exif_transpose(opened))
-    if picture.size != (width, height):
-        if settings.resize == "short-side":
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
-        else:
-            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """An index that is to be written."""
+
+    settings: Verification
+    width: int
+    height: int
+
+    def write(self, folder: Path) -> None:
+        """Read the whole training set and write its index to the folder, in the order of its
+        pictures. Raises `TrainingSetError`, `ConfigError` or `OSError`, the last for the cache."""
+        path = Path(self.settings.training_set)
+        if self.settings.fingerprint:
+            self._refuse_changed(path)
+        try:
+            count = count_pictures(path)
+        except (TrainingSetError, *UNREADABLE) as error:
+            raise TrainingSetError(
+                f"The training set {path} cannot be read ({error}); bring it back, or submit the "
+                "campaign again."
+            ) from error
+        self._refuse_too_large(folder, count)
+        log.info("Indexing the training set %s: %d pictures, to %s.", path, count, folder.parent)
+        written, told = 0, time.monotonic()
+        with contextlib.ExitStack() as files:
+            sinks = _Sinks(folder, files, count, describe_training(self._rows(0)))
+            for ids, pictures in self._chunks():
+                sinks.append(ids, describe_training(pictures))
+                written += len(ids)
+                if time.monotonic() - told > PROGRESS_SECONDS:
+                    told = time.monotonic()
+                    log.info("Indexing %s: %d of %d pictures.", path, written, count)
+            sinks.secure()
+        if written != count:
+            raise TrainingSetError(self._changed(path, f"{written} pictures instead of {count}"))
+
+    def _refuse_changed(self, path: Path) -> None:
+        found = fingerprint_training_set(path)
+        if found != self.settings.fingerprint:
+            raise TrainingSetError(self._changed(path, f"{found}, not {self.settings.fingerprint}"))
+
+    def _changed(self, path: Path, how: str) -> str:
+        return (
+            f"The training set {path} is not the one that was submitted ({how}); restore it, or "
+            "submit the campaign again."
+        )
+
+    def _refuse_too_large(self, folder: Path, count: int) -> None:
+        images = describe_training(self._rows(1))
+        row = sum(getattr(images, field.name).nbytes for field in fields(images))
+        needed, free = count * (row + _ID_BYTES), shutil.disk_usage(folder).free
+        if needed > free:
+            raise TrainingSetError(
+                f"The index of the training set {self.settings.training_set} needs "
+                f"{needed:,} bytes in {folder.parent}, where {free:,} are free; make room, or set "
+                "SEEDSWEEP_CACHE_DIR to a folder that has it."
+            )
+
+    def _rows(self, count: int) -> NDArray[np.uint8]:
+        return np.zeros((count, self.height, self.width, 3), np.uint8)
+
+    def _chunks(self) -> Iterator[tuple[list[str], NDArray[np.uint8]]]:
+        read = read_pictures(self.settings, self.width, self.height)
+        size = max(1, min(_CHUNK_PICTURES, _CHUNK_BYTES // (3 * self.width * self.height)))
+        while chunk := list(islice(read, size)):
+            yield [name for name, _ in chunk], np.stack([pixels for _, pixels in chunk])
 
 
-def _flattened(picture: Image.Image) -> Image.Image:
-    """Put a transparent picture on white, as most training pipelines do."""
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        picture = Image.alpha_composite(white, rgba)
-    return picture.convert("RGB")
+class _Sinks:
+    """The files of an index that is being written: closed, and only then whole, by `files`."""
+
+    def __init__(
+        self, folder: Path, files: contextlib.ExitStack, count: int, like: TrainingImages
+    ) -> None:
+        self._arrays: dict[str, BinaryIO] = {}
+        for field in fields(like):
+            array = getattr(like, field.name)
+            opened = files.enter_context(_array_file(folder, field.name).open("xb"))
+            header = npy.header_data_from_array_1_0(array) | {"shape": (count, *array.shape[1:])}
+            npy.write_array_header_1_0(opened, header)
+            self._arrays[field.name] = opened
+        self._id_file = files.enter_context((folder / _IDS).open("xb"))
+        schema = pa.schema([("id", pa.string())])
+        self._ids = files.enter_context(pa.ipc.new_file(self._id_file, schema))
+
+    def append(self, ids: list[str], images: TrainingImages) -> None:
+        for name, opened in self._arrays.items():
+            opened.write(np.ascontiguousarray(getattr(images, name)).tobytes())
+        self._ids.write_batch(pa.record_batch({"id": pa.array(ids, pa.string())}))
+
+    def secure(self) -> None:
+        """Have all on the disk, lest a host that crashes keeps the folder's name without it."""
+        self._ids.close()
+        for opened in (*self._arrays.values(), self._id_file):
+            opened.flush()
+            os.fsync(opened.fileno())
+
+
+def _array_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.npy"
+
+
+def _no_cache(settings: Verification, why: str) -> str:
+    return (
+        f"The index of the training set {settings.training_set} could not be kept on this host "
+        f"({why}); set SEEDSWEEP_CACHE_DIR to a folder that can be written and has room for it."
+    )

@@ -17,6 +17,7 @@ from storage import keys
 from storage.campaigns import store_campaign, store_control, store_parked
 from storage.errors import ConfigError
 from storage.records import (
+    DEFAULT_BLOCKS,
     Analysis,
     Campaign,
     Control,
@@ -38,6 +39,7 @@ from storage.results import store_results
 from storage.shards import StoredImage, encode_shard
 from storage.store import FolderStore
 from workers.analysis.matching import is_extracted, nearest_training
+from workers.analysis.nearest import describe_training
 from workers.analysis.verdict import judge
 from workers.pictures import digest_pixels, encode_png
 
@@ -113,6 +115,7 @@ class Lab:
                     seed=seed,
                     png=encode_png(pictures[seed]),
                     descriptor=b"",
+                    blocks=DEFAULT_BLOCKS,
                     sha256=digest_pixels(pictures[seed]),
                     flaw=Flaw.CONSTANT if seed in flawed else None,
                     provenance=PROVENANCE,
@@ -136,7 +139,8 @@ class Lab:
         match = None
         if campaign.verification and verdict.representative_seed is not None:
             chosen = pictures[verdict.representative_seed]
-            found = nearest_training(chosen, self.training, settings.tiles)
+            training = describe_training(self.training)
+            found = nearest_training(chosen, training, settings.tiles)
             match = Match(
                 training_id=f"{found.index}.png",
                 l2=found.l2,

@@ -381,7 +381,7 @@ def test_a_fingerprint_that_names_no_files_leads_nowhere(store, fingerprint):
 
 
 def test_what_a_killed_process_left_is_swept_away(store, cache, staged):
-    left = cache / "models" / f"{staged.fingerprint.removeprefix('sha256:')}.fetching"
+    left = cache / "models" / f"{staged.fingerprint.removeprefix('sha256:')}.unfinished"
     (left / "unet").mkdir(parents=True)
     (left / "unet" / "config.json").write_text("half")
     (left / "leftover.json").write_text("{}")

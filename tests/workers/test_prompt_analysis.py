@@ -1,11 +1,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
+from workers.analysis.nearest import describe_training
 from workers.analysis.products import TorchProducts
 from workers.analysis.verdict import judge
 from workers.prompt_analysis import analyse_prompt, analyse_stored, possible_edges
@@ -13,6 +15,10 @@ from workers.training_set import TrainingSet
 
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
 FULL = AnalysisSettings(analysis=Analysis(min_clique_size=4, matrix="full"))
+
+
+def training_set(pictures, ids):
+    return TrainingSet(describe_training(pictures), pa.chunked_array([ids]))
 
 
 def repeated_and_others(repeats, others, seed=0):
@@ -138,8 +144,8 @@ def test_the_representative_is_matched_with_its_training_picture(store_prompt):
     strangers = rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
     flagged = analyse(stored)
     near = pictures[flagged.representative_seed]
-    training = TrainingSet(
-        np.concatenate([strangers, near[None]]), (*map(str, range(60)), "the one")
+    training = training_set(
+        np.concatenate([strangers, near[None]]), [*map(str, range(60)), "the one"]
     )
     verified = SETTINGS.model_copy(update={"verification": Verification(training_set="t")})
     result = analyse(stored, verified, training)
@@ -152,6 +158,6 @@ def test_the_representative_is_matched_with_its_training_picture(store_prompt):
 
 
 def test_a_prompt_that_is_not_flagged_is_matched_with_nothing(store_prompt):
-    training = TrainingSet(np.zeros((1, 16, 16, 3), np.uint8), ("black",))
+    training = training_set(np.zeros((1, 16, 16, 3), np.uint8), ["black"])
     verified = SETTINGS.model_copy(update={"verification": Verification(training_set="t")})
     assert analyse(store_prompt(repeated_and_others(0, 8)), verified, training).match is None

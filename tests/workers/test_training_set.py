@@ -1,5 +1,10 @@
 import io
+import multiprocessing
 import os
+import shutil
+import signal
+import tracemalloc
+from dataclasses import fields
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +14,19 @@ from PIL import Image
 
 from storage.errors import ConfigError, TrainingSetError
 from storage.records import Verification
+from workers import training_set
+from workers.analysis.nearest import describe_training
+from workers.training_pictures import read_pictures
 from workers.training_set import fingerprint_training_set, load_training_set
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """An empty cache of this host."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("SEEDSWEEP_CACHE_DIR", str(folder))
+    return folder
+
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -39,7 +56,7 @@ def load(path, width=4, height=4, **settings):
 def load_one(path, picture, width=4, height=4, **settings):
     """Load a set of this picture alone: its (height, width, 3) pixels."""
     (path / "a.png").write_bytes(picture if isinstance(picture, bytes) else data_of(picture))
-    return load(path, width, height, **settings).pictures[0]
+    return load(path, width, height, **settings).images.pictures[0]
 
 
 def write_parquet(path, images, **columns):
@@ -59,10 +76,10 @@ class TestLoading:
         (tmp_path / "a.bmp").write_bytes(data_of(plain(RED), "BMP"))
         (tmp_path / "notes.txt").write_text("no picture")
         loaded = load(tmp_path)
-        assert loaded.ids == ("a.bmp", "b/one.PNG", "z.png")
-        assert [colour_at(p, 0, 0) for p in loaded.pictures] == [RED, GREEN, BLUE]
-        assert loaded.pictures.shape == (3, 4, 4, 3)
-        assert loaded.pictures.dtype == np.uint8
+        assert loaded.ids.to_pylist() == ["a.bmp", "b/one.PNG", "z.png"]
+        assert [colour_at(p, 0, 0) for p in loaded.images.pictures] == [RED, GREEN, BLUE]
+        assert loaded.images.pictures.shape == (3, 4, 4, 3)
+        assert loaded.images.pictures.dtype == np.uint8
 
     @pytest.mark.parametrize("shape", ["bytes", "struct"])
     def test_a_parquet_file_is_read_in_the_order_of_its_rows(self, tmp_path, shape):
@@ -70,8 +87,8 @@ class TestLoading:
         if shape == "struct":
             images = [{"bytes": data, "path": None} for data in images]
         loaded = load(write_parquet(tmp_path / "t.parquet", images, caption=["x", "y"]))
-        assert loaded.ids == ("t.parquet#0", "t.parquet#1")
-        assert [colour_at(p, 0, 0) for p in loaded.pictures] == [RED, GREEN]
+        assert loaded.ids.to_pylist() == ["t.parquet#0", "t.parquet#1"]
+        assert [colour_at(p, 0, 0) for p in loaded.images.pictures] == [RED, GREEN]
 
     def test_a_picture_of_the_right_size_is_not_touched(self, tmp_path):
         pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
@@ -206,7 +223,7 @@ class TestFingerprint:
         (folder / "notes.txt").write_text("x")
         (folder / "folder.png").mkdir()
         assert fingerprint_training_set(folder) == before
-        assert load(folder).ids == ("a.png", "sub/b.png")
+        assert load(folder).ids.to_pylist() == ["a.png", "sub/b.png"]
 
     def test_a_parquet_file_is_named_by_its_content(self, tmp_path):
         path = write_parquet(tmp_path / "t.parquet", [b"1", b"2"])
@@ -226,3 +243,206 @@ class TestFingerprint:
                 fingerprint_training_set(tmp_path / name)
             assert str(tmp_path / name) in str(caught.value)
             assert "a folder of pictures" in str(caught.value)
+
+
+def load_in_a_process(path, everyone, found):
+    """Load it once everyone is ready to; what is found is the ids, and which pictures were read."""
+    names = []
+    read = training_set.read_pictures
+
+    def noted(*wanted):
+        for name, pixels in read(*wanted):
+            names.append(name)
+            yield name, pixels
+
+    training_set.read_pictures = noted
+    everyone.wait(timeout=60)
+    found.put((load(path).ids.to_pylist(), names))
+
+
+def build_until_killed(path, waiting):
+    """Index the set, and wait for ever once its first picture is read."""
+    read = training_set.read_pictures
+
+    def stuck(*wanted):
+        for picture in read(*wanted):
+            waiting.set()
+            signal.pause()
+            yield picture
+
+    training_set.read_pictures = stuck
+    load(path)
+
+
+class TestIndex:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        folder = tmp_path / "set"
+        folder.mkdir()
+        for name, colour in {"a": RED, "b": GREEN, "c": BLUE}.items():
+            (folder / f"{name}.png").write_bytes(data_of(plain(colour)))
+        return folder
+
+    @pytest.fixture
+    def reads(self, monkeypatch):
+        """The names of the pictures that were decoded."""
+        names = []
+        read = training_set.read_pictures
+
+        def noted(*wanted):
+            for name, pixels in read(*wanted):
+                names.append(name)
+                yield name, pixels
+
+        monkeypatch.setattr(training_set, "read_pictures", noted)
+        return names
+
+    def test_it_is_made_once_and_then_needs_no_picture(self, folder, reads):
+        fingerprint = fingerprint_training_set(folder)
+        first = load(folder, fingerprint=fingerprint)
+        assert len(reads) == 3
+        shutil.rmtree(folder)
+        again = load(folder, fingerprint=fingerprint)
+        assert len(reads) == 3
+        assert again.ids.equals(first.ids)
+        for field in fields(first.images):
+            assert np.array_equal(
+                getattr(again.images, field.name), getattr(first.images, field.name)
+            )
+        assert [again.id_of(i) for i in range(3)] == ["a.png", "b.png", "c.png"]
+
+    def test_it_holds_what_describing_the_pictures_in_memory_does(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(training_set, "_CHUNK_PICTURES", 2)
+        pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 40, 3), dtype=np.uint8)
+        rows = [data_of(Image.fromarray(picture)) for picture in pictures]
+        loaded = load(write_parquet(tmp_path / "t.parquet", rows), 40, 32)
+        expected = describe_training(pictures)
+        for field in fields(expected):
+            found = getattr(loaded.images, field.name)
+            assert np.array_equal(found, getattr(expected, field.name))
+            assert not found.flags.writeable
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"width": 5}, {"height": 5}, {"resize": "stretch"}, {"fingerprint": "sha256:other"}],
+    )
+    def test_what_alters_a_picture_makes_another_one(self, folder, reads, change, monkeypatch):
+        load(folder)
+        monkeypatch.setattr(
+            training_set, "fingerprint_training_set", lambda _: change.get("fingerprint", "1")
+        )
+        load(folder, **change)
+        assert len(reads) == 6
+
+    @pytest.mark.parametrize("change", [{"threshold": 0.2}, {"alpha": 0.7}, {"neighbours": 3}])
+    def test_what_judges_a_picture_makes_no_other_one(self, folder, reads, change):
+        load(folder)
+        load(folder, **change)
+        assert len(reads) == 3
+
+    def test_a_training_set_that_has_changed_is_refused(self, folder, cache):
+        fingerprint = fingerprint_training_set(folder)
+        (folder / "b.png").write_bytes(data_of(plain(WHITE)))
+        with pytest.raises(TrainingSetError, match="is not the one that was submitted") as raised:
+            load(folder, fingerprint=fingerprint)
+        assert str(folder) in str(raised.value)
+        assert "restore it" in str(raised.value)
+        assert [file.suffix for file in cache.rglob("*") if file.is_file()] == [".lock"]
+
+    def test_a_picture_that_cannot_be_read_leaves_nothing_behind(self, folder, cache):
+        (folder / "d.png").write_bytes(b"no picture")
+        with pytest.raises(TrainingSetError, match=r"at d\.png"):
+            load(folder)
+        assert [file.suffix for file in cache.rglob("*") if file.is_file()] == [".lock"]
+
+    @pytest.mark.parametrize("name", ["pictures.npy", "fine_norms.npy", "ids.arrow"])
+    @pytest.mark.parametrize("harm", ["gone", "torn", "empty", "foreign"])
+    def test_one_that_is_not_whole_is_made_anew(self, folder, cache, reads, name, harm):
+        load(folder)
+        [file] = cache.rglob(name)
+        if harm == "gone":
+            file.unlink()
+        else:
+            data = {"torn": file.read_bytes()[:-9], "empty": b"", "foreign": b"something else"}
+            file.write_bytes(data[harm])
+        assert load(folder).ids.to_pylist() == ["a.png", "b.png", "c.png"]
+        assert len(reads) == 6
+
+    def test_one_of_fewer_pictures_than_names_is_made_anew(self, folder, cache, reads):
+        load(folder)
+        [file] = cache.rglob("fine_norms.npy")
+        np.save(file, np.zeros(2))
+        assert len(load(folder).images) == 3
+        assert len(reads) == 6
+
+    def test_processes_that_ask_at_once_make_one(self, folder):
+        spawned = multiprocessing.get_context("spawn")
+        found, everyone = spawned.Queue(), spawned.Barrier(3)
+        arguments = (folder, everyone, found)
+        processes = [spawned.Process(target=load_in_a_process, args=arguments) for _ in range(3)]
+        for process in processes:
+            process.start()
+        answers = [found.get(timeout=60) for _ in processes]
+        for process in processes:
+            process.join(timeout=30)
+        names = ["a.png", "b.png", "c.png"]
+        assert [ids for ids, _ in answers] == [names] * 3
+        assert sorted(read for _, read in answers) == [[], [], names]
+
+    def test_what_a_killed_process_left_is_swept_away(self, folder, cache):
+        spawned = multiprocessing.get_context("spawn")
+        waiting = spawned.Event()
+        process = spawned.Process(target=build_until_killed, args=(folder, waiting))
+        process.start()
+        assert waiting.wait(timeout=60)
+        process.kill()
+        process.join(timeout=30)
+        assert list(cache.rglob("*.unfinished"))
+        assert load(folder).ids.to_pylist() == ["a.png", "b.png", "c.png"]
+        assert not list(cache.rglob("*.unfinished"))
+
+    def test_one_that_does_not_fit_on_the_disk_is_refused_with_its_size(self, folder, monkeypatch):
+        free = shutil.disk_usage(folder)._replace(free=300)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+        with pytest.raises(TrainingSetError, match="where 300 are free") as raised:
+            load(folder)
+        assert "SEEDSWEEP_CACHE_DIR" in str(raised.value)
+
+    def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(self, folder, cache):
+        cache.rmdir()
+        cache.write_text("a file where the folder should be")
+        with pytest.raises(TrainingSetError, match="set SEEDSWEEP_CACHE_DIR"):
+            load(folder)
+
+    def test_its_progress_is_logged(self, folder, monkeypatch, caplog):
+        monkeypatch.setattr(training_set, "_CHUNK_PICTURES", 1)
+        monkeypatch.setattr(training_set, "PROGRESS_SECONDS", 0.0)
+        with caplog.at_level("INFO"):
+            load(folder)
+        assert "2 of 3 pictures" in caplog.text
+
+    def test_a_parquet_file_of_one_row_group_is_not_held_whole(self, tmp_path):
+        noise = np.random.default_rng(0).integers(0, 256, (64, 256, 256, 3), np.uint8)
+        rows = [data_of(Image.fromarray(picture), "BMP") for picture in noise]
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.table({"image": rows}), path, compression="none", write_batch_size=1)
+        size, before = sum(map(len, rows)), pa.total_allocated_bytes()
+        read = read_pictures(Verification(training_set=str(path)), 4, 4)
+        assert next(read)[0] == "t.parquet#0"
+        assert pa.total_allocated_bytes() - before < 0.8 * size
+
+    def test_making_it_takes_the_same_memory_whatever_the_set(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(training_set, "_CHUNK_PICTURES", 8)
+
+        def peak(count):
+            noise = np.random.default_rng(count).integers(0, 256, (count, 64, 64, 3), np.uint8)
+            rows = [data_of(Image.fromarray(picture)) for picture in noise]
+            path = write_parquet(tmp_path / f"{count}.parquet", rows)
+            del noise, rows
+            tracemalloc.start()
+            load(path, 64, 64)
+            held = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            return held
+
+        assert peak(256) < 1.5 * peak(64)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.distances import l2_to_all, tiled_to
+from workers.analysis.distances import tiled_to
+from workers.analysis.nearest import TrainingImages, nearest_images
 
 DEFAULT_ALPHA = 0.5
 DEFAULT_NEIGHBOURS = 50
@@ -37,33 +38,32 @@ class TrainingMatch:
 
 
 def neighbour_mean(
-    index: int, training: NDArray[np.uint8], neighbours: int = DEFAULT_NEIGHBOURS
+    index: int, training: TrainingImages, neighbours: int = DEFAULT_NEIGHBOURS
 ) -> float:
     """Mean l2 from training image `index` to its `neighbours` nearest other training images.
 
-    `training` is (N, height, width, 3) uint8. The image itself is left out by its index, so an
-    exact copy of it elsewhere counts, at distance 0. All others count if there are fewer than
-    `neighbours`; nan if there are none. IndexError unless 0 <= index < N; ValueError if
-    neighbours < 1.
+    The image itself is left out by its index, so an exact copy of it elsewhere counts, at distance
+    0. All others count if there are fewer than `neighbours`; nan if there are none. IndexError
+    unless 0 <= index < N; ValueError if neighbours < 1.
     """
     if not 0 <= index < len(training):
         raise IndexError(f"no training image {index} among {len(training)}")
     if neighbours < 1:
         raise ValueError(f"neighbours must be >= 1, got {neighbours}")
-    others = np.delete(l2_to_all(training[index], training), index)
-    nearest = np.sort(others)[:neighbours].tolist()
-    return math.fsum(nearest) / len(nearest) if nearest else math.nan
+    nearest = nearest_images(training.pictures[index], training, neighbours, without=index)
+    distances = nearest.l2.tolist()
+    return math.fsum(distances) / len(distances) if distances else math.nan
 
 
 def nearest_training(
     image: NDArray[np.uint8],
-    training: NDArray[np.uint8],
+    training: TrainingImages,
     tiles: int,
     alpha: float = DEFAULT_ALPHA,
     neighbours: int = DEFAULT_NEIGHBOURS,
 ) -> TrainingMatch:
     """The training image x nearest to the generation `image` by plain l2, the smallest index among
-    equals; `image` is (height, width, 3), `training` (N, height, width, 3), both uint8.
+    equals; `image` is (height, width, 3) uint8. The result is that of comparing all pixels.
 
     adaptive = l2(image, x) / (alpha * neighbour_mean(x)), the neighbours being those of the
     training image x among the training images, as in the paper's untargeted extraction from
@@ -74,14 +74,13 @@ def nearest_training(
         raise ValueError("the training set is empty: there is nothing to match with")
     if not alpha > 0:
         raise ValueError(f"alpha must be > 0, got {alpha}")
-    distances = l2_to_all(image, training)
-    index = int(distances.argmin())
-    l2 = float(distances[index])
+    nearest = nearest_images(image, training, 1)
+    index, l2 = int(nearest.indexes[0]), float(nearest.l2[0])
     mean = neighbour_mean(index, training, neighbours)
     return TrainingMatch(
         index=index,
         l2=l2,
-        tiled_l2=tiled_to(image, training[index], tiles),
+        tiled_l2=tiled_to(image, training.pictures[index], tiles),
         adaptive=l2 / (alpha * mean) if mean > 0 else None,
     )
 

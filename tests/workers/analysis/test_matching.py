@@ -5,13 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workers.analysis import matching
 from workers.analysis.distances import tiled_to
-from workers.analysis.matching import (
-    TrainingMatch,
-    is_extracted,
-    nearest_training,
-    neighbour_mean,
-)
+from workers.analysis.matching import TrainingMatch, is_extracted
+from workers.analysis.nearest import describe_training
 
 modest = settings(max_examples=40, derandomize=True, deadline=None)
 
@@ -22,6 +19,14 @@ def flat(*levels):
 
 def noise(count, seed):
     return np.random.default_rng(seed).integers(0, 256, (count, 5, 4, 3), dtype=np.uint8)
+
+
+def neighbour_mean(index, training, *options):
+    return matching.neighbour_mean(index, describe_training(training), *options)
+
+
+def nearest_training(image, training, *options, **more):
+    return matching.nearest_training(image, describe_training(training), *options, **more)
 
 
 def slow_l2(a, b):
