@@ -130,6 +130,10 @@ def test_a_campaign_goes_from_its_file_to_a_report(desk):
     desk.seedsweep("analyse", campaign_id)
     assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == results
 
+    # All pixels say what the descriptors and some pixels said.
+    desk.seedsweep("analyse", campaign_id, "--matrix", "full")
+    assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == results
+
 
 def test_killed_workers_and_a_killed_run_lose_nothing_and_double_nothing(
     desk, tmp_path_factory, wait_until
