@@ -17,6 +17,7 @@ from scheduler.prompts import read_prompts
 from storage.errors import ConfigError
 from storage.records import Campaign, Model, Prompt, PromptList, Verification
 from workers.models import check_model, fingerprint_model
+from workers.plugins import BUILT_IN
 from workers.training_set import fingerprint_training_set
 
 _RESOLVED_HERE = {
@@ -86,20 +87,27 @@ def explain(error: ValidationError, record: type[BaseModel]) -> str:
 
 
 def resolve_model(model: Model, folder: Path) -> Model:
-    """Make a folder's path absolute, and fix the model's fingerprint.
+    """Make a folder's path absolute (a plug-in's file's too), and fix the model's fingerprint.
 
-    Raises `ConfigError` where there is no such model, or an option is meant for one that there is.
+    Nothing of a plug-in or a function is imported. Raises `ConfigError` where there is no such
+    model, or an option is meant for one that there is.
     """
-    if model.pipeline == "noise" and model.options:
+    if model.pipeline != "diffusers" and model.options:
         raise ConfigError(
-            f"model.{model.options[0]} is for a diffusers model, and noise has none; remove it."
+            f"model.{model.options[0]} is for a diffusers model, and {model.pipeline} has none; "
+            "remove it."
         )
-    if model.pipeline == "diffusers":
-        if not model.path:
-            raise ConfigError("model.path is missing; name a folder or a hub id.")
-        if (folder / model.path).is_dir():
-            model = model.model_copy(update={"path": str((folder / model.path).resolve())})
+    if model.pipeline == "diffusers" and not model.path:
+        raise ConfigError("model.path is missing; name a folder or a hub id.")
+    if _names_files(model, folder / model.path):
+        model = model.model_copy(update={"path": str((folder / model.path).resolve())})
     return model.model_copy(update={"fingerprint": fingerprint_model(model)})
+
+
+def _names_files(model: Model, path: Path) -> bool:
+    if model.pipeline == "diffusers":
+        return path.is_dir()
+    return model.pipeline not in BUILT_IN and bool(model.path) and path.exists()
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -206,6 +206,10 @@ def _model(store_url: str, campaign_file: Path) -> Iterator[Finding]:
     if facts["kind"] == "noise":
         yield Finding("model", "fine", "The campaign's model is noise, which needs no files.")
         return
+    if facts["kind"] == "foreign":
+        words = f"The pipeline {facts['name']} loads on {device} in {facts['seconds']:.1f} s."
+        yield Finding("model", "fine", words)
+        return
     yield Finding(
         "model",
         "fine",

@@ -102,6 +102,8 @@ def ask_model(store_url: str, campaign_file: str, device: str) -> dict[str, Any]
     began = time.monotonic()
     loaded: Any = load_pipeline(open_store(store_url), campaign, device, 1)
     seconds = time.monotonic() - began
+    if campaign.model.pipeline != "diffusers":
+        return {"kind": "foreign", "name": campaign.model.pipeline, "seconds": seconds}
     pipeline = loaded._pipeline
     parts = [part for part in pipeline.components.values() if hasattr(part, "parameters")]
     tensors = [tensor for part in parts for tensor in part.parameters()]

@@ -30,10 +30,11 @@ class Record(BaseModel):
 class Model(Record):
     """`[model]`: what makes the pictures, and how it is loaded and run.
 
-    `fingerprint` is the hub commit or the files' hash.
+    `pipeline` is `diffusers`, `noise`, `python` (`path` is then `module:function`) or the name of a
+    plug-in. `fingerprint` is the hub commit, the files' hash, or what else tells the version.
     """
 
-    pipeline: Literal["diffusers", "noise"] = "diffusers"
+    pipeline: Name = "diffusers"
     path: str = ""
     revision: str = "main"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"

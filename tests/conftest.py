@@ -41,6 +41,23 @@ def free_port():
     return find
 
 
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a package that provides the pipeline `gan`: what pip would leave of its metadata."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+
+    def write(package="my-gan", version="1.2"):
+        info = site / f"{package.replace('-', '_')}.dist-info"
+        info.mkdir(exist_ok=True)
+        about = f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n"
+        (info / "METADATA").write_text(about)
+        (info / "entry_points.txt").write_text("[seedsweep.pipelines]\ngan = my_gan:load\n")
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory, free_port):
     """A real broker of this test session, with a password: its URL."""

@@ -16,12 +16,11 @@ import diffusers
 import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 
 from storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
-from storage.records import Flaw, Model, Provenance, Sampling, canonical
+from storage.records import Model, Provenance, Sampling, canonical
 from workers.loading import is_compilers_failure, load_diffusers
-from workers.pipelines import Generation
+from workers.pipelines import Generation, to_pixels
 
 VERSIONS = (
     f"diffusers {diffusers.__version__}, torch {torch.__version__}, "
@@ -135,25 +134,6 @@ class DiffusersPipeline:
                 f"The model failed on the prompt {prompt[:80]!r} ({error}); correct the campaign's "
                 "sampling, or leave the prompt out."
             ) from error
-
-
-def to_pixels(
-    picture: NDArray[np.floating[Any]], blanked: bool
-) -> tuple[NDArray[np.uint8], Flaw | None]:
-    """Round (height, width, 3) in [0, 1] to uint8 as diffusers does, and say if it is no evidence.
-
-    Values that are not finite become 0.
-    """
-    finite = bool(np.isfinite(picture).all())
-    pixels = np.nan_to_num(picture, nan=0.0, posinf=0.0, neginf=0.0)
-    rounded = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-    if not finite:
-        return rounded, Flaw.NOT_FINITE
-    if blanked:
-        return rounded, Flaw.BLANKED
-    if (rounded == rounded[0, 0]).all():
-        return rounded, Flaw.CONSTANT
-    return rounded, None
 
 
 def _sampler(name: str | None, own: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from storage.errors import ConfigError
 from storage.records import Model, Sampling
+from workers.plugins import find_function, find_plugin, name_distribution
 
 FINGERPRINTED = frozenset({".jinja", ".json", ".model", ".safetensors", ".txt"})
 """The suffixes of the files that a pipeline is loaded from."""
@@ -29,12 +30,25 @@ _HUB_VARIANTS = ["*.fp16*", "*.bf16*", "*.non_ema*"]
 def fingerprint_model(model: Model) -> str:
     """Name what the model is: the hub commit, or the hash of the folder's files.
 
+    Of a function it is its name and the hash of its module's file; of a plug-in its distribution
+    and version, with the hash of the file or folder at an absolute `path`, or `path` as it stands.
+
     A revision that is a whole commit is taken at its word. With `HF_HUB_OFFLINE` set, the hub's
     cache says which commit a revision is; otherwise only the hub does, since what a cache last saw
     may be old. Raises `ConfigError` where there is no such model.
     """
     if model.pipeline == "noise":
         return f"noise:{model.path}"
+    if model.pipeline == "python":
+        return find_function(model.path).fingerprint
+    if model.pipeline != "diffusers":
+        provider = name_distribution(find_plugin(model.pipeline))
+        try:
+            return f"plugin:{model.pipeline} {provider} {_fingerprint_path(model.path)}".rstrip()
+        except OSError as error:
+            raise ConfigError(
+                f"The model {model.path} cannot be read ({error}); correct who may read it."
+            ) from error
     folder = Path(model.path)
     if folder.is_dir():
         return fingerprint_files(hash_files(folder))
@@ -83,7 +97,7 @@ def check_model(model: Model, sampling: Sampling) -> None:
     multiple of what its autoencoder reduces by. Of a hub model the size alone is checked, and only
     where the hub's cache holds it. Raises `ConfigError`.
     """
-    if model.pipeline == "noise":
+    if model.pipeline != "diffusers":
         return
     folder = Path(model.path)
     if not folder.is_dir():
@@ -150,6 +164,18 @@ def _model_files(folder: Path) -> list[str]:
 def _hash_file(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _fingerprint_path(path: str) -> str:
+    """The hash of a file or of all of a folder's; an absolute path alone means a file for sure."""
+    place = Path(path)
+    if not place.is_absolute() or not place.exists():
+        return path
+    if place.is_file():
+        return f"sha256:{_hash_file(place)}"
+    files = [(file, file.relative_to(place)) for file in sorted(place.rglob("*")) if file.is_file()]
+    shown = [(f, p) for f, p in files if not any(part.startswith(".") for part in p.parts)]
+    return fingerprint_files({p.as_posix(): _hash_file(f) for f, p in shown})
 
 
 def _hub_commit(model: Model) -> str:

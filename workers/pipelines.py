@@ -1,9 +1,23 @@
-"""What makes pictures: the `Pipeline` protocol, `noise`, and how one is chosen."""
+"""What makes pictures: the `Pipeline` protocol, `noise`, and how one is chosen.
+
+Anything that makes a picture of a prompt and a seed can be audited. A package provides a pipeline
+as an entry point of the group `seedsweep.pipelines`, named as campaigns name it in `[model]
+pipeline`; its object is a function
+
+    load(model: Model, sampling: Sampling, device: str, threads: int) -> Pipeline
+
+that gets the campaign's `[model]` and `[sampling]`, and the device (`cpu`, `cuda:0`, …) and number
+of CPU threads to keep to. It raises `ModelLoadError` for what it cannot load or does not take of a
+recipe, `TransientError` for what may pass. `model.path` is the plug-in's own, a URL or a name; a
+file or folder that it names beside the campaign file becomes an absolute path, and is part of the
+model's fingerprint with all its files. Code is known by its distribution's name and version: raise
+the version whenever pixels change. The names of the built-in pipelines cannot be taken.
+"""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +38,21 @@ class Generation:
 
 
 class Pipeline(Protocol):
-    """A loaded model with a recipe.
+    """A loaded model with a recipe; one thread uses it.
 
     Equal prompt and seed give equal pixels, whichever other seeds are asked for with it, on one
-    type of machine.
+    type of machine. Pictures have the size that the recipe asks for. A flaw is set where a picture
+    is no evidence (`to_pixels` finds two of them). The provenance's `recipe` is the canonical JSON
+    of every setting that was used.
     """
 
     def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
         """Make one image per seed, in the order of `seeds`.
 
         Raises `DeviceMemoryError` where one image is too much for the device, `GenerationError`
-        where the model cannot do what is asked, and `ModelLoadError` where only its first images
-        show that it cannot run as it was loaded.
+        where the model cannot do what is asked, `ModelLoadError` where only its first images show
+        that it cannot run as it was loaded, and `TransientError` where a service is away: the unit
+        is handed back and tried again, however often.
         """
 
     def with_sampling(self, sampling: Sampling) -> "Pipeline":
@@ -54,10 +71,34 @@ def load_pipeline(store: Store, campaign: Campaign, device: str, threads: int) -
     """
     if campaign.model.pipeline == "noise":
         return NoisePipeline(campaign.sampling)
+    if campaign.model.pipeline != "diffusers":
+        from workers.foreign import load_function, load_plugin
+
+        load = load_function if campaign.model.pipeline == "python" else load_plugin
+        return load(campaign.model, campaign.sampling, device, threads)
     from workers.diffusion import DiffusersPipeline
 
     folder = model_folder(store, campaign.model)
     return DiffusersPipeline(folder, campaign.model, campaign.sampling, device, threads)
+
+
+def to_pixels(
+    picture: NDArray[np.floating[Any]], blanked: bool
+) -> tuple[NDArray[np.uint8], Flaw | None]:
+    """Round (height, width, 3) in [0, 1] to uint8 as diffusers does, and say if it is no evidence.
+
+    Values that are not finite become 0.
+    """
+    finite = bool(np.isfinite(picture).all())
+    pixels = np.nan_to_num(picture, nan=0.0, posinf=0.0, neginf=0.0)
+    rounded = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    if not finite:
+        return rounded, Flaw.NOT_FINITE
+    if blanked:
+        return rounded, Flaw.BLANKED
+    if (rounded == rounded[0, 0]).all():
+        return rounded, Flaw.CONSTANT
+    return rounded, None
 
 
 class NoisePipeline:

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -288,7 +289,23 @@ def added(text):
         ),
         (
             edited('pipeline = "noise"', 'pipeline = "magic"'),
-            "model.pipeline = 'magic' should be 'diffusers' or 'noise'; correct it.",
+            "No pipeline is called 'magic' on this machine, where there are diffusers, noise, "
+            "python; install the package that provides it, or correct model.pipeline.",
+        ),
+        (
+            edited('pipeline = "noise"', 'pipeline = "a b"'),
+            "model.pipeline = 'a b' String should match pattern "
+            "'^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'; correct it.",
+        ),
+        (
+            edited('pipeline = "noise"', 'pipeline = "python"'),
+            "model.path = '' names no function; write it as module:function, for example "
+            '"package.module:draw".',
+        ),
+        (
+            edited('pipeline = "noise"', 'pipeline = "python"\npath = "no.such:draw"'),
+            "The module 'no.such' of model.path has no source file on this machine; add the folder "
+            "that holds it to PYTHONPATH, or install its package.",
         ),
         (
             edited('pipeline = "noise"', 'pipeline = "noise"\nvae_tilling = true'),
@@ -381,10 +398,61 @@ def test_all_options_spelled_out_as_false_are_the_same_campaign(read, pipeline):
     assert read(text.replace("[prompts]", f"{off}\n[prompts]")) == read(text)
 
 
+@pytest.mark.parametrize("pipeline", ["noise", "python", "gan"])
 @pytest.mark.parametrize("option", OPTIONS)
-def test_noise_has_no_model_for_an_option(refused, option):
-    message = refused(edited("[prompts]", f"{option} = true\n[prompts]"))
-    assert message == f"model.{option} is for a diffusers model, and noise has none; remove it."
+def test_what_is_not_diffusers_has_no_model_for_an_option(refused, pipeline, option):
+    text = with_pipeline(pipeline, "drawing:draw")
+    message = refused(text.replace("[prompts]", f"{option} = true\n[prompts]"))
+    expected = f"model.{option} is for a diffusers model, and {pipeline} has none; remove it."
+    assert message == expected
+
+
+def test_a_function_is_named_by_its_source_and_not_run_on_submission(read, folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("SEEDSWEEP_ALLOW_PYTHON", "drawing:draw")
+    ids = set()
+    for source in ("raise SystemExit", "raise SystemExit(1)"):
+        (folder / "drawing.py").write_text(source)
+        campaign, _ = read(with_pipeline("python", "drawing:draw"))
+        assert campaign.model.path == "drawing:draw"
+        assert campaign.model.fingerprint.startswith("python:drawing:draw sha256:")
+        ids.add((campaign.generation_id, campaign.model.model_id))
+    assert len({i for i, _ in ids}) == len({i for _, i in ids}) == 2
+    assert "drawing" not in sys.modules
+
+
+def test_a_function_named_as_a_folder_is_a_function_nonetheless(read, folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    (folder / "drawing.py").write_text("")
+    (folder / "drawing:draw").mkdir()
+    assert read(with_pipeline("python", "drawing:draw"))[0].model.path == "drawing:draw"
+
+
+def test_a_plug_ins_path_is_its_own_unless_it_names_what_lies_beside_the_campaign_file(
+    read, folder, install
+):
+    install()
+    remote, _ = read(with_pipeline("gan", "https://gan.example/v1"))
+    assert remote.model.path == "https://gan.example/v1"
+    (folder / "gan.pt").write_bytes(b"weights")
+    local, _ = read(with_pipeline("gan", "gan.pt"))
+    assert local.model.path == str(folder / "gan.pt")
+    (folder / "gan.pt").write_bytes(b"trained further")
+    further, _ = read(with_pipeline("gan", "gan.pt"))
+    plain, _ = read(with_pipeline("gan", ""))
+    assert plain.model.path == ""
+    assert len({c.generation_id for c in (remote, local, further, plain)}) == 4
+
+
+def with_pipeline(pipeline, path):
+    return f"""
+name = "audit"
+[model]
+pipeline = "{pipeline}"
+path = "{path}"
+[prompts]
+file = "prompts.txt"
+"""
 
 
 def test_a_model_that_was_trained_further_makes_another_recipe(read, pipeline):

@@ -504,6 +504,20 @@ def test_a_model_is_loaded_and_measured(look, write_campaign, tiny_model):
         assert words in found.says
 
 
+def test_a_function_is_loaded_where_it_is_allowed_and_refused_elsewhere(
+    look, write_campaign, tmp_path, monkeypatch
+):
+    (tmp_path / "dots.py").write_text("def draw(prompt, seed, width, height): ...")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    campaign = write_campaign('pipeline = "python"\npath = "dots:draw"')
+    failure(look("model", campaign=campaign), "dots:draw", "SEEDSWEEP_ALLOW_PYTHON")
+    monkeypatch.setenv("SEEDSWEEP_ALLOW_PYTHON", "dots:draw")
+    (found,) = look("model", campaign=campaign)
+    assert found.verdict == "fine"
+    assert "The pipeline python loads on cpu" in found.says
+
+
 def test_a_size_that_the_model_was_not_made_for_is_worth_a_warning(
     look, write_campaign, tiny_model
 ):
