@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from scheduler.options import (
     find,
     find_broker,
 )
-from storage.errors import BrokerUnavailableError
+from storage.errors import BrokerUnavailableError, ConfigError
 
 LOOPBACK = "127.0.0.1"
 
@@ -39,27 +40,77 @@ def scheduler(
 
 def worker(
     store: StoreUrl = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda:0, …")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="Serve this one, cpu or cuda:0, …, in this very process.")
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Serve 0,1,3 or cuda:0,cpu; without it all visible."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many workers serve the CPU; one.")
+    ] = None,
     threads: Annotated[
         int, typer.Option(min=1, help="CPU threads of torch; part of what fixes pixels.")
     ] = 1,
     name: Annotated[
-        str | None, typer.Option(help="What the worker is called; host, device and process id.")
+        str | None,
+        typer.Option(help="What a single worker is called; host, device and process id."),
     ] = None,
     metrics_host: MetricsHost = LOOPBACK,
     metrics_port: MetricsPort = None,
 ) -> None:
-    """Generate on one device until SIGTERM; start one for each device.
+    """Generate until SIGTERM, with one process for each visible device; one that dies comes back.
 
-    The broker is SEEDSWEEP_BROKER_URL.
+    SIGTERM lets all finish what they have in hand, a second one kills them. With --metrics-port P
+    they take P, P+1, and so on. The broker is SEEDSWEEP_BROKER_URL.
 
-    Example: seedsweep worker --device cuda:0
+    Example: seedsweep worker --devices 0,1
     """
+    if device is None:
+        options = ["--threads", str(threads), "--metrics-host", metrics_host]
+        options += ["--store", store] if store else []
+        options += ["--name", name] if name else []
+        _supervise(store, devices, processes, options, metrics_port)
+        return
+    if devices is not None or processes is not None:
+        raise ConfigError(
+            "--device is for one worker in this very process; leave it out, or --devices and "
+            "--processes."
+        )
     from scheduler.services import MetricsAddress, serve_device
 
     environment, opened = find(store)
     address = MetricsAddress(metrics_host, metrics_port)
+    _log_as(f"{device} %(process)d")
     serve_device(opened, environment.need_broker(), device, threads, name, address)
+
+
+def _supervise(
+    store: str | None,
+    names: str | None,
+    processes: int | None,
+    options: list[str],
+    metrics_port: int | None,
+) -> None:
+    from scheduler.supervisor import choose_devices, supervise, worker_commands
+
+    devices = choose_devices(names, processes)
+    if "--name" in options and len(devices) > 1:
+        raise ConfigError(
+            f"--name names one worker, but there would be {len(devices)}; leave it out, or choose "
+            "one with --device."
+        )
+    commands = worker_commands(devices, options, metrics_port)
+    # What every worker would refuse is refused once, before there are any.
+    find(store)[0].need_broker()
+    _log_as("supervisor")
+    supervise(devices, commands)
+
+
+def _log_as(who: str) -> None:
+    """Log plainly, as every service does, with `who` in each line: workers share one stderr."""
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s [{who}] %(levelname)s %(message)s")
 
 
 def analyst(

@@ -108,7 +108,8 @@ class Deployment:
             self.start_worker(f"worker-{number}")
 
     def start_worker(self, name):
-        self.start(name, "worker", "--name", name, "--metrics-port", "0")
+        options = ("--device", "cpu", "--name", name, "--metrics-port", "0")
+        self.start(name, "worker", *options)
 
     def seedsweep(self, *arguments, code=0, store=None, timeout=300):
         environment = self.environment | ({"SEEDSWEEP_STORE_URL": store} if store else {})
