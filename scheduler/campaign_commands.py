@@ -159,12 +159,21 @@ def pause(campaign_id: CampaignId, store: StoreUrl = None) -> None:
     _steer(campaign_id, store, "paused")
 
 
-def resume(campaign_id: CampaignId, store: StoreUrl = None) -> None:
-    """Let a paused or cancelled campaign go on.
+def resume(
+    campaign_id: CampaignId,
+    store: StoreUrl = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Try its parked units again; not if it is cancelled.")
+    ] = False,
+) -> None:
+    """Let a paused or cancelled campaign go on, or have what failed in it tried again.
 
-    Example: seedsweep resume emoji-0123456789ab
+    Example: seedsweep resume emoji-0123456789ab --failed
     """
-    _steer(campaign_id, store, "active")
+    if failed:
+        _retry(campaign_id, store)
+    else:
+        _steer(campaign_id, store, "active")
 
 
 def cancel(campaign_id: CampaignId, store: StoreUrl = None) -> None:
@@ -205,6 +214,23 @@ def _steer(campaign_id: str, url: str | None, state: "State") -> None:
     told = steer(opened, campaign_id, state, broker.ledger if broker else None)
     when = "now" if told else "as soon as a scheduler reads it from the store"
     say(f"The campaign {campaign_id} is {state} {when}.")
+
+
+def _retry(campaign_id: str, url: str | None) -> None:
+    from scheduler.steering import retry_parked
+
+    environment, opened = find(url)
+    broker = find_broker(environment)
+    retried = retry_parked(opened, campaign_id, broker.ledger if broker else None)
+    if not retried.units:
+        say(f"No unit of {campaign_id} is parked, so none is tried again; the campaign is active.")
+    elif retried.told:
+        say(f"{retried.units} parked units of {campaign_id} are tried again now.")
+    else:
+        say(
+            f"{retried.units} parked units of {campaign_id} are tried again when it is run again; "
+            "where a scheduler serves it, repeat this once the broker answers."
+        )
 
 
 def _explain_failures(store: "Store", plan: "Plan") -> bool:

@@ -53,7 +53,8 @@ class Child:
             return
         if code == 2:
             raise ConfigError(self._last_words())
-        quick = time.monotonic() - self._began < QUICK_SECONDS
+        # A worker that took itself out ends with 1, however long it lived.
+        quick = code == 1 or time.monotonic() - self._began < QUICK_SECONDS
         self._quick_deaths = self._quick_deaths + 1 if quick else 0
         if self._quick_deaths >= MAX_QUICK_DEATHS:
             raise SeedsweepError(

@@ -93,7 +93,7 @@ def read_progress(
             images = count_images(submission.cuts, done)
             state = load_control(store, campaign_id).state
             progress = _live_progress(submission, counts, images, state)
-            return replace(progress, stuck=tuple(_stuck(counts, services)))
+            return replace(progress, stuck=tuple(_stuck(campaign_id, counts, services)))
     return _stored_progress(store, submission)
 
 
@@ -105,6 +105,9 @@ def failures(store: Store, plan: Plan) -> list[str]:
         f"{unit.seeds.last}) was parked: {unit.reason}"
         for unit in load_parked(store, campaign.campaign_id)
     ]
+    if sentences:
+        again = f"`seedsweep resume {campaign.campaign_id} --failed`"
+        sentences.append(f"{again} has parked units tried again by the next run.")
     for index in restore_state(store, plan).ready:
         prompt_id = Prompt(text=plan.prompts[index]).prompt_id
         corrupt = corrupt_shards(
@@ -168,9 +171,12 @@ def _with_state(progress: Progress, live: bool) -> Progress:
     return replace(progress, state=state)
 
 
-def _stuck(counts: LiveCounts, services: Services) -> Iterator[str]:
+def _stuck(campaign_id: str, counts: LiveCounts, services: Services) -> Iterator[str]:
     if counts.parked:
-        yield f"{counts.parked} units were given up; their reasons are in the store, below parked/."
+        yield (
+            f"{counts.parked} units were given up; their reasons are in the store, below parked/, "
+            f"and `seedsweep resume {campaign_id} --failed` tries them again."
+        )
     if counts.settled or counts.state != "active":
         return
     if counts.trouble:

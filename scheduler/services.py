@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from scheduler.signals import stop_on_sigterm
 from storage import keys
+from storage.errors import SeedsweepError
 from storage.ledger import Ledger
 from storage.store import Store
 from storage.workforce import Workforce
@@ -64,7 +65,8 @@ def serve_device(
 ) -> None:
     """Serve one model's queue at a time on one device until SIGTERM; the unit in hand is finished.
 
-    Without a name the worker is called after its host, device and process.
+    Without a name the worker is called after its host, device and process. Raises `SeedsweepError`
+    once the worker has taken itself out, since it failed too many prompts in a row.
     """
     from workers.app import make_app
     from workers.tasks import serve
@@ -72,7 +74,7 @@ def serve_device(
     _log_plainly()
     _serve_metrics(address, metrics.WORKER_PORT)
     name = name or worker_name(device)
-    serve(
+    why_out = serve(
         make_app(broker_url),
         store,
         Ledger(broker_url),
@@ -82,6 +84,8 @@ def serve_device(
         threads,
     )
     log.info("The worker %s has stopped.", name)
+    if why_out:
+        raise SeedsweepError(why_out)
 
 
 def serve_analysis(store: Store, broker_url: str, actors: Actors, address: MetricsAddress) -> None:

@@ -1,13 +1,29 @@
 """Pause, resume and cancel: what the user wants is stored first, then told to the broker."""
 
+from dataclasses import dataclass
 from typing import Literal
 
-from storage.campaigns import load_campaign, load_control, store_control
-from storage.errors import BrokerUnavailableError
+from storage import keys
+from storage.campaigns import (
+    drop_parked,
+    load_campaign,
+    load_control,
+    load_parked,
+    store_control,
+)
+from storage.errors import BrokerUnavailableError, ConfigError
 from storage.ledger import Ledger
 from storage.store import Store
 
 State = Literal["active", "paused", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """How many parked units are tried again, and whether the broker knows it already."""
+
+    units: int
+    told: bool
 
 
 def steer(store: Store, campaign_id: str, state: State, ledger: Ledger | None) -> bool:
@@ -27,3 +43,38 @@ def steer(store: Store, campaign_id: str, state: State, ledger: Ledger | None) -
     except BrokerUnavailableError:
         return False
     return True
+
+
+def retry_parked(store: Store, campaign_id: str, ledger: Ledger | None) -> Retried:
+    """Have a campaign go on and its parked units tried again, as if they had never failed.
+
+    Once a prompt's units are done or parked again it is analysed again; until then its present
+    result stays. Where the broker was not told, whatever restores the campaign from the store
+    finds the units open, and the same call tells a broker that answers again; so it does after
+    anything that ended it early. Raises `ConfigError` where the store knows no such campaign, or
+    where it is cancelled.
+    """
+    generation_id = load_campaign(store, campaign_id).campaign.generation_id
+    if load_control(store, campaign_id).state == "cancelled":
+        raise ConfigError(
+            f"The campaign {campaign_id} is cancelled, so none of its units is tried again; "
+            f"let it go on first: `seedsweep resume {campaign_id}`."
+        )
+    records = load_parked(store, campaign_id)
+    # A worker that was thought lost may have stored a parked unit after all.
+    open_again = {
+        unit.index
+        for unit in records
+        if not store.exists(keys.shard(generation_id, unit.prompt_id, unit.seeds))
+    }
+    for unit in records:
+        drop_parked(store, campaign_id, unit.index)
+    told = steer(store, campaign_id, "active", ledger)
+    if ledger is None or not told:
+        return Retried(len(open_again), False)
+    try:
+        open_again |= ledger.parked_units(campaign_id)
+        ledger.retry(campaign_id, sorted(open_again))
+    except BrokerUnavailableError:
+        return Retried(len(open_again), False)
+    return Retried(len(open_again), True)

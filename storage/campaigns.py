@@ -90,12 +90,16 @@ def store_parked(store: Store, campaign_id: str, parked: Parked) -> None:
     store.create(keys.parked(campaign_id, parked.index), _to_json(parked))
 
 
+def drop_parked(store: Store, campaign_id: str, index: int) -> None:
+    """Have a unit count as given up no more; fine where it did not."""
+    store.delete(keys.parked(campaign_id, index))
+
+
 def load_parked(store: Store, campaign_id: str) -> list[Parked]:
     """Load the campaign's parked units, by index."""
-    records = [
-        _from_json(Parked, key, store.read(key) or b"")
-        for key in store.list(keys.parked_prefix(campaign_id))
-    ]
+    found = ((key, store.read(key)) for key in store.list(keys.parked_prefix(campaign_id)))
+    # One that was dropped since it was listed is parked no more.
+    records = [_from_json(Parked, key, data) for key, data in found if data is not None]
     return sorted(records, key=lambda parked: parked.index)
 
 

@@ -48,6 +48,20 @@ local function make_ready_if_settled(index)
   redis.call('ZADD', ready, 0, prompt)
 end
 
+local function open_again(index)
+  local prompt = prompt_of(index)
+  redis.call('ZREM', ready, prompt)
+  forget_result(prompt)
+  hand_back(index)
+end
+
+local function unpark(index)
+  if redis.call('SREM', parked, index) == 0 then return 0 end
+  redis.call('HINCRBY', meta, 'parked', -1)
+  open_again(index)
+  return 1
+end
+
 local calls = {}
 
 function calls.set_state(state)
@@ -173,11 +187,25 @@ function calls.reopen(index)
   if redis.call('SREM', parked, index) == 1 then redis.call('HINCRBY', meta, 'parked', -1) end
   redis.call('HDEL', errors, index)
   redis.call('HDEL', losses, index)
-  local prompt = prompt_of(index)
-  redis.call('ZREM', ready, prompt)
-  forget_result(prompt)
-  hand_back(index)
+  open_again(index)
   return 1
+end
+
+function calls.retry(index)
+  if unpark(index) == 0 then return 0 end
+  redis.call('HDEL', errors, index)
+  redis.call('HDEL', losses, index)
+  return 1
+end
+
+function calls.take_back(index, count)
+  local left = (tonumber(redis.call('HGET', errors, index)) or 0) - count
+  if left > 0 then
+    redis.call('HSET', errors, index, left)
+  else
+    redis.call('HDEL', errors, index)
+  end
+  return unpark(index)
 end
 
 function calls.take_ready(count, lease)

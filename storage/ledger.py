@@ -223,6 +223,24 @@ class Ledger:
         for index in indexes:
             self._call(campaign_id, "reopen", index)
 
+    def retry(self, campaign_id: str, indexes: Iterable[int]) -> None:
+        """Have parked units made again as if nothing had failed, and their prompts analysed again.
+
+        Units that are not parked stay as they are.
+        """
+        for index in indexes:
+            self._call(campaign_id, "retry", index)
+
+    def take_back(self, campaign_id: str, index: int, failures: int) -> None:
+        """Count so many failures of a unit less; where it was parked, it is open again."""
+        self._call(campaign_id, "take_back", index, failures)
+
+    def parked_units(self, campaign_id: str) -> set[int]:
+        """Which units are parked; none where the broker does not know the campaign."""
+        with translated():
+            found = cast("set[bytes]", self._redis.smembers(f"{ROOT}{campaign_id}:parked"))
+        return {int(index) for index in found}
+
     def done_units(self, campaign_id: str) -> NDArray[np.bool_] | None:
         """Which units are done: (units,) bool; None where the broker does not know the campaign."""
         name = f"{ROOT}{campaign_id}:"

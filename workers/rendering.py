@@ -3,8 +3,9 @@
 import logging
 import platform
 import time
+from collections.abc import Callable
 
-from storage.campaigns import load_campaign, store_parked
+from storage.campaigns import drop_parked, load_campaign, store_parked
 from storage.errors import (
     BrokerUnavailableError,
     ConfigError,
@@ -23,6 +24,7 @@ from workers import metrics
 from workers.heartbeat import Follow, Heartbeat
 from workers.pipelines import Pipeline, load_pipeline
 from workers.rate import Rate
+from workers.streak import MAX_FAILED_PROMPTS, Streak
 from workers.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,14 @@ class Renderer:
     A unit that it claims is stored and completed, or handed back, or parked with its reason; until
     then a heartbeat renews its lease. Only killing the process leaves that to the reaper. `follow`
     is told at every beat which model's units should be rendered.
+
+    A worker that fails `MAX_FAILED_PROMPTS` different prompts in a row, otherwise than by a model
+    that it cannot load, takes itself out: it claims
+    nothing any more, hands back what it is given, and `leave` is called once, from any thread.
+    However often a unit failed in that row, it then counts as failed once, and is open again where
+    only the repetitions had it parked: so one bad worker parks nothing that others can make, and a
+    unit that fails with every worker is parked all the same. A broker or store that is away just
+    then leaves the counts as they are.
     """
 
     def __init__(
@@ -49,6 +59,7 @@ class Renderer:
         device: str = "cpu",
         threads: int = 1,
         follow: Follow = lambda _: None,
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._ledger = store, ledger
         self._name, self._device, self._threads = name, device, threads
@@ -56,14 +67,22 @@ class Renderer:
         self._campaigns: dict[str, Campaign] = {}
         self._images, self._rate = 0, Rate(RATE_SECONDS)
         self._idle_since = self._reported = time.monotonic()
+        self._leave, self._streak, self._why_out = leave, Streak(), ""
         self._writer = Writer(store, self._stored, self._fail)
         self._heartbeat = Heartbeat(ledger, workforce, self._describe, follow)
+
+    @property
+    def why_out(self) -> str:
+        """Why this worker took itself out, in one sentence; empty while it is at work."""
+        return self._why_out
 
     def render(self, unit: WorkUnit) -> None:
         """Render the unit if its claim is granted; never raises for what a unit or broker does."""
         metrics.STAGE_SECONDS.labels("wait").observe(time.monotonic() - self._idle_since)
         try:
-            if self._claim(unit):
+            if self._why_out:
+                self._ledger.release(unit.campaign_id, unit.index, unit.token)
+            elif self._claim(unit):
                 self._heartbeat.hold(unit)
                 self._render_claimed(unit)
         except Exception as error:
@@ -141,6 +160,7 @@ class Renderer:
             return error
 
     def _stored(self, unit: WorkUnit) -> None:
+        self._streak.end()
         metrics.UNITS.labels("stored").inc()
         metrics.IMAGES.inc(len(unit.seeds))
         self._images += len(unit.seeds)
@@ -183,12 +203,34 @@ class Renderer:
             self._ledger.release(unit.campaign_id, unit.index, unit.token)
             return
         metrics.UNITS.labels("failed").inc()
-        if self._ledger.fail(unit.campaign_id, unit.index, unit.token):
-            parked = Parked(
-                index=unit.index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason
-            )
-            store_parked(self._store, unit.campaign_id, parked)
-            self._ledger.park(unit.campaign_id, unit.index)
+        must_park = self._ledger.fail(unit.campaign_id, unit.index, unit.token)
+        is_out = _may_be_the_workers(error) and self._streak.add(unit)
+        if is_out:
+            self._take_out(reason)
+        if must_park:
+            self._park(unit, reason)
+        if is_out:
+            self._take_back()
+
+    def _park(self, unit: WorkUnit, reason: str) -> None:
+        parked = Parked(index=unit.index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason)
+        store_parked(self._store, unit.campaign_id, parked)
+        self._ledger.park(unit.campaign_id, unit.index)
+
+    def _take_out(self, reason: str) -> None:
+        self._why_out = (
+            f"The worker {self._name} failed {MAX_FAILED_PROMPTS} different prompts in a row and "
+            f"takes itself out; check its device, {self._device}, and start it again; "
+            f"it failed last with: {reason}"
+        )
+        log.error("%s", self._why_out)
+        self._leave()
+
+    def _take_back(self) -> None:
+        """Have each unit of the streak count as failed once, however often it was."""
+        for campaign_id, index, failures in self._streak.repeated():
+            drop_parked(self._store, campaign_id, index)
+            self._ledger.take_back(campaign_id, index, failures)
 
     def _describe(self) -> Worker:
         self._rate.update(self._images)
@@ -201,6 +243,11 @@ class Renderer:
             images=self._images,
             images_per_second=round(self._rate.per_second, 3),
         )
+
+
+def _may_be_the_workers(error: Exception) -> bool:
+    """Whether another worker might do better: one that lacks a model says nothing of its device."""
+    return not isinstance(error, ModelLoadError)
 
 
 def _is_nobodys_fault(error: Exception) -> bool:

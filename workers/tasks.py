@@ -4,7 +4,9 @@ import logging
 from typing import Any
 
 from celery import Celery
+from celery.platforms import EX_FAILURE
 from celery.signals import setup_logging, worker_ready, worker_shutdown
+from celery.worker import state
 
 from storage.ledger import Ledger
 from storage.records import WorkUnit
@@ -74,8 +76,11 @@ def serve(
     name: str,
     device: str,
     threads: int,
-) -> None:
-    """Render work units until SIGTERM: the unit in hand is finished and stored first."""
+) -> str:
+    """Render work units until SIGTERM: the unit in hand is finished and stored first.
+
+    A worker that takes itself out ends likewise; returns why it did, empty after a SIGTERM.
+    """
 
     @app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def generate(message: dict[str, Any]) -> None:
@@ -84,6 +89,10 @@ def serve(
 
     def finish(**_: object) -> None:
         renderer.close()
+
+    def leave() -> None:
+        state.should_stop = EX_FAILURE
+        subscription.look_again()
 
     worker_shutdown.connect(finish, weak=False)
     setup_logging.connect(_leave_logging_alone, weak=False)
@@ -100,9 +109,10 @@ def serve(
     )
     subscription = Subscription(worker)
     worker_ready.connect(subscription.catch_up)
-    renderer = Renderer(store, ledger, workforce, name, device, threads, subscription.follow)
+    renderer = Renderer(store, ledger, workforce, name, device, threads, subscription.follow, leave)
     log.info("The worker %s is ready, on %s with %d threads.", name, device, threads)
     worker.start()
+    return renderer.why_out
 
 
 def _leave_logging_alone(**_: object) -> None:

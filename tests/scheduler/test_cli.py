@@ -13,8 +13,15 @@ import scheduler.doctor
 from scheduler.restoring import load_plan, restore_state
 from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
-from storage.campaigns import list_campaigns, load_campaign, load_control, store_control
-from storage.records import Control, Worker
+from storage.campaigns import (
+    list_campaigns,
+    load_campaign,
+    load_control,
+    load_parked,
+    store_control,
+    store_parked,
+)
+from storage.records import Control, Parked, Worker
 from storage.results import store_results
 from storage.store import FolderStore
 from tests.deployment import ROOT, Process
@@ -305,6 +312,105 @@ class TestSteering:
         assert load_control(store, campaign_id).state == after
         (campaign,) = json.loads(seedsweep("status", "--json").stdout)
         assert campaign["state"] == {"active": "queued"}.get(after, after)
+
+
+class TestRetrying:
+    """`resume --failed` on a campaign of six units, two a prompt; units 1 and 4 are parked."""
+
+    @pytest.fixture(autouse=True)
+    def _parked(self, store, campaign_id):
+        plan = load_plan(store, load_campaign(store, campaign_id))
+        for unit in (plan.unit(1), plan.unit(4)):
+            record = Parked(
+                index=unit.index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="It broke."
+            )
+            store_parked(store, campaign_id, record)
+
+    @pytest.fixture
+    def settle(self, ledger, campaign_id, restore):
+        """Make all other units and analyse every prompt, on the broker alone."""
+
+        def settle():
+            restore()
+            for index in (0, 2, 3, 5):
+                ledger.complete(campaign_id, index)
+            for prompt in ledger.take_ready(campaign_id, 3):
+                ledger.analysed(campaign_id, prompt, flagged=False)
+            assert ledger.counts(campaign_id).settled
+
+        return settle
+
+    def test_parked_units_of_a_campaign_that_is_done_are_open_and_their_prompts_judged_again(
+        self, seedsweep, campaign_id, store, ledger, settle, broker_url
+    ):
+        settle()
+        done = seedsweep("resume", campaign_id, "--failed", SEEDSWEEP_BROKER_URL=broker_url)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert f"2 parked units of {campaign_id} are tried again now" in done.stderr
+        assert load_parked(store, campaign_id) == []
+        counts = ledger.counts(campaign_id)
+        assert (counts.parked, counts.done, counts.analysed) == (0, 4, 1)
+        assert sorted(ledger.issue(campaign_id, 6)[1]) == [1, 4]
+        ledger.complete(campaign_id, 1)
+        ledger.complete(campaign_id, 4)
+        assert sorted(ledger.take_ready(campaign_id, 3)) == [0, 2]
+
+    def test_a_paused_campaign_goes_on(
+        self, seedsweep, campaign_id, store, ledger, restore, broker_url
+    ):
+        store_control(store, campaign_id, Control(state="paused"))
+        restore()
+        seedsweep("resume", campaign_id, "--failed", SEEDSWEEP_BROKER_URL=broker_url)
+        assert load_control(store, campaign_id).state == "active"
+        assert ledger.counts(campaign_id).state == "active"
+        assert sorted(ledger.issue(campaign_id, 6)[1]) == [0, 1, 2, 3, 4, 5]
+
+    def test_a_cancelled_campaign_is_left_alone(self, seedsweep, campaign_id, store):
+        store_control(store, campaign_id, Control(state="cancelled"))
+        ended = seedsweep("resume", campaign_id, "--failed")
+        assert refused(ended, "cancelled", f"seedsweep resume {campaign_id}")
+        assert load_control(store, campaign_id).state == "cancelled"
+        assert len(load_parked(store, campaign_id)) == 2
+
+    @pytest.mark.parametrize("is_named", [False, True])
+    def test_without_an_answering_broker_the_next_run_finds_them_open(
+        self, seedsweep, campaign_id, store, away, is_named
+    ):
+        environment = {"SEEDSWEEP_BROKER_URL": away} if is_named else {}
+        done = seedsweep("resume", campaign_id, "--failed", **environment)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "2 parked units" in done.stderr
+        assert "when it is run again" in done.stderr
+        plan = load_plan(store, load_campaign(store, campaign_id))
+        assert restore_state(store, plan).parked == frozenset()
+
+    def test_said_again_it_tells_a_broker_that_was_away(
+        self, seedsweep, campaign_id, ledger, settle, broker_url, away
+    ):
+        settle()
+        seedsweep("resume", campaign_id, "--failed", SEEDSWEEP_BROKER_URL=away)
+        assert ledger.counts(campaign_id).parked == 2
+        again = seedsweep("resume", campaign_id, "--failed", SEEDSWEEP_BROKER_URL=broker_url)
+        assert "2 parked units" in again.stderr
+        assert ledger.counts(campaign_id).parked == 0
+
+    def test_where_none_is_parked_it_says_so(
+        self, seedsweep, campaign_id, ledger, settle, broker_url
+    ):
+        settle()
+        seedsweep("resume", campaign_id, "--failed", SEEDSWEEP_BROKER_URL=broker_url)
+        again = seedsweep("resume", campaign_id, "--failed")
+        assert again.returncode == 0
+        assert f"No unit of {campaign_id} is parked" in again.stderr
+
+    def test_a_parked_unit_that_was_stored_after_all_is_not_tried_again(
+        self, seedsweep, campaign_id, store, shards, ledger, restore, broker_url
+    ):
+        restore()
+        done = seedsweep("resume", campaign_id, "--failed", SEEDSWEEP_BROKER_URL=broker_url)
+        assert "No unit" in done.stderr
+        assert ledger.counts(campaign_id).done == 6
+        assert load_parked(store, campaign_id) == []
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "cancel", "check"])

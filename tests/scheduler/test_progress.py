@@ -2,7 +2,7 @@ import pytest
 
 import storage.ledger
 from scheduler.plan import Plan
-from scheduler.progress import Broker, read_progress, read_services
+from scheduler.progress import Broker, failures, read_progress, read_services
 from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
 from storage.campaigns import store_control, store_parked
@@ -124,6 +124,7 @@ class TestWhatIsStuck:
         served.park(2)
         (sentence,) = served.stuck
         assert sentence.startswith("1 units were given up")
+        assert f"`seedsweep resume {served.id} --failed`" in sentence
         assert served.look().units_parked == 1
 
     def test_units_that_failed_before_until_they_are_done(self, served):
@@ -183,6 +184,15 @@ def test_a_campaign_whose_every_unit_was_given_up_has_failed(served, crew):
     assert served.look().state == "running"
     served.analyse()
     assert served.look().state == "failed"
+
+
+def test_the_failures_of_a_campaign_name_the_reasons_and_the_remedy(served):
+    assert failures(served.store, served.plan) == []
+    served.park(2)
+    first, remedy = failures(served.store, served.plan)
+    assert "Unit 2" in first
+    assert "It broke." in first
+    assert f"`seedsweep resume {served.id} --failed`" in remedy
 
 
 def test_where_no_broker_answers_nobody_is_known_and_the_store_tells(served, free_port):

@@ -11,13 +11,16 @@ import pytest
 
 from scheduler.plan import Plan
 from scheduler.services import MetricsAddress, worker_name
+from scheduler.submission import submit_campaign
 from storage.ledger import Ledger, Restored
 from storage.records import Campaign, Model, PromptList, Sampling, SeedRange
+from storage.store import FolderStore
 from storage.workforce import Demand, Workforce
 from tests.deployment import ROOT, Process
 from workers.app import make_app, publish, queue_of
 
 SERVICES = ("scheduler", "worker", "analyst")
+OPTIONS = {"worker": ("--device", "cpu")}
 METRICS = re.compile(r"Metrics: http://127\.0\.0\.1:(\d+)/metrics")
 START_SECONDS = 60
 STOP_SECONDS = 15
@@ -37,7 +40,7 @@ def start(tmp_path):
             "SEEDSWEEP_STORE_URL": f"file:{store}",
         }
         for name in names:
-            command = [sys.executable, "-m", "scheduler.cli", name]
+            command = [sys.executable, "-m", "scheduler.cli", name, *OPTIONS.get(name, ())]
             started[name] = Process(command, tmp_path, environment, tmp_path / f"{name}.log")
         return started
 
@@ -153,6 +156,35 @@ def set_to_work(broker_url):
     plan = Plan(campaign, ["a cat", "a dog"], (SeedRange(first=0, last=0),))
     units = [plan.unit(index, token) for index in indexes]
     publish(make_app(broker_url), queue_of(model_id), units)
+
+
+def test_a_worker_that_fails_whatever_it_is_given_ends_with_exit_code_1_and_parks_nothing(
+    start, broker_url, tmp_path, wait_until
+):
+    """Its model's folder is not on this host."""
+    campaign = Campaign(
+        name="elsewhere",
+        model=Model(path=str(tmp_path / "nowhere"), fingerprint=f"sha256:{'0' * 64}"),
+        prompts=PromptList(file="p.txt", digest="0", count=8),
+        sampling=Sampling(seeds=1, width=8, height=8),
+    )
+    store = FolderStore(tmp_path / "store")
+    plan = Plan(
+        campaign, [f"prompt {number}" for number in range(8)], (SeedRange(first=0, last=0),)
+    )
+    submit_campaign(store, plan)
+    services = start(broker_url, tmp_path / "store", "scheduler", "worker")
+    worker = services["worker"]
+    wait_until(lambda: not worker.is_running, START_SECONDS)
+    said = worker.log.read_text()
+    assert worker.stop() == 1, said
+    sentence = r"The worker \S+ failed 5 different prompts in a row and takes itself out"
+    assert re.search(f" ERROR {sentence}", said)
+    assert re.match(sentence, said.splitlines()[-1])
+    assert "Traceback" not in said
+    counts = Ledger(broker_url).counts(campaign.campaign_id)
+    assert (counts.parked, counts.claimed, counts.remaining) == (0, 0, 8)
+    assert Workforce(broker_url).signs() == []
 
 
 def test_a_service_tries_its_own_ports_unless_one_is_given():

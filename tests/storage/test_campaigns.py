@@ -6,6 +6,7 @@ import pytest
 
 from storage import keys
 from storage.campaigns import (
+    drop_parked,
     list_campaigns,
     load_campaign,
     load_control,
@@ -144,3 +145,22 @@ def test_the_first_reason_for_parking_a_unit_stays(store):
     store_parked(store, "c", parked(3, "first"))
     store_parked(store, "c", parked(3, "second"))
     assert load_parked(store, "c") == [parked(3, "first")]
+
+
+def test_a_dropped_unit_is_parked_no_more_and_may_be_parked_again_for_another_reason(store):
+    drop_parked(store, "c", 3)
+    store_parked(store, "c", parked(3, "first"))
+    store_parked(store, "c", parked(4))
+    drop_parked(store, "c", 3)
+    assert load_parked(store, "c") == [parked(4)]
+    store_parked(store, "c", parked(3, "second"))
+    assert load_parked(store, "c")[0].reason == "second"
+
+
+def test_a_unit_that_is_dropped_while_the_parked_ones_are_read_is_left_out(store, monkeypatch):
+    for index in (3, 4):
+        store_parked(store, "c", parked(index))
+    listed = list(store.list(keys.parked_prefix("c")))
+    monkeypatch.setattr(store, "list", lambda prefix: iter(listed))
+    drop_parked(store, "c", 3)
+    assert load_parked(store, "c") == [parked(4)]

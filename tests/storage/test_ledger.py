@@ -311,6 +311,34 @@ class TestFailing:
         small.complete(C, 0)
         assert (small.counts(C).done, small.counts(C).parked) == (1, 0)
 
+    def test_failures_that_are_taken_back_count_no_more_and_a_unit_parked_by_them_is_open(
+        self, small
+    ):
+        for _ in range(3):
+            small.fail(C, *claim_one(small))
+        small.park(C, 0)
+        small.take_back(C, 0, 2)
+        assert small.counts(C).parked == 0
+        assert small.fail(C, *claim_one(small)) is False
+        assert small.fail(C, *claim_one(small)) is True
+
+    def test_no_more_failures_are_taken_back_than_there_were(self, small):
+        small.fail(C, *claim_one(small))
+        small.take_back(C, 0, 5)
+        assert small.counts(C).failing == 0
+        for expected in (False, False, True):
+            assert small.fail(C, *claim_one(small)) is expected
+
+    def test_taking_failures_back_leaves_a_unit_to_whoever_makes_it_or_made_it(self, small):
+        small.fail(C, *claim_one(small))
+        held = claim_one(small)
+        assert held[0] == 0
+        small.take_back(C, 0, 1)
+        assert small.renew(C, [held]) == 1
+        small.complete(C, 0)
+        small.take_back(C, 0, 1)
+        assert (small.counts(C).done, small.counts(C).failing) == (1, 0)
+
 
 class TestPrompts:
     def test_a_prompt_is_ready_when_its_last_unit_is_done(self, small):
@@ -451,6 +479,37 @@ class TestPrompts:
         assert small.counts(C).parked == 0
         assert small.issue(C, 1)[1] == [0]
 
+    def test_parked_units_are_retried_as_if_nothing_had_failed_and_no_others(self, small, broker):
+        for _ in range(3):
+            small.fail(C, *claim_one(small))
+        small.park(C, 0)
+        broker.hset(f"{KEY}losses", 0, 4)
+        small.complete(C, 1)
+        small.take_ready(C, 9)
+        small.analysed(C, 0, flagged=True)
+        held = claim_one(small)
+        assert small.parked_units(C) == {0}
+        small.retry(C, [0, 1, held[0]])
+        counts = small.counts(C)
+        assert (counts.parked, counts.done, counts.analysed, counts.failing) == (0, 1, 0, 0)
+        assert small.renew(C, [held]) == 1
+        assert small.parked_units(C) == set()
+        assert small.issue(C, 1)[1] == [0]
+        small.complete(C, 0)
+        assert small.take_ready(C, 9) == [0]
+        small.analysed(C, 0, flagged=True)
+        assert (small.counts(C).analysed, small.counts(C).flagged) == (1, 1)
+
+    def test_a_retried_unit_that_is_parked_again_has_its_prompt_analysed_again(self, small):
+        small.complete(C, 1)
+        for _ in range(2):
+            small.park(C, 0)
+            assert small.take_ready(C, 9) == [0]
+            small.analysed(C, 0, flagged=False)
+            assert small.counts(C).analysed == 1
+            small.retry(C, [0])
+            assert small.counts(C).analysed == 0
+
     def test_a_prompt_under_analysis_is_counted_once_when_a_parked_unit_of_it_is_made(self, small):
         small.complete(C, 0)
         small.park(C, 1)
@@ -534,6 +593,9 @@ class TestRestoring:
         assert ledger.take_ready("nope", 9) == []
         ledger.analysed("nope", 0, flagged=True)
         ledger.reopen("nope", [0])
+        ledger.retry("nope", [0])
+        ledger.take_back("nope", 0, 1)
+        assert ledger.parked_units("nope") == set()
         ledger.renew_ready("nope", [0])
         ledger.put_back("nope", 0, 1.0, "trouble")
         assert ledger.counts("nope") is None
@@ -567,6 +629,8 @@ CHANGES = {
     "reap": lambda ledger: ledger.reap(C),
     "reissue_queued": lambda ledger: ledger.reissue_queued(C),
     "reopen": lambda ledger: ledger.reopen(C, [0]),
+    "retry": lambda ledger: ledger.retry(C, [0]),
+    "take_back": lambda ledger: ledger.take_back(C, 0, 1),
     "take_ready": lambda ledger: ledger.take_ready(C, 1),
     "renew_ready": lambda ledger: ledger.renew_ready(C, [0]),
     "put_back": lambda ledger: ledger.put_back(C, 0, 1.0, ""),
@@ -580,6 +644,7 @@ OTHERS = {
     "counts": lambda ledger: ledger.counts(C),
     "campaigns": lambda ledger: ledger.campaigns(),
     "done_units": lambda ledger: ledger.done_units(C),
+    "parked_units": lambda ledger: ledger.parked_units(C),
     "forget": lambda ledger: ledger.forget(C),
 }
 
@@ -635,6 +700,7 @@ UNITS, PER_PROMPT = 4, 2
 NAMES = """
     issue issue claim claim claim complete complete fail release park park lose reap reissue
     pause activate activate take analysed judge judge late late crash reopen
+    retry take_back
 """
 STEPS = st.lists(
     st.tuples(st.sampled_from(NAMES.split()), st.integers(0, UNITS - 1)), min_size=30, max_size=70
@@ -722,6 +788,12 @@ class Play:
 
     def do_reopen(self, number):
         self.ledger.reopen(C, [number])
+
+    def do_retry(self, number):
+        self.ledger.retry(C, [number])
+
+    def do_take_back(self, number):
+        self.ledger.take_back(C, number, 1)
 
     def do_crash(self, number):
         self.broker.hdel(f"{KEY}tokens", number)
