@@ -49,8 +49,9 @@ def serve_schedule(store: Store, broker_url: str, address: MetricsAddress) -> No
         lambda: store.folders(keys.CAMPAIGNS),
     )
     _serve_metrics(address, metrics.SCHEDULER_PORT, dispatcher.collector)
+    stopped = stop_on_sigterm()
     log.info("The scheduler is ready; its store is %s.", store.url)
-    drive(dispatcher, stop_on_sigterm())
+    drive(dispatcher, stopped)
     dispatcher.resign()
     log.info("The scheduler has stopped.")
 

@@ -212,8 +212,15 @@ def test_a_campaign_that_is_steered_begins_no_unit_and_goes_on_when_resumed(
     wait_until(lambda: is_settled(ledger, campaign_id), timeout=120)
 
 
+def is_serving(service):
+    """Whether it has said so, and so answers to SIGTERM."""
+    said = service.log.read_text()
+    return "is ready" in said or "The analyst works" in said
+
+
 def test_services_stop_in_good_order(deployment):
     names = [name for name in deployment.services if name != "broker"]
+    wait_until(lambda: all(map(is_serving, (deployment.services[n] for n in names))), timeout=60)
     codes = {name: deployment.services[name].stop() for name in names}
     assert codes == dict.fromkeys(names, 0)
     assert "Traceback" not in deployment.logs()

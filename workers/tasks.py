@@ -94,6 +94,11 @@ def serve(
         state.should_stop = EX_FAILURE
         subscription.look_again()
 
+    def say_ready(**_: object) -> None:
+        # Only now does Celery answer to SIGTERM.
+        log.info("The worker %s is ready, on %s with %d threads.", name, device, threads)
+
+    worker_ready.connect(say_ready, weak=False)
     worker_shutdown.connect(finish, weak=False)
     setup_logging.connect(_leave_logging_alone, weak=False)
     worker = app.Worker(
@@ -110,7 +115,6 @@ def serve(
     subscription = Subscription(worker)
     worker_ready.connect(subscription.catch_up)
     renderer = Renderer(store, ledger, workforce, name, device, threads, subscription.follow, leave)
-    log.info("The worker %s is ready, on %s with %d threads.", name, device, threads)
     worker.start()
     return renderer.why_out
 
