@@ -212,15 +212,15 @@ def test_a_campaign_that_is_steered_begins_no_unit_and_goes_on_when_resumed(
     wait_until(lambda: is_settled(ledger, campaign_id), timeout=120)
 
 
-def is_serving(service):
-    """Whether it has said so, and so answers to SIGTERM."""
-    said = service.log.read_text()
-    return "is ready" in said or "The analyst works" in said
+def are_serving(deployment, names):
+    """Whether all say so, and Ray, which has an answer of its own to SIGTERM, has started."""
+    logs = [deployment.services[name].log.read_text() for name in names if name != "analyst"]
+    return all("is ready" in said for said in logs) and Workforce(deployment.broker_url).analysts()
 
 
 def test_services_stop_in_good_order(deployment):
     names = [name for name in deployment.services if name != "broker"]
-    wait_until(lambda: all(map(is_serving, (deployment.services[n] for n in names))), timeout=60)
+    wait_until(lambda: are_serving(deployment, names), timeout=60)
     codes = {name: deployment.services[name].stop() for name in names}
     assert codes == dict.fromkeys(names, 0)
     assert "Traceback" not in deployment.logs()

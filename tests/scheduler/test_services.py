@@ -18,6 +18,7 @@ from storage.store import FolderStore
 from storage.workforce import Demand, Workforce
 from tests.deployment import ROOT, Process
 from workers.app import make_app, publish, queue_of
+from workers.models import fingerprint_model
 
 SERVICES = ("scheduler", "worker", "analyst")
 OPTIONS = {"worker": ("--device", "cpu")}
@@ -34,7 +35,7 @@ def start(tmp_path):
     def start(broker_url, store, *names):
         environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{tmp_path}",
             "OMP_NUM_THREADS": "1",
             "SEEDSWEEP_BROKER_URL": broker_url,
             "SEEDSWEEP_STORE_URL": f"file:{store}",
@@ -159,12 +160,16 @@ def set_to_work(broker_url):
 
 
 def test_a_worker_that_fails_whatever_it_is_given_ends_with_exit_code_1_and_parks_nothing(
-    start, broker_url, tmp_path, wait_until
+    start, broker_url, tmp_path, wait_until, monkeypatch
 ):
-    """Its model's folder is not on this host."""
+    """Its device computes nothing right."""
+    (tmp_path / "broken.py").write_text("def draw(*_):\n    raise RuntimeError('no such kernel')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("SEEDSWEEP_ALLOW_PYTHON", "broken:draw")
+    model = Model(pipeline="python", path="broken:draw")
     campaign = Campaign(
-        name="elsewhere",
-        model=Model(path=str(tmp_path / "nowhere"), fingerprint=f"sha256:{'0' * 64}"),
+        name="broken",
+        model=model.model_copy(update={"fingerprint": fingerprint_model(model)}),
         prompts=PromptList(file="p.txt", digest="0", count=8),
         sampling=Sampling(seeds=1, width=8, height=8),
     )
