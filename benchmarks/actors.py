@@ -5,7 +5,8 @@
 Photographs, a tenth of the prompts with near-copies among them, lie in a folder and are analysed as
 `seedsweep analyse` does. In every round one actor and two take all prompts `TIMES` times, by turns
 first; the first time warms up, so that the start of Ray and its actors is outside the figure. A
-plain loop in this process, without Ray, shows what Ray itself costs.
+plain loop in this process, without Ray, shows what Ray itself costs, and the CPU of the driver how
+many actors one could keep busy.
 """
 
 import argparse
@@ -37,18 +38,21 @@ def store_prompts(store, prompts, seeds, side):
     return submission, texts
 
 
-def by_actors(store, submission, texts, count):
-    """Prompts per second once all were analysed for the first time."""
+def by_actors(store, submission, texts, count, spent):
+    """Prompts per second once all were analysed for the first time; notes in `spent` how many
+    milliseconds of CPU this process, the driver, took for each."""
     campaign_id, settings = submission.campaign.campaign_id, AnalysisSettings()
     requests = [Request(campaign_id, text, settings) for text in texts] * TIMES
     times = [
-        time.perf_counter()
+        (time.perf_counter(), time.process_time())
         for analysed in analyse(iter(requests), store.url, Actors(count))
         if analysed is not None and analysed.value
     ]
     assert len(times) == len(requests)
-    measured = times[len(texts) :]
-    return (len(measured) - 1) / (measured[-1] - measured[0])
+    (began, busy_before), (ended, busy_after) = times[len(texts)], times[-1]
+    prompts = len(times) - len(texts) - 1
+    spent.append(1000 * (busy_after - busy_before) / prompts)
+    return prompts / (ended - began)
 
 
 def by_loop(store, submission, texts):
@@ -61,12 +65,13 @@ def by_loop(store, submission, texts):
 
 def main(prompts, seeds, side, rounds):
     print(machine("ray", "numpy", "opencv-python-headless", "pyarrow"), end="\n\n")
+    spent = []
     with tempfile.TemporaryDirectory() as folder:
         store = FolderStore(Path(folder))
         submission, texts = store_prompts(store, prompts, seeds, side)
         sides = {
-            "one actor": lambda: by_actors(store, submission, texts, 1),
-            "two actors": lambda: by_actors(store, submission, texts, 2),
+            "one actor": lambda: by_actors(store, submission, texts, 1, spent),
+            "two actors": lambda: by_actors(store, submission, texts, 2, spent),
             "a loop without Ray": lambda: by_loop(store, submission, texts),
         }
         found = interleaved(sides, rounds, measure=lambda call: call())
@@ -74,6 +79,7 @@ def main(prompts, seeds, side, rounds):
     print("| | prompts/s | ÷ one actor |\n|---|---|---|")
     for name, rates in found.items():
         print(f"| {name} | {span(rates)} | **{span(ratios(rates, found['one actor']))}** |")
+    print(f"\nThe driver's CPU: {span(spent)} ms a prompt")
 
 
 if __name__ == "__main__":
