@@ -55,6 +55,8 @@ def shown(workforce):
 
 def test_a_killed_worker_comes_back_and_sigterm_lets_all_finish(supervisor, workforce, wait_until):
     first, second = children(supervisor.pid)
+    # A worker shows life before it has logged anything.
+    wait_until(lambda: f"[cpu {first}] INFO The worker" in supervisor.log.read_text())
     names = shown(workforce)
     assert {name.rsplit("-", 1)[1] for name in names} == {str(first), str(second)}
     os.kill(first, signal.SIGKILL)
