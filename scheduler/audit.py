@@ -38,7 +38,7 @@ TROUBLE_SECONDS = 30.0
 class _Known:
     """A campaign as the auditor last saw it in the store."""
 
-    prompts: list[str]
+    prompts: Sequence[str]
     index: dict[str, int]
     settings: AnalysisSettings
     seen: float

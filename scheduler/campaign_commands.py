@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 
+Priority = Annotated[
+    int | None,
+    typer.Option(min=-1000, max=1000, help="Campaigns of a higher one go first; 0 at first."),
+]
+Weight = Annotated[
+    float | None,
+    typer.Option(min=0.001, max=1000, help="Its share beside others of its priority; 1 at first."),
+]
+
+
 def run(
     file: File,
     store: StoreUrl = None,
@@ -70,18 +80,43 @@ def plan(
     file: File,
     store: StoreUrl = None,
     images_per_second: Annotated[
-        float | None, typer.Option(min=1e-6, help="A measured rate, to reckon hours with.")
+        float | None,
+        typer.Option(min=1e-6, help="One device's rate, taken as given: nothing is measured."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Measure on this one, cpu or cuda:0, …; the first visible.")
+    ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Devices at work at a time, to reckon wall time with.")
+    ] = 1,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="What a device-hour costs, in any currency.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a campaign would make, and what of it is there already; writes nothing.
+    """Say what a campaign would make and take, and what of it is there already.
 
-    Example: seedsweep plan examples/emoji/campaign.toml --images-per-second 8
+    Unless a rate is given, the model is loaded and makes a few images, to measure rate and bytes;
+    nothing is written to the store.
+
+    Example: seedsweep plan examples/emoji/campaign.toml --devices 100 --price 2.5
     """
-    from scheduler.estimate import estimate
+    from scheduler.display import noticed
+    from scheduler.estimate import reckon, take_stock, usual_sizes
+    from workers.devices import choose_device
+    from workers.measuring import SIZED_ROUNDS, Rate, measure
 
+    chosen = choose_device(device)
     opened = find_store(store)
-    reckoned = estimate(opened, _plan(opened, file), images_per_second)
+    stock = take_stock(opened, _plan(opened, file))
+    campaign, missing = stock.plan.campaign, stock.missing(SIZED_ROUNDS)
+    rate, sizes = None, usual_sizes(campaign.sampling)
+    if images_per_second is not None:
+        rate = Rate.given(chosen, images_per_second)
+    elif missing:
+        with noticed(f"The model is loaded and measured on {chosen}") as notice:
+            rate, sizes = measure(opened, campaign, missing, chosen, notice)
+    reckoned = reckon(stock, rate, sizes, devices, price)
     if as_json:
         print(json.dumps(dataclasses.asdict(reckoned), indent=2))
     else:
@@ -94,11 +129,14 @@ def submit(
     stage_model: Annotated[
         bool, typer.Option(help="Copy the model's folder to the store, for workers on other hosts.")
     ] = False,
+    priority: Priority = None,
+    weight: Weight = None,
 ) -> None:
     """Hand a campaign to a running deployment; the same file twice is the same campaign.
 
-    Example: seedsweep submit examples/emoji/campaign.toml --stage-model
+    Example: seedsweep submit examples/emoji/campaign.toml --stage-model --priority 1
     """
+    from scheduler.steering import prioritise as prioritised
     from storage.campaigns import load_control
     from workers.model_files import stage_model as stage
 
@@ -109,6 +147,8 @@ def submit(
         say(f"The model is in the store; {uploaded / 1e6:.1f} MB of it were copied.")
     planned = _submit(opened, planned)
     campaign_id = planned.campaign.campaign_id
+    if priority is not None or weight is not None:
+        prioritised(opened, campaign_id, priority, weight)
     say(f"{_outline(planned)}; a scheduler takes it up within seconds.")
     state = load_control(opened, campaign_id).state
     if state != "active":
@@ -149,6 +189,29 @@ def status(
         print(json.dumps([dataclasses.asdict(item) for item in overview.campaigns], indent=2))
     else:
         overview.print()
+
+
+def prioritise(
+    campaign_id: CampaignId,
+    store: StoreUrl = None,
+    priority: Priority = None,
+    weight: Weight = None,
+) -> None:
+    """Change how a campaign shares workers with others, while it runs.
+
+    One of higher priority goes first; among equals each gets its share by weight.
+
+    Example: seedsweep prioritise emoji-0123456789ab --priority 1 --weight 2
+    """
+    from scheduler.steering import prioritise as prioritised
+
+    if priority is None and weight is None:
+        raise ConfigError("Nothing is to be changed; give --priority, --weight or both.")
+    control = prioritised(find_store(store), campaign_id, priority, weight)
+    say(
+        f"The campaign {campaign_id} has priority {control.priority} and weight "
+        f"{control.weight:g} as soon as a scheduler reads it from the store."
+    )
 
 
 def pause(campaign_id: CampaignId, store: StoreUrl = None) -> None:
@@ -193,10 +256,11 @@ def _plan(store: "Store", file: Path) -> "Plan":
 
 
 def _submit(store: "Store", plan: "Plan") -> "Plan":
-    from scheduler.restoring import load_plan
+    """Store the plan; returns that of the first submission, which may have other units."""
     from scheduler.submission import submit_campaign
 
-    return load_plan(store, submit_campaign(store, plan))
+    submission = submit_campaign(store, plan)
+    return dataclasses.replace(plan, campaign=submission.campaign, cuts=submission.cuts)
 
 
 def _outline(plan: "Plan") -> str:

@@ -1,9 +1,8 @@
 """Hold every stored shard of a campaign against what was made; have what is wrong made again."""
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +10,18 @@ from numpy.typing import NDArray
 from scheduler.plan import Plan
 from scheduler.restoring import load_plan
 from storage import keys
-from storage.campaigns import load_campaign, load_parked
+from storage.campaigns import forget_done, load_campaign, load_parked
 from storage.errors import ShardCorruptError
 from storage.ledger import Ledger
-from storage.records import Sampling, WorkUnit
+from storage.parallel import map_in_order
+from storage.records import Sampling
 from storage.results import drop_results
-from storage.shards import StoredImage, decode_shard
+from storage.shards import StoredImage, decode_shard, list_shards
 from storage.store import Store
 from workers.analysis.descriptors import describe
 from workers.stored_prompts import decode_pixels
 
 READERS = 8
-IN_FLIGHT = 2 * READERS
-"""So many shards at most are in memory, whatever the campaign's size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +65,12 @@ def check_campaign(
     plan = load_plan(store, load_campaign(store, campaign_id))
     # First the ledger: a unit becomes done after its shard, so what is listed later holds it.
     claimed_done = ledger.done_units(campaign_id) if ledger else None
-    stored = plan.done(store.list(keys.shards_prefix(plan.campaign.generation_id)))
+    stored = plan.done(list_shards(store, plan.campaign.generation_id))
     indexes = np.flatnonzero(stored).tolist()
     images, corrupt = 0, []
     progress(0, len(indexes))
-    examined = zip(indexes, _examine_all(store, plan, indexes), strict=True)
+    examine = partial(_examine, store, plan)
+    examined = zip(indexes, map_in_order(examine, indexes, READERS), strict=True)
     for count, (index, found) in enumerate(examined, start=1):
         if isinstance(found, Fault):
             corrupt.append(found)
@@ -109,6 +108,7 @@ def repair(store: Store, campaign_id: str, ledger: Ledger | None, checkup: Check
     if ledger:
         ledger.ping()
     plan = load_plan(store, load_campaign(store, campaign_id))
+    forget_done(store, campaign_id)
     # Results go first: once a shard is gone, nothing tells any more that a verdict is stale.
     drop_results(store, campaign_id, {plan.unit(index).prompt_id for index in indexes})
     for fault in checkup.corrupt:
@@ -118,33 +118,18 @@ def repair(store: Store, campaign_id: str, ledger: Ledger | None, checkup: Check
     return len(indexes)
 
 
-def _examine_all(store: Store, plan: Plan, indexes: list[int]) -> Iterator[int | Fault | None]:
-    """Examine the units on `READERS` threads; yields what `_examine` says of each, in order."""
-    pool = ThreadPoolExecutor(READERS, thread_name_prefix="check")
-    under_way: deque[Future[int | Fault | None]] = deque()
-    try:
-        for index in indexes:
-            if len(under_way) == IN_FLIGHT:
-                yield under_way.popleft().result()
-            under_way.append(pool.submit(_examine, store, plan.unit(index), plan.campaign.sampling))
-        for future in under_way:
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _examine(store: Store, unit: WorkUnit, sampling: Sampling) -> int | Fault | None:
+def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
     """How many images the unit's shard holds, or what is wrong with it; None where it is gone."""
-    key = keys.unit_shard(unit)
+    key = keys.unit_shard(plan.unit(index))
     data = store.read(key)
     if data is None:
         return None
     try:
         images = decode_shard(data, key)
         for image in images:
-            _verify(image, sampling)
+            _verify(image, plan.campaign.sampling)
     except ShardCorruptError as error:
-        return Fault(unit.index, key, str(error))
+        return Fault(index, key, str(error))
     return len(images)
 
 

@@ -21,6 +21,7 @@ for command in (
     campaign_commands.plan,
     campaign_commands.submit,
     campaign_commands.status,
+    campaign_commands.prioritise,
     campaign_commands.pause,
     campaign_commands.resume,
     campaign_commands.cancel,

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from scheduler.plan import Plan
-from scheduler.restoring import load_plan, restore_state
+from scheduler.restoring import Checkpoints, load_plan, restore_state
+from scheduler.shares import demand_of, fair_shares
 from storage.campaigns import load_campaign, load_control, store_parked
 from storage.errors import BrokerUnavailableError, ConfigError, PermanentError, TransientError
 from storage.ledger import Ledger, LiveCounts, Restored
-from storage.records import Parked, WorkUnit
+from storage.records import Control, Parked, WorkUnit
 from storage.store import Store
 from storage.workforce import Demand, Workforce
 from workers import metrics
@@ -30,6 +31,9 @@ SILENT_SECONDS = 10.0
 
 LOOK_SECONDS = 1.5
 """How often the store is looked at for new campaigns and for what is wanted of known ones."""
+
+LEAD_SECONDS = 1.0
+"""How often a scheduler shows that it leads while it restores a large campaign."""
 
 Publish = Callable[[str, Iterable[WorkUnit]], None]
 Campaigns = Callable[[], Iterable[str]]
@@ -53,18 +57,21 @@ class Dispatcher:
         self._store, self._ledger, self._workforce = store, ledger, workforce
         self._publish, self._campaigns = publish, campaigns
         self._plans: dict[str, Plan] = {}
+        self._controls: dict[str, Control] = {}
+        self._checkpoints = Checkpoints(store, ledger)
         self._settled: set[str] = set()
         self._unreadable: set[str] = set()
         self._rates: dict[str, Rate] = {}
         self._last_heard: dict[str, float] = {}
         self._looked = -LOOK_SECONDS
-        self._leads = False
+        self._leads, self._led = False, 0.0
         self.collector = metrics.CampaignCollector()
 
     def begin(self, plan: Plan, restored: Restored) -> None:
         """Take on a campaign whose state is known already, on a broker that is new."""
-        self._plans[plan.campaign.campaign_id] = plan
-        self._ledger.restore(plan.campaign.campaign_id, restored)
+        campaign_id = plan.campaign.campaign_id
+        self._plans[campaign_id], self._controls[campaign_id] = plan, Control()
+        self._ledger.restore(campaign_id, restored)
         self._ledger.begin_epoch()
 
     def tick(self) -> None:
@@ -83,6 +90,8 @@ class Dispatcher:
         self._show(counts)
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._look()
+            for campaign_id, count in counts.items():
+                self._checkpoints.update(campaign_id, count)
             self._looked = time.monotonic()
 
     def resign(self) -> None:
@@ -90,7 +99,13 @@ class Dispatcher:
         with contextlib.suppress(BrokerUnavailableError):
             self._workforce.resign()
 
+    def _keep_the_lead(self) -> None:
+        """Called again and again while a large campaign is restored, which another one must not."""
+        if time.monotonic() - self._led > LEAD_SECONDS and not self._take_the_lead():
+            raise TransientError("Another scheduler leads now; this one waits for its turn.")
+
     def _take_the_lead(self) -> bool:
+        self._led = time.monotonic()
         leads = self._workforce.lead()
         if leads != self._leads:
             log.info("This scheduler leads now." if leads else "Another scheduler leads now.")
@@ -131,11 +146,11 @@ class Dispatcher:
         self._find_reopened()
 
     def _steer(self, campaign_id: str) -> None:
-        wanted = load_control(self._store, campaign_id).state
+        wanted = self._controls[campaign_id] = load_control(self._store, campaign_id)
         counts = self._ledger.counts(campaign_id)
-        if counts is not None and counts.state != wanted:
-            log.info("The campaign %s is %s now.", campaign_id, wanted)
-            self._ledger.set_state(campaign_id, wanted)
+        if counts is not None and counts.state != wanted.state:
+            log.info("The campaign %s is %s now.", campaign_id, wanted.state)
+            self._ledger.set_state(campaign_id, wanted.state)
 
     def _take_on(self, campaign_id: str) -> None:
         counts = self._ledger.counts(campaign_id)
@@ -148,6 +163,7 @@ class Dispatcher:
 
     def _load(self, campaign_id: str) -> Plan:
         plan = load_plan(self._store, load_campaign(self._store, campaign_id))
+        self._controls[campaign_id] = load_control(self._store, campaign_id)
         self._plans[campaign_id] = plan
         return plan
 
@@ -165,7 +181,7 @@ class Dispatcher:
             self._plans.pop(campaign_id, None)
 
     def _restore(self, plan: Plan) -> None:
-        restored = restore_state(self._store, plan)
+        restored = restore_state(self._store, plan, self._keep_the_lead, checkpointed=True)
         campaign_id = plan.campaign.campaign_id
         self._ledger.restore(campaign_id, restored)
         log.info(
@@ -182,6 +198,7 @@ class Dispatcher:
             if counts is None:
                 del self._plans[campaign_id]  # and so it is taken on anew
             elif counts.settled:
+                self._checkpoints.update(campaign_id, counts)
                 log.info(
                     "The campaign %s is done: %d units, %d parked; %d prompts, %d flagged.",
                     *(campaign_id, counts.units, counts.parked, counts.prompts, counts.flagged),
@@ -208,18 +225,18 @@ class Dispatcher:
             self._ledger.park(campaign_id, index)
 
     def _feed(self, counts: Mapping[str, LiveCounts]) -> None:
-        """Fill each model's window, campaign by turns, and say how much work each model has."""
+        """Fill each model's window and say how strongly each is wanted."""
         workers = self._workforce.workers_by_model()
         demand: dict[str, Demand] = {}
         for model_id, campaigns in self._by_model(counts).items():
             mine = {campaign_id: counts[campaign_id] for campaign_id in campaigns}
             self._find_lost_messages(model_id, mine)
             missing = self._missing(mine, workers.get(model_id, 0))
-            for campaign_id, share in fair_shares(mine, missing).items():
+            for campaign_id, share in fair_shares(mine, self._controls, missing).items():
                 self._issue(model_id, campaign_id, share)
-            waiting = [c.waiting for c in mine.values() if c.waiting]
-            if waiting:
-                demand[model_id] = Demand(len(waiting), sum(waiting))
+            wanted = demand_of((count, self._controls[c]) for c, count in mine.items())
+            if wanted:
+                demand[model_id] = wanted
         self._workforce.demand(demand)
         metrics.WORKERS_LIVE.set(sum(workers.values()))
 
@@ -263,21 +280,6 @@ class Dispatcher:
         metrics.WINDOW.set(sum(c.window for c in counts.values()))
         active = [c for c in counts.values() if c.state == "active"]
         metrics.REMAINING.set(sum(c.remaining for c in active))
-
-
-def fair_shares(counts: Mapping[str, LiveCounts], missing: int) -> dict[str, int]:
-    """Share `missing` units out so that the campaigns' windows become as even as they can.
-
-    None gets more than it has pending.
-    """
-    windows = {campaign_id: count.window for campaign_id, count in counts.items()}
-    shares = dict.fromkeys(counts, 0)
-    for _ in range(missing):
-        hungry = [c for c, count in counts.items() if shares[c] < count.pending]
-        if not hungry:
-            break
-        shares[min(hungry, key=lambda c: windows[c] + shares[c])] += 1
-    return {campaign_id: share for campaign_id, share in shares.items() if share}
 
 
 def drive(dispatcher: Dispatcher, stopped: Callable[[], bool], pause: float = 0.1) -> None:

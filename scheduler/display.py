@@ -1,20 +1,25 @@
 """What commands draw while they work: a bar on a terminal, plain lines in a log."""
 
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from scheduler.options import say
 from storage.ledger import LiveCounts
 from workers.rate import Rate
 
 RATE_SECONDS = 30.0
 LINE_SECONDS = 5.0
 """How often a log gets a line; a terminal is drawn all the time."""
+
+NOTICE_SECONDS = 2.0
+"""What takes no longer is not worth a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,38 @@ class Counter:
         if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             print(f"{self._what}: {done}/{total}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def noticed(what: str) -> Iterator[Callable[[int, float], None]]:
+    """Show what takes a while, and how many images it has made in how many seconds.
+
+    A terminal shows it at once; a log gets a line where it takes over `NOTICE_SECONDS`, and then
+    one now and then.
+    """
+    if sys.stderr.isatty():
+        with Console(stderr=True).status(what) as status:
+            yield lambda images, seconds: status.update(_made(what, images, seconds))
+        return
+    timer = threading.Timer(NOTICE_SECONDS, say, [f"{what} …"])
+    timer.daemon = True
+    timer.start()
+    last_line = time.monotonic()
+
+    def note(images: int, seconds: float) -> None:
+        nonlocal last_line
+        if time.monotonic() - last_line > LINE_SECONDS:
+            last_line = time.monotonic()
+            say(_made(what, images, seconds))
+
+    try:
+        yield note
+    finally:
+        timer.cancel()
+
+
+def _made(what: str, images: int, seconds: float) -> str:
+    return f"{what}: {images} images in {_duration(seconds)}"
 
 
 def _duration(seconds: float) -> str:

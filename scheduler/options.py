@@ -27,7 +27,12 @@ ActorDevice = Annotated[
     Literal["cpu", "cuda"],
     typer.Option("--device", help="Where actors compare images: on their CPU, or on Ray's GPUs."),
 ]
-MetricsHost = Annotated[str, typer.Option(help="The address that metrics are served on.")]
+MetricsHost = Annotated[
+    str,
+    typer.Option(
+        help="The address that metrics are served on, and found at; 0.0.0.0: all of them."
+    ),
+]
 MetricsPort = Annotated[
     int | None,
     typer.Option(min=0, max=65535, help="Their port; the service's first free one, 0 for none."),

@@ -5,7 +5,7 @@ campaigns of the same recipe left, so that only missing images are made. All pro
 unit `index` is prompt `index // len(cuts)`, seeds `cuts[index % len(cuts)]`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +65,7 @@ class Plan:
 
     def done(self, shard_keys: Iterable[str]) -> NDArray[np.bool_]:
         """Which units have their shard among the keys: (units,) bool."""
-        prompts = {Prompt(text=text).prompt_id: i for i, text in enumerate(self.prompts)}
+        prompts = {prompt_id: i for i, prompt_id in enumerate(self.prompt_ids())}
         cuts = {cut: i for i, cut in enumerate(self.cuts)}
         done = np.zeros(len(self), dtype=np.bool_)
         for key in shard_keys:
@@ -74,6 +74,10 @@ class Plan:
             if prompt is not None and cut is not None:
                 done[prompt * len(self.cuts) + cut] = True
         return done
+
+    def prompt_ids(self) -> Iterator[str]:
+        """The prompts' ids, in the order of the prompts."""
+        return (Prompt(text=text).prompt_id for text in self.prompts)
 
     @property
     def image_count(self) -> int:

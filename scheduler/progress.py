@@ -183,6 +183,8 @@ def _stuck(campaign_id: str, counts: LiveCounts, services: Services) -> Iterator
         yield counts.trouble
     if counts.failing:
         yield f"{counts.failing} units failed or lost their worker before, and are tried again."
+    if counts.remaining:
+        yield from (sign.worker.why_out for sign in services.signs if sign.worker.why_out)
     if not services.led:
         yield "No scheduler leads; start `seedsweep scheduler`."
     if counts.remaining and not services.workers:

@@ -1,14 +1,26 @@
 """A campaign's plan and live state, from the store alone."""
 
+import time
+from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
 
 from scheduler.plan import Plan
-from storage import keys
-from storage.campaigns import load_control, load_parked, load_prompts
-from storage.ledger import Restored
+from storage.campaigns import (
+    load_control,
+    load_done,
+    load_parked,
+    load_prompts,
+    store_done,
+)
+from storage.ledger import Ledger, LiveCounts, Restored
 from storage.records import Submission
-from storage.results import read_results
+from storage.results import read_outcomes
+from storage.shards import list_shards
 from storage.store import Store
+
+CHECKPOINT_SECONDS = 60.0
+KEYS_A_SIGN = 1000
 
 
 def load_plan(store: Store, submission: Submission) -> Plan:
@@ -17,32 +29,69 @@ def load_plan(store: Store, submission: Submission) -> Plan:
     return Plan(submission.campaign, prompts, submission.cuts)
 
 
-def restore_state(store: Store, plan: Plan) -> Restored:
+def restore_state(
+    store: Store, plan: Plan, note: Callable[[], None] = lambda: None, checkpointed: bool = False
+) -> Restored:
     """Rebuild a campaign's live state.
 
-    A prompt is ready when its units are all done or parked and no result covers its images.
+    A prompt is ready when its units are all done or parked and no result covers its images. What is
+    done is learnt from a listing of all shards; with `checkpointed` from the last checkpoint and
+    the results, where there is a checkpoint: then units stored since count as not done, which a
+    worker that claims one finds out before it renders. `note` is called again and again meanwhile.
     """
     campaign = plan.campaign
+    control = load_control(store, campaign.campaign_id)
+    analysis_id = (control.settings or campaign.settings).analysis_id
+    outcomes = read_outcomes(store, analysis_id, campaign.campaign_id)
+    note()
+    found = [outcomes.get(prompt_id) for prompt_id in plan.prompt_ids()]
+    lengths = np.array([len(cut) for cut in plan.cuts], dtype=np.int64)
+    seeds = np.array([outcome.seeds if outcome else -1 for outcome in found], dtype=np.int64)
+    shape = (len(plan.prompts), len(plan.cuts))
+
+    done = load_done(store, campaign.campaign_id, len(plan)) if checkpointed else None
+    if done is None:
+        done = plan.done(_noting(list_shards(store, campaign.generation_id), note))
+    else:
+        done |= np.repeat(seeds == lengths.sum(), len(plan.cuts))
     parked = {p.index for p in load_parked(store, campaign.campaign_id)}
-    done = plan.done(store.list(keys.shards_prefix(campaign.generation_id)))
     parked -= set(np.flatnonzero(done).tolist())
     settled = done.copy()
     settled[list(parked)] = True
-    shape = (len(plan.prompts), len(plan.cuts))
-    lengths = np.array([len(cut) for cut in plan.cuts], dtype=np.int64)
-    images = done.reshape(shape) @ lengths
-    control = load_control(store, campaign.campaign_id)
-    analysis_id = (control.settings or campaign.settings).analysis_id
-    results = {r.prompt: r for r in read_results(store, analysis_id, campaign.campaign_id)}
     complete = settled.reshape(shape).all(axis=1)
-    found = [results.get(text) for text in plan.prompts]
-    covered = np.array([r is not None and r.seeds == n for r, n in zip(found, images, strict=True)])
+    covered = seeds == done.reshape(shape) @ lengths
     return Restored(
         per_prompt=len(plan.cuts),
         done=done,
         parked=frozenset(parked),
         ready=tuple(np.flatnonzero(complete & ~covered).tolist()),
         analysed=complete & covered,
-        flagged=frozenset(i for i, r in enumerate(found) if r is not None and r.flagged),
+        flagged=frozenset(i for i, outcome in enumerate(found) if outcome and outcome.flagged),
         state=control.state,
     )
+
+
+class Checkpoints:
+    """Stores now and then which units of each campaign are done."""
+
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self._store, self._ledger = store, ledger
+        self._last: dict[str, tuple[int, float]] = {}
+
+    def update(self, campaign_id: str, counts: LiveCounts) -> None:
+        """Store it if more is done than last time, and either all is or that was a while ago."""
+        done, since = self._last.setdefault(campaign_id, (0, time.monotonic()))
+        due = counts.settled or time.monotonic() - since > CHECKPOINT_SECONDS
+        if counts.done == done or not due:
+            return
+        bits = self._ledger.done_units(campaign_id)
+        if bits is not None:
+            store_done(self._store, campaign_id, bits)
+            self._last[campaign_id] = counts.done, time.monotonic()
+
+
+def _noting(keys: Iterable[str], note: Callable[[], None]) -> Iterator[str]:
+    for count, key in enumerate(keys):
+        if count % KEYS_A_SIGN == 0:
+            note()
+        yield key

@@ -137,7 +137,7 @@ def analyst(
 
 
 def workers(as_json: AsJson = False) -> None:
-    """Show the workers of a deployment, and when each last showed life.
+    """Show the workers of a deployment, when each last showed life, and why one took itself out.
 
     Example: seedsweep workers --json
     """
@@ -151,7 +151,8 @@ def workers(as_json: AsJson = False) -> None:
     if services is None:
         raise BrokerUnavailableError("The broker does not answer; start it.")
     if as_json:
-        print(json.dumps([dataclasses.asdict(sign) for sign in services.signs], default=dict))
+        shown = [{**dataclasses.asdict(sign), "alive": sign.alive} for sign in services.signs]
+        print(json.dumps(shown, default=dict))
     else:
         print_workers(services)
 

@@ -7,8 +7,10 @@ import logging
 import os
 import platform
 from dataclasses import dataclass
+from wsgiref.types import WSGIApplication
 
 from scheduler.signals import stop_on_sigterm
+from scheduler.targets import advertised, answer_targets
 from storage import keys
 from storage.errors import SeedsweepError
 from storage.ledger import Ledger
@@ -40,7 +42,9 @@ def serve_schedule(store: Store, broker_url: str, address: MetricsAddress) -> No
     from workers.app import make_app, publish
 
     _log_plainly()
-    app, workforce = make_app(broker_url), Workforce(broker_url)
+    targets = answer_targets(Workforce(broker_url))
+    metrics_at = _serve_metrics(address, metrics.SCHEDULER_PORT, targets)
+    app, workforce = make_app(broker_url), Workforce(broker_url, metrics_at)
     dispatcher = Dispatcher(
         store,
         Ledger(broker_url),
@@ -48,7 +52,7 @@ def serve_schedule(store: Store, broker_url: str, address: MetricsAddress) -> No
         lambda queue, units: publish(app, queue, units),
         lambda: store.folders(keys.CAMPAIGNS),
     )
-    _serve_metrics(address, metrics.SCHEDULER_PORT, dispatcher.collector)
+    metrics.show(dispatcher.collector)
     stopped = stop_on_sigterm()
     log.info("The scheduler is ready; its store is %s.", store.url)
     drive(dispatcher, stopped)
@@ -73,7 +77,7 @@ def serve_device(
     from workers.tasks import serve
 
     _log_plainly()
-    _serve_metrics(address, metrics.WORKER_PORT)
+    metrics_at = _serve_metrics(address, metrics.WORKER_PORT)
     name = name or worker_name(device)
     why_out = serve(
         make_app(broker_url),
@@ -83,6 +87,7 @@ def serve_device(
         name,
         device,
         threads,
+        metrics_at,
     )
     log.info("The worker %s has stopped.", name)
     if why_out:
@@ -94,9 +99,10 @@ def serve_analysis(store: Store, broker_url: str, actors: Actors, address: Metri
     from scheduler.audit import Auditor
 
     _log_plainly()
-    _serve_metrics(address, metrics.ANALYST_PORT)
+    metrics_at = _serve_metrics(address, metrics.ANALYST_PORT)
     stopped = stop_on_sigterm()
-    auditor = Auditor(store, Ledger(broker_url), Workforce(broker_url), stopped)
+    workforce = Workforce(broker_url, metrics_at)
+    auditor = Auditor(store, Ledger(broker_url), workforce, stopped)
     where = f"the Ray cluster at {actors.address}" if actors.address else "this machine"
     log.info("The analyst works with %d actors on %s.", actors.count, where)
     auditor.run(actors)
@@ -109,11 +115,15 @@ def worker_name(device: str) -> str:
 
 
 def _serve_metrics(
-    address: MetricsAddress, first: int, *collectors: metrics.CampaignCollector
-) -> None:
-    port = metrics.serve_metrics(address.host, address.ports(first), *collectors)
-    if port is not None:
-        log.info("Metrics: http://%s:%d/metrics", address.host, port)
+    address: MetricsAddress, first: int, targets: WSGIApplication | None = None
+) -> str:
+    """Serve the metrics where they are wanted; returns where, empty for nowhere."""
+    port = metrics.serve_metrics(address.host, address.ports(first), targets)
+    if port is None:
+        return ""
+    metrics_at = advertised(address.host, port)
+    log.info("Metrics: http://%s/metrics", metrics_at)
+    return metrics_at
 
 
 def _log_plainly() -> None:

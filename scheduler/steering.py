@@ -1,4 +1,4 @@
-"""Pause, resume and cancel: what the user wants is stored first, then told to the broker."""
+"""What the user wants of a campaign that runs: stored first, then told to the broker."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +13,7 @@ from storage.campaigns import (
 )
 from storage.errors import BrokerUnavailableError, ConfigError
 from storage.ledger import Ledger
+from storage.records import Control
 from storage.store import Store
 
 State = Literal["active", "paused", "cancelled"]
@@ -43,6 +44,24 @@ def steer(store: Store, campaign_id: str, state: State, ledger: Ledger | None) -
     except BrokerUnavailableError:
         return False
     return True
+
+
+def prioritise(
+    store: Store, campaign_id: str, priority: int | None, weight: float | None
+) -> Control:
+    """Change a campaign's priority or weight, or both; returns what is wanted of it now.
+
+    The scheduler reads it from the store, within seconds of its next look. The
+    values must be in the range of `Control`. Raises `ConfigError` where the store knows no such
+    campaign.
+    """
+    load_campaign(store, campaign_id)
+    control = load_control(store, campaign_id)
+    wanted = {"priority": priority, "weight": weight}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    control = Control.model_validate(control.model_dump() | changes)
+    store_control(store, campaign_id, control)
+    return control
 
 
 def retry_parked(store: Store, campaign_id: str, ledger: Ledger | None) -> Retried:

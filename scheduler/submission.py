@@ -9,12 +9,13 @@ from scheduler.plan import Plan, cut_seeds
 from storage import keys
 from storage.campaigns import store_campaign
 from storage.records import Campaign, SeedRange, Submission
+from storage.shards import list_shards
 from storage.store import Store
 
 
 def stored_ranges(store: Store, campaign: Campaign) -> Counter[SeedRange]:
     """Count, over all prompts, the seed ranges that shards of this recipe hold."""
-    found = store.list(keys.shards_prefix(campaign.generation_id))
+    found = list_shards(store, campaign.generation_id)
     return Counter(keys.parse_shard(key)[1] for key in found)
 
 
@@ -33,4 +34,4 @@ def submit_campaign(store: Store, plan: Plan) -> Submission:
         submitted_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         versions=f"seedsweep {version('seedsweep')}, Python {platform.python_version()}",
     )
-    return store_campaign(store, submission, list(plan.prompts))
+    return store_campaign(store, submission, plan.prompts)

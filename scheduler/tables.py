@@ -60,11 +60,14 @@ def watch_overview(look: Callable[[], Overview]) -> None:
 
 
 def print_workers(services: Services) -> None:
-    """Print who serves: scheduler, analysts, and each worker."""
+    """Print who serves: scheduler, analysts, and each worker; why some took themselves out."""
     scheduler = "a scheduler leads" if services.led else "no scheduler leads"
     print(f"{scheduler}, {services.analysts} analysts and {services.workers} workers live.")
     if services.signs:
         _console().print(_worker_table(services.signs))
+    for sign in services.signs:
+        if sign.worker.why_out:
+            print(sign.worker.why_out)
 
 
 def print_checkup(checkup: Checkup) -> None:
@@ -132,7 +135,8 @@ def _worker_table(signs: Sequence[Sign]) -> Table:
         table.add_column(name, justify="right")
     for sign in signs:
         worker = sign.worker
-        ago = f"{sign.seconds_ago:.0f} s ago" + ("" if sign.alive else ", lost")
+        end = ", out" if worker.why_out else "" if sign.alive else ", lost"
+        ago = f"{sign.seconds_ago:.0f} s ago{end}"
         table.add_row(
             *map(escape, (worker.name, worker.host, worker.device, worker.model)),
             *(str(worker.images), f"{worker.images_per_second:.2f}", ago),

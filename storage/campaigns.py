@@ -3,32 +3,30 @@
 All of it is written here before it is acted on elsewhere, so that a lost broker loses nothing.
 """
 
-import io
+import zlib
+from collections.abc import Sequence
 from typing import TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from storage import keys
 from storage.errors import ConfigError, ShardCorruptError
-from storage.parquet import read_table
-from storage.records import Control, Parked, Prompt, Submission
+from storage.prompts import StoredPrompts, encode_prompts
+from storage.records import Control, Parked, Submission
 from storage.store import Store
 
 R = TypeVar("R", bound=BaseModel)
 
 
-def store_campaign(store: Store, submission: Submission, prompts: list[str]) -> Submission:
+def store_campaign(store: Store, submission: Submission, prompts: Sequence[str]) -> Submission:
     """Store a campaign, once: where it is known already, the first submission is returned.
 
     The prompts are stored first, so a campaign that can be seen is whole.
     """
     campaign_id = submission.campaign.campaign_id
-    columns = {"prompt_id": [Prompt(text=text).prompt_id for text in prompts], "prompt": prompts}
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
-    store.create(keys.prompts(campaign_id), buffer.getvalue())
+    store.create(keys.prompts(campaign_id), encode_prompts(prompts))
     store.create(keys.campaign(campaign_id), _to_json(submission))
     return load_campaign(store, campaign_id)
 
@@ -49,17 +47,13 @@ def load_campaign(store: Store, campaign_id: str) -> Submission:
     return _from_json(Submission, key, data)
 
 
-def load_prompts(store: Store, campaign_id: str) -> list[str]:
-    """Load the campaign's prompts, in the order of its units."""
+def load_prompts(store: Store, campaign_id: str) -> StoredPrompts:
+    """Load the campaign's prompts, in the order of its units.
+
+    Raises `ShardCorruptError` where they are not what was written.
+    """
     key = keys.prompts(campaign_id)
-    data = store.read(key)
-    try:
-        texts = read_table(data or b"", columns=["prompt"]).column("prompt").to_pylist()
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise ShardCorruptError(
-            f"The prompts {key} are not what was written; delete the campaign and submit it again."
-        ) from error
-    return [str(text) for text in texts]
+    return StoredPrompts(key, store.read(key) or b"")
 
 
 def list_campaigns(store: Store) -> list[str]:
@@ -101,6 +95,31 @@ def load_parked(store: Store, campaign_id: str) -> list[Parked]:
     # One that was dropped since it was listed is parked no more.
     records = [_from_json(Parked, key, data) for key, data in found if data is not None]
     return sorted(records, key=lambda parked: parked.index)
+
+
+def store_done(store: Store, campaign_id: str, done: NDArray[np.bool_]) -> None:
+    """Note which units are done: (units,) bool."""
+    store.replace(keys.done(campaign_id), zlib.compress(np.packbits(done).tobytes()))
+
+
+def load_done(store: Store, campaign_id: str, units: int) -> NDArray[np.bool_] | None:
+    """Which units were noted as done: (units,) bool; None where that is not known.
+
+    What cannot be read counts as not known: all of it can be learnt from the shards.
+    """
+    data = store.read(keys.done(campaign_id))
+    try:
+        packed = np.frombuffer(zlib.decompress(data or b""), dtype=np.uint8)
+    except zlib.error:
+        return None
+    if len(packed) != -(-units // 8):
+        return None
+    return np.unpackbits(packed, count=units).astype(np.bool_)
+
+
+def forget_done(store: Store, campaign_id: str) -> None:
+    """Have what is done learnt from the shards again; call it before any of them goes."""
+    store.delete(keys.done(campaign_id))
 
 
 def _read_campaign(store: Store, campaign_id: str) -> bytes | None:

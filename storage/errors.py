@@ -42,6 +42,10 @@ class ShardCorruptError(PermanentError):
     """A stored object is not what was written."""
 
 
+class ImagesNotKeptError(PermanentError):
+    """Pictures are wanted that were deleted once they were analysed."""
+
+
 class ModelLoadError(PermanentError):
     """The model could not be loaded, or is not the one that was submitted."""
 

@@ -4,8 +4,8 @@ Keys are relative, use `/`, and are built from ids, numbers and checked paths al
 leave the store.
 """
 
-import contextlib
 import re
+from functools import lru_cache
 
 from pydantic import ValidationError
 
@@ -18,7 +18,10 @@ RELATIVE_PATH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
 """A path that a key can hold: neither absolute, nor hidden, nor with a `..` in it."""
 
 _FINGERPRINT = re.compile(r"(?:sha256|commit):([0-9a-f]{40}(?:[0-9a-f]{24})?)")
-_SHARD = re.compile(r"shards/([0-9a-f]{16})/[0-9a-f]{2}/([0-9a-f]{16})/(\d+)-(\d+)\.parquet")
+_NUMBER = r"(0|[1-9]\d{0,18})"
+_FANNED_OUT = rf"([0-9a-f]{{2}})/(\1[0-9a-f]{{14}})/{_NUMBER}-{_NUMBER}\.parquet"
+_RECEIPT = re.compile(rf"campaigns/[^/]+/receipts/{_FANNED_OUT}")
+_SHARD = re.compile(rf"shards/[0-9a-f]{{16}}/{_FANNED_OUT}")
 
 
 def campaign(campaign_id: str) -> str:
@@ -36,6 +39,11 @@ def control(campaign_id: str) -> str:
     return f"{CAMPAIGNS}{campaign_id}/control.json"
 
 
+def done(campaign_id: str) -> str:
+    """Which of the campaign's units were done when that was last noted."""
+    return f"{CAMPAIGNS}{campaign_id}/done.bin"
+
+
 def parked_prefix(campaign_id: str) -> str:
     """Where the campaign's parked units are."""
     return f"{CAMPAIGNS}{campaign_id}/parked/"
@@ -44,6 +52,29 @@ def parked_prefix(campaign_id: str) -> str:
 def parked(campaign_id: str, index: int) -> str:
     """One parked unit and its reason."""
     return f"{parked_prefix(campaign_id)}{index}.json"
+
+
+def receipts_prefix(campaign_id: str) -> str:
+    """Where the campaign's receipts are."""
+    return f"{CAMPAIGNS}{campaign_id}/receipts/"
+
+
+def receipt(campaign_id: str, prompt_id: str, seeds: SeedRange) -> str:
+    """What stays of a prompt's images of these seeds: a pure function of campaign and both."""
+    fan_out = f"{receipts_prefix(campaign_id)}{prompt_id[:2]}/{prompt_id}"
+    return f"{fan_out}/{seeds.first}-{seeds.last}.parquet"
+
+
+def parse_receipt(key: str) -> tuple[str, SeedRange]:
+    """Take a receipt's key apart: its prompt id and the seeds that it covers.
+
+    Raises `ShardCorruptError` for any other key.
+    """
+    if found := _RECEIPT.fullmatch(key):
+        _, prompt_id, first, last = found.groups()
+        if seeds := _seeds(first, last):
+            return prompt_id, seeds
+    raise ShardCorruptError(f"{key!r} is not the key of a receipt; move it out of the store.")
 
 
 def shards_prefix(generation_id: str) -> str:
@@ -68,12 +99,18 @@ def parse_shard(key: str) -> tuple[str, SeedRange]:
     Raises `ShardCorruptError` for any other key.
     """
     if found := _SHARD.fullmatch(key):
-        generation_id, prompt_id, first, last = found.groups()
-        with contextlib.suppress(ValidationError):
-            seeds = SeedRange(first=int(first), last=int(last))
-            if key == shard(generation_id, prompt_id, seeds):
-                return prompt_id, seeds
+        _, prompt_id, first, last = found.groups()
+        if seeds := _seeds(first, last):
+            return prompt_id, seeds
     raise ShardCorruptError(f"{key!r} is not the key of a shard; move it out of the store.")
+
+
+@lru_cache(maxsize=4096)
+def _seeds(first: str, last: str) -> SeedRange | None:
+    try:
+        return SeedRange(first=int(first), last=int(last))
+    except ValidationError:
+        return None
 
 
 def results_prefix(analysis_id: str, campaign_id: str) -> str:

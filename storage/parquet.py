@@ -20,7 +20,7 @@ END_BYTES = 1 << 16
 
 def read_table(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """Read the whole object, page checksums verified where it has them."""
-    with _opened(pa.BufferReader(data)) as file:
+    with open_table(pa.BufferReader(data)) as file:
         return file.read(columns=columns, use_threads=False)
 
 
@@ -37,14 +37,15 @@ def read_table_before(column: str, read_range: ReadRange) -> pa.Table | None:
         names = pq.read_schema(pa.BufferReader(end)).names
         return read_table(end, names[: names.index(column)])
     ends = _Ends(end)
-    with _opened(ends) as file:
+    with open_table(ends) as file:
         names = file.schema_arrow.names
         wanted = names[: names.index(column)]
         ends.beginning = read_range(0, _start_of(column, file.metadata.row_group(0))) or b""
         return file.read(columns=wanted, use_threads=False)
 
 
-def _opened(source: pa.NativeFile | IO[bytes]) -> pq.ParquetFile:
+def open_table(source: pa.NativeFile | IO[bytes]) -> pq.ParquetFile:
+    """Open an object to read parts of it, page checksums verified where it has them."""
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 
 

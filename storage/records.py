@@ -19,6 +19,8 @@ ANALYSIS = 2
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1)]
+Priority = Annotated[int, Field(ge=-1000, le=1000)]
+Weight = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Record(BaseModel):
@@ -153,9 +155,14 @@ class SeedRange(Record):
 
 
 class Campaign(Record):
-    """One audit, resolved and fixed: what `campaigns/<campaign_id>/campaign.json` holds."""
+    """One audit, resolved and fixed: what `campaigns/<campaign_id>/campaign.json` holds.
+
+    `keep`: the images of which prompts stay once they are analysed. It alters neither pixels nor
+    verdicts.
+    """
 
     name: Name
+    keep: Literal["all", "flagged"] = "all"
     model: Model
     prompts: PromptList
     sampling: Sampling = Sampling()
@@ -265,15 +272,23 @@ class Parked(Record):
 class Control(Record):
     """What the user wants of a campaign: durable, and stored before it is acted on.
 
-    `settings`: how to judge its images now, where that is not the campaign's own.
+    Its units come after those of campaigns of a higher `priority` and share the workers with those
+    of the same one, `weight` by weight. `settings`: how to judge its images now, where that is not
+    the campaign's own.
     """
 
     state: Literal["active", "paused", "cancelled"] = "active"
+    priority: Priority = 0
+    weight: Weight = 1.0
     settings: AnalysisSettings | None = None
 
 
 class Worker(Record):
-    """What a worker says of itself; `images` since it began, the rate over the last minute."""
+    """What a worker says of itself; `images` since it began, the rate over the last minute.
+
+    `metrics`: HOST:PORT where it shows them, empty for nowhere. `why_out`: why it took itself out,
+    in one sentence, empty while it is at work.
+    """
 
     name: str
     host: str
@@ -281,6 +296,8 @@ class Worker(Record):
     model: str
     images: int
     images_per_second: float
+    metrics: str = ""
+    why_out: str = ""
 
 
 class Match(Record):

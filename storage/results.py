@@ -2,14 +2,17 @@
 
 import hashlib
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from storage import keys
 from storage.errors import ShardCorruptError
+from storage.parallel import map_in_order
 from storage.parquet import read_table
 from storage.records import PromptResult
 from storage.store import Store
@@ -40,6 +43,17 @@ _COLUMNS: dict[str, pa.DataType] = {
     "match": _MATCH,
 }
 SCHEMA = pa.schema(_COLUMNS)
+READERS = 8
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How many seeds of a prompt were analysed, and whether it is flagged."""
+
+    seeds: int
+    flagged: bool
 
 
 def store_results(
@@ -61,12 +75,23 @@ def read_results(store: Store, analysis_id: str, campaign_id: str) -> list[Promp
     Raises `ShardCorruptError` for a part that is not what was written.
     """
     fullest: dict[str, PromptResult] = {}
-    for results in _read_parts(store, analysis_id, campaign_id).values():
+    for results in _read_parts(store, analysis_id, campaign_id, _to_results).values():
         for result in results:
             known = fullest.get(result.prompt_id)
             if known is None or result.seeds > known.seeds:
                 fullest[result.prompt_id] = result
     return sorted(fullest.values(), key=_rank)
+
+
+def read_outcomes(store: Store, analysis_id: str, campaign_id: str) -> dict[str, Outcome]:
+    """Read what `read_results` would say of each prompt id, in a fraction of time and memory."""
+    fullest: dict[str, Outcome] = {}
+    for outcomes in _read_parts(store, analysis_id, campaign_id, _to_outcomes).values():
+        for prompt_id, seeds, flagged in outcomes:
+            known = fullest.get(prompt_id)
+            if known is None or seeds > known.seeds:
+                fullest[prompt_id] = Outcome(seeds, flagged)
+    return fullest
 
 
 def drop_results(store: Store, campaign_id: str, prompt_ids: Collection[str]) -> None:
@@ -77,7 +102,7 @@ def drop_results(store: Store, campaign_id: str, prompt_ids: Collection[str]) ->
     may stay. Raises `ShardCorruptError` as `read_results` does.
     """
     for analysis_id in store.folders(keys.RESULTS):
-        for key, results in _read_parts(store, analysis_id, campaign_id).items():
+        for key, results in _read_parts(store, analysis_id, campaign_id, _to_results).items():
             rest = [result for result in results if result.prompt_id not in prompt_ids]
             if len(rest) == len(results):
                 continue
@@ -91,25 +116,38 @@ def _rank(result: PromptResult) -> tuple[bool, float, int, int, str]:
     return (not result.flagged, distance, -result.clique_size, -result.edges, result.prompt_id)
 
 
-def _read_parts(store: Store, analysis_id: str, campaign_id: str) -> dict[str, list[PromptResult]]:
-    """Every part's results by its key; where a part is replaced meanwhile, all are read anew."""
+def _read_parts(
+    store: Store, analysis_id: str, campaign_id: str, decode: Callable[[bytes], list[T]]
+) -> dict[str, list[T]]:
+    """Every part's rows by its key; where a part is replaced meanwhile, all are read anew."""
     prefix = keys.results_prefix(analysis_id, campaign_id)
+    read = partial(_read_part, store, decode)
     while True:
-        listed = {key: _read_part(store, key) for key in store.list(prefix)}
-        parts = {key: results for key, results in listed.items() if results is not None}
+        listed = list(store.list(prefix))
+        found = dict(zip(listed, map_in_order(read, listed, READERS), strict=True))
+        parts = {key: rows for key, rows in found.items() if rows is not None}
         if len(parts) == len(listed):
             return parts
 
 
-def _read_part(store: Store, key: str) -> list[PromptResult] | None:
+def _read_part(store: Store, decode: Callable[[bytes], list[T]], key: str) -> list[T] | None:
     data = store.read(key)
     if data is None:
         return None
     try:
-        rows = read_table(data).to_pylist()
-        return [PromptResult.model_validate(row) for row in rows]
-    except (pa.ArrowException, OSError, ValidationError) as error:
+        return decode(data)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise ShardCorruptError(
             f"The results {key} are not what was written ({type(error).__name__}); "
             f"delete that object and run `seedsweep analyse {key.split('/')[2]}`."
         ) from error
+
+
+def _to_results(data: bytes) -> list[PromptResult]:
+    return [PromptResult.model_validate(row) for row in read_table(data).to_pylist()]
+
+
+def _to_outcomes(data: bytes) -> list[tuple[str, int, bool]]:
+    names = ["prompt_id", "seeds", "flagged"]
+    table = read_table(data, names).select(names)
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))

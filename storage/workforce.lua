@@ -11,18 +11,21 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', beats, now - lease, '+inf')) d
   if model then others[model] = (others[model] or 0) + 1 end
 end
 
--- The load of a model with this worker on it: workers for each of its campaigns.
+-- The load of a model with this worker on it: workers for its weight. Priority comes first.
 local own = redis.call('HGET', serves, worker) or ''
 local wanted = redis.call('HGETALL', demand)
-local best, least
+local best, highest, least
 for i = 1, #wanted, 2 do
-  local model, campaigns, waiting = wanted[i], string.match(wanted[i + 1], '(%d+) (%d+)')
+  local model = wanted[i]
+  local priority, weight, waiting = string.match(wanted[i + 1], '(%S+) (%S+) (%d+)')
+  priority = tonumber(priority)
   local here = others[model] or 0
   if model == own or here < tonumber(waiting) then
-    local load = (here + 1) / tonumber(campaigns)
+    local load = (here + 1) / tonumber(weight)
     local preferred = model == own or (best ~= own and model < (best or '~'))
-    if not best or load < least or (load == least and preferred) then
-      best, least = model, load
+    if not best or priority > highest
+      or (priority == highest and (load < least or (load == least and preferred))) then
+      best, highest, least = model, priority, load
     end
   end
 end

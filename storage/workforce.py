@@ -5,17 +5,21 @@ Below `seedsweep:`
     beats    sorted set: worker → its last sign of life, milliseconds of Redis time
     workers  hash: worker → its `Worker` record
     serves   hash: worker → the model whose queue it serves
-    demand   hash: model → how many campaigns want it, and how many units wait for it
+    demand   hash: model → what its campaigns weigh, how many units wait, their priority
+    out      sorted set: worker that took itself out → when it said so last
     analysts sorted set: analyst → its last sign of life
+    shows    sorted set: kind, host and metrics address of a scheduler or analyst → its last sign
 All of it appears again by itself, whatever the broker forgets.
 """
 
+import json
+import platform
 import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import ValidationError
 
@@ -23,20 +27,29 @@ from storage.broker import ROOT, connect, translated
 from storage.ledger import LEASE_MS
 from storage.records import Worker
 
-LEADER, ANALYSTS = f"{ROOT}leader", f"{ROOT}analysts"
+LEADER, ANALYSTS, SHOWS = f"{ROOT}leader", f"{ROOT}analysts", f"{ROOT}shows"
 BEATS, WORKERS, SERVES, DEMAND = (f"{ROOT}{n}" for n in ("beats", "workers", "serves", "demand"))
+OUT = f"{ROOT}out"
 SCRIPT = Path(__file__).with_name("workforce.lua").read_text()
 
+LEAD_MS = 8_000
+"""How long a scheduler that vanished keeps another one from leading."""
+
 FORGET_MS = 3_600_000
-"""How long a worker that vanished is still shown."""
+"""How long a worker that vanished, or took itself out, is still shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """How many campaigns want a model, and how many of their units wait for a worker."""
+    """How strongly a model is wanted.
 
-    campaigns: int
+    `waiting` units of its campaigns wait for a worker; `priority` is the highest of these
+    campaigns', `weight` what those of that priority weigh together.
+    """
+
+    weight: float
     waiting: int
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,34 +63,56 @@ class Sign:
     @property
     def alive(self) -> bool:
         """Whether its claims still hold."""
-        return self.seconds_ago * 1000 <= LEASE_MS
+        return not self.worker.why_out and self.seconds_ago * 1000 <= LEASE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Where a scheduler or analyst on `host` shows its metrics, as HOST:PORT."""
+
+    kind: Literal["scheduler", "analyst"]
+    host: str
+    metrics: str
 
 
 class Workforce:
     """The workers and the leading scheduler behind one broker.
 
+    `metrics` is where the scheduler or analyst that uses this shows its own, as HOST:PORT.
     Every method is atomic and safe to repeat, and raises `BrokerUnavailableError` where the broker
     does not answer.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, metrics: str = "") -> None:
         self._redis = connect(url)
         self._choose = self._redis.register_script(SCRIPT)
         self._scheduler = uuid.uuid4().hex
+        self._metrics = metrics
 
     def beat(self, worker: Worker) -> str:
         """Show that the worker lives; returns the model that it should serve, empty for none yet.
 
         It stays with its model while units wait for that, unless another model with waiting units
-        has fewer workers for each of its campaigns, even with this one added.
+        has a higher priority, or the same one and fewer workers for its weight, even with this one
+        added.
         """
         with translated():
             with self._redis.pipeline(transaction=True) as pipe:
                 pipe.hset(WORKERS, worker.name, worker.model_dump_json())
                 pipe.zadd(BEATS, {worker.name: self._now()})
+                pipe.zrem(OUT, worker.name)
                 pipe.execute()
             chosen = self._choose(keys=[BEATS, SERVES, DEMAND], args=[worker.name, LEASE_MS])
         return str(chosen.decode())
+
+    def take_out(self, worker: Worker) -> None:
+        """Say that the worker took itself out: it no longer lives, but it is shown as it was."""
+        with translated(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.zrem(BEATS, worker.name)
+            pipe.hdel(SERVES, worker.name)
+            pipe.hset(WORKERS, worker.name, worker.model_dump_json())
+            pipe.zadd(OUT, {worker.name: self._now()})
+            pipe.execute()
 
     def leave(self, worker: str) -> None:
         """Take leave: the worker is shown no more."""
@@ -86,7 +121,7 @@ class Workforce:
 
     def demand(self, wanted: Mapping[str, Demand]) -> None:
         """Say which models have work, in place of what was said before."""
-        entries = {model: f"{d.campaigns} {d.waiting}" for model, d in wanted.items()}
+        entries = {m: f"{d.priority} {d.weight!r} {d.waiting}" for m, d in wanted.items()}
         with translated(), self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(DEMAND)
             if entries:
@@ -94,18 +129,20 @@ class Workforce:
             pipe.execute()
 
     def signs(self) -> list[Sign]:
-        """Every worker that showed life within the last hour, by name."""
+        """Every worker that showed life, or took itself out, within the last hour, by name."""
         with translated():
             now = self._now()
-            for name in cast("list[bytes]", self._redis.zrangebyscore(BEATS, 0, now - FORGET_MS)):
-                self._drop(name)
+            for key in (BEATS, OUT):
+                for name in cast("list[bytes]", self._redis.zrangebyscore(key, 0, now - FORGET_MS)):
+                    self._drop(name)
             with self._redis.pipeline() as pipe:
                 pipe.hgetall(WORKERS)
                 pipe.hgetall(SERVES)
                 pipe.zrange(BEATS, 0, -1, withscores=True)
-                workers, serves, beats = pipe.execute()
+                pipe.zrange(OUT, 0, -1, withscores=True)
+                workers, serves, beats, out = pipe.execute()
         signs = []
-        for name, beat in beats:
+        for name, beat in beats + out:
             model_id = serves.get(name, b"").decode()
             try:
                 worker = Worker.model_validate_json(workers.get(name, b""))
@@ -126,12 +163,20 @@ class Workforce:
         """Show that an analyst lives."""
         with translated():
             self._redis.zadd(ANALYSTS, {name: self._now()})
+            self._show("analyst")
 
     def analysts(self) -> int:
         """How many analysts showed life within a lease; the others are forgotten."""
         with translated():
             self._redis.zremrangebyscore(ANALYSTS, "-inf", self._now() - LEASE_MS)
             return int(self._redis.zcard(ANALYSTS))
+
+    def shown(self) -> list[Shown]:
+        """The schedulers and analysts that showed life within a lease, and metrics."""
+        with translated():
+            self._redis.zremrangebyscore(SHOWS, "-inf", self._now() - LEASE_MS)
+            members = cast("list[bytes]", self._redis.zrange(SHOWS, 0, -1))
+        return [Shown(*json.loads(member)) for member in sorted(members)]
 
     def messages(self, queue: str) -> int:
         """How many messages the broker holds in the queue."""
@@ -141,15 +186,17 @@ class Workforce:
     def lead(self) -> bool:
         """Become or stay the leading scheduler for a lease; False where another one leads."""
         with translated():
-            if self._redis.set(LEADER, self._scheduler, nx=True, px=LEASE_MS):
+            self._show("scheduler")
+            if self._redis.set(LEADER, self._scheduler, nx=True, px=LEAD_MS):
                 return True
             if self._redis.get(LEADER) != self._scheduler.encode():
                 return False
-            return bool(self._redis.pexpire(LEADER, LEASE_MS))
+            return bool(self._redis.pexpire(LEADER, LEAD_MS))
 
     def resign(self) -> None:
-        """Let another scheduler lead at once, if this one does."""
+        """Let another scheduler lead at once, if this one does; its metrics are shown no more."""
         with translated():
+            self._redis.zrem(SHOWS, self._shown_as("scheduler"))
             if self._redis.get(LEADER) == self._scheduler.encode():
                 self._redis.delete(LEADER)
 
@@ -158,9 +205,17 @@ class Workforce:
         with translated():
             return bool(self._redis.exists(LEADER))
 
+    def _show(self, kind: str) -> None:
+        if self._metrics:
+            self._redis.zadd(SHOWS, {self._shown_as(kind): self._now()})
+
+    def _shown_as(self, kind: str) -> str:
+        return json.dumps([kind, platform.node(), self._metrics])
+
     def _drop(self, worker: str | bytes) -> None:
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.zrem(BEATS, worker)
+            pipe.zrem(OUT, worker)
             pipe.hdel(WORKERS, cast("str", worker))
             pipe.hdel(SERVES, cast("str", worker))
             pipe.execute()

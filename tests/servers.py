@@ -43,7 +43,7 @@ def free_ports(count):
 
 
 class S3Server:
-    """SeaweedFS on ports of its own: a real S3 server that checks credentials.
+    """SeaweedFS on ports of its own on `host`: a real S3 server that checks credentials.
 
     `folder` holds its data, which outlive `stop`, `kill` and `restart`. With `certificate` and
     `private_key` (paths) it speaks TLS. It ends at the latest with the thread that started it.
@@ -52,13 +52,13 @@ class S3Server:
     access_key = "seedsweep-tests"
     secret_key = "nobodys+secret/0123456789"  # noqa: S105
 
-    def __init__(self, folder, certificate=None, private_key=None):
-        self.folder = folder
+    def __init__(self, folder, certificate=None, private_key=None, host="127.0.0.1"):
+        self.folder, self._host = folder, host
         self.port, self._admin_port, *self._ports = free_ports(9)
         tls = [f"-s3.cert.file={certificate}", f"-s3.key.file={private_key}"]
         self._tls = tls if certificate else []
         self._process = None
-        self.endpoint = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"
+        self.endpoint = f"{'https' if certificate else 'http'}://{host}:{self.port}"
 
     def __enter__(self):
         return self
@@ -114,7 +114,7 @@ class S3Server:
 
     def _answers(self):
         assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+        with contextlib.suppress(OSError), socket.create_connection((self._host, self.port), 1):
             return "Press Ctrl+C" in (self.folder / "log").read_text().rpartition("Starting")[2]
         return False
 
@@ -126,8 +126,8 @@ class S3Server:
     def _options(self):
         master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc = self._ports
         return [
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
+            f"-ip={self._host}",
+            f"-ip.bind={self._host}",
             f"-dir={self.folder / 'data'}",
             f"-s3.config={self.folder / 's3.json'}",
             "-s3.autoCreateBucket=false",

@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+from storage.errors import ConfigError
+
 _NODE = re.compile(r"nvidia(\d+)$")
 
 
@@ -19,3 +21,17 @@ def visible_devices() -> list[str]:
     else:
         count = sum(bool(_NODE.match(node.name)) for node in Path("/dev").glob("nvidia*"))
     return [f"cuda:{number}" for number in range(count)] or ["cpu"]
+
+
+def choose_device(name: str | None) -> str:
+    """The named device, or the first visible one; raises `ConfigError` where it is not here."""
+    visible = visible_devices()
+    if name is None:
+        return visible[0]
+    if name not in {*visible, "cpu"}:
+        known = ", ".join(dict.fromkeys([*visible, "cpu"]))
+        raise ConfigError(
+            f"There is no device {name!r} here, only {known}; name one of those, or see "
+            "CUDA_VISIBLE_DEVICES."
+        )
+    return name

@@ -22,6 +22,7 @@ class Heartbeat:
     """A thread that beats until it is closed, whatever the broker does.
 
     `describe` says what the worker is; `follow` is called after each beat with the model to serve.
+    A worker that took itself out gets none, and counts as lost, but what it holds is still its own.
     """
 
     def __init__(
@@ -49,11 +50,15 @@ class Heartbeat:
             metrics.HELD_UNITS.set(len(self._held))
 
     def close(self) -> None:
-        """Stop, and take leave."""
+        """Stop, and take leave; a worker that took itself out stays shown, with the reason."""
         self._closing.set()
         self._thread.join()
+        worker = self._describe()
         try:
-            self._workforce.leave(self._describe().name)
+            if worker.why_out:
+                self._workforce.take_out(worker)
+            else:
+                self._workforce.leave(worker.name)
         except BrokerUnavailableError as error:
             log.warning("The worker leaves without a word: %s", error)
 
@@ -68,7 +73,11 @@ class Heartbeat:
                 return
 
     def _beat(self) -> None:
-        self._follow(self._workforce.beat(self._describe()))
+        worker = self._describe()
+        if worker.why_out:
+            self._workforce.take_out(worker)
+        else:
+            self._follow(self._workforce.beat(worker))
         with self._lock:
             held = list(self._held.values())
         for campaign_id in {unit.campaign_id for unit in held}:

@@ -6,8 +6,16 @@ not settled yet.
 
 import errno
 from collections.abc import Iterable, Iterator, Mapping
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    make_wsgi_app,
+    start_http_server,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -86,14 +94,20 @@ class CampaignCollector(Collector):
         yield prompts
 
 
-def serve_metrics(host: str, ports: Iterable[int], *collectors: Collector) -> int | None:
+def show(collector: Collector) -> None:
+    """Have the metrics of a collector served with the others."""
+    REGISTRY.register(collector)
+
+
+def serve_metrics(
+    host: str, ports: Iterable[int], targets: WSGIApplication | None = None
+) -> int | None:
     """Serve all metrics over HTTP on the first free port; returns it, None where none is wanted.
 
-    Raises `ConfigError` where every port is taken or the host is not this machine's.
+    `targets` answers at /targets, where it is given. Raises `ConfigError` where every port is taken
+    or the host is not this machine's.
     """
     tried = list(ports)
-    for collector in collectors:
-        REGISTRY.register(collector)
     for port in tried:
         try:
             server, _ = start_http_server(port, addr=host)
@@ -104,9 +118,21 @@ def serve_metrics(host: str, ports: Iterable[int], *collectors: Collector) -> in
                     "an address of this machine."
                 ) from error
             continue
+        if targets is not None:
+            server.set_app(_beside_metrics(targets))
         return int(server.server_port)
     if tried:
         raise ConfigError(
             f"The ports {tried[0]} to {tried[-1]} are all taken; give a free --metrics-port."
         )
     return None
+
+
+def _beside_metrics(targets: WSGIApplication) -> WSGIApplication:
+    shown = make_wsgi_app()
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        chosen = targets if environ["PATH_INFO"] == "/targets" else shown
+        return chosen(environ, start_response)
+
+    return answer

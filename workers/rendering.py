@@ -39,7 +39,8 @@ class Renderer:
 
     A unit that it claims is stored and completed, or handed back, or parked with its reason; until
     then a heartbeat renews its lease. Only killing the process leaves that to the reaper. `follow`
-    is told at every beat which model's units should be rendered.
+    is told at every beat which model's units should be rendered; `metrics_at` (HOST:PORT) is where
+    the worker says that it shows its metrics.
 
     A worker that fails `MAX_FAILED_PROMPTS` different prompts in a row, otherwise than by a model
     that it cannot load, takes itself out: it claims
@@ -60,9 +61,11 @@ class Renderer:
         threads: int = 1,
         follow: Follow = lambda _: None,
         leave: Callable[[], None] = lambda: None,
+        metrics_at: str = "",
     ) -> None:
         self._store, self._ledger = store, ledger
         self._name, self._device, self._threads = name, device, threads
+        self._metrics_at = metrics_at
         self._loaded: tuple[Campaign, Pipeline | ModelLoadError] | None = None
         self._campaigns: dict[str, Campaign] = {}
         self._images, self._rate = 0, Rate(RATE_SECONDS)
@@ -242,6 +245,8 @@ class Renderer:
             model=(model.path or model.pipeline) if model else "",
             images=self._images,
             images_per_second=round(self._rate.per_second, 3),
+            metrics=self._metrics_at,
+            why_out=self._why_out,
         )
 
 

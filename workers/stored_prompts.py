@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage import keys
-from storage.errors import ShardCorruptError
-from storage.records import Prompt, Sampling, SeedRange, Submission
-from storage.shards import Described, StoredImage, decode_shard, read_described
+from storage.described import Described
+from storage.errors import ImagesNotKeptError, ShardCorruptError
+from storage.receipts import Receipt, read_receipt, receipt_key
+from storage.records import Campaign, Prompt, Sampling, SeedRange, Submission
+from storage.shards import StoredImage, decode_shard, read_described
 from storage.store import Store
 from workers.analysis.descriptors import descriptor_size
 from workers.pictures import decode_png, digest_pixels
@@ -32,27 +34,42 @@ class BrokenShardError(ShardCorruptError):
 class StoredPrompt:
     """A prompt as the store has it.
 
-    `images`: all that could be read, by ascending seed; `shards`: the key of each one's shard;
-    `corrupt`: the keys of the shards that could not be read. A shard that is missing is in none.
+    `images`: all that could be read, by ascending seed; `shards`: the key of each one's shard, None
+    where only the prompt's `receipt` knows it; `corrupt`: the keys of the objects that could not be
+    read; `missing`: the cuts of which there is neither, by their places in the submission, but for
+    those whose shard is corrupt. `receipt` is read only where it is needed.
     """
 
     store: Store
     text: str
     sampling: Sampling
     images: tuple[Described, ...]
-    shards: tuple[str, ...]
-    corrupt: tuple[str, ...]
+    shards: tuple[str | None, ...]
+    corrupt: tuple[str, ...] = ()
+    missing: tuple[int, ...] = ()
+    receipt: Receipt | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all images of the prompt are known."""
+        return not self.corrupt and not self.missing
 
     def pixels(self, places: Sequence[int]) -> NDArray[np.uint8]:
         """The pictures of the images at these places, ascending: (n, height, width, 3) uint8.
 
         Their shards are read whole, each once. Beyond `IN_MEMORY_BYTES` the pictures lie in a
         temporary file. Raises `BrokenShardError` for a shard that is gone, or a picture that is not
-        the one whose digest was recorded.
+        the one whose digest was recorded, and `ImagesNotKeptError` where one was not to stay.
         """
+        if any(self.shards[place] is None for place in places):
+            raise ImagesNotKeptError(
+                f"The images of {self.text[:80]!r} were deleted once they were analysed, since "
+                'keep = "flagged"; submit the campaign with keep = "all" and another name to make '
+                "them again."
+            )
         room = _room(len(places), self.sampling.height, self.sampling.width)
         done = 0
-        for key, group in groupby(places, key=self.shards.__getitem__):
+        for key, group in groupby(places, key=lambda place: self.shards[place] or ""):
             seeds = [self.images[place].seed for place in group]
             try:
                 for place, image in enumerate(self._read(key, seeds), start=done):
@@ -74,23 +91,51 @@ def read_prompt(
 ) -> StoredPrompt:
     """Read the descriptors of all images of a prompt; a corrupt shard is named and left out.
 
-    `without`: the keys of shards that are known to be corrupt already.
+    What has no shard that can be read is taken from the prompt's receipt, if it has one. `without`:
+    the keys of shards that are known to be corrupt already, or gone.
     """
-    campaign = submission.campaign
-    images: list[Described] = []
-    shards: list[str] = []
-    corrupt: list[str] = []
-    for cut in submission.cuts:
-        key = keys.shard(campaign.generation_id, Prompt(text=text).prompt_id, cut)
+    campaign, cuts = submission.campaign, submission.cuts
+    prompt_id, generation_id = Prompt(text=text).prompt_id, campaign.generation_id
+    shards = [keys.shard(generation_id, prompt_id, cut) for cut in cuts]
+    found: list[list[Described] | None] = []
+    broken: set[str] = set()
+    for key in shards:
         try:
-            found = _described(store, key, campaign.sampling, without)
+            found.append(_described(store, key, campaign.sampling, without))
         except ShardCorruptError:
-            corrupt.append(key)
-            continue
-        images += found
-        shards += [key] * len(found)
+            found.append(None)
+            broken.add(key)
+    receipt = None
+    if None in found and campaign.keep == "flagged":
+        # Only now: it was stored before the first of the shards was deleted.
+        try:
+            receipt = _receipt(store, campaign, prompt_id)
+        except ShardCorruptError:
+            broken.add(receipt_key(campaign, prompt_id))
+    known = {image.seed: image for image in receipt.images} if receipt else {}
+    images: list[Described] = []
+    places: list[str | None] = []
+    missing = []
+    for number, (key, cut) in enumerate(zip(shards, cuts, strict=True)):
+        held = found[number]
+        if held is not None:
+            images += held
+            places += [key] * len(held)
+        elif receipt:
+            images += [known[seed] for seed in range(cut.first, cut.last + 1)]
+            places += [None] * len(cut)
+            broken.discard(key)
+        elif key not in broken:
+            missing.append(number)
     return StoredPrompt(
-        store, text, campaign.sampling, tuple(images), tuple(shards), tuple(corrupt)
+        store=store,
+        text=text,
+        sampling=campaign.sampling,
+        images=tuple(images),
+        shards=tuple(places),
+        corrupt=tuple(sorted(broken)),
+        missing=tuple(missing),
+        receipt=receipt,
     )
 
 
@@ -137,14 +182,24 @@ def decode_pixels(image: StoredImage, sampling: Sampling) -> NDArray[np.uint8]:
 
 def _described(
     store: Store, key: str, sampling: Sampling, without: frozenset[str]
-) -> list[Described]:
+) -> list[Described] | None:
     if key in without:
         raise ShardCorruptError("It is known to be corrupt.")
-    found = read_described(store, key) or []
-    for image in found:
+    found = read_described(store, key)
+    _check_descriptors(found or (), sampling)
+    return found
+
+
+def _receipt(store: Store, campaign: Campaign, prompt_id: str) -> Receipt | None:
+    receipt = read_receipt(store, campaign, prompt_id)
+    _check_descriptors(receipt.images if receipt else (), campaign.sampling)
+    return receipt
+
+
+def _check_descriptors(images: Iterable[Described], sampling: Sampling) -> None:
+    for image in images:
         if len(image.descriptor) != descriptor_size(sampling.height, sampling.width, image.blocks):
             raise ShardCorruptError("A descriptor is that of another size.")
-    return found
 
 
 def _room(count: int, height: int, width: int) -> NDArray[np.uint8]:

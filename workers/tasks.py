@@ -31,9 +31,10 @@ class Subscription:
     def follow(self, model_id: str) -> None:
         """Take units of this model from now on, or once the worker is connected.
 
-        May be called from any thread, and again and again.
+        Without a model it stays with the one that it has: a broker that forgot everything names
+        none for a moment. May be called from any thread, and again and again.
         """
-        self._wanted = model_id
+        model_id = self._wanted = model_id or self._wanted
         consumer = self._worker.consumer
         if model_id != self._model_id and getattr(consumer, "task_consumer", None):
             consumer.call_soon(self._switch, consumer)
@@ -76,10 +77,12 @@ def serve(
     name: str,
     device: str,
     threads: int,
+    metrics_at: str,
 ) -> str:
     """Render work units until SIGTERM: the unit in hand is finished and stored first.
 
-    A worker that takes itself out ends likewise; returns why it did, empty after a SIGTERM.
+    The worker says that it shows its metrics at `metrics_at` (HOST:PORT, empty: nowhere). One that
+    takes itself out ends likewise; returns why it did, empty after a SIGTERM.
     """
 
     @app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]
@@ -114,7 +117,8 @@ def serve(
     )
     subscription = Subscription(worker)
     worker_ready.connect(subscription.catch_up)
-    renderer = Renderer(store, ledger, workforce, name, device, threads, subscription.follow, leave)
+    follow = subscription.follow
+    renderer = Renderer(store, ledger, workforce, name, device, threads, follow, leave, metrics_at)
     worker.start()
     return renderer.why_out
 

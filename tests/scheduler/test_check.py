@@ -1,13 +1,11 @@
 import dataclasses
 import io
-import threading
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scheduler import check
 from scheduler.check import Checkup, check_campaign, repair
 from scheduler.plan import Plan
 from scheduler.restoring import restore_state
@@ -264,26 +262,6 @@ def test_a_store_that_fails_ends_the_check(whole, monkeypatch):
     monkeypatch.setattr(whole.store, "read", fail)
     with pytest.raises(StoreUnavailableError, match="away"):
         whole.check()
-
-
-def test_few_shards_are_in_memory_however_many_there_are(whole, monkeypatch):
-    monkeypatch.setattr(check, "IN_FLIGHT", 2)
-    read, lock, begun = whole.store.read, threading.Lock(), []
-
-    def count(key):
-        with lock:
-            begun.append(key)
-        return read(key)
-
-    monkeypatch.setattr(whole.store, "read", count)
-    ahead = []
-
-    def progress(done, total):
-        shards = [key for key in list(begun) if key.startswith("shards/")]
-        ahead.append(len(shards) - done)
-
-    assert whole.check(progress=progress) == sound()
-    assert max(ahead) <= 2
 
 
 def test_repair_has_corrupt_shards_and_holes_made_and_analysed_again(whole, ledger):

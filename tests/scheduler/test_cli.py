@@ -314,6 +314,30 @@ class TestSteering:
         assert campaign["state"] == {"active": "queued"}.get(after, after)
 
 
+class TestPrioritising:
+    def test_what_is_given_is_stored_and_the_rest_stays(self, seedsweep, campaign_id, store):
+        store_control(store, campaign_id, Control(state="paused", weight=3))
+        done = seedsweep("prioritise", campaign_id, "--priority", "2")
+        assert "priority 2 and weight 3" in done.stderr
+        assert load_control(store, campaign_id) == Control(state="paused", priority=2, weight=3)
+
+    def test_without_a_change_it_is_refused(self, seedsweep, campaign_id):
+        assert refused(seedsweep("prioritise", campaign_id), "--priority", "--weight")
+
+    @pytest.mark.parametrize("wrong", [("--weight", "0"), ("--priority", "9999")])
+    def test_what_is_out_of_range_is_refused(self, seedsweep, campaign_id, store, wrong):
+        assert seedsweep("prioritise", campaign_id, *wrong).returncode == 2
+        assert load_control(store, campaign_id) == Control()
+
+    def test_an_unknown_campaign_is_refused(self, seedsweep, campaign_id):
+        assert refused(seedsweep("prioritise", "other", "--priority", "1"), "other", campaign_id)
+
+    def test_a_campaign_can_be_submitted_with_both(self, seedsweep, store):
+        done = seedsweep("submit", "campaign.toml", "--priority", "-1", "--weight", "0.5")
+        control = load_control(store, done.stdout.strip())
+        assert control == Control(priority=-1, weight=0.5)
+
+
 class TestRetrying:
     """`resume --failed` on a campaign of six units, two a prompt; units 1 and 4 are parked."""
 
@@ -536,6 +560,7 @@ class TestWorkers:
         assert gone["worker"]["name"] == "gone"
         assert gone["seconds_ago"] == pytest.approx(60, abs=5)
         assert here["seconds_ago"] < 5
+        assert (here["alive"], gone["alive"]) == (True, False)
 
     def test_a_broker_that_is_away_is_said_with_its_own_exit_code(self, seedsweep, away):
         ended = seedsweep("workers", SEEDSWEEP_BROKER_URL=away)

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 
 import scheduler.dispatch
+import scheduler.restoring
 import storage.ledger
-from scheduler.dispatch import Dispatcher, fair_shares
+from scheduler.dispatch import Dispatcher
 from scheduler.plan import Plan
 from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
-from storage.campaigns import load_parked, store_control, store_parked
-from storage.errors import BrokerUnavailableError
+from storage import keys
+from storage.campaigns import load_parked, store_control, store_done, store_parked
+from storage.errors import BrokerUnavailableError, TransientError
 from storage.keys import unit_shard
-from storage.ledger import Ledger, LiveCounts
+from storage.ledger import Ledger
 from storage.records import (
     Campaign,
     Control,
@@ -318,7 +320,7 @@ def test_a_campaign_that_cannot_be_read_does_not_keep_the_others_from_going_on(
     broken = submit_another()
     store.create(f"campaigns/{broken.campaign.campaign_id}/control.json", b"{")
     stray = submit_another("stray", sampling=plan.campaign.sampling.model_copy(update={"steps": 3}))
-    store.create(f"shards/{stray.campaign.generation_id}/stray.txt", b"not a shard")
+    store.create(f"shards/{stray.campaign.generation_id}/ab/stray.txt", b"not a shard")
     dispatcher = dispatch(published)
     dispatcher.tick()
     dispatcher.tick()
@@ -375,40 +377,131 @@ def test_campaigns_of_one_model_share_its_window_and_one_that_ends_leaves_it_to_
     assert {c: order.count(c) for c in plans} == dict.fromkeys(plans, len(plan))
 
 
-def live(queued=0, claimed=0, left=100):
-    return LiveCounts(
-        units=100,
-        done=100 - left,
-        parked=0,
-        queued=queued,
-        claimed=claimed,
-        failing=0,
-        ready=0,
-        analysed=0,
-        flagged=0,
-        state="active",
-        trouble="",
-        per_prompt=1,
-    )
+def order_of_work(dispatcher, ledger, published, broker, plan, units):
+    """Work off so many units one by one, as one worker would: whose each was, in that order."""
+    order = []
+    while len(order) < units:
+        dispatcher.tick()
+        if not published:  # the first tick only takes the campaigns up
+            continue
+        unit = published.pop(0)
+        broker.lpop(queue_key(plan))
+        assert ledger.claim(unit.campaign_id, unit.index, unit.token) == "granted"
+        ledger.complete(unit.campaign_id, unit.index)
+        order.append(unit.campaign_id)
+    return order
 
 
-@pytest.mark.parametrize(
-    ("counts", "missing", "shares"),
-    [
-        ({}, 5, {}),
-        ({"a": live()}, 0, {}),
-        ({"a": live()}, -3, {}),
-        ({"a": live()}, 3, {"a": 3}),
-        ({"a": live(queued=4), "b": live()}, 4, {"b": 4}),
-        ({"a": live(queued=1, claimed=1), "b": live()}, 4, {"a": 1, "b": 3}),
-        ({"a": live(left=1), "b": live()}, 6, {"a": 1, "b": 5}),
-        ({"a": live(left=2, queued=2), "b": live(queued=9)}, 3, {"b": 3}),
-    ],
-)
-def test_what_a_window_lacks_is_shared_out_evenly_and_never_beyond_what_is_pending(
-    counts, missing, shares
+def test_priority_and_weight_are_read_while_campaigns_run(
+    dispatch, store, ledger, plan, submit_another, published, broker, monkeypatch
 ):
-    assert fair_shares(counts, missing) == shares
+    monkeypatch.setattr(scheduler.dispatch, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(scheduler.dispatch, "SECONDS_AHEAD", 0.0)
+    monkeypatch.setattr(scheduler.dispatch, "UNITS_PER_WORKER", 8)
+    other = submit_another(sampling=plan.campaign.sampling.model_copy(update={"steps": 9}))
+    mine, others = plan.campaign.campaign_id, other.campaign.campaign_id
+    dispatcher = dispatch(published)
+
+    def share_of_mine(control, units=24):
+        store_control(store, mine, control)
+        order_of_work(dispatcher, ledger, published, broker, plan, 8)  # what is in the window
+        order = order_of_work(dispatcher, ledger, published, broker, plan, units)
+        return order.count(mine) / units
+
+    assert abs(share_of_mine(Control(weight=3)) - 3 / 4) < 0.1
+    assert share_of_mine(Control(priority=-1)) == 0
+    assert {mine, others} == set(ledger.campaigns())
+    assert share_of_mine(Control(priority=1), units=8) == 1
+
+
+def test_a_broker_that_lost_everything_is_mended_from_the_checkpoint_without_a_listing(
+    dispatcher, dispatch, ledger, published, plan, broker, store, monkeypatch
+):
+    monkeypatch.setattr(scheduler.restoring, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(scheduler.dispatch, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(scheduler.dispatch, "SECONDS_AHEAD", 0.0)
+    campaign_id = plan.campaign.campaign_id
+    for _ in range(3):
+        list(work_off(published, ledger, plan, broker, store))
+        dispatcher.tick()
+    done = ledger.counts(campaign_id).done
+    assert 0 < done < len(plan)
+    monkeypatch.setattr(scheduler.restoring, "CHECKPOINT_SECONDS", 1e9)
+    list(work_off(published, ledger, plan, broker, store))
+    unnoted = ledger.counts(campaign_id).done - done
+    assert unnoted > 0
+    listed, listing = [], store.list
+    monkeypatch.setattr(store, "list", lambda prefix: listed.append(prefix) or listing(prefix))
+    broker.flushall()
+    dispatcher.tick()
+    assert not [prefix for prefix in listed if prefix.startswith("shards/")]
+    assert ledger.counts(campaign_id).done == done
+    again = []
+    for _ in range(100):
+        dispatcher.tick()
+        again += [
+            unit.index
+            for unit in work_off(published, ledger, plan, broker)
+            if not store.exists(unit_shard(unit))  # as a worker looks before it renders
+        ]
+    assert len(again) == len(plan) - done - unnoted
+
+
+def test_without_a_checkpoint_the_shards_are_listed(
+    dispatcher, ledger, published, plan, broker, store
+):
+    list(work_off(published, ledger, plan, broker, store))
+    store.replace(keys.done(plan.campaign.campaign_id), b"not a checkpoint")
+    dispatcher.tick()
+    list(work_off(published, ledger, plan, broker, store))
+    done = ledger.counts(plan.campaign.campaign_id).done
+    broker.flushall()
+    dispatcher.tick()
+    assert ledger.counts(plan.campaign.campaign_id).done == done > 0
+
+
+def test_what_a_checkpoint_missed_of_an_analysed_prompt_its_result_tells(store, plan):
+    campaign_id = plan.campaign.campaign_id
+    store_done(store, campaign_id, np.zeros(len(plan), dtype=np.bool_))
+    results = [a_result(plan, "prompt 0", 10), a_result(plan, "prompt 1", 5)]
+    results[1] = results[1].model_copy(update={"prompt_id": plan.unit(2).prompt_id})
+    store_results(store, plan.campaign.analysis_id, campaign_id, results)
+    restored = restore_state(store, plan, checkpointed=True)
+    assert np.flatnonzero(restored.done).tolist() == [0, 1]
+    assert np.flatnonzero(restored.analysed).tolist() == [0]
+    assert restore_state(store, plan).done.sum() == 0
+
+
+def test_a_scheduler_that_restores_for_long_keeps_the_lead_or_gives_way(
+    dispatcher, dispatch, plan, broker, store, monkeypatch
+):
+    monkeypatch.setattr(scheduler.dispatch, "LEAD_SECONDS", 0.0)
+    other = dispatch([])
+    dispatcher.tick()
+    listing, led = store.list, []
+
+    def long(prefix):
+        led.append(dispatcher._workforce.lead())
+        return listing(prefix)
+
+    monkeypatch.setattr(store, "list", long)
+    for index in range(4):
+        store.create(unit_shard(plan.unit(index)), b"shard")
+    broker.delete("seedsweep:epoch")
+    dispatcher.tick()
+    assert led
+    assert all(led)
+
+    def overtaken(prefix):
+        broker.delete("seedsweep:leader")
+        assert other._workforce.lead()
+        return listing(prefix)
+
+    monkeypatch.setattr(store, "list", overtaken)
+    broker.delete("seedsweep:epoch")
+    with pytest.raises(TransientError, match="Another scheduler"):
+        dispatcher.tick()
+    assert not dispatcher._ledger.has_epoch()
 
 
 def test_a_campaign_that_was_being_submitted_is_taken_up_once_its_record_is_there(

@@ -114,6 +114,13 @@ class TestWhatIsStuck:
         broker.zadd("seedsweep:beats", {"w": 1})
         assert served.stuck == ("No worker lives; start `seedsweep worker`.",)
 
+    def test_a_worker_that_took_itself_out_while_units_remain(self, served, workforce):
+        said = Worker(name="x", host="", device="cpu", model="", images=0, images_per_second=0)
+        workforce.take_out(said.model_copy(update={"why_out": "It failed; mend it."}))
+        assert served.stuck == ("It failed; mend it.",)
+        served.complete(0, 1, 2, 3)
+        assert served.stuck == ()
+
     def test_a_missing_analyst_once_prompts_are_ready(self, served, broker):
         broker.delete("seedsweep:analysts")
         assert served.stuck == ()

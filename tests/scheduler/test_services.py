@@ -1,4 +1,6 @@
+import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -12,7 +14,7 @@ import pytest
 from scheduler.plan import Plan
 from scheduler.services import MetricsAddress, worker_name
 from scheduler.submission import submit_campaign
-from storage.ledger import Ledger, Restored
+from storage.ledger import LEASE_MS, Ledger, Restored
 from storage.records import Campaign, Model, PromptList, Sampling, SeedRange
 from storage.store import FolderStore
 from storage.workforce import Demand, Workforce
@@ -29,7 +31,10 @@ STOP_SECONDS = 15
 
 @pytest.fixture
 def start(tmp_path):
-    """Start services at once, as processes; returns all that were started, by name."""
+    """Start services at once, as processes; returns all that were started, by name.
+
+    A name may carry a number, as in worker-2.
+    """
     started = {}
 
     def start(broker_url, store, *names):
@@ -41,7 +46,8 @@ def start(tmp_path):
             "SEEDSWEEP_STORE_URL": f"file:{store}",
         }
         for name in names:
-            command = [sys.executable, "-m", "scheduler.cli", name, *OPTIONS.get(name, ())]
+            kind = name.partition("-")[0]
+            command = [sys.executable, "-m", "scheduler.cli", kind, *OPTIONS.get(kind, ())]
             started[name] = Process(command, tmp_path, environment, tmp_path / f"{name}.log")
         return started
 
@@ -105,6 +111,33 @@ def test_services_show_life_and_metrics_on_loopback_and_take_leave_on_sigterm(
     end(services)
     assert workforce.signs() == []
     assert not workforce.is_led()
+
+
+def test_the_scheduler_tells_prometheus_where_each_service_shows_metrics_while_it_lives(
+    start, logged, end, broker_url, tmp_path, wait_until
+):
+    services = start(broker_url, tmp_path / "store", *SERVICES, "worker-2")
+    found = {name: f"127.0.0.1:{logged(s, METRICS)[1]}" for name, s in services.items()}
+
+    def targets():
+        with urllib.request.urlopen(f"http://{found['scheduler']}/targets", timeout=5) as answer:
+            return {t["targets"][0]: t["labels"] for t in json.load(answer)}
+
+    wait_until(lambda: targets().keys() == set(found.values()), START_SECONDS)
+    for name, address in found.items():
+        assert targets()[address]["job"] == f"seedsweep-{name.partition('-')[0]}"
+        assert "seedsweep_last_progress" in read_metrics(address.rpartition(":")[2])
+    labels = targets()[found["worker"]]
+    assert (labels["host"], labels["device"]) == (platform.node(), "cpu")
+    assert str(services["worker"].pid) in labels["worker"]
+    services.pop("worker-2").kill()
+    # Whoever takes leave is gone before the one whose lease has to run out.
+    logged(services["worker"], "is ready")
+    end({"worker": services.pop("worker")})
+    assert targets().keys() == set(found.values()) - {found["worker"]}
+    left = {found["scheduler"], found["analyst"]}
+    wait_until(lambda: targets().keys() == left, 2 * LEASE_MS / 1000)
+    end(services)
 
 
 def test_services_wait_for_a_broker_that_is_away_and_end_on_sigterm(
@@ -189,7 +222,9 @@ def test_a_worker_that_fails_whatever_it_is_given_ends_with_exit_code_1_and_park
     assert "Traceback" not in said
     counts = Ledger(broker_url).counts(campaign.campaign_id)
     assert (counts.parked, counts.claimed, counts.remaining) == (0, 0, 8)
-    assert Workforce(broker_url).signs() == []
+    (sign,) = Workforce(broker_url).signs()
+    assert not sign.alive
+    assert re.fullmatch(sentence + ".*", sign.worker.why_out)
 
 
 def test_a_service_tries_its_own_ports_unless_one_is_given():

@@ -94,6 +94,11 @@ def test_workers_are_counted_in_words_above_their_table(printed):
     first, *table = printed(print_workers, services)
     assert first == "no scheduler leads, 2 analysts and 1 workers live."
     assert line_of(table, "vanished")[-1] == "lost"
+    out = sign("broken", 1.0, why_out=f"It failed with {MARKUP}.")
+    *table, last = printed(print_workers, Services(True, (sign("alive"), out), 1))
+    assert line_of(table, "broken")[-1] == "out"
+    assert "1 workers live" in table[0]
+    assert last == f"It failed with {MARKUP}."
     (only,) = printed(print_workers, Services(True, (), 0))
     assert only == "a scheduler leads, 0 analysts and 0 workers live."
 

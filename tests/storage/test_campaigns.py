@@ -1,19 +1,28 @@
 import io
+import zlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage import keys
 from storage.campaigns import (
     drop_parked,
+    forget_done,
     list_campaigns,
     load_campaign,
     load_control,
+    load_done,
     load_parked,
     load_prompts,
     store_campaign,
     store_control,
+    store_done,
     store_parked,
 )
 from storage.errors import ConfigError, ShardCorruptError
@@ -27,7 +36,7 @@ from storage.records import (
     SeedRange,
     Submission,
 )
-from storage.store import open_store
+from storage.store import FolderStore, open_store
 
 PROMPTS = ['a "quoted" cat', "<b>Zoë</b>", "line\nbreak", "last"]
 
@@ -57,7 +66,7 @@ def test_a_stored_campaign_is_loaded_as_it_was_submitted(store):
     assert stored == submission()
     campaign_id = stored.campaign.campaign_id
     assert load_campaign(store, campaign_id) == submission()
-    assert load_prompts(store, campaign_id) == PROMPTS
+    assert list(load_prompts(store, campaign_id)) == PROMPTS
 
 
 def test_the_prompts_are_stored_with_their_ids(store):
@@ -164,3 +173,20 @@ def test_a_unit_that_is_dropped_while_the_parked_ones_are_read_is_left_out(store
     monkeypatch.setattr(store, "list", lambda prefix: iter(listed))
     drop_parked(store, "c", 3)
     assert load_parked(store, "c") == [parked(4)]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_what_is_done_is_read_as_it_was_noted(bits):
+    with TemporaryDirectory() as folder:
+        store = FolderStore(Path(folder))
+        assert load_done(store, "c", len(bits)) is None
+        store_done(store, "c", np.array(bits))
+        assert load_done(store, "c", len(bits)).tolist() == bits
+        forget_done(store, "c")
+        assert load_done(store, "c", len(bits)) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense", zlib.compress(b"\1\2"), zlib.compress(b"")])
+def test_a_note_of_another_campaign_or_a_broken_one_counts_as_none(store, data):
+    store.create(keys.done("c"), data)
+    assert load_done(store, "c", 8) is None

@@ -1,4 +1,5 @@
 import contextlib
+import platform
 import shutil
 
 import pytest
@@ -67,7 +68,16 @@ class TestChoosingAModel:
         assert crew(serves) == {"m": 3, "n": 3}
         assert settle(workforce, names) == serves
 
-    def test_a_model_that_more_campaigns_want_gets_more_workers(self, workforce):
+    def test_a_model_of_higher_priority_gets_all_workers_that_it_can_use(self, workforce):
+        names = [f"w{i}" for i in range(4)]
+        workforce.demand({"m": Demand(9, 100)})
+        settle(workforce, names)
+        workforce.demand({"m": Demand(9, 100), "n": Demand(1, 1, priority=1)})
+        assert crew(settle(workforce, names)) == {"m": 3, "n": 1}
+        workforce.demand({"m": Demand(9, 100), "n": Demand(1, 100, priority=1)})
+        assert crew(settle(workforce, names)) == {"n": 4}
+
+    def test_a_model_that_weighs_more_gets_more_workers(self, workforce):
         workforce.demand({"m": Demand(2, 100), "n": Demand(1, 100)})
         assert crew(settle(workforce, [f"w{i}" for i in range(6)])) == {"m": 4, "n": 2}
 
@@ -120,6 +130,28 @@ class TestSigns:
         workforce.leave("w")
         assert workforce.signs() == []
 
+    def test_a_worker_that_took_itself_out_is_lost_at_once_and_shown_for_an_hour_with_the_reason(
+        self, workforce, broker
+    ):
+        workforce.demand({"m": Demand(1, 100)})
+        workforce.beat(worker("w"))
+        assert workforce.workers_by_model() == {"m": 1}
+        last = worker("w").model_copy(update={"why_out": "It failed; mend it."})
+        workforce.take_out(last)
+        (sign,) = workforce.signs()
+        assert (sign.worker, sign.alive) == (last, False)
+        assert sign.seconds_ago < 10
+        assert workforce.workers_by_model() == {}
+        broker.zadd(module.OUT, {"w": workforce._now() - module.FORGET_MS - 1})
+        assert workforce.signs() == []
+        assert broker.hgetall(module.WORKERS) == {}
+
+    def test_a_worker_that_took_itself_out_and_is_back_lives(self, workforce):
+        workforce.take_out(worker("w").model_copy(update={"why_out": "It failed; mend it."}))
+        workforce.beat(worker("w"))
+        (sign,) = workforce.signs()
+        assert (sign.worker, sign.alive) == (worker("w"), True)
+
     def test_what_a_worker_of_another_version_said_is_left_out(self, workforce, broker):
         workforce.beat(worker("old"))
         broker.hset(module.WORKERS, "old", '{"name": "old", "colour": "red"}')
@@ -135,6 +167,37 @@ class TestSigns:
         assert workforce.analysts() == 1
 
 
+class TestShowingMetrics:
+    def test_schedulers_whether_they_lead_or_not_and_analysts_say_where(self, broker_url, broker):
+        first, second, analyst = (Workforce(broker_url, f"h:{port}") for port in (1, 2, 3))
+        assert first.lead()
+        assert not second.lead()
+        analyst.beat_analyst("a")
+        found = first.shown()
+        assert [(shown.kind, shown.metrics) for shown in found] == [
+            ("analyst", "h:3"),
+            ("scheduler", "h:1"),
+            ("scheduler", "h:2"),
+        ]
+        assert {shown.host for shown in found} == {platform.node()}
+
+    def test_those_that_resigned_or_vanished_are_gone(self, broker_url, broker):
+        scheduler, analyst = Workforce(broker_url, "h:1"), Workforce(broker_url, "h:3")
+        scheduler.lead()
+        analyst.beat_analyst("a")
+        scheduler.resign()
+        (shown,) = scheduler.shown()
+        assert shown.kind == "analyst"
+        for member in broker.zrange(module.SHOWS, 0, -1):
+            broker.zadd(module.SHOWS, {member: scheduler._now() - module.LEASE_MS - 1})
+        assert scheduler.shown() == []
+
+    def test_those_without_metrics_are_not_among_them(self, workforce):
+        workforce.lead()
+        workforce.beat_analyst("a")
+        assert workforce.shown() == []
+
+
 class TestLeading:
     def test_one_scheduler_leads_and_another_follows_when_it_is_gone(
         self, broker_url, broker, monkeypatch, wait_until
@@ -145,7 +208,7 @@ class TestLeading:
         assert not second.lead()
         assert first.lead()
         assert second.is_led()
-        monkeypatch.setattr(module, "LEASE_MS", 20)
+        monkeypatch.setattr(module, "LEAD_MS", 20)
         assert first.lead()
         wait_until(second.lead)
 
@@ -169,6 +232,8 @@ def test_messages_counts_what_the_queue_holds(workforce, broker):
     [
         lambda workforce: workforce.beat(worker("w")),
         lambda workforce: workforce.leave("w"),
+        lambda workforce: workforce.take_out(worker("w")),
+        lambda workforce: workforce.shown(),
         lambda workforce: workforce.demand({}),
         lambda workforce: workforce.signs(),
         lambda workforce: workforce.beat_analyst("a"),

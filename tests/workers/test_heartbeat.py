@@ -16,13 +16,14 @@ class Beats:
     """What a worker says of itself, how often it did, and which models it was to serve."""
 
     def __init__(self):
-        self.described, self.followed = 0, []
+        self.described, self.followed, self.why_out = 0, [], ""
 
     def describe(self):
         self.described += 1
-        return Worker(
+        said = Worker(
             name="w", host="here", device="cpu", model="m", images=3, images_per_second=0.5
         )
+        return said.model_copy(update={"why_out": self.why_out})
 
     def follow(self, model_id):
         self.followed.append(model_id)
@@ -129,6 +130,22 @@ def test_closing_takes_leave_and_beats_no_more(start, ledger, workforce, beats, 
     heartbeat.close()
     assert workforce.signs() == []
     assert not heartbeat._thread.is_alive()
+
+
+def test_a_worker_that_took_itself_out_is_shown_after_it_closed_and_kept_its_claims_till_then(
+    start, ledger, workforce, claimed, lease, beats, wait_until
+):
+    heartbeat = start(ledger, workforce)
+    heartbeat.hold(claimed[0])
+    wait_until(workforce.workers_by_model)
+    beats.why_out = "It failed; mend it."
+    wait_until(lambda: workforce.workers_by_model() == {})
+    followed, renewed = len(beats.followed), lease(claimed[0])
+    wait_until(lambda: lease(claimed[0]) > renewed)
+    assert len(beats.followed) == followed
+    heartbeat.close()
+    (sign,) = workforce.signs()
+    assert (sign.alive, sign.worker.why_out) == (False, "It failed; mend it.")
 
 
 def test_a_broker_that_goes_and_comes_back_is_survived_and_said_once_each_way(

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from storage.errors import ConfigError
 from storage.ledger import LiveCounts
 from workers import metrics
-from workers.metrics import CampaignCollector, serve_metrics
+from workers.metrics import CampaignCollector, serve_metrics, show
 
 COUNTS = LiveCounts(
     units=12,
@@ -77,7 +77,8 @@ class TestServing:
     ):
         collector.update({"small-1": COUNTS})
         free = free_port()
-        assert serve_metrics("127.0.0.1", [taken, free, free_port()], collector) == free
+        show(collector)
+        assert serve_metrics("127.0.0.1", [taken, free, free_port()]) == free
         assert scraped(free).keys() >= {family.name for family in our_metrics()}
         assert "small-1" in str(scraped(free)["seedsweep_campaign_units"].samples)
 
@@ -93,6 +94,16 @@ class TestServing:
     def test_a_host_that_is_not_this_machine_is_refused(self, host, free_port):
         with pytest.raises(ConfigError, match="--metrics-host"):
             serve_metrics(host, [free_port()])
+
+    def test_targets_have_an_answer_of_their_own_where_there_is_one(self, free_port):
+        def answer(_, start_response):
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [b"[]"]
+
+        port = serve_metrics("127.0.0.1", [free_port()], answer)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/targets", timeout=5) as said:
+            assert (said.headers["Content-Type"], said.read()) == ("application/json", b"[]")
+        assert scraped(port).keys() >= {family.name for family in our_metrics()}
 
     def test_where_no_port_is_wanted_nothing_is_served(self):
         assert serve_metrics("127.0.0.1", []) is None

@@ -361,7 +361,7 @@ class TestTakingItselfOut:
         return work
 
     def test_a_worker_that_fails_five_prompts_leaves_and_has_parked_nothing(
-        self, work, store, ledger, campaign, caplog
+        self, work, store, ledger, workforce, campaign, caplog
     ):
         worker, left = work(RuntimeError("CUDA error"))
         assert left == [1]
@@ -373,6 +373,8 @@ class TestTakingItselfOut:
         counts = ledger.counts(campaign.campaign_id)
         assert (counts.parked, counts.claimed, counts.queued, counts.failing) == (0, 0, 0, 5)
         assert load_parked(store, campaign.campaign_id) == []
+        (sign,) = workforce.signs()
+        assert (sign.worker.why_out, sign.alive) == (worker.why_out, False)
 
     def test_another_worker_makes_all_that_it_failed(self, work, ledger, campaign):
         work(RuntimeError("CUDA error"))

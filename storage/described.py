@@ -1,0 +1,144 @@
+"""What is stored of an image beside its picture, as the rows that shards and receipts share."""
+
+import contextlib
+import io
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from storage.errors import ShardCorruptError
+from storage.records import Blocks, Flaw, Prompt, Provenance, SeedRange
+
+_COLUMNS: dict[str, pa.DataType] = {
+    "prompt_id": pa.string(),
+    "prompt": pa.string(),
+    "generation_id": pa.string(),
+    "seed": pa.int64(),
+    "descriptor": pa.binary(),
+    "fine_block": pa.int16(),
+    "coarse_block": pa.int16(),
+    "sha256": pa.string(),
+    "flaw": pa.string(),
+    "batch_size": pa.int32(),
+    "threads": pa.int32(),
+    "device": pa.string(),
+    "dtype": pa.string(),
+    "versions": pa.string(),
+    "recipe": pa.string(),
+}
+DESCRIBED = pa.schema(_COLUMNS)
+_IDENTITY = ["prompt_id", "prompt", "generation_id", "seed"]
+_PROVENANCE = tuple(Provenance.model_fields)
+
+KeyOf = Callable[[str, str, SeedRange], str]
+"""The key that an object of this generation id, prompt id and these seeds has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is stored of an image beside its picture.
+
+    `descriptor` is what `workers.analysis.descriptors` made of its pixels with `blocks`; `sha256`
+    the digest of their raw RGB bytes; `flaw` says why it is no evidence, if it is none.
+    """
+
+    seed: int
+    descriptor: bytes
+    blocks: Blocks
+    sha256: str
+    flaw: Flaw | None
+    provenance: Provenance
+
+
+def row_of(prompt: str, generation_id: str, image: Described) -> dict[str, Any]:
+    """The row of an image in the columns of `DESCRIBED`."""
+    return {
+        "prompt_id": Prompt(text=prompt).prompt_id,
+        "prompt": prompt,
+        "generation_id": generation_id,
+        "seed": image.seed,
+        "descriptor": image.descriptor,
+        "fine_block": image.blocks.fine,
+        "coarse_block": image.blocks.coarse,
+        "sha256": image.sha256,
+        "flaw": image.flaw,
+        **image.provenance.model_dump(),
+    }
+
+
+def fields_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `Described` that a row holds."""
+    return {
+        "seed": row["seed"],
+        "descriptor": row["descriptor"],
+        "blocks": _blocks(row["fine_block"], row["coarse_block"]),
+        "sha256": row["sha256"],
+        "flaw": Flaw(row["flaw"]) if row["flaw"] else None,
+        "provenance": _provenance(*(row[name] for name in _PROVENANCE)),
+    }
+
+
+def encode_rows(table: pa.Table, leaves: Sequence[str], plain: Collection[str]) -> bytes:
+    """Encode as Parquet: one row group, page checksums, zstd and dictionaries where they help.
+
+    `leaves` are all columns; the `plain` ones are uncompressed. Descriptors have no dictionary.
+    """
+    buffer = io.BytesIO()
+    pq.write_table(
+        table,
+        buffer,
+        row_group_size=table.num_rows,
+        compression={leaf: "none" if leaf in plain else "zstd" for leaf in leaves},
+        use_dictionary=[  # type: ignore[arg-type]
+            leaf for leaf in leaves if leaf not in plain and leaf != "descriptor"
+        ],
+        write_statistics=["seed"],
+        write_page_checksum=True,
+    )
+    return buffer.getvalue()
+
+
+def check_rows(table: pa.Table, schema: pa.Schema, key: str, key_of: KeyOf) -> None:
+    """Raise `ValueError` unless the rows are the key's prompt at each of its seeds, in order."""
+    if table.schema != schema or not table.num_rows:
+        raise ValueError("other columns, or no rows")
+    if not _belong_to(table.select(_IDENTITY).to_pylist(), key, key_of):
+        raise ValueError("the images of another unit")
+
+
+@contextlib.contextmanager
+def corrupt_where_wrong(what: str, key: str) -> Iterator[None]:
+    """Raise `ShardCorruptError`, naming the object, for whatever reading it raises."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise ShardCorruptError(
+            f"The {what} {key} is not what was written ({type(error).__name__}); "
+            "delete it and run the campaign again to make its images anew."
+        ) from error
+
+
+def _belong_to(rows: list[dict[str, Any]], key: str, key_of: KeyOf) -> bool:
+    seeds = SeedRange(first=rows[0]["seed"], last=rows[-1]["seed"])
+    named = {(row["generation_id"], row["prompt_id"], row["prompt"]) for row in rows}
+    return (
+        all(row["seed"] == seeds.first + i for i, row in enumerate(rows))
+        and all(Prompt(text=text).prompt_id == prompt_id for _, prompt_id, text in named)
+        and {key_of(recipe, prompt_id, seeds) for recipe, prompt_id, _ in named} == {key}
+    )
+
+
+# Most images of a prompt were made alike, and checking a record costs more than finding it.
+@lru_cache(maxsize=64)
+def _blocks(fine: Any, coarse: Any) -> Blocks:
+    return Blocks(fine=fine, coarse=coarse)
+
+
+@lru_cache(maxsize=64)
+def _provenance(*values: Any) -> Provenance:
+    return Provenance(**dict(zip(_PROVENANCE, values, strict=True)))

@@ -1,0 +1,57 @@
+"""Rounds of chaos, as many as wanted: one line for each, and the totals.
+
+    python -m tests.chaos [--rounds 20] [--seed N]
+
+Round n is played with the seed N + n: `--rounds 1 --seed SEED` plays one again. Exit code 1 where
+a round ended otherwise than the undisturbed run, or a service badly; what the services said is
+then kept.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.rounds import Chaos
+
+
+def main():
+    """Play the rounds, and say what came of them."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="seedsweep-chaos-"))
+    print(f"{arguments.rounds} rounds from seed {arguments.seed} on", flush=True)
+    rounds, codes, tracebacks = play(folder, arguments.rounds, arguments.seed)
+    fine = sum(played.fine for played in rounds)
+    events = sum(len(played.events) for played in rounds)
+    print(
+        f"{fine} of {len(rounds)} rounds fine, {events} events, "
+        f"{sum(played.seconds for played in rounds):.0f} s, "
+        f"{sum(played.lost for played in rounds)} lost, "
+        f"{sum(played.doubled for played in rounds)} doubled, "
+        f"exit codes {sorted(set(codes.values()))}, tracebacks in {tracebacks or 'no log'}"
+    )
+    if fine < arguments.rounds or any(codes.values()) or tracebacks:
+        sys.exit(f"What the services said: {folder}")
+    shutil.rmtree(folder)
+
+
+def play(folder, count, seed):
+    """Play so many rounds: what came of them, the services' exit codes, and who was surprised."""
+    with Chaos(folder, seed) as chaos:
+        os.environ.update(chaos.deployment.s3.environment)
+        undisturbed = chaos.run_undisturbed()
+        rounds = []
+        for number in range(seed, seed + count):
+            rounds.append(chaos.play(number, undisturbed))
+            print(rounds[-1], flush=True)
+        return rounds, chaos.stop(), chaos.tracebacks()
+
+
+if __name__ == "__main__":
+    main()

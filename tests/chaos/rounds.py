@@ -1,0 +1,341 @@
+"""Rounds of chaos: a deployment to which everything happens that can happen to one.
+
+In each round a new campaign runs while a seeded schedule of events strikes. Afterwards its images
+and results must be those of an undisturbed run on one machine.
+"""
+
+import contextlib
+import json
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import redis
+
+from storage.broker import ROOT
+from storage.campaigns import load_campaign
+from storage.errors import BrokerUnavailableError
+from storage.ledger import MAX_LOSSES, Ledger
+from storage.store import open_store
+from storage.workforce import ANALYSTS, Workforce
+from tests.deployment import Deployment, pixels, stored_images
+from tests.proxy import INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL, Faults
+from tests.servers import wait_until
+from workers.app import queue_of
+
+CAMPAIGN = """
+name = "chaos"
+[model]
+pipeline = "noise"
+path = "{model}"
+[prompts]
+file = "prompts.txt"
+[sampling]
+seeds = 1000
+width = 64
+height = 64
+images_per_unit = 20
+batch_size = 20
+[analysis]
+min_clique_size = 5
+"""
+PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
+UNITS = len(PROMPTS) * 1000 // 20
+
+WORKERS, SCHEDULERS = ("worker-0", "worker-1"), ("scheduler-0", "scheduler-1")
+EVENTS = 8
+PATIENCE_SECONDS = 6.0
+"""A campaign that stands still is struck again after so long: events fall on each other then."""
+
+COSTLY = {"kill worker-0": 2, "kill worker-1": 2, "kill broker": 1, "broker fault": 3}
+"""What may leave a claimed unit without a worker, and how often at most in one round."""
+
+CHEAP = {
+    "forget broker": 1,
+    "kill scheduler-0": 1,
+    "kill scheduler-1": 1,
+    "kill analyst": 1,
+    "kill store": 2,
+    "store fault": 3,
+    "repeat messages": 1,
+    "reverse messages": 1,
+    "replay messages": 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What strikes once so many units are done, or the campaign has stood still for a while."""
+
+    units: int
+    name: str
+    faults: Faults | None = None
+    seconds: float = 0.0
+
+    def __str__(self):
+        if self.faults is None:
+            return self.name
+        usual = Faults()
+        changed = [name for name in Faults.__slots__ if _differs(self.faults, usual, name)]
+        return f"{self.name} {'/'.join(changed)} {self.seconds:.1f} s"
+
+
+def _differs(faults, usual, name):
+    return getattr(faults, name) != getattr(usual, name)
+
+
+def draw_schedule(seed):
+    """Draw a round's events, in order: equal seeds give equal ones.
+
+    A unit is given up once its worker was lost `MAX_LOSSES` times; a schedule has fewer events that
+    may do that.
+    """
+    chance = random.Random(seed)
+    costly = _shuffled(chance, COSTLY)[: MAX_LOSSES - 1]
+    names = costly + _shuffled(chance, CHEAP)
+    chance.shuffle(names)
+    return [
+        _draw_event(chance, int(UNITS * (number + chance.random()) / (EVENTS + 1)), name)
+        for number, name in enumerate(names[:EVENTS])
+    ]
+
+
+def _shuffled(chance, bag):
+    names = [name for name, count in bag.items() for _ in range(count)]
+    chance.shuffle(names)
+    return names
+
+
+def _draw_event(chance, units, name):
+    if not name.endswith("fault"):
+        return Event(units, name)
+    kinds = [
+        Faults(latency=chance.uniform(0.01, 0.1)),
+        Faults(cut=chance.uniform(0.02, 0.3)),
+        Faults(cut_sent=chance.randrange(200_000)),
+        Faults(cut_answered=chance.randrange(20_000)),
+        Faults(lose_answer=chance.uniform(0.05, 0.5)),
+        Faults(black_hole=True),
+        Faults(refuse=True),
+    ]
+    if name == "store fault":
+        error = chance.choice([INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL])
+        kinds += [Faults(errors=rate, error=error) for rate in (0.3, 0.7, 1.0)]
+    return Event(units, name, chance.choice(kinds), chance.uniform(1, 5))
+
+
+@dataclass(slots=True)
+class Round:
+    """What came of a round: `lost` and `doubled` count images."""
+
+    seed: int
+    events: list[str]
+    seconds: float = 0.0
+    lost: int = 0
+    doubled: int = 0
+    pixels_equal: bool = False
+    results_equal: bool = False
+    state: str = ""
+    parked: int = 0
+
+    @property
+    def fine(self):
+        """Whether it ended as an undisturbed run does."""
+        nothing_missing = (self.lost, self.doubled, self.parked) == (0, 0, 0)
+        return nothing_missing and self.equal and self.state == "done"
+
+    @property
+    def equal(self):
+        """Whether images and results are those of an undisturbed run."""
+        return self.pixels_equal and self.results_equal
+
+    def __str__(self):
+        return (
+            f"seed {self.seed}: {self.seconds:.0f} s, {self.lost} lost, {self.doubled} doubled, "
+            f"{self.parked} parked, {self.state}, equal {self.equal} [{', '.join(self.events)}]"
+        )
+
+
+@dataclass(slots=True)
+class Undisturbed:
+    """What the embedded run of the campaign makes, whatever its model is called."""
+
+    pixels: dict[tuple[str, int], str]
+    results: list[dict] = field(repr=False)
+
+
+class Chaos:
+    """A deployment of two schedulers, two workers and an analyst, behind proxies.
+
+    `seed` is what the proxies' chance is drawn from. The environment must hold the S3 server's
+    credentials.
+    """
+
+    def __init__(self, folder, seed):
+        self.deployment = Deployment(folder, seed)
+        self._kept = {}
+
+    def __enter__(self):
+        self.deployment.__enter__()
+        deployment = self.deployment
+        deployment.seedsweep("doctor", "--create-bucket")
+        for name in SCHEDULERS:
+            deployment.start(name, "scheduler", "--metrics-port", "0")
+        deployment.start("analyst", "analyst", "--metrics-port", "0")
+        for name in WORKERS:
+            deployment.start_worker(name)
+        self._ledger = Ledger(deployment.direct_broker_url)
+        self._broker = redis.Redis.from_url(deployment.direct_broker_url)
+        self._workforce = Workforce(deployment.direct_broker_url)
+        return self
+
+    def __exit__(self, *problem):
+        self._broker.close()
+        self.deployment.__exit__(*problem)
+
+    def run_undisturbed(self):
+        """The same campaign on one machine, with a folder as its store."""
+        url = f"file:{self.deployment.folder / 'undisturbed'}"
+        file = self._write("undisturbed")
+        output = self.deployment.seedsweep("run", str(file), "--workers", "2", store=url)
+        campaign_id = output.splitlines()[-1]
+        results = self.deployment.seedsweep("results", campaign_id, "--json", store=url)
+        return Undisturbed(pixels(open_store(url), campaign_id), json.loads(results))
+
+    def play(self, seed, undisturbed, timeout=180):
+        """Play the round of this seed, and tell what came of it."""
+        wait_until(self.is_serving, timeout=timeout)
+        schedule = draw_schedule(seed)
+        self._chance = random.Random(seed)
+        for proxy in self.deployment.proxies:
+            proxy.reseed(seed)
+        began = time.monotonic()
+        campaign_id = self.deployment.submit(self._write(f"round {seed}"))
+        store = open_store(self.deployment.store_url)
+        queue = ROOT + queue_of(load_campaign(store, campaign_id).campaign.model.model_id)
+        healing = []
+        for event in schedule:
+            self._wait_for(event, campaign_id, queue)
+            healing += self._strike(event, queue)
+        for timer in healing:
+            timer.join()
+        wait_until(lambda: self._is_settled(campaign_id), timeout=timeout)
+        played = Round(seed, [str(event) for event in schedule], time.monotonic() - began)
+        self._compare(played, store, campaign_id, undisturbed)
+        return played
+
+    def stop(self):
+        """End every service in good order: its exit code by name."""
+        wait_until(self.is_serving, timeout=120)
+        names = [name for name in self.deployment.services if name != "broker"]
+        return {name: self.deployment.services[name].stop() for name in names}
+
+    def is_serving(self):
+        """Whether every service works again; Ray has an answer of its own to SIGTERM before."""
+        services = self.deployment.services
+        ready = all("is ready" in services[name].said for name in SCHEDULERS + WORKERS)
+        return ready and self._workforce.analysts()
+
+    def tracebacks(self):
+        """What services have logged without knowing what it means."""
+        services = self.deployment.services
+        return [name for name, s in services.items() if "Traceback" in s.log.read_text()]
+
+    def _write(self, model):
+        folder = self.deployment.folder
+        (folder / "prompts.txt").write_text("\n".join(PROMPTS))
+        file = folder / "campaign.toml"
+        file.write_text(CAMPAIGN.format(model=model))
+        return file
+
+    def _wait_for(self, event, campaign_id, queue):
+        latest = time.monotonic() + PATIENCE_SECONDS
+
+        def is_due():
+            self._keep_messages(queue)
+            counts = self._counts(campaign_id)
+            return (counts and counts.done >= event.units) or time.monotonic() > latest
+
+        wait_until(is_due, timeout=PATIENCE_SECONDS + 30)
+
+    def _strike(self, event, queue):
+        """Have the event happen; returns the timers that will undo it."""
+        action, _, target = event.name.partition(" ")
+        if event.faults is not None:
+            proxies = {"broker": self.deployment.broker_proxy, "store": self.deployment.s3_proxy}
+            return [_afflict(proxies[action], event)]
+        if target == "messages":
+            getattr(self, f"_{action}")(queue)
+        elif target == "store":
+            self.deployment.s3.restart()
+        else:
+            self._kill(target, and_forget=action == "forget")
+        return []
+
+    def _kill(self, name, and_forget):
+        service = self.deployment.services[name]
+        service.kill()
+        if name == "analyst":
+            self._broker.delete(ANALYSTS)  # a dead one's sign of life counts for a while
+        if and_forget:
+            self.deployment.forget_broker()
+        service.start()
+        if name == "broker":
+            wait_until(self._broker_answers)
+
+    def _broker_answers(self):
+        with contextlib.suppress(redis.RedisError):
+            return self._broker.ping()
+        return False
+
+    def _keep_messages(self, queue):
+        with contextlib.suppress(redis.RedisError):
+            self._kept.update(dict.fromkeys(self._broker.lrange(queue, 0, -1)))
+
+    def _repeat(self, queue):
+        """Deliver every queued message twice more, and the last ones that were taken again."""
+        for message in [*self._broker.lrange(queue, 0, -1), *list(self._kept)[-20:]]:
+            self._broker.lpush(queue, message)
+            self._broker.rpush(queue, message)
+
+    def _reverse(self, queue):
+        """Deliver the messages in the opposite order."""
+        script = (
+            "local all = redis.call('LRANGE', KEYS[1], 0, -1); redis.call('DEL', KEYS[1])"
+            "for _, message in ipairs(all) do redis.call('LPUSH', KEYS[1], message) end"
+        )
+        self._broker.eval(script, 1, queue)
+
+    def _replay(self, queue):
+        """Deliver messages of long ago again, those of earlier campaigns among them."""
+        for message in self._chance.sample(list(self._kept), min(100, len(self._kept))):
+            self._broker.rpush(queue, message)
+
+    def _counts(self, campaign_id):
+        with contextlib.suppress(BrokerUnavailableError):
+            return self._ledger.counts(campaign_id) if self._ledger.has_epoch() else None
+
+    def _is_settled(self, campaign_id):
+        counts = self._counts(campaign_id)
+        return counts is not None and counts.settled
+
+    def _compare(self, played, store, campaign_id, undisturbed):
+        images = list(stored_images(store, campaign_id))
+        copies = Counter(name for name, _ in images)
+        played.lost = len(undisturbed.pixels.keys() - copies.keys())
+        played.doubled = sum(count - 1 for count in copies.values())
+        played.pixels_equal = dict(images) == undisturbed.pixels
+        results = self.deployment.seedsweep("results", campaign_id, "--json")
+        played.results_equal = json.loads(results) == undisturbed.results
+        status = self.deployment.status(campaign_id)
+        played.state, played.parked = status["state"], status["units_parked"]
+
+
+def _afflict(proxy, event):
+    """Set the proxy's faults, and heal it when their time is over."""
+    proxy.faults = event.faults
+    timer = threading.Timer(event.seconds, proxy.heal)
+    timer.start()
+    return timer

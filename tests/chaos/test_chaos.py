@@ -1,0 +1,42 @@
+"""Whatever is killed, cut off or delivered twice: the campaign ends as an undisturbed one does.
+
+`python -m tests.chaos` plays more rounds than the few of these seeds.
+"""
+
+import pytest
+
+from tests.chaos.rounds import EVENTS, Chaos, draw_schedule
+
+SEEDS = (7,)
+
+
+@pytest.fixture(scope="module")
+def chaos(tmp_path_factory):
+    with Chaos(tmp_path_factory.mktemp("chaos"), seed=0) as chaos:
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in chaos.deployment.s3.environment.items():
+                environment.setenv(name, value)
+            yield chaos
+
+
+@pytest.fixture(scope="module")
+def undisturbed(chaos):
+    return chaos.run_undisturbed()
+
+
+def test_a_seed_fixes_the_events_of_its_round():
+    assert draw_schedule(3) == draw_schedule(3) != draw_schedule(4)
+    assert all(len(draw_schedule(seed)) == EVENTS for seed in range(100))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_lost_doubled_or_different_whatever_happens(chaos, undisturbed, seed):
+    played = chaos.play(seed, undisturbed)
+    print(played)
+    assert played.fine, f"{played}\n{chaos.deployment.logs()}"
+
+
+def test_afterwards_all_services_end_in_good_order(chaos):
+    codes = chaos.stop()
+    assert set(codes.values()) == {0}, f"{codes}\n{chaos.deployment.logs()}"
+    assert chaos.tracebacks() == []

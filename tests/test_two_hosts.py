@@ -1,0 +1,125 @@
+"""Two hosts, and a cable that is out for a minute.
+
+Scheduler, analyst, broker and S3 server are on one, the workers on the other. Network namespaces
+stand for the hosts, so everything is lost silently, as it is where a switch fails.
+"""
+
+import json
+import time
+
+import pytest
+
+from storage.ledger import Ledger
+from storage.store import open_store
+from storage.workforce import Workforce
+from tests.deployment import Deployment, pixels
+from tests.hosts import two_hosts, why_not
+from tests.servers import wait_until
+
+CAMPAIGN = """
+name = "cable"
+[model]
+pipeline = "noise"
+[prompts]
+file = "prompts.txt"
+[sampling]
+seeds = 1600
+width = 64
+height = 64
+images_per_unit = 20
+batch_size = 20
+[analysis]
+min_clique_size = 5
+"""
+PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
+UNITS = len(PROMPTS) * 1600 // 20
+WORKERS = ("worker-0", "worker-1")
+CUT_SECONDS = 60
+
+
+@pytest.fixture
+def hosts():
+    """The host that serves and the host that works."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with two_hosts() as hosts:
+        yield hosts
+
+
+@pytest.fixture
+def deployment(hosts, tmp_path, request):
+    served, working = hosts
+    failed = request.session.testsfailed
+    with served.inside(), Deployment(tmp_path, host=served.address) as deployment:
+        deployment.seedsweep("doctor", "--create-bucket")
+        deployment.start_services(workers=0)
+        with working.inside():
+            for name in WORKERS:
+                deployment.start_worker(name)
+        yield deployment
+        if request.session.testsfailed > failed:
+            print(deployment.logs())
+
+
+def images_made(workforce):
+    return {sign.worker.name: sign.worker.images for sign in workforce.signs()}
+
+
+def run_embedded(deployment, file, folder):
+    """The same campaign on one machine with a folder store: its pixels and its results."""
+    url = f"file:{folder}"
+    campaign_id = deployment.seedsweep("run", str(file), store=url).splitlines()[-1]
+    results = deployment.seedsweep("results", campaign_id, "--json", store=url)
+    return pixels(open_store(url), campaign_id), json.loads(results)
+
+
+def test_a_cable_that_is_out_for_a_minute_costs_time_and_nothing_else(
+    hosts, deployment, tmp_path, monkeypatch
+):
+    served, _ = hosts
+    for name, value in deployment.s3.environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
+    file = tmp_path / "cable.toml"
+    file.write_text(CAMPAIGN)
+    ledger, workforce = Ledger(deployment.broker_url), Workforce(deployment.broker_url)
+    processes = {name: deployment.services[name].pid for name in WORKERS}
+
+    campaign_id = deployment.submit(file)
+    wait_until(lambda: ledger.counts(campaign_id), timeout=60)
+    wait_until(lambda: ledger.counts(campaign_id).done > UNITS // 4, timeout=60)
+    served.cut()
+    cut_at = time.monotonic()
+    expected = run_embedded(deployment, file, tmp_path / "embedded")
+
+    def is_over():
+        counts = ledger.counts(campaign_id)
+        lost = counts.claimed == 0 and counts.failing > 0
+        return lost and time.monotonic() - cut_at >= CUT_SECONDS
+
+    wait_until(is_over, timeout=2 * CUT_SECONDS)
+    before, done = images_made(workforce), ledger.counts(campaign_id).done
+    assert done < UNITS // 2
+    assert [sign.alive for sign in workforce.signs()] == [False, False]
+    served.heal()
+    healed_at = time.monotonic()
+
+    def seconds_until(condition):
+        wait_until(condition, timeout=90)
+        return time.monotonic() - healed_at
+
+    at_work = {
+        name: seconds_until(lambda name=name: images_made(workforce)[name] > before[name])
+        for name in WORKERS
+    }
+    settled = seconds_until(lambda: ledger.counts(campaign_id).settled)
+    print(f"at work again after {at_work}, done after {settled:.1f} s; {UNITS - done} units left")
+    assert {name: deployment.services[name].pid for name in WORKERS} == processes
+    assert all(service.is_running for service in deployment.services.values())
+    found = pixels(open_store(deployment.store_url), campaign_id)
+    results = json.loads(deployment.seedsweep("results", campaign_id, "--json"))
+    assert (found, results) == expected
+    assert len(found) == len(PROMPTS) * 1600
+    status = deployment.status(campaign_id)
+    assert (status["state"], status["units_parked"]) == ("done", 0)
