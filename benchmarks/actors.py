@@ -20,7 +20,8 @@ from benchmarks.prompts import store_pictures, submission_of
 from storage.campaigns import store_campaign
 from storage.records import AnalysisSettings
 from storage.store import FolderStore
-from workers.actors import Actors, Request, analyse
+from workers.actors import Actors, analyse
+from workers.analyst import Request
 from workers.prompt_analysis import analyse_stored
 
 TIMES = 10

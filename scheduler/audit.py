@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from scheduler.keeping import Keeper
+from storage import keys
 from storage.campaigns import load_campaign, load_control, load_prompts
-from storage.errors import ConfigError, PermanentError, TransientError
+from storage.errors import ConfigError, ImagesNotKeptError, PermanentError, TransientError
 from storage.ledger import Ledger
-from storage.records import AnalysisSettings, PromptResult, Submission
+from storage.records import AnalysisSettings, Campaign, Prompt, PromptResult, SeedRange, Submission
 from storage.results import read_results, store_results
 from storage.store import Store
 from storage.workforce import Workforce
 from workers import metrics
-from workers.actors import Actors, Analysed, Request, analyse
+from workers.actors import Actors, analyse
+from workers.analyst import Analysed, Request
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,8 @@ TROUBLE_SECONDS = 30.0
 class _Known:
     """A campaign as the auditor last saw it in the store."""
 
+    campaign: Campaign
+    cuts: tuple[SeedRange, ...]
     prompts: Sequence[str]
     index: dict[str, int]
     settings: AnalysisSettings
@@ -47,8 +52,9 @@ class _Known:
 class Auditor:
     """Has the prompts of all live campaigns analysed as they become ready, campaign by turns.
 
-    A prompt is taken off the ready list only once its result is stored, so nothing that happens to
-    the auditor, the broker or the store loses one.
+    A prompt is taken off the ready list only once its result is stored, and the images that are not
+    to stay are deleted, so nothing that happens to the auditor, the broker or the store loses one.
+    Where images are gone that the ledger counts as done, they are made again first.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Auditor:
         self._stopped = stopped
         self._name = uuid.uuid4().hex
         self._known: dict[str, _Known] = {}
+        self._keeper = Keeper(store)
         self._taken: dict[str, set[int]] = {}
         self._part: list[Analysed] = []
         self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
@@ -97,8 +104,9 @@ class Auditor:
             for prompt in prompts:
                 self._ledger.put_back(campaign_id, prompt, TROUBLE_SECONDS, str(error))
             return []
+        receipt = not self._keeper.keeps(known.campaign)
         self._taken.setdefault(campaign_id, set()).update(prompts)
-        return [Request(campaign_id, known.prompts[i], known.settings) for i in prompts]
+        return [Request(campaign_id, known.prompts[i], known.settings, receipt) for i in prompts]
 
     def _campaign(self, campaign_id: str) -> _Known:
         known, now = self._known.get(campaign_id), time.monotonic()
@@ -107,11 +115,15 @@ class Auditor:
             settings = settings_now(self._store, submission)
             prompts = known.prompts if known else load_prompts(self._store, campaign_id)
             index = known.index if known else {text: i for i, text in enumerate(prompts)}
-            known = self._known[campaign_id] = _Known(prompts, index, settings, now)
+            known = _Known(submission.campaign, submission.cuts, prompts, index, settings, now)
+            self._known[campaign_id] = known
         return known
 
     def _take_note(self, analysed: Analysed) -> None:
         _warn_of_corrupt(analysed)
+        if analysed.missing or isinstance(analysed.error, ImagesNotKeptError):
+            self._patiently(lambda: self._make_again(analysed))
+            return
         if analysed.error is None:
             metrics.ANALYSIS_SECONDS.observe(analysed.seconds)
             self._part.append(analysed)
@@ -119,6 +131,33 @@ class Auditor:
         metrics.PROMPTS_FAILED.inc()
         log.warning("A prompt of %s: %s", analysed.request.campaign_id, analysed.error)
         self._patiently(lambda: self._put_back(analysed, str(analysed.error)))
+
+    def _make_again(self, analysed: Analysed) -> None:
+        """Have images made again that are wanted and not there; those given up are done without."""
+        campaign_id = analysed.request.campaign_id
+        known = self._known[campaign_id]
+        prompt = known.index[analysed.request.prompt]
+        self._taken[campaign_id].discard(prompt)
+        gone = analysed.missing if analysed.error is None else self._not_kept(analysed.request)
+        lost = {prompt * len(known.cuts) + cut for cut in gone}
+        lost -= self._ledger.parked_units(campaign_id)
+        if lost:
+            self._ledger.reopen(campaign_id, sorted(lost))
+            log.warning(
+                "The images of %d units of %s are wanted and not there; they are made again.",
+                *(len(lost), campaign_id),
+            )
+        elif analysed.error is None:
+            self._taken[campaign_id].add(prompt)
+            self._part.append(analysed)
+        else:
+            self._put_back(analysed, str(analysed.error))
+
+    def _not_kept(self, request: Request) -> list[int]:
+        """Which cuts of the prompt have no shard."""
+        known, prompt_id = self._known[request.campaign_id], Prompt(text=request.prompt).prompt_id
+        shards = [keys.shard(known.campaign.generation_id, prompt_id, cut) for cut in known.cuts]
+        return [place for place, key in enumerate(shards) if not self._store.exists(key)]
 
     def _put_back(self, analysed: Analysed, reason: str) -> None:
         campaign_id = analysed.request.campaign_id
@@ -134,10 +173,14 @@ class Auditor:
             self._store_now()
 
     def _store_now(self) -> None:
-        for (campaign_id, analysis_id), results in _grouped(self._part).items():
+        for (campaign_id, analysis_id), part in _grouped(self._part).items():
+            results = [analysed.value for analysed in part]
             store_results(self._store, analysis_id, campaign_id, results)
+            known = self._known[campaign_id]
+            receipted = [a.value.prompt_id for a in part if a.receipted]
+            self._keeper.drop(known.campaign, known.cuts, receipted)
             for result in results:
-                prompt = self._known[campaign_id].index[result.prompt]
+                prompt = known.index[result.prompt]
                 self._ledger.analysed(campaign_id, prompt, result.flagged)
                 self._taken[campaign_id].discard(prompt)
             metrics.PROMPTS_ANALYSED.inc(len(results))
@@ -176,23 +219,30 @@ def audit_stored(
     prompts: Sequence[str],
     actors: Actors,
     progress: Callable[[int, int], None],
-) -> None:
+) -> list[ImagesNotKeptError]:
     """Analyse stored images again; prompts that have this very analysis already are left out.
 
-    `progress` is called with how many prompts are done, and of how many.
+    Returns why prompts could not be judged whose pictures are wanted and were not to stay; all
+    others are. No image is deleted, whatever the campaign keeps, and no receipt stored. `progress`
+    is called with how many prompts are done, and of how many.
     """
     campaign_id = submission.campaign.campaign_id
     known = {r.prompt for r in read_results(store, settings.analysis_id, campaign_id)}
     missing = [text for text in prompts if text not in known]
     done = len(prompts) - len(missing)
     progress(done, len(prompts))
+    refused: list[ImagesNotKeptError] = []
     if not missing:
-        return
+        return refused
     requests = [Request(campaign_id, text, settings) for text in missing]
     for part in _in_parts(analyse(requests, store.url, actors)):
-        store_results(store, settings.analysis_id, campaign_id, [a.value for a in part])
+        refused += [a.error for a in part if isinstance(a.error, ImagesNotKeptError)]
+        judged = [a.value for a in part if not isinstance(a.error, ImagesNotKeptError)]
+        if judged:
+            store_results(store, settings.analysis_id, campaign_id, judged)
         done += len(part)
         progress(done, len(prompts))
+    return refused
 
 
 def settings_now(store: Store, submission: Submission) -> AnalysisSettings:
@@ -228,13 +278,13 @@ def _is_due(part: Sequence[Analysed], since: float) -> bool:
 
 def _warn_of_corrupt(analysed: Analysed) -> None:
     for key in analysed.corrupt:
-        log.warning("The shard %s is corrupt; its images were left out.", key)
+        log.warning("The object %s is corrupt; its images were left out.", key)
 
 
-def _grouped(part: Sequence[Analysed]) -> dict[tuple[str, str], list[PromptResult]]:
-    """Results by campaign and analysis."""
-    groups: dict[tuple[str, str], list[PromptResult]] = {}
+def _grouped(part: Sequence[Analysed]) -> dict[tuple[str, str], list[Analysed]]:
+    """What was analysed by campaign and analysis."""
+    groups: dict[tuple[str, str], list[Analysed]] = {}
     for item in part:
         key = item.request.campaign_id, item.request.settings.analysis_id
-        groups.setdefault(key, []).append(item.value)
+        groups.setdefault(key, []).append(item)
     return groups

@@ -75,6 +75,19 @@ class Plan:
                 done[prompt * len(self.cuts) + cut] = True
         return done
 
+    def receipted(self, receipt_keys: Iterable[str]) -> NDArray[np.bool_]:
+        """Which units the receipts among the campaign's keys cover: (units,) bool."""
+        prompts = {prompt_id: i for i, prompt_id in enumerate(self.prompt_ids())}
+        covered = np.zeros((len(self.prompts), len(self.cuts)), dtype=np.bool_)
+        for key in receipt_keys:
+            prompt_id, seeds = keys.parse_receipt(key)
+            prompt = prompts.get(prompt_id)
+            if prompt is not None:
+                covered[prompt] |= [
+                    seeds.first <= cut.first and cut.last <= seeds.last for cut in self.cuts
+                ]
+        return covered.ravel()
+
     def prompt_ids(self) -> Iterator[str]:
         """The prompts' ids, in the order of the prompts."""
         return (Prompt(text=text).prompt_id for text in self.prompts)

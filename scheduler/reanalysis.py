@@ -53,20 +53,37 @@ class Changes:
         return AnalysisSettings(analysis=analysis, verification=verification)
 
 
+@dataclass(frozen=True, slots=True)
+class Reanalysis:
+    """How a re-analysis ended: which one it is, and the prompts that it could not judge.
+
+    `reason` says for one of `refused` prompts why their images cannot be looked at again.
+    """
+
+    analysis_id: str
+    prompts: int
+    refused: int
+    reason: str
+
+
 def analyse_again(
     store: Store,
     campaign_id: str,
     changes: Changes,
     actors: Actors,
-) -> None:
-    """Analyse all prompts of a campaign as asked, and make that the campaign's present analysis."""
+) -> Reanalysis:
+    """Analyse all prompts of a campaign as asked, and make that the campaign's present analysis,
+    unless there are some whose images were not kept and are wanted: then that stays as it is."""
     submission = load_campaign(store, campaign_id)
     settings = changes.apply(submission.campaign.settings)
     prompts = load_prompts(store, campaign_id)
     with counted("prompts analysed") as progress:
-        audit_stored(store, submission, settings, prompts, actors, progress)
-    control = load_control(store, campaign_id)
-    store_control(store, campaign_id, control.model_copy(update={"settings": settings}))
+        refused = audit_stored(store, submission, settings, prompts, actors, progress)
+    if not refused:
+        control = load_control(store, campaign_id)
+        store_control(store, campaign_id, control.model_copy(update={"settings": settings}))
+    reason = str(refused[0]) if refused else ""
+    return Reanalysis(settings.analysis_id, len(prompts), len(refused), reason)
 
 
 def _changed(record: R, values: dict[str, float | str]) -> R:

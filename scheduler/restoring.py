@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from scheduler.keeping import Keeper
 from scheduler.plan import Plan
 from storage.campaigns import (
     load_control,
@@ -14,6 +15,7 @@ from storage.campaigns import (
     store_done,
 )
 from storage.ledger import Ledger, LiveCounts, Restored
+from storage.receipts import list_receipts
 from storage.records import Submission
 from storage.results import read_outcomes
 from storage.shards import list_shards
@@ -34,10 +36,11 @@ def restore_state(
 ) -> Restored:
     """Rebuild a campaign's live state.
 
-    A prompt is ready when its units are all done or parked and no result covers its images. What is
-    done is learnt from a listing of all shards; with `checkpointed` from the last checkpoint and
-    the results, where there is a checkpoint: then units stored since count as not done, which a
-    worker that claims one finds out before it renders. `note` is called again and again meanwhile.
+    A prompt is ready when its units are all done or parked and no result covers its images, or when
+    images of it are left that were not to stay. What is done is learnt from a listing of all shards
+    and receipts; with `checkpointed` from the last checkpoint and the results, where there is a
+    checkpoint: then units stored since count as not done, which a worker that claims one finds out
+    before it renders. `note` is called again and again meanwhile.
     """
     campaign = plan.campaign
     control = load_control(store, campaign.campaign_id)
@@ -49,9 +52,17 @@ def restore_state(
     seeds = np.array([outcome.seeds if outcome else -1 for outcome in found], dtype=np.int64)
     shape = (len(plan.prompts), len(plan.cuts))
 
+    flagged = np.array([outcome is not None and outcome.flagged for outcome in found])
+    left = np.zeros(len(plan.prompts), dtype=np.bool_)
     done = load_done(store, campaign.campaign_id, len(plan)) if checkpointed else None
     if done is None:
         done = plan.done(_noting(list_shards(store, campaign.generation_id), note))
+        if campaign.keep == "flagged":
+            receipts = list_receipts(store, campaign.campaign_id)
+            receipted = plan.receipted(_noting(receipts, note))
+            left = (done & receipted).reshape(shape).any(axis=1) & ~flagged
+            left &= not left.any() or not Keeper(store).keeps(campaign)
+            done |= receipted
     else:
         done |= np.repeat(seeds == lengths.sum(), len(plan.cuts))
     parked = {p.index for p in load_parked(store, campaign.campaign_id)}
@@ -59,14 +70,14 @@ def restore_state(
     settled = done.copy()
     settled[list(parked)] = True
     complete = settled.reshape(shape).all(axis=1)
-    covered = seeds == done.reshape(shape) @ lengths
+    covered = (seeds == done.reshape(shape) @ lengths) & ~left
     return Restored(
         per_prompt=len(plan.cuts),
         done=done,
         parked=frozenset(parked),
         ready=tuple(np.flatnonzero(complete & ~covered).tolist()),
         analysed=complete & covered,
-        flagged=frozenset(i for i, outcome in enumerate(found) if outcome and outcome.flagged),
+        flagged=frozenset(np.flatnonzero(flagged).tolist()),
         state=control.state,
     )
 

@@ -20,6 +20,7 @@ from scheduler.options import (
 )
 
 if TYPE_CHECKING:
+    from storage.records import PromptResult
     from storage.store import Store
 
 
@@ -74,18 +75,23 @@ def analyse(
     """Analyse stored images again; what is not given is as the campaign has it.
 
     From then on `results`, `report` and `status` show this analysis. Older results stay in the
-    store, and come back at once when they are asked for again.
+    store, and come back at once when they are asked for again. Where images are wanted that were
+    not to stay, all other prompts are judged and shown, and `results` shows what it did before.
 
     Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
     """
     from scheduler.reanalysis import Changes, analyse_again
+    from storage.results import read_results
     from workers.actors import Actors
 
     environment, opened = find(store)
     changes = Changes(edge_threshold, min_clique_size, tiles, verification_threshold, matrix)
     crew = Actors(actors or os.cpu_count() or 1, device, environment.ray_address)
-    analyse_again(opened, campaign_id, changes, crew)
-    print_found(opened, campaign_id, as_json)
+    ended = analyse_again(opened, campaign_id, changes, crew)
+    print_results_of(read_results(opened, ended.analysis_id, campaign_id), as_json)
+    if ended.refused:
+        say(f"{ended.refused} of {ended.prompts} prompts could not be judged: {ended.reason}")
+        raise typer.Exit(1)
 
 
 def check(
@@ -127,11 +133,18 @@ def check(
 def print_found(
     store: "Store", campaign_id: str, as_json: bool, flagged_only: bool = False
 ) -> None:
-    """Print results: a table, or JSON of all prompts or of the flagged ones."""
+    """Print the results of a campaign's present analysis."""
     from scheduler.audit import results_now
+
+    print_results_of(results_now(store, campaign_id), as_json, flagged_only)
+
+
+def print_results_of(
+    found: "list[PromptResult]", as_json: bool, flagged_only: bool = False
+) -> None:
+    """Print results: a table, or JSON of all prompts or of the flagged ones."""
     from scheduler.tables import print_results
 
-    found = results_now(store, campaign_id)
     if as_json:
         chosen = [result for result in found if result.flagged or not flagged_only]
         print(json.dumps([result.model_dump(mode="json") for result in chosen], indent=2))

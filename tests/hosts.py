@@ -10,6 +10,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+IP = shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+
 
 @dataclass(frozen=True)
 class Host:
@@ -30,8 +32,7 @@ class Host:
                 _enter(home)
 
     def cut(self):
-        """From now on, whatever crosses the link is lost without a word; the other host is told
-        only that the cable is out."""
+        """From now on whatever the other host sends is lost without a word."""
         _ip("-n", self.name, "link", "set", self.link, "down")
 
     def heal(self):
@@ -60,12 +61,10 @@ class Host:
 
 def why_not():
     """Why two hosts cannot be had here; empty where they can."""
-    if not shutil.which("ip"):
+    if IP is None:
         return "two hosts need iproute2's ip"
     probe = f"seedsweep-{uuid.uuid4().hex[:8]}"
-    added = subprocess.run(
-        ["ip", "netns", "add", probe], capture_output=True, text=True, check=False
-    )
+    added = subprocess.run([IP, "netns", "add", probe], capture_output=True, text=True, check=False)
     if added.returncode:
         return f"two hosts need root and CAP_NET_ADMIN: {added.stderr.strip()}"
     _ip("netns", "del", probe)
@@ -90,7 +89,7 @@ def two_hosts():
 
 
 def _ip(*arguments):
-    return subprocess.check_output(["ip", *arguments], text=True)
+    return subprocess.check_output([IP, *arguments], text=True)
 
 
 def _enter(namespace):

@@ -1,5 +1,6 @@
 """What tests ask the kernel about processes."""
 
+import os
 from pathlib import Path
 
 
@@ -26,3 +27,14 @@ def children(pid):
 def _fields(stat):
     """The fields of a stat file behind the process's name: state, parent, ..."""
     return stat.read_text().rsplit(")", 1)[1].split()
+
+
+def resident_bytes(pid):
+    """How much of the process's memory is resident."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pids):
+    """The seconds of CPU that the processes took, and those of their children that have ended."""
+    fields = (_fields(Path(f"/proc/{pid}/stat")) for pid in pids)
+    return sum(sum(map(int, each[11:15])) for each in fields) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""The Ray actors: they read the store themselves and call the pure analysis."""
+"""The Ray actors, and how prompts are spread over them."""
 
 import contextlib
 import logging
@@ -8,22 +8,11 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from storage.campaigns import load_campaign
-from storage.errors import (
-    ConfigError,
-    RayUnavailableError,
-    SeedsweepError,
-    TransientError,
-)
-from storage.records import AnalysisSettings, PromptResult, Submission
-from storage.store import open_store
-from workers.analysis.products import Products, TorchProducts, products
-from workers.prompt_analysis import analyse_stored
-from workers.training_set import TrainingSet, load_training_set
+from storage.errors import ConfigError, RayUnavailableError, SeedsweepError, TransientError
+from workers.analyst import Analysed, Analyst, Request
 
 log = logging.getLogger(__name__)
 
@@ -47,36 +36,6 @@ _ONE_THREAD = {"env_vars": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One prompt of a stored campaign, and how to judge it."""
-
-    campaign_id: str
-    prompt: str
-    settings: AnalysisSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Analysed:
-    """What became of a request: a result, or the error that stood in its way.
-
-    `corrupt` names the shards that could not be read, whose images the result does without.
-    """
-
-    request: Request
-    seconds: float
-    result: PromptResult | None = None
-    corrupt: tuple[str, ...] = ()
-    error: SeedsweepError | None = None
-
-    @property
-    def value(self) -> PromptResult:
-        """The result; raises the error where there is none."""
-        if self.result is None:
-            raise self.error or SeedsweepError("The analysis gave no result; try again.")
-        return self.result
-
-
-@dataclass(frozen=True, slots=True)
 class Actors:
     """The Ray actors to work with.
 
@@ -87,45 +46,6 @@ class Actors:
     count: int = 1
     device: Literal["cpu", "cuda"] = "cpu"
     address: str | None = None
-
-
-class Analyst:
-    """One actor: one store, the campaigns it was last asked for, one training set at hand."""
-
-    def __init__(self, store_url: str, device: str = "cpu") -> None:
-        self._store = open_store(store_url)
-        self._device = device
-        self._submission = lru_cache(maxsize=8)(self._load_submission)
-        self._training = lru_cache(maxsize=1)(self._load_training)
-
-    def analyse(self, request: Request) -> Analysed:
-        """Read and analyse one prompt, without the shards of it that are corrupt."""
-        began = time.monotonic()
-        try:
-            result, corrupt = self._analyse(request)
-            return Analysed(request, time.monotonic() - began, result, corrupt)
-        except SeedsweepError as error:
-            return Analysed(request, time.monotonic() - began, error=error)
-
-    def _analyse(self, request: Request) -> tuple[PromptResult, tuple[str, ...]]:
-        submission = self._submission(request.campaign_id)
-        sampling, settings = submission.campaign.sampling, request.settings
-        wanted = settings.verification
-        training = self._training(wanted, sampling.width, sampling.height) if wanted else None
-        return analyse_stored(
-            self._store, submission, request.prompt, settings, training, self._products
-        )
-
-    @cached_property
-    def _products(self) -> Products:
-        return products if self._device == "cpu" else TorchProducts(self._device)
-
-    def _load_submission(self, campaign_id: str) -> Submission:
-        return load_campaign(self._store, campaign_id)
-
-    @staticmethod
-    def _load_training(*wanted: Any) -> TrainingSet:
-        return load_training_set(*wanted)
 
 
 def analyse(

@@ -96,7 +96,8 @@ def sizes_of(shards: Sequence[tuple[bytes, int]]) -> Sizes:
     """Take the sizes of shards, each given with how many images it holds, apart.
 
     What grows with the images are their pictures, descriptors, hashes and seeds; all else is the
-    same for any number of images: dictionaries of what they share, and the footer.
+    same for any number of images: dictionaries of what they share, and the footer. Of 64 px images,
+    six foretell a shard of 48 to 1 %, and a receipt, which is compressed, to 10 %.
     """
     images = sum(count for _, count in shards)
     receipts = [_receipt_of(shard) for shard, _ in shards]
@@ -169,7 +170,8 @@ def _encode(unit: WorkUnit, made: "Sequence[Generation]", blocks: Blocks) -> byt
 
 def _receipt_of(shard: bytes) -> bytes:
     """What a receipt of a shard's images holds, but for the verdict on them."""
-    return encode_rows(read_table(shard).select(DESCRIBED.names), DESCRIBED.names, ())
+    table = read_table(shard).select(DESCRIBED.names).replace_schema_metadata(None)
+    return encode_rows(table, DESCRIBED.names, ())
 
 
 def _growing(data: bytes) -> int:

@@ -35,16 +35,28 @@ def analyse_stored(
     settings: AnalysisSettings,
     training: TrainingSet | None,
     inner: Products = products,
-) -> tuple[PromptResult, tuple[str, ...]]:
-    """Read and analyse a prompt; returns its result, and the keys of the shards that are corrupt,
-    whose images the result does without."""
+) -> tuple[PromptResult, StoredPrompt]:
+    """Read and analyse a prompt; returns its result, and what was read of it: the result does
+    without the images of shards that are corrupt or missing.
+
+    Raises `ImagesNotKeptError` where pictures are wanted that were not to stay.
+    """
     without: frozenset[str] = frozenset()
     while True:
         stored = read_prompt(store, submission, text, without)
+        if (result := recorded(stored, settings)) is not None:
+            return result, stored
         try:
-            return analyse_prompt(stored, settings, training, inner), stored.corrupt
+            return analyse_prompt(stored, settings, training, inner), stored
         except BrokenShardError as error:
             without |= {error.key}
+
+
+def recorded(stored: StoredPrompt, settings: AnalysisSettings) -> PromptResult | None:
+    """What the prompt's receipt says, where it was read and is of this very analysis."""
+    receipt = stored.receipt
+    same = receipt is not None and receipt.analysis_id == settings.analysis_id
+    return receipt.result if receipt and same else None
 
 
 def analyse_prompt(

@@ -4,6 +4,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 
 from storage.campaigns import drop_parked, load_campaign, store_parked
 from storage.errors import (
@@ -16,7 +17,7 @@ from storage.errors import (
     TransientError,
 )
 from storage.keys import unit_shard
-from storage.ledger import Ledger
+from storage.ledger import ClaimOutcome, Ledger
 from storage.records import Campaign, Parked, Worker, WorkUnit
 from storage.store import Store
 from storage.workforce import Workforce
@@ -99,7 +100,7 @@ class Renderer:
 
     def _claim(self, unit: WorkUnit) -> bool:
         try:
-            outcome = self._ledger.claim(unit.campaign_id, unit.index, unit.token)
+            outcome = self._ask_to_claim(unit)
         except BrokerUnavailableError as error:
             log.warning("Unit %d was not claimed: %s", unit.index, error)
             return False
@@ -108,6 +109,15 @@ class Renderer:
         metrics.UNITS.labels("refused").inc()
         log.debug("The claim of unit %d was refused: %s.", unit.index, outcome)
         return False
+
+    def _ask_to_claim(self, unit: WorkUnit) -> ClaimOutcome:
+        claim = partial(self._ledger.claim, unit.campaign_id, unit.index, unit.token)
+        try:
+            return claim()
+        except BrokerUnavailableError:
+            # After a broken network a message arrives on a new connection while the ledger's own is
+            # still a dead one; dropped, the unit would wait until its message counts as lost.
+            return claim()
 
     def _render_claimed(self, unit: WorkUnit) -> None:
         if self._store.exists(unit_shard(unit)):

@@ -1,9 +1,10 @@
 """What the store holds of one prompt: descriptors of all its images, and the pictures asked for."""
 
+import contextlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,46 +96,34 @@ def read_prompt(
     the keys of shards that are known to be corrupt already, or gone.
     """
     campaign, cuts = submission.campaign, submission.cuts
-    prompt_id, generation_id = Prompt(text=text).prompt_id, campaign.generation_id
-    shards = [keys.shard(generation_id, prompt_id, cut) for cut in cuts]
-    found: list[list[Described] | None] = []
-    broken: set[str] = set()
-    for key in shards:
-        try:
-            found.append(_described(store, key, campaign.sampling, without))
-        except ShardCorruptError:
-            found.append(None)
-            broken.add(key)
+    prompt_id = Prompt(text=text).prompt_id
+    shards: list[str | None] = []
+    found: list[Sequence[Described] | None] = []
+    corrupt: list[str] = []
+    for cut in cuts:
+        key = keys.shard(campaign.generation_id, prompt_id, cut)
+        images = None
+        with _noting_corrupt(corrupt, key):
+            images = _described(key, store, campaign.sampling, without)
+        shards.append(key)
+        found.append(images)
     receipt = None
     if None in found and campaign.keep == "flagged":
         # Only now: it was stored before the first of the shards was deleted.
-        try:
+        with _noting_corrupt(corrupt, receipt_key(campaign, prompt_id)):
             receipt = _receipt(store, campaign, prompt_id)
-        except ShardCorruptError:
-            broken.add(receipt_key(campaign, prompt_id))
-    known = {image.seed: image for image in receipt.images} if receipt else {}
-    images: list[Described] = []
-    places: list[str | None] = []
-    missing = []
-    for number, (key, cut) in enumerate(zip(shards, cuts, strict=True)):
-        held = found[number]
-        if held is not None:
-            images += held
-            places += [key] * len(held)
-        elif receipt:
-            images += [known[seed] for seed in range(cut.first, cut.last + 1)]
-            places += [None] * len(cut)
-            broken.discard(key)
-        elif key not in broken:
-            missing.append(number)
+    if receipt:
+        for place in [place for place, images in enumerate(found) if images is None]:
+            found[place], shards[place] = receipt.of(cuts[place]), None
+        corrupt = []
     return StoredPrompt(
         store=store,
         text=text,
         sampling=campaign.sampling,
-        images=tuple(images),
-        shards=tuple(places),
-        corrupt=tuple(sorted(broken)),
-        missing=tuple(missing),
+        images=tuple(chain.from_iterable(images or () for images in found)),
+        shards=tuple(key for key, images in zip(shards, found, strict=True) for _ in images or ()),
+        corrupt=tuple(corrupt),
+        missing=tuple(i for i, key in enumerate(shards) if found[i] is None and key not in corrupt),
         receipt=receipt,
     )
 
@@ -180,11 +169,22 @@ def decode_pixels(image: StoredImage, sampling: Sampling) -> NDArray[np.uint8]:
     return pixels
 
 
+@contextlib.contextmanager
+def _noting_corrupt(corrupt: list[str], key: str) -> Iterator[None]:
+    """Leave what is corrupt unread and note its key."""
+    try:
+        yield
+    except ShardCorruptError:
+        corrupt.append(key)
+
+
 def _described(
-    store: Store, key: str, sampling: Sampling, without: frozenset[str]
+    key: str, store: Store, sampling: Sampling, without: frozenset[str]
 ) -> list[Described] | None:
     if key in without:
-        raise ShardCorruptError("It is known to be corrupt.")
+        if store.exists(key):
+            raise ShardCorruptError("It is known to be corrupt.")
+        return None
     found = read_described(store, key)
     _check_descriptors(found or (), sampling)
     return found

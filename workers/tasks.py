@@ -7,6 +7,7 @@ from celery import Celery
 from celery.platforms import EX_FAILURE
 from celery.signals import setup_logging, worker_ready, worker_shutdown
 from celery.worker import state
+from celery.worker.request import Request
 
 from storage.ledger import Ledger
 from storage.records import WorkUnit
@@ -19,6 +20,16 @@ from workers.rendering import Renderer
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = (0.002, 0.01, 0.05)
+
+
+class Unacknowledged(Request):  # type: ignore[misc]
+    """A message that the broker forgot when it handed it over.
+
+    The ledger's lease redelivers units; copies of messages in the broker would never be looked at.
+    """
+
+    def acknowledge(self) -> None:
+        self.acknowledged = True
 
 
 class Subscription:
@@ -65,7 +76,7 @@ class Subscription:
             consumer.cancel_task_queue(queue_of(self._model_id))
             metrics.MODEL_SWITCHES.inc()
         self._model_id = self._wanted
-        consumer.add_task_queue(queue_of(self._model_id))
+        consumer.add_task_queue(queue_of(self._model_id), no_ack=True)
         log.info("Units of the model %s are taken now.", self._model_id)
 
 
@@ -85,7 +96,7 @@ def serve(
     takes itself out ends likewise; returns why it did, empty after a SIGTERM.
     """
 
-    @app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]
+    @app.task(name=TASK, ignore_result=True, Request=Unacknowledged)  # type: ignore[untyped-decorator]
     def generate(message: dict[str, Any]) -> None:
         renderer.render(WorkUnit.model_validate(message))
         subscription.look_again()

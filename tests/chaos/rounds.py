@@ -17,7 +17,7 @@ import redis
 from storage.broker import ROOT
 from storage.campaigns import load_campaign
 from storage.errors import BrokerUnavailableError
-from storage.ledger import MAX_LOSSES, Ledger
+from storage.ledger import LEASE_MS, MAX_LOSSES, Ledger
 from storage.store import open_store
 from storage.workforce import ANALYSTS, Workforce
 from tests.deployment import Deployment, pixels, stored_images
@@ -41,7 +41,7 @@ batch_size = 20
 [analysis]
 min_clique_size = 5
 """
-PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
+PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "a pig"]
 UNITS = len(PROMPTS) * 1000 // 20
 
 WORKERS, SCHEDULERS = ("worker-0", "worker-1"), ("scheduler-0", "scheduler-1")
@@ -49,13 +49,22 @@ EVENTS = 8
 PATIENCE_SECONDS = 6.0
 """A campaign that stands still is struck again after so long: events fall on each other then."""
 
-COSTLY = {"kill worker-0": 2, "kill worker-1": 2, "kill broker": 1, "broker fault": 3}
+COSTLY = {
+    "kill worker-0": 2,
+    "kill worker-1": 2,
+    "freeze worker-0": 1,
+    "freeze worker-1": 1,
+    "kill broker": 1,
+    "broker fault": 3,
+}
 """What may leave a claimed unit without a worker, and how often at most in one round."""
 
 CHEAP = {
     "forget broker": 1,
     "kill scheduler-0": 1,
     "kill scheduler-1": 1,
+    "freeze scheduler-0": 1,
+    "freeze scheduler-1": 1,
     "kill analyst": 1,
     "kill store": 2,
     "store fault": 3,
@@ -75,15 +84,11 @@ class Event:
     seconds: float = 0.0
 
     def __str__(self):
-        if self.faults is None:
-            return self.name
-        usual = Faults()
-        changed = [name for name in Faults.__slots__ if _differs(self.faults, usual, name)]
-        return f"{self.name} {'/'.join(changed)} {self.seconds:.1f} s"
+        changed = [name for name in Faults.__slots__ if self._changes(name)]
+        return " ".join([self.name, *changed, *([f"{self.seconds:.1f} s"] if self.seconds else [])])
 
-
-def _differs(faults, usual, name):
-    return getattr(faults, name) != getattr(usual, name)
+    def _changes(self, name):
+        return self.faults is not None and getattr(self.faults, name) != getattr(Faults(), name)
 
 
 def draw_schedule(seed):
@@ -109,6 +114,8 @@ def _shuffled(chance, bag):
 
 
 def _draw_event(chance, units, name):
+    if name.startswith("freeze"):
+        return Event(units, name, seconds=chance.uniform(1, 2 * LEASE_MS / 1000))
     if not name.endswith("fault"):
         return Event(units, name)
     kinds = [
@@ -263,6 +270,8 @@ class Chaos:
     def _strike(self, event, queue):
         """Have the event happen; returns the timers that will undo it."""
         action, _, target = event.name.partition(" ")
+        if action == "freeze":
+            return [self._freeze(target, event.seconds)]
         if event.faults is not None:
             proxies = {"broker": self.deployment.broker_proxy, "store": self.deployment.s3_proxy}
             return [_afflict(proxies[action], event)]
@@ -273,6 +282,10 @@ class Chaos:
         else:
             self._kill(target, and_forget=action == "forget")
         return []
+
+    def _freeze(self, name, seconds):
+        """Stop a service for a while, which then goes on as if no time had passed."""
+        return _later(seconds, self.deployment.services[name].freeze())
 
     def _kill(self, name, and_forget):
         service = self.deployment.services[name]
@@ -336,6 +349,10 @@ class Chaos:
 def _afflict(proxy, event):
     """Set the proxy's faults, and heal it when their time is over."""
     proxy.faults = event.faults
-    timer = threading.Timer(event.seconds, proxy.heal)
+    return _later(event.seconds, proxy.heal)
+
+
+def _later(seconds, step):
+    timer = threading.Timer(seconds, step)
     timer.start()
     return timer

@@ -12,11 +12,11 @@ SEEDS = (7,)
 
 @pytest.fixture(scope="module")
 def chaos(tmp_path_factory):
-    with Chaos(tmp_path_factory.mktemp("chaos"), seed=0) as chaos:
-        with pytest.MonkeyPatch.context() as environment:
-            for name, value in chaos.deployment.s3.environment.items():
-                environment.setenv(name, value)
-            yield chaos
+    folder = tmp_path_factory.mktemp("chaos")
+    with pytest.MonkeyPatch.context() as environment, Chaos(folder, seed=0) as chaos:
+        for name, value in chaos.deployment.s3.environment.items():
+            environment.setenv(name, value)
+        yield chaos
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 import scheduler.cli
+import scheduler.display
 import scheduler.doctor
+import workers.measuring
 from scheduler.restoring import load_plan, restore_state
 from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
@@ -26,6 +28,7 @@ from storage.results import store_results
 from storage.store import FolderStore
 from tests.deployment import ROOT, Process
 from tests.results import make_flagged
+from tests.tiny_model import save_tiny_model
 from workers.pipelines import load_pipeline
 from workers.writer import encode_unit
 
@@ -149,14 +152,110 @@ def test_help_imports_nothing_heavy():
     assert set(HEAVY).isdisjoint(loaded)
 
 
-def test_plan_says_what_is_to_be_made_and_writes_nothing(seedsweep, folder):
-    finished = seedsweep("plan", "campaign.toml", "--json", "--images-per-second", "2")
-    plan = json.loads(finished.stdout)
-    assert (plan["prompts"], plan["units"], plan["images"]) == (3, 6, 12)
-    assert (plan["units_done"], plan["images_done"]) == (0, 0)
-    assert plan["hours"] == pytest.approx(12 / 2 / 3600)
-    assert not (folder / "seedsweep-data").exists()
-    assert "12" in seedsweep("plan", "campaign.toml").stdout
+class TestPlan:
+    @pytest.fixture(autouse=True)
+    def _in_a_moment(self, monkeypatch):
+        monkeypatch.setattr(workers.measuring, "MIN_SECONDS", 0.0)
+
+    @pytest.fixture
+    def tiny(self, folder):
+        """The campaign is of a real model with random weights."""
+        save_tiny_model(folder / "model")
+        campaign = CAMPAIGN.replace('pipeline = "noise"', 'path = "model"')
+        campaign = campaign.replace("width = 8\nheight = 8", "width = 16\nheight = 16\nsteps = 2")
+        (folder / "campaign.toml").write_text(campaign)
+
+    def test_it_says_what_is_to_be_made_and_writes_nothing(self, seedsweep, folder):
+        finished = seedsweep("plan", "campaign.toml", "--json", "--images-per-second", "2")
+        plan = json.loads(finished.stdout)
+        assert (plan["prompts"], plan["units"], plan["images"]) == (3, 6, 12)
+        assert (plan["units_done"], plan["images_done"]) == (0, 0)
+        assert plan["hours"] == pytest.approx(12 / 2 / 3600)
+        assert (plan["bytes_measured"], plan["rate"]["rounds"]) == (False, 0)
+        assert not (folder / "seedsweep-data").exists()
+        assert "12" in seedsweep("plan", "campaign.toml").stdout
+
+    def test_devices_share_the_hours_and_a_price_makes_money_of_them(self, seedsweep):
+        given = ["--images-per-second", "0.001", "--devices", "4", "--price", "2.5"]
+        plan = json.loads(seedsweep("plan", "campaign.toml", "--json", *given).stdout)
+        assert plan["wall_hours"] == pytest.approx(plan["hours"] / 4)
+        assert plan["cost"] == pytest.approx(plan["hours"] * 2.5)
+        shown = seedsweep("plan", "campaign.toml", *given, "--device", "cpu").stdout
+        for words in ("3.33 device-hours", "on 4 devices", "8.33 at 2.5", "as given"):
+            assert words in shown
+        assert shown.count("(not measured)") == 2
+
+    def test_a_given_rate_needs_neither_torch_nor_the_model(self, folder, tiny):
+        code = (
+            "import sys; import scheduler.cli as cli; sys.argv = ['seedsweep', 'plan', "
+            "'campaign.toml', '--images-per-second', '2']\n"
+            "try: cli.main()\nfinally: print(*sys.modules)"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        said = subprocess.check_output(
+            [sys.executable, "-c", code], cwd=folder, env=environment, text=True
+        )
+        assert "as given" in said
+        assert {"torch", "diffusers", "transformers", "ray"}.isdisjoint(said.split())
+
+    def test_a_real_model_is_measured_and_the_store_is_untouched(self, seedsweep, store, tiny):
+        store.create("campaigns/other", b"")
+        finished = seedsweep("plan", "campaign.toml", "--json", "--device", "cpu")
+        assert finished.returncode == 0, finished.stderr
+        plan = json.loads(finished.stdout)
+        rate = plan["rate"]
+        assert (rate["device"], rate["rounds"], rate["images"]) == ("cpu", 2, 4)
+        assert 0 < rate["lowest"] <= rate["images_per_second"] <= rate["highest"]
+        assert plan["hours"] == pytest.approx(12 / rate["images_per_second"] / 3600)
+        assert plan["bytes_measured"]
+        assert list(store.list("")) == ["campaigns/other"]
+        assert "images/s on cpu" in seedsweep("plan", "campaign.toml").stdout
+
+    def test_measured_bytes_are_those_of_the_shards(self, seedsweep, store, campaign_id, shards):
+        stored = sum(len(store.read(key)) for key in shards)
+        for key in shards:
+            store.delete(key)
+        plan = json.loads(seedsweep("plan", "campaign.toml", "--json").stdout)
+        assert plan["bytes"] == pytest.approx(stored, rel=0.01)
+
+    def test_in_a_log_only_what_takes_long_is_said(self, seedsweep, monkeypatch):
+        assert seedsweep("plan", "campaign.toml").stderr == ""
+        monkeypatch.setattr(scheduler.display, "NOTICE_SECONDS", 0.0)
+        monkeypatch.setattr(scheduler.display, "LINE_SECONDS", 0.0)
+        said = seedsweep("plan", "campaign.toml", "--device", "cpu").stderr
+        assert "The model is loaded and measured on cpu: 4 images in" in said
+
+    def test_where_all_is_stored_nothing_is_measured(self, seedsweep, shards, monkeypatch):
+        monkeypatch.setattr(workers.measuring, "measure", None)
+        plan = json.loads(seedsweep("plan", "campaign.toml", "--json", "--price", "2").stdout)
+        assert (plan["units_done"], plan["images_done"]) == (6, 12)
+        assert (plan["hours"], plan["wall_hours"], plan["cost"], plan["rate"]) == (0, 0, 0, None)
+
+    def test_a_function_that_may_not_run_here_is_refused_with_the_way_round(
+        self, seedsweep, folder, monkeypatch
+    ):
+        monkeypatch.syspath_prepend(str(folder))
+        (folder / "dots.py").write_text("def draw(prompt, seed, width, height): 1 / 0")
+        python = 'pipeline = "python"\npath = "dots:draw"'
+        campaign = CAMPAIGN.replace('pipeline = "noise"', python)
+        (folder / "campaign.toml").write_text(campaign)
+        words = ["dots:draw", "SEEDSWEEP_ALLOW_PYTHON", "--images-per-second"]
+        assert refused(seedsweep("plan", "campaign.toml"), *words)
+        broken = seedsweep("plan", "campaign.toml", SEEDSWEEP_ALLOW_PYTHON="dots:draw")
+        assert refused(broken, "ZeroDivisionError", "--images-per-second")
+        assert seedsweep("plan", "campaign.toml", "--images-per-second", "2").returncode == 0
+
+    def test_a_model_that_cannot_be_loaded_is_refused_with_the_way_round(
+        self, seedsweep, folder, tiny
+    ):
+        (folder / "model" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"broken")
+        finished = seedsweep("plan", "campaign.toml", "--device", "cpu")
+        assert (finished.returncode, finished.stdout) == (2, "")
+        assert "Traceback" not in finished.stderr
+        assert "--images-per-second" in finished.stderr.splitlines()[-1]
+
+    def test_a_device_that_is_not_here_is_refused(self, seedsweep):
+        assert refused(seedsweep("plan", "campaign.toml", "--device", "cuda:99"), "cuda:99", "cpu")
 
 
 def test_status_needs_only_the_store(seedsweep, campaign_id, away):

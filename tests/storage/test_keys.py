@@ -24,6 +24,19 @@ def test_a_shards_key_says_which_prompt_and_seeds_it_holds(generation_id, prompt
     assert keys.parse_shard(key) == (prompt_id, seeds)
 
 
+@given(ids, ranges)
+def test_a_receipts_key_says_which_prompt_and_seeds_it_covers(prompt_id, seeds):
+    key = keys.receipt("name-0123456789ab", prompt_id, seeds)
+    assert key.startswith(keys.receipts_prefix("name-0123456789ab"))
+    assert keys.parse_receipt(key) == (prompt_id, seeds)
+
+
+def test_a_shards_key_is_that_of_no_receipt():
+    key = keys.shard(GENERATION, PROMPT, SeedRange(first=0, last=1))
+    with pytest.raises(ShardCorruptError, match="receipt"):
+        keys.parse_receipt(key)
+
+
 def test_a_units_shard_is_a_function_of_recipe_prompt_and_seeds_alone():
     def unit(**changes):
         usual = {
@@ -117,6 +130,7 @@ def test_every_key_can_be_stored_and_lies_below_its_prefix(tmp_path):
         keys.control(campaign): keys.CAMPAIGNS,
         keys.parked(campaign, 3): keys.parked_prefix(campaign),
         keys.shard(GENERATION, PROMPT, SeedRange(first=0, last=1)): keys.shards_prefix(GENERATION),
+        keys.receipt(campaign, PROMPT, SeedRange(first=0, last=1)): keys.receipts_prefix(campaign),
         keys.model_manifest(MODEL): keys.model_prefix(MODEL),
         keys.model_file(MODEL, "unet/x.json"): keys.model_prefix(MODEL),
         keys.model_part(MODEL, "unet/x.safetensors", 7): keys.model_prefix(MODEL),

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import io
 
 import duckdb
@@ -11,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from storage.described import Described
 from storage.errors import ShardCorruptError
 from storage.keys import unit_shard
 from storage.records import Blocks, Flaw, Provenance, SeedRange, WorkUnit
-from storage.shards import Described, StoredImage, decode_shard, encode_shard, read_described
+from storage.shards import StoredImage, decode_shard, encode_shard, read_described
 from storage.store import FolderStore
 
 modest = settings(max_examples=40, derandomize=True, deadline=None)
@@ -150,7 +152,8 @@ def test_only_the_images_of_the_seeds_that_are_asked_for_are_decoded(made, data)
 
 
 def described_of(images):
-    return [Described(i.seed, i.descriptor, i.blocks, i.flaw) for i in images]
+    fields = [field.name for field in dataclasses.fields(Described)]
+    return [Described(*(getattr(image, name) for name in fields)) for image in images]
 
 
 @modest

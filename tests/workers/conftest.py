@@ -106,10 +106,11 @@ class PromptInStore:
 def store_prompt(tmp_path, make_campaign, make_unit):
     """Store pictures (n, height, width, 3) as shards of one prompt."""
 
-    def put(pictures, flaws=None, per_shard=None, blocks=(DEFAULT_BLOCKS,), store=None):
+    def put(pictures, flaws=None, per_shard=None, blocks=(DEFAULT_BLOCKS,), store=None, keep="all"):
         count, height, width, _ = pictures.shape
         per_shard = per_shard or count
-        campaign = make_campaign(width=width, height=height)
+        campaign = make_campaign(width=width, height=height, seeds=count)
+        campaign = campaign.model_copy(update={"keep": keep})
         place = store or FolderStore(tmp_path / "prompt")
         units = [
             make_unit(campaign, first=first, last=min(first + per_shard, count) - 1)

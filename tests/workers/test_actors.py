@@ -6,7 +6,8 @@ from storage.keys import unit_shard
 from storage.records import Analysis, AnalysisSettings, SeedRange, Submission, Verification
 from storage.store import FolderStore
 from tests.servers import ray_cluster
-from workers.actors import Actors, Analyst, Request, analyse
+from workers.actors import Actors, analyse
+from workers.analyst import Analyst, Request
 from workers.pipelines import load_pipeline
 from workers.prompt_analysis import analyse_prompt
 from workers.stored_prompts import read_prompt

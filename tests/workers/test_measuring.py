@@ -103,8 +103,8 @@ def test_a_real_model_is_measured_and_the_store_left_alone(store, make_campaign,
     assert list(store.list("")) == []
 
 
-@pytest.mark.parametrize("side", [16, 64])
-def test_sizes_from_a_few_images_are_those_of_whole_shards(make_campaign, make_unit, side):
+@pytest.mark.parametrize(("side", "excess"), [(16, 0.1), (64, 0.01)])
+def test_sizes_from_a_few_images_are_those_of_whole_shards(make_campaign, make_unit, side, excess):
     """Foretold from shards of 6 images, held against a shard of 48."""
     campaign = make_campaign(width=side, height=side)
     pipeline = pipelines.NoisePipeline(campaign.sampling)
@@ -115,11 +115,11 @@ def test_sizes_from_a_few_images_are_those_of_whole_shards(make_campaign, make_u
 
     sizes = sizes_of([(shard(prompt, 6), 6) for prompt in ("a cat", "an owl")])
     foretold = sizes.shard + 48 * sizes.shard_image
-    assert foretold == pytest.approx(len(shard("a cat", 48)), rel=0.03)
+    assert 1 <= foretold / len(shard("a cat", 48)) < 1 + excess
 
 
 def test_a_receipt_is_foretold_from_shards(store, make_campaign, make_unit):
-    """But for the verdict, some 600 bytes a prompt, which is not known before."""
+    """But for the verdict, which is not known before."""
     campaign = make_campaign(seeds=48, width=64, height=64)
     pipeline = pipelines.NoisePipeline(campaign.sampling)
     unit = make_unit(campaign, first=0, last=47)
@@ -145,7 +145,7 @@ def test_a_receipt_is_foretold_from_shards(store, make_campaign, make_unit):
     images = tuple(decode_shard(shard, unit_shard(unit)))
     store_receipt(store, campaign, Receipt(images, "0" * 16, result))
     stored = len(store.read(receipt_key(campaign, unit.prompt_id)))
-    assert sizes.receipt + 48 * sizes.receipt_image == pytest.approx(stored - 600, rel=0.05)
+    assert sizes.receipt + 48 * sizes.receipt_image == pytest.approx(stored, rel=0.1)
 
 
 def test_what_fails_here_is_said_with_the_way_round_it(monkeypatch, store, make_campaign, units):

@@ -97,11 +97,11 @@ def test_only_pictures_that_may_join_a_clique_are_wanted_unless_the_matrix_is_fu
     stored.alter(1, lambda images: [replace(image, png=b"") for image in images])
     found = analyse_stored(stored.store, stored.submission, stored.text, SETTINGS, None)
     assert found[0].clique_seeds == (0, 1, 2, 3)
-    assert found[1] == ()
+    assert found[1].corrupt == ()
     found = analyse_stored(stored.store, stored.submission, stored.text, FULL, None)
     assert found[0].clique_seeds == (0, 1, 2, 3)
     assert found[0].seeds == 4
-    assert found[1] == (stored.keys[1],)
+    assert found[1].corrupt == (stored.keys[1],)
 
 
 @pytest.mark.parametrize("kept", [(0, 1, 2), (1, 2), (2,), ()])
@@ -109,8 +109,9 @@ def test_a_prompt_is_judged_without_the_shards_whose_wanted_pictures_are_broken(
     stored = store_prompt(repeated_and_others(12, 0), per_shard=4)
     for place in {0, 1, 2} - set(kept):
         stored.alter(place, lambda images: [replace(images[0], png=images[1].png), *images[1:]])
-    result, corrupt = analyse_stored(stored.store, stored.submission, stored.text, SETTINGS, None)
-    assert corrupt == tuple(key for place, key in enumerate(stored.keys) if place not in kept)
+    result, read = analyse_stored(stored.store, stored.submission, stored.text, SETTINGS, None)
+    broken = tuple(key for place, key in enumerate(stored.keys) if place not in kept)
+    assert read.corrupt == broken
     assert result.seeds == result.clique_size == 4 * len(kept)
     assert result.flagged == bool(kept)
 

@@ -71,8 +71,8 @@ def renderer(proxied_url, ledger, workforce, campaign, monkeypatch):
 
 
 @pytest.fixture
-def fail(campaign, direct, issue, renderer, ledger, s3_proxy, monkeypatch, wait_until):
-    """Have the unit rendered while the store fails so, until it is handed back."""
+def fail(campaign, direct, issue, renderer, ledger, s3_proxy, wait_until):
+    """Have the store fail from the unit's rendering on, until the unit is handed back."""
     whole = load_pipeline(direct, campaign, "cpu", 1)
 
     class Unlucky:
@@ -87,7 +87,6 @@ def fail(campaign, direct, issue, renderer, ledger, s3_proxy, monkeypatch, wait_
         renderer._loaded = campaign, Unlucky(faults)
         renderer.render(issue())
         wait_until(lambda: ledger.counts(campaign.campaign_id).window == 0)
-        s3_proxy.heal()
         renderer._loaded = None
 
     return fail
@@ -95,11 +94,13 @@ def fail(campaign, direct, issue, renderer, ledger, s3_proxy, monkeypatch, wait_
 
 @pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
 def test_a_unit_whose_store_stays_away_goes_back_uncounted_and_is_stored_once_it_heals(
-    renderer, direct, ledger, campaign, issue, fail, wait_until, faults
+    renderer, direct, ledger, campaign, issue, fail, s3_proxy, wait_until, faults
 ):
     """However often: a store that is away is not the unit's fault."""
     for _ in range(MAX_ERRORS + 1):
         fail(faults)
+        s3_proxy.cut()
+        s3_proxy.heal()
     counts = ledger.counts(campaign.campaign_id)
     assert (counts.done, counts.failing, counts.parked) == (0, 0, 0)
     assert load_parked(direct, campaign.campaign_id) == []
@@ -110,13 +111,17 @@ def test_a_unit_whose_store_stays_away_goes_back_uncounted_and_is_stored_once_it
     assert_is_stored_once(direct, unit)
 
 
-def test_a_unit_whose_shard_is_there_though_no_answer_came_is_not_made_again(
-    renderer, direct, ledger, campaign, issue, fail
+@pytest.mark.parametrize("faults", [Faults(lose_answer=1.0), Faults(black_hole=True)])
+def test_a_unit_whose_shard_came_to_be_though_no_answer_came_is_not_made_again(
+    renderer, direct, ledger, campaign, issue, fail, s3_proxy, wait_until, faults
 ):
-    fail(Faults(lose_answer=1.0))
+    """The answer was lost, or the request arrives long after the worker gave it up."""
+    fail(faults)
     counts = ledger.counts(campaign.campaign_id)
     assert (counts.done, counts.failing, counts.parked) == (0, 0, 0)
+    s3_proxy.heal()
     unit = issue()
+    wait_until(lambda: direct.exists(unit_shard(unit)))
     renderer._loaded = campaign, None  # whatever would be asked to render it would fail
     renderer.render(unit)
     assert ledger.counts(campaign.campaign_id).done == 1

@@ -1,0 +1,166 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from storage.campaigns import store_campaign
+from storage.errors import ImagesNotKeptError
+from storage.receipts import read_receipt, receipt_key
+from storage.records import Analysis, AnalysisSettings, Prompt
+from workers.analyst import Analyst, Request
+from workers.stored_prompts import read_prompt
+
+SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
+STRICTER = AnalysisSettings(analysis=Analysis(min_clique_size=4, edge_threshold=0.05))
+LOOSER = AnalysisSettings(analysis=Analysis(min_clique_size=4, edge_threshold=0.9))
+FULL = AnalysisSettings(analysis=Analysis(min_clique_size=4, matrix="full"))
+
+
+def unlike(count):
+    """Pictures so unlike one another that descriptors tell."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, 2, 2, 3)).repeat(8, axis=1).repeat(8, axis=2)
+
+
+def undecided(count):
+    """Pictures of which descriptors cannot tell that they are unlike: equal over all blocks."""
+    rng = np.random.default_rng(0)
+    swapped = rng.integers(0, 2, (count, 16, 16, 1), dtype=np.uint8)
+    swapped[:, :, 1::2] = 1 - swapped[:, :, ::2]
+    return np.repeat(swapped * 200, 3, axis=3)
+
+
+class Audited:
+    """A prompt in a store, and one analyst of it."""
+
+    def __init__(self, stored):
+        self.stored, self.store = stored, stored.store
+        self.campaign = stored.submission.campaign
+        store_campaign(self.store, stored.submission, [stored.text])
+        self._analyst = Analyst(self.store.url)
+
+    def analyse(self, settings=SETTINGS, receipt=True):
+        request = Request(self.campaign.campaign_id, self.stored.text, settings, receipt)
+        return self._analyst.analyse(request)
+
+    def receipt(self):
+        return read_receipt(self.store, self.campaign, Prompt(text=self.stored.text).prompt_id)
+
+    def drop(self, *places):
+        for place in places or range(len(self.stored.keys)):
+            self.store.delete(self.stored.keys[place])
+
+
+@pytest.fixture
+def audited(store_prompt):
+    """Have a prompt of a campaign that keeps flagged ones in three shards."""
+
+    def put(pictures):
+        return Audited(store_prompt(pictures.astype(np.uint8), per_shard=4, keep="flagged"))
+
+    return put
+
+
+def test_a_receipt_holds_all_that_is_known_of_the_images_but_their_pictures(audited):
+    prompt = audited(unlike(12))
+    before = read_prompt(prompt.store, prompt.stored.submission, prompt.stored.text)
+    analysed = prompt.analyse()
+    assert analysed.receipted
+    receipt = prompt.receipt()
+    assert receipt.images == before.images
+    assert (receipt.analysis_id, receipt.result) == (SETTINGS.analysis_id, analysed.result)
+
+
+def test_flagged_prompts_and_requests_that_want_none_leave_no_receipt(audited):
+    flagged = audited(unlike(1).repeat(12, axis=0))
+    assert flagged.analyse().value.flagged
+    assert not flagged.analyse().receipted
+    unflagged = audited(unlike(12))
+    assert not unflagged.analyse(receipt=False).receipted
+    assert flagged.receipt() is unflagged.receipt() is None
+
+
+@pytest.mark.parametrize("lacks", ["corrupt", "missing"])
+def test_a_prompt_that_lacks_images_leaves_no_receipt_since_they_may_still_come(audited, lacks):
+    prompt = audited(unlike(12))
+    if lacks == "missing":
+        prompt.drop(1)
+    else:
+        prompt.store.replace(prompt.stored.keys[1], b"PAR1 no longer")
+    analysed = prompt.analyse()
+    assert analysed.value.seeds == 8
+    assert (analysed.missing, analysed.corrupt) == (
+        ((1,), ()) if lacks == "missing" else ((), (prompt.stored.keys[1],))
+    )
+    assert not analysed.receipted
+    assert prompt.receipt() is None
+
+
+@pytest.mark.parametrize("pictures", [unlike(12), undecided(12)], ids=["unlike", "undecided"])
+@pytest.mark.parametrize("dropped", [(), (0,), (1, 2), (0, 1, 2)])
+def test_once_there_is_a_receipt_the_same_analysis_says_the_same_without_the_images(
+    audited, pictures, dropped
+):
+    """So whatever ended before all of them were deleted is gone on with."""
+    prompt = audited(pictures)
+    before = prompt.analyse()
+    if dropped:
+        prompt.drop(*dropped)
+    again = prompt.analyse()
+    assert replace(again, seconds=0) == replace(before, seconds=0)
+    assert again.receipted
+
+
+def test_a_stricter_analysis_without_images_says_what_one_with_them_says(audited, store_prompt):
+    prompt = audited(unlike(12))
+    expected = prompt.analyse(STRICTER, receipt=False).value
+    prompt.analyse()
+    prompt.drop()
+    again = prompt.analyse(STRICTER, receipt=False)
+    assert again.value == expected
+    assert prompt.receipt().analysis_id == SETTINGS.analysis_id
+
+
+@pytest.mark.parametrize("settings", [LOOSER, FULL], ids=["looser", "full"])
+def test_an_analysis_that_wants_pictures_is_refused_instead_of_done_without_them(audited, settings):
+    prompt = audited(unlike(12))
+    prompt.analyse()
+    prompt.drop(0)
+    analysed = prompt.analyse(settings)
+    assert analysed.result is None
+    assert isinstance(analysed.error, ImagesNotKeptError)
+    assert "'a cat'" in str(analysed.error)
+    assert 'keep = "all"' in str(analysed.error)
+
+
+def test_images_that_were_made_again_are_looked_at_again(audited, store_prompt):
+    prompt = audited(unlike(12))
+    prompt.analyse()
+    prompt.drop()
+    store_prompt(unlike(12).astype(np.uint8), per_shard=4, keep="flagged")
+    assert prompt.analyse(FULL).value == prompt.analyse(FULL, receipt=False).value
+
+
+def test_a_corrupt_receipt_is_named_and_what_it_covered_is_missing(audited):
+    prompt = audited(unlike(12))
+    prompt.analyse()
+    prompt.drop(1)
+    key = receipt_key(prompt.campaign, Prompt(text=prompt.stored.text).prompt_id)
+    prompt.store.replace(key, b"PAR1 no longer")
+    analysed = prompt.analyse()
+    assert (analysed.corrupt, analysed.missing) == ((key,), (1,))
+    assert analysed.value.seeds == 8
+
+
+def test_a_corrupt_shard_is_no_matter_once_there_is_a_receipt(audited):
+    prompt = audited(unlike(12))
+    before = prompt.analyse()
+    prompt.store.replace(prompt.stored.keys[1], b"PAR1 no longer")
+    assert replace(prompt.analyse(), seconds=0) == replace(before, seconds=0)
+
+
+def test_a_campaign_that_keeps_all_takes_no_receipt_for_an_image(store_prompt):
+    stored = Audited(store_prompt(unlike(12).astype(np.uint8), per_shard=4))
+    assert stored.analyse().receipted
+    stored.drop(2)
+    assert stored.analyse().missing == (2,)

@@ -1,0 +1,106 @@
+"""What one Ray actor does: it reads the store itself and calls the pure analysis."""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from storage.campaigns import load_campaign
+from storage.errors import SeedsweepError
+from storage.receipts import Receipt, store_receipt
+from storage.records import AnalysisSettings, PromptResult, Submission
+from storage.store import open_store
+from workers.analysis.products import Products, TorchProducts, products
+from workers.prompt_analysis import analyse_stored, recorded
+from workers.stored_prompts import StoredPrompt
+from workers.training_set import TrainingSet, load_training_set
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt of a stored campaign, and how to judge it.
+
+    `receipt`: store a receipt of its images, if all are known and it is not flagged.
+    """
+
+    campaign_id: str
+    prompt: str
+    settings: AnalysisSettings
+    receipt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """What became of a request: a result, or the error that stood in its way.
+
+    `corrupt` names the shards that could not be read, and `missing` the cuts of which nothing is
+    stored, by their places in the submission; the result does without their images. `receipted`:
+    a receipt of all images is stored, so they need not stay.
+    """
+
+    request: Request
+    seconds: float
+    result: PromptResult | None = None
+    corrupt: tuple[str, ...] = ()
+    missing: tuple[int, ...] = ()
+    receipted: bool = False
+    error: SeedsweepError | None = None
+
+    @property
+    def value(self) -> PromptResult:
+        """The result; raises the error where there is none."""
+        if self.result is None:
+            raise self.error or SeedsweepError("The analysis gave no result; try again.")
+        return self.result
+
+
+class Analyst:
+    """One actor: one store, the campaigns it was last asked for, one training set at hand."""
+
+    def __init__(self, store_url: str, device: str = "cpu") -> None:
+        self._store = open_store(store_url)
+        self._device = device
+        self._submission = lru_cache(maxsize=8)(self._load_submission)
+        self._training = lru_cache(maxsize=1)(self._load_training)
+
+    def analyse(self, request: Request) -> Analysed:
+        """Read and analyse one prompt, without what of it is corrupt or missing."""
+        began = time.monotonic()
+        try:
+            result, stored, receipted = self._analyse(request)
+        except SeedsweepError as error:
+            return Analysed(request, time.monotonic() - began, error=error)
+        return Analysed(
+            request=request,
+            seconds=time.monotonic() - began,
+            result=result,
+            corrupt=stored.corrupt,
+            missing=stored.missing,
+            receipted=receipted,
+        )
+
+    def _analyse(self, request: Request) -> tuple[PromptResult, StoredPrompt, bool]:
+        submission = self._submission(request.campaign_id)
+        sampling, settings = submission.campaign.sampling, request.settings
+        wanted = settings.verification
+        training = self._training(wanted, sampling.width, sampling.height) if wanted else None
+        result, stored = analyse_stored(
+            self._store, submission, request.prompt, settings, training, self._products
+        )
+        # What a prompt lacks may still be made, and then be compared with all its other pictures.
+        receipted = request.receipt and stored.whole and not result.flagged
+        if receipted and recorded(stored, settings) is None:
+            receipt = Receipt(stored.images, settings.analysis_id, result)
+            store_receipt(self._store, submission.campaign, receipt)
+        return result, stored, receipted
+
+    @cached_property
+    def _products(self) -> Products:
+        return products if self._device == "cpu" else TorchProducts(self._device)
+
+    def _load_submission(self, campaign_id: str) -> Submission:
+        return load_campaign(self._store, campaign_id)
+
+    @staticmethod
+    def _load_training(*wanted: Any) -> TrainingSet:
+        return load_training_set(*wanted)
