@@ -37,11 +37,15 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
-    def hold(self, unit: WorkUnit) -> None:
-        """Renew the unit's lease from now on."""
+    def hold(self, unit: WorkUnit) -> bool:
+        """Renew the unit's lease from now on; False where an earlier issue of it is held already,
+        in place of which this one then is."""
+        name = unit.campaign_id, unit.index
         with self._lock:
-            self._held[unit.campaign_id, unit.index] = unit
+            is_new = name not in self._held
+            self._held[name] = unit
             metrics.HELD_UNITS.set(len(self._held))
+        return is_new
 
     def let_go(self, unit: WorkUnit) -> None:
         """Renew the unit's lease no more."""

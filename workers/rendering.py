@@ -86,8 +86,7 @@ class Renderer:
         try:
             if self._why_out:
                 self._ledger.release(unit.campaign_id, unit.index, unit.token)
-            elif self._claim(unit):
-                self._heartbeat.hold(unit)
+            elif self._claim(unit) and self._heartbeat.hold(unit):
                 self._render_claimed(unit)
         except Exception as error:
             self._fail(unit, error)

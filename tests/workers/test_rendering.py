@@ -10,6 +10,7 @@ import workers.rendering
 import workers.writer
 from storage.campaigns import load_parked, store_campaign
 from storage.errors import (
+    BrokerUnavailableError,
     ConfigError,
     GenerationError,
     ModelLoadError,
@@ -115,6 +116,54 @@ def test_a_message_delivered_twice_renders_once(renderer, ledger, issue, campaig
     renderer.close()
     assert len(loads) == 1
     assert ledger.counts(campaign.campaign_id).done == 1
+
+
+def test_a_unit_that_is_issued_again_while_it_is_being_stored_is_not_rendered_again(
+    renderer, store, ledger, issue, campaign, loads, monkeypatch, wait_until
+):
+    may_store, create = threading.Event(), store.create
+    monkeypatch.setattr(store, "create", lambda *args: may_store.wait(10) and create(*args))
+    unit = issue()
+    renderer.render(unit)
+    ledger.reopen(campaign.campaign_id, [unit.index])  # as if the broker had forgotten the claim
+    again = issue()
+    assert again.index == unit.index
+    made = []
+    generate = renderer._loaded[1].generate
+    monkeypatch.setattr(renderer._loaded[1], "generate", lambda *a: made.append(a) or generate(*a))
+    renderer.render(again)
+    may_store.set()
+    wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
+    assert made == []
+    assert ledger.counts(campaign.campaign_id).claimed == 0
+
+
+def test_a_claim_that_meets_a_dead_connection_is_made_again(
+    renderer, ledger, issue, campaign, monkeypatch, wait_until
+):
+    tried, claim = [], ledger.claim
+
+    def claim_at_second_try(*unit):
+        tried.append(unit)
+        if len(tried) == 1:
+            raise BrokerUnavailableError("The connection died; try again.")
+        return claim(*unit)
+
+    monkeypatch.setattr(ledger, "claim", claim_at_second_try)
+    renderer.render(issue())
+    wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
+
+
+def test_a_unit_that_cannot_be_claimed_is_left_to_others(
+    renderer, store, ledger, issue, monkeypatch
+):
+    def away(*_):
+        raise BrokerUnavailableError("The broker does not answer; start it.")
+
+    monkeypatch.setattr(ledger, "claim", away)
+    unit = issue()
+    renderer.render(unit)
+    assert not store.exists(unit_shard(unit))
 
 
 def test_a_shard_that_exists_is_not_made_again(renderer, store, ledger, issue, campaign):
