@@ -1,6 +1,6 @@
 """Hold every stored shard of a campaign against what was made; have what is wrong made again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from storage.campaigns import forget_done, load_campaign, load_parked
 from storage.errors import ShardCorruptError
 from storage.ledger import Ledger
 from storage.parallel import map_in_order
+from storage.receipts import list_receipts, read_receipt, receipt_key
 from storage.records import Sampling
 from storage.results import drop_results
 from storage.shards import StoredImage, decode_shard, list_shards
@@ -37,13 +38,15 @@ class Fault:
 class Checkup:
     """What was found of a campaign's units; `corrupt` and `holes` are by ascending index.
 
-    Every unit is one of `stored` (`corrupt` ones among them), `holes`, `parked` or `missing`.
-    `holes`: the ledger says done, but there is no shard; `missing`: simply not made yet; `parked`:
-    given up. `images`: how many pictures the shards that are not corrupt hold.
+    Every unit is one of `stored` and `receipted` (`corrupt` ones among them), `holes`, `parked` or
+    `missing`. `receipted`: its images were not to stay, and the prompt's receipt is there; `holes`:
+    the ledger says done, but there is neither; `missing`: simply not made yet; `parked`: given up.
+    `images`: how many pictures the shards that are not corrupt hold.
     """
 
     units: int
     stored: int
+    receipted: int
     images: int
     corrupt: tuple[Fault, ...]
     holes: tuple[int, ...]
@@ -54,11 +57,11 @@ class Checkup:
 def check_campaign(
     store: Store, campaign_id: str, ledger: Ledger | None, progress: Callable[[int, int], None]
 ) -> Checkup:
-    """Read every shard of a campaign whole; changes nothing.
+    """Read every shard and every receipt of a campaign whole; changes nothing.
 
     A shard that passes holds exactly its unit's seeds of its prompt, and every picture of it has
     the campaign's size, the pixels whose digest was recorded and the descriptor of those pixels.
-    `progress` is called with how many shards are read, and of how many. Without a ledger no holes
+    `progress` is called with how many objects are read, and of how many. Without a ledger no holes
     are known. Raises `ConfigError` for an unknown campaign, and whatever the store or the broker
     raises.
     """
@@ -79,15 +82,21 @@ def check_campaign(
         else:
             images += found
         progress(count, len(indexes))
-    parked = _parked(store, plan) & ~stored
-    holes = np.zeros_like(stored) if claimed_done is None else claimed_done & ~stored & ~parked
+    # Receipts last: they were there before the first shard that went meanwhile.
+    receipted = plan.receipted(list_receipts(store, campaign_id)) & ~stored
+    faults = _examine_receipts(store, plan, receipted, partial(_further, progress, len(indexes)))
+    corrupt = sorted([*corrupt, *faults], key=lambda fault: fault.index)
+    parked = _parked(store, plan) & ~stored & ~receipted
+    there = stored | receipted | parked
+    holes = np.zeros_like(stored) if claimed_done is None else claimed_done & ~there
     return Checkup(
         units=len(plan),
         stored=int(stored.sum()),
+        receipted=int(receipted.sum()),
         images=images,
         corrupt=tuple(corrupt),
         holes=tuple(np.flatnonzero(holes).tolist()),
-        missing=int((~stored & ~parked & ~holes).sum()),
+        missing=int((~there & ~holes).sum()),
         parked=int(parked.sum()),
     )
 
@@ -131,6 +140,34 @@ def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
     except ShardCorruptError as error:
         return Fault(index, key, str(error))
     return len(images)
+
+
+def _examine_receipts(
+    store: Store, plan: Plan, receipted: NDArray[np.bool_], progress: Callable[[int, int], None]
+) -> Iterator[Fault]:
+    """Yield a fault for each of the units whose receipt is not what was written."""
+    cuts = len(plan.cuts)
+    prompts = np.flatnonzero(receipted.reshape(-1, cuts).any(axis=1)).tolist()
+    examine = partial(_examine_receipt, store, plan)
+    examined = zip(prompts, map_in_order(examine, prompts, READERS), strict=True)
+    for count, (prompt, reason) in enumerate(examined, start=1):
+        units = range(prompt * cuts, (prompt + 1) * cuts) if reason else ()
+        key = receipt_key(plan.campaign, plan.unit(prompt * cuts).prompt_id)
+        yield from (Fault(index, key, reason) for index in units if receipted[index])
+        progress(count, len(prompts))
+
+
+def _examine_receipt(store: Store, plan: Plan, prompt: int) -> str:
+    """What is wrong with the prompt's receipt; empty where nothing is."""
+    try:
+        read_receipt(store, plan.campaign, plan.unit(prompt * len(plan.cuts)).prompt_id)
+    except ShardCorruptError as error:
+        return str(error)
+    return ""
+
+
+def _further(progress: Callable[[int, int], None], before: int, count: int, total: int) -> None:
+    progress(before + count, before + total)
 
 
 def _verify(image: StoredImage, sampling: Sampling) -> None:

@@ -121,7 +121,8 @@ class PromptImages:
             try:
                 images = [] if data is None else decode_shard(data, key)
                 if data is None:
-                    self.notes.append(f"Seeds {cut.first}-{cut.last} have no shard.")
+                    why = ' (keep = "flagged")' if self.campaign.keep == "flagged" else ""
+                    self.notes.append(f"Seeds {cut.first}-{cut.last} have no shard{why}.")
             except ShardCorruptError as error:
                 images = []
                 self.notes.append(str(error))

@@ -31,6 +31,7 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
         Fact("Size", f"{sampling.width} × {sampling.height} pixels"),  # noqa: RUF001
         Fact("Seeds", f"{sampling.seeds:,} for each prompt", _seed_range(campaign.seeds)),
         Fact("Batch size", f"{sampling.batch_size}", "images in one tensor"),
+        *([Fact("Images kept", "those of flagged prompts")] if campaign.keep == "flagged" else []),
         Fact("Images per unit", f"{sampling.images_per_unit}", "one work unit, one shard"),
         Fact("Prompts from", campaign.prompts.file, _column(campaign.prompts.column)),
         Fact("Versions as submitted", submission.versions or "not recorded"),

@@ -52,7 +52,7 @@ def restore_state(
     seeds = np.array([outcome.seeds if outcome else -1 for outcome in found], dtype=np.int64)
     shape = (len(plan.prompts), len(plan.cuts))
 
-    flagged = np.array([outcome is not None and outcome.flagged for outcome in found])
+    flagged = np.array([bool(outcome and outcome.flagged) for outcome in found], dtype=np.bool_)
     left = np.zeros(len(plan.prompts), dtype=np.bool_)
     done = load_done(store, campaign.campaign_id, len(plan)) if checkpointed else None
     if done is None:

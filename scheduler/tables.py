@@ -78,8 +78,9 @@ def print_checkup(checkup: Checkup) -> None:
         print(f"Unit {index}: counted as done, but its shard is not in the store.")
     print(
         f"{checkup.stored} of {checkup.units} units stored, {checkup.images} images as they were "
-        f"made; {len(checkup.corrupt)} corrupt, {len(checkup.holes)} holes, "
-        f"{checkup.missing} not made yet, {checkup.parked} parked."
+        f"made; {checkup.receipted} units whose images were not to stay; {len(checkup.corrupt)} "
+        f"corrupt, {len(checkup.holes)} holes, {checkup.missing} not made yet, {checkup.parked} "
+        f"parked."
     )
 
 

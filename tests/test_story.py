@@ -23,6 +23,7 @@ from workers.pipelines import noise_share
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 CAMPAIGN = """
 name = "story"
+keep = "{keep}"
 [model]
 pipeline = "noise"
 [prompts]
@@ -45,8 +46,9 @@ class Desk:
         self.folder = folder
         self.store = FolderStore(folder / "seedsweep-data")
 
-    def write(self, seeds=40, size=16, prompts=PROMPTS):
-        (self.folder / "campaign.toml").write_text(CAMPAIGN.format(seeds=seeds, size=size))
+    def write(self, seeds=40, size=16, prompts=PROMPTS, keep="all"):
+        campaign = CAMPAIGN.format(seeds=seeds, size=size, keep=keep)
+        (self.folder / "campaign.toml").write_text(campaign)
         (self.folder / "prompts.txt").write_text("\n".join(prompts))
 
     def start(self, *arguments):
@@ -204,3 +206,39 @@ def test_a_broken_shard_is_named_its_images_left_out_and_made_anew_once_deleted(
     desk.store.delete(broken)
     desk.run()
     assert desk.pixels() == before
+
+
+def test_images_of_flagged_prompts_alone_are_kept_and_nothing_is_made_twice(desk, tmp_path_factory):
+    everything = Desk(tmp_path_factory.mktemp("everything"))
+    everything.write()
+    expected = json.loads(everything.seedsweep("results", everything.run(), "--json"))
+
+    desk.write(keep="flagged")
+    campaign_id = desk.run()
+    results = json.loads(desk.seedsweep("results", campaign_id, "--json"))
+    assert results == expected
+    flagged = {result["prompt_id"] for result in results if result["flagged"]}
+    before = {key: (desk.store.root / key).stat().st_mtime_ns for key in desk.shards()}
+    assert {keys.parse_shard(key)[0] for key in before} == flagged
+    assert len(before) == 4 * len(flagged) < 32
+
+    assert desk.run() == campaign_id
+    assert {key: (desk.store.root / key).stat().st_mtime_ns for key in desk.shards()} == before
+    (campaign,) = json.loads(desk.seedsweep("status", "--json"))
+    assert (campaign["state"], campaign["images_done"]) == ("done", 320)
+    checkup = json.loads(desk.seedsweep("check", campaign_id, "--json"))
+    assert (checkup["stored"], checkup["receipted"]) == (len(before), 32 - len(before))
+    desk.seedsweep("report", campaign_id, "-o", "again")
+
+    desk.seedsweep("analyse", campaign_id, "--min-clique-size", "30")
+    again = json.loads(desk.seedsweep("results", campaign_id, "--json"))
+    assert {r["prompt"] for r in again if r["flagged"]} == {
+        p for p in PROMPTS if noise_share(p) == 1
+    }
+    refused = desk.start("analyse", campaign_id, "--matrix", "full", "--json")
+    output, sentence = refused.communicate(timeout=300)
+    assert refused.returncode == 1
+    assert {result["prompt_id"] for result in json.loads(output)} == flagged
+    assert f"{8 - len(flagged)} of 8 prompts could not be judged" in sentence
+    assert "Traceback" not in sentence
+    assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == again

@@ -23,7 +23,7 @@ pipeline = "noise"
 [prompts]
 file = "prompts.txt"
 [sampling]
-seeds = 960
+seeds = {seeds}
 width = 64
 height = 64
 images_per_unit = 20
@@ -32,8 +32,12 @@ batch_size = 20
 min_clique_size = 5
 """
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
-UNITS = len(PROMPTS) * 960 // 20
+SEEDS = 960
+UNITS = len(PROMPTS) * SEEDS // 20
 WORKERS = ("worker-0", "worker-1")
+IN_HAND = 2 * 20
+"""Images that a worker had claimed already: one unit that it renders, and one that it stores."""
+
 CUT_SECONDS = 60
 
 
@@ -63,6 +67,7 @@ def deployment(hosts, tmp_path, request):
 
 
 def images_made(workforce):
+    """How many images each worker had stored when it last showed life."""
     return {sign.worker.name: sign.worker.images for sign in workforce.signs()}
 
 
@@ -82,7 +87,7 @@ def test_a_cable_that_is_out_for_a_minute_costs_time_and_nothing_else(
         monkeypatch.setenv(name, value)
     (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
     file = tmp_path / "cable.toml"
-    file.write_text(CAMPAIGN)
+    file.write_text(CAMPAIGN.format(seeds=SEEDS))
     ledger, workforce = Ledger(deployment.broker_url), Workforce(deployment.broker_url)
     processes = {name: deployment.services[name].pid for name in WORKERS}
 
@@ -99,7 +104,7 @@ def test_a_cable_that_is_out_for_a_minute_costs_time_and_nothing_else(
         return lost and time.monotonic() - cut_at >= CUT_SECONDS
 
     wait_until(is_over, timeout=2 * CUT_SECONDS)
-    before, done = images_made(workforce), ledger.counts(campaign_id).done
+    done = ledger.counts(campaign_id).done
     assert done < UNITS // 2
     assert [sign.alive for sign in workforce.signs()] == [False, False]
     served.heal()
@@ -109,17 +114,21 @@ def test_a_cable_that_is_out_for_a_minute_costs_time_and_nothing_else(
         wait_until(condition, timeout=90)
         return time.monotonic() - healed_at
 
+    seconds_until(lambda: all(sign.alive for sign in workforce.signs()))
+    back = images_made(workforce)
     at_work = {
-        name: seconds_until(lambda name=name: images_made(workforce)[name] > before[name])
+        name: seconds_until(lambda name=name: images_made(workforce)[name] > back[name] + IN_HAND)
         for name in WORKERS
     }
     settled = seconds_until(lambda: ledger.counts(campaign_id).settled)
-    print(f"at work again after {at_work}, done after {settled:.1f} s; {UNITS - done} units left")
+    for name, seconds in at_work.items():
+        print(f"{name} made images of new units {seconds:.1f} s after the cable was back")
+    print(f"the other {UNITS - done} of {UNITS} units were done after {settled:.1f} s")
     assert {name: deployment.services[name].pid for name in WORKERS} == processes
     assert all(service.is_running for service in deployment.services.values())
     found = pixels(open_store(deployment.store_url), campaign_id)
     results = json.loads(deployment.seedsweep("results", campaign_id, "--json"))
     assert (found, results) == expected
-    assert len(found) == len(PROMPTS) * 960
+    assert len(found) == len(PROMPTS) * SEEDS
     status = deployment.status(campaign_id)
     assert (status["state"], status["units_parked"]) == ("done", 0)

@@ -2,9 +2,9 @@
 
     python -m tests.chaos [--rounds 20] [--seed N]
 
-Round n is played with the seed N + n: `--rounds 1 --seed SEED` plays one again. Exit code 1 where
-a round ended otherwise than the undisturbed run, or a service badly; what the services said is
-then kept.
+The rounds have the seeds N, N + 1, ...: `--rounds 1 --seed SEED` plays one again. It ends with the
+first round that ends otherwise than the undisturbed run: exit code 1, as where a service ends
+badly, and what the services said is kept.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main():
     fine = sum(played.fine for played in rounds)
     events = sum(len(played.events) for played in rounds)
     print(
-        f"{fine} of {len(rounds)} rounds fine, {events} events, "
+        f"{fine} of {arguments.rounds} rounds fine, {events} events, "
         f"{sum(played.seconds for played in rounds):.0f} s, "
         f"{sum(played.lost for played in rounds)} lost, "
         f"{sum(played.doubled for played in rounds)} doubled, "
@@ -42,7 +42,10 @@ def main():
 
 
 def play(folder, count, seed):
-    """Play so many rounds: what came of them, the services' exit codes, and who was surprised."""
+    """Play so many rounds: what came of them, the services' exit codes, and who was surprised.
+
+    It ends with the first bad one, whose services are not asked to end in good order.
+    """
     with Chaos(folder, seed) as chaos:
         os.environ.update(chaos.deployment.s3.environment)
         undisturbed = chaos.run_undisturbed()
@@ -50,6 +53,8 @@ def play(folder, count, seed):
         for number in range(seed, seed + count):
             rounds.append(chaos.play(number, undisturbed))
             print(rounds[-1], flush=True)
+            if not rounds[-1].fine:
+                return rounds, {}, chaos.tracebacks()
         return rounds, chaos.stop(), chaos.tracebacks()
 
 

@@ -18,7 +18,10 @@ from storage.errors import (
 )
 from storage.keys import results_part, unit_shard
 from storage.ledger import Ledger
+from storage.receipts import receipt_key
 from storage.records import (
+    Analysis,
+    AnalysisSettings,
     Campaign,
     Model,
     Parked,
@@ -33,6 +36,7 @@ from storage.shards import decode_shard, encode_shard
 from storage.store import FolderStore
 from tests.results import make_result
 from workers.analysis.descriptors import describe
+from workers.analyst import Analyst, Request
 from workers.pictures import decode_png, digest_pixels, encode_png
 from workers.pipelines import NoisePipeline
 from workers.writer import encode_unit
@@ -45,10 +49,11 @@ SIZES = {"width": 8, "height": 12}
 class MadeCampaign:
     """A stored noise campaign of three prompts, two and three images a unit."""
 
-    def __init__(self, store):
+    def __init__(self, store, keep="all"):
         self.store = store
         campaign = Campaign(
             name="small",
+            keep=keep,
             model=Model(pipeline="noise", fingerprint="noise:"),
             prompts=PromptList(file="prompts.txt", digest="0", count=len(PROMPTS)),
             sampling=Sampling(seeds=5, images_per_unit=3, **SIZES),
@@ -108,7 +113,7 @@ def whole(campaign):
 
 
 def sound(**changes):
-    usual = {"units": 6, "stored": 6, "images": 15, "corrupt": (), "holes": ()}
+    usual = {"units": 6, "stored": 6, "receipted": 0, "images": 15, "corrupt": (), "holes": ()}
     return Checkup(**usual | {"missing": 0, "parked": 0} | changes)
 
 
@@ -366,3 +371,33 @@ def test_repair_leaves_what_is_sound_parked_or_missing(campaign, ledger):
     assert repair(campaign.store, campaign.id, ledger, checkup) == 0
     assert ledger.counts(campaign.id) == before
     assert campaign.check(ledger) == checkup
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """A campaign that keeps flagged prompts' images, and has a receipt in place of one's."""
+    campaign = MadeCampaign(FolderStore(tmp_path / "store"), keep="flagged")
+    campaign.make(*range(6))
+    settings = AnalysisSettings(analysis=Analysis(min_clique_size=6))
+    analyst = Analyst(campaign.store.url)
+    assert analyst.analyse(Request(campaign.id, PROMPTS[1], settings, receipt=True)).receipted
+    for index in (2, 3):
+        campaign.store.delete(campaign.key(index))
+    return campaign
+
+
+def test_units_whose_images_were_not_to_stay_are_neither_holes_nor_missing(judged, ledger):
+    ledger.restore(judged.id, restore_state(judged.store, judged.plan))
+    assert judged.check(ledger) == judged.check() == sound(stored=4, receipted=2, images=10)
+
+
+def test_a_corrupt_receipt_is_found_and_repaired_by_making_its_images_again(judged, ledger):
+    ledger.restore(judged.id, restore_state(judged.store, judged.plan))
+    key = receipt_key(judged.plan.campaign, judged.plan.unit(2).prompt_id)
+    judged.store.replace(key, b"PAR1 no longer")
+    checkup = judged.check(ledger)
+    assert [(fault.index, fault.key) for fault in checkup.corrupt] == [(2, key), (3, key)]
+    assert checkup.receipted == 2
+    assert repair(judged.store, judged.id, ledger, checkup) == 2
+    assert judged.check(ledger) == sound(stored=4, images=10, missing=2)
+    assert not judged.store.exists(key)

@@ -106,12 +106,21 @@ def test_workers_are_counted_in_words_above_their_table(printed):
 def test_a_checkup_names_each_corrupt_shard_and_each_hole_and_counts_the_rest(printed):
     fault = Fault(3, "shards/x/1-2.parquet", f"It is cut short {MARKUP}.")
     checkup = Checkup(
-        units=9, stored=5, images=8, corrupt=(fault,), holes=(6, 7), missing=1, parked=2
+        units=13,
+        stored=5,
+        receipted=4,
+        images=8,
+        corrupt=(fault,),
+        holes=(6, 7),
+        missing=1,
+        parked=2,
     )
     corrupt, *holes, summary = printed(print_checkup, checkup)
     assert corrupt == f"Unit 3: {fault.key} is corrupt: {fault.reason}"
     assert [line.split(":")[0] for line in holes] == ["Unit 6", "Unit 7"]
-    for figure in ("5 of 9 units", "8 images", "1 corrupt", "2 holes", "1 not made", "2 parked"):
+    for figure in ("5 of 13 units", "8 images", "4 units whose images were not to stay"):
+        assert figure in summary
+    for figure in ("1 corrupt", "2 holes", "1 not made", "2 parked"):
         assert figure in summary
 
 

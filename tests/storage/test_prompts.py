@@ -8,7 +8,9 @@ import storage.prompts
 from storage.errors import ShardCorruptError
 from storage.prompts import StoredPrompts, encode_prompts
 
-texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=30)
+texts = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=30
+)
 
 
 @settings(deadline=None)

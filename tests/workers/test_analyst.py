@@ -121,9 +121,15 @@ def test_a_stricter_analysis_without_images_says_what_one_with_them_says(audited
     assert prompt.receipt().analysis_id == SETTINGS.analysis_id
 
 
-@pytest.mark.parametrize("settings", [LOOSER, FULL], ids=["looser", "full"])
-def test_an_analysis_that_wants_pictures_is_refused_instead_of_done_without_them(audited, settings):
-    prompt = audited(unlike(12))
+@pytest.mark.parametrize(
+    ("pictures", "settings"),
+    [(unlike(12), LOOSER), (unlike(12), FULL), (undecided(12), STRICTER)],
+    ids=["looser", "full", "undecided"],
+)
+def test_an_analysis_that_wants_pictures_is_refused_instead_of_done_without_them(
+    audited, pictures, settings
+):
+    prompt = audited(pictures)
     prompt.analyse()
     prompt.drop(0)
     analysed = prompt.analyse(settings)

@@ -15,7 +15,8 @@ class Consumer:
     def call_soon(self, step, *arguments):
         step(*arguments)
 
-    def add_task_queue(self, queue):
+    def add_task_queue(self, queue, no_ack):
+        assert no_ack
         self.queues.append(queue)
 
     def cancel_task_queue(self, queue):
