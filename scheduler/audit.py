@@ -14,7 +14,7 @@ from storage.campaigns import load_campaign, load_control, load_prompts
 from storage.errors import ConfigError, ImagesNotKeptError, PermanentError, TransientError
 from storage.ledger import Ledger
 from storage.records import AnalysisSettings, Campaign, Prompt, PromptResult, SeedRange, Submission
-from storage.results import read_results, store_results
+from storage.results import Parts, read_results, store_results
 from storage.store import Store
 from storage.workforce import Workforce
 from workers import metrics
@@ -64,7 +64,7 @@ class Auditor:
         self._stopped = stopped
         self._name = uuid.uuid4().hex
         self._known: dict[str, _Known] = {}
-        self._keeper = Keeper(store)
+        self._results, self._keeper = Parts(store), Keeper(store)
         self._taken: dict[str, set[int]] = {}
         self._part: list[Analysed] = []
         self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
@@ -175,7 +175,7 @@ class Auditor:
     def _store_now(self) -> None:
         for (campaign_id, analysis_id), part in _grouped(self._part).items():
             results = [analysed.value for analysed in part]
-            store_results(self._store, analysis_id, campaign_id, results)
+            self._results.add(analysis_id, campaign_id, results)
             known = self._known[campaign_id]
             receipted = [a.value.prompt_id for a in part if a.receipted]
             self._keeper.drop(known.campaign, known.cuts, receipted)

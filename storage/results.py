@@ -1,4 +1,4 @@
-"""Analysis results as Parquet: parts are added, never changed; readers keep the fullest row."""
+"""Analysis results as Parquet: parts are added and merged; readers keep the fullest row."""
 
 import hashlib
 import io
@@ -45,6 +45,10 @@ _COLUMNS: dict[str, pa.DataType] = {
 SCHEMA = pa.schema(_COLUMNS)
 READERS = 8
 
+SMALL_PARTS = 64
+"""So many parts become one: a large campaign on few GPUs ends a prompt now and then, each of them
+a part of its own."""
+
 T = TypeVar("T")
 
 
@@ -56,15 +60,44 @@ class Outcome:
     flagged: bool
 
 
+class Parts:
+    """Adds results part by part, and merges small parts so that there are never many of them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._small: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, analysis_id: str, campaign_id: str, results: Sequence[PromptResult]) -> None:
+        """Store the results; a merge that is ended early loses none."""
+        small = self._small.setdefault((analysis_id, campaign_id), [])
+        key = store_results(self._store, analysis_id, campaign_id, results)
+        if key not in small:
+            small.append(key)
+        if len(small) >= SMALL_PARTS:
+            self._merge(analysis_id, campaign_id, small)
+            small.clear()
+
+    def _merge(self, analysis_id: str, campaign_id: str, small: Sequence[str]) -> None:
+        read = partial(_read_part, self._store, _to_results)
+        parts = map_in_order(read, small, READERS)
+        # Read anew, since rows may have been dropped from them.
+        rows = [row for part in parts if part is not None for row in part]
+        merged = store_results(self._store, analysis_id, campaign_id, rows)
+        for key in {*small} - {merged}:
+            self._store.delete(key)
+
+
 def store_results(
     store: Store, analysis_id: str, campaign_id: str, results: Sequence[PromptResult]
-) -> None:
-    """Add the results as one part; storing the same results again changes nothing."""
+) -> str:
+    """Add the results as one part and return its key; the same results again change nothing."""
     rows = [result.model_dump() for result in results]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), buffer, compression="zstd")
     name = hashlib.sha256("".join(r.model_dump_json() for r in results).encode()).hexdigest()[:16]
-    store.create(keys.results_part(analysis_id, campaign_id, name), buffer.getvalue())
+    key = keys.results_part(analysis_id, campaign_id, name)
+    store.create(key, buffer.getvalue())
+    return key
 
 
 def read_results(store: Store, analysis_id: str, campaign_id: str) -> list[PromptResult]:

@@ -1,3 +1,4 @@
+import contextlib
 import io
 from itertools import permutations
 
@@ -5,10 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import storage.results
 from storage import keys
 from storage.errors import ShardCorruptError, StoreUnavailableError
 from storage.records import Match, Prompt, PromptResult
-from storage.results import drop_results, read_results, store_results
+from storage.results import Parts, drop_results, read_results, store_results
 from storage.store import open_store
 
 
@@ -230,3 +232,49 @@ def test_a_corrupt_part_ends_a_drop_before_anything_of_its_analysis_is_dropped(s
         drop_results(store, "c", ids("a"))
     store.delete(key)
     assert {r.prompt for r in read(store)} == {"a", "b"}
+
+
+class TestParts:
+    @pytest.fixture
+    def parts(self, store, monkeypatch):
+        monkeypatch.setattr(storage.results, "SMALL_PARTS", 3)
+        return Parts(store)
+
+    def names(self, store):
+        return list(store.list(keys.results_prefix("an", "c")))
+
+    def test_small_parts_become_one_and_no_row_is_lost(self, store, parts):
+        results = [result(f"prompt {i}") for i in range(10)]
+        for each in results:
+            parts.add("an", "c", [each])
+        assert len(self.names(store)) == 4
+        assert {r.prompt for r in read(store)} == {r.prompt for r in results}
+
+    def test_each_analysis_of_each_campaign_is_on_its_own(self, store, parts):
+        for analysis_id, campaign_id in permutations(["an", "c", "b"], 2):
+            parts.add(analysis_id, campaign_id, [result()])
+        assert [r.prompt for r in read(store)] == ["a"]
+
+    def test_rows_that_were_dropped_do_not_come_back(self, store, parts):
+        for name in "ab":
+            parts.add("an", "c", [result(name)])
+        drop_results(store, "c", {Prompt(text="a").prompt_id})
+        parts.add("an", "c", [result("d")])
+        assert {r.prompt for r in read(store)} == {"b", "d"}
+
+    @pytest.mark.parametrize("calls", range(5))
+    def test_a_merge_that_breaks_off_loses_nothing(self, store, parts, monkeypatch, calls):
+        left, delete = [None] * calls, store.delete
+
+        def break_off(key):
+            if not left:
+                raise StoreUnavailableError("The store is away; bring it back.")
+            left.pop()
+            delete(key)
+
+        for name in "ab":
+            parts.add("an", "c", [result(name)])
+        monkeypatch.setattr(store, "delete", break_off)
+        with contextlib.suppress(StoreUnavailableError):
+            parts.add("an", "c", [result("d")])
+        assert {r.prompt for r in read(store)} == {"a", "b", "d"}
