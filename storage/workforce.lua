@@ -1,14 +1,20 @@
 -- Which model a worker serves. storage/workforce.py says what every key holds.
-local beats, serves, demand = KEYS[1], KEYS[2], KEYS[3]
+local beats, serves, demand, crews = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker, lease = ARGV[1], tonumber(ARGV[2])
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local others = {}
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', beats, now - lease, '+inf')) do
-  local model = name ~= worker and redis.call('HGET', serves, name)
-  if model then others[model] = (others[model] or 0) + 1 end
+-- Counting all workers at every beat would cost the square of their number: they are counted once
+-- a second, and those that move in between move in the count.
+if redis.call('EXISTS', crews) == 0 then
+  local counted = {[''] = 0}
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', beats, now - lease, '+inf')) do
+    local model = redis.call('HGET', serves, name)
+    if model then counted[model] = (counted[model] or 0) + 1 end
+  end
+  for model, count in pairs(counted) do redis.call('HSET', crews, model, count) end
+  redis.call('PEXPIRE', crews, 1000)
 end
 
 -- The load of a model with this worker on it: workers for its weight. Priority comes first.
@@ -19,7 +25,8 @@ for i = 1, #wanted, 2 do
   local model = wanted[i]
   local priority, weight, waiting = string.match(wanted[i + 1], '(%S+) (%S+) (%d+)')
   priority = tonumber(priority)
-  local here = others[model] or 0
+  local here = tonumber(redis.call('HGET', crews, model) or 0)
+  if model == own then here = math.max(here - 1, 0) end
   if model == own or here < tonumber(waiting) then
     local load = (here + 1) / tonumber(weight)
     local preferred = model == own or (best ~= own and model < (best or '~'))
@@ -30,5 +37,9 @@ for i = 1, #wanted, 2 do
   end
 end
 best = best or own
+if best ~= own then
+  if own ~= '' then redis.call('HINCRBY', crews, own, -1) end
+  redis.call('HINCRBY', crews, best, 1)
+end
 redis.call('HSET', serves, worker, best)
 return best

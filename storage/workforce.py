@@ -5,6 +5,7 @@ Below `seedsweep:`
     beats    sorted set: worker → its last sign of life, milliseconds of Redis time
     workers  hash: worker → its `Worker` record
     serves   hash: worker → the model whose queue it serves
+    crews    hash: model → how many live workers serve it, as counted within the last second
     demand   hash: model → what its campaigns weigh, how many units wait, their priority
     out      sorted set: worker that took itself out → when it said so last
     analysts sorted set: analyst → its last sign of life
@@ -29,7 +30,7 @@ from storage.records import Worker
 
 LEADER, ANALYSTS, SHOWS = f"{ROOT}leader", f"{ROOT}analysts", f"{ROOT}shows"
 BEATS, WORKERS, SERVES, DEMAND = (f"{ROOT}{n}" for n in ("beats", "workers", "serves", "demand"))
-OUT = f"{ROOT}out"
+OUT, CREWS = f"{ROOT}out", f"{ROOT}crews"
 SCRIPT = Path(__file__).with_name("workforce.lua").read_text()
 
 LEAD_MS = 8_000
@@ -94,7 +95,7 @@ class Workforce:
 
         It stays with its model while units wait for that, unless another model with waiting units
         has a higher priority, or the same one and fewer workers for its weight, even with this one
-        added.
+        added. Workers that vanish are counted among the others for up to a second longer.
         """
         with translated():
             with self._redis.pipeline(transaction=True) as pipe:
@@ -102,7 +103,8 @@ class Workforce:
                 pipe.zadd(BEATS, {worker.name: self._now()})
                 pipe.zrem(OUT, worker.name)
                 pipe.execute()
-            chosen = self._choose(keys=[BEATS, SERVES, DEMAND], args=[worker.name, LEASE_MS])
+            keys = [BEATS, SERVES, DEMAND, CREWS]
+            chosen = self._choose(keys=keys, args=[worker.name, LEASE_MS])
         return str(chosen.decode())
 
     def take_out(self, worker: Worker) -> None:
@@ -110,6 +112,7 @@ class Workforce:
         with translated(), self._redis.pipeline(transaction=True) as pipe:
             pipe.zrem(BEATS, worker.name)
             pipe.hdel(SERVES, worker.name)
+            pipe.delete(CREWS)
             pipe.hset(WORKERS, worker.name, worker.model_dump_json())
             pipe.zadd(OUT, {worker.name: self._now()})
             pipe.execute()
@@ -218,6 +221,7 @@ class Workforce:
             pipe.zrem(OUT, worker)
             pipe.hdel(WORKERS, cast("str", worker))
             pipe.hdel(SERVES, cast("str", worker))
+            pipe.delete(CREWS)
             pipe.execute()
 
     def _now(self) -> int:

@@ -50,13 +50,14 @@ def publish(app: Celery, queue: str, units: Iterable[WorkUnit]) -> None:
 
     Raises `BrokerUnavailableError` where the broker does not take them.
     """
+    messages = [unit.model_dump(mode="json") for unit in units]
     try:
-        with app.producer_or_acquire() as producer:
-            for unit in units:
-                app.send_task(
-                    TASK, args=[unit.model_dump(mode="json")], queue=queue, producer=producer
-                )
-    except (OperationalError, ConnectionError) as error:
+        # A pooled producer whose reconnecting failed would stay broken.
+        with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer:
+            for message in messages:
+                app.send_task(TASK, args=[message], queue=queue, producer=producer)
+    except (OperationalError, ConnectionError, AttributeError) as error:
+        # AttributeError is what kombu says of a connection that was lost again while it came back.
         raise BrokerUnavailableError(
             f"The broker takes no messages ({error}); start it, or correct SEEDSWEEP_BROKER_URL."
         ) from error

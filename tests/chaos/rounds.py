@@ -33,7 +33,7 @@ path = "{model}"
 [prompts]
 file = "prompts.txt"
 [sampling]
-seeds = 1000
+seeds = 600
 width = 64
 height = 64
 images_per_unit = 20
@@ -42,7 +42,7 @@ batch_size = 20
 min_clique_size = 5
 """
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "a pig"]
-UNITS = len(PROMPTS) * 1000 // 20
+UNITS = len(PROMPTS) * 600 // 20
 
 WORKERS, SCHEDULERS = ("worker-0", "worker-1"), ("scheduler-0", "scheduler-1")
 EVENTS = 8

@@ -92,7 +92,44 @@ class TestChoosingAModel:
         workforce.demand({"m": Demand(1, 100), "n": Demand(1, 100)})
         serves = settle(workforce, "ab")
         broker.zadd(module.BEATS, {"a": 0})
+        broker.pexpire(module.CREWS, 0)  # as a second later
         assert settle(workforce, "bc")["c"] == serves["a"]
+
+    def test_workers_that_leave_or_take_themselves_out_leave_their_place_at_once(self, workforce):
+        workforce.demand({"m": Demand(1, 100), "n": Demand(1, 100)})
+        serves = settle(workforce, "abc")
+        by_model = {serves[name]: name for name in "abc"}
+        for end, arguments in ((workforce.leave, "n"), (workforce.take_out, "m")):
+            gone = by_model[arguments]
+            end(gone if end == workforce.leave else worker(gone))
+        (left,) = set("abc") - set(by_model.values())
+        assert crew(settle(workforce, [left, "d"])) == {"m": 1, "n": 1}
+
+    def test_between_two_countings_those_that_move_are_counted_where_they_went(
+        self, workforce, broker
+    ):
+        names = [f"w{i}" for i in range(7)]
+        workforce.demand({"m": Demand(1, 100)})
+        workforce.beat(worker("w0"))
+        broker.persist(module.CREWS)
+        settle(workforce, names)
+        for wanted in ({"m": 1, "n": 2}, {"n": 1, "o": 1}, {"m": 1, "n": 1, "o": 1}):
+            workforce.demand({model: Demand(weight, 100) for model, weight in wanted.items()})
+            serves = settle(workforce, names)
+            counted = {m.decode(): int(n) for m, n in broker.hgetall(module.CREWS).items()}
+            assert {m: n for m, n in counted.items() if n} == crew(serves)
+            assert workforce.workers_by_model() == crew(serves)
+
+    def test_a_beat_asks_for_no_more_the_more_workers_there_are(self, workforce, broker):
+        def commands_of_a_beat(workers):
+            settle(workforce, [f"w{i}" for i in range(workers)], rounds=1)
+            broker.persist(module.CREWS)
+            before = broker.info("stats")["total_commands_processed"]
+            workforce.beat(worker("w0"))
+            return broker.info("stats")["total_commands_processed"] - before
+
+        workforce.demand({"m": Demand(1, 100), "n": Demand(1, 100)})
+        assert commands_of_a_beat(3) == commands_of_a_beat(60)
 
     def test_a_broker_that_lost_its_memory_learns_it_all_again(self, workforce, broker):
         workforce.demand({"m": Demand(1, 100)})
