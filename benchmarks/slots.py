@@ -130,7 +130,7 @@ class StandIn:
             pipe.zrem(workforce.OUT, self._name)
             await pipe.execute()
         chosen = await self._choose(
-            keys=[workforce.BEATS, workforce.SERVES, workforce.DEMAND],
+            keys=[workforce.BEATS, workforce.SERVES, workforce.DEMAND, workforce.CREWS],
             args=[self._name, ledger.LEASE_MS],
         )
         self._model = chosen.decode() or self._model
@@ -162,9 +162,12 @@ class StandIn:
 
     async def _render(self, unit, seconds):
         """As `Renderer.render` and, beside the next unit, `Writer`; returns whether it rendered."""
-        if not await self._is_granted(unit) or unit.index in self._held:
+        if not await self._is_granted(unit):
             return False
+        is_held = unit.index in self._held
         self._held[unit.index] = unit
+        if is_held:
+            return False
         key, board, slot = keys.unit_shard(unit), self._board, self._slot
         if self._store.exists(key):
             await self._complete(unit)

@@ -2,10 +2,10 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +33,7 @@ _COLUMNS: dict[str, pa.DataType] = {
 }
 DESCRIBED = pa.schema(_COLUMNS)
 _IDENTITY = ["prompt_id", "prompt", "generation_id", "seed"]
+_UNIQUE = {"descriptor", "image.bytes", "image.path"}
 _PROVENANCE = tuple(Provenance.model_fields)
 
 KeyOf = Callable[[str, str, SeedRange], str]
@@ -83,20 +84,20 @@ def fields_of(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def encode_rows(table: pa.Table, leaves: Sequence[str], plain: Collection[str]) -> bytes:
-    """Encode as Parquet: one row group, page checksums, zstd and dictionaries where they help.
+def encode_rows(
+    table: pa.Table, leaves: Sequence[str], compression: Literal["none", "zstd"]
+) -> bytes:
+    """Encode as Parquet: one row group, page checksums, dictionaries where values may be repeated.
 
-    `leaves` are all columns; the `plain` ones are uncompressed. Descriptors have no dictionary.
+    `leaves` are all columns.
     """
     buffer = io.BytesIO()
     pq.write_table(
         table,
         buffer,
         row_group_size=table.num_rows,
-        compression={leaf: "none" if leaf in plain else "zstd" for leaf in leaves},
-        use_dictionary=[  # type: ignore[arg-type]
-            leaf for leaf in leaves if leaf not in plain and leaf != "descriptor"
-        ],
+        compression=compression,
+        use_dictionary=[leaf for leaf in leaves if leaf not in _UNIQUE],  # type: ignore[arg-type]
         write_statistics=["seed"],
         write_page_checksum=True,
     )

@@ -63,7 +63,7 @@ def store_receipt(store: Store, campaign: Campaign, receipt: Receipt) -> None:
     table = pa.Table.from_pylist(rows, DESCRIBED)
     table = table.replace_schema_metadata({_VERDICT: verdict.model_dump_json()})
     store.replace(
-        receipt_key(campaign, receipt.result.prompt_id), encode_rows(table, DESCRIBED.names, ())
+        receipt_key(campaign, receipt.result.prompt_id), encode_rows(table, DESCRIBED.names, "zstd")
     )
 
 

@@ -171,7 +171,7 @@ def _encode(unit: WorkUnit, made: "Sequence[Generation]", blocks: Blocks) -> byt
 def _receipt_of(shard: bytes) -> bytes:
     """What a receipt of a shard's images holds, but for the verdict on them."""
     table = read_table(shard).select(DESCRIBED.names).replace_schema_metadata(None)
-    return encode_rows(table, DESCRIBED.names, ())
+    return encode_rows(table, DESCRIBED.names, "zstd")
 
 
 def _growing(data: bytes) -> int:

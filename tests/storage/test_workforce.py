@@ -97,13 +97,12 @@ class TestChoosingAModel:
 
     def test_workers_that_leave_or_take_themselves_out_leave_their_place_at_once(self, workforce):
         workforce.demand({"m": Demand(1, 100), "n": Demand(1, 100)})
-        serves = settle(workforce, "abc")
-        by_model = {serves[name]: name for name in "abc"}
-        for end, arguments in ((workforce.leave, "n"), (workforce.take_out, "m")):
-            gone = by_model[arguments]
-            end(gone if end == workforce.leave else worker(gone))
-        (left,) = set("abc") - set(by_model.values())
-        assert crew(settle(workforce, [left, "d"])) == {"m": 1, "n": 1}
+        serves = settle(workforce, "abcd")
+        first, second = (name for name in "abcd" if serves[name] == "n")
+        workforce.leave(first)
+        workforce.take_out(worker(second))
+        assert workforce.beat(worker("e")) == "n"
+        assert workforce.beat(worker("f")) == "n"
 
     def test_between_two_countings_those_that_move_are_counted_where_they_went(
         self, workforce, broker
