@@ -369,11 +369,16 @@ class TestTrouble:
         with pytest.raises(StoreUnavailableError, match="give it space"):
             CALLS[write](behind(lambda _: answer))
 
-    def test_a_store_outlives_its_servers_restart(self, s3_server, s3_url):
+    def test_a_store_outlives_its_servers_restart(self, s3_server, s3_url, wait_until):
         store = open_store(s3_url)
         store.create("a", b"1")
         s3_server.restart()
-        assert store.read("a") == b"1"
+
+        def is_back():
+            with contextlib.suppress(StoreUnavailableError):  # it listens before it is whole
+                return store.read("a") == b"1"
+
+        wait_until(is_back, timeout=60)
         assert not store.create("a", b"2")
         assert store.create("b", b"2")
 
