@@ -30,6 +30,7 @@ from storage.store import open_store
 from storage.workforce import Workforce
 from tests.deployment import Deployment
 from tests.servers import wait_until
+from workers.heartbeat import BEAT_SECONDS
 
 LEFT = 200
 IMAGES_A_UNIT = 50
@@ -124,6 +125,7 @@ def measure(deployment, campaign_id, options):
             for f in (statistics.median, min, max)
         ]
         print(f"| {kind} | {' | '.join(cells)} |")
+    time.sleep(2 * BEAT_SECONDS)  # what the worker says of itself is as old as its last beat
     again = images() / IMAGES_A_UNIT - (len(plan) - options.units)
     print(f"\nunits done again: {again:.0f} of {options.units:,}, {2 * options.rounds} times")
 
