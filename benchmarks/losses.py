@@ -75,7 +75,14 @@ class Eyes:
 
 def kill_a_worker(deployment, eyes, name):
     """Seconds from SIGKILL until the unit that the worker had claimed is claimed anew."""
-    before = wait_until(lambda: len(c := eyes.claims()) == 2 and c, timeout=60)
+
+    def both_render():
+        """The claims, if each worker has one: one that stores a unit has another for a moment."""
+        first = eyes.claims()
+        time.sleep(0.3)
+        return len(first) == 2 and first == eyes.claims() and first
+
+    before = wait_until(both_render, timeout=60)
     deployment.services[name].kill()
     began = time.perf_counter()
 
