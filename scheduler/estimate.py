@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scheduler.audit import PART_PROMPTS, PART_SECONDS
 from scheduler.dispatch import SECONDS_AHEAD, UNITS_PER_WORKER
 from scheduler.plan import Plan
-from storage import keys
 from storage.receipts import list_receipts
 from storage.records import Sampling, WorkUnit
+from storage.results import SMALL_PARTS
 from storage.shards import list_shards
 from storage.store import Store
 from workers.measuring import Rate, Sizes
@@ -155,10 +155,7 @@ def take_stock(store: Store, plan: Plan) -> Stock:
     """See which units of a plan are done: those with a shard, or that a receipt covers."""
     done = plan.done(list_shards(store, plan.campaign.generation_id))
     if plan.campaign.keep == "flagged":
-        receipts = list_receipts(store, plan.campaign.campaign_id)
-        covered = {keys.parse_receipt(key)[0] for key in receipts}
-        rows = np.array([prompt_id in covered for prompt_id in plan.prompt_ids()], dtype=np.bool_)
-        done |= np.repeat(rows, len(plan.cuts))
+        done |= plan.receipted(list_receipts(store, plan.campaign.campaign_id))
     return Stock(plan, done)
 
 
@@ -227,12 +224,13 @@ def _window(stock: Stock, devices: int, rate: Rate | None) -> int:
 
 
 def _parts(prompts: int, wall_hours: float) -> int:
-    """At most so many parts hold the results of these prompts.
+    """At most so many parts hold the results of these prompts, if one analyst stores them all.
 
-    A part is stored when it is full, and otherwise every `PART_SECONDS` that give a result.
+    A part is stored when it is full, and otherwise every `PART_SECONDS` that give a result; every
+    `SMALL_PARTS` of them become one.
     """
     full, timed = -(-prompts // PART_PROMPTS), int(wall_hours * 3600 / PART_SECONDS) + 1
-    return min(prompts, full + timed)
+    return sum(divmod(min(prompts, full + timed), SMALL_PARTS))
 
 
 def _rate(rate: Rate | None) -> str:

@@ -21,6 +21,33 @@ ROOT = Path(__file__).parents[1]
 PASSWORD = "s3cret"  # noqa: S105
 
 
+CAMPAIGN = """
+name = "{name}"
+[model]
+pipeline = "noise"
+path = "{model}"
+[prompts]
+file = "prompts.txt"
+[sampling]
+seeds = {seeds}
+width = 64
+height = 64
+images_per_unit = 20
+batch_size = 20
+[analysis]
+min_clique_size = 5
+"""
+PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
+
+
+def write_campaign(folder, name, seeds, model=""):
+    """Write a campaign file of `PROMPTS`, 20 images a unit; `model` tells noise models apart."""
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS))
+    file = folder / f"{name}.toml"
+    file.write_text(CAMPAIGN.format(name=name, seeds=seeds, model=model))
+    return file
+
+
 class Process:
     """A process of ours that can be ended, killed and started again."""
 

@@ -15,26 +15,9 @@ from storage.errors import BrokerUnavailableError
 from storage.ledger import Ledger
 from storage.store import open_store
 from storage.workforce import Workforce
-from tests.deployment import Deployment, Process, pixels
+from tests.deployment import PROMPTS, Deployment, Process, pixels, write_campaign
 from tests.servers import wait_until
 
-CAMPAIGN = """
-name = "{name}"
-[model]
-pipeline = "noise"
-path = "{model}"
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = {seeds}
-width = 64
-height = 64
-images_per_unit = 20
-batch_size = 20
-[analysis]
-min_clique_size = 5
-"""
-PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 WINDOW = 16
 """At most so many units are under way on two workers: two in hand, two buffered, two queued."""
 
@@ -68,14 +51,6 @@ def store(deployment, monkeypatch):
 @pytest.fixture
 def ledger(deployment):
     return Ledger(deployment.broker_url)
-
-
-def write(folder, name, seeds, model=""):
-    """Write a campaign file; `model` tells noise models apart."""
-    (folder / "prompts.txt").write_text("\n".join(PROMPTS))
-    file = folder / f"{name}.toml"
-    file.write_text(CAMPAIGN.format(name=name, seeds=seeds, model=model))
-    return file
 
 
 def run_embedded(deployment, file, folder):
@@ -128,7 +103,7 @@ def assert_equals_the_embedded_run(deployment, store, campaign_id, file, folder)
 def test_every_service_is_restarted_in_the_middle_and_nothing_is_lost_or_doubled(
     deployment, store, ledger, tmp_path
 ):
-    file = write(deployment.folder, "restarts", seeds=1600)
+    file = write_campaign(deployment.folder, "restarts", seeds=1600)
     campaign_id = deployment.submit(file)
     assert deployment.submit(file) == campaign_id
     services = deployment.services
@@ -166,7 +141,7 @@ def test_a_broker_that_forgets_everything_is_mended_and_nothing_done_is_done_aga
     deployment, store, ledger, tmp_path
 ):
     before = images_made(deployment)
-    file = write(deployment.folder, "forgetful", seeds=800, model="forgetful")
+    file = write_campaign(deployment.folder, "forgetful", seeds=800, model="forgetful")
     campaign_id = deployment.submit(file)
     units = len(PROMPTS) * 800 // 20
     wait_until(lambda: has_done(ledger, campaign_id, units // 3), timeout=120)
@@ -180,7 +155,8 @@ def test_a_broker_that_forgets_everything_is_mended_and_nothing_done_is_done_aga
 
 def test_two_campaigns_of_different_models_go_on_side_by_side(deployment, ledger):
     before = switches(deployment)
-    files = [write(deployment.folder, name, 1200, model=name) for name in ("left", "right")]
+    names, folder = ("left", "right"), deployment.folder
+    files = [write_campaign(folder, name, 1200, model=name) for name in names]
     left, right = [deployment.submit(file) for file in files]
     wait_until(lambda: has_done(ledger, left, 20) and has_done(ledger, right, 20), timeout=120)
     assert not is_settled(ledger, left)
@@ -196,7 +172,7 @@ def test_two_campaigns_of_different_models_go_on_side_by_side(deployment, ledger
 def test_a_campaign_that_is_steered_begins_no_unit_and_goes_on_when_resumed(
     deployment, ledger, command, state
 ):
-    campaign_id = deployment.submit(write(deployment.folder, command, 600, model=command))
+    campaign_id = deployment.submit(write_campaign(deployment.folder, command, 600, model=command))
     wait_until(lambda: has_done(ledger, campaign_id, 50), timeout=120)
     deployment.seedsweep(command, campaign_id)
     began = time.monotonic()

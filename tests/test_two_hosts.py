@@ -12,26 +12,10 @@ import pytest
 from storage.ledger import Ledger
 from storage.store import open_store
 from storage.workforce import Workforce
-from tests.deployment import Deployment, pixels
+from tests.deployment import PROMPTS, Deployment, pixels, write_campaign
 from tests.hosts import two_hosts, why_not
 from tests.servers import wait_until
 
-CAMPAIGN = """
-name = "cable"
-[model]
-pipeline = "noise"
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = {seeds}
-width = 64
-height = 64
-images_per_unit = 20
-batch_size = 20
-[analysis]
-min_clique_size = 5
-"""
-PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 SEEDS = 960
 UNITS = len(PROMPTS) * SEEDS // 20
 WORKERS = ("worker-0", "worker-1")
@@ -85,9 +69,7 @@ def test_a_cable_that_is_out_for_a_minute_costs_time_and_nothing_else(
     served, _ = hosts
     for name, value in deployment.s3.environment.items():
         monkeypatch.setenv(name, value)
-    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
-    file = tmp_path / "cable.toml"
-    file.write_text(CAMPAIGN.format(seeds=SEEDS))
+    file = write_campaign(tmp_path, "cable", SEEDS)
     ledger, workforce = Ledger(deployment.broker_url), Workforce(deployment.broker_url)
     processes = {name: deployment.services[name].pid for name in WORKERS}
 

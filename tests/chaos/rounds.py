@@ -20,29 +20,13 @@ from storage.errors import BrokerUnavailableError
 from storage.ledger import LEASE_MS, MAX_LOSSES, Ledger
 from storage.store import open_store
 from storage.workforce import ANALYSTS, Workforce
-from tests.deployment import Deployment, pixels, stored_images
+from tests.deployment import PROMPTS, Deployment, pixels, stored_images, write_campaign
 from tests.proxy import INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL, Faults
 from tests.servers import wait_until
 from workers.app import queue_of
 
-CAMPAIGN = """
-name = "chaos"
-[model]
-pipeline = "noise"
-path = "{model}"
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = 600
-width = 64
-height = 64
-images_per_unit = 20
-batch_size = 20
-[analysis]
-min_clique_size = 5
-"""
-PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "a pig"]
-UNITS = len(PROMPTS) * 600 // 20
+SEEDS = 600
+UNITS = len(PROMPTS) * SEEDS // 20
 
 WORKERS, SCHEDULERS = ("worker-0", "worker-1"), ("scheduler-0", "scheduler-1")
 EVENTS = 8
@@ -205,7 +189,7 @@ class Chaos:
     def run_undisturbed(self):
         """The same campaign on one machine, with a folder as its store."""
         url = f"file:{self.deployment.folder / 'undisturbed'}"
-        file = self._write("undisturbed")
+        file = write_campaign(self.deployment.folder, "chaos", SEEDS, "undisturbed")
         output = self.deployment.seedsweep("run", str(file), "--workers", "2", store=url)
         campaign_id = output.splitlines()[-1]
         results = self.deployment.seedsweep("results", campaign_id, "--json", store=url)
@@ -219,7 +203,9 @@ class Chaos:
         for proxy in self.deployment.proxies:
             proxy.reseed(seed)
         began = time.monotonic()
-        campaign_id = self.deployment.submit(self._write(f"round {seed}"))
+        campaign_id = self.deployment.submit(
+            write_campaign(self.deployment.folder, "chaos", SEEDS, f"round {seed}")
+        )
         store = open_store(self.deployment.store_url)
         queue = ROOT + queue_of(load_campaign(store, campaign_id).campaign.model.model_id)
         healing = []
@@ -250,13 +236,6 @@ class Chaos:
         """What services have logged without knowing what it means."""
         services = self.deployment.services
         return [name for name, s in services.items() if "Traceback" in s.log.read_text()]
-
-    def _write(self, model):
-        folder = self.deployment.folder
-        (folder / "prompts.txt").write_text("\n".join(PROMPTS))
-        file = folder / "campaign.toml"
-        file.write_text(CAMPAIGN.format(model=model))
-        return file
 
     def _wait_for(self, event, campaign_id, queue):
         latest = time.monotonic() + PATIENCE_SECONDS

@@ -13,13 +13,13 @@ from storage.records import (
     Model,
     Prompt,
     PromptList,
-    PromptResult,
     Provenance,
     Sampling,
     SeedRange,
     digest,
 )
 from storage.store import FolderStore
+from tests.results import make_result
 
 modest = settings(max_examples=30, derandomize=True, deadline=None)
 MADE = Provenance(batch_size=4, threads=1, device="cpu", dtype="float32", versions="v", recipe="{}")
@@ -49,23 +49,13 @@ def image(seed, **changes):
 def receipt(images, text="a cat", **changes):
     """A receipt of these images, judged as not flagged."""
     seeds = [image.seed for image in images]
-    usual = {
+    about = {
         "prompt_id": Prompt(text=text).prompt_id,
         "prompt": text,
         "seeds": len(seeds),
         "seeds_digest": digest(seeds),
-        "excluded": 0,
-        "edges": 0,
-        "clique_size": 0,
-        "clique_seeds": (),
-        "clique_proven": True,
-        "clique_upper_bound": 0,
-        "mean_distance": None,
-        "flagged": False,
-        "representative_seed": None,
-        "match": None,
     }
-    return Receipt(tuple(images), "0" * 16, PromptResult(**usual | changes))
+    return Receipt(tuple(images), "0" * 16, make_result(**about | changes))
 
 
 CAMPAIGN = campaign()
