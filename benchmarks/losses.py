@@ -94,6 +94,8 @@ def kill_a_worker(deployment, eyes, name):
     wait_until(is_claimed_anew, timeout=120)
     seconds = time.perf_counter() - began
     deployment.services[name].start()
+    # A unit that loses its worker five times is parked, so none is to be hit twice.
+    wait_until(lambda: not before.keys() & eyes.claims().keys(), timeout=60)
     return seconds
 
 
