@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from scheduler import campaign_commands, result_commands, service_commands
+from scheduler import campaign_commands, result_commands, service_commands, steering_commands
 from scheduler.options import say
 from storage.errors import ConfigError, SeedsweepError, TransientError
 
@@ -21,10 +21,10 @@ for command in (
     campaign_commands.plan,
     campaign_commands.submit,
     campaign_commands.status,
-    campaign_commands.prioritise,
-    campaign_commands.pause,
-    campaign_commands.resume,
-    campaign_commands.cancel,
+    steering_commands.prioritise,
+    steering_commands.pause,
+    steering_commands.resume,
+    steering_commands.cancel,
     result_commands.results,
     result_commands.report,
     result_commands.analyse,

@@ -22,6 +22,14 @@ StoreUrl = Annotated[
         "else file:./seedsweep-data.",
     ),
 ]
+Priority = Annotated[
+    int | None,
+    typer.Option(min=-1000, max=1000, help="Campaigns of a higher one go first; 0 at first."),
+]
+Weight = Annotated[
+    float | None,
+    typer.Option(min=0.001, max=1000, help="Its share beside others of its priority; 1 at first."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 ActorDevice = Annotated[
     Literal["cpu", "cuda"],

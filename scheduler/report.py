@@ -27,9 +27,9 @@ from scheduler.report_words import (
     run_facts,
     verification_words,
 )
-from storage import keys
 from storage.campaigns import load_campaign, load_control, load_parked, load_prompts
 from storage.errors import ConfigError
+from storage.receipts import is_done
 from storage.records import AnalysisSettings, Parked, PromptResult, Submission
 from storage.results import read_results
 from storage.store import Store
@@ -238,10 +238,10 @@ def _count(results: Sequence[PromptResult], prompts: int, seeds: int) -> Counts:
 def _still_parked(
     store: Store, submission: Submission, parked: Iterable[Parked]
 ) -> tuple[Parked, ...]:
-    """Leave out the units whose shard was made after all, by this campaign or another."""
-    recipe = submission.campaign.generation_id
+    """Leave out the units that were made after all, by this campaign or another."""
+    campaign = submission.campaign
     return tuple(
-        unit for unit in parked if not store.exists(keys.shard(recipe, unit.prompt_id, unit.seeds))
+        unit for unit in parked if not is_done(store, campaign, unit.prompt_id, unit.seeds)
     )
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.keeping import Keeper
 from scheduler.plan import Plan
@@ -55,16 +56,12 @@ def restore_state(
     flagged = np.array([bool(outcome and outcome.flagged) for outcome in found], dtype=np.bool_)
     left = np.zeros(len(plan.prompts), dtype=np.bool_)
     done = load_done(store, campaign.campaign_id, len(plan)) if checkpointed else None
-    if done is None:
-        done = plan.done(_noting(list_shards(store, campaign.generation_id), note))
-        if campaign.keep == "flagged":
-            receipts = list_receipts(store, campaign.campaign_id)
-            receipted = plan.receipted(_noting(receipts, note))
-            left = (done & receipted).reshape(shape).any(axis=1) & ~flagged
-            left &= not left.any() or not Keeper(store).keeps(campaign)
-            done |= receipted
-    else:
+    if done is not None:
         done |= np.repeat(seeds == lengths.sum(), len(plan.cuts))
+    elif campaign.keep == "flagged":
+        done, left = _done_by_receipts_too(store, plan, flagged, note)
+    else:
+        done = _stored(store, plan, note)
     parked = {p.index for p in load_parked(store, campaign.campaign_id)}
     parked -= set(np.flatnonzero(done).tolist())
     settled = done.copy()
@@ -80,6 +77,24 @@ def restore_state(
         flagged=frozenset(np.flatnonzero(flagged).tolist()),
         state=control.state,
     )
+
+
+def _stored(store: Store, plan: Plan, note: Callable[[], None]) -> NDArray[np.bool_]:
+    """Which units have their shard: (units,) bool."""
+    return plan.done(_noting(list_shards(store, plan.campaign.generation_id), note))
+
+
+def _done_by_receipts_too(
+    store: Store, plan: Plan, flagged: NDArray[np.bool_], note: Callable[[], None]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which units are done, (units,) bool, and of which prompts images are left that were not to
+    stay, (prompts,) bool."""
+    stored = _stored(store, plan, note)
+    receipted = plan.receipted(_noting(list_receipts(store, plan.campaign.campaign_id), note))
+    left = (stored & receipted).reshape(len(plan.prompts), -1).any(axis=1) & ~flagged
+    if left.any() and Keeper(store).keeps(plan.campaign):
+        left[:] = False
+    return stored | receipted, left
 
 
 class Checkpoints:

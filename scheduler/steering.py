@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from storage import keys
 from storage.campaigns import (
     drop_parked,
     load_campaign,
@@ -13,6 +12,7 @@ from storage.campaigns import (
 )
 from storage.errors import BrokerUnavailableError, ConfigError
 from storage.ledger import Ledger
+from storage.receipts import is_done
 from storage.records import Control
 from storage.store import Store
 
@@ -73,7 +73,7 @@ def retry_parked(store: Store, campaign_id: str, ledger: Ledger | None) -> Retri
     anything that ended it early. Raises `ConfigError` where the store knows no such campaign, or
     where it is cancelled.
     """
-    generation_id = load_campaign(store, campaign_id).campaign.generation_id
+    campaign = load_campaign(store, campaign_id).campaign
     if load_control(store, campaign_id).state == "cancelled":
         raise ConfigError(
             f"The campaign {campaign_id} is cancelled, so none of its units is tried again; "
@@ -82,9 +82,7 @@ def retry_parked(store: Store, campaign_id: str, ledger: Ledger | None) -> Retri
     records = load_parked(store, campaign_id)
     # A worker that was thought lost may have stored a parked unit after all.
     open_again = {
-        unit.index
-        for unit in records
-        if not store.exists(keys.shard(generation_id, unit.prompt_id, unit.seeds))
+        unit.index for unit in records if not is_done(store, campaign, unit.prompt_id, unit.seeds)
     }
     for unit in records:
         drop_parked(store, campaign_id, unit.index)

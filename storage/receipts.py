@@ -93,6 +93,12 @@ def read_receipt(store: Store, campaign: Campaign, prompt_id: str) -> Receipt | 
         return Receipt(images, verdict.analysis_id, verdict.result)
 
 
+def is_done(store: Store, campaign: Campaign, prompt_id: str, seeds: SeedRange) -> bool:
+    """Whether the prompt's unit of these seeds counts as done: by its shard, or by a receipt."""
+    shard = keys.shard(campaign.generation_id, prompt_id, seeds)
+    return store.exists(shard) or store.exists(receipt_key(campaign, prompt_id))
+
+
 def list_receipts(store: Store, campaign_id: str) -> Iterator[str]:
     """Yield the keys of all receipts of a campaign, ascending, and what else lies among them."""
     return list_fan_out(store, keys.receipts_prefix(campaign_id))

@@ -3,9 +3,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage import keys
 from storage.described import Described
 from storage.errors import ShardCorruptError
-from storage.receipts import Receipt, list_receipts, read_receipt, receipt_key, store_receipt
+from storage.receipts import (
+    Receipt,
+    is_done,
+    list_receipts,
+    read_receipt,
+    receipt_key,
+    store_receipt,
+)
 from storage.records import (
     Blocks,
     Campaign,
@@ -183,3 +191,15 @@ def test_a_receipt_without_its_verdict_is_corrupt(stored):
     pq.write_table(table.replace_schema_metadata({}), stored.root / KEY)
     with pytest.raises(ShardCorruptError, match=KEY):
         read_receipt(stored, CAMPAIGN, CAT)
+
+
+def test_a_unit_is_done_by_its_shard_or_by_a_receipt(store):
+    seeds = SeedRange(first=7, last=8)
+    assert not is_done(store, CAMPAIGN, CAT, seeds)
+    shard = keys.shard(CAMPAIGN.generation_id, CAT, seeds)
+    store.create(shard, b"shard")
+    assert is_done(store, CAMPAIGN, CAT, seeds)
+    store_receipt(store, CAMPAIGN, receipt([image(seed) for seed in (7, 8, 9)]))
+    store.delete(shard)
+    assert is_done(store, CAMPAIGN, CAT, seeds)
+    assert not is_done(store, campaign("other"), CAT, seeds)
