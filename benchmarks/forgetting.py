@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.forgetting [--units N] [--rounds N]
 
 The units' shards lie on a real S3 server (their keys are what a listing costs; the objects are a
-few bytes), 2,000 more are to be made by a real worker. In every round `FLUSHALL` goes to the broker,
+few bytes), 2,000 more are to be made by a real worker. In every round the broker gets `FLUSHALL`,
 and the clock runs until the running scheduler has restored the campaign and the worker has stored
 its next unit. By turns the scheduler finds a checkpoint of what is done in the store, or has to
 list all shards. At the end the campaign is finished, and the worker's count says how many units
