@@ -17,7 +17,7 @@ from storage.records import AnalysisSettings, Campaign, Prompt, PromptResult, Se
 from storage.results import Parts, read_results, store_results
 from storage.store import Store
 from storage.workforce import Workforce
-from workers import metrics
+from workers import analysis_metrics, health, metrics
 from workers.actors import Actors, analyse
 from workers.analyst import Analysed, Request
 
@@ -75,12 +75,21 @@ class Auditor:
 
         Raises `ConfigError` where the Ray cluster cannot be joined.
         """
+        health.expect(health.BEAT)
         for analysed in analyse(self._requests(), self._store.url, actors):
+            self._show_health(analysed is not None)
             if analysed is not None:
                 self._take_note(analysed)
             self._patiently(self._store_part)
             self._patiently(self._beat)
         self._patiently(self._store_now)
+
+    def _show_health(self, is_analysed: bool) -> None:
+        health.begin(health.TURN)
+        if not any(self._taken.values()):
+            health.end(health.ANALYSIS)
+        elif is_analysed:
+            health.begin(health.ANALYSIS)
 
     def _requests(self) -> Iterator[Request | None]:
         while not self._stopped():
@@ -105,6 +114,8 @@ class Auditor:
                 self._ledger.put_back(campaign_id, prompt, TROUBLE_SECONDS, str(error))
             return []
         receipt = not self._keeper.keeps(known.campaign)
+        if not any(self._taken.values()):
+            health.begin(health.ANALYSIS)
         self._taken.setdefault(campaign_id, set()).update(prompts)
         return [Request(campaign_id, known.prompts[i], known.settings, receipt) for i in prompts]
 
@@ -121,11 +132,11 @@ class Auditor:
 
     def _take_note(self, analysed: Analysed) -> None:
         _warn_of_corrupt(analysed)
+        analysis_metrics.note(analysed)
         if analysed.missing or isinstance(analysed.error, ImagesNotKeptError):
             self._patiently(lambda: self._make_again(analysed))
             return
         if analysed.error is None:
-            metrics.ANALYSIS_SECONDS.observe(analysed.seconds)
             self._part.append(analysed)
             return
         metrics.PROMPTS_FAILED.inc()
@@ -197,6 +208,7 @@ class Auditor:
             for campaign_id, prompts in self._taken.items():
                 if prompts:
                     self._ledger.renew_ready(campaign_id, prompts)
+            health.begin(health.BEAT)
 
     def _patiently(self, step: Callable[[], T]) -> T | None:
         """Take a step; where store or broker is away, say so once and go on."""

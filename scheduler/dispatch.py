@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from scheduler.gauges import Gauges
 from scheduler.plan import Plan
 from scheduler.restoring import Checkpoints, load_plan, restore_state
 from scheduler.shares import demand_of, fair_shares
@@ -14,8 +15,10 @@ from storage.ledger import Ledger, LiveCounts, Restored
 from storage.records import Control, Parked, WorkUnit
 from storage.store import Store
 from storage.workforce import Demand, Workforce
-from workers import metrics
+from workers import health, metrics
 from workers.app import queue_of
+from workers.collectors import CampaignCollector
+from workers.log_context import about_campaign
 from workers.rate import Rate
 
 log = logging.getLogger(__name__)
@@ -43,7 +46,7 @@ class Dispatcher:
     """Keeps workers busy with the units of its campaigns; `tick` is called again and again.
 
     Any number of dispatchers may run: one leads, the others wait. Nothing that it knows is lost
-    with it. `campaigns` names those in the store that it is to care for.
+    with it. `campaigns` names those in the store that it is to care for; `collector` shows them.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Dispatcher:
         workforce: Workforce,
         publish: Publish,
         campaigns: Campaigns,
+        collector: CampaignCollector | None = None,
     ) -> None:
         self._store, self._ledger, self._workforce = store, ledger, workforce
         self._publish, self._campaigns = publish, campaigns
@@ -65,7 +69,7 @@ class Dispatcher:
         self._last_heard: dict[str, float] = {}
         self._looked = -LOOK_SECONDS
         self._leads, self._led = False, 0.0
-        self.collector = metrics.CampaignCollector()
+        self._gauges = Gauges(ledger, workforce, collector or CampaignCollector())
 
     def begin(self, plan: Plan, restored: Restored) -> None:
         """Take on a campaign whose state is known already, on a broker that is new."""
@@ -86,8 +90,9 @@ class Dispatcher:
         counts = self._count()
         for campaign_id in counts:
             self._reap(campaign_id)
-        self._feed(counts)
-        self._show(counts)
+        workers = self._workforce.workers_by_model()
+        self._feed(counts, workers)
+        self._gauges.show(self._plans, counts, workers)
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._look()
             for campaign_id, count in counts.items():
@@ -101,6 +106,7 @@ class Dispatcher:
 
     def _keep_the_lead(self) -> None:
         """Called again and again while a large campaign is restored, which another one must not."""
+        health.begin(health.TURN)
         if time.monotonic() - self._led > LEAD_SECONDS and not self._take_the_lead():
             raise TransientError("Another scheduler leads now; this one waits for its turn.")
 
@@ -113,7 +119,7 @@ class Dispatcher:
             metrics.LEADING.set(leads)
             if not leads:
                 self._plans, self._settled = {}, set()
-                self.collector.update({})
+                self._gauges.clear()
         return leads
 
     def _begin_epoch(self) -> None:
@@ -170,15 +176,16 @@ class Dispatcher:
     @contextlib.contextmanager
     def _left_out_if_broken(self, campaign_id: str) -> Iterator[None]:
         """What is wrong with one campaign in the store must not stop the others."""
-        try:
-            yield
-        except PermanentError as error:
-            log.error("The campaign %s is left out: %s", campaign_id, error)
-            self._unreadable.add(campaign_id)
-            self._plans.pop(campaign_id, None)
-        except ConfigError:
-            # Its record is not there: it is being submitted, so it is looked at again.
-            self._plans.pop(campaign_id, None)
+        with about_campaign(campaign_id):
+            try:
+                yield
+            except PermanentError as error:
+                log.error("The campaign %s is left out: %s", campaign_id, error)
+                self._unreadable.add(campaign_id)
+                self._plans.pop(campaign_id, None)
+            except ConfigError:
+                # Its record is not there: it is being submitted, so it is looked at again.
+                self._plans.pop(campaign_id, None)
 
     def _restore(self, plan: Plan) -> None:
         restored = restore_state(self._store, plan, self._keep_the_lead, checkpointed=True)
@@ -217,16 +224,19 @@ class Dispatcher:
                 self._settled.discard(campaign_id)
 
     def _reap(self, campaign_id: str) -> None:
-        for index in self._ledger.reap(campaign_id):
+        reaped = self._ledger.reap(campaign_id)
+        metrics.LEASE_EXPIRIES.inc(reaped.expired)
+        metrics.RETRIES.labels("lease_expired").inc(reaped.expired - len(reaped.to_park))
+        for index in reaped.to_park:
             unit = self._plans[campaign_id].unit(index)
             reason = "The worker vanished each time that this unit was under way."
             parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason)
             store_parked(self._store, campaign_id, parked)
             self._ledger.park(campaign_id, index)
+            metrics.PARKED.labels("lost").inc()
 
-    def _feed(self, counts: Mapping[str, LiveCounts]) -> None:
+    def _feed(self, counts: Mapping[str, LiveCounts], workers: Mapping[str, int]) -> None:
         """Fill each model's window and say how strongly each is wanted."""
-        workers = self._workforce.workers_by_model()
         demand: dict[str, Demand] = {}
         for model_id, campaigns in self._by_model(counts).items():
             mine = {campaign_id: counts[campaign_id] for campaign_id in campaigns}
@@ -238,7 +248,6 @@ class Dispatcher:
             if wanted:
                 demand[model_id] = wanted
         self._workforce.demand(demand)
-        metrics.WORKERS_LIVE.set(sum(workers.values()))
 
     def _by_model(self, campaigns: Iterable[str]) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -261,6 +270,7 @@ class Dispatcher:
         token, indexes = self._ledger.issue(campaign_id, count)
         plan = self._plans[campaign_id]
         if indexes:
+            metrics.LAST_PROGRESS.set_to_current_time()
             self._publish(queue_of(model_id), (plan.unit(index, token) for index in indexes))
 
     def _find_lost_messages(self, model_id: str, counts: Mapping[str, LiveCounts]) -> None:
@@ -272,22 +282,20 @@ class Dispatcher:
         elif now - heard > SILENT_SECONDS:
             log.warning("Messages of %s were lost; they are sent again.", ", ".join(queued))
             for campaign_id in queued:
-                self._ledger.reissue_queued(campaign_id)
+                count = self._ledger.reissue_queued(campaign_id)
+                metrics.RETRIES.labels("message_lost").inc(count)
             self._last_heard[model_id] = now
-
-    def _show(self, counts: Mapping[str, LiveCounts]) -> None:
-        self.collector.update(counts)
-        metrics.WINDOW.set(sum(c.window for c in counts.values()))
-        active = [c for c in counts.values() if c.state == "active"]
-        metrics.REMAINING.set(sum(c.remaining for c in active))
 
 
 def drive(dispatcher: Dispatcher, stopped: Callable[[], bool], pause: float = 0.1) -> None:
     """Tick until stopped; a broker or store that is away is waited for."""
     was_away = False
+    health.expect(health.TICK)
     while not stopped():
+        health.begin(health.TURN)
         try:
             dispatcher.tick()
+            health.begin(health.TICK)
             if was_away:
                 log.info("Broker and store answer again.")
             was_away = False

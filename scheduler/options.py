@@ -45,6 +45,10 @@ MetricsPort = Annotated[
     int | None,
     typer.Option(min=0, max=65535, help="Their port; the service's first free one, 0 for none."),
 ]
+LogFormat = Annotated[
+    Literal["text", "json"],
+    typer.Option(help="How to log: for people, or as JSON objects, a line each."),
+]
 
 
 def say(text: str) -> None:

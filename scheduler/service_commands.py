@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from scheduler.options import (
     ActorDevice,
     AsJson,
+    LogFormat,
     MetricsHost,
     MetricsPort,
     StoreUrl,
@@ -23,7 +23,10 @@ LOOPBACK = "127.0.0.1"
 
 
 def scheduler(
-    store: StoreUrl = None, metrics_host: MetricsHost = LOOPBACK, metrics_port: MetricsPort = None
+    store: StoreUrl = None,
+    metrics_host: MetricsHost = LOOPBACK,
+    metrics_port: MetricsPort = None,
+    log_format: LogFormat = "text",
 ) -> None:
     """Feed the workers with all campaigns of the store, until SIGTERM.
 
@@ -32,9 +35,11 @@ def scheduler(
 
     Example: seedsweep scheduler --store file:/shared/seedsweep-data
     """
+    from scheduler.logs import log_to_stderr
     from scheduler.services import MetricsAddress, serve_schedule
 
     environment, opened = find(store)
+    log_to_stderr(log_format, "scheduler")
     serve_schedule(opened, environment.need_broker(), MetricsAddress(metrics_host, metrics_port))
 
 
@@ -59,6 +64,7 @@ def worker(
     ] = None,
     metrics_host: MetricsHost = LOOPBACK,
     metrics_port: MetricsPort = None,
+    log_format: LogFormat = "text",
 ) -> None:
     """Generate until SIGTERM, with one process for each visible device; one that dies comes back.
 
@@ -71,18 +77,20 @@ def worker(
         options = ["--threads", str(threads), "--metrics-host", metrics_host]
         options += ["--store", store] if store else []
         options += ["--name", name] if name else []
-        _supervise(store, devices, processes, options, metrics_port)
+        _supervise(store, devices, processes, options, metrics_port, log_format)
         return
     if devices is not None or processes is not None:
         raise ConfigError(
             "--device is for one worker in this very process; leave it out, or --devices and "
             "--processes."
         )
-    from scheduler.services import MetricsAddress, serve_device
+    from scheduler.logs import log_to_stderr
+    from scheduler.services import MetricsAddress, serve_device, worker_name
 
     environment, opened = find(store)
     address = MetricsAddress(metrics_host, metrics_port)
-    _log_as(f"{device} %(process)d")
+    name = name or worker_name(device)
+    log_to_stderr(log_format, "worker", name, f"{device} %(process)d")
     serve_device(opened, environment.need_broker(), device, threads, name, address)
 
 
@@ -92,7 +100,9 @@ def _supervise(
     processes: int | None,
     options: list[str],
     metrics_port: int | None,
+    log_format: LogFormat,
 ) -> None:
+    from scheduler.logs import log_to_stderr
     from scheduler.supervisor import choose_devices, supervise, worker_commands
 
     devices = choose_devices(names, processes)
@@ -101,16 +111,12 @@ def _supervise(
             f"--name names one worker, but there would be {len(devices)}; leave it out, or choose "
             "one with --device."
         )
+    options += ["--log-format", log_format]
     commands = worker_commands(devices, options, metrics_port)
     # What every worker would refuse is refused once, before there are any.
     find(store)[0].need_broker()
-    _log_as("supervisor")
+    log_to_stderr(log_format, "supervisor", prefix="supervisor")
     supervise(devices, commands)
-
-
-def _log_as(who: str) -> None:
-    """Log plainly, as every service does, with `who` in each line: workers share one stderr."""
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s [{who}] %(levelname)s %(message)s")
 
 
 def analyst(
@@ -119,6 +125,7 @@ def analyst(
     device: ActorDevice = "cpu",
     metrics_host: MetricsHost = LOOPBACK,
     metrics_port: MetricsPort = None,
+    log_format: LogFormat = "text",
 ) -> None:
     """Analyse the prompts of all campaigns as they become ready, until SIGTERM.
 
@@ -127,10 +134,12 @@ def analyst(
 
     Example: seedsweep analyst --actors 2
     """
+    from scheduler.logs import log_to_stderr
     from scheduler.services import MetricsAddress, serve_analysis
     from workers.actors import Actors
 
     environment, opened = find(store)
+    log_to_stderr(log_format, "analyst")
     address = MetricsAddress(metrics_host, metrics_port)
     crew = Actors(actors, device, environment.ray_address)
     serve_analysis(opened, environment.need_broker(), crew, address)

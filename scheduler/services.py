@@ -6,20 +6,33 @@ They find everything through the environment, wait for whatever is away, and end
 import logging
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
 from wsgiref.types import WSGIApplication
+
+from prometheus_client.registry import Collector
 
 from scheduler.signals import stop_on_sigterm
 from scheduler.targets import advertised, answer_targets
 from storage import keys
 from storage.errors import SeedsweepError
 from storage.ledger import Ledger
+from storage.observed import ObservedStore
 from storage.store import Store
 from storage.workforce import Workforce
-from workers import metrics
+from workers import metrics, serving, store_metrics
 from workers.actors import Actors
+from workers.collectors import CampaignCollector, registry_of
+from workers.device_metrics import DeviceCollector
 
 log = logging.getLogger(__name__)
+
+_FIRST_PORTS: dict[metrics.Service, int] = {
+    "scheduler": serving.SCHEDULER_PORT,
+    "analyst": serving.ANALYST_PORT,
+    "worker": serving.WORKER_PORT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +45,7 @@ class MetricsAddress:
     def ports(self, first: int) -> range:
         """The ports to try, for a service whose own ones begin at `first`."""
         if self.port is None:
-            return range(first, first + metrics.PORTS)
+            return range(first, first + serving.PORTS)
         return range(self.port, self.port + 1) if self.port else range(0)
 
 
@@ -41,18 +54,17 @@ def serve_schedule(store: Store, broker_url: str, address: MetricsAddress) -> No
     from scheduler.dispatch import Dispatcher, drive
     from workers.app import make_app, publish
 
-    _log_plainly()
-    targets = answer_targets(Workforce(broker_url))
-    metrics_at = _serve_metrics(address, metrics.SCHEDULER_PORT, targets)
-    app, workforce = make_app(broker_url), Workforce(broker_url, metrics_at)
+    store, app = ObservedStore(store, store_metrics.note), make_app(broker_url)
+    collector, targets = CampaignCollector(), answer_targets(Workforce(broker_url))
+    metrics_at = _serve("scheduler", address, [collector], targets)
     dispatcher = Dispatcher(
         store,
         Ledger(broker_url),
-        workforce,
+        Workforce(broker_url, metrics_at),
         lambda queue, units: publish(app, queue, units),
         lambda: store.folders(keys.CAMPAIGNS),
+        collector,
     )
-    metrics.show(dispatcher.collector)
     stopped = stop_on_sigterm()
     log.info("The scheduler is ready; its store is %s.", store.url)
     drive(dispatcher, stopped)
@@ -65,23 +77,21 @@ def serve_device(
     broker_url: str,
     device: str,
     threads: int,
-    name: str | None,
+    name: str,
     address: MetricsAddress,
 ) -> None:
     """Serve one model's queue at a time on one device until SIGTERM; the unit in hand is finished.
 
-    Without a name the worker is called after its host, device and process. Raises `SeedsweepError`
-    once the worker has taken itself out, since it failed too many prompts in a row.
+    Raises `SeedsweepError` once the worker has taken itself out, since it failed too many prompts
+    in a row.
     """
     from workers.app import make_app
     from workers.tasks import serve
 
-    _log_plainly()
-    metrics_at = _serve_metrics(address, metrics.WORKER_PORT)
-    name = name or worker_name(device)
+    metrics_at = _serve("worker", address, [DeviceCollector(device)])
     why_out = serve(
         make_app(broker_url),
-        store,
+        ObservedStore(store, store_metrics.note),
         Ledger(broker_url),
         Workforce(broker_url),
         name,
@@ -98,8 +108,8 @@ def serve_analysis(store: Store, broker_url: str, actors: Actors, address: Metri
     """Analyse the prompts of all live campaigns as they become ready, until SIGTERM."""
     from scheduler.audit import Auditor
 
-    _log_plainly()
-    metrics_at = _serve_metrics(address, metrics.ANALYST_PORT)
+    metrics_at = _serve("analyst", address)
+    store = ObservedStore(store, store_metrics.note)
     stopped = stop_on_sigterm()
     workforce = Workforce(broker_url, metrics_at)
     auditor = Auditor(store, Ledger(broker_url), workforce, stopped)
@@ -114,17 +124,18 @@ def worker_name(device: str) -> str:
     return f"{platform.node()}-{device.replace(':', '')}-{os.getpid()}"
 
 
-def _serve_metrics(
-    address: MetricsAddress, first: int, targets: WSGIApplication | None = None
+def _serve(
+    service: metrics.Service,
+    address: MetricsAddress,
+    collectors: Iterable[Collector] = (),
+    targets: WSGIApplication | None = None,
 ) -> str:
-    """Serve the metrics where they are wanted; returns where, empty for nowhere."""
-    port = metrics.serve_metrics(address.host, address.ports(first), targets)
+    """Serve the service's pages where they are wanted; returns where, empty for nowhere."""
+    metrics.BUILD.labels(version("seedsweep")).set(1)
+    registry = registry_of(service, collectors)
+    port = serving.serve(registry, address.host, address.ports(_FIRST_PORTS[service]), targets)
     if port is None:
         return ""
     metrics_at = advertised(address.host, port)
     log.info("Metrics: http://%s/metrics", metrics_at)
     return metrics_at
-
-
-def _log_plainly() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

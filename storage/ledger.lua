@@ -69,9 +69,10 @@ function calls.set_state(state)
   return 1
 end
 
+-- The token tells when the units were issued, so that their claims know how long they waited.
 function calls.issue(count, token)
-  count = tonumber(count)
-  if redis.call('HGET', meta, 'state') ~= 'active' then return {} end
+  count, token = tonumber(count), token .. ':' .. now
+  if redis.call('HGET', meta, 'state') ~= 'active' then return {token, {}} end
   local issued = {}
   local function issue_if_pending(index)
     if is_pending(index) then
@@ -97,21 +98,21 @@ function calls.issue(count, token)
     cursor = cursor + 1
   end
   redis.call('HSET', meta, 'cursor', cursor)
-  return issued
+  return {token, issued}
 end
 
 function calls.claim(index, token, lease)
   local state = redis.call('HGET', meta, 'state')
-  if not state then return 'stale' end
-  if redis.call('GETBIT', done, index) == 1 then return 'done' end
-  if redis.call('HGET', tokens, index) ~= token then return 'stale' end
-  if redis.call('ZSCORE', leases, index) then return 'stale' end
+  if not state then return {'stale', 0} end
+  if redis.call('GETBIT', done, index) == 1 then return {'done', 0} end
+  if redis.call('HGET', tokens, index) ~= token then return {'stale', 0} end
+  if redis.call('ZSCORE', leases, index) then return {'stale', 0} end
   if state ~= 'active' then
     hand_back(index)
-    return state
+    return {state, 0}
   end
   redis.call('ZADD', leases, now + lease, index)
-  return 'granted'
+  return {'granted', now - (tonumber(string.match(token, ':(%d+)$')) or now)}
 end
 
 function calls.renew(lease, ...)
@@ -162,8 +163,9 @@ function calls.park(index)
 end
 
 function calls.reap(limit, lease)
-  local poisonous = {}
+  local expired, poisonous = 0, {}
   for _, index in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 1000)) do
+    expired = expired + 1
     if redis.call('HINCRBY', losses, index, 1) < tonumber(limit) then
       hand_back(index)
     else
@@ -171,14 +173,18 @@ function calls.reap(limit, lease)
       poisonous[#poisonous + 1] = tonumber(index)
     end
   end
-  return poisonous
+  return {expired, poisonous}
 end
 
 function calls.reissue_queued()
+  local count = 0
   for _, index in ipairs(redis.call('HKEYS', tokens)) do
-    if not redis.call('ZSCORE', leases, index) then hand_back(index) end
+    if not redis.call('ZSCORE', leases, index) then
+      hand_back(index)
+      count = count + 1
+    end
   end
-  return 1
+  return count
 end
 
 function calls.reopen(index)

@@ -42,6 +42,22 @@ ClaimOutcome = Literal["granted", "done", "paused", "cancelled", "stale"]
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What became of a claim, and how many seconds a granted one's unit was queued."""
+
+    outcome: ClaimOutcome
+    waited_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """How many leases ran out, and which of their units are to be parked: lost too often."""
+
+    expired: int
+    to_park: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
     """A campaign's state as the store knows it.
 
@@ -181,13 +197,13 @@ class Ledger:
 
     def issue(self, campaign_id: str, count: int) -> tuple[str, list[int]]:
         """Put up to `count` pending units into the window; returns their token and indexes."""
-        token = uuid.uuid4().hex
-        return token, self._call(campaign_id, "issue", count, token)
+        token, indexes = self._call(campaign_id, "issue", count, uuid.uuid4().hex)
+        return token.decode(), indexes
 
-    def claim(self, campaign_id: str, index: int, token: str) -> ClaimOutcome:
+    def claim(self, campaign_id: str, index: int, token: str) -> Claim:
         """Claim an issued unit for `LEASE_MS`; only one claim of an issue is ever granted."""
-        answer = self._call(campaign_id, "claim", index, token, LEASE_MS)
-        return cast("ClaimOutcome", answer.decode())
+        outcome, waited = self._call(campaign_id, "claim", index, token, LEASE_MS)
+        return Claim(outcome.decode(), waited / 1000)
 
     def renew(self, campaign_id: str, claims: Iterable[tuple[int, str]]) -> int:
         """Renew the leases of claimed units; returns how many are still this holder's."""
@@ -210,13 +226,17 @@ class Ledger:
         """Give the unit up; its prompt is analysed without it."""
         self._call(campaign_id, "park", index)
 
-    def reap(self, campaign_id: str) -> list[int]:
-        """Take back units whose lease ran out; returns those to park: lost `MAX_LOSSES` times."""
-        return cast("list[int]", self._call(campaign_id, "reap", MAX_LOSSES, LEASE_MS))
+    def reap(self, campaign_id: str) -> Reaped:
+        """Take back units whose lease ran out; those lost `MAX_LOSSES` times are to be parked."""
+        expired, to_park = self._call(campaign_id, "reap", MAX_LOSSES, LEASE_MS)
+        return Reaped(expired, tuple(to_park))
 
-    def reissue_queued(self, campaign_id: str) -> None:
-        """Take back all units that are queued but not claimed: their messages are lost."""
-        self._call(campaign_id, "reissue_queued")
+    def reissue_queued(self, campaign_id: str) -> int:
+        """Take back all units that are queued but not claimed: their messages are lost.
+
+        Returns how many there were.
+        """
+        return int(self._call(campaign_id, "reissue_queued"))
 
     def reopen(self, campaign_id: str, indexes: Iterable[int]) -> None:
         """Have units made again whatever became of them, and their prompts analysed again."""

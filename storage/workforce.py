@@ -15,6 +15,7 @@ All of it appears again by itself, whatever the broker forgets.
 
 import json
 import platform
+import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import redis
 from pydantic import ValidationError
 
 from storage.broker import ROOT, connect, translated
@@ -65,6 +67,16 @@ class Sign:
     def alive(self) -> bool:
         """Whether its claims still hold."""
         return not self.worker.why_out and self.seconds_ago * 1000 <= LEASE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the broker bears; 0 for what it does not tell, and for a limit that it has not."""
+
+    memory_bytes: int
+    memory_limit_bytes: int
+    connections: int
+    round_trip_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +197,23 @@ class Workforce:
         """How many messages the broker holds in the queue."""
         with translated():
             return int(self._redis.llen(ROOT + queue))
+
+    def load(self) -> Load:
+        """What the broker bears just now."""
+        with translated():
+            began = time.perf_counter()
+            self._redis.ping()
+            round_trip = time.perf_counter() - began
+            try:
+                info = self._redis.info()
+            except redis.ResponseError:  # A managed one may forbid it.
+                info = {}
+        return Load(
+            memory_bytes=int(info.get("used_memory", 0)),
+            memory_limit_bytes=int(info.get("maxmemory", 0)),
+            connections=int(info.get("connected_clients", 0)),
+            round_trip_seconds=round_trip,
+        )
 
     def lead(self) -> bool:
         """Become or stay the leading scheduler for a lease; False where another one leads."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from storage.errors import ConfigError, RayUnavailableError, SeedsweepError, TransientError
+from workers import metrics
 from workers.analyst import Analysed, Analyst, Request
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,10 @@ def analyse(
             kind.options(runtime_env=_ONE_THREAD).remote(store_url, actors.device)
             for _ in range(actors.count)
         ]
-        yield from _spread(ray, crew, iter(requests))
+        try:
+            yield from _spread(ray, crew, iter(requests))
+        finally:
+            _show(busy=0, idle=0)
 
 
 def _gpu_share(ray: Any, actors: Actors) -> float:
@@ -160,11 +164,11 @@ def _own_sigterm() -> Iterator[None]:
 def _spread(
     ray: Any, crew: list[Any], requests: Iterator[Request | None]
 ) -> Iterator[Analysed | None]:
-    under_way: dict[Any, tuple[Any, Request]] = {}
-    idle = [actor for actor in crew for _ in range(IN_FLIGHT_PER_ACTOR)]
+    under_way: dict[Any, tuple[int, Request]] = {}
+    load = [0] * len(crew)
     exhausted = False
     while under_way or not exhausted:
-        while idle and not exhausted:
+        while min(load) < IN_FLIGHT_PER_ACTOR and not exhausted:
             try:
                 request = next(requests)
             except StopIteration:
@@ -172,15 +176,22 @@ def _spread(
                 break
             if request is None:
                 break
-            actor = idle.pop(0)
-            under_way[actor.analyse.remote(request)] = actor, request
+            place = load.index(min(load))
+            load[place] += 1
+            under_way[crew[place].analyse.remote(request)] = place, request
+        _show(busy=len(load) - load.count(0), idle=load.count(0))
         finished = _await_some(ray, list(under_way))
         for reference in finished:
-            actor, request = under_way.pop(reference)
-            idle.append(actor)
+            place, request = under_way.pop(reference)
+            load[place] -= 1
             yield _fetch(ray, reference, request)
         if not finished:
             yield None
+
+
+def _show(busy: int, idle: int) -> None:
+    metrics.RAY_ACTORS.labels("busy").set(busy)
+    metrics.RAY_ACTORS.labels("idle").set(idle)
 
 
 def _await_some(ray: Any, under_way: list[Any]) -> list[Any]:

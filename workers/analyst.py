@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from storage import observed
 from storage.campaigns import load_campaign
 from storage.errors import SeedsweepError
+from storage.observed import ObservedStore
 from storage.receipts import Receipt, store_receipt
 from storage.records import AnalysisSettings, PromptResult, Submission
 from storage.store import open_store
 from workers.analysis.products import Products, TorchProducts, products
+from workers.effort import Effort, Tally
 from workers.prompt_analysis import analyse_stored, recorded
 from workers.stored_prompts import StoredPrompt
 from workers.training_set import TrainingSet, load_training_set
@@ -35,7 +38,8 @@ class Analysed:
 
     `corrupt` names the shards that could not be read, and `missing` the cuts of which nothing is
     stored, by their places in the submission; the result does without their images. `receipted`:
-    a receipt of all images is stored, so they need not stay.
+    a receipt of all images is stored, so they need not stay. `effort` is None where the actor was
+    lost.
     """
 
     request: Request
@@ -45,6 +49,7 @@ class Analysed:
     missing: tuple[int, ...] = ()
     receipted: bool = False
     error: SeedsweepError | None = None
+    effort: Effort | None = None
 
     @property
     def value(self) -> PromptResult:
@@ -58,18 +63,20 @@ class Analyst:
     """One actor: one store, the campaigns it was last asked for, one training set at hand."""
 
     def __init__(self, store_url: str, device: str = "cpu") -> None:
-        self._store = open_store(store_url)
+        self._requests: list[observed.Request] = []
+        self._store = ObservedStore(open_store(store_url), self._requests.append)
         self._device = device
         self._submission = lru_cache(maxsize=8)(self._load_submission)
         self._training = lru_cache(maxsize=1)(self._load_training)
 
     def analyse(self, request: Request) -> Analysed:
         """Read and analyse one prompt, without what of it is corrupt or missing."""
-        began = time.monotonic()
+        began, tally = time.monotonic(), Tally()
         try:
-            result, stored, receipted = self._analyse(request)
+            result, stored, receipted = self._analyse(request, tally)
         except SeedsweepError as error:
-            return Analysed(request, time.monotonic() - began, error=error)
+            seconds = time.monotonic() - began
+            return Analysed(request, seconds, error=error, effort=self._effort(tally))
         return Analysed(
             request=request,
             seconds=time.monotonic() - began,
@@ -77,15 +84,21 @@ class Analyst:
             corrupt=stored.corrupt,
             missing=stored.missing,
             receipted=receipted,
+            effort=self._effort(tally),
         )
 
-    def _analyse(self, request: Request) -> tuple[PromptResult, StoredPrompt, bool]:
+    def _effort(self, tally: Tally) -> Effort:
+        effort = tally.effort(self._requests)
+        self._requests.clear()
+        return effort
+
+    def _analyse(self, request: Request, tally: Tally) -> tuple[PromptResult, StoredPrompt, bool]:
         submission = self._submission(request.campaign_id)
         sampling, settings = submission.campaign.sampling, request.settings
         wanted = settings.verification
         training = self._training(wanted, sampling.width, sampling.height) if wanted else None
         result, stored = analyse_stored(
-            self._store, submission, request.prompt, settings, training, self._products
+            self._store, submission, request.prompt, settings, training, self._products, tally
         )
         # What a prompt lacks may still be made, and then be compared with all its other pictures.
         receipted = request.receipt and stored.whole and not result.flagged

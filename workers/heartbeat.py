@@ -8,7 +8,7 @@ from storage.errors import BrokerUnavailableError
 from storage.ledger import Ledger
 from storage.records import Worker, WorkUnit
 from storage.workforce import Workforce
-from workers import metrics
+from workers import health, metrics
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +67,13 @@ class Heartbeat:
             log.warning("The worker leaves without a word: %s", error)
 
     def _run(self) -> None:
+        health.expect(health.BEAT)
         while True:
+            health.begin(health.TURN)
             try:
                 self._beat()
                 self._note(True)
+                health.begin(health.BEAT)
             except BrokerUnavailableError as error:
                 self._note(False, str(error))
             if self._closing.wait(BEAT_SECONDS):

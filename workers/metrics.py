@@ -1,138 +1,286 @@
-"""Every Prometheus metric of every service, in one place.
+"""The catalogue of every Prometheus metric of every service; docs/metrics.md is made from it.
 
-No label has more values than this file lists, save `campaign`, which names the campaigns that are
-not settled yet.
+Names follow Prometheus' conventions: base units, `_total` for counters. No label has more values
+than are listed here, save `campaign`, which names the campaigns that are not settled yet: its
+series end with them. Prompts, seeds and units never are labels.
 """
 
-import errno
-from collections.abc import Iterable, Iterator, Mapping
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
-from prometheus_client import (
-    REGISTRY,
-    Counter,
-    Gauge,
-    Histogram,
-    make_wsgi_app,
-    start_http_server,
-)
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-from storage.errors import ConfigError
-from storage.ledger import LiveCounts
+# Otherwise each counter brings a second series, of when it began, that nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
-SCHEDULER_PORT, ANALYST_PORT, WORKER_PORT = 9410, 9420, 9430
-PORTS = 10
-"""A service takes the first free one of so many ports, so that several fit on one host."""
+Service = Literal["scheduler", "analyst", "worker"]
+Kind = Literal["counter", "gauge", "histogram"]
+Labels = Mapping[str, tuple[str, ...]]
+Own = Counter | Gauge | Histogram
+M = TypeVar("M", Counter, Gauge, Histogram)
 
-SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
-STAGES = ("wait", "load", "render", "encode", "store")
-OUTCOMES = ("stored", "existed", "failed", "handed back", "refused")
+SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 
-IMAGES = Counter("seedsweep_images", "Images stored by this worker.")
-UNITS = Counter(
-    "seedsweep_units", "Units this worker was given, by what became of them.", ["outcome"]
-)
-STAGE_SECONDS = Histogram(
-    "seedsweep_stage_seconds", "Seconds a unit spent in a stage.", ["stage"], buckets=SECONDS
-)
-MODEL_SWITCHES = Counter(
-    "seedsweep_model_switches", "How often this worker turned to another model."
-)
-HELD_UNITS = Gauge("seedsweep_held_units", "Units this worker has claimed and not stored yet.")
-LAST_PROGRESS = Gauge(
-    "seedsweep_last_progress_timestamp_seconds", "When this service last got something done."
-)
+ANY: tuple[str, ...] = ()
+"""The values of a label that no list can name."""
 
-PROMPTS_ANALYSED = Counter("seedsweep_prompts_analysed", "Prompts whose results were stored.")
-PROMPTS_FLAGGED = Counter("seedsweep_prompts_flagged", "Prompts analysed and found flagged.")
-PROMPTS_FAILED = Counter("seedsweep_prompts_failed", "Analyses of a prompt that failed.")
-ANALYSIS_SECONDS = Histogram(
-    "seedsweep_analysis_seconds", "Seconds from asking for a prompt to its result.", buckets=SECONDS
-)
-
-LEADING = Gauge("seedsweep_scheduler_leading", "1 where this scheduler leads.")
-WINDOW = Gauge("seedsweep_window_units", "Units queued or claimed, over all campaigns.")
-REMAINING = Gauge(
-    "seedsweep_units_remaining", "Units neither done nor parked, in active campaigns."
-)
-WORKERS_LIVE = Gauge("seedsweep_workers_live", "Workers that showed life within a lease.")
-
-for _stage in STAGES:
-    STAGE_SECONDS.labels(_stage)
-for _outcome in OUTCOMES:
-    UNITS.labels(_outcome)
+STAGES = ("wait", "load", "denoise", "encode", "upload")
+OUTCOMES = ("stored", "existed", "failed", "handed_back", "refused")
+RETRY_REASONS = ("lease_expired", "message_lost", "failed", "handed_back")
+PARKING_REASONS = ("failed", "lost")
+STEPS = ("read", "prune", "decode", "compare", "clique", "match")
+OPERATIONS = ("create", "replace", "read", "read_range", "exists", "list", "folders", "delete")
 
 
-class CampaignCollector(Collector):
-    """The live counts of the campaigns that are not settled, as gauges."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the catalogue says of a metric.
 
-    def __init__(self) -> None:
-        self._counts: Mapping[str, LiveCounts] = {}
-
-    def update(self, counts: Mapping[str, LiveCounts]) -> None:
-        """Show these campaigns from now on, and no others."""
-        self._counts = dict(counts)
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Make the gauges anew, so that a campaign's labels end with it."""
-        units = GaugeMetricFamily(
-            "seedsweep_campaign_units", "Units of a campaign.", labels=["campaign", "state"]
-        )
-        prompts = GaugeMetricFamily(
-            "seedsweep_campaign_prompts", "Prompts of a campaign.", labels=["campaign", "state"]
-        )
-        for campaign_id, counts in self._counts.items():
-            for state in ("units", "done", "parked", "queued", "claimed"):
-                name = "all" if state == "units" else state
-                units.add_metric([campaign_id, name], getattr(counts, state))
-            for state in ("prompts", "ready", "analysed", "flagged"):
-                name = "all" if state == "prompts" else state
-                prompts.add_metric([campaign_id, name], getattr(counts, state))
-        yield units
-        yield prompts
-
-
-def show(collector: Collector) -> None:
-    """Have the metrics of a collector served with the others."""
-    REGISTRY.register(collector)
-
-
-def serve_metrics(
-    host: str, ports: Iterable[int], targets: WSGIApplication | None = None
-) -> int | None:
-    """Serve all metrics over HTTP on the first free port; returns it, None where none is wanted.
-
-    `targets` answers at /targets, where it is given. Raises `ConfigError` where every port is taken
-    or the host is not this machine's.
+    `name`: as Prometheus shows it, a histogram's without suffix; `labels`: each with all its
+    values; `services`: those that show it.
     """
-    tried = list(ports)
-    for port in tried:
-        try:
-            server, _ = start_http_server(port, addr=host)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise ConfigError(
-                    f"Metrics cannot be served on {host} ({error.strerror}); give --metrics-host "
-                    "an address of this machine."
-                ) from error
-            continue
-        if targets is not None:
-            server.set_app(_beside_metrics(targets))
-        return int(server.server_port)
-    if tried:
-        raise ConfigError(
-            f"The ports {tried[0]} to {tried[-1]} are all taken; give a free --metrics-port."
-        )
-    return None
+
+    name: str
+    kind: Kind
+    help: str
+    services: tuple[Service, ...]
+    labels: Labels
 
 
-def _beside_metrics(targets: WSGIApplication) -> WSGIApplication:
-    shown = make_wsgi_app()
+CATALOGUE: dict[str, Entry] = {}
+"""Every metric by its name, in the order of docs/metrics.md."""
 
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        chosen = targets if environ["PATH_INFO"] == "/targets" else shown
-        return chosen(environ, start_response)
+_KEPT: list[tuple[Entry, Own]] = []
+_NONE: Labels = {}
 
-    return answer
+
+def kept_by(service: Service) -> Iterator[Own]:
+    """The metrics that a service keeps itself; what is looked up at a scrape is in `collectors`."""
+    return (metric for entry, metric in _KEPT if service in entry.services)
+
+
+def _enter(
+    name: str, kind: Kind, text: str, services: tuple[Service, ...], labels: Labels = _NONE
+) -> Entry:
+    entry = CATALOGUE[name] = Entry(name, kind, text, services, labels)
+    return entry
+
+
+def _counter(
+    name: str, text: str, services: tuple[Service, ...], labels: Labels = _NONE
+) -> Counter:
+    entry = _enter(name, "counter", text, services, labels)
+    return _keep(entry, Counter(name, text, list(labels), registry=None))
+
+
+def _gauge(name: str, text: str, services: tuple[Service, ...], labels: Labels = _NONE) -> Gauge:
+    entry = _enter(name, "gauge", text, services, labels)
+    return _keep(entry, Gauge(name, text, list(labels), registry=None))
+
+
+def _histogram(
+    name: str, text: str, services: tuple[Service, ...], labels: Labels = _NONE
+) -> Histogram:
+    entry = _enter(name, "histogram", text, services, labels)
+    return _keep(entry, Histogram(name, text, list(labels), registry=None, buckets=SECONDS))
+
+
+def _keep(entry: Entry, metric: M) -> M:
+    for values in entry.labels.values():
+        for value in values:
+            # Shown from the start, so that a rate counts the first event too.
+            metric.labels(value)
+    _KEPT.append((entry, metric))
+    return metric
+
+
+_WORKER: tuple[Service, ...] = ("worker",)
+_ANALYST: tuple[Service, ...] = ("analyst",)
+_SCHEDULER: tuple[Service, ...] = ("scheduler",)
+_ALL: tuple[Service, ...] = ("scheduler", "analyst", "worker")
+
+# What workers do.
+IMAGES = _counter(
+    "seedsweep_images_total",
+    "Images of the units that ended so: stored by this worker, or found in the store.",
+    _WORKER,
+    {"outcome": ("stored", "existed")},
+)
+UNITS = _counter(
+    "seedsweep_units_total",
+    "Units this worker was given, by what became of them.",
+    _WORKER,
+    {"outcome": OUTCOMES},
+)
+STAGE_SECONDS = _histogram(
+    "seedsweep_stage_seconds",
+    "Seconds a unit spent in a stage; encode and upload run beside the next unit's denoise.",
+    _WORKER,
+    {"stage": STAGES},
+)
+QUEUE_WAIT = _histogram(
+    "seedsweep_queue_wait_seconds",
+    "Seconds from putting a unit into the queue to its claim, by the broker's clock.",
+    _WORKER,
+)
+MODEL_SWITCHES = _counter(
+    "seedsweep_model_switches_total", "How often this worker turned to another model.", _WORKER
+)
+HELD_UNITS = _gauge(
+    "seedsweep_held_units", "Units this worker has claimed and not stored yet.", _WORKER
+)
+DEVICE_MEMORY = _enter(
+    "seedsweep_device_memory_bytes",
+    "gauge",
+    "Memory of this worker's GPU, from NVML; not shown where there is none.",
+    _WORKER,
+    {"kind": ("used", "total")},
+)
+DEVICE_UTILISATION = _enter(
+    "seedsweep_device_utilisation_ratio",
+    "gauge",
+    "Share of the time that this worker's GPU computed, from NVML; not shown where there is none.",
+    _WORKER,
+)
+
+# What the analyst does.
+PROMPTS_ANALYSED = _counter(
+    "seedsweep_prompts_analysed_total", "Prompts whose results were stored.", _ANALYST
+)
+PROMPTS_FLAGGED = _counter(
+    "seedsweep_prompts_flagged_total", "Prompts analysed and found flagged.", _ANALYST
+)
+PROMPTS_FAILED = _counter(
+    "seedsweep_prompts_failed_total", "Analyses of a prompt that failed.", _ANALYST
+)
+ANALYSIS_SECONDS = _histogram(
+    "seedsweep_analysis_seconds", "Seconds an actor took for a prompt.", _ANALYST
+)
+STEP_SECONDS = _histogram(
+    "seedsweep_analysis_step_seconds",
+    "Seconds an actor spent on a step of a prompt's analysis.",
+    _ANALYST,
+    {"step": STEPS},
+)
+ANALYSED_IMAGES = _counter(
+    "seedsweep_analysis_images_total", "Images whose descriptors were compared.", _ANALYST
+)
+DECODED_IMAGES = _counter(
+    "seedsweep_analysis_decoded_images_total",
+    "Images decoded, since their descriptors left it open whether they belong to a clique.",
+    _ANALYST,
+)
+PAIRS = _counter("seedsweep_analysis_pairs_total", "Pairs of images to be judged.", _ANALYST)
+CANDIDATE_PAIRS = _counter(
+    "seedsweep_analysis_candidate_pairs_total",
+    "Pairs that the descriptors' bounds could not prune.",
+    _ANALYST,
+)
+RAY_ACTORS = _gauge(
+    "seedsweep_ray_actors", "Ray actors of this analyst.", _ANALYST, {"state": ("busy", "idle")}
+)
+
+# What the scheduler sees.
+LEADING = _gauge("seedsweep_scheduler_leading", "1 where this scheduler leads.", _SCHEDULER)
+WINDOW = _gauge(
+    "seedsweep_window_units",
+    "Units in the window, over all campaigns.",
+    _SCHEDULER,
+    {"state": ("queued", "claimed")},
+)
+REMAINING = _gauge(
+    "seedsweep_units_remaining", "Units neither done nor parked, in active campaigns.", _SCHEDULER
+)
+WORKERS_LIVE = _gauge(
+    "seedsweep_workers_live", "Workers that showed life within a lease.", _SCHEDULER
+)
+WORKERS_LOST = _gauge(
+    "seedsweep_workers_lost",
+    "Workers that vanished or took themselves out within the last hour.",
+    _SCHEDULER,
+)
+LEASE_EXPIRIES = _counter(
+    "seedsweep_lease_expiries_total",
+    "Leases of claimed units that ran out: their worker vanished.",
+    _SCHEDULER,
+)
+RETRIES = _counter(
+    "seedsweep_retries_total",
+    "Units that went back to the queue, by why.",
+    ("scheduler", "worker"),
+    {"reason": RETRY_REASONS},
+)
+PARKED = _counter(
+    "seedsweep_parked_units_total",
+    "Units given up: they failed, or lost their worker, too often.",
+    ("scheduler", "worker"),
+    {"reason": PARKING_REASONS},
+)
+BROKER_MEMORY = _gauge("seedsweep_broker_memory_bytes", "Memory that the broker uses.", _SCHEDULER)
+BROKER_MEMORY_LIMIT = _gauge(
+    "seedsweep_broker_memory_limit_bytes",
+    "Memory that the broker may use; 0 where nothing limits it but its host.",
+    _SCHEDULER,
+)
+BROKER_CONNECTIONS = _gauge(
+    "seedsweep_broker_connections", "Connections that the broker has.", _SCHEDULER
+)
+BROKER_ROUND_TRIP = _gauge(
+    "seedsweep_broker_round_trip_seconds",
+    "Seconds that the broker last took to answer.",
+    _SCHEDULER,
+)
+CAMPAIGN_UNITS = _enter(
+    "seedsweep_campaign_units",
+    "gauge",
+    "Units of a campaign.",
+    _SCHEDULER,
+    {"campaign": ANY, "state": ("all", "done", "parked", "queued", "claimed")},
+)
+CAMPAIGN_IMAGES = _enter(
+    "seedsweep_campaign_images",
+    "gauge",
+    "Images of a campaign.",
+    _SCHEDULER,
+    {"campaign": ANY, "state": ("all", "done")},
+)
+CAMPAIGN_PROMPTS = _enter(
+    "seedsweep_campaign_prompts",
+    "gauge",
+    "Prompts of a campaign.",
+    _SCHEDULER,
+    {"campaign": ANY, "state": ("all", "ready", "analysed", "flagged")},
+)
+CAMPAIGN_DEVICE_SECONDS = _enter(
+    "seedsweep_campaign_device_seconds_total",
+    "counter",
+    "Seconds that live workers served the campaign's model, those of campaigns that share it "
+    "split by claimed units; since this scheduler leads.",
+    _SCHEDULER,
+    {"campaign": ANY},
+)
+
+# What all of them do.
+LAST_PROGRESS = _gauge(
+    "seedsweep_last_progress_timestamp_seconds", "When this service last got something done.", _ALL
+)
+STORE_SECONDS = _histogram(
+    "seedsweep_store_request_seconds",
+    "Seconds that the store took for what was asked of it.",
+    _ALL,
+    {"operation": OPERATIONS},
+)
+STORE_BYTES = _counter(
+    "seedsweep_store_bytes_total",
+    "Bytes of objects moved to and from the store.",
+    _ALL,
+    {"direction": ("read", "written")},
+)
+STORE_ERRORS = _counter(
+    "seedsweep_store_errors_total",
+    "Requests that the store failed, each try that the caller saw.",
+    _ALL,
+    {"operation": OPERATIONS},
+)
+BUILD = _gauge("seedsweep_build_info", "1, for the version that runs.", _ALL, {"version": ANY})

@@ -24,6 +24,7 @@ from workers.analysis.distances import tiled_pairs
 from workers.analysis.matching import is_extracted, nearest_training
 from workers.analysis.products import Products, products
 from workers.analysis.verdict import Verdict, verdict_of
+from workers.effort import Tally
 from workers.stored_prompts import BrokenShardError, StoredPrompt, read_prompt
 from workers.training_set import TrainingSet
 
@@ -35,15 +36,18 @@ def analyse_stored(
     settings: AnalysisSettings,
     training: TrainingSet | None,
     inner: Products = products,
+    tally: Tally | None = None,
 ) -> tuple[PromptResult, StoredPrompt]:
     """Read and analyse a prompt; returns its result, and what was read of it: the result does
-    without the images of shards that are corrupt or missing.
+    without the images of shards that are corrupt or missing. `tally` counts what is done.
 
     Raises `ImagesNotKeptError` where pictures are wanted that were not to stay.
     """
     without: frozenset[str] = frozenset()
+    tally = tally or Tally()
     while True:
-        stored = read_prompt(store, submission, text, without)
+        with tally.step("read"):
+            stored = read_prompt(store, submission, text, without, tally)
         if (result := recorded(stored, settings)) is not None:
             return result, stored
         try:
@@ -76,7 +80,8 @@ def analyse_prompt(
     verdict, representative = _judge(stored, evidence, settings.analysis, inner)
     match = None
     if training and settings.verification and representative is not None:
-        match = _match(representative, settings.analysis.tiles, settings.verification, training)
+        with stored.tally.step("match"):
+            match = _match(representative, settings.analysis.tiles, settings.verification, training)
     return PromptResult(
         prompt_id=Prompt(text=stored.text).prompt_id,
         prompt=stored.text,
@@ -100,11 +105,10 @@ def _judge(
 ) -> tuple[Verdict, NDArray[np.uint8] | None]:
     """The verdict on the images at the places `evidence`, and the representative's pixels if there
     is one. Only images that may join a wanted clique are decoded, or all for the full matrix."""
-    survivors = np.arange(len(evidence))
-    if settings.matrix == "pruned":
-        survivors = np.flatnonzero(possible_edges(stored, evidence, settings).any(axis=1))
+    survivors = _survivors(stored, evidence, settings)
     pixels = stored.pixels([evidence[i] for i in survivors.tolist()])
-    pairs = tiled_pairs(pixels, settings.tiles, settings.edge_threshold, inner)
+    with stored.tally.step("compare"):
+        pairs = tiled_pairs(pixels, settings.tiles, settings.edge_threshold, inner)
     edges = np.zeros((len(evidence), len(evidence)), dtype=np.bool_)
     edges[np.ix_(survivors, survivors)] = pairs.edges
 
@@ -114,11 +118,26 @@ def _judge(
 
     seeds = [stored.images[place].seed for place in evidence]
     size, steps = settings.min_clique_size, settings.max_steps
-    verdict = verdict_of(edges, distances, seeds, size, steps)
+    with stored.tally.step("clique"):
+        verdict = verdict_of(edges, distances, seeds, size, steps)
     if verdict.representative_seed is None:
         return verdict, None
     place = seeds.index(verdict.representative_seed)
     return verdict, pixels[int(np.searchsorted(survivors, place))]
+
+
+def _survivors(
+    stored: StoredPrompt, evidence: Sequence[int], settings: Analysis
+) -> NDArray[np.intp]:
+    """Which of the images at the places `evidence` are to be decoded, ascending."""
+    count = len(evidence)
+    if settings.matrix == "full":
+        stored.tally.judge(count, count * (count - 1) // 2)
+        return np.arange(count)
+    with stored.tally.step("prune"):
+        possible = possible_edges(stored, evidence, settings)
+    stored.tally.judge(count, int(np.count_nonzero(possible)) // 2)
+    return np.flatnonzero(possible.any(axis=1))
 
 
 def possible_edges(

@@ -17,12 +17,13 @@ from storage.errors import (
     TransientError,
 )
 from storage.keys import unit_shard
-from storage.ledger import ClaimOutcome, Ledger
+from storage.ledger import Claim, Ledger
 from storage.records import Campaign, Parked, Worker, WorkUnit
 from storage.store import Store
 from storage.workforce import Workforce
-from workers import metrics
+from workers import health, metrics
 from workers.heartbeat import Follow, Heartbeat
+from workers.log_context import about_unit
 from workers.pipelines import Pipeline, load_pipeline
 from workers.rate import Rate
 from workers.streak import MAX_FAILED_PROMPTS, Streak
@@ -83,13 +84,16 @@ class Renderer:
     def render(self, unit: WorkUnit) -> None:
         """Render the unit if its claim is granted; never raises for what a unit or broker does."""
         metrics.STAGE_SECONDS.labels("wait").observe(time.monotonic() - self._idle_since)
-        try:
-            if self._why_out:
-                self._ledger.release(unit.campaign_id, unit.index, unit.token)
-            elif self._claim(unit) and self._heartbeat.hold(unit):
-                self._render_claimed(unit)
-        except Exception as error:
-            self._fail(unit, error)
+        health.begin(health.UNIT)
+        with about_unit(unit):
+            try:
+                if self._why_out:
+                    self._ledger.release(unit.campaign_id, unit.index, unit.token)
+                elif self._claim(unit) and self._heartbeat.hold(unit):
+                    self._render_claimed(unit)
+            except Exception as error:
+                self._fail(unit, error)
+        health.end(health.UNIT)
         self._idle_since = time.monotonic()
 
     def close(self) -> None:
@@ -99,17 +103,18 @@ class Renderer:
 
     def _claim(self, unit: WorkUnit) -> bool:
         try:
-            outcome = self._ask_to_claim(unit)
+            claim = self._ask_to_claim(unit)
         except BrokerUnavailableError as error:
             log.warning("Unit %d was not claimed: %s", unit.index, error)
             return False
-        if outcome == "granted":
+        if claim.outcome == "granted":
+            metrics.QUEUE_WAIT.observe(claim.waited_seconds)
             return True
         metrics.UNITS.labels("refused").inc()
-        log.debug("The claim of unit %d was refused: %s.", unit.index, outcome)
+        log.debug("The claim of unit %d was refused: %s.", unit.index, claim.outcome)
         return False
 
-    def _ask_to_claim(self, unit: WorkUnit) -> ClaimOutcome:
+    def _ask_to_claim(self, unit: WorkUnit) -> Claim:
         claim = partial(self._ledger.claim, unit.campaign_id, unit.index, unit.token)
         try:
             return claim()
@@ -121,11 +126,12 @@ class Renderer:
     def _render_claimed(self, unit: WorkUnit) -> None:
         if self._store.exists(unit_shard(unit)):
             metrics.UNITS.labels("existed").inc()
+            metrics.IMAGES.labels("existed").inc(len(unit.seeds))
             self._complete(unit)
             return
         pipeline = self._pipeline(unit)
         seeds = range(unit.seeds.first, unit.seeds.last + 1)
-        with metrics.STAGE_SECONDS.labels("render").time():
+        with metrics.STAGE_SECONDS.labels("denoise").time():
             generations = pipeline.generate(unit.prompt, seeds)
         self._writer.put(unit, generations, self._campaign(unit.campaign_id).descriptors)
 
@@ -174,7 +180,7 @@ class Renderer:
     def _stored(self, unit: WorkUnit) -> None:
         self._streak.end()
         metrics.UNITS.labels("stored").inc()
-        metrics.IMAGES.inc(len(unit.seeds))
+        metrics.IMAGES.labels("stored").inc(len(unit.seeds))
         self._images += len(unit.seeds)
         self._complete(unit)
         now = time.monotonic()
@@ -210,7 +216,8 @@ class Renderer:
 
     def _give_up_or_back(self, unit: WorkUnit, error: Exception, reason: str) -> None:
         if _is_nobodys_fault(error):
-            metrics.UNITS.labels("handed back").inc()
+            metrics.UNITS.labels("handed_back").inc()
+            metrics.RETRIES.labels("handed_back").inc()
             time.sleep(PAUSE_WHEN_STORE_FAILS)
             self._ledger.release(unit.campaign_id, unit.index, unit.token)
             return
@@ -221,6 +228,8 @@ class Renderer:
             self._take_out(reason)
         if must_park:
             self._park(unit, reason)
+        else:
+            metrics.RETRIES.labels("failed").inc()
         if is_out:
             self._take_back()
 
@@ -228,6 +237,7 @@ class Renderer:
         parked = Parked(index=unit.index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason)
         store_parked(self._store, unit.campaign_id, parked)
         self._ledger.park(unit.campaign_id, unit.index)
+        metrics.PARKED.labels("failed").inc()
 
     def _take_out(self, reason: str) -> None:
         self._why_out = (

@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 
 import numpy as np
@@ -17,6 +17,7 @@ from storage.records import Campaign, Prompt, Sampling, SeedRange, Submission
 from storage.shards import StoredImage, decode_shard, read_described
 from storage.store import Store
 from workers.analysis.descriptors import descriptor_size
+from workers.effort import Tally
 from workers.pictures import decode_png, digest_pixels
 
 IN_MEMORY_BYTES = 1 << 30
@@ -38,7 +39,8 @@ class StoredPrompt:
     `images`: all that could be read, by ascending seed; `shards`: the key of each one's shard, None
     where only the prompt's `receipt` knows it; `corrupt`: the keys of the objects that could not be
     read; `missing`: the cuts of which there is neither, by their places in the submission, but for
-    those whose shard is corrupt. `receipt` is read only where it is needed.
+    those whose shard is corrupt. `receipt` is read only where it is needed. `tally` counts what is
+    done with the prompt.
     """
 
     store: Store
@@ -49,6 +51,7 @@ class StoredPrompt:
     corrupt: tuple[str, ...] = ()
     missing: tuple[int, ...] = ()
     receipt: Receipt | None = None
+    tally: Tally = field(default_factory=Tally, compare=False)
 
     @property
     def whole(self) -> bool:
@@ -73,22 +76,29 @@ class StoredPrompt:
         for key, group in groupby(places, key=lambda place: self.shards[place] or ""):
             seeds = [self.images[place].seed for place in group]
             try:
-                for place, image in enumerate(self._read(key, seeds), start=done):
-                    room[place] = decode_pixels(image, self.sampling)
+                with self.tally.step("decode"):
+                    for place, image in enumerate(self._read(key, seeds), start=done):
+                        self.tally.decoded += 1
+                        room[place] = decode_pixels(image, self.sampling)
             except ShardCorruptError as error:
                 raise BrokenShardError(key, str(error)) from error
             done += len(seeds)
         return room
 
     def _read(self, key: str, seeds: Sequence[int]) -> list[StoredImage]:
-        data = self.store.read(key)
+        with self.tally.step("read"):
+            data = self.store.read(key)
         if data is None:
             raise ShardCorruptError("It is gone.")
         return decode_shard(data, key, seeds)
 
 
 def read_prompt(
-    store: Store, submission: Submission, text: str, without: frozenset[str] = frozenset()
+    store: Store,
+    submission: Submission,
+    text: str,
+    without: frozenset[str] = frozenset(),
+    tally: Tally | None = None,
 ) -> StoredPrompt:
     """Read the descriptors of all images of a prompt; a corrupt shard is named and left out.
 
@@ -125,6 +135,7 @@ def read_prompt(
         corrupt=tuple(corrupt),
         missing=tuple(i for i, key in enumerate(shards) if found[i] is None and key not in corrupt),
         receipt=receipt,
+        tally=tally or Tally(),
     )
 
 

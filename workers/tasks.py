@@ -13,7 +13,7 @@ from storage.ledger import Ledger
 from storage.records import WorkUnit
 from storage.store import Store
 from storage.workforce import Workforce
-from workers import metrics
+from workers import health, metrics
 from workers.app import IDLE_QUEUE, TASK, queue_of
 from workers.rendering import Renderer
 
@@ -47,7 +47,10 @@ class Subscription:
         """
         model_id = self._wanted = model_id or self._wanted
         consumer = self._worker.consumer
-        if model_id != self._model_id and getattr(consumer, "task_consumer", None):
+        if not getattr(consumer, "task_consumer", None):
+            return
+        consumer.call_soon(health.begin, health.LISTENING)
+        if model_id != self._model_id:
             consumer.call_soon(self._switch, consumer)
 
     def catch_up(self, **_: object) -> None:
@@ -129,6 +132,7 @@ def serve(
     subscription = Subscription(worker)
     worker_ready.connect(subscription.catch_up)
     follow = subscription.follow
+    health.expect(health.LISTENING)
     renderer = Renderer(store, ledger, workforce, name, device, threads, follow, leave, metrics_at)
     worker.start()
     return renderer.why_out

@@ -11,8 +11,9 @@ from storage.errors import StoreUnavailableError
 from storage.records import DEFAULT_BLOCKS, Blocks, WorkUnit
 from storage.shards import StoredImage, encode_shard
 from storage.store import Store
-from workers import metrics
+from workers import health, metrics
 from workers.analysis.descriptors import describe
+from workers.log_context import about_unit
 from workers.pictures import digest_pixels, encode_png
 from workers.pipelines import Generation
 
@@ -59,14 +60,21 @@ class Writer:
 
     def _run(self) -> None:
         while (item := self._units.get()) is not None:
-            unit, generations, blocks = item
-            try:
-                shard = encode_unit(unit, generations, blocks)
-                with metrics.STAGE_SECONDS.labels("store").time():
-                    self._create(keys.unit_shard(unit), shard)
-                self._stored(unit)
-            except Exception as error:
-                self._failed(unit, error)
+            with about_unit(item[0]):
+                self._store_unit(*item)
+
+    def _store_unit(
+        self, unit: WorkUnit, generations: Sequence[Generation], blocks: Blocks
+    ) -> None:
+        health.begin(health.STORING)
+        try:
+            shard = encode_unit(unit, generations, blocks)
+            with metrics.STAGE_SECONDS.labels("upload").time():
+                self._create(keys.unit_shard(unit), shard)
+            self._stored(unit)
+        except Exception as error:
+            self._failed(unit, error)
+        health.end(health.STORING)
 
     def _create(self, key: str, shard: bytes) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS

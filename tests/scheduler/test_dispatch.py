@@ -29,6 +29,7 @@ from storage.results import store_results
 from storage.store import FolderStore
 from storage.workforce import Workforce
 from tests.results import make_result
+from workers import metrics
 from workers.app import queue_of
 
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
@@ -107,7 +108,7 @@ def work_off(published, ledger, plan, broker, store=None):
     while published:
         unit = published.pop(0)
         broker.lpop(queue_key(plan))
-        if ledger.claim(campaign_id, unit.index, unit.token) == "granted":
+        if ledger.claim(campaign_id, unit.index, unit.token).outcome == "granted":
             if store is not None:
                 store.create(unit_shard(unit), b"shard")
             ledger.complete(campaign_id, unit.index)
@@ -143,14 +144,16 @@ def test_units_of_a_vanished_worker_are_published_again(
     monkeypatch.setattr(storage.ledger, "LEASE_MS", 50)
     dispatcher.tick()
     lost = published.pop(0)
-    assert ledger.claim(plan.campaign.campaign_id, lost.index, lost.token) == "granted"
+    assert ledger.claim(plan.campaign.campaign_id, lost.index, lost.token).outcome == "granted"
 
     def comes_again():
         dispatcher.tick()
         list(work_off(published, ledger, plan, broker))
         return ledger.counts(plan.campaign.campaign_id).done == len(plan)
 
+    expired = metrics.LEASE_EXPIRIES._value.get()
     wait_until(comes_again)
+    assert metrics.LEASE_EXPIRIES._value.get() == expired + 1
 
 
 def test_a_unit_that_loses_its_worker_five_times_is_parked_with_its_reason(
@@ -369,7 +372,7 @@ def test_campaigns_of_one_model_share_its_window_and_one_that_ends_leaves_it_to_
         for unit in list(published):
             published.remove(unit)
             broker.lpop(queue_key(plan))
-            assert ledger.claim(unit.campaign_id, unit.index, unit.token) == "granted"
+            assert ledger.claim(unit.campaign_id, unit.index, unit.token).outcome == "granted"
             ledger.complete(unit.campaign_id, unit.index)
             order.append(unit.campaign_id)
     half = order[: len(plan)]
@@ -386,7 +389,7 @@ def order_of_work(dispatcher, ledger, published, broker, plan, units):
             continue
         unit = published.pop(0)
         broker.lpop(queue_key(plan))
-        assert ledger.claim(unit.campaign_id, unit.index, unit.token) == "granted"
+        assert ledger.claim(unit.campaign_id, unit.index, unit.token).outcome == "granted"
         ledger.complete(unit.campaign_id, unit.index)
         order.append(unit.campaign_id)
     return order

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -87,6 +88,15 @@ def end(wait_until):
     return end
 
 
+def read_health(port, page):
+    """What a service says of its health: the status, and why."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
 def read_metrics(port):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         return answer.read().decode()
@@ -108,6 +118,8 @@ def test_services_show_life_and_metrics_on_loopback_and_take_leave_on_sigterm(
         # Whatever listens on every address of the machine answers here too.
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.2", port), timeout=5)
+        assert read_health(port, "healthz") == (200, "fine\n")
+        wait_until(lambda port=port: read_health(port, "readyz") == (200, "fine\n"), START_SECONDS)
     end(services)
     assert workforce.signs() == []
     assert not workforce.is_led()
@@ -143,10 +155,18 @@ def test_the_scheduler_tells_prometheus_where_each_service_shows_metrics_while_i
 def test_services_wait_for_a_broker_that_is_away_and_end_on_sigterm(
     start, logged, end, free_port, tmp_path
 ):
+    """They live, but are not ready, and say why."""
     services = start(f"redis://127.0.0.1:{free_port()}/0", tmp_path / "store", *SERVICES)
+    ports = {name: int(logged(service, METRICS)[1]) for name, service in services.items()}
     logged(services["scheduler"], "The scheduler waits: The broker does not answer")
     logged(services["analyst"], "The analyst waits: The broker does not answer")
     logged(services["worker"], "Cannot connect to redis")
+    for name, port in ports.items():
+        assert read_health(port, "healthz") == (200, "fine\n")
+        status, why = read_health(port, "readyz")
+        away = "The campaigns could not be looked after yet."
+        assert status == 503
+        assert (away if name == "scheduler" else "The broker has not answered yet.") in why
     end(services)
 
 

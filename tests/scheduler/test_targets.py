@@ -8,7 +8,8 @@ import pytest
 from scheduler.targets import Target, advertised, answer_targets, find_targets
 from storage.records import Worker
 from storage.workforce import Workforce
-from workers.metrics import serve_metrics
+from workers.collectors import registry_of
+from workers.serving import serve
 
 
 def worker(name, metrics, host="gpu1"):
@@ -28,7 +29,8 @@ def ask(free_port):
     """What a scheduler on a broker answers at /targets: status, content type, text."""
 
     def ask(broker_url):
-        port = serve_metrics("127.0.0.1", [free_port()], answer_targets(Workforce(broker_url)))
+        targets = answer_targets(Workforce(broker_url))
+        port = serve(registry_of("scheduler"), "127.0.0.1", [free_port()], targets)
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/targets", timeout=30) as said:
                 return said.status, said.headers["Content-Type"], said.read().decode()

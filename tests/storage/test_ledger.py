@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from storage import ledger as module
 from storage.broker import EpochMissingError
 from storage.errors import BrokerUnavailableError, ConfigError
-from storage.ledger import Ledger, Restored
+from storage.ledger import Ledger, Reaped, Restored
 
 C = "audit-0123456789ab"
 KEY = f"seedsweep:{C}:"
@@ -37,7 +37,7 @@ def marked(units, *done):
 def claim_one(ledger):
     """Issue one unit and claim it: its index and its token."""
     token, [index] = ledger.issue(C, 1)
-    assert ledger.claim(C, index, token) == "granted"
+    assert ledger.claim(C, index, token).outcome == "granted"
     return index, token
 
 
@@ -105,12 +105,12 @@ class TestIssuing:
 
     def test_queued_units_whose_messages_are_lost_are_issued_again(self, small):
         token, _ = small.issue(C, 2)
-        assert small.claim(C, 0, token) == "granted"
+        assert small.claim(C, 0, token).outcome == "granted"
         small.reissue_queued(C)
         again, indexes = small.issue(C, 9)
         assert sorted(indexes) == [1, 2, 3, 4, 5]
-        assert small.claim(C, 1, token) == "stale"
-        assert small.claim(C, 1, again) == "granted"
+        assert small.claim(C, 1, token).outcome == "stale"
+        assert small.claim(C, 1, again).outcome == "granted"
 
     def test_the_cursor_finds_what_a_crash_left_out(self, small, broker):
         small.issue(C, 6)
@@ -122,7 +122,7 @@ class TestIssuing:
         broker.hdel(f"{KEY}tokens", 2)
         assert small.issue(C, 9)[1] == []
         for index in (0, 1, 3, 4, 5):
-            assert small.claim(C, index, token) == "granted"
+            assert small.claim(C, index, token).outcome == "granted"
             small.complete(C, index)
         assert small.issue(C, 9)[1] == [2]
 
@@ -141,41 +141,52 @@ class TestClaiming:
         def claim(worker):
             worker.ping()
             gate.wait()
-            return worker.claim(C, index, token)
+            return worker.claim(C, index, token).outcome
 
         with ThreadPoolExecutor(8) as pool:
             assert sorted(pool.map(claim, workers)) == ["granted"] + ["stale"] * 7
 
+    def test_a_granted_claim_tells_how_long_its_unit_was_queued(self, small, broker, wait_until):
+        token, [index] = small.issue(C, 1)
+        issued = broker.time()
+        wait_until(lambda: broker.time()[0] > issued[0])
+        waited = small.claim(C, index, token).waited_seconds
+        later = broker.time()
+        assert 0 < waited <= later[0] - issued[0] + (later[1] - issued[1]) / 1e6 + 0.1
+
+    def test_a_claim_that_is_not_granted_waited_for_nothing(self, small):
+        assert small.claim(C, 0, "never issued").waited_seconds == 0
+
     def test_a_second_delivery_of_a_claimed_message_is_stale(self, small):
         index, token = claim_one(small)
-        assert small.claim(C, index, token) == "stale"
+        assert small.claim(C, index, token).outcome == "stale"
 
     def test_a_claim_with_a_token_of_no_issue_is_stale(self, small):
-        assert small.claim(C, 0, "never issued") == "stale"
+        assert small.claim(C, 0, "never issued").outcome == "stale"
         small.issue(C, 1)
-        assert small.claim(C, 0, "another") == "stale"
+        assert small.claim(C, 0, "another").outcome == "stale"
 
     def test_a_late_message_of_a_done_unit_is_told_so(self, small):
         index, token = claim_one(small)
         small.complete(C, index)
-        assert small.claim(C, index, token) == "done"
+        assert small.claim(C, index, token).outcome == "done"
 
     def test_a_late_message_of_a_parked_unit_is_stale(self, small):
         index, token = claim_one(small)
         small.park(C, index)
-        assert small.claim(C, index, token) == "stale"
+        assert small.claim(C, index, token).outcome == "stale"
 
     def test_a_message_of_an_unknown_campaign_is_stale(self, ledger):
-        assert ledger.claim("nope", 0, "t") == "stale"
+        assert ledger.claim("nope", 0, "t").outcome == "stale"
 
     @pytest.mark.parametrize("state", ["paused", "cancelled"])
     def test_a_paused_or_cancelled_campaign_refuses_and_takes_the_unit_back(self, small, state):
         token, _ = small.issue(C, 1)
         small.set_state(C, state)
-        assert small.claim(C, 0, token) == state
+        assert small.claim(C, 0, token).outcome == state
         assert small.counts(C).queued == 0
         small.set_state(C, "active")
-        assert small.claim(C, 0, token) == "stale"
+        assert small.claim(C, 0, token).outcome == "stale"
         assert small.issue(C, 1)[1] == [0]
 
     def test_a_unit_that_is_under_way_when_its_campaign_is_paused_may_finish(self, small):
@@ -193,34 +204,34 @@ class TestLeases:
         index, old = claim_one(small)
 
         def reaped():
-            assert small.reap(C) == []
+            assert small.reap(C).to_park == ()
             return small.counts(C).claimed == 0
 
         wait_until(reaped)
         new, [again] = small.issue(C, 1)
         assert again == index
         assert new != old
-        assert small.claim(C, index, old) == "stale"
+        assert small.claim(C, index, old).outcome == "stale"
         assert small.renew(C, [(index, old)]) == 0
         assert small.fail(C, index, old) is False
         small.release(C, index, old)
         assert small.counts(C).queued == 1
-        assert small.claim(C, index, new) == "granted"
+        assert small.claim(C, index, new).outcome == "granted"
 
     def test_the_shard_of_a_worker_that_lost_its_lease_counts_all_the_same(
         self, small, short_lease, wait_until
     ):
         index, _ = claim_one(small)
-        wait_until(lambda: small.reap(C) == [] and small.counts(C).claimed == 0)
+        wait_until(lambda: small.reap(C).to_park == () and small.counts(C).claimed == 0)
         token, _ = small.issue(C, 1)
         small.complete(C, index)
         assert small.counts(C).done == 1
-        assert small.claim(C, index, token) == "done"
+        assert small.claim(C, index, token).outcome == "done"
         assert small.counts(C).queued == 0
 
     def test_a_lease_that_has_not_run_out_is_not_reaped(self, small):
         claim_one(small)
-        assert small.reap(C) == []
+        assert small.reap(C).to_park == ()
         assert small.counts(C).claimed == 1
 
     def test_a_renewed_lease_outlives_the_one_it_replaced(
@@ -232,7 +243,7 @@ class TestLeases:
         monkeypatch.setattr(module, "LEASE_MS", 60_000)
         assert small.renew(C, [(index, token)]) == 1
         wait_until(lambda: broker.time()[0] * 1000 + broker.time()[1] / 1000 > first)
-        assert small.reap(C) == []
+        assert small.reap(C).to_park == ()
         assert small.counts(C).claimed == 1
 
     def test_renewing_says_how_many_claims_are_still_held(self, small):
@@ -247,21 +258,21 @@ class TestLeases:
             index, _ = claim_one(small)
             assert index == 0
             broker.zadd(f"{KEY}leases", {index: 0})
-            assert small.reap(C) == []
+            assert small.reap(C) == Reaped(expired=1, to_park=())
         claim_one(small)
         broker.zadd(f"{KEY}leases", {0: 0})
-        assert small.reap(C) == [0]
+        assert small.reap(C) == Reaped(expired=1, to_park=(0,))
         assert small.issue(C, 1)[1] == [1]
-        assert small.reap(C) == []
+        assert small.reap(C).to_park == ()
 
     def test_the_reaper_names_a_poisonous_unit_again_until_someone_parks_it(self, small, broker):
         claim_one(small)
         broker.hset(f"{KEY}losses", 0, 4)
         for _ in range(2):
             broker.zadd(f"{KEY}leases", {0: 0})
-            assert small.reap(C) == [0]
+            assert small.reap(C).to_park == (0,)
         small.park(C, 0)
-        assert small.reap(C) == []
+        assert small.reap(C).to_park == ()
         assert small.counts(C).parked == 1
 
 
@@ -458,7 +469,7 @@ class TestPrompts:
         assert (counts.done, counts.analysed, counts.remaining) == (5, 2, 1)
         token, indexes = small.issue(C, 9)
         assert indexes == [3]
-        assert small.claim(C, 3, token) == "granted"
+        assert small.claim(C, 3, token).outcome == "granted"
         small.complete(C, 3)
         assert small.take_ready(C, 9) == [1]
         small.analysed(C, 1, flagged=False)
@@ -554,7 +565,7 @@ class TestRestoring:
         small.complete(C, 4)
         small.complete(C, 5)
         small.restore(C, restored(units=4))
-        assert small.claim(C, 1, token) == "stale"
+        assert small.claim(C, 1, token).outcome == "stale"
         assert small.take_ready(C, 9) == []
         assert small.issue(C, 99)[1] == [0, 1, 2, 3]
         assert {key.decode() for key in broker.keys(f"{KEY}*")} == {
@@ -577,7 +588,7 @@ class TestRestoring:
     def test_campaigns_do_not_touch_each_other(self, small):
         small.restore("other", restored(units=2))
         token, _ = small.issue("other", 2)
-        assert small.claim(C, 0, token) == "stale"
+        assert small.claim(C, 0, token).outcome == "stale"
         small.complete("other", 0)
         small.set_state("other", "paused")
         assert small.counts(C).done == 0
@@ -589,7 +600,7 @@ class TestRestoring:
         ledger.set_state("nope", "paused")
         ledger.release("nope", 0, "t")
         ledger.reissue_queued("nope")
-        assert ledger.reap("nope") == []
+        assert ledger.reap("nope").to_park == ()
         assert ledger.take_ready("nope", 9) == []
         ledger.analysed("nope", 0, flagged=True)
         ledger.reopen("nope", [0])
@@ -692,7 +703,7 @@ class TestBroker:
 
     @pytest.mark.parametrize("url", ["", "localhost", "http://localhost:6379", "redis://h:port/0"])
     def test_a_url_that_names_no_broker_is_a_configuration_error(self, url):
-        with pytest.raises(ConfigError, match="redis://HOST:PORT"):
+        with pytest.raises(ConfigError, match="redis://:PASSWORD@HOST:PORT"):
             Ledger(url)
 
 
@@ -728,7 +739,7 @@ class Play:
 
     def do_claim(self, number):
         message = self.pick(self.messages, number)
-        if message and self.ledger.claim(C, *message) == "granted":
+        if message and self.ledger.claim(C, *message).outcome == "granted":
             assert message[0] not in self.done() | self.parked()
             self.claims.append(message)
 
@@ -761,7 +772,7 @@ class Play:
             self.late.append(claim)
 
     def do_reap(self, _):
-        for index in self.ledger.reap(C):
+        for index in self.ledger.reap(C).to_park:
             self.ledger.park(C, index)
 
     def do_reissue(self, _):
@@ -840,7 +851,7 @@ class Play:
         made = []
         while indexes := (answer := self.ledger.issue(C, 5))[1]:
             for index in indexes:
-                assert self.ledger.claim(C, index, answer[0]) == "granted"
+                assert self.ledger.claim(C, index, answer[0]).outcome == "granted"
                 self.ledger.complete(C, index)
                 made.append(index)
             self.check()

@@ -1,4 +1,4 @@
-"""What every store promises. A new kind of store is added to `url` and nowhere else."""
+"""What every store promises. A new kind of store is added to these fixtures and nowhere else."""
 
 import os
 import subprocess
@@ -13,22 +13,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import ConfigError, StoreUnavailableError
+from storage.observed import ObservedStore
 from storage.store import open_store
 
 ROOT = Path(__file__).parents[2]
 BIG = 8 * 1024 * 1024
 
 
-@pytest.fixture(params=["file", "s3"])
-def url(request, tmp_path):
-    if request.param == "s3":
+@pytest.fixture(params=["file", "s3", "observed"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def url(request, kind, tmp_path):
+    if kind == "s3":
         return request.getfixturevalue("s3_url")
     return f"file:{tmp_path / 'data'}"
 
 
 @pytest.fixture
-def store(url):
-    return open_store(url)
+def store(url, kind):
+    store = open_store(url)
+    return ObservedStore(store, lambda request: None) if kind == "observed" else store
 
 
 def start(code, *arguments):

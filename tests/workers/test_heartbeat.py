@@ -79,7 +79,7 @@ def claimed(ledger, make_campaign, make_unit):
         ledger.restore(campaign.campaign_id, restored)
         token, indexes = ledger.issue(campaign.campaign_id, count)
         for index in indexes:
-            assert ledger.claim(campaign.campaign_id, index, token) == "granted"
+            assert ledger.claim(campaign.campaign_id, index, token).outcome == "granted"
             units.append(make_unit(campaign, index=index, token=token))
     return units
 

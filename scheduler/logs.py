@@ -1,0 +1,38 @@
+"""What services write to stderr: lines for people, or JSON for those who collect logs."""
+
+import logging
+import sys
+from typing import Literal
+
+from pythonjsonlogger.json import JsonFormatter
+
+from workers.log_context import Context
+
+LogFormat = Literal["text", "json"]
+
+
+def log_to_stderr(form: LogFormat, service: str, worker: str = "", prefix: str = "") -> None:
+    """Log from now on, in this process, as people or programs want it; the first call counts.
+
+    As JSON each line is an object with `time` (ISO 8601), `level`, `logger`, `message`, `service`,
+    `worker` where this is one, and `campaign`, `unit`, `prompt_id` and `seeds` where the line is
+    about them. As text `prefix` stands in each line: services that share one stderr are told apart.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Context())
+    handler.setFormatter(_json(service, worker) if form == "json" else _text(prefix))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _text(prefix: str) -> logging.Formatter:
+    who = f"[{prefix}] " if prefix else ""
+    return logging.Formatter(f"%(asctime)s {who}%(levelname)s %(message)s")
+
+
+def _json(service: str, worker: str) -> logging.Formatter:
+    return JsonFormatter(
+        ["levelname", "name", "message"],
+        timestamp="time",
+        rename_fields={"levelname": "level", "name": "logger"},
+        static_fields={"service": service, **({"worker": worker} if worker else {})},
+    )

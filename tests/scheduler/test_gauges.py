@@ -1,0 +1,184 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from scheduler.gauges import Gauges
+from scheduler.plan import Plan
+from storage.ledger import Restored
+from storage.records import Campaign, Model, PromptList, Sampling, SeedRange, Worker
+from workers import metrics
+from workers.collectors import CampaignCollector
+
+CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=7))
+
+
+def make_plan(name, model="m"):
+    """A campaign of three prompts with a unit of five images and one of three each."""
+    campaign = Campaign(
+        name=name,
+        model=Model(pipeline="noise", path=model, fingerprint=f"noise:{model}"),
+        prompts=PromptList(file="p.txt", digest="0", count=3),
+        sampling=Sampling(seeds=8, width=8, height=8, images_per_unit=5),
+    )
+    return Plan(campaign, ["a", "b", "c"], CUTS)
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """The clock of the gauges, which stands still."""
+    clock = [1000.0]
+    monkeypatch.setattr("scheduler.gauges.time.monotonic", lambda: clock[0])
+    return clock
+
+
+@pytest.fixture
+def collector():
+    return CampaignCollector()
+
+
+@pytest.fixture
+def gauges(now, ledger, workforce, collector):
+    return Gauges(ledger, workforce, collector)
+
+
+@pytest.fixture
+def begin(ledger):
+    """Put a campaign into the ledger, with so many of its units claimed; returns its counts."""
+
+    def begin(plan, done=(), claimed=0, state="active"):
+        units = np.zeros(len(plan), dtype=np.bool_)
+        units[list(done)] = True
+        none = np.zeros(3, dtype=np.bool_)
+        campaign_id = plan.campaign.campaign_id
+        ledger.restore(
+            campaign_id,
+            Restored(
+                per_prompt=2,
+                done=units,
+                parked=frozenset(),
+                ready=(),
+                analysed=none,
+                flagged=frozenset(),
+                state="active",
+            ),
+        )
+        token, indexes = ledger.issue(campaign_id, claimed)
+        for index in indexes:
+            ledger.claim(campaign_id, index, token)
+        ledger.set_state(campaign_id, state)
+        return ledger.counts(campaign_id)
+
+    return begin
+
+
+def value(metric, *labels):
+    """What a metric of the catalogue shows now."""
+    child = metric.labels(*labels) if labels else metric
+    return child._value.get()
+
+
+def campaigns(collector):
+    """What is shown of each campaign: (metric, labels …) → value."""
+    return {
+        (sample.name.removeprefix("seedsweep_campaign_"), *sample.labels.values()): sample.value
+        for family in collector.collect()
+        for sample in family.samples
+    }
+
+
+def show(gauges, begun, workers):
+    """Show these campaigns (plan and counts), with so many workers on each model."""
+    gauges.show(
+        {plan.campaign.campaign_id: plan for plan, _ in begun},
+        {plan.campaign.campaign_id: counts for plan, counts in begun},
+        {plan.campaign.model.model_id: workers for plan, _ in begun},
+    )
+
+
+def test_images_are_those_of_the_units_that_are_done(gauges, collector, begin):
+    plan = make_plan("small")
+    show(gauges, [(plan, begin(plan, done=[0, 3, 4]))], 1)
+    campaign_id = plan.campaign.campaign_id
+    assert campaigns(collector)["images", campaign_id, "done"] == 5 + 3 + 5
+    assert campaigns(collector)["images", campaign_id, "all"] == 24
+
+
+def test_window_and_remaining_are_summed_and_what_is_paused_waits_for_nobody(gauges, begin):
+    one, two = make_plan("one"), make_plan("two")
+    begun = [(one, begin(one, done=[0], claimed=2)), (two, begin(two, state="paused"))]
+    show(gauges, begun, 4)
+    assert (value(metrics.WINDOW, "queued"), value(metrics.WINDOW, "claimed")) == (0, 2)
+    assert value(metrics.REMAINING) == 5
+    assert value(metrics.WORKERS_LIVE) == 4
+
+
+def test_device_seconds_are_split_by_claimed_units_among_campaigns_of_one_model(
+    gauges, collector, begin, now
+):
+    one, two = make_plan("one"), make_plan("two")
+    begun = [(one, begin(one, claimed=3)), (two, begin(two, claimed=1))]
+    for _ in range(2):
+        now[0] += 10
+        show(gauges, begun, 2)
+    shown = campaigns(collector)
+    assert shown["device_seconds_total", one.campaign.campaign_id] == pytest.approx(30)
+    assert shown["device_seconds_total", two.campaign.campaign_id] == pytest.approx(10)
+
+
+def test_device_seconds_of_workers_with_nothing_claimed_are_split_evenly(
+    gauges, collector, begin, now
+):
+    one, two, other = make_plan("one"), make_plan("two"), make_plan("other", model="n")
+    now[0] += 10
+    show(gauges, [(plan, begin(plan)) for plan in (one, two, other)], 2)
+    shown = campaigns(collector)
+    assert [
+        shown["device_seconds_total", plan.campaign.campaign_id] for plan in (one, two, other)
+    ] == [10, 10, 20]
+
+
+def test_a_campaign_with_nothing_left_to_make_costs_nothing_more(gauges, collector, begin, now):
+    plan = make_plan("small")
+    counts = begin(plan)
+    now[0] += 10
+    show(gauges, [(plan, counts)], 1)
+    now[0] += 10
+    show(gauges, [(plan, dataclasses.replace(counts, done=6))], 1)
+    assert campaigns(collector)["device_seconds_total", plan.campaign.campaign_id] == 10
+
+
+def test_a_campaign_that_is_settled_is_shown_no_more(gauges, collector, begin):
+    plan = make_plan("small")
+    show(gauges, [(plan, begin(plan))], 1)
+    show(gauges, [], 1)
+    assert campaigns(collector) == {}
+
+
+def test_a_scheduler_that_no_longer_leads_shows_no_campaign_and_no_worker(gauges, collector, begin):
+    plan = make_plan("small")
+    show(gauges, [(plan, begin(plan, claimed=2))], 1)
+    gauges.clear()
+    assert campaigns(collector) == {}
+    assert value(metrics.REMAINING) == value(metrics.WINDOW, "claimed") == 0
+    assert value(metrics.WORKERS_LIVE) == 0
+
+
+def test_a_worker_that_took_itself_out_counts_as_lost(gauges, workforce):
+    about = {"host": "h", "device": "cpu", "model": "", "images": 0, "images_per_second": 0.0}
+    workforce.beat(Worker(name="a", **about))
+    workforce.take_out(Worker(name="b", why_out="It is broken.", **about))
+    show(gauges, [], 0)
+    assert value(metrics.WORKERS_LOST) == 1
+
+
+def test_what_the_broker_bears_is_what_it_tells(gauges, broker):
+    broker.config_set("maxmemory", 50_000_000)
+    try:
+        show(gauges, [], 0)
+    finally:
+        broker.config_set("maxmemory", 0)
+    assert value(metrics.BROKER_MEMORY_LIMIT) == 50_000_000
+    assert value(metrics.BROKER_MEMORY) == pytest.approx(broker.info()["used_memory"], rel=0.2)
+    assert value(metrics.BROKER_CONNECTIONS) >= 1
+    assert 0 < value(metrics.BROKER_ROUND_TRIP) < 5

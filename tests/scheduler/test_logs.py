@@ -1,0 +1,50 @@
+import json
+import subprocess
+import sys
+
+CODE = """
+import logging, sys
+from scheduler.logs import log_to_stderr
+from workers.log_context import about_campaign
+
+log_to_stderr(sys.argv[1], "worker", "gpu-1", "cuda:0 7")
+log_to_stderr("text", "scheduler")
+log = logging.getLogger("workers.rendering")
+log.debug("not shown")
+with about_campaign("small-1"):
+    log.info("%d images", 3)
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("It broke.")
+"""
+
+
+def logged(form):
+    """The lines that a process writes to stderr in this format."""
+    command = [sys.executable, "-c", CODE, form]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return finished.stderr.splitlines()
+
+
+def test_lines_for_people_say_who_speaks():
+    first, *_ = logged("text")
+    assert first.endswith(" [cuda:0 7] INFO 3 images")
+
+
+def test_as_json_each_line_is_one_object_with_what_it_is_about():
+    first, second = map(json.loads, logged("json"))
+    time = first.pop("time")
+    assert "T" in time
+    assert time.endswith("+00:00")
+    assert first == {
+        "level": "INFO",
+        "logger": "workers.rendering",
+        "message": "3 images",
+        "service": "worker",
+        "worker": "gpu-1",
+        "campaign": "small-1",
+    }
+    assert second["message"] == "It broke."
+    assert "ZeroDivisionError" in second["exc_info"]
+    assert "campaign" not in second

@@ -1,0 +1,121 @@
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from storage.errors import ConfigError
+from workers import health
+from workers.collectors import registry_of
+from workers.health import Step
+from workers.serving import serve
+
+WORKER = registry_of("worker")
+
+
+@pytest.fixture
+def taken():
+    """A port of 127.0.0.1 that somebody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The health of a process in which nothing has begun."""
+    monkeypatch.setattr(health, "_begun", {})
+
+
+def read(port, page):
+    """What a page answers: its status and text."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def is_worker(port):
+    families = text_string_to_metric_families(read(port, "/metrics")[1])
+    return "seedsweep_stage_seconds" in {family.name for family in families}
+
+
+class TestPorts:
+    def test_the_first_free_port_is_taken(self, taken, free_port):
+        free = free_port()
+        assert serve(WORKER, "127.0.0.1", [taken, free, free_port()]) == free
+        assert is_worker(free)
+
+    def test_two_on_one_host_get_a_port_each(self, free_port):
+        ports = [free_port(), free_port()]
+        assert [serve(WORKER, "127.0.0.1", ports) for _ in range(2)] == ports
+
+    def test_where_every_port_is_taken_another_is_asked_for(self, taken):
+        with pytest.raises(ConfigError, match=f"{taken} to {taken} .*--metrics-port"):
+            serve(WORKER, "127.0.0.1", [taken])
+
+    @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+    def test_a_host_that_is_not_this_machine_is_refused(self, host, free_port):
+        with pytest.raises(ConfigError, match="--metrics-host"):
+            serve(WORKER, host, [free_port()])
+
+    def test_where_no_port_is_wanted_nothing_is_served(self):
+        assert serve(WORKER, "127.0.0.1", []) is None
+
+
+class TestPages:
+    def test_targets_have_an_answer_of_their_own_where_there_is_one(self, free_port):
+        def answer(_, start_response):
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [b"[]"]
+
+        port = serve(WORKER, "127.0.0.1", [free_port()], answer)
+        assert read(port, "/targets") == (200, "[]")
+        assert is_worker(port)
+
+    def test_another_page_is_not_found_and_those_that_are_there_are_named(self, free_port):
+        port = serve(WORKER, "127.0.0.1", [free_port()])
+        assert read(port, "/targets") == (
+            404,
+            "There are only /metrics, /healthz, /readyz here.\n",
+        )
+
+    def test_a_process_with_nothing_to_do_is_well(self, steps, free_port):
+        port = serve(WORKER, "127.0.0.1", [free_port()])
+        assert read(port, "/healthz") == read(port, "/readyz") == (200, "fine\n")
+
+    def test_a_step_that_is_overdue_is_told_and_a_vital_one_by_both(self, steps, free_port):
+        port = serve(WORKER, "127.0.0.1", [free_port()])
+        waiting, stuck = Step("It rains", -1), Step("It hangs", -1, vital=True)
+        health.begin(waiting)
+        assert read(port, "/healthz") == (200, "fine\n")
+        assert read(port, "/readyz") == (503, "It rains for 0 seconds.\n")
+        health.begin(stuck)
+        assert read(port, "/healthz") == (503, "It hangs for 0 seconds.\n")
+        assert read(port, "/readyz")[1].count("\n") == 2
+        health.end(stuck)
+        health.end(waiting)
+        assert read(port, "/healthz") == read(port, "/readyz") == (200, "fine\n")
+
+
+def test_a_step_that_is_expected_is_overdue_until_it_is_taken_first(steps):
+    step = Step("Nobody came", 10)
+    health.expect(step)
+    assert health.overdue(vital=False) == ["Nobody came yet."]
+    health.begin(step)
+    health.expect(step)
+    assert health.overdue(vital=False) == []
+
+
+def test_a_step_taken_again_has_its_time_anew(steps, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("workers.health.time.monotonic", lambda: now[0])
+    step = Step("Nothing happened", 10)
+    health.begin(step)
+    now[0] += 11
+    assert health.overdue(vital=False) == ["Nothing happened for 11 seconds."]
+    health.begin(step)
+    assert health.overdue(vital=False) == []
