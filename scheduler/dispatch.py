@@ -11,7 +11,8 @@ from scheduler.restoring import Checkpoints, load_plan, restore_state
 from scheduler.shares import demand_of, fair_shares
 from storage.campaigns import load_campaign, load_control, store_parked
 from storage.errors import BrokerUnavailableError, ConfigError, PermanentError, TransientError
-from storage.ledger import Ledger, LiveCounts, Restored
+from storage.ledger import Ledger
+from storage.live_state import LiveCounts, Restored
 from storage.records import Control, Parked, WorkUnit
 from storage.store import Store
 from storage.workforce import Demand, Workforce

@@ -4,7 +4,8 @@ import time
 from collections.abc import Mapping
 
 from scheduler.plan import Plan
-from storage.ledger import Ledger, LiveCounts
+from storage.ledger import Ledger
+from storage.live_state import LiveCounts
 from storage.workforce import Workforce
 from workers import metrics
 from workers.collectors import CampaignCollector, CampaignState

@@ -7,7 +7,8 @@ from scheduler.plan import Plan, count_images
 from scheduler.restoring import load_plan, restore_state
 from storage.campaigns import load_campaign, load_control, load_parked
 from storage.errors import BrokerUnavailableError
-from storage.ledger import Ledger, LiveCounts
+from storage.ledger import Ledger
+from storage.live_state import LiveCounts
 from storage.records import Prompt, Submission
 from storage.store import Store
 from storage.workforce import Sign, Workforce

@@ -15,7 +15,8 @@ from storage.campaigns import (
     load_prompts,
     store_done,
 )
-from storage.ledger import Ledger, LiveCounts, Restored
+from storage.ledger import Ledger
+from storage.live_state import LiveCounts, Restored
 from storage.receipts import list_receipts
 from storage.records import Submission
 from storage.results import read_outcomes

@@ -15,7 +15,8 @@ from scheduler.plan import Plan
 from scheduler.restoring import restore_state
 from storage.campaigns import load_control, store_control
 from storage.errors import BrokerUnavailableError, PermanentError, TransientError
-from storage.ledger import Ledger, LiveCounts
+from storage.ledger import Ledger
+from storage.live_state import LiveCounts
 from storage.store import FolderStore, Store
 from storage.workforce import Workforce
 from workers.app import make_app, publish

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from storage.ledger import LiveCounts
+from storage.live_state import LiveCounts
 from storage.records import Control
 from storage.workforce import Demand
 

@@ -17,7 +17,8 @@ from storage.errors import (
     TransientError,
 )
 from storage.keys import unit_shard
-from storage.ledger import Claim, Ledger
+from storage.ledger import Ledger
+from storage.live_state import Claim
 from storage.records import Campaign, Parked, Worker, WorkUnit
 from storage.store import Store
 from storage.workforce import Workforce

@@ -1,4 +1,5 @@
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
 from storage.keys import campaign as campaign_key
 from storage.keys import unit_shard
-from storage.ledger import Restored
+from storage.live_state import Restored
 from storage.records import (
     Analysis,
     Campaign,
@@ -22,6 +23,8 @@ from storage.records import (
 from storage.results import read_results
 from storage.store import FolderStore
 from workers.actors import Actors
+from workers.analyst import Analyst, Request
+from workers.collectors import registry_of
 from workers.pipelines import load_pipeline
 from workers.writer import encode_unit
 
@@ -109,6 +112,52 @@ def test_all_campaigns_are_analysed_and_what_stands_in_the_way_of_one_spares_the
     assert "knows no campaign" in ledger.counts(gone.campaign_id).trouble
     assert ledger.counts(broken.campaign_id).analysed == 0
     assert workforce.analysts() == 1
+
+
+@pytest.fixture
+def shown():
+    """The metrics of what actors did, by name and label, but for seconds."""
+
+    def shown():
+        return Counter(
+            {
+                (sample.name, *sample.labels.values()): sample.value
+                for family in registry_of("analyst").collect()
+                for sample in family.samples
+                if sample.name.startswith(("seedsweep_analysis", "seedsweep_store"))
+                and sample.name.endswith(("_total", "_count"))
+            }
+        )
+
+    return shown
+
+
+def counted_alike(store, campaign):
+    """What one actor without Ray counts for all prompts of the campaign."""
+    analyst, counts = Analyst(store.url), Counter()
+    for text in PROMPTS:
+        analysed = analyst.analyse(Request(campaign.campaign_id, text, campaign.settings))
+        effort = analysed.effort
+        counts["seedsweep_analysis_seconds_count",] += 1
+        counts["seedsweep_analysis_images_total",] += effort.images
+        counts["seedsweep_analysis_decoded_images_total",] += effort.decoded
+        counts["seedsweep_analysis_pairs_total",] += effort.pairs
+        counts["seedsweep_analysis_candidate_pairs_total",] += effort.candidate_pairs
+        for step, _ in effort.steps:
+            counts["seedsweep_analysis_step_seconds_count", step] += 1
+        for request in effort.requests:
+            counts["seedsweep_store_request_seconds_count", request.operation] += 1
+            counts["seedsweep_store_bytes_total", "read"] += request.size
+    return counts
+
+
+def test_the_metrics_rise_by_what_the_actors_did(store, ledger, generate, audit, shown):
+    campaign, before = generate("sound"), shown()
+    audit(lambda: ledger.counts(campaign.campaign_id).settled)
+    rise = shown() - before
+    assert rise == counted_alike(store, campaign)
+    assert rise["seedsweep_analysis_images_total",] == 3 * 8
+    assert rise["seedsweep_analysis_pairs_total",] == 3 * 28
 
 
 def test_a_ledger_that_knows_a_campaign_without_prompts_to_analyse_keeps_the_auditor_waiting(

@@ -17,7 +17,7 @@ from scheduler.estimate import (
 )
 from scheduler.plan import Plan
 from storage import keys
-from storage.ledger import Restored
+from storage.live_state import Restored
 from storage.records import Campaign, Model, PromptList, Sampling, SeedRange
 from storage.store import FolderStore
 from workers.measuring import Rate, Sizes

@@ -5,7 +5,7 @@ import pytest
 
 from scheduler.gauges import Gauges
 from scheduler.plan import Plan
-from storage.ledger import Restored
+from storage.live_state import Restored
 from storage.records import Campaign, Model, PromptList, Sampling, SeedRange, Worker
 from workers import metrics
 from workers.collectors import CampaignCollector

@@ -15,7 +15,8 @@ import pytest
 from scheduler.plan import Plan
 from scheduler.services import MetricsAddress, worker_name
 from scheduler.submission import submit_campaign
-from storage.ledger import LEASE_MS, Ledger, Restored
+from storage.ledger import LEASE_MS, Ledger
+from storage.live_state import Restored
 from storage.records import Campaign, Model, PromptList, Sampling, SeedRange
 from storage.store import FolderStore
 from storage.workforce import Demand, Workforce

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.shares import demand_of, fair_shares
-from storage.ledger import LiveCounts
+from storage.live_state import LiveCounts
 from storage.records import Control
 from storage.workforce import Demand
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from storage import ledger as module
 from storage.broker import EpochMissingError
 from storage.errors import BrokerUnavailableError, ConfigError
-from storage.ledger import Ledger, Reaped, Restored
+from storage.ledger import Ledger
+from storage.live_state import Reaped, Restored
 
 C = "audit-0123456789ab"
 KEY = f"seedsweep:{C}:"

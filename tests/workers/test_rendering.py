@@ -18,7 +18,7 @@ from storage.errors import (
     TransientError,
 )
 from storage.keys import unit_shard
-from storage.ledger import Restored
+from storage.live_state import Restored
 from storage.records import Submission
 from storage.shards import decode_shard
 from storage.store import FolderStore

@@ -7,7 +7,8 @@ import workers.rendering
 import workers.writer
 from storage.campaigns import load_parked, store_campaign
 from storage.keys import unit_shard
-from storage.ledger import MAX_ERRORS, Restored
+from storage.ledger import MAX_ERRORS
+from storage.live_state import Restored
 from storage.records import Submission
 from storage.s3 import S3Store
 from storage.s3_connection import Patience
