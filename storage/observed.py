@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
-from storage.errors import StoreUnavailableError
+from storage.errors import ConfigError, StoreUnavailableError
 from storage.store import Store, StoreFacts
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ class Request:
 
     `size`: the bytes of objects that were moved, read or written; 0 where it failed. `seconds`: the
     store's own, without the caller's between the keys of a listing. `failed`: it ended in
-    `StoreUnavailableError`.
+    `StoreUnavailableError`, or in `ConfigError` where the store refuses who asks.
     """
 
     operation: Operation
@@ -76,7 +76,7 @@ class ObservedStore:
             answer = call()
             size = len(answer) if isinstance(answer, bytes) else written
             return answer
-        except StoreUnavailableError:
+        except (StoreUnavailableError, ConfigError):
             failed = True
             raise
         finally:
@@ -94,7 +94,7 @@ class ObservedStore:
                 if key is None:
                     return
                 yield key
-        except StoreUnavailableError:
+        except (StoreUnavailableError, ConfigError):
             failed = True
             raise
         finally:

@@ -164,11 +164,14 @@ STEP_SECONDS = _histogram(
     {"step": STEPS},
 )
 ANALYSED_IMAGES = _counter(
-    "seedsweep_analysis_images_total", "Images whose descriptors were compared.", _ANALYST
+    "seedsweep_analysis_images_total",
+    "Images judged, by their descriptors first unless the matrix is full.",
+    _ANALYST,
 )
 DECODED_IMAGES = _counter(
     "seedsweep_analysis_decoded_images_total",
-    "Images decoded, since their descriptors left it open whether they belong to a clique.",
+    "Images decoded, since their descriptors left it open whether they belong to a clique, or since "
+    "these are of other blocks.",
     _ANALYST,
 )
 PAIRS = _counter("seedsweep_analysis_pairs_total", "Pairs of images to be judged.", _ANALYST)

@@ -6,6 +6,7 @@ from storage.keys import unit_shard
 from storage.records import Analysis, AnalysisSettings, SeedRange, Submission, Verification
 from storage.store import FolderStore
 from tests.servers import ray_cluster
+from workers import metrics
 from workers.actors import Actors, analyse
 from workers.analyst import Analyst, Request
 from workers.pipelines import load_pipeline
@@ -48,6 +49,35 @@ def test_ray_actors_give_the_results_of_a_plain_loop(stored):
         expected[request.prompt] = analyse_prompt(prompt, SETTINGS, None)
     assert {a.request.prompt: a.value for a in found} == expected
     assert any(result.flagged for result in expected.values())
+
+
+def actors_shown():
+    return tuple(
+        metrics.RAY_ACTORS.labels(state)._value.get()  # what a scrape would show
+        for state in ("busy", "idle")
+    )
+
+
+def test_it_is_shown_how_many_actors_are_busy_and_each_gets_a_prompt_before_one_gets_two(stored):
+    store, submission = stored
+    first, second, third = requests(submission, prompts=PROMPTS[:3])
+    shown, finished = [], []
+
+    def wanted():
+        yield None
+        yield first
+        while not finished:
+            yield None
+        yield from (second, third)
+
+    for analysed in analyse(wanted(), store.url, Actors(2)):
+        shown.append(actors_shown())
+        finished += [analysed] if analysed else []
+    assert len(finished) == 3
+    assert shown[0] == (0, 2)
+    assert (1, 1) in shown
+    assert (2, 0) in shown
+    assert actors_shown() == (0, 0)
 
 
 def test_a_training_set_that_cannot_be_read_is_said_of_each_prompt_and_spares_the_others(
