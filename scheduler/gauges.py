@@ -14,6 +14,13 @@ SLOW_SECONDS = 1.5
 """How often is looked at what costs more than a glance."""
 
 
+_LEADERS = (
+    *(metrics.REMAINING, metrics.WORKERS_LIVE, metrics.WORKERS_LOST),
+    *(metrics.BROKER_MEMORY, metrics.BROKER_MEMORY_LIMIT),
+    *(metrics.BROKER_CONNECTIONS, metrics.BROKER_ROUND_TRIP),
+)
+
+
 class Gauges:
     """Keeps the scheduler's metrics true, as often as `show` is called."""
 
@@ -28,7 +35,7 @@ class Gauges:
         """Another scheduler leads: these are its campaigns, and its numbers."""
         self._collector.update({})
         self._device_seconds.clear()
-        for gauge in (metrics.REMAINING, metrics.WORKERS_LIVE, metrics.WORKERS_LOST):
+        for gauge in _LEADERS:
             gauge.set(0)
         _show_window(0, 0)
 

@@ -4,9 +4,12 @@ from collections.abc import Iterable
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport.redis import Channel, Transport
 
-from storage.broker import ROOT
-from storage.errors import BrokerUnavailableError
+from storage.broker import CONNECT_SECONDS, ROOT, TIMEOUT_SECONDS, unavailable
+from storage.broker_address import read_address
+from storage.broker_tls import TlsConnection
 from storage.records import WorkUnit
 
 IDLE_QUEUE = "queue:idle"
@@ -15,14 +18,31 @@ IDLE_QUEUE = "queue:idle"
 TASK = "seedsweep.generate"
 
 
+class TlsChannel(Channel):
+    """Kombu's, with connections that check whom they reach as all of ours do."""
+
+    connection_class_ssl = TlsConnection
+
+
+class TlsTransport(Transport):
+    Channel = TlsChannel
+
+
+TRANSPORT_ALIASES["rediss"] = f"{__name__}:{TlsTransport.__name__}"
+
+
 def queue_of(model_id: str) -> str:
     """The queue of all units that one loaded model can make."""
     return f"queue:{model_id}"
 
 
 def make_app(broker_url: str) -> Celery:
-    """Make an app that speaks JSON only, acknowledges early and keeps no results."""
-    app = Celery("seedsweep", broker=broker_url, set_as_current=False)
+    """Make an app that speaks JSON only, acknowledges early and keeps no results.
+
+    Raises `ConfigError` for a URL that names no broker, or certificates that cannot be read.
+    """
+    address = read_address(broker_url)
+    app = Celery("seedsweep", broker=address.url, set_as_current=False)
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
@@ -36,10 +56,12 @@ def make_app(broker_url: str) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # Never left to kombu: it would leave the server's certificate unchecked.
+        broker_use_ssl=address.tls,
         broker_transport_options={
             "global_keyprefix": ROOT,
-            "socket_timeout": 30,
-            "socket_connect_timeout": 5,
+            "socket_timeout": TIMEOUT_SECONDS,
+            "socket_connect_timeout": CONNECT_SECONDS,
         },
     )
     return app
@@ -58,6 +80,4 @@ def publish(app: Celery, queue: str, units: Iterable[WorkUnit]) -> None:
                 app.send_task(TASK, args=[message], queue=queue, producer=producer)
     except (OperationalError, ConnectionError, AttributeError) as error:
         # AttributeError is what kombu says of a connection that was lost again while it came back.
-        raise BrokerUnavailableError(
-            f"The broker takes no messages ({error}); start it, or correct SEEDSWEEP_BROKER_URL."
-        ) from error
+        raise unavailable("takes no messages", error) from error

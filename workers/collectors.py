@@ -68,4 +68,6 @@ def _add_counts(
     whole = "units" if entry is metrics.CAMPAIGN_UNITS else "prompts"
     for state in entry.labels["state"]:
         count = getattr(counts, whole if state == "all" else state)
+        if state == "ready" and counts.state != "active":
+            count = 0
         family.add_metric([campaign_id, state], count)

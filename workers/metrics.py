@@ -251,7 +251,7 @@ CAMPAIGN_IMAGES = _enter(
 CAMPAIGN_PROMPTS = _enter(
     "seedsweep_campaign_prompts",
     "gauge",
-    "Prompts of a campaign.",
+    "Prompts of a campaign; ready are those that wait for the analyst, if the campaign is active.",
     _SCHEDULER,
     {"campaign": ANY, "state": ("all", "ready", "analysed", "flagged")},
 )

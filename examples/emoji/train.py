@@ -2,9 +2,11 @@
 
     python examples/emoji/train.py vae package
     python examples/emoji/train.py diffusion
+    python examples/emoji/train.py diffusion --deduplicated --vae-folder examples/emoji/model/vae
 
 The autoencoder learns from fresh renderings, so that it can draw any of them and memorises none.
-The diffusion model and its text encoder then see every training picture as often as it has copies.
+The diffusion model and its text encoder then see every training picture as often as it has copies;
+those trained on the deduplicated set see each once an epoch, in as many steps.
 """
 
 import copy
@@ -165,6 +167,7 @@ def train_diffusion(
     output: Path = HERE / "work/models",
     epochs: int = 32,
     save_every: int = 4,
+    deduplicated: bool = False,
 ) -> None:
     """Train denoiser and text encoder, and save the whole pipeline every few epochs."""
     torch.manual_seed(0)
@@ -193,6 +196,9 @@ def train_diffusion(
     average_unet, average_text = Averaged(unet), Averaged(text)
     optimizer = torch.optim.AdamW([*unet.parameters(), *text.parameters()], lr=1e-3)
     rows = torch.tensor([i for i, p in enumerate(pictures) for _ in range(p.copies)])
+    if deduplicated:
+        epochs = round(epochs * len(rows) / len(pictures))
+        rows = torch.arange(len(pictures))
     batch, step, began = 32, 0, time.monotonic()
     for epoch in range(1, epochs + 1):
         losses = []

@@ -51,6 +51,12 @@ class TestCampaigns:
             ("seedsweep_campaign_device_seconds_total", "small-1"): 12.5,
         }
 
+    def test_prompts_of_a_paused_campaign_wait_for_nobody(self):
+        collector = CampaignCollector()
+        paused = dataclasses.replace(STATE.counts, state="paused")
+        collector.update({"small-1": dataclasses.replace(STATE, counts=paused)})
+        assert shown(collector)["seedsweep_campaign_prompts", "small-1", "ready"] == 0
+
     def test_those_last_given_are_shown_and_no_others(self):
         collector = CampaignCollector()
         assert shown(collector) == {}

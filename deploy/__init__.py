@@ -1,0 +1,1 @@
+"""How seedsweep is deployed and watched."""

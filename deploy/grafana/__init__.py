@@ -1,0 +1,1 @@
+"""The dashboards, as code: `python -m deploy.generate` writes what Grafana reads."""

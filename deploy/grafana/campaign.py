@@ -1,0 +1,193 @@
+"""How far the campaigns are, when they will be done, and what they cost."""
+
+from grafana_foundation_sdk.builders import stat
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from deploy.grafana.panels import Query, Row, board, choice, figures, graph, shares, stack, text_box
+
+UNITS, IMAGES, PROMPTS = (f"seedsweep_campaign_{each}" for each in ("units", "images", "prompts"))
+DEVICE_SECONDS = 'seedsweep_campaign_device_seconds_total{campaign=~"$campaign"}'
+
+
+def campaign() -> Dashboard:
+    """The dashboard of the campaigns chosen."""
+    return board(
+        "campaign",
+        "seedsweep: campaign",
+        "How far campaigns are, when they will be done, and what they cost.",
+        (
+            choice("campaign", "Campaign", "label_values(seedsweep_campaign_units, campaign)"),
+            text_box("price", "Price", "Price of an hour of one device.", "1"),
+        ),
+        (_progress(), _generation(), _analysis()),
+    )
+
+
+def _progress() -> Row:
+    return Row(
+        "Progress",
+        (
+            shares(
+                "Progress",
+                "Share done; a campaign's series end once it is settled, so the last bit is "
+                "missing here and `seedsweep status` has it.",
+                Query(f"{_last(UNITS, 'done')} / {_last(UNITS, 'all')}", "units"),
+                Query(f"{_last(IMAGES, 'done')} / {_last(IMAGES, 'all')}", "images"),
+                Query(f"{_last(PROMPTS, 'analysed')} / {_last(PROMPTS, 'all')}", "prompts"),
+                width=5,
+            ),
+            _of_all("Units", "Work units whose shard is stored, of all.", UNITS, "done"),
+            _of_all("Images", "Images in shards that are stored, of all.", IMAGES, "done"),
+            _of_all("Prompts analysed", "Prompts with a result, of all.", PROMPTS, "analysed"),
+            figures(
+                "Flagged",
+                "Prompts whose largest clique reaches the size that the campaign asks for.",
+                "short",
+                Query(_last(PROMPTS, "flagged"), "flagged"),
+                width=2,
+            ),
+            figures(
+                "Parked",
+                "Units given up, since they failed or lost their worker too often.",
+                "short",
+                Query(_last(UNITS, "parked"), "parked"),
+                width=2,
+                limits=(1,),
+            ),
+            figures(
+                "Time left",
+                "Time until the last image at the pace of the last half hour; analysis comes on "
+                "top.",
+                "s",
+                Query(
+                    f"({_remaining()}) / (max by (campaign) (deriv({_done()}[30m])) > 0)",
+                    "{{campaign}}",
+                ),
+                width=3,
+            ),
+            figures(
+                "Cost",
+                "Device-hours within the time range shown, times the price above.",
+                "short",
+                Query(f"sum(increase({DEVICE_SECONDS}[$__range])) / 3600 * $price", "cost"),
+                Query(f"sum(increase({DEVICE_SECONDS}[$__range])) / 3600", "device-hours"),
+                width=3,
+                decimals=2,
+            ),
+        ),
+    )
+
+
+def _generation() -> Row:
+    return Row(
+        "Generation",
+        (
+            stack(
+                "Units by state",
+                "What has become of all work units; those not queued yet wait for room in the "
+                "window.",
+                "short",
+                Query(_now(UNITS, "done"), "done"),
+                Query(_now(UNITS, "claimed"), "claimed"),
+                Query(_now(UNITS, "queued"), "queued"),
+                Query(_now(UNITS, "parked"), "parked"),
+                Query(_not_queued(), "not queued yet"),
+                width=12,
+            ),
+            graph(
+                "Images a second",
+                "Images whose shard was stored, or found in the store, by campaign.",
+                "ops",
+                Query(
+                    "clamp_min(max by (campaign) (deriv(seedsweep_campaign_images"
+                    '{campaign=~"$campaign",state="done"}[$__rate_interval])), 0)',
+                    "{{campaign}}",
+                ),
+                width=12,
+            ),
+            graph(
+                "Window",
+                "Units handed out: queued for a worker, or claimed by one.",
+                "short",
+                Query(_by_campaign(UNITS, "queued"), "{{campaign}} queued"),
+                Query(_by_campaign(UNITS, "claimed"), "{{campaign}} claimed"),
+                width=12,
+            ),
+            graph(
+                "Devices at work",
+                "Live workers that serve the campaign's model; campaigns of one model share them.",
+                "short",
+                Query(
+                    f"sum by (campaign) (rate({DEVICE_SECONDS}[$__rate_interval]))",
+                    "{{campaign}}",
+                ),
+                width=12,
+            ),
+        ),
+    )
+
+
+def _analysis() -> Row:
+    return Row(
+        "Analysis",
+        (
+            graph(
+                "Prompts analysed and flagged",
+                "Prompts with a result, and those of them that were flagged.",
+                "short",
+                Query(_by_campaign(PROMPTS, "analysed"), "{{campaign}} analysed"),
+                Query(_by_campaign(PROMPTS, "flagged"), "{{campaign}} flagged"),
+                width=12,
+            ),
+            graph(
+                "Prompts that wait for analysis",
+                "Prompts whose units are all done or parked, and whose result is not stored yet.",
+                "short",
+                Query(_by_campaign(PROMPTS, "ready"), "{{campaign}}"),
+                width=12,
+            ),
+        ),
+    )
+
+
+def _of_all(title: str, description: str, metric: str, state: str) -> stat.Panel:
+    return figures(
+        title,
+        description,
+        "short",
+        Query(_last(metric, state), state),
+        Query(_last(metric, "all"), "of all"),
+        width=3,
+    )
+
+
+def _chosen(metric: str, state: str) -> str:
+    return f'{metric}{{campaign=~"$campaign",state="{state}"}}'
+
+
+def _done() -> str:
+    return _chosen(UNITS, "done")
+
+
+def _by_campaign(metric: str, state: str) -> str:
+    # Only the scheduler that leads has a campaign's numbers; when the lead changes, both may.
+    return f"max by (campaign) ({_chosen(metric, state)})"
+
+
+def _now(metric: str, state: str) -> str:
+    return f"sum({_by_campaign(metric, state)})"
+
+
+def _last(metric: str, state: str) -> str:
+    # A campaign that was settled within the range is still to be seen.
+    return f"sum(max by (campaign) (last_over_time({_chosen(metric, state)}[$__range])))"
+
+
+def _remaining() -> str:
+    states = (_by_campaign(UNITS, state) for state in ("all", "done", "parked"))
+    return " - ".join(states)
+
+
+def _not_queued() -> str:
+    states = ("all", "done", "claimed", "queued", "parked")
+    return " - ".join(_now(UNITS, state) for state in states)

@@ -1,0 +1,273 @@
+"""Whether the services, the broker, the store and Ray are well."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from deploy.grafana.panels import Query, Row, board, figures, graph, stack
+
+OURS = 'job=~"seedsweep-.*"'
+SINCE = "[$__rate_interval]"
+
+
+def services() -> Dashboard:
+    """The dashboard of the services and of what they lean on."""
+    return board(
+        "services",
+        "seedsweep: services",
+        "Whether the services, the broker, the store and Ray are well.",
+        (),
+        (_now(), _work(), _trouble(), _broker(), _store(), _processes(), _ray()),
+    )
+
+
+def _now() -> Row:
+    return Row(
+        "Now",
+        (
+            figures(
+                "Services that answer",
+                "Services that Prometheus reaches, by job.",
+                "short",
+                Query(f"sum by (job) (up{{{OURS}}})", "{{job}}"),
+                width=6,
+            ),
+            figures(
+                "Who leads",
+                "1 where a scheduler leads, 0 where it waits for its turn.",
+                "short",
+                Query("max by (instance) (seedsweep_scheduler_leading)", "{{instance}}"),
+                width=4,
+            ),
+            figures(
+                "Workers",
+                "Workers that showed life just now, and those lost within the last hour.",
+                "short",
+                Query("max(seedsweep_workers_live)", "live"),
+                Query("max(seedsweep_workers_lost)", "lost"),
+                width=4,
+            ),
+            figures(
+                "Units remaining",
+                "Units neither done nor parked, in active campaigns.",
+                "short",
+                Query("max(seedsweep_units_remaining)", "remaining"),
+                width=3,
+            ),
+            figures(
+                "Broker",
+                "Seconds that the broker last took to answer.",
+                "s",
+                Query("max(seedsweep_broker_round_trip_seconds)", "round trip"),
+                width=3,
+                limits=(0.1, 1),
+            ),
+            figures(
+                "Versions",
+                "How many services run each version.",
+                "short",
+                Query("count by (version) (seedsweep_build_info)", "{{version}}"),
+                width=4,
+            ),
+        ),
+    )
+
+
+def _work() -> Row:
+    return Row(
+        "Work",
+        (
+            graph(
+                "Units remaining",
+                "Units neither done nor parked, in active campaigns.",
+                "short",
+                Query("max(seedsweep_units_remaining)", "remaining"),
+            ),
+            stack(
+                "Window",
+                "Units handed out, over all campaigns: queued for a worker, or claimed by one.",
+                "short",
+                Query("max by (state) (seedsweep_window_units)", "{{state}}"),
+            ),
+            graph(
+                "Workers",
+                "Workers that showed life within a lease, and those lost within the last hour.",
+                "short",
+                Query("max(seedsweep_workers_live)", "live"),
+                Query("max(seedsweep_workers_lost)", "lost within an hour"),
+            ),
+        ),
+    )
+
+
+def _trouble() -> Row:
+    return Row(
+        "Trouble",
+        (
+            graph(
+                "Lease expiries",
+                "Claimed units whose worker vanished, within ten minutes.",
+                "short",
+                Query("sum(increase(seedsweep_lease_expiries_total[10m]))", "expired"),
+            ),
+            graph(
+                "Retries",
+                "Units that went back to the queue within ten minutes, by reason.",
+                "short",
+                Query("sum by (reason) (increase(seedsweep_retries_total[10m]))", "{{reason}}"),
+            ),
+            graph(
+                "Parked units",
+                "Units given up within ten minutes: failed three times, or lost their worker five.",
+                "short",
+                Query(
+                    "sum by (reason) (increase(seedsweep_parked_units_total[10m]))", "{{reason}}"
+                ),
+                limits=(1,),
+            ),
+        ),
+    )
+
+
+def _broker() -> Row:
+    return Row(
+        "Broker",
+        (
+            graph(
+                "Memory",
+                "Memory that the broker uses, and its limit; a limit of 0 says that it has none.",
+                "bytes",
+                Query("max(seedsweep_broker_memory_bytes)", "used"),
+                Query("max(seedsweep_broker_memory_limit_bytes)", "limit"),
+            ),
+            graph(
+                "Connections",
+                "Connections that the broker has: about five for each worker.",
+                "short",
+                Query("max(seedsweep_broker_connections)", "connections"),
+            ),
+            graph(
+                "Round trip",
+                "Seconds that the broker took to answer the scheduler.",
+                "s",
+                Query("max(seedsweep_broker_round_trip_seconds)", "round trip"),
+                limits=(0.1, 1),
+            ),
+        ),
+    )
+
+
+def _store() -> Row:
+    return Row(
+        "Store",
+        (
+            graph(
+                "Seconds a request, half",
+                "Half of the requests take less, by operation.",
+                "s",
+                Query(_request_seconds(0.5), "{{operation}}"),
+                width=6,
+            ),
+            graph(
+                "Seconds a request, 99 %",
+                "99 % of the requests take less, by operation.",
+                "s",
+                Query(_request_seconds(0.99), "{{operation}}"),
+                width=6,
+            ),
+            graph(
+                "Bytes",
+                "Bytes of objects moved a second, by direction and service.",
+                "Bps",
+                Query(
+                    f"sum by (direction, job) (rate(seedsweep_store_bytes_total{SINCE}))",
+                    "{{job}} {{direction}}",
+                ),
+                width=6,
+            ),
+            graph(
+                "Errors",
+                "Requests a second that the store failed, by operation.",
+                "reqps",
+                Query(
+                    f"sum by (operation) (rate(seedsweep_store_errors_total{SINCE}))",
+                    "{{operation}}",
+                ),
+                width=6,
+            ),
+        ),
+    )
+
+
+def _processes() -> Row:
+    return Row(
+        "Processes",
+        (
+            graph(
+                "Memory",
+                "Memory that processes hold, all of a service together.",
+                "bytes",
+                Query(f"sum by (job) (process_resident_memory_bytes{{{OURS}}})", "{{job}}"),
+            ),
+            graph(
+                "CPU",
+                "Cores that processes keep busy, all of a service together.",
+                "short",
+                Query(
+                    f"sum by (job) (rate(process_cpu_seconds_total{{{OURS}}}{SINCE}))", "{{job}}"
+                ),
+            ),
+            graph(
+                "Open files",
+                "Files and connections that the process with most of them has open, as a share of "
+                "what it may.",
+                "percentunit",
+                Query(
+                    f"max by (job) (process_open_fds{{{OURS}}} / process_max_fds{{{OURS}}})",
+                    "{{job}}",
+                ),
+                highest=1,
+            ),
+        ),
+    )
+
+
+def _ray() -> Row:
+    return Row(
+        "Ray",
+        (
+            graph(
+                "CPU",
+                "Share of each Ray node's CPUs that is busy.",
+                "percent",
+                Query("max by (ip) (ray_node_cpu_utilization)", "{{ip}}"),
+                width=6,
+                highest=100,
+            ),
+            graph(
+                "Memory",
+                "Memory that each Ray node uses, and what it has.",
+                "bytes",
+                Query("max by (ip) (ray_node_mem_used)", "{{ip}} used"),
+                Query("max by (ip) (ray_node_mem_total)", "{{ip}} in all"),
+                width=6,
+            ),
+            stack(
+                "Object store",
+                "Bytes in Ray's own object store, by where they lie.",
+                "bytes",
+                Query("sum by (Location) (ray_object_store_memory)", "{{Location}}"),
+                width=6,
+            ),
+            stack(
+                "Actors",
+                "Actors of the cluster by state, whoever started them.",
+                "short",
+                Query('sum by (State) (ray_gcs_actors_count{State!="Destroyed"})', "{{State}}"),
+                width=6,
+            ),
+        ),
+    )
+
+
+def _request_seconds(share: float) -> str:
+    buckets = f"sum by (le, operation) (rate(seedsweep_store_request_seconds_bucket{SINCE}))"
+    return f"histogram_quantile({share}, {buckets})"
