@@ -9,11 +9,15 @@ from collections.abc import Iterator
 
 import redis
 
-from storage.errors import BrokerUnavailableError, ConfigError
+from storage.broker_address import read_address
+from storage.broker_tls import tls_fault
+from storage.errors import BrokerUnavailableError
 
 ROOT = "seedsweep:"
 EPOCH = f"{ROOT}epoch"
 """Missing: the broker lost its memory, and every change is refused until it is restored."""
+
+TIMEOUT_SECONDS, CONNECT_SECONDS = 30, 5
 
 
 class EpochMissingError(BrokerUnavailableError):
@@ -23,16 +27,22 @@ class EpochMissingError(BrokerUnavailableError):
 def connect(url: str) -> redis.Redis:
     """Prepare connections to the broker; none is made before the first call.
 
-    Raises `ConfigError` for a URL that names no broker.
+    Raises `ConfigError` for a URL that names no broker, or certificates that cannot be read.
     """
-    try:
-        return redis.Redis.from_url(
-            url, socket_timeout=30, socket_connect_timeout=5, health_check_interval=30
-        )
-    except ValueError as error:
-        raise ConfigError(
-            f"The broker's URL cannot be read ({error}); write redis://HOST:PORT/NUMBER."
-        ) from error
+    pool = redis.ConnectionPool(
+        **read_address(url).connection_options(),
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        health_check_interval=30,
+    )
+    return redis.Redis.from_pool(pool)
+
+
+def unavailable(failed: str, error: Exception) -> BrokerUnavailableError:
+    """Say that the broker `failed` because of what its client raised, and the remedy."""
+    fault = tls_fault(error)
+    reason, remedy = fault or (error, "start it, or correct SEEDSWEEP_BROKER_URL")
+    return BrokerUnavailableError(f"The broker {failed} ({reason}); {remedy}.")
 
 
 @contextlib.contextmanager
@@ -52,6 +62,4 @@ def translated() -> Iterator[None]:
             ) from error
         raise
     except redis.RedisError as error:
-        raise BrokerUnavailableError(
-            f"The broker does not answer ({error}); start it, or correct SEEDSWEEP_BROKER_URL."
-        ) from error
+        raise unavailable("does not answer", error) from error

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from storage.broker_address import BrokerAddress, read_address
+from storage.broker_tls import tls_fault
 from storage.errors import BrokerUnavailableError, ConfigError
 
 PINGS = 5
@@ -46,10 +47,11 @@ def read_broker_facts(url: str) -> BrokerFacts:
 
     Only `INFO` is asked, which managed services allow where they forbid `CONFIG`; where even that
     is forbidden the facts are unknown. Raises `BrokerUnavailableError` where nothing answers as a
-    Redis does, and `ConfigError` where the URL, its password or its database number is wrong.
+    Redis does, and `ConfigError` where the URL, its password, its database number or a certificate
+    is wrong.
     """
-    where = _address(url)
-    with contextlib.closing(_connect(url, where)) as client, _translated(where):
+    address = read_address(url)
+    with contextlib.closing(_connect(address)) as client, _translated(address.where):
         round_trips = [_seconds(client) for _ in range(PINGS)]
         skew = _clock_skew(client)
         info = _info(client)
@@ -71,37 +73,15 @@ def read_broker_facts(url: str) -> BrokerFacts:
     )
 
 
-def _address(url: str) -> str:
-    """Name the broker without its secrets; a password that was not encoded is never taken apart."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if "@" in parts.path + parts.query + parts.fragment or not (host or parts.scheme == "unix"):
-        raise ConfigError(
-            "The broker's URL cannot be read; write redis://:PASSWORD@HOST:PORT/NUMBER, with the "
-            "password's special characters percent-encoded."
-        )
-    return f"{host}:{port or 6379}" if host else parts.path
-
-
-def _connect(url: str, where: str) -> redis.Redis:
-    try:
-        client = redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,  # so that a server too old for the other one can say how old it is
-        )
-        client.connection_pool.make_connection()  # only now are the URL's options looked at
-        return client
-    except (ValueError, TypeError) as error:
-        raise ConfigError(
-            f"The URL of the broker at {where} names something that its client does not know; "
-            "write redis://:PASSWORD@HOST:PORT/NUMBER, or rediss:// for TLS."
-        ) from error
+def _connect(address: BrokerAddress) -> redis.Redis:
+    pool = redis.ConnectionPool(
+        **address.connection_options(),
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,  # so that a server too old for the other one can say how old it is
+    )
+    return redis.Redis.from_pool(pool)
 
 
 @contextlib.contextmanager
@@ -113,12 +93,17 @@ def _translated(where: str) -> Iterator[None]:
             f"The broker at {where} refuses the user or password ({error}); "
             "correct SEEDSWEEP_BROKER_URL."
         ) from error
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise BrokerUnavailableError(
-            f"The broker at {where} does not answer as a Redis does ({error}); start it, or "
-            "correct SEEDSWEEP_BROKER_URL."
-        ) from error
     except redis.RedisError as error:
+        if fault := tls_fault(error):
+            passes = isinstance(error, redis.TimeoutError | redis.InvalidResponse)
+            raise (BrokerUnavailableError if passes else ConfigError)(
+                f"The broker at {where} does not answer as a Redis does ({fault[0]}); {fault[1]}."
+            ) from error
+        if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            raise BrokerUnavailableError(
+                f"The broker at {where} does not answer as a Redis does ({error}); start it, or "
+                "correct SEEDSWEEP_BROKER_URL."
+            ) from error
         raise ConfigError(
             f"The broker at {where} refuses what it is asked ({error}); correct "
             "SEEDSWEEP_BROKER_URL, or the rights of its user."

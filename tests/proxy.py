@@ -80,12 +80,13 @@ class Proxy:
     """Passes connections to `port` of this machine on to the server at `upstream`, with faults.
 
     With `http` it knows requests from one another, as `Faults.errors` needs; every request with a
-    body then has to name its length. It runs on a thread of its own, from `start` to `stop`.
+    body then has to name its length. With `tls`, the context of a server, it speaks that with its
+    clients. It runs on a thread of its own, from `start` to `stop`.
     """
 
-    def __init__(self, upstream, seed=0, http=False):
+    def __init__(self, upstream, seed=0, http=False, tls=None):
         (self.port,) = free_ports(1)
-        self._upstream, self._http = upstream, http
+        self._upstream, self._http, self._tls = upstream, http, tls
         self._random = random.Random(seed)
         self._faults, self._switches = NONE, 0
         self._connections = set()
@@ -150,7 +151,7 @@ class Proxy:
             await self._listen()
 
     async def _listen(self):
-        self._listener = await asyncio.start_server(self._serve, HOST, self.port)
+        self._listener = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
 
     async def _close(self):
         if self._listener is not None:

@@ -1,17 +1,27 @@
 """Servers that tests and benchmarks start, end and start again."""
 
 import contextlib
-import json
 import os
-import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-WEED = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+from deploy.local.ports import free_ports
+from deploy.local.servers import (
+    choose_weed_ports,
+    find_weed,
+    remove_weed_sockets,
+    weed_is_ready,
+    weed_options,
+    write_weed_identities,
+)
+
+__all__ = ["TETHER", "WEED", "S3Server", "free_ports", "ray_cluster", "wait_until"]
+
+WEED = find_weed()
+VOLUMES = 50
 # Ends a server together with the thread that started it, however that thread ends.
 TETHER = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
@@ -27,21 +37,6 @@ def wait_until(condition, timeout=10.0):
         time.sleep(0.005)
 
 
-def free_ports(count):
-    """Name ports on 127.0.0.1 that nothing listens on, all different.
-
-    They lie below those that the kernel gives to outgoing connections, so none is taken meanwhile.
-    """
-    ports = []
-    with contextlib.ExitStack() as probes:
-        while len(ports) < count:
-            port = random.randrange(10_000, 22_000)
-            with contextlib.suppress(OSError):
-                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
-                ports.append(port)
-    return ports
-
-
 class S3Server:
     """SeaweedFS on ports of its own on `host`: a real S3 server that checks credentials.
 
@@ -54,7 +49,8 @@ class S3Server:
 
     def __init__(self, folder, certificate=None, private_key=None, host="127.0.0.1"):
         self.folder, self._host = folder, host
-        self.port, self._admin_port, *self._ports = free_ports(9)
+        self._ports = choose_weed_ports()
+        self.port = self._ports.s3
         tls = [f"-s3.cert.file={certificate}", f"-s3.key.file={private_key}"]
         self._tls = tls if certificate else []
         self._process = None
@@ -77,11 +73,13 @@ class S3Server:
 
     def start(self):
         """Start it and wait until it answers."""
-        (self.folder / "data").mkdir(parents=True, exist_ok=True)
-        (self.folder / "s3.json").write_text(json.dumps(self._identities()))
+        data, identities = self.folder / "data", self.folder / "s3.json"
+        data.mkdir(parents=True, exist_ok=True)
+        write_weed_identities(identities, self.access_key, self.secret_key)
+        options = weed_options(self._host, self._ports, data, identities, VOLUMES)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*TETHER, WEED, "mini", *self._options()],
+                [*TETHER, WEED, *options, *self._tls],
                 cwd=self.folder,
                 env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
                 stdin=subprocess.DEVNULL,
@@ -99,7 +97,7 @@ class S3Server:
             self._process.wait(timeout=3)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._remove_sockets()
+        remove_weed_sockets(self._ports)
 
     def kill(self):
         """End it as the kernel would, without a word."""
@@ -115,48 +113,8 @@ class S3Server:
     def _answers(self):
         assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
         with contextlib.suppress(OSError), socket.create_connection((self._host, self.port), 1):
-            return "Press Ctrl+C" in (self.folder / "log").read_text().rpartition("Starting")[2]
+            return weed_is_ready(self.folder / "log")
         return False
-
-    def _identities(self):
-        credentials = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        return {"identities": [{"name": "tests", "credentials": credentials, "actions": actions}]}
-
-    def _options(self):
-        master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc = self._ports
-        return [
-            f"-ip={self._host}",
-            f"-ip.bind={self._host}",
-            f"-dir={self.folder / 'data'}",
-            f"-s3.config={self.folder / 's3.json'}",
-            "-s3.autoCreateBucket=false",
-            "-s3.iam=false",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-            "-master.telemetry=false",
-            "-admin.ui=false",
-            "-webdav=false",
-            "-volume.max=50",
-            f"-s3.port={self.port}",
-            f"-s3.port.grpc={s3_grpc}",
-            f"-admin.port={self._admin_port}",
-            f"-admin.port.grpc={self._admin_port + 10_000}",  # where its own worker looks for it
-            f"-master.port={master}",
-            f"-master.port.grpc={master_grpc}",
-            f"-volume.port={volume}",
-            f"-volume.port.public={volume}",
-            f"-volume.port.grpc={volume_grpc}",
-            f"-filer.port={filer}",
-            f"-filer.port.grpc={filer_grpc}",
-            *self._tls,
-        ]
-
-    def _remove_sockets(self):
-        """A killed server leaves its sockets in /tmp."""
-        for port in [self.port, self._admin_port + 10_000, *self._ports]:
-            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
-                left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

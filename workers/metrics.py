@@ -170,8 +170,8 @@ ANALYSED_IMAGES = _counter(
 )
 DECODED_IMAGES = _counter(
     "seedsweep_analysis_decoded_images_total",
-    "Images decoded, since their descriptors left it open whether they belong to a clique, or since "
-    "these are of other blocks.",
+    "Images decoded: their descriptors leave open whether they belong to a clique, or are of other "
+    "blocks.",
     _ANALYST,
 )
 PAIRS = _counter("seedsweep_analysis_pairs_total", "Pairs of images to be judged.", _ANALYST)
