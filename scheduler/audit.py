@@ -11,10 +11,16 @@ from typing import TypeVar
 from scheduler.keeping import Keeper
 from storage import keys
 from storage.campaigns import load_campaign, load_control, load_prompts
-from storage.errors import ConfigError, ImagesNotKeptError, PermanentError, TransientError
+from storage.errors import (
+    ConfigError,
+    ImagesNotKeptError,
+    PermanentError,
+    RayUnavailableError,
+    TransientError,
+)
 from storage.ledger import Ledger
 from storage.records import AnalysisSettings, Campaign, Prompt, PromptResult, SeedRange, Submission
-from storage.results import Parts, read_results, store_results
+from storage.results import Parts, read_results
 from storage.store import Store
 from storage.workforce import Workforce
 from workers import analysis_metrics, health, metrics
@@ -68,24 +74,49 @@ class Auditor:
         self._taken: dict[str, set[int]] = {}
         self._part: list[Analysed] = []
         self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
-        self._was_away = False
+        self._was_away = self._ray_is_away = False
 
     def run(self, actors: Actors) -> None:
         """Analyse until stopped; what is away is waited for.
 
-        Raises `ConfigError` where the Ray cluster cannot be joined.
+        Raises `ConfigError` where the Ray cluster refuses us.
         """
         health.expect(health.BEAT)
+        health.expect(health.RAY)
+        while not self._stopped():
+            try:
+                self._analyse(actors)
+                self._ray_is_away = False
+            except RayUnavailableError as error:
+                self._wait_for_ray(error)
+        self._patiently(self._store_now)
+
+    def _analyse(self, actors: Actors) -> None:
         for analysed in analyse(self._requests(), self._store.url, actors):
             self._show_health(analysed is not None)
             if analysed is not None:
                 self._take_note(analysed)
             self._patiently(self._store_part)
             self._patiently(self._beat)
+
+    def _wait_for_ray(self, error: RayUnavailableError) -> None:
+        """What was under way is given back, with the reason; results that are there are stored."""
+        if not self._ray_is_away:
+            log.warning("The analyst waits: %s", error)
+        self._ray_is_away = True
+        health.begin(health.TURN)
         self._patiently(self._store_now)
+        for campaign_id, prompts in self._taken.items():
+            for prompt in prompts:
+                give_back = partial(self._ledger.put_back, campaign_id, prompt)
+                self._patiently(partial(give_back, RETRY_SECONDS, str(error)))
+        self._taken.clear()
+        self._patiently(self._beat)
+        time.sleep(RETRY_SECONDS)
 
     def _show_health(self, is_analysed: bool) -> None:
         health.begin(health.TURN)
+        health.begin(health.RAY)
         if not any(self._taken.values()):
             health.end(health.ANALYSIS)
         elif is_analysed:
@@ -131,7 +162,7 @@ class Auditor:
         return known
 
     def _take_note(self, analysed: Analysed) -> None:
-        _warn_of_corrupt(analysed)
+        warn_of_corrupt(analysed)
         analysis_metrics.note(analysed)
         if analysed.missing or isinstance(analysed.error, ImagesNotKeptError):
             self._patiently(lambda: self._make_again(analysed))
@@ -180,7 +211,7 @@ class Auditor:
             self._ledger.put_back(campaign_id, prompt, TROUBLE_SECONDS, reason)
 
     def _store_part(self) -> None:
-        if _is_due(self._part, self._stored_at):
+        if is_due(self._part, self._stored_at):
             self._store_now()
 
     def _store_now(self) -> None:
@@ -224,39 +255,6 @@ class Auditor:
         return value
 
 
-def audit_stored(
-    store: Store,
-    submission: Submission,
-    settings: AnalysisSettings,
-    prompts: Sequence[str],
-    actors: Actors,
-    progress: Callable[[int, int], None],
-) -> list[ImagesNotKeptError]:
-    """Analyse stored images again; prompts that have this very analysis already are left out.
-
-    Returns why prompts could not be judged whose pictures are wanted and were not to stay; all
-    others are. No image is deleted, whatever the campaign keeps, and no receipt stored. `progress`
-    is called with how many prompts are done, and of how many.
-    """
-    campaign_id = submission.campaign.campaign_id
-    known = {r.prompt for r in read_results(store, settings.analysis_id, campaign_id)}
-    missing = [text for text in prompts if text not in known]
-    done = len(prompts) - len(missing)
-    progress(done, len(prompts))
-    refused: list[ImagesNotKeptError] = []
-    if not missing:
-        return refused
-    requests = [Request(campaign_id, text, settings) for text in missing]
-    for part in _in_parts(analyse(requests, store.url, actors)):
-        refused += [a.error for a in part if isinstance(a.error, ImagesNotKeptError)]
-        judged = [a.value for a in part if not isinstance(a.error, ImagesNotKeptError)]
-        if judged:
-            store_results(store, settings.analysis_id, campaign_id, judged)
-        done += len(part)
-        progress(done, len(prompts))
-    return refused
-
-
 def settings_now(store: Store, submission: Submission) -> AnalysisSettings:
     """How the user wants the campaign judged: as last asked for, else as submitted."""
     control = load_control(store, submission.campaign.campaign_id)
@@ -269,26 +267,12 @@ def results_now(store: Store, campaign_id: str) -> list[PromptResult]:
     return read_results(store, settings.analysis_id, campaign_id)
 
 
-def _in_parts(analysed: Iterator[Analysed | None]) -> Iterator[list[Analysed]]:
-    part: list[Analysed] = []
-    began = time.monotonic()
-    for item in analysed:
-        if item is not None:
-            part.append(item)
-            _warn_of_corrupt(item)
-        if _is_due(part, began):
-            yield part
-            part, began = [], time.monotonic()
-    if part:
-        yield part
-
-
-def _is_due(part: Sequence[Analysed], since: float) -> bool:
+def is_due(part: Sequence[Analysed], since: float) -> bool:
     """Whether results are to be stored: not one object a prompt, and none kept long."""
     return bool(part) and (len(part) >= PART_PROMPTS or time.monotonic() - since > PART_SECONDS)
 
 
-def _warn_of_corrupt(analysed: Analysed) -> None:
+def warn_of_corrupt(analysed: Analysed) -> None:
     for key in analysed.corrupt:
         log.warning("The object %s is corrupt; its images were left out.", key)
 

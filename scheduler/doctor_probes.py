@@ -64,7 +64,7 @@ def ask_ray(address: str) -> dict[str, Any]:
 
     began = time.monotonic()
     with joined_ray(1, address or None) as ray:
-        ray.get(ray.remote(lambda: 1).remote(), timeout=RAY_SECONDS)
+        ray.get(ray.remote(num_cpus=0)(lambda: 1).remote(), timeout=RAY_SECONDS)
         seconds = time.monotonic() - began
         nodes = [node for node in ray.nodes() if node["Alive"]]
         host, port = ray.get_runtime_context().gcs_address.rsplit(":", 1)

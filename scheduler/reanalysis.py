@@ -1,11 +1,13 @@
 """Analyse a campaign's stored images again with other settings."""
 
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from scheduler.audit import audit_stored
+from scheduler.audit import is_due, warn_of_corrupt
 from scheduler.campaign import explain
 from scheduler.display import counted
 from storage.campaigns import (
@@ -14,10 +16,12 @@ from storage.campaigns import (
     load_prompts,
     store_control,
 )
-from storage.errors import ConfigError
-from storage.records import AnalysisSettings
+from storage.errors import ConfigError, ImagesNotKeptError
+from storage.records import AnalysisSettings, Submission
+from storage.results import read_results, store_results
 from storage.store import Store
-from workers.actors import Actors
+from workers.actors import Actors, analyse
+from workers.analyst import Analysed, Request
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -84,6 +88,53 @@ def analyse_again(
         store_control(store, campaign_id, control.model_copy(update={"settings": settings}))
     reason = str(refused[0]) if refused else ""
     return Reanalysis(settings.analysis_id, len(prompts), len(refused), reason)
+
+
+def audit_stored(
+    store: Store,
+    submission: Submission,
+    settings: AnalysisSettings,
+    prompts: Sequence[str],
+    actors: Actors,
+    progress: Callable[[int, int], None],
+) -> list[ImagesNotKeptError]:
+    """Analyse stored images again; prompts that have this very analysis already are left out.
+
+    Returns why prompts could not be judged whose pictures are wanted and were not to stay; all
+    others are. No image is deleted, whatever the campaign keeps, and no receipt stored. `progress`
+    is called with how many prompts are done, and of how many.
+    """
+    campaign_id = submission.campaign.campaign_id
+    known = {r.prompt for r in read_results(store, settings.analysis_id, campaign_id)}
+    missing = [text for text in prompts if text not in known]
+    done = len(prompts) - len(missing)
+    progress(done, len(prompts))
+    refused: list[ImagesNotKeptError] = []
+    if not missing:
+        return refused
+    requests = [Request(campaign_id, text, settings) for text in missing]
+    for part in _in_parts(analyse(requests, store.url, actors)):
+        refused += [a.error for a in part if isinstance(a.error, ImagesNotKeptError)]
+        judged = [a.value for a in part if not isinstance(a.error, ImagesNotKeptError)]
+        if judged:
+            store_results(store, settings.analysis_id, campaign_id, judged)
+        done += len(part)
+        progress(done, len(prompts))
+    return refused
+
+
+def _in_parts(analysed: Iterator[Analysed | None]) -> Iterator[list[Analysed]]:
+    part: list[Analysed] = []
+    began = time.monotonic()
+    for item in analysed:
+        if item is not None:
+            part.append(item)
+            warn_of_corrupt(item)
+        if is_due(part, began):
+            yield part
+            part, began = [], time.monotonic()
+    if part:
+        yield part
 
 
 def _changed(record: R, values: dict[str, float | str]) -> R:

@@ -68,9 +68,25 @@ def analyse(
             for _ in range(actors.count)
         ]
         try:
-            yield from _spread(ray, crew, iter(requests))
+            with _noticing_its_end(actors.address):
+                yield from _spread(ray, crew, iter(requests))
         finally:
             _show(busy=0, idle=0)
+
+
+@contextlib.contextmanager
+def _noticing_its_end(address: str | None) -> Iterator[None]:
+    """Raise what Ray's client says of a cluster that has gone as `RayUnavailableError`."""
+    try:
+        yield
+    except Exception as error:
+        # Ray itself raises a bare Exception here.
+        if not isinstance(error, ConnectionError) and "not connected" not in str(error):
+            raise
+        raise RayUnavailableError(
+            f"The Ray cluster at {address or 'this machine'} has gone ({_first_line(error)}); "
+            "start it again."
+        ) from error
 
 
 def _gpu_share(ray: Any, actors: Actors) -> float:
@@ -148,7 +164,8 @@ def _join(ray: Any, address: str) -> None:
             ) from error
         raise RayUnavailableError(
             f"The Ray cluster at {address} cannot be joined ({_first_line(error)}); start a Ray "
-            "node on this machine, or write ray://HOST:PORT for a Ray client."
+            "node on this machine, write ray://HOST:PORT for a Ray client, or set RAY_AUTH_TOKEN to the "
+            "cluster's token."
         ) from error
 
 

@@ -29,6 +29,7 @@ LISTENING = Step("Celery has not looked for units", 60)
 UNIT = Step("The unit in hand has not been rendered", 3600, vital=True)
 STORING = Step("A rendered unit's shard could not be stored", 30)
 TICK = Step("The campaigns could not be looked after", 30)
+RAY = Step("Ray has not answered", 30)
 ANALYSIS = Step("None of the prompts under way has been analysed", 3600)
 
 _lock = threading.Lock()

@@ -22,6 +22,7 @@ from storage.records import (
 )
 from storage.results import read_results
 from storage.store import FolderStore
+from workers import health
 from workers.actors import Actors
 from workers.analyst import Analyst, Request
 from workers.collectors import registry_of
@@ -67,7 +68,7 @@ def generate(store, ledger):
 def audit(store, ledger, workforce):
     """Run an auditor until a condition holds; Ray is real."""
 
-    def audit(until):
+    def audit(until, actors=Actors()):  # noqa: B008 - it is frozen
         stopped = threading.Event()
         ended = []
 
@@ -78,7 +79,7 @@ def audit(store, ledger, workforce):
             assert len(ended) < 600, "nothing came of it"
             return stopped.is_set()
 
-        Auditor(store, ledger, workforce, is_stopped).run(Actors())
+        Auditor(store, ledger, workforce, is_stopped).run(actors)
 
     return audit
 
@@ -112,6 +113,21 @@ def test_all_campaigns_are_analysed_and_what_stands_in_the_way_of_one_spares_the
     assert "knows no campaign" in ledger.counts(gone.campaign_id).trouble
     assert ledger.counts(broken.campaign_id).analysed == 0
     assert workforce.analysts() == 1
+
+
+def test_an_auditor_whose_ray_is_away_waits_says_so_and_loses_nothing(
+    ledger, generate, audit, workforce, free_port, monkeypatch, caplog
+):
+    monkeypatch.setattr("scheduler.audit.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(health, "_begun", {})
+    campaign_id = generate("sound").campaign_id
+    away = Actors(address=f"127.0.0.1:{free_port()}")
+    audit(workforce.analysts, away)
+    assert health.overdue(vital=False) == ["Ray has not answered yet."]
+    assert [r.message for r in caplog.records if "The analyst waits: The Ray" in r.message]
+    assert ledger.counts(campaign_id).analysed == 0
+    audit(lambda: ledger.counts(campaign_id).settled)
+    assert health.overdue(vital=False) == []
 
 
 @pytest.fixture

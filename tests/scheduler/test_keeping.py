@@ -3,9 +3,10 @@ import logging
 import pytest
 
 from scheduler import audit
-from scheduler.audit import Auditor, audit_stored
+from scheduler.audit import Auditor
 from scheduler.keeping import Recipes
 from scheduler.plan import Plan
+from scheduler.reanalysis import audit_stored
 from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
 from storage import keys

@@ -1,0 +1,39 @@
+{{/* Takes root and port. */}}
+{{- define "seedsweep.fromMonitoring" -}}
+{{- with .root.Values.networkPolicy.monitoringNamespace -}}
+- from:
+    - namespaceSelector:
+        matchLabels: {kubernetes.io/metadata.name: {{ . }}}
+  ports: [{port: {{ $.port }}, protocol: TCP}]
+{{- else -}}
+[]
+{{- end -}}
+{{- end -}}
+
+{{/* Names are looked up on the way to it. */}}
+{{- define "seedsweep.toStore" -}}
+- to: {{- toYaml .Values.networkPolicy.dnsPeers | nindent 4 }}
+  ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+{{- if hasPrefix "s3:" .Values.store.url }}
+- ports: [{port: {{ include "seedsweep.storePort" . }}, protocol: TCP}]
+  {{- with .Values.networkPolicy.storePeers }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "seedsweep.toBroker" -}}
+- ports: [{port: {{ int .Values.networkPolicy.brokerPort }}, protocol: TCP}]
+  {{- with .Values.networkPolicy.brokerPeers }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "seedsweep.toRay" -}}
+- to:
+    - podSelector:
+        matchLabels:
+          ray.io/cluster: {{ include "seedsweep.rayName" . }}
+          ray.io/node-type: head
+  ports: [{port: 10001, protocol: TCP}]
+{{- end -}}
