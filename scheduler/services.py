@@ -6,6 +6,7 @@ They find everything through the environment, wait for whatever is away, and end
 import logging
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from prometheus_client.registry import Collector
 from scheduler.signals import stop_on_sigterm
 from scheduler.targets import advertised, answer_targets
 from storage import keys
-from storage.errors import SeedsweepError
+from storage.errors import RayUnavailableError, SeedsweepError
 from storage.ledger import Ledger
 from storage.observed import ObservedStore
 from storage.store import Store
@@ -105,7 +106,10 @@ def serve_device(
 
 
 def serve_analysis(store: Store, broker_url: str, actors: Actors, address: MetricsAddress) -> None:
-    """Analyse the prompts of all live campaigns as they become ready, until SIGTERM."""
+    """Analyse the prompts of all live campaigns as they become ready, until SIGTERM.
+
+    Where the Ray cluster goes, the process starts itself anew and waits for it.
+    """
     from scheduler.audit import Auditor
 
     metrics_at = _serve("analyst", address)
@@ -115,7 +119,11 @@ def serve_analysis(store: Store, broker_url: str, actors: Actors, address: Metri
     auditor = Auditor(store, Ledger(broker_url), workforce, stopped)
     where = f"the Ray cluster at {actors.address}" if actors.address else "this machine"
     log.info("The analyst works with %d actors on %s.", actors.count, where)
-    auditor.run(actors)
+    try:
+        auditor.run(actors)
+    except RayUnavailableError as error:
+        log.warning("The analyst starts anew, with the same process id: %s", error)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     log.info("The analyst has stopped.")
 
 

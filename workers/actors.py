@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 IN_FLIGHT_PER_ACTOR = 2
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 1.0
 ACTORS_PER_GPU = 4
 """An actor decodes on its CPU for longer than it multiplies on a GPU."""
 
@@ -57,10 +58,11 @@ def analyse(
     They read the store themselves: only requests and results go through Ray. On this machine they
     are in a Ray of their own, bound to loopback. Never more than `IN_FLIGHT_PER_ACTOR` prompts an
     actor are under way. A None among the requests says that none is ready just now; the caller gets
-    a None back whenever it may look again. Raises what `joined_ray` does, and `ConfigError` where a
-    GPU is wanted and Ray has none.
+    a None back whenever it may look again. Raises what `joined_ray` does, `RayUnavailableError` too
+    where a cluster goes that was joined (this process can then join no other one), and
+    `ConfigError` where a GPU is wanted and Ray has none.
     """
-    with joined_ray(actors.count, actors.address) as ray:
+    with joined_ray(actors.count, actors.address) as ray, _noticing_its_end(actors.address):
         gpus = _gpu_share(ray, actors)
         kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(Analyst)
         crew = [
@@ -68,8 +70,7 @@ def analyse(
             for _ in range(actors.count)
         ]
         try:
-            with _noticing_its_end(actors.address):
-                yield from _spread(ray, crew, iter(requests))
+            yield from _spread(ray, crew, iter(requests), _Cluster(actors.address))
         finally:
             _show(busy=0, idle=0)
 
@@ -126,10 +127,16 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
                 logging_level=logging.ERROR,
                 object_store_memory=100 * 1024 * 1024,
             )
+    has_gone = False
     try:
         yield ray
+    except RayUnavailableError:
+        has_gone = True
+        raise
     finally:
-        ray.shutdown()
+        # Told to leave a cluster that has gone, Ray would wait for it.
+        if not has_gone:
+            ray.shutdown()
 
 
 def _expect_answer(address: str) -> str:
@@ -148,6 +155,22 @@ def _expect_answer(address: str) -> str:
             f"The Ray cluster at {address} does not answer ({error.strerror or error}); start it, "
             "correct SEEDSWEEP_RAY_ADDRESS, or unset that for a Ray on this machine."
         ) from error
+
+
+class _Cluster:
+    """A cluster that was joined, or the Ray of this process, which ends with it."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address, self._asked = address, time.monotonic()
+
+    def expect(self) -> None:
+        """Raise `RayUnavailableError` if nothing listens there any more; asks once a second.
+
+        Ray itself waits, and aborts the process once another cluster is at its address.
+        """
+        if self._address and time.monotonic() - self._asked > LOOK_SECONDS:
+            self._asked = time.monotonic()
+            _expect_answer(self._address)
 
 
 def _host_and_port(address: str) -> tuple[str | None, int | None]:
@@ -169,8 +192,8 @@ def _join(ray: Any, address: str) -> None:
             ) from error
         raise RayUnavailableError(
             f"The Ray cluster at {address} cannot be joined ({_first_line(error)}); start a Ray "
-            "node on this machine, write ray://HOST:PORT for a Ray client, or set RAY_AUTH_TOKEN to the "
-            "cluster's token."
+            "node on this machine, write ray://HOST:PORT for a Ray client, or set RAY_AUTH_TOKEN "
+            "to the cluster's token."
         ) from error
 
 
@@ -184,7 +207,7 @@ def _own_sigterm() -> Iterator[None]:
 
 
 def _spread(
-    ray: Any, crew: list[Any], requests: Iterator[Request | None]
+    ray: Any, crew: list[Any], requests: Iterator[Request | None], cluster: "_Cluster"
 ) -> Iterator[Analysed | None]:
     under_way: dict[Any, tuple[int, Request]] = {}
     load = [0] * len(crew)
@@ -202,6 +225,7 @@ def _spread(
             load[place] += 1
             under_way[crew[place].analyse.remote(request)] = place, request
         _show(busy=len(load) - load.count(0), idle=load.count(0))
+        cluster.expect()
         finished = _await_some(ray, list(under_way))
         for reference in finished:
             place, request = under_way.pop(reference)

@@ -1,0 +1,38 @@
+"""Whether a server on 127.0.0.1 answers."""
+
+import http.client
+import socket
+
+from deploy.local.ports import HOST
+
+_SECONDS = 2.0
+
+
+def listens(port: int) -> bool:
+    """Whether something takes connections there."""
+    try:
+        socket.create_connection((HOST, port), timeout=_SECONDS).close()
+        return True
+    except OSError:
+        return False
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """The status and the text of a page; status 0, and why, where nothing answers.
+
+    Asked directly, whatever proxy the environment names.
+    """
+    connection = http.client.HTTPConnection(HOST, port, timeout=_SECONDS)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return 0, f"port {port} does not answer ({error})"
+    finally:
+        connection.close()
+
+
+def is_fine(port: int, path: str) -> bool:
+    """Whether the page is there, with status 200."""
+    return get(port, path)[0] == http.client.OK

@@ -1,0 +1,207 @@
+"""The whole deployment on one machine, by one command: up, used, mended, down."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from deploy.local import processes
+from deploy.local.monitoring import SOURCE, render
+from deploy.local.place import Place
+from deploy.local.ports import HOST, is_free
+from deploy.local.stopping import stop
+from storage.errors import ConfigError
+from tests.deployment import PROMPTS, write_campaign
+from tests.local import Local
+from tests.servers import wait_until
+from workers.pipelines import noise_share
+
+PARTS = ["store", "broker", "ray", "scheduler", "analyst", "worker"]
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory):
+    """A deployment without Prometheus, in a folder whose path is too long for Ray's sockets."""
+    deployment = Local(tmp_path_factory.mktemp("a-folder-with-quite-a-long-name") / "deployed")
+    try:
+        deployment.up("--workers", "2", "--no-prometheus")
+        yield deployment
+    finally:
+        deployment.down("--patience", "30")
+
+
+def ports_of(deployment):
+    """Every port that the deployment has for itself, which also those have that Prometheus has."""
+    ports = deployment.settings.ports
+    return [*ports.all_but_workers, ports.workers, ports.workers + 1]
+
+
+def secrets_of(deployment):
+    return list(deployment.settings.secrets.model_dump().values())
+
+
+def files_below(folder):
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def finish(deployment, name):
+    """Submit a campaign and wait for it: the prompts that it flags."""
+    campaign_id = deployment.submit(write_campaign(deployment.folder, name, 40, model=name))
+    wait_until(lambda: deployment.campaign(campaign_id)["state"] == "done", timeout=60)
+    results = json.loads(deployment.shell(f"seedsweep results {campaign_id} --json"))
+    assert len(results) == len(PROMPTS)
+    return {result["prompt"] for result in results if result["flagged"]}
+
+
+def test_a_campaign_goes_through_in_a_shell_that_has_read_the_environment(deployment):
+    status = deployment.status()
+    assert list(status) == PARTS
+    assert all(part["answers"] for part in status.values())
+    repeated = {prompt for prompt in PROMPTS if noise_share(prompt) >= 0.25}
+    assert finish(deployment, "first") == repeated
+
+
+def test_nobody_else_gets_to_know_a_secret(deployment):
+    secrets = secrets_of(deployment)
+    running = deployment.processes()
+    assert len(running) > len(PARTS)
+    assert not [p.pid for p in running for secret in secrets if secret in " ".join(p.command)]
+    telling = [
+        path
+        for path in files_below(deployment.folder)
+        if any(secret.encode() in path.read_bytes() for secret in secrets)
+    ]
+    told = {path.relative_to(deployment.folder).as_posix() for path in telling}
+    assert told == {"env", "settings.json", "data/broker/broker.conf", "data/store/s3.json"}
+    assert {path.stat().st_mode & 0o777 for path in telling} == {0o600}
+    assert deployment.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_it_listens_on_loopback_only(deployment):
+    addresses = {
+        connection.laddr.ip.removeprefix("::ffff:")
+        for process in deployment.processes()
+        for connection in psutil.Process(process.pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {HOST}
+
+
+def test_what_runs_stays_as_it_is(deployment):
+    before = {name: part["pid"] for name, part in deployment.status().items()}
+    _, said = deployment.up()
+    assert {name: part["pid"] for name, part in deployment.status().items()} == before
+    assert "doctor" not in said
+    _, said = deployment.up("--actors", "2", code=2)
+    assert "runs with other options" in said
+    assert deployment.settings.options.actors == 1
+    assert {name: part["pid"] for name, part in deployment.status().items()} == before
+
+
+def test_what_was_killed_is_started_again_on_its_old_data(deployment):
+    killed = ["store", "broker", "ray", "worker"]
+    before = json.loads(deployment.shell("seedsweep status --json"))
+    pids = {name: part["pid"] for name, part in deployment.status().items()}
+    for name in killed:
+        os.kill(pids[name], signal.SIGKILL)
+    status = deployment.status(code=1)
+    assert [name for name, part in status.items() if not part["running"]] == killed
+    deployment.up()
+    status = deployment.status()
+    assert [name for name in PARTS if status[name]["pid"] != pids[name]] == killed
+    assert json.loads(deployment.shell("seedsweep status --json")) == before
+    assert finish(deployment, "second")
+
+
+def test_a_store_of_another_kind_is_refused_in_a_folder_that_has_one(deployment):
+    _, said = deployment.up("--store", "minio", code=2)
+    assert "another folder" in said
+
+
+def test_down_leaves_nothing_and_up_refuses_a_port_that_was_taken_meanwhile(deployment):
+    running = deployment.processes()
+    assert running
+    _, said = deployment.down()
+    endings = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert all(endings[name].startswith("stopped after") for name in PARTS)
+    assert deployment.processes() == []
+    assert [process for process in running if process.is_running] == []
+    assert [port for port in ports_of(deployment) if not is_free(port)] == []
+    _, said = deployment.down()
+    assert said.count("did not run") == len(PARTS) + 1
+    with socket.create_server((HOST, deployment.settings.ports.broker)):
+        _, said = deployment.up(code=2)
+    assert f"Port {deployment.settings.ports.broker} of the broker is taken" in said
+    assert deployment.processes() == []
+
+
+def test_a_missing_program_is_named_with_its_package_and_nothing_is_started(tmp_path):
+    deployment = Local(tmp_path / "deployed", PATH=str(tmp_path))
+    _, said = deployment.up(code=2)
+    assert "apt install prometheus" in said
+    assert "--no-prometheus" in said
+    assert not (tmp_path / "deployed" / "run").exists()
+
+
+def test_a_folder_without_a_deployment_is_refused(tmp_path):
+    _, said = Local(tmp_path).command("down", str(tmp_path), code=2)
+    assert "holds no deployment" in said
+    _, said = Local(tmp_path).command("status", str(tmp_path), code=2)
+    assert "holds no deployment" in said
+
+
+def test_a_process_that_only_has_the_number_of_ours_is_not_touched(tmp_path):
+    place = Place(tmp_path, "broker")
+    record = tmp_path / "run" / "broker.json"
+    with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
+        try:
+            found = wait_until(lambda: processes.look(stranger.pid))
+            record.parent.mkdir()
+            for different in ({"started": found.started - 1}, {"command": ("valkey", "x.conf")}):
+                kept = {name: getattr(found, name) for name in processes.Process.__slots__}
+                processes.save(processes.Process(**(kept | different)), record)
+                assert place.leader is None
+                place.ask_to_stop()
+                place.kill()
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+def test_what_a_dead_process_started_is_found_and_ended(tmp_path):
+    place = Place(tmp_path, "ray")
+    place.start(["bash", "-c", "setsid sleep 61 & sleep 62"], dict(os.environ))
+    (child, other) = wait_until(lambda: place.others if len(place.others) == 2 else None)
+    os.kill(place.leader.pid, signal.SIGKILL)
+    wait_until(lambda: place.leader is None)
+    assert {process.pid for process in place.others} == {child.pid, other.pid}
+    assert not place.is_empty
+    place.ask_to_stop()
+    wait_until(lambda: place.is_empty)
+
+
+def test_a_process_that_does_not_stop_is_killed_after_the_patience(tmp_path):
+    place, said = Place(tmp_path, "worker"), []
+    place.start(["bash", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"], os.environ)
+    wait_until(lambda: place.last_words() == "ready")
+    began = time.monotonic()
+    stop([place], 0.5, said.append)
+    assert place.is_empty
+    assert time.monotonic() - began >= 0.5
+    (line,) = said
+    assert line.startswith("worker     was killed after")
+
+
+def test_a_job_of_prometheus_that_one_machine_does_not_have_is_refused(tmp_path):
+    (tmp_path / "prometheus.yml").write_text(
+        "global: {}\nscrape_configs: [{job_name: elsewhere, static_configs: []}]"
+    )
+    ports = {"scheduler": 1, "prometheus": 2}
+    with pytest.raises(ConfigError, match="'elsewhere'"):
+        render(tmp_path, ports, tmp_path / "ray.json", 1)
+    assert "elsewhere" not in render(SOURCE, ports, tmp_path / "ray.json", 1)
