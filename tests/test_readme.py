@@ -13,20 +13,22 @@ import pyarrow.parquet as pq
 import pytest
 from typer.main import get_command
 
+from deploy.local.__main__ import make_parser
 from scheduler.campaign import parse_campaign
 from scheduler.cli import app
 
 REPOSITORY = Path(__file__).parents[1]
 EMOJI = REPOSITORY / "examples" / "emoji"
 README = (REPOSITORY / "README.md").read_text()
+DEPLOYING = (REPOSITORY / "deploy" / "README.md").read_text()
 QUICK_START = (
     "python3 -m venv .venv && .venv/bin/pip install -e . "
     "&& .venv/bin/seedsweep run examples/emoji/campaign.toml"
 )
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language, text=README):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def chosen_prompts():
@@ -85,12 +87,23 @@ def test_the_campaign_file_shown_is_one():
 
 
 def test_the_commands_of_a_deployment_are_ones_that_exist():
-    commands = get_command(app).commands
-    lines = [line for line in "".join(blocks("bash")).splitlines() if line.startswith("seedsweep")]
-    assert {shlex.split(line)[1] for line in lines} >= {"scheduler", "worker", "analyst", "submit"}
-    for line in lines:
-        _, name, *arguments = shlex.split(line)
-        commands[name].make_context(name, arguments)
+    commands, local = get_command(app).commands, make_parser()
+    found = set()
+    for line in "".join([*blocks("bash"), *blocks("bash", DEPLOYING)]).splitlines():
+        match shlex.split(line):
+            case ["seedsweep", name, *arguments]:
+                commands[name].make_context(name, arguments)
+                found.add(name)
+            case ["python", "-m", "deploy.local", *arguments]:
+                local.parse_args(arguments)
+                found.add(f"local {arguments[0]}")
+    assert found >= {"scheduler", "worker", "analyst", "submit", "local up", "local down"}
+
+
+def test_every_file_that_a_page_links_to_is_there():
+    for page in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("d*/**/*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_the_commands_shown_work_and_find_what_the_model_memorised(desk):

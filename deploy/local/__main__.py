@@ -28,7 +28,7 @@ PATIENCE = 900.0
 
 def main(words: list[str]) -> int:
     """Run the command; returns its exit code: 0 fine, 1 a part fails, 2 your input is wrong."""
-    arguments = _parser().parse_args(words)
+    arguments = make_parser().parse_args(words)
     try:
         code: int = arguments.run(arguments)
         return code
@@ -112,7 +112,8 @@ def _what_next(layout: Layout, kept: Settings) -> str:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(
         prog="python -m deploy.local",
         description=__doc__,
