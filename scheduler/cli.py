@@ -4,7 +4,13 @@ import sys
 
 import typer
 
-from scheduler import campaign_commands, result_commands, service_commands, steering_commands
+from scheduler import (
+    campaign_commands,
+    replay_command,
+    result_commands,
+    service_commands,
+    steering_commands,
+)
 from scheduler.options import say
 from storage.errors import ConfigError, SeedsweepError, TransientError
 
@@ -29,6 +35,7 @@ for command in (
     result_commands.report,
     result_commands.analyse,
     result_commands.check,
+    replay_command.replay,
     service_commands.scheduler,
     service_commands.worker,
     service_commands.analyst,
