@@ -23,7 +23,11 @@ class Environment(BaseSettings):
     ray_address: str | None = None
 
     def need_broker(self) -> str:
-        """The broker's URL; raises `ConfigError` where none is set."""
+        """The broker's URL; raises `ConfigError` where none is set, or it cannot be one."""
         if self.broker_url is None:
             raise ConfigError("No broker is known; set SEEDSWEEP_BROKER_URL=redis://HOST:6379/0.")
-        return self.broker_url.get_secret_value()
+        from storage.broker_address import read_address
+
+        url = self.broker_url.get_secret_value()
+        read_address(url)
+        return url

@@ -221,7 +221,7 @@ def train_diffusion(
             losses.append(loss.item())
             step += 1
         print(f"epoch {epoch}, {np.mean(losses):.4f}, {time.monotonic() - began:.0f} s", flush=True)
-        if epoch % save_every == 0:
+        if epoch % save_every == 0 or epoch == epochs:
             pipeline = StableDiffusionPipeline(
                 vae=copy.deepcopy(vae).half(),
                 text_encoder=copy.deepcopy(average_text.module).half(),
