@@ -6,6 +6,7 @@ import typer
 
 from scheduler import (
     campaign_commands,
+    compare_commands,
     replay_command,
     result_commands,
     service_commands,
@@ -34,6 +35,8 @@ for command in (
     result_commands.results,
     result_commands.report,
     result_commands.analyse,
+    compare_commands.compare,
+    compare_commands.duplication,
     result_commands.check,
     replay_command.replay,
     service_commands.scheduler,

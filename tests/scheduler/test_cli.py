@@ -35,7 +35,7 @@ from workers.writer import encode_unit
 COMMANDS = [
     command.name or command.callback.__name__ for command in scheduler.cli.app.registered_commands
 ]
-HEAVY = ["torch", "diffusers", "transformers", "ray", "celery", "cv2", "pyarrow", "pandas"]
+HEAVY = ["torch", "diffusers", "transformers", "ray", "celery", "cv2", "pyarrow", "pandas", "scipy"]
 
 CAMPAIGN = """
 name = "small"
