@@ -5,6 +5,7 @@ import sys
 import typer
 
 from scheduler import (
+    calibrate_command,
     campaign_commands,
     compare_commands,
     replay_command,
@@ -37,6 +38,7 @@ for command in (
     result_commands.analyse,
     compare_commands.compare,
     compare_commands.duplication,
+    calibrate_command.calibrate,
     result_commands.check,
     replay_command.replay,
     service_commands.scheduler,

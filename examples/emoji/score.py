@@ -1,11 +1,12 @@
-"""Hold a campaign's flagged prompts against truth.csv.
+"""Hold a campaign against truth.csv: thresholds from one half of its prompts, scores on the other.
 
-    python examples/emoji/score.py ID              precision and recall, on each half
-    python examples/emoji/score.py ID --choose     first try edge thresholds on the half for that
+    python examples/emoji/score.py ID --false-positive-rate 0.05
 
-A prompt is *repeating* when its true repeat rate is at least clique size ÷ seeds. Prompts whose
-rate lies within ± 0.1 of that are counted apart: there chance decides. Intervals are exact
-(Clopper-Pearson, 95 %).
+A prompt is *repeating* when its true repeat rate is at least clique size ÷ seeds, as the campaign
+has them. Thresholds are those of `seedsweep calibrate`: the controls are the prompts of the half
+`choose` that repeat at no seed, the known positives its repeating ones. The half `report` is scored
+with all its prompts. No training picture has two captions, so that resampling by picture is
+resampling by prompt, and the intervals are exact (Clopper-Pearson).
 """
 
 import csv
@@ -13,113 +14,116 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import typer
-from scipy.stats import binomtest
 
-from scheduler.audit import results_now, settings_now
+from scheduler.audit import settings_now
+from scheduler.calibration import Scored, Wish, calibrate, score_marked
+from scheduler.calibration_page import rate_words, share_words
+from scheduler.display import counted
+from scheduler.intervals import rate
+from scheduler.marks import Marks, Positive, among
 from storage.campaigns import load_campaign, load_prompts
-from storage.records import Submission
-from storage.store import Store, open_store
-from workers.analysis.cliques import largest_clique
-from workers.analysis.distances import tiled_distances
-from workers.stored_prompts import read_prompt
+from storage.store import open_store
+from workers.analysis.critical import STEPS
 
 HERE = Path(__file__).parent
-THRESHOLDS = np.round(np.arange(0.05, 0.31, 0.01), 2)
-NEAR = 0.1
+BINS = ((0, 0.01), (0.01, 0.02), (0.02, 0.05), (0.05, 0.1), (0.1, 0.2), (0.2, 1.01))
 
 
 @dataclass(frozen=True)
-class Score:
-    """How flags and truth agree on some prompts."""
+class Truth:
+    """What was measured of a prompt: how often it repeats a picture, and its half."""
 
-    hits: int
-    misses: int
-    false_alarms: int
-    rejections: int
-
-    def __str__(self) -> str:
-        precision = _share(self.hits, self.hits + self.false_alarms)
-        recall = _share(self.hits, self.hits + self.misses)
-        return f"precision {precision}, recall {recall}, {self.rejections} rightly not flagged"
-
-    @property
-    def balance(self) -> float:
-        """F1: 0 for useless, 1 for perfect."""
-        return 2 * self.hits / max(1, 2 * self.hits + self.misses + self.false_alarms)
+    rate: float
+    half: str
 
 
-def _share(count: int, total: int) -> str:
-    if total == 0:
-        return "not shown (n = 0)"
-    interval = binomtest(count, total).proportion_ci(0.95, method="exact")
-    return f"{count}/{total} = {count / total:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def read_truth() -> dict[str, tuple[float, str]]:
-    """Read each measured prompt's repeat rate and half."""
+def read_truth() -> dict[str, Truth]:
+    """Read each measured prompt's truth."""
     with (HERE / "truth.csv").open(newline="") as file:
-        return {r["prompt"]: (float(r["repeat_rate"]), r["half"]) for r in csv.DictReader(file)}
+        rows = csv.DictReader(file)
+        return {r["prompt"]: Truth(float(r["repeat_rate"]), r["half"]) for r in rows}
 
 
-def score(flagged: set[str], prompts: Iterable[str], rates: dict[str, float], at: float) -> Score:
-    """Count agreement over the prompts; repeating means a rate of at least `at`."""
-    counts = {(said, is_so): 0 for said in (True, False) for is_so in (True, False)}
-    for prompt in prompts:
-        counts[prompt in flagged, rates[prompt] >= at] += 1
-    return Score(counts[True, True], counts[False, True], counts[True, False], counts[False, False])
+def mark(prompts: Iterable[str], truth: dict[str, Truth], at: float) -> Marks:
+    """Repeating prompts are positives, all others controls."""
+    known = [prompt for prompt in prompts if prompt in truth]
+    repeating = [prompt for prompt in known if truth[prompt].rate >= at]
+    others = tuple(prompt for prompt in known if truth[prompt].rate < at)
+    return Marks(others, tuple(Positive(prompt, prompt) for prompt in repeating))
 
 
-def distances_of(store: Store, submission: Submission, prompt: str, tiles: int) -> np.ndarray:
-    """All pair distances of a prompt's stored images, from all pixels."""
-    stored = read_prompt(store, submission, prompt)
-    evidence = [place for place, image in enumerate(stored.images) if image.flaw is None]
-    return tiled_distances(stored.pixels(evidence), tiles)
+def flagged_at(scored: Scored, marks: Marks, size: int, threshold: float) -> set[str]:
+    """The marked prompts that the threshold flags."""
+    scores = scored.edges(marks, size)
+    steps = [*scores.controls.tolist(), *scores.positives.tolist()]
+    most = round(STEPS * threshold)
+    return {prompt for prompt, step in zip(marks.prompts, steps, strict=True) if step <= most}
 
 
-def try_thresholds(
-    store: Store,
-    submission: Submission,
-    prompts: list[str],
-    rates: dict[str, float],
-    size: int,
-    at: float,
+def shown(count: int, n: int, wanted: float | None) -> str:
+    """A share with its one-sided bound, and whether that reaches the mark."""
+    found = rate(count, n, side="lower")
+    if wanted is None:
+        return rate_words(found)
+    verdict = "met" if n and found.low >= wanted else f"not shown (n = {n})"
+    return f"{rate_words(found)}; a mark of {wanted:g}: {verdict}"
+
+
+def print_scores(
+    flagged: set[str],
+    marks: Marks,
+    truth: dict[str, Truth],
+    precision_mark: float | None,
+    recall_mark: float | None,
 ) -> None:
-    """Print the score of every threshold on the prompts given."""
-    tiles = submission.campaign.analysis.tiles
-    distances = {p: distances_of(store, submission, p, tiles) for p in prompts}
-    clear = [p for p in prompts if abs(rates[p] - at) > NEAR]
-    for threshold in THRESHOLDS:
-        flagged = set()
-        for prompt, pairs in distances.items():
-            edges = (pairs <= threshold) & ~np.eye(len(pairs), dtype=bool)
-            if largest_clique(edges, size).members:
-                flagged.add(prompt)
-        found, all_found = (score(flagged, chosen, rates, at) for chosen in (clear, prompts))
-        print(f"{threshold:.2f}: F1 {found.balance:.3f} (all {all_found.balance:.3f}), {found}")
+    """Print precision, recall, and the share flagged by true repeat rate."""
+    repeating = {positive.prompt for positive in marks.positives}
+    right = len(flagged & repeating)
+    print(f"precision: {shown(right, len(flagged), precision_mark)}")
+    print(f"recall: {shown(right, len(repeating), recall_mark)}")
+    print("| true repeat rate | flagged, 95 % exact |\n|---|---|")
+    for low, high in BINS:
+        inside = {prompt for prompt in marks.prompts if low <= truth[prompt].rate < high}
+        name = f"{100 * low:g}-{100 * high:g} %" if high <= 1 else f"> {100 * low:g} %"
+        print(f"| {name} | {share_words(rate(len(flagged & inside), len(inside)))} |")
 
 
-def main(campaign_id: str, store: str = "file:./seedsweep-data", choose: bool = False) -> None:
-    """Print precision and recall of a finished campaign on each half of the prompts."""
+def main(
+    campaign_id: str,
+    store: str = "file:./seedsweep-data",
+    false_positive_rate: float = 0.05,
+    base_rate: float = 0.0003,
+    precision_mark: float | None = None,
+    recall_mark: float | None = None,
+    processes: int = 2,
+) -> None:
+    """Print what thresholds calibrated on one half of the prompts find in the other."""
     opened = open_store(store)
     submission = load_campaign(opened, campaign_id)
     size = settings_now(opened, submission).analysis.min_clique_size
-    at = size / submission.campaign.sampling.seeds
+    seeds = submission.campaign.sampling.seeds
     truth = read_truth()
-    rates = {prompt: rate for prompt, (rate, _) in truth.items()}
-    prompts = load_prompts(opened, campaign_id)
-    if choose:
-        mine = [p for p in prompts if truth[p][1] == "choose"]
-        try_thresholds(opened, submission, mine, rates, size, at)
-    flagged = {r.prompt for r in results_now(opened, campaign_id) if r.flagged}
-    print(f"Repeating: a true rate of at least {size}/{submission.campaign.sampling.seeds}.")
-    for half in ("choose", "report"):
-        mine = [p for p in prompts if truth[p][1] == half]
-        near = [p for p in mine if abs(rates[p] - at) <= NEAR]
-        clear = [p for p in mine if p not in near]
-        print(f"{half:6} clear of it by {NEAR}: {score(flagged, clear, rates, at)}")
-        print(f"{half:6} within ±{NEAR} of it: {score(flagged, near, rates, at)}")
+    marks = mark(load_prompts(opened, campaign_id), truth, size / seeds)
+    with counted("prompts scored") as progress:
+        scored = score_marked(opened, campaign_id, marks, [size], processes, progress)
+    choose, report = (
+        among(scored.marks, [p for p in scored.marks.prompts if truth[p].half == half])
+        for half in ("choose", "report")
+    )
+    never = tuple(prompt for prompt in choose.controls if truth[prompt].rate == 0)
+    wish = Wish(false_positive_rate, base_rate, (size,))
+    calibration = calibrate(scored, Marks(never, choose.positives), wish)
+    point = calibration.chosen.point
+    print(f"Repeating: a true rate of at least {size}/{seeds}.")
+    print(*calibration.warnings, sep="\n")
+    print(
+        f"Edge threshold {point.threshold}, from {len(never)} prompts that never repeat and "
+        f"{len(choose.positives)} that do; the rate of {false_positive_rate:g}: {point.summary}."
+    )
+    flagged = flagged_at(scored, report, size, point.threshold or 0)
+    print(f"On the other half, {len(report.prompts)} prompts, {len(report.positives)} repeating:")
+    print_scores(flagged, report, truth, precision_mark, recall_mark)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""A calibration as files: an HTML page that needs no other, and a fragment of a campaign file."""
+
+import textwrap
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from scheduler.calibration import Calibration
+from scheduler.charts import draw_precision_recall, draw_shares
+from scheduler.curves import BAND
+from scheduler.intervals import Rate
+from scheduler.operating_points import OperatingPoint
+from storage.errors import ConfigError
+
+PAGE = "index.html"
+FRAGMENT = "calibrated.toml"
+
+
+def write_calibration(calibration: Calibration, folder: Path) -> Path:
+    """Write the page and the fragment into the folder, each whole or not at all; returns the page.
+
+    Raises `ConfigError` where the folder cannot be written.
+    """
+    page = folder / PAGE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (
+            (FRAGMENT, render_fragment(calibration)),
+            (PAGE, render_page(calibration)),
+        ):
+            unfinished = folder / f".{name}.writing"
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(folder / name)
+    except OSError as error:
+        raise ConfigError(
+            f"The calibration {page} cannot be written ({error.strerror or error}); "
+            "name a folder that can be."
+        ) from error
+    return page
+
+
+def render_page(calibration: Calibration) -> str:
+    """Draw the page; every text in it is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(rate=rate_words, share=share_words, percent=percent_words)
+    return environment.get_template("calibration.html").render(
+        calibration=calibration,
+        charts=[c for c in (draw_precision_recall(calibration), draw_shares(calibration)) if c],
+        band=BAND,
+        fragment=render_fragment(calibration),
+    )
+
+
+def render_fragment(calibration: Calibration) -> str:
+    """The operating point as part of a campaign file, and in comments what it comes from.
+
+    Where there is no threshold, or none for verification, its line is left out.
+    """
+    point, verification = calibration.chosen.point, calibration.verification
+    comments = [
+        f"Written by seedsweep calibrate, {calibration.written_at}, from "
+        f"{calibration.campaign_id}: {calibration.controls} controls, {calibration.positives} "
+        f"known positives in {calibration.groups} groups, {calibration.seeds} seeds each. "
+        "It holds for that model, recipe and number of seeds.",
+        f"False-positive rate asked for: {calibration.wish.false_positive_rate:g}, "
+        f"{point.summary}.",
+        *_rates(point, "flagged"),
+        *_precision(point, calibration.wish.base_rate),
+        *calibration.warnings,
+    ]
+    lines = [*_comment(comments), "[analysis]", f"tiles = {calibration.tiles}"]
+    if point.threshold is None:
+        lines += _comment(["No edge threshold flags so few controls."])
+    else:
+        lines.append(f"edge_threshold = {point.threshold}")
+    lines.append(f"min_clique_size = {calibration.chosen.min_clique_size}")
+    if verification:
+        lines += ["", *_verification(verification)]
+    return "\n".join(lines) + "\n"
+
+
+def share_words(rate: Rate) -> str:
+    """The share and its interval, to three digits: rates of false positives are small."""
+    if rate.value is None:
+        return str(rate)
+    return f"{rate.count}/{rate.n} = {rate.value:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
+
+
+def rate_words(rate: Rate) -> str:
+    """The share, its interval, and what kind of interval that is."""
+    return f"{share_words(rate)}, {100 * rate.confidence:.3g} % {rate.method}"
+
+
+def percent_words(share: float | None) -> str:
+    """A share for people; None is not known."""
+    return "not shown" if share is None else f"{100 * share:.2g} %"
+
+
+def _verification(point: OperatingPoint) -> list[str]:
+    if not point.is_bounded:
+        return _comment(["Verification: the controls set no threshold, see the page."])
+    about = [f"Verification, {point.summary}.", *_rates(point, "extracted")]
+    return [*_comment(about), "# [verification]", f"# threshold = {point.threshold}"]
+
+
+def _rates(point: OperatingPoint, what: str) -> list[str]:
+    lines = [f"Controls {what}: {rate_words(point.false_positives)}."]
+    if point.recall.n:
+        lines.append(f"Known positives {what}: {rate_words(point.recall)}.")
+    return lines
+
+
+def _precision(point: OperatingPoint, base_rate: float) -> list[str]:
+    if not point.recall.n:
+        return []
+    return [
+        f"Where {100 * base_rate:g} % of prompts are repeated, {percent_words(point.precision)} of "
+        "flags are right if the rate asked for holds, "
+        f"{percent_words(point.precision_worst)} at worst."
+    ]
+
+
+def _comment(sentences: list[str]) -> list[str]:
+    return [
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(sentence, 98, initial_indent="# ", subsequent_indent="#   ")
+    ]
