@@ -1,0 +1,217 @@
+"""A campaign's results → a bundle that stands up later, and can be checked without seedsweep."""
+
+import hashlib
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from scheduler import evidence_verifier
+from scheduler.audit import settings_now
+from scheduler.evidence_bundle import Bundle, Sealed, new_bundle
+from scheduler.evidence_pictures import Pictures
+from scheduler.evidence_signature import Signer
+from scheduler.evidence_words import Contents, readme
+from scheduler.labels import Labels, agreement
+from scheduler.replay import Replays
+from storage import keys
+from storage.campaigns import load_campaign, load_parked, load_prompts
+from storage.receipts import is_done
+from storage.records import (
+    ANALYSIS,
+    FORMAT,
+    AnalysisSettings,
+    Parked,
+    PromptResult,
+    Submission,
+)
+from storage.results import read_results
+from storage.store import Store
+
+LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pyarrow", "pydantic", "scipy")
+PACKAGES = ("scheduler", "storage", "workers")
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What a bundle has beside what the store holds; `sample_seed` is what `replays` were drawn
+    with."""
+
+    replays: Replays | None = None
+    sample_seed: int = 0
+    labels: tuple[Labels, ...] = ()
+    signer: Signer | None = None
+
+
+def write_evidence(
+    store: Store, campaign_id: str, folder: Path, additions: Additions, progress: Progress
+) -> Sealed:
+    """Write the bundle of a campaign's present analysis to `folder`, whole or not at all.
+
+    Equal stores, training sets and additions give equal bytes on one machine: no time of writing is
+    in it. Pictures that cannot be read any more are named in the manifest and stop nothing.
+    `progress(done, total)` counts flagged prompts. Raises `ConfigError` for an unknown campaign, a
+    folder that holds something or cannot be written, or labels of other prompts,
+    `ShardCorruptError` where the campaign or its results are not what was written, and
+    `StoreUnavailableError` where the store fails.
+    """
+    submission = load_campaign(store, campaign_id)
+    settings = settings_now(store, submission)
+    results = read_results(store, settings.analysis_id, campaign_id)
+    with new_bundle(folder) as bundle:
+        prompts = [*load_prompts(store, campaign_id)]
+        parked = _still_parked(store, submission)
+        bundle.add("campaign.json", store.read(keys.campaign(campaign_id)) or b"")
+        bundle.add_json("prompts.json", prompts)
+        bundle.add_json("results.json", results)
+        bundle.add_json("parked.json", parked)
+        missing = _add_pictures(store, submission, settings, results, bundle, progress)
+        people_said = _add_additions(bundle, additions, results)
+        counts = evidence_verifier.denominators(
+            [result.model_dump(mode="json") for result in results],
+            submission.model_dump(mode="json"),
+            len(prompts),
+            [unit.model_dump(mode="json") for unit in parked],
+        )
+        contents = Contents(
+            campaign_id=campaign_id,
+            analysis_id=settings.analysis_id,
+            thresholds_fixed=_fixed(submission, settings)[1],
+            denominators=counts,
+            missing=missing,
+            people_said=people_said,
+            signed=additions.signer is not None,
+        )
+        bundle.add("README.txt", readme(contents).encode())
+        bundle.add("verify_bundle.py", Path(evidence_verifier.__file__).read_bytes())
+        sha256 = bundle.seal(_manifest(submission, settings, contents), additions.signer)
+    return Sealed(folder, sha256, people_said)
+
+
+def _manifest(
+    submission: Submission, settings: AnalysisSettings, contents: Contents
+) -> dict[str, object]:
+    campaign = submission.campaign
+    fixed_at, _ = _fixed(submission, settings)
+    training = settings.verification
+    return {
+        "format": evidence_verifier.FORMAT,
+        "campaign_id": contents.campaign_id,
+        "generation_id": campaign.generation_id,
+        "analysis_id": settings.analysis_id,
+        "algorithm": ANALYSIS,
+        "pixel_format": FORMAT,
+        "settings": settings,
+        "thresholds": {
+            "edge": settings.analysis.edge_threshold,
+            "clique_size": settings.analysis.min_clique_size,
+            "l2": training.threshold if training else None,
+            "fixed_at": fixed_at,
+        },
+        "model": campaign.model,
+        "prompts_digest": campaign.prompts.digest,
+        "training_set": training.fingerprint if training else None,
+        "submitted_at": submission.submitted_at,
+        "submitted_by": submission.versions,
+        "written_by": _versions(),
+        "denominators": contents.denominators,
+        "missing": contents.missing,
+    }
+
+
+def _fixed(submission: Submission, settings: AnalysisSettings) -> tuple[str | None, str]:
+    """When the thresholds were fixed, None where that is not recorded, and the same in words."""
+    at = submission.submitted_at
+    if settings.analysis_id == submission.campaign.analysis_id:
+        return at, (
+            f"They are part of the campaign as it was submitted, at {at}. Images may be older: "
+            "campaigns with the same recipe share them."
+        )
+    return None, (
+        f"They were changed after the submission at {at}, when results could be seen; the time of "
+        "that is not recorded. The thresholds as submitted are in campaign.json."
+    )
+
+
+def _add_pictures(
+    store: Store,
+    submission: Submission,
+    settings: AnalysisSettings,
+    results: Sequence[PromptResult],
+    bundle: Bundle,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """Add all pictures; returns in sentences what is missing."""
+    pictures = Pictures(store, submission, bundle)
+    flagged = [result for result in results if result.flagged]
+    for done, result in enumerate(flagged, 1):
+        pictures.add_prompt(result)
+        progress(done, len(flagged))
+    pictures.seal()
+    training = pictures.add_training(settings, flagged)
+    sentences = []
+    if pictures.missing:
+        sentences.append(f"Images of cliques: {pictures.missing}; images.json says why.")
+    if training:
+        sentences.append(f"Training pictures: {training}; training.json says why.")
+    return tuple(sentences)
+
+
+def _add_additions(
+    bundle: Bundle, additions: Additions, results: Sequence[PromptResult]
+) -> tuple[str, ...]:
+    """Add what the store does not hold; returns in sentences what people said."""
+    found = additions.replays
+    if found:
+        replays = {
+            "sample_seed": additions.sample_seed,
+            "images": len(found.replays),
+            "equal": found.equal,
+            "explained": len(found.explained),
+            "unexplained": len(found.unexplained),
+            "not_made": found.not_made,
+            "parked": found.parked,
+            "replays": found.replays,
+        }
+        bundle.add_json("replays.json", replays)
+    if not additions.labels:
+        return ()
+    agreed = agreement(additions.labels, results)
+    bundle.add_json("labels.json", agreed)
+    for labels in additions.labels:
+        bundle.add(f"labels/{labels.reviewer}.csv", labels.csv)
+    return agreed.in_words
+
+
+def _still_parked(store: Store, submission: Submission) -> list[Parked]:
+    """Leave out the units that were made after all, by this campaign or another."""
+    campaign = submission.campaign
+    return [
+        unit
+        for unit in load_parked(store, campaign.campaign_id)
+        if not is_done(store, campaign, unit.prompt_id, unit.seeds)
+    ]
+
+
+def _versions() -> dict[str, str]:
+    libraries = {name: version(name) for name in LIBRARIES}
+    return {
+        "seedsweep": version("seedsweep"),
+        "code_sha256": _code_digest(),
+        "python": platform.python_version(),
+        **libraries,
+    }
+
+
+def _code_digest() -> str:
+    """A hash of all of seedsweep's own source files: releases are not the only code that runs."""
+    root, total = Path(__file__).parents[1], hashlib.sha256()
+    for package in PACKAGES:
+        for file in sorted((root / package).rglob("*")):
+            if file.suffix in {".py", ".lua", ".html"}:
+                content = hashlib.sha256(file.read_bytes()).hexdigest()
+                total.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+    return total.hexdigest()

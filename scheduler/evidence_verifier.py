@@ -1,0 +1,555 @@
+"""Check an evidence bundle of seedsweep with Python's own library alone: no network, no packages.
+
+    python verify_bundle.py [FOLDER] [--key PUBLIC.pem] [--distances]
+
+Prints a line for each fault and ends with exit code 1 where there is one, else 0.
+"""
+
+# It is copied into every bundle, so it imports nothing of seedsweep, and stays one file.
+
+from __future__ import annotations
+
+import argparse
+import base64
+import csv
+import hashlib
+import io
+import json
+import math
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import accumulate, combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FORMAT = 1
+SMALL_IMAGE_SIDE = 256
+SAME_DISTANCE = 1e-6
+LABELS = ("same", "different", "unsure")
+LABEL_COLUMNS = ["prompt_id", "label", "time"]
+MANIFEST, SIGNATURE, SUMS, PUBLIC = "manifest.json", "manifest.sig", "SHA256SUMS", "public.pem"
+ED25519 = bytes.fromhex("302a300506032b6570032100")
+
+Json = Any
+
+
+class Picture(NamedTuple):
+    """The raw RGB bytes of a picture, row by row."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+def main() -> int:
+    """Check the bundle that the arguments name, and print what is wrong."""
+    parser = argparse.ArgumentParser(description="Check an evidence bundle of seedsweep.")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).resolve().parent)
+    parser.add_argument("--key", type=Path, help="the public key that must have signed it")
+    parser.add_argument(
+        "--distances",
+        action="store_true",
+        help="compute the distances between all pictures of each clique again; slow",
+    )
+    given = parser.parse_args()
+    faults = 0
+    for fault in check_bundle(given.folder, given.key, given.distances):
+        print(f"FAULT {fault}")
+        faults += 1
+    if faults:
+        print(f"Faults: {faults}. This is not the bundle that was made.")
+        return 1
+    data = (given.folder / MANIFEST).read_bytes()
+    manifest = json.loads(data)
+    print(f"No fault. {_signed(manifest['signed_by'])}")
+    for sentence in manifest["missing"]:
+        print(f"Not in it, so not checked: {sentence}")
+    print(f"sha256 of {MANIFEST}: {_sha256(data)}")
+    return 0
+
+
+def check_bundle(folder: Path, key: Path | None = None, distances: bool = False) -> Iterator[str]:
+    """Yield each fault in one sentence; contents are looked at only where all files are right.
+
+    `key`: a public key that must have signed it. `distances`: also those within cliques.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        listed = manifest["files"]
+        if manifest["format"] != FORMAT:
+            yield f"{MANIFEST} is of format {manifest['format']}, this verifier knows {FORMAT}."
+            return
+        broken = False
+        for fault in (
+            *_check_sums(folder),
+            *_check_files(folder, listed),
+            *_check_signature(folder, manifest, key),
+        ):
+            broken = True
+            yield fault
+        if not broken:
+            yield from _check_contents(folder, manifest, distances)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        yield f"The bundle cannot be read ({type(error).__name__}: {error})."
+
+
+def denominators(
+    results: list[Json], submission: Json, prompts: int, parked: list[Json]
+) -> dict[str, dict[str, int]]:
+    """What was counted, each as `n` of so many: results and parked units as their JSON."""
+    flagged = [result for result in results if result["flagged"]]
+    matched = [result for result in flagged if result["match"]]
+    extracted = [result for result in matched if result["match"]["extracted"]]
+    undecided = [r for r in results if not r["flagged"] and not r["clique_proven"]]
+    seeds = submission["campaign"]["sampling"]["seeds"]
+    images, fewer = sum(r["seeds"] for r in results), sum(r["seeds"] < seeds for r in results)
+    left_out = sum(unit["seeds"]["last"] - unit["seeds"]["first"] + 1 for unit in parked)
+    counts = {
+        "prompts analysed, of those submitted": (len(results), prompts),
+        "prompts not judged, of those submitted": (prompts - len(results), prompts),
+        "prompts analysed with fewer seeds, of those analysed": (fewer, len(results)),
+        "images analysed, of those planned": (images, prompts * seeds),
+        "images excluded as no evidence, of those analysed": (
+            sum(result["excluded"] for result in results),
+            images,
+        ),
+        "images of parked units, of those planned": (left_out, prompts * seeds),
+        "parked units, of all units": (len(parked), prompts * len(submission["cuts"])),
+        "prompts flagged, of those analysed": (len(flagged), len(results)),
+        "prompts undecided, of those analysed": (len(undecided), len(results)),
+        "prompts matched, of those flagged": (len(matched), len(flagged)),
+        "prompts extracted, of those matched": (len(extracted), len(matched)),
+        "distinct training pictures, of prompts extracted": (
+            len({result["match"]["training_id"] for result in extracted}),
+            len(extracted),
+        ),
+    }
+    return {name: {"n": n, "of": of} for name, (n, of) in counts.items()}
+
+
+def read_labels(data: bytes) -> dict[str, str]:
+    """The label of each prompt id in a reviewer's CSV; raises `ValueError` for anything else."""
+    try:
+        rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline="")))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    if not rows or rows[0] != LABEL_COLUMNS:
+        raise ValueError(f"the columns are not {', '.join(LABEL_COLUMNS)}")
+    found: dict[str, str] = {}
+    for row in rows[1:]:
+        if len(row) != len(LABEL_COLUMNS) or row[1] not in LABELS:
+            raise ValueError(f"{row!r} is no label")
+        if row[0] in found:
+            raise ValueError(f"{row[0]} is labelled twice")
+        found[row[0]] = row[1]
+    return found
+
+
+def tally_labels(given: dict[str, dict[str, str]], results: list[Json]) -> dict[str, Json]:
+    """Count labels by reviewer, by pair of reviewers, and what people confirmed.
+
+    `confirmed`: prompts that every one of at least two reviewers called the same picture, of those
+    which all of them labelled; null where fewer than two looked.
+    """
+    matches = {r["prompt_id"]: r["match"] for r in results if r["flagged"] and r["match"]}
+    if stray := {item for labels in given.values() for item in labels} - {*matches}:
+        raise ValueError(f"{min(stray)} is no prompt with a match")
+    extracted = {item for item, match in matches.items() if match["extracted"]}
+    return {
+        "matched": len(matches),
+        "extracted": len(extracted),
+        "reviewers": {
+            reviewer: {
+                "matched": _count_labels(list(labels.values())),
+                "extracted": _count_labels([labels[item] for item in labels if item in extracted]),
+            }
+            for reviewer, labels in sorted(given.items())
+        },
+        "pairs": [_table(a, b, given) for a, b in combinations(sorted(given), 2)],
+        "confirmed": {
+            "extracted": _confirmed(given, extracted),
+            "matched": _confirmed(given, {*matches}),
+        }
+        if len(given) >= 2
+        else None,
+    }
+
+
+def decode_png(data: bytes) -> Picture:
+    """Decode an 8-bit RGB PNG that is not interlaced; raises `ValueError` for anything else."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        raise ValueError("it is no PNG")
+    at, header, packed = 8, b"", b""
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        body = data[at + 8 : at + 8 + length]
+        if data[at + 8 + length : at + 12 + length] != struct.pack(">I", zlib.crc32(kind + body)):
+            raise ValueError("a part of the PNG has another checksum")
+        if kind == b"IHDR":
+            header = body
+        elif kind == b"IDAT":
+            packed += body
+        at += 12 + length
+    width, height, *rest = struct.unpack(">IIBBBBB", header)
+    if rest != [8, 2, 0, 0, 0]:
+        raise ValueError("it is no 8-bit RGB PNG without interlace")
+    stride = 3 * width
+    raw = zlib.decompressobj().decompress(packed, height * (stride + 1) + 1)
+    if len(raw) != height * (stride + 1):
+        raise ValueError("the PNG holds more or fewer rows than it says")
+    rows, above = [], bytes(stride)
+    for start in range(0, len(raw), stride + 1):
+        above = _unfilter(raw[start], raw[start + 1 : start + 1 + stride], above)
+        rows.append(above)
+    return Picture(width, height, b"".join(rows))
+
+
+def l2(a: Picture, b: Picture) -> float:
+    """sqrt(mean((a - b)²)) over all values, pixels in [0, 1]."""
+    return tiled_l2(a, b, 1)
+
+
+def tiled_l2(a: Picture, b: Picture, tiles: int) -> float:
+    """The largest l2 over a grid of tiles, larger ones first where sides do not divide."""
+    return max(math.sqrt(squared / values) / 255 for squared, values in _tiles(a, b, tiles))
+
+
+def fingerprint(pem: bytes) -> str:
+    """sha256 of an ed25519 public key in DER, from its PEM; raises `ValueError` for another."""
+    lines = pem.decode("ascii").strip().splitlines()
+    if lines[0] != "-----BEGIN PUBLIC KEY-----" or lines[-1] != "-----END PUBLIC KEY-----":
+        raise ValueError("that is no public key in PEM")
+    der = base64.b64decode("".join(lines[1:-1]), validate=True)
+    if not der.startswith(ED25519) or len(der) != len(ED25519) + 32:
+        raise ValueError("that is no ed25519 key")
+    return _sha256(der)
+
+
+def _check_sums(folder: Path) -> Iterator[str]:
+    names = [name for name in (MANIFEST, SIGNATURE) if (folder / name).is_file()]
+    wanted = "".join(f"{_sha256((folder / name).read_bytes())}  {name}\n" for name in names)
+    if not (folder / SUMS).is_file():
+        yield f"{SUMS} is missing."
+    elif (folder / SUMS).read_bytes() != wanted.encode():
+        yield f"{SUMS} does not name {' and '.join(names)} as they are."
+
+
+def _check_files(folder: Path, listed: dict[str, Json]) -> Iterator[str]:
+    found: set[str] = set()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            yield f"{name} is not a plain file."
+        elif path.is_file():
+            found.add(name)
+        elif not any(other.startswith(f"{name}/") for other in listed):
+            yield f"{name} is a folder that {MANIFEST} does not list."
+    for name in sorted(found - {*listed} - {MANIFEST, SIGNATURE, SUMS}):
+        yield f"{name} is not listed in {MANIFEST}."
+    for name in sorted({*listed} - found):
+        yield f"{name} is missing."
+    for name in sorted(found & {*listed}):
+        data = (folder / name).read_bytes()
+        if len(data) != listed[name]["size"]:
+            yield f"{name} has {len(data)} bytes instead of {listed[name]['size']}."
+        elif _sha256(data) != listed[name]["sha256"]:
+            yield f"{name} has another sha256 than {MANIFEST} says."
+
+
+def _check_signature(folder: Path, manifest: Json, key: Path | None) -> Iterator[str]:
+    signer, signature = manifest["signed_by"], folder / SIGNATURE
+    if signer is None:
+        if signature.exists():
+            yield f"{SIGNATURE} is there, though {MANIFEST} names no signer."
+        if key:
+            yield "The bundle is not signed."
+        return
+    if not signature.is_file():
+        yield f"{SIGNATURE} is missing."
+        return
+    if fingerprint((folder / PUBLIC).read_bytes()) != signer:
+        yield f"{PUBLIC} is not the key that {MANIFEST} names."
+    if key and fingerprint(key.read_bytes()) != signer:
+        yield f"The bundle is signed with another key than {key}."
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        if key:
+            yield "The signature cannot be checked without the command openssl."
+        return
+    command = [openssl, "pkeyutl", "-verify", "-pubin", "-inkey", str(folder / PUBLIC), "-rawin"]
+    command += ["-in", str(folder / MANIFEST), "-sigfile", str(signature)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        yield f"{SIGNATURE} is no signature of {MANIFEST} by {PUBLIC}."
+
+
+def _signed(signer: str | None) -> str:
+    if signer is None:
+        return "The bundle is not signed."
+    if shutil.which("openssl") is None:
+        return "The signature was NOT checked: the command openssl is not here."
+    return f"Signed by the key {signer}: whose that is, somebody has to tell you."
+
+
+def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[str]:
+    def load(name: str) -> Json:
+        return json.loads((folder / name).read_bytes())
+
+    submission, results, prompts = load("campaign.json"), load("results.json"), load("prompts.json")
+    yield from _check_ids(manifest, submission, prompts)
+    yield from _check_results(results, prompts, manifest["settings"], submission["campaign"])
+    wanted = denominators(results, submission, len(prompts), load("parked.json"))
+    if manifest["denominators"] != wanted:
+        yield f"The denominators in {MANIFEST} do not follow from the results."
+    yield from _check_pictures(folder, manifest, results, load, distances)
+    if "replays.json" in manifest["files"]:
+        yield from _check_replays(load("replays.json"))
+    if "labels.json" in manifest["files"]:
+        yield from _check_labels(folder, load("labels.json"), manifest, results)
+
+
+def _check_ids(manifest: Json, submission: Json, prompts: list[str]) -> Iterator[str]:
+    campaign = submission["campaign"]
+    model, sampling = dict(campaign["model"]), dict(campaign["sampling"])
+    del model["path"], model["revision"], sampling["seeds"], sampling["first_seed"]
+    recipe = {"format": manifest["pixel_format"], "model": model, "sampling": sampling}
+    wanted = {
+        "campaign_id": f"{campaign['name']}-{_digest(campaign)[:12]}",
+        "generation_id": _digest(recipe),
+        "analysis_id": _analysis_id(manifest["algorithm"], manifest["settings"]),
+        "thresholds": _thresholds(manifest, submission),
+        "model": campaign["model"],
+        "prompts_digest": campaign["prompts"]["digest"],
+        "training_set": (manifest["settings"]["verification"] or {}).get("fingerprint"),
+        "submitted_at": submission["submitted_at"],
+        "submitted_by": submission["versions"],
+    }
+    for name, value in wanted.items():
+        if manifest[name] != value:
+            yield f"What {MANIFEST} says of {name} does not follow from campaign and settings."
+    ids = "".join(_prompt_id(text) for text in prompts)
+    if (_sha256(ids.encode()), len(prompts)) != (
+        campaign["prompts"]["digest"],
+        campaign["prompts"]["count"],
+    ):
+        yield "prompts.json are not the prompts that were submitted."
+
+
+def _analysis_id(algorithm: int, settings: Json) -> str:
+    verification = dict(settings["verification"] or {})
+    verification.pop("training_set", None)
+    judged = {"analysis": settings["analysis"], "verification": verification or None}
+    return _digest({"algorithm": algorithm, **judged})
+
+
+def _thresholds(manifest: Json, submission: Json) -> Json:
+    """The thresholds, fixed on submission unless the analysis is not the campaign's own."""
+    settings, own = manifest["settings"], submission["campaign"]
+    is_own = manifest["analysis_id"] == _analysis_id(manifest["algorithm"], own)
+    return {
+        "edge": settings["analysis"]["edge_threshold"],
+        "clique_size": settings["analysis"]["min_clique_size"],
+        "l2": (settings["verification"] or {}).get("threshold"),
+        "fixed_at": submission["submitted_at"] if is_own else None,
+    }
+
+
+def _check_results(
+    results: list[Json], prompts: list[str], settings: Json, campaign: Json
+) -> Iterator[str]:
+    known, seen = {*prompts}, set()
+    for result in results:
+        name, size, seeds = result["prompt_id"], result["clique_size"], result["clique_seeds"]
+        if name != _prompt_id(result["prompt"]) or result["prompt"] not in known or name in seen:
+            yield f"The result {name} is of no prompt that was submitted, or of one twice."
+        seen.add(name)
+        if result["flagged"] != (size >= settings["analysis"]["min_clique_size"]):
+            yield f"The result {name} is not flagged as its clique's size says."
+        if sorted({*seeds}) != seeds or len(seeds) != size:
+            yield f"The result {name} has another number of clique seeds than it says."
+        if result["flagged"] and result["representative_seed"] not in seeds:
+            yield f"The result {name} has a representative outside its clique."
+        if result["match"] and result["match"]["extracted"] != _is_extracted(
+            result["match"], settings["verification"]["threshold"], campaign["sampling"]
+        ):
+            yield f"The match of {name} is not extracted as its distances say."
+
+
+def _check_pictures(
+    folder: Path, manifest: Json, results: list[Json], load: Any, distances: bool
+) -> Iterator[str]:
+    sampling = load("campaign.json")["campaign"]["sampling"]
+    tiles = manifest["settings"]["analysis"]["tiles"]
+    images = {entry["prompt_id"]: entry for entry in load("images.json")["prompts"]}
+    training: dict[str, Picture] = {}
+    for entry in load("training.json")["pictures"]:
+        if entry["file"]:
+            picture = _decode(folder / entry["file"])
+            training[entry["training_id"]] = picture
+            yield from _check_picture(picture, entry, sampling)
+    for result in (result for result in results if result["flagged"]):
+        listed = {entry["seed"]: entry for entry in images[result["prompt_id"]]["images"]}
+        clique: dict[int, Picture] = {}
+        for seed in result["clique_seeds"]:
+            entry = listed[seed]
+            if entry["file"]:
+                clique[seed] = _decode(folder / entry["file"])
+                yield from _check_picture(clique[seed], entry, sampling)
+            elif not entry["missing"]:
+                yield f"Seed {seed} of {result['prompt_id']} has neither picture nor reason."
+        yield from _check_match(result, clique, training, tiles)
+        if distances and len(clique) == result["clique_size"]:
+            yield from _check_clique(result, clique, manifest["settings"]["analysis"])
+
+
+def _check_picture(picture: Picture, entry: Json, sampling: Json) -> Iterator[str]:
+    if _sha256(picture.rgb) != entry["sha256"]:
+        yield f"{entry['file']} has not the pixels whose sha256 is recorded."
+    if (picture.width, picture.height) != (sampling["width"], sampling["height"]):
+        yield f"{entry['file']} has another size than the campaign's."
+
+
+def _check_match(
+    result: Json, clique: dict[int, Picture], training: dict[str, Picture], tiles: int
+) -> Iterator[str]:
+    match, chosen = result["match"], clique.get(result["representative_seed"])
+    found = training.get(match["training_id"]) if match else None
+    if chosen is None or found is None:
+        return
+    for name, distance in (("l2", l2(chosen, found)), ("tiled_l2", tiled_l2(chosen, found, tiles))):
+        if abs(distance - match[name]) > SAME_DISTANCE:
+            yield f"The {name} of {result['prompt_id']} is {distance}, not {match[name]}."
+
+
+def _check_clique(result: Json, clique: dict[int, Picture], analysis: Json) -> Iterator[str]:
+    threshold, tiles = Fraction(str(analysis["edge_threshold"])), analysis["tiles"]
+    found = []
+    for a, b in combinations(sorted(clique), 2):
+        cells = list(_tiles(clique[a], clique[b], tiles))
+        if any(squared > (threshold * 255) ** 2 * values for squared, values in cells):
+            yield f"Seeds {a} and {b} of {result['prompt_id']} are no edge."
+        found.append(max(math.sqrt(squared / values) / 255 for squared, values in cells))
+    if abs(math.fsum(found) / len(found) - result["mean_distance"]) > SAME_DISTANCE:
+        yield f"The mean distance of {result['prompt_id']} is another one."
+
+
+def _check_replays(replays: Json) -> Iterator[str]:
+    equal = sum(replay["sha256"] == replay["sha256_here"] for replay in replays["replays"])
+    if (replays["images"], replays["equal"]) != (len(replays["replays"]), equal):
+        yield "The counts in replays.json do not follow from its replays."
+
+
+def _check_labels(folder: Path, labels: Json, manifest: Json, results: list[Json]) -> Iterator[str]:
+    names = [name for name in manifest["files"] if name.startswith("labels/")]
+    given = {Path(name).stem: read_labels((folder / name).read_bytes()) for name in names}
+    if labels["counts"] != tally_labels(given, results):
+        yield "The counts in labels.json do not follow from the reviewers' labels."
+
+
+def _count_labels(labels: list[str]) -> dict[str, int]:
+    return {label: labels.count(label) for label in LABELS}
+
+
+def _table(a: str, b: str, given: dict[str, dict[str, str]]) -> dict[str, Json]:
+    """How often the first reviewer said this where the second said that, on what both labelled."""
+    both = sorted({*given[a]} & {*given[b]})
+    table = {of_a: dict.fromkeys(LABELS, 0) for of_a in LABELS}
+    for item in both:
+        table[given[a][item]][given[b][item]] += 1
+    agreed = sum(table[label][label] for label in LABELS)
+    return {"a": a, "b": b, "both_labelled": len(both), "agreed": agreed, "table": table}
+
+
+def _confirmed(given: dict[str, dict[str, str]], items: set[str]) -> dict[str, int]:
+    looked_at = [item for item in items if all(item in labels for labels in given.values())]
+    same = [i for i in looked_at if all(labels[i] == "same" for labels in given.values())]
+    return {"n": len(same), "of": len(looked_at)}
+
+
+def _is_extracted(match: Json, threshold: float, sampling: Json) -> bool:
+    if match["l2"] > threshold:
+        return False
+    if min(sampling["width"], sampling["height"]) >= SMALL_IMAGE_SIDE:
+        return True
+    return match["adaptive"] is not None and match["adaptive"] <= 1
+
+
+def _decode(path: Path) -> Picture:
+    try:
+        return decode_png(path.read_bytes())
+    except (ValueError, struct.error, zlib.error) as error:
+        raise ValueError(f"{path.name}: {error}") from error
+
+
+def _unfilter(kind: int, row: bytes, above: bytes) -> bytes:
+    """Undo one of the five filters of PNG."""
+    if kind == 0:
+        return row
+    if kind == 1:
+        whole = bytearray(len(row))
+        for channel in range(3):
+            values = accumulate(row[channel::3], lambda left, value: (left + value) & 255)
+            whole[channel::3] = bytes(values)
+        return bytes(whole)
+    if kind == 2:
+        return bytes((value + up) & 255 for value, up in zip(row, above))  # noqa: B905
+    if kind not in (3, 4):
+        raise ValueError(f"a row has the filter {kind}")
+    guess = _average if kind == 3 else _paeth
+    out = bytearray(3) + bytearray(len(row))
+    for place, value in enumerate(row):
+        corner = above[place - 3] if place >= 3 else 0
+        out[place + 3] = (value + guess(out[place], above[place], corner)) & 255
+    return bytes(out[3:])
+
+
+def _average(left: int, up: int, corner: int) -> int:
+    return (left + up) >> 1
+
+
+def _paeth(left: int, up: int, corner: int) -> int:
+    to_left, to_up, to_corner = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
+    if to_left <= to_up and to_left <= to_corner:
+        return left
+    return up if to_up <= to_corner else corner
+
+
+def _tiles(a: Picture, b: Picture, tiles: int) -> Iterator[tuple[int, int]]:
+    """The squared distance in each tile, in levels, and how many values the tile has."""
+    if (a.width, a.height) != (b.width, b.height):
+        raise ValueError("two pictures that are to be compared have different sizes")
+    for top, bottom in _cuts(a.height, tiles):
+        for left, right in _cuts(a.width, tiles):
+            squared = 0
+            for row in range(top, bottom):
+                part = slice(3 * (row * a.width + left), 3 * (row * a.width + right))
+                pairs = zip(a.rgb[part], b.rgb[part])  # noqa: B905
+                squared += sum((one - other) ** 2 for one, other in pairs)
+            yield squared, 3 * (bottom - top) * (right - left)
+
+
+def _cuts(length: int, tiles: int) -> list[tuple[int, int]]:
+    short, longer = divmod(length, tiles)
+    ends = [short * place + min(place, longer) for place in range(tiles + 1)]
+    return [(a, b) for a, b in zip(ends, ends[1:]) if a < b]  # noqa: B905, RUF007
+
+
+def _prompt_id(text: str) -> str:
+    return _sha256(text.encode())[:16]
+
+
+def _digest(value: Json) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _sha256(text.encode())[:16]
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""A small audit with flagged prompts and a training set, as bundles of evidence need it."""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+import numpy as np
+from PIL import Image
+
+from scheduler.campaign import read_campaign
+from scheduler.evidence import Additions, write_evidence
+from scheduler.restoring import load_plan
+from scheduler.submission import plan_campaign, submit_campaign
+from storage import keys
+from storage.campaigns import load_campaign
+from storage.records import Match, Prompt, PromptResult, Sampling
+from storage.results import store_results
+from storage.shards import decode_shard
+from storage.store import FolderStore
+from workers.analysis.matching import is_extracted, nearest_training
+from workers.analysis.nearest import describe_training
+from workers.analysis.verdict import judge
+from workers.pictures import decode_png
+from workers.pipelines import NoisePipeline, load_pipeline, noise_share
+from workers.writer import encode_unit
+
+SIDE, SEEDS = 12, 6
+EVIL = '<script>alert("x")</script> ../../etc & "=cmd()"'
+CAMPAIGN = f"""
+name = "small"
+[model]
+pipeline = "noise"
+[prompts]
+file = "prompts.csv"
+column = "text"
+[sampling]
+seeds = {SEEDS}
+width = {SIDE}
+height = {SIDE}
+images_per_unit = 4
+[analysis]
+min_clique_size = 3
+tiles = 2
+[verification]
+training_set = "training"
+"""
+
+
+def prompt_of(share, text):
+    """A prompt that the noise model repeats at this share of the seeds."""
+    found = (f"{text} {number}" for number in range(1000))
+    return next(prompt for prompt in found if noise_share(prompt) == share)
+
+
+class Audit:
+    """Three prompts whose every image is one picture, and one that repeats none.
+
+    All are analysed. Two of the three, the evil one among them, repeat training pictures.
+    """
+
+    def __init__(self, folder, keep="all"):
+        self.folder = folder
+        self.flagged = [prompt_of(1.0, text) for text in (EVIL, "a fox", "an owl")]
+        self.prompts = [*self.flagged, prompt_of(0.0, "a cat")]
+        lines = ['"' + prompt.replace('"', '""') + '"' for prompt in self.prompts]
+        (folder / "prompts.csv").write_text("\n".join(["text", *lines]))
+        (folder / "campaign.toml").write_text(f'keep = "{keep}"\n{CAMPAIGN}')
+        self.store = FolderStore(folder / "seedsweep-data")
+        self.training = folder / "training"
+        self.training.mkdir()
+        rng = np.random.default_rng(5)
+        for place in range(4):
+            self.save(f"{place}.png", rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8))
+        for place, prompt in enumerate(self.flagged[:2]):
+            self.save(f"known-{place}.png", self.near(prompt))
+        campaign, prompts = read_campaign(folder / "campaign.toml")
+        submit_campaign(self.store, plan_campaign(self.store, campaign, prompts))
+        self.campaign, self.id = campaign, campaign.campaign_id
+        self.plan = load_plan(self.store, load_campaign(self.store, self.id))
+        self.pipeline = load_pipeline(self.store, campaign, "cpu", 1)
+        for index in range(len(self.plan)):
+            unit = self.plan.unit(index)
+            seeds = range(unit.seeds.first, unit.seeds.last + 1)
+            shard = encode_unit(unit, self.pipeline.generate(unit.prompt, seeds))
+            self.store.create(keys.unit_shard(unit), shard)
+        self.results = [self.judge(place) for place in range(len(self.prompts))]
+        store_results(self.store, campaign.analysis_id, self.id, self.results)
+
+    def save(self, name, pixels):
+        Image.fromarray(pixels).save(self.training / name)
+
+    def near(self, prompt):
+        """A picture that the prompt's images almost repeat."""
+        pipeline = NoisePipeline(Sampling(width=SIDE, height=SIDE))
+        return (pipeline.generate(prompt, [999])[0].pixels // 4 * 4).astype(np.uint8)
+
+    def keys_of(self, place):
+        cuts = len(self.plan.cuts)
+        return [keys.unit_shard(self.plan.unit(place * cuts + cut)) for cut in range(cuts)]
+
+    def images(self, place):
+        return [
+            image
+            for key in self.keys_of(place)
+            for image in decode_shard(self.store.read(key), key)
+        ]
+
+    def judge(self, place):
+        """The result that the analysis would store of a prompt."""
+        prompt, images = self.prompts[place], self.images(place)
+        pixels = np.stack([decode_png(image.png) for image in images])
+        settings, verification = self.campaign.analysis, self.campaign.verification
+        verdict = judge(
+            pixels, range(SEEDS), settings.tiles, settings.edge_threshold, settings.min_clique_size
+        )
+        match = None
+        if verdict.flagged:
+            names = sorted(file.name for file in self.training.iterdir())
+            training = [np.asarray(Image.open(self.training / name)) for name in names]
+            found = nearest_training(
+                pixels[verdict.representative_seed],
+                describe_training(np.stack(training)),
+                settings.tiles,
+            )
+            match = Match(
+                training_id=names[found.index],
+                l2=found.l2,
+                tiled_l2=found.tiled_l2,
+                adaptive=found.adaptive,
+                extracted=is_extracted(found, verification.threshold, SIDE),
+            )
+        return PromptResult(
+            prompt_id=Prompt(text=prompt).prompt_id,
+            prompt=prompt,
+            seeds=SEEDS,
+            seeds_digest="0",
+            excluded=0,
+            match=match,
+            **asdict(verdict),
+        )
+
+    def bundle(self, name="bundle", **additions):
+        """Write the bundle and return its folder."""
+        folder = self.folder / name
+        write_evidence(self.store, self.id, folder, Additions(**additions), lambda done, of: None)
+        return folder
+
+
+def seal_anew(folder):
+    """Make manifest and sums fit the files, as a forger without a key can."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    for name in manifest["files"]:
+        data = (folder / name).read_bytes()
+        manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(f"{digest}  manifest.json\n")
