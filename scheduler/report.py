@@ -12,6 +12,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from scheduler.intervals import Rate, rate
+from scheduler.limits import limit_words
 from scheduler.report_evidence import (
     PIXEL_ART_SIDE,
     Evidence,
@@ -92,6 +94,9 @@ class Report:
     recorded: tuple[Fact, ...]
     analysis: tuple[str, ...]
     verification: tuple[str, ...]
+    limits: tuple[str, ...]
+    flagged_rate: Rate
+    extracted_rate: Rate
     flagged: tuple[Flagged, ...]
     training_problem: str
     nearest: tuple[PromptResult, ...]
@@ -151,6 +156,7 @@ def gather_report(
         return gather_evidence(images, result, training, settings.analysis.tiles, threshold)
 
     flagged = _rank(ranked, evidence, progress)
+    counts = _count(results, len(prompts), sampling.seeds)
     return Report(
         submission=submission,
         analysis_id=analysis_id,
@@ -158,13 +164,16 @@ def gather_report(
         own_analysis=analysis_id == campaign.analysis_id,
         verified=settings.verification is not None,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        counts=_count(results, len(prompts), sampling.seeds),
+        counts=counts,
         small=is_small(sampling),
         pixel_art=max(sampling.width, sampling.height) <= PIXEL_ART_SIDE,
         run=run_facts(submission),
         recorded=recorded_facts(_provenance(store, submission, results, flagged)),
         analysis=analysis_words(settings.analysis),
         verification=verification_words(settings.verification, sampling),
+        limits=limit_words(settings, sampling.seeds),
+        flagged_rate=rate(counts.flagged, counts.analysed),
+        extracted_rate=rate(counts.extracted, counts.analysed),
         flagged=flagged,
         training_problem=training.problem,
         nearest=tuple(islice((r for r in results if not r.flagged and r.edges), NEAREST)),

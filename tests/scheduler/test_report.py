@@ -271,6 +271,8 @@ def test_totals_count_what_was_analysed(lab: Lab) -> None:
     assert "test device" in text
     assert "torch 9.9" in text
     assert "l2 alone means little" in text
+    assert "1/2 = 0.50 [0.01, 0.99] of prompts analysed" in text
+    assert "What this audit can not say" in text
 
 
 def test_a_finished_campaign_is_not_called_unfinished(lab: Lab) -> None:

@@ -1,0 +1,46 @@
+"""What an audit can not say, in words."""
+
+from scipy.stats import beta
+
+from storage.records import AnalysisSettings
+
+SURE = 0.95
+
+
+def least_rate(size: int, seeds: int) -> float:
+    """How often a picture must come for `seeds` generations to show it `size` times with 95 %.
+
+    Generations of different seeds count as independent: the p at which a binomial count of `seeds`
+    reaches `size` with that probability, which a beta quantile gives (Clopper and Pearson 1934). 1
+    where so many seeds cannot show it.
+    """
+    return float(beta.ppf(SURE, size, seeds - size + 1)) if size <= seeds else 1.0
+
+
+def limit_words(settings: AnalysisSettings, seeds: int) -> tuple[str, ...]:
+    """What whoever reads a report should not conclude from it."""
+    analysis = settings.analysis
+    size, share = analysis.min_clique_size, analysis.min_clique_size / seeds
+    return (
+        f"A prompt that is not flagged is not cleared. {size} of {seeds:,} generations must be the "
+        f"same picture, so one that comes at a rate of {share:.2%} is missed about every second "
+        f"time, a rarer one more often; only from {least_rate(size, seeds):.2%} on it is found "
+        f"with {SURE:.0%} (binomial, seeds taken as independent).",
+        f"Copies that differ by more than the edge threshold of {analysis.edge_threshold:g} in any "
+        "tile are different pictures here: one that is mirrored, shifted, cropped or recoloured "
+        "from seed to seed makes no clique.",
+        "Prompts that were not tried say nothing. Those that were tried were chosen by whoever "
+        "submitted them: shares of them are not shares of the training set, and their intervals "
+        "hold for prompts chosen alike.",
+        *_verification_words(settings),
+    )
+
+
+def _verification_words(settings: AnalysisSettings) -> tuple[str, ...]:
+    if settings.verification is None:
+        return ("Without a training set nothing tells a repeated picture from a popular motif.",)
+    return (
+        "A match is with the training set that was named: a picture that is not in it is not "
+        "found, one that is in it may have come to the model from elsewhere, and one that was "
+        f"altered beyond l2 {settings.verification.threshold:g} is no extraction.",
+    )
