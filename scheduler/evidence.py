@@ -16,12 +16,13 @@ from scheduler.evidence_words import Contents, readme
 from scheduler.labels import Labels, agreement
 from scheduler.replay import Replays
 from storage import keys
-from storage.campaigns import load_campaign, load_parked, load_prompts
+from storage.campaigns import load_campaign, load_control, load_parked, load_prompts
 from storage.receipts import is_done
 from storage.records import (
     ANALYSIS,
     FORMAT,
     AnalysisSettings,
+    Control,
     Parked,
     PromptResult,
     Submission,
@@ -59,7 +60,7 @@ def write_evidence(
     `StoreUnavailableError` where the store fails.
     """
     submission = load_campaign(store, campaign_id)
-    settings = settings_now(store, submission)
+    settings, control = settings_now(store, submission), load_control(store, campaign_id)
     results = read_results(store, settings.analysis_id, campaign_id)
     with new_bundle(folder) as bundle:
         prompts = [*load_prompts(store, campaign_id)]
@@ -79,7 +80,7 @@ def write_evidence(
         contents = Contents(
             campaign_id=campaign_id,
             analysis_id=settings.analysis_id,
-            thresholds_fixed=_fixed(submission, settings)[1],
+            thresholds_fixed=_fixed(submission, control, settings)[1],
             denominators=counts,
             missing=missing,
             people_said=people_said,
@@ -87,15 +88,15 @@ def write_evidence(
         )
         bundle.add("README.txt", readme(contents).encode())
         bundle.add("verify_bundle.py", Path(evidence_verifier.__file__).read_bytes())
-        sha256 = bundle.seal(_manifest(submission, settings, contents), additions.signer)
+        sha256 = bundle.seal(_manifest(submission, control, settings, contents), additions.signer)
     return Sealed(folder, sha256, people_said)
 
 
 def _manifest(
-    submission: Submission, settings: AnalysisSettings, contents: Contents
+    submission: Submission, control: Control, settings: AnalysisSettings, contents: Contents
 ) -> dict[str, object]:
     campaign = submission.campaign
-    fixed_at, _ = _fixed(submission, settings)
+    fixed_at, _ = _fixed(submission, control, settings)
     training = settings.verification
     return {
         "format": evidence_verifier.FORMAT,
@@ -122,7 +123,9 @@ def _manifest(
     }
 
 
-def _fixed(submission: Submission, settings: AnalysisSettings) -> tuple[str | None, str]:
+def _fixed(
+    submission: Submission, control: Control, settings: AnalysisSettings
+) -> tuple[str | None, str]:
     """When the thresholds were fixed, None where that is not recorded, and the same in words."""
     at = submission.submitted_at
     if settings.analysis_id == submission.campaign.analysis_id:
@@ -130,9 +133,10 @@ def _fixed(submission: Submission, settings: AnalysisSettings) -> tuple[str | No
             f"They are part of the campaign as it was submitted, at {at}. Images may be older: "
             "campaigns with the same recipe share them."
         )
-    return None, (
-        f"They were changed after the submission at {at}, when results could be seen; the time of "
-        "that is not recorded. The thresholds as submitted are in campaign.json."
+    when = f"at {control.settings_at}" if control.settings_at else "at a time that is not recorded"
+    return control.settings_at or None, (
+        f"They were changed {when}, after the submission at {at}, when results could be seen. The "
+        "thresholds as submitted are in campaign.json."
     )
 
 

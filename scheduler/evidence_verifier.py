@@ -347,14 +347,16 @@ def _analysis_id(algorithm: int, settings: Json) -> str:
 
 
 def _thresholds(manifest: Json, submission: Json) -> Json:
-    """The thresholds, fixed on submission unless the analysis is not the campaign's own."""
+    """The thresholds, fixed on submission; later, if at all told, where the analysis is another."""
     settings, own = manifest["settings"], submission["campaign"]
     is_own = manifest["analysis_id"] == _analysis_id(manifest["algorithm"], own)
+    submitted, later = submission["submitted_at"], manifest["thresholds"].get("fixed_at")
+    is_later = later is None or later > submitted
     return {
         "edge": settings["analysis"]["edge_threshold"],
         "clique_size": settings["analysis"]["min_clique_size"],
         "l2": (settings["verification"] or {}).get("threshold"),
-        "fixed_at": submission["submitted_at"] if is_own else None,
+        "fixed_at": later if not is_own and is_later else submitted,
     }
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -84,8 +85,10 @@ def analyse_again(
     with counted("prompts analysed") as progress:
         refused = audit_stored(store, submission, settings, prompts, actors, progress)
     if not refused:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        wanted = {"settings": settings, "settings_at": now}
         control = load_control(store, campaign_id)
-        store_control(store, campaign_id, control.model_copy(update={"settings": settings}))
+        store_control(store, campaign_id, control.model_copy(update=wanted))
     reason = str(refused[0]) if refused else ""
     return Reanalysis(settings.analysis_id, len(prompts), len(refused), reason)
 

@@ -322,13 +322,14 @@ class Control(Record):
 
     Its units come after those of campaigns of a higher `priority` and share the workers with those
     of the same one, `weight` by weight. `settings`: how to judge its images now, where that is not
-    the campaign's own.
+    the campaign's own; `settings_at`: since when (ISO 8601, UTC), empty where that is not known.
     """
 
     state: Literal["active", "paused", "cancelled"] = "active"
     priority: Priority = 0
     weight: Weight = 1.0
     settings: AnalysisSettings | None = None
+    settings_at: str = ""
 
 
 class Worker(Record):

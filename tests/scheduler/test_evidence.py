@@ -386,6 +386,13 @@ def test_thresholds_are_told_with_the_time_they_were_fixed(audit):
     assert (after["thresholds"]["edge"], after["thresholds"]["fixed_at"]) == (0.2, None)
     assert "not recorded" in (folder / "README.txt").read_text()
     assert not faults(folder)
+    at = "2100-01-01T00:00:00.000+00:00"
+    known = {"settings": changed, "settings_at": at}
+    store_control(audit.store, audit.id, control.model_copy(update=known))
+    folder = audit.bundle("known")
+    assert load(folder, "manifest.json")["thresholds"]["fixed_at"] == at
+    assert f"changed at {at}" in " ".join((folder / "README.txt").read_text().split())
+    assert not faults(folder)
 
 
 def test_nothing_analysed_yet_is_a_bundle_too(audit):
