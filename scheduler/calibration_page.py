@@ -3,16 +3,13 @@
 import textwrap
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from scheduler.calibration import Calibration
 from scheduler.charts import draw_precision_recall, draw_shares
 from scheduler.curves import BAND
 from scheduler.intervals import Rate
 from scheduler.operating_points import OperatingPoint
-from storage.errors import ConfigError
+from scheduler.page import templates, write_page
 
-PAGE = "index.html"
 FRAGMENT = "calibrated.toml"
 
 
@@ -21,33 +18,13 @@ def write_calibration(calibration: Calibration, folder: Path) -> Path:
 
     Raises `ConfigError` where the folder cannot be written.
     """
-    page = folder / PAGE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (
-            (FRAGMENT, render_fragment(calibration)),
-            (PAGE, render_page(calibration)),
-        ):
-            unfinished = folder / f".{name}.writing"
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(folder / name)
-    except OSError as error:
-        raise ConfigError(
-            f"The calibration {page} cannot be written ({error.strerror or error}); "
-            "name a folder that can be."
-        ) from error
-    return page
+    beside = {FRAGMENT: render_fragment(calibration)}
+    return write_page(render_page(calibration), folder, beside)
 
 
 def render_page(calibration: Calibration) -> str:
     """Draw the page; every text in it is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters.update(rate=rate_words, share=share_words, percent=percent_words)
     return environment.get_template("calibration.html").render(
         calibration=calibration,

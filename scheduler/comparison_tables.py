@@ -1,14 +1,13 @@
 """What `compare` and `duplication` print."""
 
-import sys
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from scheduler.comparison import Change, Comparison
 from scheduler.duplication import Bin, Curve, Duplication
+from scheduler.tables import console
 
 
 def print_comparison(found: Comparison) -> None:
@@ -21,7 +20,7 @@ def print_comparison(found: Comparison) -> None:
         f"{left_out.only_a} in A alone, {left_out.only_b} in B alone, {left_out.other_seeds} with "
         "other seeds."
     )
-    _console().print(_rates(found))
+    console().print(_rates(found))
     flagged = found.flagged
     print(
         f"{100 * flagged.a.confidence:g} % intervals; rates: {flagged.a.method}; differences: "
@@ -39,7 +38,7 @@ def print_comparison(found: Comparison) -> None:
         print(f"{found.unproven} prompts have a clique that was not proven the largest.")
     for title, changes in (("shrank", found.shrunk), ("grew", found.grown)):
         if changes:
-            _console().print(_changes(f"Cliques that {title} most", changes))
+            console().print(_changes(f"Cliques that {title} most", changes))
     for contrast in found.contrasts:
         print(f"{contrast.label}: {contrast.a} | {contrast.b}")
     for note in found.notes:
@@ -48,10 +47,10 @@ def print_comparison(found: Comparison) -> None:
 
 def print_duplication(found: Duplication) -> None:
     """Print the curve, and that of the sample."""
-    _console().print(_curve(f"{found.curve.prompts} prompts with known copies", found.curve))
+    console().print(_curve(f"{found.curve.prompts} prompts with known copies", found.curve))
     if found.sample:
         title = f"a random sample of {found.sample.drawn}, {found.sample.curve.prompts} analysed"
-        _console().print(_curve(title, found.sample.curve))
+        console().print(_curve(title, found.sample.curve))
     print(f"{100 * found.curve.flagged.confidence:g} % intervals: {found.curve.flagged.method}.")
     for note in found.notes:
         print(note)
@@ -90,7 +89,3 @@ def _curve(title: str, curve: Curve) -> Table:
         told = "" if item.extracted is None else str(item.extracted)
         table.add_row(name, escape(str(item.flagged)), escape(told))
     return table
-
-
-def _console() -> Console:
-    return Console(emoji=False, width=None if sys.stdout.isatty() else 160)

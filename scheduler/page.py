@@ -1,14 +1,17 @@
-"""One-file HTML pages in the style of the report: drawn from records, all text escaped."""
+"""One-file HTML pages: drawn from records, all text escaped, and written whole."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from storage.errors import ConfigError
 
+_NOTHING: Mapping[str, str] = {}
 
-def draw_page(template: str, page: object) -> str:
-    """Draw a template of this folder; it knows the record as `page`, and needs no other file."""
+
+def templates() -> Environment:
+    """The templates of this folder; all that they show is escaped, and has to be there."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -17,20 +20,26 @@ def draw_page(template: str, page: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda value: f"{value:,}"
-    return environment.get_template(template).render(page=page)
+    return environment
 
 
-def write_page(html: str, folder: Path) -> Path:
-    """Write `folder`/index.html, whole or not at all, and return its path.
+def draw_page(template: str, page: object) -> str:
+    """Draw a template, which knows the record as `page`; it needs no other file."""
+    return templates().get_template(template).render(page=page)
 
-    Raises `ConfigError` where the folder cannot be written.
+
+def write_page(html: str, folder: Path, beside: Mapping[str, str] = _NOTHING) -> Path:
+    """Write `folder`/index.html, after the files `beside` it, each whole or not at all.
+
+    Returns the page's path. Raises `ConfigError` where the folder cannot be written.
     """
     target = folder / "index.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / ".index.html.writing"
-        unfinished.write_text(html, encoding="utf-8")
-        unfinished.replace(target)
+        for name, text in (*beside.items(), (target.name, html)):
+            unfinished = folder / f".{name}.writing"
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(folder / name)
     except OSError as error:
         raise ConfigError(
             f"The page {target} cannot be written ({error.strerror or error}); "

@@ -1,17 +1,15 @@
 """What `replay` prints for people."""
 
-import sys
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from scheduler.replay import Replays
+from scheduler.tables import console
 from storage.records import Difference, Replay
 
 PROMPT_LENGTH = 40
-LOG_WIDTH = 160
 
 
 def print_replays(found: Replays) -> None:
@@ -22,8 +20,7 @@ def print_replays(found: Replays) -> None:
     table.add_column("not as recorded")
     for replay in found.replays:
         table.add_row(*_cells(replay))
-    width = None if sys.stdout.isatty() else LOG_WIDTH
-    Console(emoji=False, width=width).print(table)
+    console().print(table)
     for sentence in summary(found):
         print(sentence)
 

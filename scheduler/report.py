@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from scheduler.intervals import Rate, rate
 from scheduler.limits import limit_words
+from scheduler.page import templates, write_page
 from scheduler.report_evidence import (
     PIXEL_ART_SIDE,
     Evidence,
@@ -30,7 +29,6 @@ from scheduler.report_words import (
     verification_words,
 )
 from storage.campaigns import load_campaign, load_control, load_parked, load_prompts
-from storage.errors import ConfigError
 from storage.receipts import is_done
 from storage.records import AnalysisSettings, Parked, PromptResult, Submission
 from storage.results import read_results
@@ -120,19 +118,8 @@ def write_report(
     unknown campaign or a folder that cannot be written, `ShardCorruptError` where the campaign or
     its results are not what was written, `StoreUnavailableError` where the store fails.
     """
-    html = render_report(gather_report(store, campaign_id, analysis_id, progress))
-    target = folder / "index.html"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / ".index.html.writing"
-        unfinished.write_text(html, encoding="utf-8")
-        unfinished.replace(target)
-    except OSError as error:
-        raise ConfigError(
-            f"The report {target} cannot be written ({error.strerror or error}); "
-            "name a folder that can be."
-        ) from error
-    return target
+    report = gather_report(store, campaign_id, analysis_id, progress)
+    return write_page(render_report(report), folder)
 
 
 def gather_report(
@@ -185,14 +172,8 @@ def gather_report(
 
 def render_report(report: Report) -> str:
     """Draw the report as one HTML document; every text in it is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=_number, distance=_distance, percent=_percent, moment=_moment)
+    environment = templates()
+    environment.filters.update(distance=_distance, percent=_percent, moment=_moment)
     return environment.get_template("report.html").render(
         report=report,
         campaign=report.submission.campaign,
@@ -269,10 +250,6 @@ def _provenance(
     images = PromptImages(store, submission.campaign, submission.cuts, results[0].prompt_id)
     images.evidence(1)
     return images.provenance()
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
 
 
 def _distance(value: float | None) -> str:

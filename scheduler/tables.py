@@ -30,7 +30,7 @@ class Overview:
 
     def print(self) -> None:
         """Print it all."""
-        _console().print(self.drawn())
+        console().print(self.drawn())
 
     def drawn(self) -> RenderableType:
         """The tables, and what is stuck below them."""
@@ -51,7 +51,7 @@ def watch_overview(look: Callable[[], Overview]) -> None:
             while True:
                 look().print()
                 time.sleep(LOG_SECONDS)
-        with Live(look().drawn(), console=_console(), auto_refresh=False, screen=True) as live:
+        with Live(look().drawn(), console=console(), auto_refresh=False, screen=True) as live:
             while True:
                 time.sleep(WATCH_SECONDS)
                 live.update(look().drawn(), refresh=True)
@@ -64,7 +64,7 @@ def print_workers(services: Services) -> None:
     scheduler = "a scheduler leads" if services.led else "no scheduler leads"
     print(f"{scheduler}, {services.analysts} analysts and {services.workers} workers live.")
     if services.signs:
-        _console().print(_worker_table(services.signs))
+        console().print(_worker_table(services.signs))
     for sign in services.signs:
         if sign.worker.why_out:
             print(sign.worker.why_out)
@@ -106,7 +106,7 @@ def print_results(results: Sequence[PromptResult], limit: int | None = None) -> 
             table.add_column(header, justify="right")
         for result in shown:
             table.add_row(*_result_cells(result))
-        _console().print(table)
+        console().print(table)
         if len(flagged) > len(shown):
             print(f"… and {len(flagged) - len(shown)} more.")
     else:
@@ -164,6 +164,6 @@ def _result_cells(result: PromptResult) -> list[str]:
     return [*cells, escape(match.training_id), f"{match.l2:.3f}", adaptive, extracted]
 
 
-def _console() -> Console:
+def console() -> Console:
     """Tables go to stdout, `:words:` as they are; in a log they get the width they need."""
     return Console(emoji=False, width=None if sys.stdout.isatty() else 160)
