@@ -13,6 +13,7 @@ from scheduler import (
     result_commands,
     service_commands,
     steering_commands,
+    verify_command,
 )
 from scheduler.options import say
 from storage.errors import ConfigError, SeedsweepError, TransientError
@@ -40,6 +41,7 @@ for command in (
     compare_commands.compare,
     compare_commands.duplication,
     calibrate_command.calibrate,
+    verify_command.verify,
     result_commands.check,
     replay_command.replay,
     evidence_command.evidence,

@@ -101,9 +101,11 @@ def is_small(sampling: Sampling) -> bool:
 
 def _extraction_rule(settings: Verification, sampling: Sampling) -> str:
     rule = f"A match is an extraction where l2 is at most {settings.threshold:g} (Definition 1)"
+    whose = {"training": "training picture", "generation": "representative"}
     adaptive = (
-        f"the adaptive score, l2 divided by {settings.alpha:g} times the mean l2 from the training "
-        f"picture to its {settings.neighbours} nearest neighbours in the training set"
+        f"the adaptive score, l2 divided by {settings.alpha:g} times the mean l2 from the "
+        f"{whose[settings.neighbours_of]} to its {settings.neighbours} nearest neighbours in the "
+        "training set"
     )
     if is_small(sampling):
         return f"{rule} and the adaptive score is at most 1. That is {adaptive}."

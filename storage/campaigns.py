@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from storage import keys
 from storage.errors import ConfigError, ShardCorruptError
 from storage.prompts import StoredPrompts, encode_prompts
-from storage.records import Control, Parked, Submission
+from storage.records import Control, Parked, Submission, VerificationResult
 from storage.store import Store
 
 R = TypeVar("R", bound=BaseModel)
@@ -95,6 +95,19 @@ def load_parked(store: Store, campaign_id: str) -> list[Parked]:
     # One that was dropped since it was listed is parked no more.
     records = [_from_json(Parked, key, data) for key, data in found if data is not None]
     return sorted(records, key=lambda parked: parked.index)
+
+
+def store_verification(store: Store, result: VerificationResult) -> None:
+    """Store what a search of a training set found; the same search again takes its place."""
+    key = keys.verification(result.campaign_id, result.verification_id)
+    store.replace(key, _to_json(result))
+
+
+def load_verifications(store: Store, campaign_id: str) -> list[VerificationResult]:
+    """Load what every search found for the campaign, newest first."""
+    found = ((key, store.read(key)) for key in store.list(keys.verifications_prefix(campaign_id)))
+    results = [_from_json(VerificationResult, key, data) for key, data in found if data is not None]
+    return sorted(results, key=lambda result: result.verified_at, reverse=True)
 
 
 def store_done(store: Store, campaign_id: str, done: NDArray[np.bool_]) -> None:

@@ -44,6 +44,16 @@ def done(campaign_id: str) -> str:
     return f"{CAMPAIGNS}{campaign_id}/done.bin"
 
 
+def verifications_prefix(campaign_id: str) -> str:
+    """Where is what searches of training sets found for the campaign."""
+    return f"{CAMPAIGNS}{campaign_id}/verifications/"
+
+
+def verification(campaign_id: str, verification_id: str) -> str:
+    """What one search of a training set found."""
+    return f"{verifications_prefix(campaign_id)}{verification_id}.json"
+
+
 def parked_prefix(campaign_id: str) -> str:
     """Where the campaign's parked units are."""
     return f"{CAMPAIGNS}{campaign_id}/parked/"

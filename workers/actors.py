@@ -34,7 +34,7 @@ _PRIVATE = {
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 """Otherwise a driver looks for its node at this machine's outer address."""
-_ONE_THREAD = {"env_vars": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}}
+ONE_THREAD = {"env_vars": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ def analyse(
     where a cluster goes that was joined (this process can then join no other one), and
     `ConfigError` where a GPU is wanted and Ray has none.
     """
-    with joined_ray(actors.count, actors.address) as ray, _noticing_its_end(actors.address):
+    with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
         gpus = _gpu_share(ray, actors)
         kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(Analyst)
         crew = [
-            kind.options(runtime_env=_ONE_THREAD).remote(store_url, actors.device)
+            kind.options(runtime_env=ONE_THREAD).remote(store_url, actors.device)
             for _ in range(actors.count)
         ]
         try:
@@ -76,7 +76,7 @@ def analyse(
 
 
 @contextlib.contextmanager
-def _noticing_its_end(address: str | None) -> Iterator[None]:
+def noticing_its_end(address: str | None) -> Iterator[None]:
     """Raise what Ray's client says of a cluster that has gone as `RayUnavailableError`."""
     try:
         yield
@@ -85,7 +85,7 @@ def _noticing_its_end(address: str | None) -> Iterator[None]:
         if not isinstance(error, ConnectionError) and "not connected" not in str(error):
             raise
         raise RayUnavailableError(
-            f"The Ray cluster at {address or 'this machine'} has gone ({_first_line(error)}); "
+            f"The Ray cluster at {address or 'this machine'} has gone ({first_line(error)}); "
             "start it again."
         ) from error
 
@@ -191,7 +191,7 @@ def _join(ray: Any, address: str) -> None:
                 "RAY_AUTH_TOKEN or ~/.ray/auth_token to the cluster's."
             ) from error
         raise RayUnavailableError(
-            f"The Ray cluster at {address} cannot be joined ({_first_line(error)}); start a Ray "
+            f"The Ray cluster at {address} cannot be joined ({first_line(error)}); start a Ray "
             "node on this machine, write ray://HOST:PORT for a Ray client, or set RAY_AUTH_TOKEN "
             "to the cluster's token."
         ) from error
@@ -226,7 +226,7 @@ def _spread(
             under_way[crew[place].analyse.remote(request)] = place, request
         _show(busy=len(load) - load.count(0), idle=load.count(0))
         cluster.expect()
-        finished = _await_some(ray, list(under_way))
+        finished = await_some(ray, list(under_way))
         for reference in finished:
             place, request = under_way.pop(reference)
             load[place] -= 1
@@ -240,7 +240,7 @@ def _show(busy: int, idle: int) -> None:
     metrics.RAY_ACTORS.labels("idle").set(idle)
 
 
-def _await_some(ray: Any, under_way: list[Any]) -> list[Any]:
+def await_some(ray: Any, under_way: list[Any]) -> list[Any]:
     if not under_way:
         time.sleep(POLL_SECONDS)
         return []
@@ -261,11 +261,11 @@ def _in_our_words(ray: Any, error: Exception, request: Request) -> SeedsweepErro
     lost = isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError)
     kind = TransientError if lost else SeedsweepError
     return kind(
-        f"The analysis of {request.prompt[:80]!r} broke off ({_first_line(error)}); "
+        f"The analysis of {request.prompt[:80]!r} broke off ({first_line(error)}); "
         "the analyst's log says where."
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

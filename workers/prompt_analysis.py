@@ -171,7 +171,14 @@ def _summaries(stored: StoredPrompt, evidence: Sequence[int]) -> Summaries:
 def _match(
     picture: NDArray[np.uint8], tiles: int, settings: Verification, training: TrainingSet
 ) -> Match:
-    nearest = nearest_training(picture, training.images, tiles, settings.alpha, settings.neighbours)
+    nearest = nearest_training(
+        picture,
+        training.images,
+        tiles,
+        settings.alpha,
+        settings.neighbours,
+        settings.neighbours_of,
+    )
     return Match(
         training_id=training.id_of(nearest.index),
         l2=nearest.l2,

@@ -1,4 +1,4 @@
-"""The pictures of a training set, read from its Parquet file or folder."""
+"""The pictures of a training set, brought to the size of the generations."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -6,53 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from storage.errors import TrainingSetError
-from storage.records import Verification
+from storage.records import Transform, Verification
+from workers.training_slices import UNREADABLE, cut_training_set, read_slice
 
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-UNREADABLE = (
-    OSError,
-    KeyError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    Image.DecompressionBombError,
-    pa.ArrowException,
-)
-"""What reading a training set raises where it is not one."""
-
-# Else a whole row group is held, which may be the whole file, and not only a page of it.
-_READ_BYTES = 1 << 20
-_READ_ROWS = 32
-
-
-def training_files(path: Path) -> list[Path]:
-    """The files that the training set is made of: the Parquet file, or a folder's pictures by name.
-
-    Raises `TrainingSetError` where there is no picture, and what is in `UNREADABLE`.
-    """
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in _PICTURES and f.is_file())
-        if not files:
-            raise TrainingSetError(f"no picture in {path}")
-        return files
-    names = pq.read_schema(path).names
-    if "image" not in names:
-        raise TrainingSetError(f"columns are {names}")
-    if pq.read_metadata(path).num_rows == 0:
-        raise TrainingSetError("it has no rows")
-    return [path]
-
-
-def count_pictures(path: Path) -> int:
-    """How many pictures the training set has; errors as of `training_files`."""
-    files = training_files(path)
-    return len(files) if path.is_dir() else int(pq.read_metadata(path).num_rows)
+_ORIENTATION = 0x0112
+_SRGB = ImageCms.createProfile("sRGB")
+_CONVERTED = {"RGB", "L", "CMYK"}
+"""The modes that a colour profile is converted from; others become RGB first."""
 
 
 def read_pictures(
@@ -64,14 +28,15 @@ def read_pictures(
     """The training pictures that are `wanted` by name, in order, one at a time: (name, pixels
     (height, width, 3) uint8); the others are not decoded.
 
-    Orientation, alpha and palette are normalised to RGB; then `short-side` scales so that the
-    picture just covers the size and crops its centre, and `stretch` ignores its proportions.
-    Raises `TrainingSetError` naming the first picture that cannot be read.
+    They are prepared as `prepare` says. Raises `TrainingSetError` naming the first picture that
+    cannot be read.
     """
     path, at = Path(settings.training_set), "its beginning"
     try:
-        for at, data in _read(path, wanted):
-            yield at, _prepare(data, settings, width, height)
+        for part in cut_training_set(path):
+            for at, read in read_slice(part):
+                if wanted(at):
+                    yield at, prepare(read(), settings, width, height)[0]
     except (TrainingSetError, *UNREADABLE) as error:
         raise TrainingSetError(
             f"The training set {path} cannot be read at {at} ({error}); mend or remove that "
@@ -79,31 +44,63 @@ def read_pictures(
         ) from error
 
 
-def _read(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Any]]:
-    if path.is_dir():
-        for file in training_files(path):
-            if wanted(name := file.relative_to(path).as_posix()):
-                yield name, file.read_bytes()
-        return
-    row = 0
-    with pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False) as opened:
-        for batch in opened.iter_batches(batch_size=_READ_ROWS, columns=["image"]):
-            for value in batch.column(0):
-                if wanted(name := f"{path.name}#{row}"):
-                    yield name, value.as_py()
-                row += 1
+def prepare(
+    value: Any, settings: Verification, width: int, height: int
+) -> tuple[NDArray[np.uint8], Transform]:
+    """Decode a picture, a file's bytes or the Hugging Face image feature, and bring it to the size:
+    its pixels (height, width, 3) uint8, and what was done to it.
 
-
-def _prepare(value: Any, settings: Verification, width: int, height: int) -> NDArray[np.uint8]:
+    EXIF orientation is undone, a colour profile other than sRGB converted to that, and what is
+    transparent put on white; then `short-side` scales so that the picture just covers the size and
+    crops its centre, and `stretch` ignores its proportions. A profile that is no profile is left
+    out. Raises what is in `UNREADABLE`.
+    """
     data = value["bytes"] if isinstance(value, dict) else value
     with Image.open(io.BytesIO(data)) as opened:
-        picture = _flattened(ImageOps.exif_transpose(opened))
-    if picture.size != (width, height):
-        if settings.resize == "short-side":
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
-        else:
-            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+        stored, orientation = opened.size, int(opened.getexif().get(_ORIENTATION, 1))
+        upright = ImageOps.exif_transpose(opened)
+    transparent = upright.has_transparency_data
+    picture, profile = _in_srgb(upright)
+    picture = _flattened(picture)
+    fits = picture.size == (width, height)
+    if not fits and settings.resize == "short-side":
+        picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
+    elif not fits:
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(picture), Transform(
+        width=stored[0],
+        height=stored[1],
+        orientation=orientation,
+        transparent=transparent,
+        profile=profile,
+        resize="none" if fits else settings.resize,
+        crop="none" if fits or settings.resize == "stretch" else settings.crop,
+    )
+
+
+def _in_srgb(picture: Image.Image) -> tuple[Image.Image, str]:
+    """The picture with the colours that it has in sRGB, and its profile's name: empty where it has
+    none, or sRGB."""
+    data = picture.info.get("icc_profile")
+    if not data:
+        return picture, ""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        name = ImageCms.getProfileDescription(profile).strip() or "unnamed"
+        return (picture, "") if "srgb" in name.lower() else (_converted(picture, profile), name)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture, ""
+
+
+def _converted(picture: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+    opaque = picture if picture.mode in _CONVERTED else picture.convert("RGB")
+    colours = ImageCms.profileToProfile(opaque, profile, _SRGB, outputMode="RGB")
+    if colours is None:
+        raise ValueError("it was converted in place")
+    if alpha is not None:
+        colours.putalpha(alpha)
+    return colours
 
 
 def _flattened(picture: Image.Image) -> Image.Image:

@@ -27,11 +27,12 @@ from storage.errors import ConfigError, TrainingSetError
 from storage.records import Verification, digest
 from workers.analysis.nearest import TrainingImages, describe_training, training_blocks
 from workers.cache import cache_folder, make_once
-from workers.training_pictures import UNREADABLE, count_pictures, read_pictures, training_files
+from workers.training_pictures import read_pictures
+from workers.training_slices import UNREADABLE, count_pictures, training_files
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 1
+LAYOUT = 2
 """Changes with what an index holds or how: older ones then are left alone."""
 
 PROGRESS_SECONDS = 5.0
@@ -54,7 +55,7 @@ class TrainingSet:
 
 
 def fingerprint_training_set(path: Path) -> str:
-    """Name the training set's content: a hash of the Parquet file, or of a folder's pictures.
+    """Name the training set's content: a hash of its files, and of their names in a folder.
 
     Raises `ConfigError` where there is no training set to read.
     """
@@ -65,10 +66,10 @@ def fingerprint_training_set(path: Path) -> str:
             with file.open("rb") as opened:
                 content = hashlib.file_digest(opened, "sha256").hexdigest()
             total.update(f"{name} {content}\n".encode())
-    except (OSError, UnicodeError, pa.ArrowException, TrainingSetError) as error:
+    except (TrainingSetError, *UNREADABLE) as error:
         raise ConfigError(
             f"The training set {path} cannot be read ({error}); give a Parquet file with an "
-            "`image` column, or a folder of pictures."
+            "`image` column, a WebDataset tar, or a folder of pictures or of such files."
         ) from error
     return f"sha256:{total.hexdigest()}"
 

@@ -20,21 +20,27 @@ from storage.campaigns import (
     load_done,
     load_parked,
     load_prompts,
+    load_verifications,
     store_campaign,
     store_control,
     store_done,
     store_parked,
+    store_verification,
 )
 from storage.errors import ConfigError, ShardCorruptError
 from storage.records import (
     Campaign,
     Control,
+    ControlMatches,
+    Coverage,
     Model,
     Parked,
     Prompt,
     PromptList,
     SeedRange,
     Submission,
+    Verification,
+    VerificationResult,
 )
 from storage.store import FolderStore, open_store
 
@@ -190,3 +196,52 @@ def test_what_is_done_is_read_as_it_was_noted(bits):
 def test_a_note_of_another_campaign_or_a_broken_one_counts_as_none(store, data):
     store.create(keys.done("c"), data)
     assert load_done(store, "c", 8) is None
+
+
+def verification(at="2026-01-01", **changes):
+    usual = {
+        "campaign_id": "audit-0123456789ab",
+        "analysis_id": "0" * 16,
+        "settings": Verification(training_set="/t"),
+        "flip": False,
+        "verified_at": at,
+        "versions": "v",
+        "coverage": Coverage(path="/t", listing="1", pictures=3, unreadable=1),
+        "prompts": (),
+        "not_verified": (),
+        "groups": (("a.png", "b.png"),),
+    }
+    return VerificationResult(**usual | changes)
+
+
+def controls(listing):
+    coverage = Coverage(path="/c", listing=listing, pictures=2, unreadable=0)
+    return ControlMatches(coverage=coverage, whole=True, searched=2, matches=1)
+
+
+OTHER_SEARCHES = [
+    {"flip": True},
+    {"analysis_id": "1" * 16},
+    {"settings": Verification(training_set="/t", threshold=0.2)},
+    {"coverage": Coverage(path="/t", listing="2", pictures=3, unreadable=1)},
+    {"controls": controls("1")},
+    {"controls": controls("2")},
+]
+
+
+def test_what_searches_of_training_sets_found_comes_back_newest_first(store):
+    first, *others = (
+        verification(),
+        *(verification(f"2026-01-0{i + 2}", **changes) for i, changes in enumerate(OTHER_SEARCHES)),
+    )
+    for result in (first, *others):
+        store_verification(store, result)
+    assert load_verifications(store, first.campaign_id) == [*reversed(others), first]
+    assert load_verifications(store, "another") == []
+
+
+def test_the_same_search_again_takes_the_place_of_the_first(store):
+    store_verification(store, verification())
+    again = verification("2027-01-01", settings=Verification(training_set="/moved"), groups=())
+    store_verification(store, again)
+    assert load_verifications(store, again.campaign_id) == [again]

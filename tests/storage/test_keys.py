@@ -129,6 +129,7 @@ def test_every_key_can_be_stored_and_lies_below_its_prefix(tmp_path):
         keys.prompts(campaign): keys.CAMPAIGNS,
         keys.control(campaign): keys.CAMPAIGNS,
         keys.parked(campaign, 3): keys.parked_prefix(campaign),
+        keys.verification(campaign, GENERATION): keys.verifications_prefix(campaign),
         keys.shard(GENERATION, PROMPT, SeedRange(first=0, last=1)): keys.shards_prefix(GENERATION),
         keys.receipt(campaign, PROMPT, SeedRange(first=0, last=1)): keys.receipts_prefix(campaign),
         keys.model_manifest(MODEL): keys.model_prefix(MODEL),

@@ -84,6 +84,7 @@ VERDICT = [
     changed("verification", resize="stretch"),
     changed("verification", alpha=0.4),
     changed("verification", neighbours=10),
+    changed("verification", neighbours_of="generation"),
     changed("verification", fingerprint="sha256:other"),
     BASE.model_copy(update={"verification": None}),
 ]
@@ -95,7 +96,7 @@ def changes(campaign):
     tables = {k: v for k, v in ours.items() if base[k] != v}
     for table, values in tables.items():
         if isinstance(values, dict):
-            tables[table] = {k: v for k, v in values.items() if base[table][k] != v}
+            tables[table] = {k: v for k, v in values.items() if base[table].get(k) != v}
     return str(tables)
 
 

@@ -8,17 +8,24 @@ paper's CIFAR-10 attack (section 5.1) decides as well.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.distances import tiled_to
+from workers.analysis.distances import edge_limit, tiled_to
 from workers.analysis.nearest import TrainingImages, nearest_images
+from workers.analysis.products import products
+from workers.analysis.ranking import squared_norms
 
 DEFAULT_ALPHA = 0.5
 DEFAULT_NEIGHBOURS = 50
 SMALL_IMAGE_SIDE = 256
+
+NeighboursOf = Literal["training", "generation"]
+"""Whose nearest training images the adaptive score compares with: implementations disagree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +33,9 @@ class TrainingMatch:
     """The training image nearest to a generation.
 
     `index` is its place in the training set, `l2` and `tiled_l2` its distances from the generation,
-    `adaptive` the l2 relative to how far the training image's own neighbours are: 1 or less is
-    closer than alpha times their mean. None where that mean is 0 or there is no neighbour: then
-    there is nothing to compare with.
+    `adaptive` the l2 relative to how far the neighbours are: 1 or less is closer than alpha times
+    their mean. None where that mean is 0 or there is no neighbour: then there is nothing to compare
+    with.
     """
 
     index: int
@@ -51,8 +58,22 @@ def neighbour_mean(
     if neighbours < 1:
         raise ValueError(f"neighbours must be >= 1, got {neighbours}")
     nearest = nearest_images(training.pictures[index], training, neighbours, without=index)
-    distances = nearest.l2.tolist()
+    return mean_of(nearest.l2.tolist())
+
+
+def mean_of(distances: Sequence[float]) -> float:
+    """Their mean, whatever their order; nan of none."""
     return math.fsum(distances) / len(distances) if distances else math.nan
+
+
+def adaptive_score(l2: float, mean: float, alpha: float = DEFAULT_ALPHA) -> float | None:
+    """l2 / (alpha * mean), `mean` being the mean l2 to the neighbours; None where it is 0 or nan.
+
+    Carlini et al. 2023, section 5.1. ValueError unless alpha > 0.
+    """
+    if not alpha > 0:
+        raise ValueError(f"alpha must be > 0, got {alpha}")
+    return l2 / (alpha * mean) if mean > 0 else None
 
 
 def nearest_training(
@@ -61,27 +82,28 @@ def nearest_training(
     tiles: int,
     alpha: float = DEFAULT_ALPHA,
     neighbours: int = DEFAULT_NEIGHBOURS,
+    neighbours_of: NeighboursOf = "training",
 ) -> TrainingMatch:
     """The training image x nearest to the generation `image` by plain l2, the smallest index among
     equals; `image` is (height, width, 3) uint8. The result is that of comparing all pixels.
 
-    adaptive = l2(image, x) / (alpha * neighbour_mean(x)), the neighbours being those of the
-    training image x among the training images, as in the paper's untargeted extraction from
-    CIFAR-10 models (section 5.1); implementations disagree, and some take the generation's own.
+    adaptive = l2(image, x) / (alpha * mean), the mean being `neighbour_mean(x)`: the neighbours are
+    those of the training image x among the training images, as in the paper's untargeted extraction
+    from CIFAR-10 models (section 5.1). With `neighbours_of` "generation" it is that of l2 from
+    `image` to its own nearest training images, x among them, as some implementations have it.
     ValueError if `training` is empty, sizes differ, alpha <= 0, neighbours < 1 or tiles < 1.
     """
     if not len(training):
         raise ValueError("the training set is empty: there is nothing to match with")
-    if not alpha > 0:
-        raise ValueError(f"alpha must be > 0, got {alpha}")
-    nearest = nearest_images(image, training, 1)
+    own = neighbours_of == "generation"
+    nearest = nearest_images(image, training, neighbours if own else 1)
     index, l2 = int(nearest.indexes[0]), float(nearest.l2[0])
-    mean = neighbour_mean(index, training, neighbours)
+    mean = mean_of(nearest.l2.tolist()) if own else neighbour_mean(index, training, neighbours)
     return TrainingMatch(
         index=index,
         l2=l2,
         tiled_l2=tiled_to(image, training.pictures[index], tiles),
-        adaptive=l2 / (alpha * mean) if mean > 0 else None,
+        adaptive=adaptive_score(l2, mean, alpha),
     )
 
 
@@ -94,3 +116,25 @@ def is_extracted(match: TrainingMatch, threshold: float, smallest_side: int) -> 
     if smallest_side >= SMALL_IMAGE_SIDE:
         return True
     return match.adaptive is not None and match.adaptive <= 1
+
+
+def near_groups(
+    pictures: NDArray[np.uint8], threshold: float, flip: bool = False
+) -> list[list[int]]:
+    """Put pictures (n, height, width, 3) uint8 that are within l2 `threshold` of each other, or
+    with `flip` of each other's mirror images, or joined by others that are, in one group: indexes,
+    ascending in each group and by its first."""
+    rows = pictures.reshape(len(pictures), -1)
+    mirrored = pictures[:, :, ::-1].reshape(rows.shape) if flip else rows
+    norms, limit = squared_norms(rows), edge_limit(threshold, rows.shape[1])
+    groups = {place: [place] for place in range(len(rows))}
+    for place in range(len(rows)):
+        alike = products(np.stack([rows[place], mirrored[place]]), rows).max(axis=0)
+        squared = norms - 2 * alike + norms[place]
+        for other in np.flatnonzero(squared <= limit).tolist():
+            first, second = groups[place], groups[other]
+            if first is not second:
+                first += second
+                groups.update(dict.fromkeys(second, first))
+    distinct = {min(group): sorted(group) for group in groups.values()}
+    return [distinct[first] for first in sorted(distinct)]

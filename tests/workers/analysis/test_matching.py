@@ -105,6 +105,10 @@ class TestNearestTraining:
         match = nearest_training(flat(50)[0], flat(80, 0), 1, neighbours=2)
         assert match.adaptive == pytest.approx(30 / (0.5 * 80))
 
+    def test_takes_the_generations_own_neighbours_where_that_is_asked_for(self):
+        match = nearest_training(flat(50)[0], flat(80, 0, 255), 1, 0.5, 2, "generation")
+        assert match.adaptive == pytest.approx(30 / (0.5 * (30 + 50) / 2))
+
     def test_takes_alpha_a_half_and_50_neighbours_unless_told(self):
         training = np.concatenate([flat(0), flat(*[100] * 50), flat(*[250] * 9)])
         assert nearest_training(flat(25)[0], training, 1).adaptive == pytest.approx(0.5)

@@ -1,0 +1,216 @@
+"""A training set of any size searched for the pictures of flagged prompts: time, memory, exactness.
+
+    .venv/bin/python -m benchmarks.verification [--training N] [--side PIXELS] [--queries N]
+                                                [--actors N] [--part N] [--kind jpg|png]
+
+Training pictures are blends of shifted pictures with the spectrum of photographs, in Parquet files
+of 50,000 rows; half of the pictures that are looked for nearly repeat one of them each, spread over
+the set, the others are new. The whole set is searched as `seedsweep verify` does, by Ray actors
+that read it twice: rates are of pictures read, decoded and compared with all that is looked for.
+Every planted picture must be found. The rival, on the first --part pictures, holds all pixels in
+memory and compares one picture at a time; both read what is stored, take turns, and must give the
+same matches, distances, scores and counts. Memory is the peak RSS of an actor, Ray's own included.
+"""
+
+import argparse
+import itertools
+import math
+import os
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.machine import cpu_seconds, machine, span
+from benchmarks.pictures import pink
+from storage.records import Verification
+from workers.actors import Actors
+from workers.analysis.distances import l2_to_all
+from workers.analysis.matching import adaptive_score
+from workers.searchers import searchers
+from workers.training_pictures import read_pictures
+from workers.training_search import TrainingSearch, open_set
+from workers.verifying import Searcher
+
+FILE_ROWS, GROUP_ROWS, POOL, ROUNDS = 50_000, 1000, 400, 3
+NEIGHBOURS, ALPHA, THRESHOLD = 50, 0.5, 0.15
+
+
+class Here:
+    """A crew of one searcher, in this process."""
+
+    def search(self, slices, query):
+        return (Searcher().search(number, part, query) for number, part in enumerate(slices))
+
+    def fetch(self, slices, places, query):
+        for number, some in places.items():
+            yield from Searcher().fetch(number, slices[number], some, query)
+
+
+def blends(rng, pool, count):
+    """Pictures that differ: halves of two of the pool, each shifted."""
+    side, made = pool.shape[1], np.empty((count, *pool.shape[1:]), np.uint8)
+    for place in range(count):
+        first, second = (
+            np.roll(pool[i], rng.integers(side, size=2), (0, 1))
+            for i in rng.integers(len(pool), size=2)
+        )
+        made[place] = first // 2 + second // 2
+    return made
+
+
+def write_file(folder, number, count, side, kind):
+    rng, pool = np.random.default_rng([1, number]), pink(POOL, side, seed=0)
+    schema = pa.schema([("image", pa.binary())])
+    path = folder / f"{number:05}.parquet"
+    with pq.ParquetWriter(path, schema, compression="none") as writer:
+        for start in range(0, count, GROUP_ROWS):
+            made = blends(rng, pool, min(GROUP_ROWS, count - start))
+            rows = [cv2.imencode(f".{kind}", picture)[1].tobytes() for picture in made]
+            writer.write_table(pa.table([rows], schema=schema))
+
+
+def write_training_set(folder, count, side, kind):
+    folder.mkdir()
+    sizes = [min(FILE_ROWS, count - start) for start in range(0, count, FILE_ROWS)]
+    with ProcessPoolExecutor() as pool:
+        same = itertools.repeat
+        list(pool.map(write_file, same(folder), range(len(sizes)), sizes, same(side), same(kind)))
+    return sizes
+
+
+def planted(rng, folder, sizes, count, side):
+    """Near-copies of training pictures spread over the set: their names, and these."""
+    names, made = [], []
+    for where in np.linspace(0, sum(sizes) - 1, count).astype(int):
+        number, row = divmod(int(where), FILE_ROWS)
+        file = f"{number:05}.parquet"
+        wanted = f"{file}#{row}"
+        [(_, pixels)] = read_pictures(
+            Verification(training_set=str(folder / file)), side, side, wanted.__eq__
+        )
+        names.append(wanted)
+        made.append(np.clip(pixels + rng.integers(-12, 13, pixels.shape), 0, 255).astype(np.uint8))
+    return names, made
+
+
+class Clock:
+    """When the first pass ended, as the search tells its progress."""
+
+    def __init__(self):
+        self.began, self.middle = time.perf_counter(), None
+
+    def __call__(self, done, total):
+        if done == total // 2 and self.middle is None:
+            self.middle = time.perf_counter()
+
+
+def search_all(folder, queries, actors):
+    settings = Verification(training_set=str(folder), threshold=THRESHOLD)
+    opened = open_set(folder)
+    with searchers(Actors(actors)) as crew:
+        clock = Clock()
+        search = TrainingSearch(crew, opened, settings, clock)
+        found = search.match(queries, len(queries))
+        ended = time.perf_counter()
+    return found, search.peak_bytes, clock.middle - clock.began, ended - clock.middle
+
+
+def by_search(folder, queries):
+    settings = Verification(training_set=str(folder), threshold=THRESHOLD)
+    found = TrainingSearch(Here(), open_set(folder), settings, lambda *_: None).match(
+        queries, len(queries)
+    )
+    return [
+        (f.name, float(l2), adaptive_score(float(l2), mean, ALPHA), found.copies[f.position])
+        for f, l2, mean in zip(found.fetched, found.l2, found.means, strict=True)
+    ]
+
+
+def by_brute_force(folder, queries, side):
+    """The same, from all pixels in memory; the limit is compared in float64."""
+    read = list(read_pictures(Verification(training_set=str(folder)), side, side))
+    pictures = np.stack([pixels for _, pixels in read])
+    matches = []
+    for query in queries:
+        distances = l2_to_all(query, pictures)
+        index = int(distances.argmin())
+        others = l2_to_all(pictures[index], pictures)
+        nearest = np.sort(np.delete(others, index))[:NEIGHBOURS].tolist()
+        l2, mean = float(distances[index]), math.fsum(nearest) / len(nearest)
+        copies = int((others <= THRESHOLD).sum())
+        matches.append((read[index][0], l2, adaptive_score(l2, mean, ALPHA), copies))
+    return matches
+
+
+def compare(folder, queries, side):
+    """Brute force ÷ ours in seconds of CPU, by turns, with the same answers."""
+    sides = {"ours": lambda: by_search(folder, queries)}
+    sides["theirs"] = lambda: by_brute_force(folder, queries, side)
+    ratios = []
+    for number in range(ROUNDS):
+        spent, answers = {}, {}
+        for name in sorted(sides, reverse=bool(number % 2)):
+            before = cpu_seconds()
+            answers[name] = sides[name]()
+            spent[name] = cpu_seconds() - before
+        assert answers["ours"] == answers["theirs"]
+        ratios.append(spent["theirs"] / spent["ours"])
+    return ratios
+
+
+def report(options, folder):
+    began = time.perf_counter()
+    training = folder / "training"
+    sizes = write_training_set(training, options.training, options.side, options.kind)
+    stored = sum(file.stat().st_size for file in training.iterdir()) / 1e6
+    print(f"Written in {time.perf_counter() - began:.0f} s: {stored:,.0f} MB.\n", flush=True)
+    rng, half = np.random.default_rng(0), options.queries // 2
+    names, near = planted(rng, training, sizes, half, options.side)
+    strangers = list(pink(options.queries - half, options.side, seed=99))
+    queries = np.stack([*near, *strangers])
+    found, peak, first, second = search_all(training, queries, options.actors)
+    assert found.coverage.read == options.training
+    assert [fetched.name for fetched in found.fetched[:half]] == names
+    print(f"| {options.queries} pictures looked for, {options.actors} actors | |")
+    print("|---|---|")
+    for name, seconds in (("nearest picture", first), ("what lies around the matches", second)):
+        print(f"| {name} | {seconds:.1f} s, {options.training / seconds:,.0f} pictures/s |")
+    print(f"| whole search | {first + second:.1f} s; all {half} planted pictures found |")
+    print(f"| peak RSS of an actor | {peak / 1e6:,.0f} MB |", flush=True)
+    if options.part:
+        part = folder / "part"
+        write_training_set(part, options.part, options.side, options.kind)
+        _, near = planted(rng, part, [options.part], half, options.side)
+        ratios = compare(part, np.stack([*near, *strangers]), options.side)
+        print(
+            f"| brute force ÷ ours, CPU s, on {options.part:,} pictures | {span(ratios)}, same "
+            "answers |"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--training", type=int, default=100_000)
+    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--part", type=int, default=5000)
+    parser.add_argument("--kind", choices=["jpg", "png"], default="jpg")
+    options = parser.parse_args()
+    print(machine("numpy", "pyarrow", "pillow", "ray"))
+    words = f"{options.training:,} training pictures of {options.side} x {options.side} pixels"
+    print(f"\n{words}, {options.kind}:\n")
+    with tempfile.TemporaryDirectory() as folder:
+        report(options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What `verify` prints: for people and for scripts."""
+
+import dataclasses
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from scheduler.intervals import Rate, rate
+from storage.records import Coverage, VerificationResult, VerifiedPrompt
+
+PROMPT_LENGTH = 40
+LOG_WIDTH = 160
+
+
+def print_verification(found: VerificationResult) -> None:
+    """Print a line for each flagged prompt, then what all of them came to."""
+    table = Table("prompt")
+    table.add_column("seed", justify="right")
+    table.add_column("training picture")
+    for name in ("l2", "tiled l2", "adaptive", "k", "extracted"):
+        table.add_column(name, justify="right")
+    for prompt in found.prompts:
+        table.add_row(*_cells(prompt))
+    width = None if sys.stdout.isatty() else LOG_WIDTH
+    Console(emoji=False, width=width).print(table)
+    for sentence in summary(found):
+        print(sentence)
+
+
+def for_scripts(found: VerificationResult) -> dict[str, object]:
+    """All of it, and what follows from it: the headline's numbers, and rates with intervals."""
+    controls = control_rate(found)
+    return {
+        "training_pictures_extracted": sum(map(len, found.groups)),
+        "distinct_training_pictures_extracted": len(found.groups),
+        "prompts_extracted": len(found.extracted),
+        "flagged_rate": dataclasses.asdict(flagged_rate(found)),
+        "control_rate": dataclasses.asdict(controls) if controls else None,
+        **found.model_dump(mode="json"),
+    }
+
+
+def summary(found: VerificationResult) -> list[str]:
+    """What came of it, in sentences: the headline first."""
+    settings = found.settings
+    pictures = sum(map(len, found.groups))
+    near = f"l2 {settings.threshold:g} of each other"
+    sentences = [
+        f"Distinct training pictures extracted: {len(found.groups)} "
+        f"(before grouping those within {near}: {pictures}). "
+        f"Prompts that extract them: {len(found.extracted)}.",
+        f"Flagged prompts that match: {flagged_rate(found)} (95 % interval).",
+    ]
+    if controls := control_rate(found):
+        sentences.append(
+            f"Control pictures that match, none of which was trained on: {controls} "
+            f"(95 % interval){_of_controls(found)}."
+        )
+    sentences += _covered(found.coverage, found.flip)
+    whose = {"training": "the training picture's", "generation": "the generation's"}
+    sentences.append(
+        f"A match has l2 ≤ {settings.threshold:g} and below 256 px an adaptive score ≤ 1: l2 ÷ "
+        f"({settings.alpha:g} × the mean l2 to {whose[settings.neighbours_of]} "  # noqa: RUF001
+        f"{settings.neighbours} nearest training pictures). k: training pictures within l2 "
+        f"{settings.threshold:g} of the matched one, itself among them."
+    )
+    if found.not_verified:
+        sentences.append(
+            f"Flagged prompts that could not be looked at: {len(found.not_verified)}. The first: "
+            f"{found.not_verified[0].reason}"
+        )
+    return sentences
+
+
+def flagged_rate(found: VerificationResult) -> Rate:
+    """How many of the flagged prompts that were looked at match."""
+    return rate(len(found.extracted), len(found.prompts))
+
+
+def control_rate(found: VerificationResult) -> Rate | None:
+    """How many of the controls match, None where there are none."""
+    controls = found.controls
+    return rate(controls.matches, controls.searched) if controls else None
+
+
+def _of_controls(found: VerificationResult) -> str:
+    controls = found.controls
+    if controls is None:
+        return ""
+    unreadable = controls.coverage.unreadable
+    first = "" if controls.whole else f"; the first {controls.searched:,} of the set"
+    return first + (f"; {unreadable} could not be read" if unreadable else "")
+
+
+def _covered(coverage: Coverage, flip: bool) -> list[str]:
+    sentences = [
+        f"{coverage.read:,} of {coverage.pictures:,} pictures of {coverage.path} could be read "
+        f"and were compared{', as they are and mirrored' if flip else ''}."
+    ]
+    if coverage.examples:
+        named = "; ".join(f"{one.name} ({one.reason})" for one in coverage.examples)
+        sentences.append(f"Of {coverage.unreadable:,} that could not the first are {named}.")
+    if coverage.broken:
+        first = coverage.broken[0]
+        sentences.append(
+            f"Files that could not be read to their end, and may hold more: {len(coverage.broken)}."
+            f" The first: {first.name} ({first.reason})."
+        )
+    return sentences
+
+
+def _cells(prompt: VerifiedPrompt) -> list[str]:
+    text, match = prompt.prompt, prompt.match
+    return [
+        escape(text if len(text) <= PROMPT_LENGTH else text[: PROMPT_LENGTH - 1] + "…"),
+        str(prompt.seed),
+        escape(match.training_id),
+        f"{match.l2:.3f}",
+        f"{match.tiled_l2:.3f}",
+        "" if match.adaptive is None else f"{match.adaptive:.2f}",
+        str(prompt.copies),
+        "yes" if match.extracted else "no",
+    ]
