@@ -10,7 +10,8 @@ from scheduler.plan import Plan
 from scheduler.restoring import load_plan
 from storage.campaigns import load_campaign, load_parked
 from storage.errors import ConfigError, ShardCorruptError
-from storage.records import Prompt, Replay
+from storage.records import Prompt
+from storage.replayed import Replay
 from storage.store import Store
 from workers.replaying import Recorded, make_again, read_recorded
 

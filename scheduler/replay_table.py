@@ -7,7 +7,7 @@ from rich.table import Table
 
 from scheduler.replay import Replays
 from scheduler.tables import console
-from storage.records import Difference, Replay
+from storage.replayed import Difference, Replay
 
 PROMPT_LENGTH = 40
 

@@ -17,19 +17,16 @@ from scheduler.campaign import explain
 from storage import keys
 from storage.campaigns import load_campaign, store_verification
 from storage.errors import ConfigError, PermanentError, ShardCorruptError, TrainingSetError
-from storage.records import (
+from storage.records import Match, PromptResult, Submission, Verification
+from storage.shards import decode_shard
+from storage.store import Store
+from storage.verified import (
     ControlMatches,
     Coverage,
-    Match,
-    PromptResult,
-    Submission,
     UnverifiedPrompt,
-    Verification,
     VerificationResult,
     VerifiedPrompt,
 )
-from storage.shards import decode_shard
-from storage.store import Store
 from workers.actors import Actors
 from workers.analysis.distances import tiled_to
 from workers.analysis.matching import TrainingMatch, adaptive_score, is_extracted, near_groups

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scheduler.intervals import Rate, rate
-from storage.records import Coverage, VerificationResult, VerifiedPrompt
+from storage.verified import Coverage, VerificationResult, VerifiedPrompt
 
 PROMPT_LENGTH = 40
 LOG_WIDTH = 160

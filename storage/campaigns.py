@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 from storage import keys
 from storage.errors import ConfigError, ShardCorruptError
 from storage.prompts import StoredPrompts, encode_prompts
-from storage.records import Control, Parked, Submission, VerificationResult
+from storage.records import Control, Parked, Submission
 from storage.store import Store
+from storage.verified import VerificationResult
 
 R = TypeVar("R", bound=BaseModel)
 

@@ -27,17 +27,8 @@ from storage.errors import (
     TransientError,
 )
 from storage.receipts import read_receipt
-from storage.records import (
-    Campaign,
-    Difference,
-    Distance,
-    Prompt,
-    Provenance,
-    Replay,
-    SeedRange,
-    WorkUnit,
-    canonical,
-)
+from storage.records import Campaign, Prompt, Provenance, SeedRange, WorkUnit, canonical
+from storage.replayed import Difference, Distance, Replay
 from storage.shards import StoredImage, decode_shard
 from storage.store import Store
 from workers.analysis.distances import l2_to_all, tiled_to

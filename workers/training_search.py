@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import TrainingSetError
-from storage.records import Coverage, Verification, digest
+from storage.records import Verification, digest
+from storage.verified import Coverage
 from workers.analysis.distances import edge_limit, l2_to_all
 from workers.analysis.matching import SMALL_IMAGE_SIDE, mean_of
 from workers.analysis.ranking import NOWHERE, Ranked, join, l2_of, nothing

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Coverage, Transform, Unreadable, Verification
+from storage.records import Verification
+from storage.verified import Coverage, Transform, Unreadable
 from workers.analysis.ranking import Ranked, Ranking
 from workers.training_pictures import prepare
 from workers.training_slices import UNREADABLE, Slice, read_captions, read_slice

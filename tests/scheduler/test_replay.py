@@ -18,7 +18,8 @@ from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
 from storage.campaigns import load_campaign, store_parked
 from storage.receipts import Receipt, store_receipt
-from storage.records import Difference, Distance, Parked, Prompt, Provenance, Replay, digest
+from storage.records import Parked, Prompt, Provenance, digest
+from storage.replayed import Difference, Distance, Replay
 from storage.shards import decode_shard, encode_shard
 from storage.store import FolderStore
 from tests.results import make_result

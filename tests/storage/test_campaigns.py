@@ -31,8 +31,6 @@ from storage.errors import ConfigError, ShardCorruptError
 from storage.records import (
     Campaign,
     Control,
-    ControlMatches,
-    Coverage,
     Model,
     Parked,
     Prompt,
@@ -40,9 +38,9 @@ from storage.records import (
     SeedRange,
     Submission,
     Verification,
-    VerificationResult,
 )
 from storage.store import FolderStore, open_store
+from storage.verified import ControlMatches, Coverage, VerificationResult
 
 PROMPTS = ['a "quoted" cat', "<b>Zoë</b>", "line\nbreak", "last"]
 

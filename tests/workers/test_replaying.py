@@ -11,7 +11,8 @@ import pytest
 from storage.errors import ConfigError, ShardCorruptError, TransientError
 from storage.keys import unit_shard
 from storage.receipts import Receipt, receipt_key, store_receipt
-from storage.records import Difference, Distance, Model, Provenance, Replay, digest
+from storage.records import Model, Provenance, digest
+from storage.replayed import Difference, Distance, Replay
 from storage.shards import decode_shard, encode_shard
 from storage.store import FolderStore
 from tests.results import make_result
