@@ -82,15 +82,21 @@ def verify_campaign(
 
     Equal pictures and settings give an equal result, whatever the actors and however the training
     set is cut, and that of comparing all pixels. Raises `ConfigError` for what cannot be searched,
-    or where no prompt is flagged, `TrainingSetError` where no training picture can be read or the
-    set changes meanwhile, and as `searchers` does. `progress` is called with how many slices are
-    done, and of how many.
+    or where no prompt is analysed or flagged, `TrainingSetError` where no training picture can be
+    read or the set changes meanwhile, and as `searchers` does. `progress` is called with how many
+    slices are done, and of how many.
     """
     submission = load_campaign(store, campaign_id)
     settings = settings_now(store, submission)
     asked = wanted.apply(settings.verification)
     sampling = submission.campaign.sampling
-    flagged = [result for result in results_now(store, campaign_id) if result.flagged]
+    results = results_now(store, campaign_id)
+    if not results:
+        raise ConfigError(
+            f"No prompt of {campaign_id} has been analysed yet by this version of the analysis; "
+            f"let the campaign run, or try `seedsweep analyse {campaign_id}`."
+        )
+    flagged = [result for result in results if result.flagged]
     known, pictures, unknown = _representatives(store, submission, flagged)
     if not known:
         raise ConfigError(_nothing_to_verify(campaign_id, unknown))

@@ -273,11 +273,18 @@ def test_what_cannot_be_searched_is_refused_at_once(desk, verify, arguments, wor
         assert word in done.stderr
 
 
-def test_a_campaign_without_a_flagged_prompt_says_what_to_do(desk, verify, tmp_path):
+def test_a_campaign_that_is_not_analysed_or_without_a_flagged_prompt_says_what_to_do(
+    desk, verify, tmp_path
+):
     (tmp_path / "prompts.txt").write_text("a cat")
     (tmp_path / "campaign.toml").write_text(CAMPAIGN.replace("small", "other"))
     campaign, prompts = read_campaign(tmp_path / "campaign.toml")
     submit_campaign(desk.store, plan_campaign(desk.store, campaign, prompts))
     done = verify(campaign.campaign_id, "--training-set", "train")
     assert done.returncode == 2
-    assert "No prompt of" in done.stderr
+    assert "has been analysed yet" in done.stderr
+    result = make_result(prompt="a cat")
+    store_results(desk.store, campaign.analysis_id, campaign.campaign_id, [result])
+    done = verify(campaign.campaign_id, "--training-set", "train")
+    assert done.returncode == 2
+    assert "is flagged, so there is no picture to look for" in done.stderr
