@@ -119,7 +119,11 @@ class S3Server:
 
 @contextlib.contextmanager
 def ray_cluster(**environment):
-    """A Ray of another process with three CPUs, as a cluster would be: its address."""
+    """A Ray of another process with three CPUs, as a cluster would be: its address.
+
+    It asks for a token where this process sends one: it does once it has had a Ray of its own.
+    """
+    environment = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")} | environment
     code = (
         "from workers.actors import joined_ray\n"
         "with joined_ray(3, None) as ray:\n"

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 IN_FLIGHT_PER_ACTOR = 2
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 1.0
+START_SECONDS = 60.0
+"""So long may the first actor on a cluster take to start."""
+
 ACTORS_PER_GPU = 4
 """An actor decodes on its CPU for longer than it multiplies on a GPU."""
 
@@ -104,7 +107,7 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
     """Use Ray for the time of the block: one of this machine with so many CPUs, or the cluster.
 
     Raises `RayUnavailableError` where the cluster does not answer, and `ConfigError` where it
-    refuses us.
+    refuses us or cannot run our actors.
     """
     os.environ.update(_PRIVATE)
     if address is None or _expect_answer(address) in _LOOPBACK_HOSTS:
@@ -129,6 +132,8 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
             )
     has_gone = False
     try:
+        if address:
+            _expect_actors(ray, address)
         yield ray
     except RayUnavailableError:
         has_gone = True
@@ -197,6 +202,31 @@ def _join(ray: Any, address: str) -> None:
         ) from error
 
 
+class _Probe:
+    def answer(self) -> None:
+        """Nothing, where an actor of ours can run at all."""
+
+
+def _expect_actors(ray: Any, address: str) -> None:
+    """Refuse a cluster that can be joined and still runs nothing for us.
+
+    So it is where its nodes lack our code, and where we use tokens and it does not: Ray lets us in
+    and ends our actors before they begin.
+    """
+    try:
+        ray.get(ray.remote(num_cpus=0)(_Probe).remote().answer.remote(), timeout=START_SECONDS)
+    except ray.exceptions.GetTimeoutError as error:
+        raise RayUnavailableError(
+            f"The Ray cluster at {address} started no actor within {START_SECONDS:.0f} s; see "
+            "whether its nodes are alive."
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise ConfigError(
+            f"The Ray cluster at {address} runs no actor of ours ({in_brief(error)}); install this "
+            "seedsweep on its nodes, and set RAY_AUTH_MODE here as it is there."
+        ) from error
+
+
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
     """Keep the caller's answer to SIGTERM, which Ray puts its own in place of."""
@@ -261,7 +291,7 @@ def _in_our_words(ray: Any, error: Exception, request: Request) -> SeedsweepErro
     lost = isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError)
     kind = TransientError if lost else SeedsweepError
     return kind(
-        f"The analysis of {request.prompt[:80]!r} broke off ({first_line(error)}); "
+        f"The analysis of {request.prompt[:80]!r} broke off ({in_brief(error)}); "
         "the analyst's log says where."
     )
 
@@ -269,3 +299,9 @@ def _in_our_words(ray: Any, error: Exception, request: Request) -> SeedsweepErro
 def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def in_brief(error: Exception) -> str:
+    """What Ray says first, and why an actor died where it says that too."""
+    why = [line for line in str(error).splitlines() if line.startswith("The actor is dead because")]
+    return " ".join([first_line(error), *why])

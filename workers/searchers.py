@@ -10,7 +10,7 @@ from workers.actors import (
     ONE_THREAD,
     Actors,
     await_some,
-    first_line,
+    in_brief,
     joined_ray,
     noticing_its_end,
 )
@@ -70,7 +70,7 @@ class Searchers:
             lost = isinstance(error, broken.RayActorError | broken.WorkerCrashedError)
             kind = TransientError if lost else SeedsweepError
             raise kind(
-                f"The search of the training set broke off ({first_line(error)}); try again, with "
+                f"The search of the training set broke off ({in_brief(error)}); try again, with "
                 "fewer --actors where memory is short."
             ) from error
 

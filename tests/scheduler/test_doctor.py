@@ -418,7 +418,7 @@ def test_little_room_on_the_disk_or_in_shared_memory_is_worth_a_warning(look, mo
 
 
 def test_a_ray_cluster_is_joined_and_counted(store_url):
-    with ray_cluster(RAY_AUTH_MODE="disabled") as address:
+    with ray_cluster() as address:
         found = list(examine(Environment(ray_address=address), store_url, None))
     (ray,) = [finding for finding in found if finding.about == "Ray"]
     assert ray.verdict == "fine", ray
@@ -429,6 +429,14 @@ def test_a_ray_cluster_with_a_token_of_its_own_refuses_and_says_what_to_set(stor
     with ray_cluster(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="of-the-cluster" * 4) as address:
         found = list(examine(Environment(ray_address=address), store_url, None))
     assert failure(found, address, "RAY_AUTH_TOKEN").about == "Ray"
+
+
+def test_a_ray_cluster_without_tokens_that_would_end_our_actors_is_refused(store_url, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of-this-machine" * 4)
+    with ray_cluster(RAY_AUTH_MODE="disabled") as address:
+        found = list(examine(Environment(ray_address=address), store_url, None))
+    assert "runs no actor of ours" in failure(found, address, "RAY_AUTH_MODE").says
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])

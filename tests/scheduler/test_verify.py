@@ -221,7 +221,7 @@ def test_whose_neighbours_are_meant_is_said(found):
 @pytest.fixture(scope="module")
 def cluster(found):
     """A Ray cluster, that begins once the other Ray has ended."""
-    with ray_cluster(RAY_AUTH_MODE="disabled") as address:
+    with ray_cluster() as address:
         yield address
 
 
