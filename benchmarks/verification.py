@@ -93,7 +93,7 @@ def planted(rng, folder, sizes, count, side):
         number, row = divmod(int(where), FILE_ROWS)
         file = f"{number:05}.parquet"
         wanted = f"{file}#{row}"
-        [(_, pixels)] = read_pictures(
+        [(_, pixels, _)] = read_pictures(
             Verification(training_set=str(folder / file)), side, side, wanted.__eq__
         )
         names.append(wanted)
@@ -137,7 +137,7 @@ def by_search(folder, queries):
 def by_brute_force(folder, queries, side):
     """The same, from all pixels in memory; the limit is compared in float64."""
     read = list(read_pictures(Verification(training_set=str(folder)), side, side))
-    pictures = np.stack([pixels for _, pixels in read])
+    pictures = np.stack([pixels for _, pixels, _ in read])
     matches = []
     for query in queries:
         distances = l2_to_all(query, pictures)

@@ -47,7 +47,8 @@ def calibrate(
     """Choose edge threshold and clique size from stored images of prompts whose truth is known.
 
     Writes a page with the curves, and calibrated.toml for a campaign file. The threshold is the
-    largest that the controls allow; what they are too few to show is said.
+    largest that the controls allow; what they are too few to show is said. The campaign's report
+    shows it from then on.
 
     Example: seedsweep calibrate emoji-0123456789ab --controls unseen.txt -o calibration
     """
@@ -55,6 +56,7 @@ def calibrate(
     from scheduler.calibration import calibrate as decide
     from scheduler.calibration_page import write_calibration
     from scheduler.display import counted
+    from scheduler.kept import try_to_keep
     from scheduler.marks import read_marks
 
     opened = find_store(store)
@@ -68,6 +70,8 @@ def calibrate(
     page = write_calibration(calibration, output)
     for warning in calibration.warnings:
         say(warning)
+    if problem := try_to_keep(opened, calibration):
+        say(problem)
     if as_json:
         print(json.dumps(as_data(calibration), indent=2))
     else:
@@ -89,6 +93,7 @@ def as_data(calibration: "Calibration") -> dict[str, object]:
     chosen, verification = calibration.chosen, calibration.verification
     return {
         "campaign_id": calibration.campaign_id,
+        "analysis_id": calibration.analysis_id,
         "written_at": calibration.written_at,
         "tiles": calibration.tiles,
         "seeds": calibration.seeds,

@@ -18,7 +18,7 @@ from scheduler.operating_points import (
 )
 from storage.campaigns import load_campaign, load_prompts
 from storage.errors import ConfigError
-from storage.records import AnalysisSettings, Submission
+from storage.records import ANALYSIS, AnalysisSettings, Submission, digest
 from storage.store import Store
 from workers.analysis.critical import STEPS
 from workers.prompt_scores import PromptScore, Scoring, score_prompts
@@ -82,9 +82,12 @@ class Calibration:
     """What came of it. `chosen` is one of the `candidates`: of those whose false-positive rate is
     shown, or else of all, the one with the highest lower bound of recall, the smallest of equals.
     `verification` is None where the campaign has no training set; its flags are then extractions.
+    `analysis_id` names the campaign's analysis of that time, `scoring_id` as of `scoring_id`.
     """
 
     campaign_id: str
+    analysis_id: str
+    scoring_id: str
     tiles: int
     seeds: int
     written_at: str
@@ -93,9 +96,30 @@ class Calibration:
     positives: int
     groups: int
     candidates: tuple[Candidate, ...]
-    chosen: Candidate
+    chosen_size: int
     verification: OperatingPoint | None
     warnings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.chosen_size not in [each.min_clique_size for each in self.candidates]:
+            raise ValueError(f"no candidate has the chosen clique size {self.chosen_size}")
+
+    @property
+    def chosen(self) -> Candidate:
+        """The candidate with the chosen clique size."""
+        return next(c for c in self.candidates if c.min_clique_size == self.chosen_size)
+
+
+def scoring_id(settings: AnalysisSettings) -> str:
+    """Name how prompts are scored: by all settings but for thresholds and the clique size, which a
+    calibration chooses, and `matrix`, which alters no result.
+
+    So a calibration holds for each analysis with the same one.
+    """
+    analysis = {"edge_threshold", "min_clique_size", "matrix"}
+    verification = {"threshold", "training_set", "controls"}
+    apart = {"analysis": analysis, "verification": verification}
+    return digest({"algorithm": ANALYSIS, **settings.model_dump(exclude=apart)})
 
 
 def score_marked(
@@ -154,6 +178,8 @@ def calibrate(scored: Scored, marks: Marks, wish: Wish) -> Calibration:
         verification = operating_point(scores, wish.false_positive_rate, wish.base_rate)
     return Calibration(
         campaign_id=scored.submission.campaign.campaign_id,
+        analysis_id=scored.settings.analysis_id,
+        scoring_id=scoring_id(scored.settings),
         tiles=scored.settings.analysis.tiles,
         seeds=scored.submission.campaign.sampling.seeds,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -162,7 +188,7 @@ def calibrate(scored: Scored, marks: Marks, wish: Wish) -> Calibration:
         positives=len(marks.positives),
         groups=len({positive.group for positive in marks.positives}),
         candidates=candidates,
-        chosen=chosen,
+        chosen_size=chosen.min_clique_size,
         verification=verification,
         warnings=(*scored.warnings, *_too_few(len(marks.controls), wish)),
     )

@@ -1,16 +1,29 @@
 """A calibration as files: an HTML page that needs no other, and a fragment of a campaign file."""
 
 import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from scheduler.calibration import Calibration
-from scheduler.charts import draw_precision_recall, draw_shares
+from scheduler.charts import Chart, draw_precision_recall, draw_shares
 from scheduler.curves import BAND
 from scheduler.intervals import Rate
 from scheduler.operating_points import OperatingPoint
 from scheduler.page import templates, write_page
 
 FRAGMENT = "calibrated.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationPage:
+    """All that the page shows; `band` says what the band around the curve is."""
+
+    calibration: Calibration
+    charts: tuple[Chart, ...]
+    band: str
+    fragment: str
 
 
 def write_calibration(calibration: Calibration, folder: Path) -> Path:
@@ -25,12 +38,15 @@ def write_calibration(calibration: Calibration, folder: Path) -> Path:
 def render_page(calibration: Calibration) -> str:
     """Draw the page; every text in it is escaped."""
     environment = templates()
-    environment.filters.update(rate=rate_words, share=share_words, percent=percent_words)
-    return environment.get_template("calibration.html").render(
-        calibration=calibration,
-        charts=[c for c in (draw_precision_recall(calibration), draw_shares(calibration)) if c],
-        band=BAND,
-        fragment=render_fragment(calibration),
+    environment.filters.update(WORDS)
+    return environment.get_template("calibration.html").render(page=lay_out(calibration))
+
+
+def lay_out(calibration: Calibration) -> CalibrationPage:
+    """Draw the curves to scale: precision and recall where there are positives, and shares."""
+    charts = (draw_precision_recall(calibration), draw_shares(calibration))
+    return CalibrationPage(
+        calibration, tuple(filter(None, charts)), BAND, render_fragment(calibration)
     )
 
 
@@ -77,6 +93,14 @@ def rate_words(rate: Rate) -> str:
 def percent_words(share: float | None) -> str:
     """A share for people; None is not known."""
     return "not shown" if share is None else f"{100 * share:.2g} %"
+
+
+WORDS: Final[dict[str, Callable[[Any], str]]] = {
+    "rate_words": rate_words,
+    "share_words": share_words,
+    "percent_words": percent_words,
+}
+"""The filters of `report_calibration.html`."""
 
 
 def _verification(point: OperatingPoint) -> list[str]:

@@ -18,6 +18,7 @@ from storage.errors import ConfigError
 from storage.records import Campaign, Model, Prompt, PromptList, Verification
 from workers.models import check_model, fingerprint_model
 from workers.plugins import BUILT_IN
+from workers.training_search import open_set
 from workers.training_set import fingerprint_training_set
 
 _RESOLVED_HERE = {
@@ -131,9 +132,11 @@ def _resolve_verification(wanted: Verification | None, folder: Path) -> Verifica
     if wanted is None:
         return None
     path = folder / wanted.training_set
-    return wanted.model_copy(
-        update={"training_set": str(path), "fingerprint": fingerprint_training_set(path)}
-    )
+    named = {"training_set": str(path), "fingerprint": fingerprint_training_set(path)}
+    if wanted.controls:
+        controls = open_set(folder / wanted.controls, "set of control pictures").path
+        named["controls"] = str(controls)
+    return wanted.model_copy(update=named)
 
 
 def _known_keys(record: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

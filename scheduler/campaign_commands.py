@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,7 @@ from scheduler.options import (
     say,
 )
 from scheduler.result_commands import draw_report, print_found
-from storage.errors import ConfigError
+from storage.errors import ConfigError, SeedsweepError
 
 if TYPE_CHECKING:
     from scheduler.plan import Plan
@@ -57,6 +58,7 @@ def run(
         say("Stopped; the same command goes on from here.")
         raise typer.Exit(130) from None
     say(display.summary)
+    _verify(opened, campaign_id)
     print_found(opened, campaign_id, as_json, flagged_only=True)
     page = draw_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
     say(f"Report: {page}")
@@ -64,6 +66,22 @@ def run(
     print(campaign_id)
     if failed:
         raise typer.Exit(1)
+
+
+def _verify(store: "Store", campaign_id: str) -> None:
+    """Search the campaign's training set for what it flagged, unless that is done; what stands in
+    the way is said, and spares the results."""
+    from scheduler.display import counted
+    from scheduler.verify import Wanted, is_verified, verify_campaign
+    from workers.actors import Actors
+
+    if is_verified(store, campaign_id):
+        return
+    try:
+        with counted("slices searched") as progress:
+            verify_campaign(store, campaign_id, Wanted(), Actors(os.cpu_count() or 1), progress)
+    except SeedsweepError as error:
+        say(f"The training set was not searched: {error}")
 
 
 def plan(

@@ -1,4 +1,7 @@
-"""Lines drawn to scale in a box. Pure: numbers in, geometry out; `calibration.html` draws it."""
+"""Lines drawn to scale in a box. Pure: numbers in, geometry out.
+
+`report_calibration.html` only draws it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ from scheduler.report_words import Fact, run_facts
 from storage.errors import ConfigError
 from storage.records import AnalysisSettings, Submission, Verification
 
-_PLACE = {"training_set", "fingerprint"}
+_PLACE = {"training_set", "fingerprint", "controls"}
 _FLAGS = {
     "edge_threshold": "--edge-threshold",
     "min_clique_size": "--min-clique-size",
@@ -89,10 +89,10 @@ def _seeds(seeds: range) -> str:
 
 
 def _differing(a: AnalysisSettings, b: AnalysisSettings) -> Iterator[tuple[str, object, object]]:
-    one, other = (each.analysis.model_dump(exclude={"matrix"}) for each in (a, b))
+    one, other = ({n: v for n, v in each.analysis if n != "matrix"} for each in (a, b))
     if a.verification and b.verification:
-        one |= a.verification.model_dump(exclude=_PLACE)
-        other |= b.verification.model_dump(exclude=_PLACE)
+        one |= {name: value for name, value in a.verification if name not in _PLACE}
+        other |= {name: value for name, value in b.verification if name not in _PLACE}
     for name, value in one.items():
         if value != other[name]:
             yield name, value, other[name]

@@ -25,16 +25,21 @@ def compare(
     """Compare two campaigns over the same prompts and seeds: before and after deduplication, say.
 
     Prompts are paired; differences are B − A, with intervals and an exact test. These cover the
-    choice of prompts: how far another training run would differ, they do not say.
+    choice of prompts: how far another training run would differ, they do not say. The reports of
+    both show it from then on.
 
     Example: seedsweep compare base-0123456789ab tuned-ab0123456789 -o comparison
     """
     from scheduler.comparison import compare_campaigns
     from scheduler.comparison_page import draw_comparison
     from scheduler.comparison_tables import print_comparison
+    from scheduler.kept import try_to_keep
     from scheduler.page import write_page
 
-    found = compare_campaigns(find_store(store), a, b)
+    opened = find_store(store)
+    found = compare_campaigns(opened, a, b)
+    if problem := try_to_keep(opened, found):
+        say(problem)
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:
@@ -64,16 +69,21 @@ def duplication(
 ) -> None:
     """Show how many prompts are flagged and extracted by the copies of their training picture.
 
-    Where a prompt stands in FILE more than once, its most copied picture counts.
+    Where a prompt stands in FILE more than once, its most copied picture counts. The campaign's
+    report shows the curve from then on.
 
     Example: seedsweep duplication emoji-0123456789ab --copies prompts.csv --sample 50
     """
     from scheduler.comparison_tables import print_duplication
     from scheduler.duplication import measure_duplication
     from scheduler.duplication_page import draw_duplication
+    from scheduler.kept import try_to_keep
     from scheduler.page import write_page
 
-    found = measure_duplication(find_store(store), campaign_id, copies, column, sample, seed)
+    opened = find_store(store)
+    found = measure_duplication(opened, campaign_id, copies, column, sample, seed)
+    if problem := try_to_keep(opened, found):
+        say(problem)
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:

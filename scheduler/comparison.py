@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from scheduler.audit import settings_now
 from scheduler.comparable import Arm, Contrast, contrasts, refuse_unlike, same_training_set
@@ -69,6 +70,7 @@ class Point:
 class Comparison:
     """What changes from campaign `a` to campaign `b`; differences are b − a.
 
+    `analysis_a` and `analysis_b` name the analyses whose results they are, present at `written_at`.
     `extracted` and `pictures` are None unless both have a training set. `unproven`: so many prompts
     have a clique in one of them that was not proven the largest. `shrunk` and `grown`: those that
     changed most, at most `CHANGED_SHOWN` each. `notes`: what to know before believing it.
@@ -76,6 +78,9 @@ class Comparison:
 
     a: str
     b: str
+    analysis_a: str
+    analysis_b: str
+    written_at: str
     prompts: int
     left_out: LeftOut
     flagged: PairedRates
@@ -112,6 +117,9 @@ def compare_campaigns(store: Store, a: str, b: str) -> Comparison:
     return Comparison(
         a=a,
         b=b,
+        analysis_a=one.settings.analysis_id,
+        analysis_b=other.settings.analysis_id,
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         prompts=len(pairs),
         left_out=left_out,
         flagged=paired_rates([(x.flagged, y.flagged) for x, y in pairs]),
@@ -157,17 +165,14 @@ def _results(store: Store, arm: Arm) -> list[PromptResult]:
 
 
 def _extracted(result: PromptResult) -> bool:
-    return _picture(result) is not None
-
-
-def _picture(result: PromptResult) -> str | None:
-    """The id of the training picture that was extracted, if one was."""
-    match = result.match
-    return match.training_id if match and match.extracted else None
+    return result.extracted
 
 
 def _pictures(pairs: Sequence[Pair], same_set: bool) -> Pictures:
-    a, b = ({_picture(pair[side]) for pair in pairs} - {None} for side in (0, 1))
+    a, b = (
+        {match.training_id for pair in pairs for match in pair[side].matches if match.extracted}
+        for side in (0, 1)
+    )
     return Pictures(len(a), len(b), len(a & b) if same_set else None)
 
 

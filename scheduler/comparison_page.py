@@ -46,8 +46,12 @@ class ComparisonPage:
 
 def draw_comparison(comparison: Comparison) -> str:
     """Draw the comparison as one HTML document; every text in it is escaped."""
-    page = ComparisonPage(comparison, draw_scatter(comparison.points))
-    return draw_page("comparison.html", page)
+    return draw_page("comparison.html", lay_out(comparison))
+
+
+def lay_out(comparison: Comparison) -> ComparisonPage:
+    """Draw the clique sizes to scale."""
+    return ComparisonPage(comparison, draw_scatter(comparison.points))
 
 
 def draw_scatter(points: tuple[Point, ...]) -> Scatter:

@@ -3,17 +3,19 @@
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scheduler.audit import results_now, settings_now
+from scheduler.audit import settings_now
 from scheduler.intervals import Rate, rate
 from storage.campaigns import load_campaign
 from storage.errors import ConfigError
 from storage.records import Prompt, PromptResult
+from storage.results import read_results
 from storage.store import Store
 
 COPIES = "copies"
@@ -68,9 +70,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Duplication:
-    """`without_copies`: so many analysed prompts are not in the file, and left out."""
+    """Of the analysis `analysis_id`, present at `written_at`.
+
+    `without_copies`: so many analysed prompts are not in the file, and left out.
+    """
 
     campaign_id: str
+    analysis_id: str
+    written_at: str
     file: str
     without_copies: int
     curve: Curve
@@ -95,7 +102,9 @@ def measure_duplication(
     submission = load_campaign(store, campaign_id)
     prompts = submission.campaign.prompts
     copies = read_copies(file, column or prompts.column or "prompt", prompts.delimiter)
-    results = {result.prompt_id: result for result in results_now(store, campaign_id)}
+    settings = settings_now(store, submission)
+    found = read_results(store, settings.analysis_id, campaign_id)
+    results = {result.prompt_id: result for result in found}
     if not results:
         raise ConfigError(
             f"No prompt of {campaign_id} is analysed yet; wait for some, or `seedsweep analyse "
@@ -108,10 +117,12 @@ def measure_duplication(
             f"None of the {len(copies)} prompts in {file} was analysed by {campaign_id}; give a "
             "file with the campaign's prompts, and --column where they stand in another column."
         )
-    verified = settings_now(store, submission).verification is not None
+    verified = settings.verification is not None
     drawn = _draw(list(ids), file, sample, seed) if sample is not None else None
     return Duplication(
         campaign_id=campaign_id,
+        analysis_id=settings.analysis_id,
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         file=str(file),
         without_copies=len(results) - len(joined),
         curve=draw_curve(joined, verified),
@@ -180,7 +191,7 @@ def _rates(results: Sequence[PromptResult], verified: bool) -> tuple[Rate, Rate 
     flagged = rate(sum(result.flagged for result in results), len(results))
     if not verified:
         return flagged, None
-    extracted = sum(result.match is not None and result.match.extracted for result in results)
+    extracted = sum(result.extracted for result in results)
     return flagged, rate(extracted, len(results))
 
 

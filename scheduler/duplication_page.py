@@ -59,12 +59,17 @@ class DuplicationPage:
 
 def draw_duplication(duplication: Duplication) -> str:
     """Draw the curve as one HTML document; every text in it is escaped."""
+    return draw_page("duplication.html", lay_out(duplication))
+
+
+def lay_out(duplication: Duplication) -> DuplicationPage:
+    """Draw the curve to scale, and that of the sample."""
     curves = [("All prompts with known copies", "all", duplication.curve)]
     if duplication.sample:
         title = f"A random sample of {duplication.sample.drawn:,} (seed {duplication.sample.seed})"
         curves.append((title, "sample", duplication.sample.curve))
     parts = tuple(Part(title, curve, picture_of(curve, name)) for title, name, curve in curves)
-    return draw_page("duplication.html", DuplicationPage(duplication, parts))
+    return DuplicationPage(duplication, parts)
 
 
 def picture_of(curve: Curve, name: str) -> CurvePicture:

@@ -9,12 +9,13 @@ from storage.records import Match, PromptResult
 
 
 def write_csv(results: Iterable[PromptResult], path: Path) -> None:
-    """Write one row per prompt; the match's fields are columns, empty where there is none.
+    """Write one row per prompt; the fields of the largest clique's match are columns, empty where
+    there is none, and of further cliques their number is told.
 
     Raises `ConfigError` where the file cannot be written.
     """
     names = [name for name in PromptResult.model_fields if name != "match"]
-    matched = list(Match.model_fields)
+    matched = [name for name in Match.model_fields if name != "transform"]
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -22,6 +23,7 @@ def write_csv(results: Iterable[PromptResult], path: Path) -> None:
             for result in results:
                 row = result.model_dump(mode="json")
                 match = row.pop("match") or {}
+                row["further_cliques"] = len(result.further_cliques)
                 row["clique_seeds"] = " ".join(map(str, row["clique_seeds"]))
                 writer.writerow([row[n] for n in names] + [match.get(n) for n in matched])
     except OSError as error:

@@ -8,10 +8,11 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter
 from scipy.stats import bootstrap
 
 from scheduler.intervals import RESAMPLES, SEED, Rate, Side, rate
@@ -33,7 +34,19 @@ _ALTERNATIVES: Final[dict[Side, Literal["two-sided", "greater", "less"]]] = {
     "upper": "less",
 }
 
-Steps = NDArray[np.int64]
+_LISTED: TypeAdapter[list[int]] = TypeAdapter(list[Annotated[int, Field(ge=0, le=NEVER)]])
+
+
+def _listed(steps: NDArray[np.int64]) -> list[int]:
+    return [int(step) for step in steps]
+
+
+def _from_list(steps: object) -> NDArray[np.int64]:
+    return np.array(_LISTED.validate_python(steps), dtype=np.int64)
+
+
+Steps = Annotated[NDArray[np.int64], PlainValidator(_from_list), PlainSerializer(_listed)]
+"""An array of steps, (n,) int64; pydantic keeps it as a list."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+from scheduler.calibration_page import WORDS
 from scheduler.intervals import Rate, rate
 from scheduler.limits import limit_words
 from scheduler.page import templates, write_page
@@ -20,6 +21,7 @@ from scheduler.report_evidence import (
     gather_evidence,
     gather_training,
 )
+from scheduler.report_findings import Findings, gather_findings
 from scheduler.report_words import (
     Fact,
     analysis_words,
@@ -101,6 +103,7 @@ class Report:
     parked: tuple[Parked, ...]
     parked_prompts: tuple[str, ...]
     parked_reasons: tuple[tuple[str, int], ...]
+    findings: Findings
 
 
 def write_report(
@@ -167,13 +170,14 @@ def gather_report(
         parked=parked,
         parked_prompts=tuple(prompts[unit.index // len(submission.cuts)] for unit in parked),
         parked_reasons=tuple(Counter(unit.reason for unit in parked).most_common()),
+        findings=gather_findings(store, campaign_id, analysis_id, found),
     )
 
 
 def render_report(report: Report) -> str:
     """Draw the report as one HTML document; every text in it is escaped."""
     environment = templates()
-    environment.filters.update(distance=_distance, percent=_percent, moment=_moment)
+    environment.filters.update(distance=_distance, percent=_percent, moment=_moment, **WORDS)
     return environment.get_template("report.html").render(
         report=report,
         campaign=report.submission.campaign,
@@ -209,8 +213,7 @@ def _rank(
 
 def _count(results: Sequence[PromptResult], prompts: int, seeds: int) -> Counts:
     flagged = [result for result in results if result.flagged]
-    matches = [result.match for result in flagged if result.match]
-    extracted = [match.training_id for match in matches if match.extracted]
+    pictures = {m.training_id for result in flagged for m in result.matches if m.extracted}
     return Counts(
         prompts=prompts,
         analysed=len(results),
@@ -218,9 +221,9 @@ def _count(results: Sequence[PromptResult], prompts: int, seeds: int) -> Counts:
         excluded=sum(result.excluded for result in results),
         fewer_seeds=sum(result.seeds < seeds for result in results),
         flagged=len(flagged),
-        matched=len(matches),
-        extracted=len(extracted),
-        training_pictures=len(set(extracted)),
+        matched=sum(bool(result.matches) for result in flagged),
+        extracted=sum(result.extracted for result in flagged),
+        training_pictures=len(pictures),
         undecided=sum(not (result.flagged or result.clique_proven) for result in results),
     )
 

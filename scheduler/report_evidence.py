@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from scheduler.report_histogram import Histogram, draw_histogram
 from storage import keys
 from storage.errors import ShardCorruptError, TrainingSetError
-from storage.records import AnalysisSettings, Campaign, PromptResult, Sampling, SeedRange
+from storage.records import (
+    AnalysisSettings,
+    Campaign,
+    FurtherClique,
+    Match,
+    PromptResult,
+    Sampling,
+    SeedRange,
+)
 from storage.shards import StoredImage, decode_shard
 from storage.store import Store
 from workers.analysis.distances import l2_to_all, tiled_pairs
@@ -39,13 +47,23 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeated:
+    """A further clique of a prompt: its representative, and the picture of its match if any."""
+
+    clique: FurtherClique
+    representative: Picture
+    training: Picture | None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What a flagged prompt's section shows.
 
     `others` are the clique's pictures beside the representative, by seed, at most
     `PICTURES_SHOWN` - 1. `training` is None where the prompt has no match. `histogram` is of the
     first `HISTOGRAM_SEEDS` pictures that are evidence, `clique_in_histogram` of which are the
-    clique's. `provenance` says what made the pictures that were read.
+    clique's. `further`: the other pictures that the prompt repeats. `provenance` says what made the
+    pictures that were read.
     """
 
     representative: Picture
@@ -53,6 +71,7 @@ class Evidence:
     training: Picture | None
     histogram: Histogram | None
     clique_in_histogram: int
+    further: tuple[Repeated, ...]
     notes: tuple[str, ...]
     provenance: frozenset[tuple[str, str]]
 
@@ -149,9 +168,10 @@ def gather_evidence(
     return Evidence(
         representative=_picture(f"seed {chosen}", representative, _LARGE),
         others=tuple(_picture(f"seed {s}", images.pixels(s), _MEDIUM) for s in others),
-        training=_training_picture(result, representative, training),
+        training=_training_picture(result.match, representative, training),
         histogram=histogram,
         clique_in_histogram=len(seeds & set(result.clique_seeds)),
+        further=tuple(_repeated(clique, images, training) for clique in result.further_cliques),
         notes=tuple(images.notes),
         provenance=images.provenance(),
     )
@@ -164,17 +184,17 @@ def gather_training(
 
     Reads nothing where there is no match, and never raises for a training set that cannot be read.
     """
-    wanted = {result.match.training_id for result in results if result.match}
+    wanted = {match.training_id for result in results for match in result.matches}
     if not wanted:
         return TrainingPictures({})
     if settings.verification is None:
         return TrainingPictures({}, "the campaign's file names no training set")
     try:
         width, height = sampling.width, sampling.height
-        named = dict(read_pictures(settings.verification, width, height, wanted.__contains__))
+        read = read_pictures(settings.verification, width, height, wanted.__contains__)
+        return TrainingPictures({name: pixels for name, pixels, _ in read})
     except TrainingSetError as error:
         return TrainingPictures({}, str(error))
-    return TrainingPictures(named)
 
 
 def _histogram(
@@ -191,17 +211,26 @@ def _histogram(
     return seeds, draw_histogram(pairs.distances, edges, threshold)
 
 
+def _repeated(clique: FurtherClique, images: PromptImages, training: TrainingPictures) -> Repeated:
+    seed = clique.representative_seed
+    pixels = images.pixels(seed)
+    picture = _picture(f"seed {seed}", pixels, _LARGE)
+    return Repeated(clique, picture, _training_picture(clique.match, pixels, training))
+
+
 def _training_picture(
-    result: PromptResult, representative: Pixels | None, training: TrainingPictures
+    match: Match | None, representative: Pixels | None, training: TrainingPictures
 ) -> Picture | None:
     """The picture of the match, unless it is no longer the one that was matched."""
-    if result.match is None:
+    if match is None:
         return None
-    name, reason = result.match.training_id, training.problem
+    name, reason = match.training_id, training.problem
     pixels = training.pictures.get(name)
+    if pixels is not None and match.transform and match.transform.flip:
+        pixels = np.ascontiguousarray(pixels[:, ::-1])
     if pixels is None:
         reason = reason or "the training set no longer holds this picture"
-    elif representative is not None and _moved(representative, pixels, result.match.l2):
+    elif representative is not None and _moved(representative, pixels, match.l2):
         pixels = None
         reason = "the picture now under this id is another one: the training set has changed"
     return _picture(name, pixels, _LARGE, reason)

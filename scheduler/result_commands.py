@@ -52,6 +52,8 @@ def report(
 ) -> None:
     """Write the report: one HTML file with the pictures.
 
+    It shows what `verify`, `calibrate`, `compare` and `duplication` found, too.
+
     Example: seedsweep report emoji-0123456789ab -o report
     """
     print(draw_report(find_store(store), campaign_id, output))
@@ -133,10 +135,16 @@ def check(
 def print_found(
     store: "Store", campaign_id: str, as_json: bool, flagged_only: bool = False
 ) -> None:
-    """Print the results of a campaign's present analysis."""
+    """Print the results of a campaign's present analysis, and for people what the newest search of
+    a training set for them came to."""
     from scheduler.audit import results_now
+    from scheduler.verify import verification_now
+    from scheduler.verify_table import summary
 
     print_results_of(results_now(store, campaign_id), as_json, flagged_only)
+    verification = None if as_json else verification_now(store, campaign_id)
+    for sentence in summary(verification) if verification else ():
+        print(sentence)
 
 
 def print_results_of(

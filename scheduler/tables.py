@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
@@ -14,7 +14,7 @@ from rich.text import Text
 from scheduler.check import Checkup
 from scheduler.findings import Finding
 from scheduler.progress import Progress, Services
-from storage.records import PromptResult
+from storage.records import Match, PromptResult
 from storage.workforce import Sign
 
 WATCH_SECONDS = 2.0
@@ -105,7 +105,8 @@ def print_results(results: Sequence[PromptResult], limit: int | None = None) -> 
         for header in ("adaptive", "extracted"):
             table.add_column(header, justify="right")
         for result in shown:
-            table.add_row(*_result_cells(result))
+            for cells in _result_rows(result):
+                table.add_row(*cells)
         console().print(table)
         if len(flagged) > len(shown):
             print(f"… and {len(flagged) - len(shown)} more.")
@@ -146,22 +147,27 @@ def _worker_table(signs: Sequence[Sign]) -> Table:
 
 
 _TEXT = {"prompt", "training picture"}
+FURTHER = "  another picture"
 
 
-def _result_cells(result: PromptResult) -> list[str]:
+def _result_rows(result: PromptResult) -> Iterator[list[str]]:
+    """One for each clique: of a prompt that repeats several pictures there are more."""
     proven = "" if result.clique_proven else f" (≤ {result.clique_upper_bound})"
-    cells = [
-        escape(result.prompt if len(result.prompt) <= 48 else result.prompt[:47] + "…"),
-        f"{result.clique_size}{proven}",
-        str(result.seeds),
-        "" if result.mean_distance is None else f"{result.mean_distance:.3f}",
-    ]
-    match = result.match
+    text = escape(result.prompt if len(result.prompt) <= 48 else result.prompt[:47] + "…")
+    distance = "" if result.mean_distance is None else f"{result.mean_distance:.3f}"
+    size = f"{result.clique_size}{proven}"
+    yield [text, size, str(result.seeds), distance, *_match_cells(result.match)]
+    for clique in result.further_cliques:
+        distance = f"{clique.mean_distance:.3f}"
+        yield [FURTHER, f"{clique.clique_size}", "", distance, *_match_cells(clique.match)]
+
+
+def _match_cells(match: Match | None) -> list[str]:
     if match is None:
-        return [*cells, "", "", "", ""]
+        return ["", "", "", ""]
     adaptive = "" if match.adaptive is None else f"{match.adaptive:.2f}"
     extracted = "yes" if match.extracted else "no"
-    return [*cells, escape(match.training_id), f"{match.l2:.3f}", adaptive, extracted]
+    return [escape(match.training_id), f"{match.l2:.3f}", adaptive, extracted]
 
 
 def console() -> Console:

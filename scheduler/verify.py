@@ -15,26 +15,25 @@ from pydantic import ValidationError
 from scheduler.audit import results_now, settings_now
 from scheduler.campaign import explain
 from storage import keys
-from storage.campaigns import load_campaign, store_verification
-from storage.errors import ConfigError, PermanentError, ShardCorruptError, TrainingSetError
+from storage.campaigns import load_campaign, load_verifications, store_verification
+from storage.errors import ConfigError, PermanentError, ShardCorruptError
 from storage.records import Match, PromptResult, Submission, Verification
 from storage.shards import decode_shard
 from storage.store import Store
 from storage.verified import (
     ControlMatches,
     Coverage,
-    UnverifiedPrompt,
+    UnverifiedClique,
     VerificationResult,
-    VerifiedPrompt,
+    VerifiedClique,
 )
 from workers.actors import Actors
 from workers.analysis.distances import tiled_to
 from workers.analysis.matching import TrainingMatch, adaptive_score, is_extracted, near_groups
 from workers.searchers import searchers
 from workers.stored_prompts import decode_pixels
-from workers.training_search import Matched, PictureSet, TrainingSearch, first_reason, open_set
-from workers.training_slices import UNREADABLE
-from workers.verifying import Reading, in_short, readable_pictures
+from workers.training_search import Matched, TrainingSearch, first_reason, open_set
+from workers.verifying import Reading, readable_pictures
 
 Progress = Callable[[int, int], None]
 Pixels = NDArray[np.uint8]
@@ -49,14 +48,13 @@ CONTROL_BYTES = 1 << 28
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What to search, and what is asked for instead of the campaign's own settings; None leaves a
-    setting. `controls` are pictures that were never trained on; `flip` has every training picture
-    compared mirrored as well."""
+    setting."""
 
     training_set: Path | None = None
     controls: Path | None = None
     threshold: float | None = None
     neighbours_of: str | None = None
-    flip: bool = False
+    flip: bool | None = None
 
     def apply(self, settings: Verification | None) -> Verification:
         """The settings with the changes; raises `ConfigError` where there is no training set."""
@@ -66,7 +64,12 @@ class Wanted:
             named = {}
         else:
             raise ConfigError("The campaign has no [verification]; give --training-set PATH.")
-        asked = {"threshold": self.threshold, "neighbours_of": self.neighbours_of}
+        asked = {
+            "threshold": self.threshold,
+            "neighbours_of": self.neighbours_of,
+            "flip": self.flip,
+            "controls": str(self.controls.absolute()) if self.controls else None,
+        }
         changed = {name: value for name, value in asked.items() if value is not None}
         known = settings.model_dump() if settings else {}
         try:
@@ -78,7 +81,7 @@ class Wanted:
 def verify_campaign(
     store: Store, campaign_id: str, wanted: Wanted, actors: Actors, progress: Progress
 ) -> VerificationResult:
-    """Search the training set for all flagged prompts' representatives; stores what was found.
+    """Search the training set for the representatives of all cliques; stores what was found.
 
     Equal pictures and settings give an equal result, whatever the actors and however the training
     set is cut, and that of comparing all pixels. Raises `ConfigError` for what cannot be searched,
@@ -100,11 +103,11 @@ def verify_campaign(
     known, pictures, unknown = _representatives(store, submission, flagged)
     if not known:
         raise ConfigError(_nothing_to_verify(campaign_id, unknown))
-    training = _open_set(Path(asked.training_set), "training set")
+    training = open_set(Path(asked.training_set))
     size = sampling.width, sampling.height
-    controls = _read_controls(wanted.controls, asked, size)
+    controls = _read_controls(asked, size)
     with searchers(actors) as crew:
-        search = TrainingSearch(crew, training, asked, progress, wanted.flip)
+        search = TrainingSearch(crew, training, asked, progress)
         found = search.match(np.stack([*pictures, *controls.pictures]), len(pictures))
     tiles, side = settings.analysis.tiles, min(size)
     verified = [
@@ -114,49 +117,73 @@ def verify_campaign(
         campaign_id=campaign_id,
         analysis_id=settings.analysis_id,
         settings=asked,
-        flip=wanted.flip,
         verified_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         versions=f"seedsweep {version('seedsweep')}, Python {platform.python_version()}",
         coverage=found.coverage,
-        prompts=tuple(verified),
+        cliques=tuple(verified),
         not_verified=tuple(unknown),
-        groups=_groups(verified, found, asked.threshold, wanted.flip),
+        groups=_groups(verified, found, asked),
         controls=_judged(controls, found, len(pictures), asked, side),
     )
     store_verification(store, outcome)
     return outcome
 
 
-def _open_set(path: Path, what: str) -> PictureSet:
-    try:
-        return open_set(path)
-    except (TrainingSetError, *UNREADABLE) as error:
-        raise ConfigError(
-            f"The {what} {path} cannot be read ({in_short(error)}); give a Parquet file with an "
-            "`image` column, a WebDataset tar, or a folder of pictures or of such files."
-        ) from error
+def verification_now(store: Store, campaign_id: str) -> VerificationResult | None:
+    """What the newest search for the present analysis found; None where there is none."""
+    settings = settings_now(store, load_campaign(store, campaign_id))
+    found = load_verifications(store, campaign_id)
+    return next((one for one in found if one.analysis_id == settings.analysis_id), None)
+
+
+def is_verified(store: Store, campaign_id: str) -> bool:
+    """Whether nothing is left to search for: no training set is named, no prompt flagged, or each
+    that is was looked for with the settings of the present analysis."""
+    settings = settings_now(store, load_campaign(store, campaign_id))
+    flagged = {result.prompt_id for result in results_now(store, campaign_id) if result.flagged}
+    if settings.verification is None or not flagged:
+        return True
+    known = verification_now(store, campaign_id)
+    if known is None or known.settings != settings.verification:
+        return False
+    return flagged == known.prompts | {clique.prompt_id for clique in known.not_verified}
+
+
+@dataclass(frozen=True, slots=True)
+class _Clique:
+    """A clique of a flagged prompt, by the seed of its representative."""
+
+    result: PromptResult
+    seed: int
 
 
 def _representatives(
     store: Store, submission: Submission, flagged: Iterable[PromptResult]
-) -> tuple[list[PromptResult], list[Pixels], list[UnverifiedPrompt]]:
-    """The flagged prompts whose representatives could be read, these, and the other prompts."""
+) -> tuple[list[_Clique], list[Pixels], list[UnverifiedClique]]:
+    """The cliques whose representatives could be read, these, and the other cliques."""
     known, pictures, unknown = [], [], []
     for result in flagged:
-        try:
-            pictures.append(_representative(store, submission, result))
-            known.append(result)
-        except PermanentError as error:
-            unknown.append(
-                UnverifiedPrompt(
-                    prompt_id=result.prompt_id, prompt=result.prompt, reason=str(error)
+        further = (clique.representative_seed for clique in result.further_cliques)
+        for seed in (result.representative_seed or 0, *further):
+            try:
+                pictures.append(_representative(store, submission, result, seed))
+                known.append(_Clique(result, seed))
+            except PermanentError as error:
+                unknown.append(
+                    UnverifiedClique(
+                        prompt_id=result.prompt_id,
+                        prompt=result.prompt,
+                        seed=seed,
+                        reason=str(error),
+                    )
                 )
-            )
     return known, pictures, unknown
 
 
-def _representative(store: Store, submission: Submission, result: PromptResult) -> Pixels:
-    campaign, seed = submission.campaign, result.representative_seed or 0
+def _representative(
+    store: Store, submission: Submission, result: PromptResult, seed: int
+) -> Pixels:
+    campaign = submission.campaign
     for cut in submission.cuts:
         if cut.first <= seed <= cut.last:
             key = keys.shard(campaign.generation_id, result.prompt_id, cut)
@@ -167,10 +194,10 @@ def _representative(store: Store, submission: Submission, result: PromptResult) 
     raise ShardCorruptError(f"The image of seed {seed} is not in the store.")
 
 
-def _nothing_to_verify(campaign_id: str, unknown: Sequence[UnverifiedPrompt]) -> str:
+def _nothing_to_verify(campaign_id: str, unknown: Sequence[UnverifiedClique]) -> str:
     if unknown:
         return (
-            f"None of the {len(unknown)} flagged prompts of {campaign_id} has a picture to verify "
+            f"None of the {len(unknown)} cliques of {campaign_id} has a picture to verify "
             f"({unknown[0].reason}); make the images again with another campaign."
         )
     return (
@@ -188,10 +215,11 @@ class _Controls:
     whole: bool = True
 
 
-def _read_controls(path: Path | None, settings: Verification, size: tuple[int, int]) -> _Controls:
-    if path is None:
+def _read_controls(settings: Verification, size: tuple[int, int]) -> _Controls:
+    if not settings.controls:
         return _Controls([], None)
-    opened, reading = _open_set(path.absolute(), "set of control pictures"), Reading()
+    path = Path(settings.controls)
+    opened, reading = open_set(path, "set of control pictures"), Reading()
     most = max(1, min(CONTROLS, CONTROL_BYTES // (3 * size[0] * size[1])))
     readable = (
         pixels
@@ -210,29 +238,29 @@ def _read_controls(path: Path | None, settings: Verification, size: tuple[int, i
 
 
 def _verified(
-    result: PromptResult,
+    clique: _Clique,
     picture: Pixels,
     found: Matched,
     place: int,
     settings: Verification,
     tiles: int,
-) -> VerifiedPrompt:
+) -> VerifiedClique:
     near = found.fetched[place]
     match = _match(found, place, settings, tiled_to(picture, near.pixels, tiles))
-    return VerifiedPrompt(
-        prompt_id=result.prompt_id,
-        prompt=result.prompt,
-        seed=result.representative_seed or 0,
+    return VerifiedClique(
+        prompt_id=clique.result.prompt_id,
+        prompt=clique.result.prompt,
+        seed=clique.seed,
         match=Match(
             training_id=near.name,
             l2=match.l2,
             tiled_l2=match.tiled_l2,
             adaptive=match.adaptive,
             extracted=is_extracted(match, settings.threshold, min(picture.shape[:2])),
+            transform=near.transform,
         ),
         copies=found.copies[near.position],
         caption=near.caption,
-        transform=near.transform,
     )
 
 
@@ -261,16 +289,16 @@ def _judged(
 
 
 def _groups(
-    verified: Sequence[VerifiedPrompt], found: Matched, threshold: float, flip: bool
+    verified: Sequence[VerifiedClique], found: Matched, settings: Verification
 ) -> tuple[tuple[str, ...], ...]:
     """The extracted training pictures, those within the threshold of each other together."""
     pixels = {
-        prompt.match.training_id: found.fetched[place].pixels
-        for place, prompt in enumerate(verified)
-        if prompt.match.extracted
+        clique.match.training_id: found.fetched[place].pixels
+        for place, clique in enumerate(verified)
+        if clique.match.extracted
     }
     names = list(pixels)
     if not names:
         return ()
-    groups = near_groups(np.stack(list(pixels.values())), threshold, flip)
+    groups = near_groups(np.stack(list(pixels.values())), settings.threshold, settings.flip)
     return tuple(tuple(names[place] for place in group) for group in groups)

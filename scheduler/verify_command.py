@@ -18,7 +18,7 @@ def verify(
     ] = None,
     controls: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Pictures never trained on, searched for alike."),
+        typer.Option(metavar="PATH", help="Pictures never trained on; the campaign's."),
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="l2 of a match; the campaign's.")] = None,
     neighbours_of: Annotated[
@@ -26,8 +26,8 @@ def verify(
         typer.Option(help="Whose neighbours the adaptive score compares with; the campaign's."),
     ] = None,
     flip: Annotated[
-        bool, typer.Option("--flip", help="Compare training pictures mirrored as well.")
-    ] = False,
+        bool | None, typer.Option(help="Mirror training pictures as well; the campaign's.")
+    ] = None,
     actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,

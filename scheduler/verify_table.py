@@ -8,21 +8,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from scheduler.intervals import Rate, rate
-from storage.verified import Coverage, VerificationResult, VerifiedPrompt
+from storage.verified import Coverage, VerificationResult, VerifiedClique
 
 PROMPT_LENGTH = 40
 LOG_WIDTH = 160
 
 
 def print_verification(found: VerificationResult) -> None:
-    """Print a line for each flagged prompt, then what all of them came to."""
+    """Print a line for each clique of a flagged prompt, then what all of them came to."""
     table = Table("prompt")
     table.add_column("seed", justify="right")
     table.add_column("training picture")
     for name in ("l2", "tiled l2", "adaptive", "k", "extracted"):
         table.add_column(name, justify="right")
-    for prompt in found.prompts:
-        table.add_row(*_cells(prompt))
+    for clique in found.cliques:
+        table.add_row(*_cells(clique))
     width = None if sys.stdout.isatty() else LOG_WIDTH
     Console(emoji=False, width=width).print(table)
     for sentence in summary(found):
@@ -35,7 +35,7 @@ def for_scripts(found: VerificationResult) -> dict[str, object]:
     return {
         "training_pictures_extracted": sum(map(len, found.groups)),
         "distinct_training_pictures_extracted": len(found.groups),
-        "prompts_extracted": len(found.extracted),
+        "prompts_extracted": len(found.prompts_extracted),
         "flagged_rate": dataclasses.asdict(flagged_rate(found)),
         "control_rate": dataclasses.asdict(controls) if controls else None,
         **found.model_dump(mode="json"),
@@ -50,7 +50,7 @@ def summary(found: VerificationResult) -> list[str]:
     sentences = [
         f"Distinct training pictures extracted: {len(found.groups)} "
         f"(before grouping those within {near}: {pictures}). "
-        f"Prompts that extract them: {len(found.extracted)}.",
+        f"Prompts that extract them: {len(found.prompts_extracted)}.",
         f"Flagged prompts that match: {flagged_rate(found)} (95 % interval).",
     ]
     if controls := control_rate(found):
@@ -58,7 +58,7 @@ def summary(found: VerificationResult) -> list[str]:
             f"Control pictures that match, none of which was trained on: {controls} "
             f"(95 % interval){_of_controls(found)}."
         )
-    sentences += _covered(found.coverage, found.flip)
+    sentences += _covered(found.coverage, settings.flip)
     whose = {"training": "the training picture's", "generation": "the generation's"}
     sentences.append(
         f"A match has l2 ≤ {settings.threshold:g} and below 256 px an adaptive score ≤ 1: l2 ÷ "
@@ -68,7 +68,7 @@ def summary(found: VerificationResult) -> list[str]:
     )
     if found.not_verified:
         sentences.append(
-            f"Flagged prompts that could not be looked at: {len(found.not_verified)}. The first: "
+            f"Cliques whose picture could not be looked at: {len(found.not_verified)}. The first: "
             f"{found.not_verified[0].reason}"
         )
     return sentences
@@ -76,7 +76,7 @@ def summary(found: VerificationResult) -> list[str]:
 
 def flagged_rate(found: VerificationResult) -> Rate:
     """How many of the flagged prompts that were looked at match."""
-    return rate(len(found.extracted), len(found.prompts))
+    return rate(len(found.prompts_extracted), len(found.prompts))
 
 
 def control_rate(found: VerificationResult) -> Rate | None:
@@ -111,15 +111,15 @@ def _covered(coverage: Coverage, flip: bool) -> list[str]:
     return sentences
 
 
-def _cells(prompt: VerifiedPrompt) -> list[str]:
-    text, match = prompt.prompt, prompt.match
+def _cells(clique: VerifiedClique) -> list[str]:
+    text, match = clique.prompt, clique.match
     return [
         escape(text if len(text) <= PROMPT_LENGTH else text[: PROMPT_LENGTH - 1] + "…"),
-        str(prompt.seed),
+        str(clique.seed),
         escape(match.training_id),
         f"{match.l2:.3f}",
         f"{match.tiled_l2:.3f}",
         "" if match.adaptive is None else f"{match.adaptive:.2f}",
-        str(prompt.copies),
+        str(clique.copies),
         "yes" if match.extracted else "no",
     ]

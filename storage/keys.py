@@ -54,6 +54,36 @@ def verification(campaign_id: str, verification_id: str) -> str:
     return f"{verifications_prefix(campaign_id)}{verification_id}.json"
 
 
+def calibrations_prefix(campaign_id: str) -> str:
+    """Where the campaign's calibrations are."""
+    return f"{CAMPAIGNS}{campaign_id}/calibrations/"
+
+
+def calibration(campaign_id: str, digest: str) -> str:
+    """One calibration, by the hash of what it found."""
+    return f"{calibrations_prefix(campaign_id)}{digest}.json"
+
+
+def comparisons_prefix(campaign_id: str) -> str:
+    """Where the campaign's comparisons with others are."""
+    return f"{CAMPAIGNS}{campaign_id}/comparisons/"
+
+
+def comparison(campaign_id: str, other_id: str) -> str:
+    """The comparison of a campaign with another."""
+    return f"{comparisons_prefix(campaign_id)}{other_id}.json"
+
+
+def duplications_prefix(campaign_id: str) -> str:
+    """Where the campaign's duplication curves are."""
+    return f"{CAMPAIGNS}{campaign_id}/duplications/"
+
+
+def duplication(campaign_id: str, digest: str) -> str:
+    """One duplication curve, by the hash of what it found."""
+    return f"{duplications_prefix(campaign_id)}{digest}.json"
+
+
 def parked_prefix(campaign_id: str) -> str:
     """Where the campaign's parked units are."""
     return f"{CAMPAIGNS}{campaign_id}/parked/"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FORMAT = 2
 """Raised when equal settings would give other pixels or other shards; part of `generation_id`."""
 
-ANALYSIS = 3
+ANALYSIS = 4
 """Raised when equal settings would give other results; part of `analysis_id`."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -117,7 +117,9 @@ class Verification(Record):
     """`[verification]`: which training pictures to compare with, and what is an extraction.
 
     `neighbours_of`: whose nearest training pictures the adaptive score compares with, those of the
-    matched training picture or the generation's own; ids name it only where it is not the first.
+    matched training picture or the generation's own. `flip`: a training picture is as far as it or
+    its mirror image is, whichever is nearer. `controls`: pictures that were never trained on, for
+    `verify`; they alter no result. Ids name these three only where they are set.
     """
 
     training_set: str
@@ -129,6 +131,8 @@ class Verification(Record):
     neighbours_of: Annotated[
         Literal["training", "generation"], Field(exclude_if=lambda whose: whose == "training")
     ] = "training"
+    flip: Annotated[bool, Field(exclude_if=lambda flip: not flip)] = False
+    controls: Annotated[str, Field(exclude_if=lambda path: not path)] = ""
     fingerprint: str = ""
 
 
@@ -141,7 +145,7 @@ class AnalysisSettings(Record):
     @property
     def analysis_id(self) -> str:
         """Names the settings and the algorithm's version, not where the training set lies."""
-        settings = self.model_dump(exclude={"verification": {"training_set"}})
+        settings = self.model_dump(exclude={"verification": {"training_set", "controls"}})
         return digest({"algorithm": ANALYSIS, **settings})
 
 
@@ -308,18 +312,57 @@ class Worker(Record):
     why_out: str = ""
 
 
+class Transform(Record):
+    """How a training picture came to the generations' geometry.
+
+    `width` and `height` are as it is stored, `orientation` is EXIF's (1: upright), which was
+    undone; `transparent`: it was put on white; `profile` names the colour profile that it was
+    converted from, empty for sRGB and for none. `resize` and `crop` are none where it fits.
+    `flip`: it was mirrored, since that is nearer.
+    """
+
+    width: int
+    height: int
+    orientation: int = 1
+    transparent: bool = False
+    profile: str = ""
+    resize: Literal["none", "short-side", "stretch"]
+    crop: Literal["none", "center"]
+    flip: bool = False
+
+
 class Match(Record):
-    """A representative's nearest training picture; `adaptive` is null where it is undefined."""
+    """A representative's nearest training picture; `adaptive` is null where it is undefined,
+    `transform` in results of earlier versions of the analysis."""
 
     training_id: str
     l2: float
     tiled_l2: float
     adaptive: float | None
     extracted: bool
+    transform: Transform | None = None
+
+
+class FurtherClique(Record):
+    """A prompt's clique of another picture: no edge joins it to a larger clique of the prompt."""
+
+    clique_seeds: tuple[int, ...]
+    mean_distance: float
+    representative_seed: int
+    match: Match | None
+
+    @property
+    def clique_size(self) -> int:
+        """How many generations show the picture."""
+        return len(self.clique_seeds)
 
 
 class PromptResult(Record):
-    """What the analysis says of one prompt: one row of the results."""
+    """What the analysis says of one prompt: one row of the results.
+
+    The clique is the largest; `further_cliques` are of other pictures that the prompt repeats, the
+    larger first.
+    """
 
     prompt_id: str
     prompt: str
@@ -335,6 +378,18 @@ class PromptResult(Record):
     flagged: bool
     representative_seed: int | None
     match: Match | None
+    further_cliques: tuple[FurtherClique, ...] = ()
+
+    @property
+    def matches(self) -> tuple[Match, ...]:
+        """The matches of all its cliques, the largest clique's first."""
+        found = (self.match, *(clique.match for clique in self.further_cliques))
+        return tuple(match for match in found if match)
+
+    @property
+    def extracted(self) -> bool:
+        """Whether any of its cliques repeats a training picture."""
+        return any(match.extracted for match in self.matches)
 
 
 def digest(value: object) -> str:

@@ -17,6 +17,18 @@ from storage.parquet import read_table
 from storage.records import PromptResult
 from storage.store import Store
 
+TRANSFORM = pa.struct(
+    [
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("orientation", pa.int64()),
+        ("transparent", pa.bool_()),
+        ("profile", pa.string()),
+        ("resize", pa.string()),
+        ("crop", pa.string()),
+        ("flip", pa.bool_()),
+    ]
+)
 _MATCH = pa.struct(
     [
         ("training_id", pa.string()),
@@ -24,6 +36,15 @@ _MATCH = pa.struct(
         ("tiled_l2", pa.float64()),
         ("adaptive", pa.float64()),
         ("extracted", pa.bool_()),
+        ("transform", TRANSFORM),
+    ]
+)
+_FURTHER_CLIQUE = pa.struct(
+    [
+        ("clique_seeds", pa.list_(pa.int64())),
+        ("mean_distance", pa.float64()),
+        ("representative_seed", pa.int64()),
+        ("match", _MATCH),
     ]
 )
 _COLUMNS: dict[str, pa.DataType] = {
@@ -41,6 +62,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "flagged": pa.bool_(),
     "representative_seed": pa.int64(),
     "match": _MATCH,
+    "further_cliques": pa.list_(_FURTHER_CLIQUE),
 }
 SCHEMA = pa.schema(_COLUMNS)
 READERS = 8

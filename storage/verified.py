@@ -1,27 +1,6 @@
 """What a search of a training set found for a campaign."""
 
-from typing import Literal
-
 from storage.records import Match, Record, Seed, Verification, digest
-
-
-class Transform(Record):
-    """How a training picture came to the generations' geometry.
-
-    `width` and `height` are as it is stored, `orientation` is EXIF's (1: upright), which was
-    undone; `transparent`: it was put on white; `profile` names the colour profile that it was
-    converted from, empty for sRGB and for none. `resize` and `crop` are none where it fits.
-    `flip`: it was mirrored, since that is nearer.
-    """
-
-    width: int
-    height: int
-    orientation: int = 1
-    transparent: bool = False
-    profile: str = ""
-    resize: Literal["none", "short-side", "stretch"]
-    crop: Literal["none", "center"]
-    flip: bool = False
 
 
 class Unreadable(Record):
@@ -52,8 +31,8 @@ class Coverage(Record):
         return self.pictures - self.unreadable
 
 
-class VerifiedPrompt(Record):
-    """A flagged prompt's representative, and the training picture nearest to it.
+class VerifiedClique(Record):
+    """The representative of a clique of a flagged prompt, and the training picture nearest to it.
 
     `copies` is k of Definition 2: how many training pictures are within the threshold of the
     matched one, itself among them.
@@ -65,14 +44,14 @@ class VerifiedPrompt(Record):
     match: Match
     copies: int
     caption: str | None
-    transform: Transform
 
 
-class UnverifiedPrompt(Record):
-    """A flagged prompt whose representative could not be looked at."""
+class UnverifiedClique(Record):
+    """A clique of a flagged prompt whose representative could not be looked at."""
 
     prompt_id: str
     prompt: str
+    seed: Seed
     reason: str
 
 
@@ -90,27 +69,31 @@ class ControlMatches(Record):
 class VerificationResult(Record):
     """What a search of a training set for a campaign's flagged pictures found.
 
-    `prompts` are best first. `groups` are the names of all training pictures that were extracted:
+    `cliques` are those of the best prompt first, of each prompt the largest first: one prompt can
+    repeat several pictures. `groups` are the names of all training pictures that were extracted:
     those within the threshold of each other, by way of others among them, are in one group.
-    `flip`: each training picture was compared as it is and mirrored.
     """
 
     campaign_id: str
     analysis_id: str
     settings: Verification
-    flip: bool
     verified_at: str
     versions: str
     coverage: Coverage
-    prompts: tuple[VerifiedPrompt, ...]
-    not_verified: tuple[UnverifiedPrompt, ...]
+    cliques: tuple[VerifiedClique, ...]
+    not_verified: tuple[UnverifiedClique, ...]
     groups: tuple[tuple[str, ...], ...]
     controls: ControlMatches | None = None
 
     @property
-    def extracted(self) -> tuple[VerifiedPrompt, ...]:
-        """The prompts whose match is an extraction."""
-        return tuple(prompt for prompt in self.prompts if prompt.match.extracted)
+    def prompts(self) -> frozenset[str]:
+        """The ids of the flagged prompts of which a clique was looked at."""
+        return frozenset(clique.prompt_id for clique in self.cliques)
+
+    @property
+    def prompts_extracted(self) -> frozenset[str]:
+        """The ids of those prompts that extract a training picture, or several."""
+        return frozenset(clique.prompt_id for clique in self.cliques if clique.match.extracted)
 
     @property
     def verification_id(self) -> str:
@@ -119,8 +102,7 @@ class VerificationResult(Record):
         return digest(
             {
                 "analysis": self.analysis_id,
-                "settings": self.settings.model_dump(exclude={"training_set"}),
-                "flip": self.flip,
+                "settings": self.settings.model_dump(exclude={"training_set", "controls"}),
                 "sets": [self.coverage.listing, controls],
             }
         )

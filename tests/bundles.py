@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 
 import numpy as np
 from PIL import Image
@@ -13,7 +12,7 @@ from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
 from storage.campaigns import load_campaign
-from storage.records import Match, Prompt, PromptResult, Sampling
+from storage.records import Match, Sampling
 from storage.results import store_results
 from storage.shards import decode_shard
 from storage.store import FolderStore
@@ -22,6 +21,7 @@ from workers.analysis.nearest import describe_training
 from workers.analysis.verdict import judge
 from workers.pictures import decode_png
 from workers.pipelines import NoisePipeline, load_pipeline, noise_share
+from workers.prompt_analysis import result_of
 from workers.writer import encode_unit
 
 SIDE, SEEDS = 12, 6
@@ -113,31 +113,25 @@ class Audit:
         verdict = judge(
             pixels, range(SEEDS), settings.tiles, settings.edge_threshold, settings.min_clique_size
         )
-        match = None
-        if verdict.flagged:
+        matches = []
+        for clique in verdict.cliques:
             names = sorted(file.name for file in self.training.iterdir())
             training = [np.asarray(Image.open(self.training / name)) for name in names]
             found = nearest_training(
-                pixels[verdict.representative_seed],
+                pixels[clique.representative_seed],
                 describe_training(np.stack(training)),
                 settings.tiles,
             )
-            match = Match(
-                training_id=names[found.index],
-                l2=found.l2,
-                tiled_l2=found.tiled_l2,
-                adaptive=found.adaptive,
-                extracted=is_extracted(found, verification.threshold, SIDE),
+            matches.append(
+                Match(
+                    training_id=names[found.index],
+                    l2=found.l2,
+                    tiled_l2=found.tiled_l2,
+                    adaptive=found.adaptive,
+                    extracted=is_extracted(found, verification.threshold, SIDE),
+                )
             )
-        return PromptResult(
-            prompt_id=Prompt(text=prompt).prompt_id,
-            prompt=prompt,
-            seeds=SEEDS,
-            seeds_digest="0",
-            excluded=0,
-            match=match,
-            **asdict(verdict),
-        )
+        return result_of(prompt, range(SEEDS), 0, verdict, matches)
 
     def bundle(self, name="bundle", **additions):
         """Write the bundle and return its folder."""

@@ -10,6 +10,7 @@ from storage.records import (
     DEFAULT_BLOCKS,
     Analysis,
     AnalysisSettings,
+    FurtherClique,
     Match,
     Prompt,
     PromptResult,
@@ -69,42 +70,66 @@ def analyse_prompt(
     training: TrainingSet | None,
     inner: Products = products,
 ) -> PromptResult:
-    """Judge a prompt's images, and match the representative if the prompt is flagged.
+    """Judge a prompt's images, and match the representatives of its cliques.
 
     Equal images, settings and training set give an equal result, whatever `inner` computes the
     distances and whether the matrix is pruned or full. Raises `BrokenShardError` for the first
     shard whose pictures are wanted and cannot be had.
     """
     evidence = [place for place, image in enumerate(stored.images) if image.flaw is None]
-    seeds = [image.seed for image in stored.images]
-    verdict, representative = _judge(stored, evidence, settings.analysis, inner)
-    match = None
-    if training and settings.verification and representative is not None:
+    verdict, representatives = _judge(stored, evidence, settings.analysis, inner)
+    matches: list[Match | None] = [None] * len(representatives)
+    if training and (verification := settings.verification):
+        tiles = settings.analysis.tiles
         with stored.tally.step("match"):
-            match = _match(representative, settings.analysis.tiles, settings.verification, training)
+            matches = [_match(one, tiles, verification, training) for one in representatives]
+    seeds = [image.seed for image in stored.images]
+    return result_of(stored.text, seeds, len(seeds) - len(evidence), verdict, matches)
+
+
+def result_of(
+    text: str,
+    seeds: Sequence[int],
+    excluded: int,
+    verdict: Verdict,
+    matches: Sequence[Match | None],
+) -> PromptResult:
+    """The result for the prompt `text`: `seeds` are all that were looked at, of which `excluded`
+    are no evidence, and `matches` those of the verdict's cliques, one for each."""
+    first = verdict.cliques[0] if verdict.cliques else None
     return PromptResult(
-        prompt_id=Prompt(text=stored.text).prompt_id,
-        prompt=stored.text,
+        prompt_id=Prompt(text=text).prompt_id,
+        prompt=text,
         seeds=len(seeds),
-        seeds_digest=digest(seeds),
-        excluded=len(stored.images) - len(evidence),
+        seeds_digest=digest(list(seeds)),
+        excluded=excluded,
         edges=verdict.edges,
-        clique_size=verdict.clique_size,
-        clique_seeds=verdict.clique_seeds,
+        clique_size=len(first.seeds) if first else 0,
+        clique_seeds=first.seeds if first else (),
         clique_proven=verdict.clique_proven,
         clique_upper_bound=verdict.clique_upper_bound,
-        mean_distance=verdict.mean_distance,
+        mean_distance=first.mean_distance if first else None,
         flagged=verdict.flagged,
-        representative_seed=verdict.representative_seed,
-        match=match,
+        representative_seed=first.representative_seed if first else None,
+        match=matches[0] if matches else None,
+        further_cliques=tuple(
+            FurtherClique(
+                clique_seeds=clique.seeds,
+                mean_distance=clique.mean_distance,
+                representative_seed=clique.representative_seed,
+                match=match,
+            )
+            for clique, match in zip(verdict.cliques[1:], matches[1:], strict=True)
+        ),
     )
 
 
 def _judge(
     stored: StoredPrompt, evidence: Sequence[int], settings: Analysis, inner: Products
-) -> tuple[Verdict, NDArray[np.uint8] | None]:
-    """The verdict on the images at the places `evidence`, and the representative's pixels if there
-    is one. Only images that may join a wanted clique are decoded, or all for the full matrix."""
+) -> tuple[Verdict, list[NDArray[np.uint8]]]:
+    """The verdict on the images at the places `evidence`, and the pixels of each clique's
+    representative. Only images that may join a wanted clique are decoded, or all for the full
+    matrix."""
     survivors = _survivors(stored, evidence, settings)
     pixels = stored.pixels([evidence[i] for i in survivors.tolist()])
     with stored.tally.step("compare"):
@@ -120,10 +145,8 @@ def _judge(
     size, steps = settings.min_clique_size, settings.max_steps
     with stored.tally.step("clique"):
         verdict = verdict_of(edges, distances, seeds, size, steps)
-    if verdict.representative_seed is None:
-        return verdict, None
-    place = seeds.index(verdict.representative_seed)
-    return verdict, pixels[int(np.searchsorted(survivors, place))]
+    places = [seeds.index(clique.representative_seed) for clique in verdict.cliques]
+    return verdict, [pixels[int(np.searchsorted(survivors, place))] for place in places]
 
 
 def _survivors(
@@ -178,11 +201,14 @@ def _match(
         settings.alpha,
         settings.neighbours,
         settings.neighbours_of,
+        settings.flip,
     )
+    transform = training.transform_of(nearest.index).model_copy(update={"flip": nearest.flip})
     return Match(
         training_id=training.id_of(nearest.index),
         l2=nearest.l2,
         tiled_l2=nearest.tiled_l2,
         adaptive=nearest.adaptive,
         extracted=is_extracted(nearest, settings.threshold, min(picture.shape[:2])),
+        transform=transform,
     )

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from storage.errors import TrainingSetError
-from storage.records import Verification
-from storage.verified import Transform
+from storage.records import Transform, Verification
 from workers.training_slices import UNREADABLE, cut_training_set, read_slice
 
 _ORIENTATION = 0x0112
@@ -25,9 +24,9 @@ def read_pictures(
     width: int,
     height: int,
     wanted: Callable[[str], bool] = lambda name: True,
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+) -> Iterator[tuple[str, NDArray[np.uint8], Transform]]:
     """The training pictures that are `wanted` by name, in order, one at a time: (name, pixels
-    (height, width, 3) uint8); the others are not decoded.
+    (height, width, 3) uint8, what was done to it); the others are not decoded.
 
     They are prepared as `prepare` says. Raises `TrainingSetError` naming the first picture that
     cannot be read.
@@ -37,7 +36,7 @@ def read_pictures(
         for part in cut_training_set(path):
             for at, read in read_slice(part):
                 if wanted(at):
-                    yield at, prepare(read(), settings, width, height)[0]
+                    yield at, *prepare(read(), settings, width, height)
     except (TrainingSetError, *UNREADABLE) as error:
         raise TrainingSetError(
             f"The training set {path} cannot be read at {at} ({error}); mend or remove that "

@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 from storage.errors import TrainingSetError
 from storage.records import Verification, digest
 from storage.verified import Coverage
-from workers.analysis.distances import edge_limit, l2_to_all
-from workers.analysis.matching import SMALL_IMAGE_SIDE, mean_of
+from workers.analysis.distances import edge_limit
+from workers.analysis.matching import SMALL_IMAGE_SIDE, is_nearer_mirrored, mean_of
 from workers.analysis.ranking import NOWHERE, Ranked, join, l2_of, nothing
 from workers.searchers import Searchers
-from workers.training_slices import Slice, cut_training_set, training_files
+from workers.training_slices import (
+    UNREADABLE,
+    Slice,
+    cut_training_set,
+    not_readable,
+    training_files,
+)
 from workers.verifying import PLACES, Fetched, Query, Reading
 
 Progress = Callable[[int, int], None]
@@ -48,8 +54,7 @@ class Matched:
 
 
 class TrainingSearch:
-    """Matches pictures with a training set of any size, on Ray actors. With `flip` each training
-    picture is as far as it or its mirror image is, whichever is nearer."""
+    """Matches pictures with a training set of any size, on Ray actors."""
 
     def __init__(
         self,
@@ -57,10 +62,8 @@ class TrainingSearch:
         training: PictureSet,
         settings: Verification,
         progress: Progress,
-        flip: bool = False,
     ) -> None:
         self._crew, self._training, self._settings = crew, training, settings
-        self._flip = flip
         self._progress, self._done = progress, 0
         self.peak_bytes = 0
 
@@ -74,7 +77,7 @@ class TrainingSearch:
         settings, values = self._settings, queries[0].size
         limit = edge_limit(settings.threshold, values)
         own = settings.neighbours_of == "generation"
-        query = Query(queries, settings, settings.neighbours if own else 1, limit, self._flip)
+        query = Query(queries, settings, settings.neighbours if own else 1, limit)
         ranked, coverage = self._pass(query)
         if not coverage.read:
             raise TrainingSetError(
@@ -99,12 +102,10 @@ class TrainingSearch:
         return Matched(fetched, l2[:, 0], means, copies, coverage)
 
     def _as_it_is_nearer(self, fetched: Fetched, picture: NDArray[np.uint8]) -> Fetched:
-        mirrored = fetched.pixels[:, ::-1]
-        upright, flipped = l2_to_all(picture, np.stack([fetched.pixels, mirrored]))
-        if not self._flip or upright <= flipped:
+        if not self._settings.flip or not is_nearer_mirrored(picture, fetched.pixels):
             return fetched
         transform = fetched.transform.model_copy(update={"flip": True})
-        return replace(fetched, pixels=mirrored, transform=transform)
+        return replace(fetched, pixels=fetched.pixels[:, ::-1], transform=transform)
 
     def _look_around(
         self, pictures: Sequence[Fetched], limit: int, before: Coverage
@@ -113,7 +114,7 @@ class TrainingSearch:
         within the limit of them."""
         stack = np.stack([picture.pixels for picture in pictures])
         neighbours = self._settings.neighbours
-        query = Query(stack, self._settings, neighbours + 1, limit, self._flip)
+        query = Query(stack, self._settings, neighbours + 1, limit)
         ranked, coverage = self._pass(query)
         if coverage != before:
             raise TrainingSetError(
@@ -157,10 +158,14 @@ class TrainingSearch:
         return found
 
 
-def open_set(path: Path) -> PictureSet:
-    """Cut the set of pictures at `path`; raises as `training_files` does."""
-    sizes = [f"{f.relative_to(path).as_posix()} {f.stat().st_size}" for f in training_files(path)]
-    return PictureSet(path, cut_training_set(path), digest(sizes))
+def open_set(path: Path, what: str = "training set") -> PictureSet:
+    """Cut the set of pictures at `path`; raises `ConfigError` where there is none to read."""
+    try:
+        files = training_files(path)
+        sizes = [f"{file.relative_to(path).as_posix()} {file.stat().st_size}" for file in files]
+        return PictureSet(path, cut_training_set(path), digest(sizes))
+    except (TrainingSetError, *UNREADABLE) as error:
+        raise not_readable(what, path, error) from error
 
 
 def first_reason(coverage: Coverage) -> str:

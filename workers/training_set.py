@@ -1,8 +1,8 @@
 """The training pictures of a campaign, at the size of its generations, indexed once per host.
 
 The index lies in the host's cache: one .npy file for each array of `TrainingImages`, and the
-pictures' ids. It is named after all that decides what is in it, and memory-mapped by every process
-that matches, so that a training set needs disk and not memory.
+pictures' ids and how each came to that size. It is named after all that decides what is in it, and
+memory-mapped by every process that matches, so that a training set needs disk and not memory.
 """
 
 import contextlib
@@ -24,34 +24,41 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from storage.errors import ConfigError, TrainingSetError
-from storage.records import Verification, digest
+from storage.records import Transform, Verification, digest
+from storage.results import TRANSFORM
 from workers.analysis.nearest import TrainingImages, describe_training, training_blocks
 from workers.cache import cache_folder, make_once
 from workers.training_pictures import read_pictures
-from workers.training_slices import UNREADABLE, count_pictures, training_files
+from workers.training_slices import UNREADABLE, count_pictures, not_readable, training_files
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 2
+LAYOUT = 3
 """Changes with what an index holds or how: older ones then are left alone."""
 
 PROGRESS_SECONDS = 5.0
 _CHUNK_BYTES = 1 << 23
 _CHUNK_PICTURES = 4096
-_IDS = "ids.arrow"
-_ID_BYTES = 200  # of room to ask for, with some to spare
+_NAMES = "names.arrow"
+_NAME_BYTES = 300  # of room to ask for, with some to spare
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
-    """Training pictures, and what each is called: `ids` are strings, one for each of `images`."""
+    """Training pictures; `ids` are strings, what each of `images` is called, and `transforms`
+    structs, how each came to its size."""
 
     images: TrainingImages
     ids: "pa.ChunkedArray[Any]"
+    transforms: "pa.ChunkedArray[Any]"
 
     def id_of(self, index: int) -> str:
         """What the training picture at this place is called."""
         return str(self.ids[index].as_py())
+
+    def transform_of(self, index: int) -> Transform:
+        """How the training picture at this place came to the generations' size."""
+        return Transform.model_validate(self.transforms[index].as_py())
 
 
 def fingerprint_training_set(path: Path) -> str:
@@ -67,10 +74,7 @@ def fingerprint_training_set(path: Path) -> str:
                 content = hashlib.file_digest(opened, "sha256").hexdigest()
             total.update(f"{name} {content}\n".encode())
     except (TrainingSetError, *UNREADABLE) as error:
-        raise ConfigError(
-            f"The training set {path} cannot be read ({error}); give a Parquet file with an "
-            "`image` column, a WebDataset tar, or a folder of pictures or of such files."
-        ) from error
+        raise not_readable("training set", path, error) from error
     return f"sha256:{total.hexdigest()}"
 
 
@@ -125,13 +129,13 @@ def _open(folder: Path, width: int, height: int) -> TrainingSet | None:
             if array.dtype != expected.dtype or array.shape[1:] != expected.shape[1:]:
                 return None
             arrays[field.name] = np.asarray(array)
-        with pa.memory_map(str(folder / _IDS)) as opened:
-            ids = pa.ipc.open_file(opened).read_all().column(0)
+        with pa.memory_map(str(folder / _NAMES)) as opened:
+            ids, transforms = pa.ipc.open_file(opened).read_all().columns
     except (OSError, ValueError, EOFError, pa.ArrowException):
         return None
     if {len(array) for array in arrays.values()} != {len(ids)} or not len(ids):
         return None
-    return TrainingSet(TrainingImages(**arrays), ids)
+    return TrainingSet(TrainingImages(**arrays), ids, transforms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +164,8 @@ class _Index:
         written, told = 0, time.monotonic()
         with contextlib.ExitStack() as files:
             sinks = _Sinks(folder, files, count, describe_training(self._rows(0)))
-            for ids, pictures in self._chunks():
-                sinks.append(ids, describe_training(pictures))
+            for ids, pictures, transforms in self._chunks():
+                sinks.append(ids, describe_training(pictures), transforms)
                 written += len(ids)
                 if time.monotonic() - told > PROGRESS_SECONDS:
                     told = time.monotonic()
@@ -184,7 +188,7 @@ class _Index:
     def _refuse_too_large(self, folder: Path, count: int) -> None:
         images = describe_training(self._rows(1))
         row = sum(getattr(images, field.name).nbytes for field in fields(images))
-        needed, free = count * (row + _ID_BYTES), shutil.disk_usage(folder).free
+        needed, free = count * (row + _NAME_BYTES), shutil.disk_usage(folder).free
         if needed > free:
             raise TrainingSetError(
                 f"The index of the training set {self.settings.training_set} needs "
@@ -195,11 +199,12 @@ class _Index:
     def _rows(self, count: int) -> NDArray[np.uint8]:
         return np.zeros((count, self.height, self.width, 3), np.uint8)
 
-    def _chunks(self) -> Iterator[tuple[list[str], NDArray[np.uint8]]]:
+    def _chunks(self) -> Iterator[tuple[list[str], NDArray[np.uint8], list[Transform]]]:
         read = read_pictures(self.settings, self.width, self.height)
         size = max(1, min(_CHUNK_PICTURES, _CHUNK_BYTES // (3 * self.width * self.height)))
         while chunk := list(islice(read, size)):
-            yield [name for name, _ in chunk], np.stack([pixels for _, pixels in chunk])
+            ids, pictures, transforms = zip(*chunk, strict=True)
+            yield list(ids), np.stack(pictures), list(transforms)
 
 
 class _Sinks:
@@ -215,19 +220,21 @@ class _Sinks:
             header = npy.header_data_from_array_1_0(array) | {"shape": (count, *array.shape[1:])}
             npy.write_array_header_1_0(opened, header)
             self._arrays[field.name] = opened
-        self._id_file = files.enter_context((folder / _IDS).open("xb"))
-        schema = pa.schema([("id", pa.string())])
-        self._ids = files.enter_context(pa.ipc.new_file(self._id_file, schema))
+        self._name_file = files.enter_context((folder / _NAMES).open("xb"))
+        schema = pa.schema([("id", pa.string()), ("transform", TRANSFORM)])
+        self._names = files.enter_context(pa.ipc.new_file(self._name_file, schema))
 
-    def append(self, ids: list[str], images: TrainingImages) -> None:
+    def append(self, ids: list[str], images: TrainingImages, transforms: list[Transform]) -> None:
         for name, opened in self._arrays.items():
             opened.write(np.ascontiguousarray(getattr(images, name)).tobytes())
-        self._ids.write_batch(pa.record_batch({"id": pa.array(ids, pa.string())}))
+        how = [transform.model_dump() for transform in transforms]
+        columns = {"id": pa.array(ids, pa.string()), "transform": pa.array(how, TRANSFORM)}
+        self._names.write_batch(pa.record_batch(columns))
 
     def secure(self) -> None:
         """Have all on the disk, lest a host that crashes keeps the folder's name without it."""
-        self._ids.close()
-        for opened in (*self._arrays.values(), self._id_file):
+        self._names.close()
+        for opened in (*self._arrays.values(), self._name_file):
             opened.flush()
             os.fsync(opened.fileno())
 

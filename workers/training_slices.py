@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from storage.errors import TrainingSetError
+from storage.errors import ConfigError, TrainingSetError
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 PARQUET, TAR = ".parquet", ".tar"
@@ -105,6 +105,14 @@ def cut_training_set(path: Path) -> list[Slice]:
         else:
             slices += _cut_parquet(path, file)
     return slices
+
+
+def not_readable(what: str, path: Path, error: BaseException) -> ConfigError:
+    """What to raise where there are no pictures to read: `what` says whose they are."""
+    return ConfigError(
+        f"The {what} {path} cannot be read ({error}); give a Parquet file with an `image` column, "
+        "a WebDataset tar, or a folder of pictures or of such files."
+    )
 
 
 def count_pictures(path: Path) -> int:

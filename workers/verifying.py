@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Verification
-from storage.verified import Coverage, Transform, Unreadable
+from storage.records import Transform, Verification
+from storage.verified import Coverage, Unreadable
 from workers.analysis.ranking import Ranked, Ranking
 from workers.training_pictures import prepare
 from workers.training_slices import UNREADABLE, Slice, read_captions, read_slice
@@ -32,14 +32,12 @@ _BLOCK_PICTURES = 4096
 class Query:
     """What to look for: the `count` training pictures nearest to each of `pictures`, (Q, height,
     width, 3) uint8, and how many are within the squared distance `limit`. `settings` say how
-    training pictures are brought to that size; with `flip` each of them counts as it is or
-    mirrored, whichever is nearer."""
+    training pictures are brought to that size, and whether each counts mirrored as well."""
 
     pictures: NDArray[np.uint8]
     settings: Verification
     count: int
     limit: int
-    flip: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -119,7 +117,7 @@ def search_slice(number: int, part: Slice, query: Query) -> Found:
     """
     width, height = query.size
     flat = query.pictures.reshape(len(query.pictures), 3 * width * height)
-    mirrored = query.pictures[:, :, ::-1].reshape(flat.shape) if query.flip else None
+    mirrored = query.pictures[:, :, ::-1].reshape(flat.shape) if query.settings.flip else None
     ranking, reading = Ranking(flat, query.count, query.limit, mirrored), Reading()
     pictures = readable_pictures(part, query.settings, query.size, reading)
     block = max(1, min(_BLOCK_PICTURES, _BLOCK_BYTES // flat.shape[1]))

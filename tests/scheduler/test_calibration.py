@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import scheduler.cli
+from scheduler.calibrate_command import as_data
 from scheduler.calibration import Wish, calibrate, score_marked
 from scheduler.calibration_page import render_fragment, render_page
 from scheduler.campaign import read_campaign
+from scheduler.kept import load_calibrations
 from scheduler.marks import Marks, Positive, read_marks
 from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
@@ -117,6 +119,14 @@ def test_thresholds_come_out_as_a_page_and_as_part_of_a_campaign_file(run, made)
     assert (analysis.tiles, analysis.min_clique_size) == (2, 4)
     assert f"{len(CONTROLS)} controls" in " ".join(text.replace("#", "").split())
     assert tomllib.loads(CAMPAIGN.split("[analysis]")[0] + text)
+
+
+def test_what_is_found_is_kept_with_the_campaign(run, made):
+    ended = run("--positives", "positives.csv", "--json", "--false-positive-rate", "0.25")
+    _, store, campaign_id = made
+    kept = load_calibrations(store, campaign_id)
+    (found,) = [each for each in kept if each.wish.false_positive_rate == 0.25]
+    assert json.loads(json.dumps(as_data(found))) == json.loads(ended.stdout)
 
 
 def test_what_is_reported_is_what_the_analysis_flags_at_that_threshold(run, made):

@@ -144,12 +144,14 @@ edge_threshold = 0.1
 min_clique_size = 10
 [verification]
 training_set = "train"
+controls = "train"
 threshold = 0.15
 resize = "short-side"
 crop = "center"
 """)
     assert prompts == ["the one"]
     assert campaign.verification.training_set == str(folder / "train")
+    assert campaign.verification.controls == str(folder / "train")
     assert campaign.verification.fingerprint.startswith("sha256:")
 
 
@@ -516,6 +518,16 @@ def test_a_training_set_that_cannot_be_read_is_refused(refused, folder, name):
     (folder / "empty").mkdir()
     message = refused(added(f'[verification]\ntraining_set = "{name}"'))
     assert message.startswith(f"The training set {folder / name} cannot be read")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "prompts.txt"])
+def test_control_pictures_that_cannot_be_read_are_refused_before_anything_is_made(
+    refused, folder, name
+):
+    (folder / "train").mkdir()
+    (folder / "train" / "a.png").write_bytes(b"")
+    message = refused(added(f'[verification]\ntraining_set = "train"\ncontrols = "{name}"'))
+    assert message.startswith(f"The set of control pictures {folder / name} cannot be read")
 
 
 def test_the_digest_names_the_prompts_and_their_order(read):

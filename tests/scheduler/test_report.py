@@ -1,7 +1,6 @@
 """The report: one file that needs nothing else, and says what it cannot show."""
 
 import re
-from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from storage.records import (
     Sampling,
     SeedRange,
     Submission,
+    Transform,
     Verification,
     WorkUnit,
 )
@@ -42,6 +42,7 @@ from workers.analysis.matching import is_extracted, nearest_training
 from workers.analysis.nearest import describe_training
 from workers.analysis.verdict import judge
 from workers.pictures import digest_pixels, encode_png
+from workers.prompt_analysis import result_of
 
 SIDE, SEEDS, THRESHOLD = 16, 50, 0.1
 MEMORISED = '<script>alert("x")</script> & a fox at http://example.com/'
@@ -92,12 +93,16 @@ class Lab:
         self.campaign_id = campaign.campaign_id
         return self.submission
 
-    def images(self, copied: int) -> list[Pixels]:
-        """`SEEDS` pictures, of which `copied`, every other one, almost repeat a training one."""
+    def images(self, copied: int, others: int = 0) -> list[Pixels]:
+        """`SEEDS` pictures, of which `copied`, every other one, almost repeat a training one, and
+        `others` of those between another."""
         pictures = [self.picture() for _ in range(SEEDS)]
-        for seed in range(0, 2 * copied, 2):
+        repeated = dict.fromkeys(range(0, 2 * copied, 2), 3) | dict.fromkeys(
+            range(1, 2 * others, 2), 1
+        )
+        for seed, place in repeated.items():
             noise = self.rng.integers(-5, 6, (SIDE, SIDE, 3))
-            pictures[seed] = np.clip(self.training[3] + noise, 0, 255).astype(np.uint8)
+            pictures[seed] = np.clip(self.training[place] + noise, 0, 255).astype(np.uint8)
         return pictures
 
     def render(self, prompt: str, pictures: list[Pixels], flawed: frozenset[int]) -> None:
@@ -136,26 +141,22 @@ class Lab:
             settings.edge_threshold,
             settings.min_clique_size,
         )
-        match = None
-        if campaign.verification and verdict.representative_seed is not None:
-            chosen = pictures[verdict.representative_seed]
-            training = describe_training(self.training)
-            found = nearest_training(chosen, training, settings.tiles)
-            match = Match(
-                training_id=f"{found.index}.png",
-                l2=found.l2,
-                tiled_l2=found.tiled_l2,
-                adaptive=found.adaptive,
-                extracted=is_extracted(found, campaign.verification.threshold, SIDE),
-            )
-        return PromptResult(
-            prompt_id=Prompt(text=prompt).prompt_id,
-            prompt=prompt,
-            seeds=SEEDS,
-            seeds_digest="0",
-            excluded=len(flawed),
-            match=match,
-            **asdict(verdict),
+        matches: list[Match | None] = [None] * len(verdict.cliques)
+        if campaign.verification:
+            matches = [self.match(pictures[c.representative_seed]) for c in verdict.cliques]
+        return result_of(prompt, range(SEEDS), len(flawed), verdict, matches)
+
+    def match(self, chosen: Pixels) -> Match:
+        campaign = self.submission.campaign
+        training = describe_training(self.training)
+        found = nearest_training(chosen, training, campaign.analysis.tiles)
+        threshold = campaign.verification.threshold
+        return Match(
+            training_id=f"{found.index}.png",
+            l2=found.l2,
+            tiled_l2=found.tiled_l2,
+            adaptive=found.adaptive,
+            extracted=is_extracted(found, threshold, SIDE),
         )
 
     def analyse(self) -> list[PromptResult]:
@@ -247,6 +248,35 @@ def test_a_flagged_prompt_shows_its_clique_and_its_match(lab: Lab) -> None:
     assert "The rest of the clique: 15 of 19 pictures" in text
     assert f"{flagged.match.l2:.4f}" in text
     assert "Extracted yes" in text
+
+
+def test_every_picture_that_a_prompt_repeats_is_shown_with_its_match(lab: Lab) -> None:
+    pictures = lab.images(20, others=11)
+    lab.render(MEMORISED, pictures, frozenset())
+    result = lab.judge(MEMORISED, pictures, frozenset())
+    lab.store_results([result])
+    [clique] = result.further_cliques
+    assert clique.clique_seeds == tuple(range(1, 23, 2))
+    html = lab.html()
+    alts = [attrs["alt"] or "" for tag, attrs in Tags(html).found if tag == "img"]
+    assert f"Representative of a further clique, seed {clique.representative_seed}" in alts
+    assert {"Training picture 1.png", "Training picture 3.png"} < set(alts)
+    assert (
+        "Another picture that the prompt repeats: a clique of 11, 22 % of the seeds extracted"
+        in (words(html))
+    )
+    counts = gather_report(lab.store, lab.campaign_id, None).counts
+    assert (counts.flagged, counts.extracted, counts.training_pictures) == (1, 1, 2)
+
+
+def test_a_training_picture_that_is_nearer_mirrored_is_shown_mirrored(lab: Lab) -> None:
+    flagged, _ = lab.analyse()
+    assert flagged.match
+    Image.fromarray(lab.training[3][:, ::-1]).save(lab.training_folder / "3.png")
+    flip = Transform(width=SIDE, height=SIDE, resize="none", crop="none", flip=True)
+    match = flagged.match.model_copy(update={"transform": flip})
+    lab.store_results([flagged.model_copy(update={"match": match, "seeds": SEEDS + 1})])
+    assert data_uri(lab.training[3], 512) in lab.html()
 
 
 def test_the_shown_pictures_are_the_cliques(lab: Lab) -> None:

@@ -1,8 +1,10 @@
 """`seedsweep verify`: a training set searched for what flagged prompts repeat."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,17 @@ import scheduler.verify
 from scheduler.campaign import read_campaign
 from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
+from scheduler.verify import Wanted, is_verified
 from scheduler.verify_table import for_scripts, summary
 from storage import keys
-from storage.campaigns import load_campaign, load_verifications
-from storage.records import Prompt
-from storage.results import store_results
+from storage.campaigns import (
+    load_campaign,
+    load_verifications,
+    store_control,
+    store_verification,
+)
+from storage.records import AnalysisSettings, Control, FurtherClique, Prompt, Verification
+from storage.results import read_results, store_results
 from storage.shards import decode_shard
 from storage.store import FolderStore
 from tests.pictures import data_of, write_parquet, write_tar
@@ -41,6 +49,7 @@ images_per_unit = 2
 """
 PROMPTS = ["a cat", "a [red]dog[/red]", "an owl", "a fox", "an elk", "a gnu"]
 SEED = 3
+SECOND = 1
 
 
 def near(picture, seed, levels=5):
@@ -55,8 +64,9 @@ def noise(count, seed):
 class Desk:
     """A folder with a campaign of which five prompts are flagged.
 
-    Two repeat one training picture, of which there are three copies, a third another one; the
-    fourth repeats none, and the fifth's images are gone. Of the six control pictures one is in the
+    Two repeat one training picture, of which there are three copies, a third another one; one of
+    the two repeats a picture of its own as well; the fourth repeats none, and the fifth's images
+    are gone. Of the six control pictures one is in the
     training set all the same.
     """
 
@@ -84,18 +94,24 @@ class Desk:
             )
             for i, text in enumerate(PROMPTS[:5])
         ]
+        second = FurtherClique(
+            clique_seeds=(0, SECOND), mean_distance=0.02, representative_seed=SECOND, match=None
+        )
+        results[2] = results[2].model_copy(update={"further_cliques": (second,)})
         results.append(make_result(prompt_id=Prompt(text=PROMPTS[5]).prompt_id, prompt=PROMPTS[5]))
         store_results(self.store, campaign.analysis_id, self.id, results)
-        self.cat, self.dog, self.owl = (self.representative(i) for i in range(3))
+        self.cat, self.dog, _ = (self.representative(i) for i in range(3))
+        self.owl = self.representative(2, SECOND)
         self.repeat(2, near(self.cat, 7))
         self.store.delete(self.key(4))
         self.write_sets()
 
-    def key(self, prompt):
-        return keys.unit_shard(self.plan.unit(2 * prompt + 1))
+    def key(self, prompt, seed=SEED):
+        return keys.unit_shard(self.plan.unit(2 * prompt + seed // 2))
 
-    def representative(self, prompt):
-        [image] = decode_shard(self.store.read(self.key(prompt)), self.key(prompt), [SEED])
+    def representative(self, prompt, seed=SEED):
+        key = self.key(prompt, seed)
+        [image] = decode_shard(self.store.read(key), key, [seed])
         return decode_png(image.png)
 
     def repeat(self, prompt, picture):
@@ -123,6 +139,7 @@ class Desk:
             ],
         )
         (training / "c.png").write_bytes(copies[2])
+        (training / "owl.png").write_bytes(data_of(near(self.owl, 1)))
         controls = [data_of(picture) for picture in noise(5, 1)]
         write_parquet(self.folder / "never.parquet", [*controls, strangers[3], b"no picture"])
 
@@ -166,29 +183,36 @@ def found(desk, printed):
 
 
 def test_each_flagged_prompt_gets_its_nearest_training_picture_and_all_distances(found):
-    cat, dog, owl, fox = found.prompts
-    assert [prompt.prompt for prompt in found.prompts] == PROMPTS[:4]
-    assert [prompt.match.extracted for prompt in found.prompts] == [True, True, True, False]
+    cat, dog, owl, _, fox = found.cliques
+    assert [clique.prompt for clique in found.cliques] == [*PROMPTS[:3], PROMPTS[2], PROMPTS[3]]
+    assert [clique.match.extracted for clique in found.cliques] == [True] * 4 + [False]
     assert dog.match.training_id == "b.tar#dog.png"
     assert dog.match.l2 <= dog.match.tiled_l2 < 0.02
     assert dog.match.adaptive < 0.1
     assert (dog.copies, cat.copies, owl.copies, fox.copies) == (1, 3, 3, 1)
     assert (dog.caption, cat.caption) == ("a good dog", None)
-    assert dog.transform.resize == "none"
+    assert dog.match.transform.resize == "none"
     assert fox.match.l2 > 0.3
 
 
+def test_each_picture_that_a_prompt_repeats_is_searched_for(found):
+    first, second = (clique for clique in found.cliques if clique.prompt == PROMPTS[2])
+    assert (first.seed, second.seed) == (SEED, SECOND)
+    assert second.match.training_id == "owl.png"
+    assert second.match.l2 < 0.02
+
+
 def test_the_headline_counts_distinct_training_pictures_with_the_prompts_beside(found, printed):
-    assert len(found.groups) == 2
+    assert len(found.groups) == 3
     assert ("b.tar#dog.png",) in found.groups
-    pictures = len({prompt.match.training_id for prompt in found.extracted})
+    pictures = len({c.match.training_id for c in found.cliques if c.match.extracted})
     headline = (
-        "Distinct training pictures extracted: 2 (before grouping those within l2 0.15 of each "
+        "Distinct training pictures extracted: 3 (before grouping those within l2 0.15 of each "
         f"other: {pictures}). Prompts that extract them: 3."
     )
     assert headline in printed
     numbers = for_scripts(found)
-    assert numbers["distinct_training_pictures_extracted"] == 2
+    assert numbers["distinct_training_pictures_extracted"] == 3
     assert numbers["training_pictures_extracted"] == pictures
     assert numbers["prompts_extracted"] == 3
 
@@ -200,8 +224,8 @@ def test_the_match_rate_of_controls_stands_beside_with_its_interval(found, print
 
 
 def test_coverage_is_stated_and_what_could_not_be_read_is_named(found, printed, desk):
-    assert (found.coverage.read, found.coverage.pictures) == (64, 65)
-    assert f"64 of 65 pictures of {desk.folder / 'train'} could be read" in printed
+    assert (found.coverage.read, found.coverage.pictures) == (65, 66)
+    assert f"65 of 66 pictures of {desk.folder / 'train'} could be read" in printed
     assert "the first are a.parquet#31 (UnidentifiedImageError" in printed
 
 
@@ -209,6 +233,41 @@ def test_a_flagged_prompt_whose_picture_is_gone_is_counted(found, printed):
     [gone] = found.not_verified
     assert gone.prompt == PROMPTS[4]
     assert "could not be looked at: 1. The first: The image of seed 3 is not in" in printed
+
+
+def test_results_end_with_what_the_search_came_to(desk, found, monkeypatch, capsys):
+    monkeypatch.chdir(desk.folder)
+    monkeypatch.setattr(sys, "argv", ["seedsweep", "results", desk.id])
+    with pytest.raises(SystemExit):
+        scheduler.cli.main()
+    assert capsys.readouterr().out.endswith("\n".join(summary(found)) + "\n")
+
+
+def test_nothing_is_left_to_search_for_once_every_flagged_prompt_was_looked_for(
+    desk, found, tmp_path
+):
+    shutil.copytree(desk.store.root, tmp_path / "copy")
+    store = FolderStore(tmp_path / "copy")
+    assert is_verified(store, desk.id)  # it names no training set
+    own = desk.plan.campaign.analysis
+    settings = AnalysisSettings(analysis=own, verification=found.settings)
+    store_control(store, desk.id, Control(settings=settings))
+    assert is_verified(store, desk.id)  # nothing is flagged
+    results = read_results(store, desk.plan.campaign.analysis_id, desk.id)
+    store_results(store, settings.analysis_id, desk.id, results)
+    assert not is_verified(store, desk.id)
+    store_verification(store, found.model_copy(update={"analysis_id": settings.analysis_id}))
+    assert is_verified(store, desk.id)
+    more = make_flagged(prompt_id="f" * 16, prompt="one more")
+    store_results(store, settings.analysis_id, desk.id, [more])
+    assert not is_verified(store, desk.id)
+
+
+def test_the_controls_that_a_campaign_names_are_searched_for():
+    named = Verification(training_set="/t", controls="/c", flip=True)
+    assert Wanted().apply(named) == named
+    other = Wanted(controls=Path("/other"), flip=False).apply(named)
+    assert (other.controls, other.flip) == ("/other", False)
 
 
 def test_whose_neighbours_are_meant_is_said(found):
@@ -245,13 +304,13 @@ def test_a_cluster_finds_the_same_and_a_search_by_other_settings_is_kept_beside(
     done = verify(desk.id, "--training-set", "train", "--threshold", "0.001", "--flip", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert [prompt["match"]["l2"] for prompt in told["prompts"][:3]] == [
-        prompt.match.l2 for prompt in found.prompts[:3]
+    assert [clique["match"]["l2"] for clique in told["cliques"][:3]] == [
+        clique.match.l2 for clique in found.cliques[:3]
     ]
     assert (told["distinct_training_pictures_extracted"], told["controls"]) == (0, None)
     assert told["control_rate"] is None
     latest, *before = load_verifications(desk.store, desk.id)
-    assert (latest.settings.threshold, latest.flip) == (0.001, True)
+    assert (latest.settings.threshold, latest.settings.flip) == (0.001, True)
     assert found in before
 
 

@@ -201,11 +201,10 @@ def verification(at="2026-01-01", **changes):
         "campaign_id": "audit-0123456789ab",
         "analysis_id": "0" * 16,
         "settings": Verification(training_set="/t"),
-        "flip": False,
         "verified_at": at,
         "versions": "v",
         "coverage": Coverage(path="/t", listing="1", pictures=3, unreadable=1),
-        "prompts": (),
+        "cliques": (),
         "not_verified": (),
         "groups": (("a.png", "b.png"),),
     }
@@ -218,7 +217,7 @@ def controls(listing):
 
 
 OTHER_SEARCHES = [
-    {"flip": True},
+    {"settings": Verification(training_set="/t", flip=True)},
     {"analysis_id": "1" * 16},
     {"settings": Verification(training_set="/t", threshold=0.2)},
     {"coverage": Coverage(path="/t", listing="2", pictures=3, unreadable=1)},

@@ -85,6 +85,7 @@ VERDICT = [
     changed("verification", alpha=0.4),
     changed("verification", neighbours=10),
     changed("verification", neighbours_of="generation"),
+    changed("verification", flip=True),
     changed("verification", fingerprint="sha256:other"),
     BASE.model_copy(update={"verification": None}),
 ]
@@ -151,9 +152,14 @@ def test_every_setting_of_sampling_analysis_and_verification_is_covered_above():
     }
     tables = {"sampling": Sampling, "analysis": Analysis, "verification": Verification}
     settings = {(table, name) for table, kind in tables.items() for name in kind.model_fields}
-    # Where the training set lies does not matter; its fingerprint says what it is.
+    # Where the training set lies does not matter; its fingerprint says what it is. Controls alter
+    # no result.
     # `center` is the only crop there is.
-    assert settings - covered == {("verification", "training_set"), ("verification", "crop")}
+    assert settings - covered == {
+        ("verification", "training_set"),
+        ("verification", "controls"),
+        ("verification", "crop"),
+    }
 
 
 def test_no_two_recipes_share_an_id():

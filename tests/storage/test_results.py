@@ -9,7 +9,7 @@ import pytest
 import storage.results
 from storage import keys
 from storage.errors import ShardCorruptError, StoreUnavailableError
-from storage.records import Match, Prompt, PromptResult
+from storage.records import FurtherClique, Match, Prompt, PromptResult, Transform
 from storage.results import Parts, drop_results, read_results, store_results
 from storage.store import open_store
 
@@ -55,10 +55,18 @@ def read(store):
 
 
 def test_results_are_read_as_they_were_stored(store):
-    match = Match(training_id="t#1", l2=0.1, tiled_l2=0.2, adaptive=None, extracted=True)
+    how = Transform(width=9, height=8, resize="short-side", crop="center", flip=True)
+    match = Match(
+        training_id="t#1", l2=0.1, tiled_l2=0.2, adaptive=None, extracted=True, transform=how
+    )
+    other = FurtherClique(
+        clique_seeds=(4, 2**61), mean_distance=0.06, representative_seed=4, match=match
+    )
+    unmatched = other.model_copy(update={"match": None})
     results = [
         flagged("<b>Zoë</b>", 0.03, match=match),
         flagged("second", 0.04, match=match.model_copy(update={"adaptive": 0.5})),
+        flagged("of several pictures", 0.05, match=match, further_cliques=(other, unmatched)),
         result("third"),
     ]
     store_results(store, "an", "c", results)

@@ -6,19 +6,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
+from storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Transform, Verification
 from workers.analysis.nearest import describe_training
 from workers.analysis.products import TorchProducts
 from workers.analysis.verdict import judge
-from workers.prompt_analysis import analyse_prompt, analyse_stored, possible_edges
+from workers.prompt_analysis import analyse_prompt, analyse_stored, possible_edges, result_of
 from workers.training_set import TrainingSet
 
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
+AS_IT_IS = Transform(width=16, height=16, resize="none", crop="none")
 FULL = AnalysisSettings(analysis=Analysis(min_clique_size=4, matrix="full"))
 
 
 def training_set(pictures, ids):
-    return TrainingSet(describe_training(pictures), pa.chunked_array([ids]))
+    how = [AS_IT_IS.model_dump()] * len(ids)
+    return TrainingSet(
+        describe_training(pictures), pa.chunked_array([ids]), pa.chunked_array([how])
+    )
 
 
 def repeated_and_others(repeats, others, seed=0):
@@ -38,11 +42,9 @@ def analyse(stored, settings=SETTINGS, training=None):
 def test_the_descriptors_never_change_the_verdict(store_prompt, repeats, others):
     pictures = repeated_and_others(repeats, others)
     result = analyse(store_prompt(pictures))
-    full = judge(pictures, range(len(pictures)), 4, 0.1, 4)
-    for field in ("edges", "clique_size", "clique_seeds", "clique_proven", "clique_upper_bound"):
-        assert getattr(result, field) == getattr(full, field)
-    assert result.mean_distance == full.mean_distance
-    assert result.representative_seed == full.representative_seed
+    seeds = range(len(pictures))
+    full = judge(pictures, seeds, 4, 0.1, 4)
+    assert result == result_of(result.prompt, seeds, 0, full, [None] * len(full.cliques))
     assert result.flagged == (repeats >= 4)
 
 
@@ -156,6 +158,25 @@ def test_the_representative_is_matched_with_its_training_picture(store_prompt):
         0.0,
         True,
     )
+
+
+def test_each_picture_that_a_prompt_repeats_is_matched(store_prompt):
+    first, second = repeated_and_others(6, 0), repeated_and_others(4, 0, seed=1)
+    pictures = np.concatenate([second, first, repeated_and_others(0, 5, seed=2)])
+    rng = np.random.default_rng(5)
+    strangers = rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
+    training = training_set(
+        np.concatenate([strangers, second[:1], first[:1]]), [*map(str, range(60)), "2nd", "1st"]
+    )
+    verified = SETTINGS.model_copy(update={"verification": Verification(training_set="t")})
+    result = analyse(store_prompt(pictures), verified, training)
+    assert result.clique_seeds == (4, 5, 6, 7, 8, 9)
+    [further] = result.further_cliques
+    assert further.clique_seeds == (0, 1, 2, 3)
+    assert [(m.training_id, m.extracted, m.transform) for m in result.matches] == [
+        ("1st", True, AS_IT_IS),
+        ("2nd", True, AS_IT_IS),
+    ]
 
 
 def test_a_prompt_that_is_not_flagged_is_matched_with_nothing(store_prompt):

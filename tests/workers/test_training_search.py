@@ -55,11 +55,9 @@ def write_set(folder, made, kinds, rows):
                 (folder / f"{number}-{i:03}.png").write_bytes(data)
 
 
-def search(folder, queries, flip=False, **changes):
+def search(folder, queries, **changes):
     wanted, done = Verification(training_set=str(folder), **changes), []
-    searching = TrainingSearch(
-        Here(), open_set(folder), wanted, lambda *n: done.append(n), flip=flip
-    )
+    searching = TrainingSearch(Here(), open_set(folder), wanted, lambda *n: done.append(n))
     found = searching.match(queries, len(queries))
     assert done[-1][0] == done[-1][1]
     return found
@@ -83,7 +81,7 @@ def test_it_finds_what_comparing_all_pixels_finds(count, kinds, rows, neighbours
         write_set(folder, made, kinds, rows)
         found = search(folder, queries, neighbours=neighbours, neighbours_of=whose)
         named = list(read_pictures(Verification(training_set=name), SIDE, SIDE))
-    all_of_them = describe_training(np.stack([pixels for _, pixels in named]))
+    all_of_them = describe_training(np.stack([pixels for _, pixels, _ in named]))
     assert found.coverage.read == count == len(named)
     for place, query in enumerate(queries):
         expected = nearest_training(query, all_of_them, 1, 0.5, neighbours, whose)
@@ -109,6 +107,8 @@ def test_mirrored_pictures_are_found_where_that_is_asked_for(count, neighbours, 
     with tempfile.TemporaryDirectory() as name:
         write_set(Path(name), made, ["tar", "parquet"], 2)
         found = search(Path(name), queries, flip=True, neighbours=neighbours)
+        read = read_pictures(Verification(training_set=name), SIDE, SIDE)
+        held = describe_training(np.stack([pixels for _, pixels, _ in read]))
 
     def apart(a, b):
         return min(slow_l2(a, b), slow_l2(a, b[:, ::-1]))
@@ -126,6 +126,10 @@ def test_mirrored_pictures_are_found_where_that_is_asked_for(count, neighbours, 
         assert found.means[place] == pytest.approx(np.mean(others[:neighbours]))
         copies = 1 + sum(distance <= 0.15 for distance in others)
         assert found.copies[fetched.position] == copies
+        in_a_campaign = nearest_training(query, held, 1, 0.5, neighbours, "training", flip=True)
+        assert in_a_campaign.l2 == float(found.l2[place])
+        assert in_a_campaign.adaptive == adaptive_score(in_a_campaign.l2, found.means[place])
+        assert in_a_campaign.flip == fetched.transform.flip
 
 
 class TestCoverage:

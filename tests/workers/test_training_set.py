@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from storage.errors import ConfigError, TrainingSetError
-from storage.records import Verification
+from storage.records import Transform, Verification
 from workers import training_set
 from workers.analysis.nearest import describe_training
 from workers.training_pictures import read_pictures
@@ -251,9 +251,9 @@ def load_in_a_process(path, everyone, found):
     read = training_set.read_pictures
 
     def noted(*wanted):
-        for name, pixels in read(*wanted):
-            names.append(name)
-            yield name, pixels
+        for picture in read(*wanted):
+            names.append(picture[0])
+            yield picture
 
     training_set.read_pictures = noted
     everyone.wait(timeout=60)
@@ -290,9 +290,9 @@ class TestIndex:
         read = training_set.read_pictures
 
         def noted(*wanted):
-            for name, pixels in read(*wanted):
-                names.append(name)
-                yield name, pixels
+            for picture in read(*wanted):
+                names.append(picture[0])
+                yield picture
 
         monkeypatch.setattr(training_set, "read_pictures", noted)
         return names
@@ -310,6 +310,14 @@ class TestIndex:
                 getattr(again.images, field.name), getattr(first.images, field.name)
             )
         assert [again.id_of(i) for i in range(3)] == ["a.png", "b.png", "c.png"]
+
+    def test_it_says_how_each_picture_came_to_the_size(self, folder, tmp_path):
+        (folder / "b.png").write_bytes(data_of(plain(GREEN).resize((9, 6))))
+        found = load(folder)
+        assert found.transform_of(0) == Transform(width=4, height=4, resize="none", crop="none")
+        assert found.transform_of(1) == Transform(
+            width=9, height=6, resize="short-side", crop="center"
+        )
 
     def test_it_holds_what_describing_the_pictures_in_memory_does(self, tmp_path, monkeypatch):
         monkeypatch.setattr(training_set, "_CHUNK_PICTURES", 2)
@@ -355,7 +363,7 @@ class TestIndex:
             load(folder)
         assert [file.suffix for file in cache.rglob("*") if file.is_file()] == [".lock"]
 
-    @pytest.mark.parametrize("name", ["pictures.npy", "fine_norms.npy", "ids.arrow"])
+    @pytest.mark.parametrize("name", ["pictures.npy", "fine_norms.npy", "names.arrow"])
     @pytest.mark.parametrize("harm", ["gone", "torn", "empty", "foreign"])
     def test_one_that_is_not_whole_is_made_anew(self, folder, cache, reads, name, harm):
         load(folder)

@@ -67,7 +67,7 @@ def test_every_picture_of_a_folder_is_in_one_slice_in_the_order_of_the_files(mix
 
 def test_the_index_of_the_whole_set_reads_the_same(mixed):
     read = list(read_pictures(Verification(training_set=str(mixed)), 4, 4))
-    assert [int(pixels[0, 0, 0]) for _, pixels in read] == list(range(15))
+    assert [int(pixels[0, 0, 0]) for _, pixels, _ in read] == list(range(15))
 
 
 def test_a_tar_is_a_training_set_by_itself(tmp_path):

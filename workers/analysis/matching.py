@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.distances import edge_limit, tiled_to
-from workers.analysis.nearest import TrainingImages, nearest_images
+from workers.analysis.distances import edge_limit, l2_to_all, tiled_to
+from workers.analysis.nearest import Nearest, TrainingImages, nearest_images
 from workers.analysis.products import products
 from workers.analysis.ranking import squared_norms
 
@@ -33,6 +33,7 @@ class TrainingMatch:
     """The training image nearest to a generation.
 
     `index` is its place in the training set, `l2` and `tiled_l2` its distances from the generation,
+    those of its mirror image if `flip`,
     `adaptive` the l2 relative to how far the neighbours are: 1 or less is closer than alpha times
     their mean. None where that mean is 0 or there is no neighbour: then there is nothing to compare
     with.
@@ -42,23 +43,48 @@ class TrainingMatch:
     l2: float
     tiled_l2: float
     adaptive: float | None
+    flip: bool = False
 
 
 def neighbour_mean(
-    index: int, training: TrainingImages, neighbours: int = DEFAULT_NEIGHBOURS
+    index: int,
+    training: TrainingImages,
+    neighbours: int = DEFAULT_NEIGHBOURS,
+    flip: bool = False,
 ) -> float:
     """Mean l2 from training image `index` to its `neighbours` nearest other training images.
 
     The image itself is left out by its index, so an exact copy of it elsewhere counts, at distance
-    0. All others count if there are fewer than `neighbours`; nan if there are none. IndexError
-    unless 0 <= index < N; ValueError if neighbours < 1.
+    0. All others count if there are fewer than `neighbours`; nan if there are none. With `flip`
+    each is as near as it or its mirror image is. IndexError unless 0 <= index < N; ValueError if
+    neighbours < 1.
     """
     if not 0 <= index < len(training):
         raise IndexError(f"no training image {index} among {len(training)}")
     if neighbours < 1:
         raise ValueError(f"neighbours must be >= 1, got {neighbours}")
-    nearest = nearest_images(training.pictures[index], training, neighbours, without=index)
+    nearest = _nearest(training.pictures[index], training, neighbours, flip, without=index)
     return mean_of(nearest.l2.tolist())
+
+
+def _nearest(
+    image: NDArray[np.uint8],
+    training: TrainingImages,
+    count: int,
+    flip: bool,
+    without: int | None = None,
+) -> Nearest:
+    """As `nearest_images`, with `flip` by the distance to each of them as it is or mirrored."""
+    upright = nearest_images(image, training, count, without)
+    if not flip:
+        return upright
+    mirrored = nearest_images(image[:, ::-1], training, count, without)
+    l2 = np.concatenate([upright.l2, mirrored.l2])
+    indexes = np.concatenate([upright.indexes, mirrored.indexes])
+    order = np.lexsort((indexes, l2))
+    _, first = np.unique(indexes[order], return_index=True)
+    nearest = order[np.sort(first)][:count]
+    return Nearest(indexes[nearest], l2[nearest])
 
 
 def mean_of(distances: Sequence[float]) -> float:
@@ -83,6 +109,7 @@ def nearest_training(
     alpha: float = DEFAULT_ALPHA,
     neighbours: int = DEFAULT_NEIGHBOURS,
     neighbours_of: NeighboursOf = "training",
+    flip: bool = False,
 ) -> TrainingMatch:
     """The training image x nearest to the generation `image` by plain l2, the smallest index among
     equals; `image` is (height, width, 3) uint8. The result is that of comparing all pixels.
@@ -90,21 +117,34 @@ def nearest_training(
     adaptive = l2(image, x) / (alpha * mean), the mean being `neighbour_mean(x)`: the neighbours are
     those of the training image x among the training images, as in the paper's untargeted extraction
     from CIFAR-10 models (section 5.1). With `neighbours_of` "generation" it is that of l2 from
-    `image` to its own nearest training images, x among them, as some implementations have it.
+    `image` to its own nearest training images, x among them, as some implementations have it. With
+    `flip` each training image is as far as it or its mirror image is, whichever is nearer.
     ValueError if `training` is empty, sizes differ, alpha <= 0, neighbours < 1 or tiles < 1.
     """
     if not len(training):
         raise ValueError("the training set is empty: there is nothing to match with")
     own = neighbours_of == "generation"
-    nearest = nearest_images(image, training, neighbours if own else 1)
+    nearest = _nearest(image, training, neighbours if own else 1, flip)
     index, l2 = int(nearest.indexes[0]), float(nearest.l2[0])
-    mean = mean_of(nearest.l2.tolist()) if own else neighbour_mean(index, training, neighbours)
+    near = (
+        mean_of(nearest.l2.tolist()) if own else neighbour_mean(index, training, neighbours, flip)
+    )
+    picture = training.pictures[index]
+    flipped = flip and is_nearer_mirrored(image, picture)
     return TrainingMatch(
         index=index,
         l2=l2,
-        tiled_l2=tiled_to(image, training.pictures[index], tiles),
-        adaptive=adaptive_score(l2, mean, alpha),
+        tiled_l2=tiled_to(image, picture[:, ::-1] if flipped else picture, tiles),
+        adaptive=adaptive_score(l2, near, alpha),
+        flip=flipped,
     )
+
+
+def is_nearer_mirrored(image: NDArray[np.uint8], picture: NDArray[np.uint8]) -> bool:
+    """Whether `picture` is nearer to `image` by plain l2 once it is mirrored; both (height, width,
+    3) uint8."""
+    upright, mirrored = l2_to_all(image, np.stack([picture, picture[:, ::-1]]))
+    return bool(mirrored < upright)
 
 
 def is_extracted(match: TrainingMatch, threshold: float, smallest_side: int) -> bool:

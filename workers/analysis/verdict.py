@@ -8,14 +8,14 @@ of them exists (Carlini et al. 2023, arXiv 2301.13188, section 4.2). Pictures th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.cliques import DEFAULT_MAX_STEPS, core, largest_clique
+from workers.analysis.cliques import DEFAULT_MAX_STEPS, CliqueSearch, core, largest_clique
 from workers.analysis.distances import tiled_distances, tiled_edges
 
 MemberDistances = Callable[[tuple[int, ...]], NDArray[np.float64]]
@@ -23,28 +23,36 @@ MemberDistances = Callable[[tuple[int, ...]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
+class Clique:
+    """Generations all joined by edges: `seeds` ascending, the mean tiled l2 of their pairs, and the
+    medoid, with the smallest sum of tiled l2 to the others, the smallest seed among equals."""
+
+    seeds: tuple[int, ...]
+    mean_distance: float
+    representative_seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The judgement on one prompt.
 
     `edges`: the edges in the canonical core for `min_clique_size` (not in the whole graph).
-    `clique_size`, `clique_seeds`: the largest clique found, seeds ascending; the smallest seeds
-    among equals. `clique_proven`: none is larger, or, unflagged, none reaches the wanted size.
+    `cliques`: first the largest found, the smallest seeds among equals; then, one by one, the
+    largest of those generations that no edge of the core joins to a clique before, so each of them
+    shows another picture. All have at least `min_clique_size` members; () if none was found.
+    `clique_proven`: none is larger than the first, or, without one, none reaches the wanted size.
     `clique_upper_bound`: no clique is larger than that or, if greater, min_clique_size - 1.
-    `mean_distance`: the mean tiled l2 of the clique's pairs.
-    `flagged`: the clique has at least `min_clique_size` members.
-    `representative_seed`: the clique's medoid, with the smallest sum of tiled l2 to the other
-    members, the smallest seed among equals.
-    Unflagged: clique_size 0, clique_seeds (), mean_distance and representative_seed None.
     """
 
     edges: int
-    clique_size: int
-    clique_seeds: tuple[int, ...]
+    cliques: tuple[Clique, ...]
     clique_proven: bool
     clique_upper_bound: int
-    mean_distance: float | None
-    flagged: bool
-    representative_seed: int | None
+
+    @property
+    def flagged(self) -> bool:
+        """Whether there is a clique of enough members."""
+        return bool(self.cliques)
 
 
 def judge(
@@ -82,8 +90,8 @@ def verdict_of(
 
     `edges` (n, n) bool, symmetric, False on the diagonal, needs to be right only within its core
     for `min_clique_size`: any graph with the same core has the same verdict. `distances` is called
-    at most once, with a flagged prompt's clique. ValueError for seeds that are not strictly
-    ascending or not n, or min_clique_size < 2.
+    once for each clique. The searches for all of them share `max_steps`. ValueError for seeds that
+    are not strictly ascending or not n, or min_clique_size < 2.
     """
     if min_clique_size < 2:
         raise ValueError(f"min_clique_size must be >= 2, got {min_clique_size}")
@@ -93,17 +101,39 @@ def verdict_of(
         raise ValueError("the seeds must be different and ascending")
     kept = core(edges, min_clique_size)
     found = largest_clique(kept, min_clique_size, max_steps)
-    flagged = bool(found.members)
-    within = distances(found.members) if flagged else np.zeros((0, 0))
+    members = [found.members] if found.members else []
+    members += _further(kept, found, min_clique_size, max_steps)
     return Verdict(
         edges=int(np.count_nonzero(kept)) // 2,
-        clique_size=len(found.members),
-        clique_seeds=tuple(int(seeds[vertex]) for vertex in found.members),
+        cliques=tuple(_clique(each, distances(each), seeds) for each in members),
         clique_proven=found.proven,
         clique_upper_bound=found.upper_bound,
-        mean_distance=_mean_of_pairs(within) if flagged else None,
-        flagged=flagged,
-        representative_seed=int(seeds[found.members[_medoid(within)]]) if flagged else None,
+    )
+
+
+def _further(
+    graph: NDArray[np.bool_], found: CliqueSearch, size: int, max_steps: int
+) -> Iterator[tuple[int, ...]]:
+    """The members of each next clique apart from those before, as far as the steps go."""
+    left, steps = graph.copy(), found.steps
+    while found.members:
+        members = list(found.members)
+        apart = np.logical_not(np.any(left[members], axis=0))
+        apart[members] = False
+        left &= np.outer(apart, apart)
+        found = largest_clique(left, size, max_steps - steps)
+        steps += found.steps
+        if found.members:
+            yield found.members
+
+
+def _clique(
+    members: tuple[int, ...], distances: NDArray[np.float64], seeds: Sequence[int]
+) -> Clique:
+    return Clique(
+        seeds=tuple(int(seeds[vertex]) for vertex in members),
+        mean_distance=_mean_of_pairs(distances),
+        representative_seed=int(seeds[members[_medoid(distances)]]),
     )
 
 

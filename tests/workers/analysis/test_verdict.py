@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from workers.analysis.cliques import core
 from workers.analysis.distances import tiled_distances, tiled_edges, tiled_to
-from workers.analysis.verdict import Verdict, judge, verdict_of
+from workers.analysis.verdict import Clique, Verdict, judge, verdict_of
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)
 
@@ -17,16 +17,20 @@ def flat(*levels):
 
 
 def unflagged(edges, bound):
-    return Verdict(
-        edges=edges,
-        clique_size=0,
-        clique_seeds=(),
-        clique_proven=True,
-        clique_upper_bound=bound,
-        mean_distance=None,
-        flagged=False,
-        representative_seed=None,
-    )
+    return Verdict(edges=edges, cliques=(), clique_proven=True, clique_upper_bound=bound)
+
+
+def largest(*arguments):
+    return judge(*arguments).cliques[0]
+
+
+def cliques_apart(edges, at_least):
+    """By the definition, slowly: the largest, then the largest of what no edge joins to those."""
+    joined, left, found = core(edges, at_least), list(range(len(edges))), []
+    while members := first_largest_clique(joined[np.ix_(left, left)], at_least):
+        found.append(tuple(left[member] for member in members))
+        left = [v for v in left if v not in found[-1] and not joined[v, list(found[-1])].any()]
+    return found
 
 
 def first_largest_clique(edges, at_least):
@@ -56,25 +60,24 @@ def test_a_verdict_is_what_the_definitions_say(prompt, min_clique_size):
     edges = tiled_edges(
         np.array([picture[s] for s in ordered], np.uint8).reshape(images.shape), 2, 0.1
     )
-    expected = tuple(ordered[v] for v in first_largest_clique(edges, min_clique_size))
+    found = [tuple(ordered[v] for v in c) for c in cliques_apart(edges, min_clique_size)]
+    expected = found[0] if found else ()
 
     verdict = judge(images, seeds, 2, 0.1, min_clique_size)
 
-    assert verdict.clique_seeds == expected
-    assert verdict.clique_size == len(expected)
+    assert [clique.seeds for clique in verdict.cliques] == found
     assert verdict.flagged == bool(expected)
     assert verdict.clique_proven
     assert verdict.clique_upper_bound == (len(expected) or min_clique_size - 1)
     assert verdict.edges == core(edges, min_clique_size).sum() / 2
-    if expected:
+    for clique in verdict.cliques:
         far = {
-            seed: sum(tiled_to(picture[seed], picture[other], 2) for other in expected)
-            for seed in expected
+            seed: sum(tiled_to(picture[seed], picture[other], 2) for other in clique.seeds)
+            for seed in clique.seeds
         }
-        assert verdict.mean_distance == pytest.approx(
-            sum(far.values()) / (len(expected) * (len(expected) - 1))
-        )
-        assert far[verdict.representative_seed] == pytest.approx(min(far.values()))
+        pairs = len(clique.seeds) * (len(clique.seeds) - 1)
+        assert clique.mean_distance == pytest.approx(sum(far.values()) / pairs)
+        assert far[clique.representative_seed] == pytest.approx(min(far.values()))
 
 
 @modest
@@ -91,19 +94,33 @@ def test_the_same_picture_again_and_again_is_flagged():
     verdict = judge(images, range(100, 112), 4, 0.1, 10)
     assert verdict == Verdict(
         edges=66,
-        clique_size=12,
-        clique_seeds=tuple(range(100, 112)),
+        cliques=(Clique(tuple(range(100, 112)), 0.0, 100),),
         clique_proven=True,
         clique_upper_bound=12,
-        mean_distance=0.0,
-        flagged=True,
-        representative_seed=100,
     )
+    assert verdict.flagged
+
+
+def test_each_picture_that_a_prompt_repeats_is_a_clique_of_its_own():
+    images = flat(*[90] * 4, *[200] * 6, *[10] * 5, 130)
+    verdict = judge(images, range(16), 2, 0.1, 5)
+    assert [clique.seeds for clique in verdict.cliques] == [
+        (4, 5, 6, 7, 8, 9),
+        (10, 11, 12, 13, 14),
+    ]
+    assert [clique.representative_seed for clique in verdict.cliques] == [4, 10]
+
+
+def test_near_copies_beside_the_largest_clique_are_no_other_picture():
+    # Each is within 24 levels of the next; no clique holds all, and none is of another picture.
+    images = flat(*[100] * 3, *[120] * 5, *[140] * 4)
+    verdict = judge(images, range(12), 1, 0.1, 3)
+    assert [clique.seeds for clique in verdict.cliques] == [tuple(range(3, 12))]
 
 
 def test_a_clique_of_just_the_wanted_size_is_flagged_and_one_less_is_not():
     images = flat(5, 5, 5, 250, 120)
-    assert judge(images, range(5), 2, 0.1, 3).clique_seeds == (0, 1, 2)
+    assert largest(images, range(5), 2, 0.1, 3).seeds == (0, 1, 2)
     assert judge(images, range(5), 2, 0.1, 4) == unflagged(edges=0, bound=3)
 
 
@@ -130,9 +147,9 @@ def test_too_few_generations_for_a_pair_are_not_flagged(count):
 
 def test_the_representative_is_the_medoid():
     # 20 is in the middle; 0 and 40 are ends.
-    verdict = judge(flat(0, 40, 20), [1, 2, 3], 1, 0.2, 2)
-    assert verdict.representative_seed == 3
-    assert verdict.mean_distance == pytest.approx((20 + 20 + 40) / 3 / 255)
+    clique = largest(flat(0, 40, 20), [1, 2, 3], 1, 0.2, 2)
+    assert clique.representative_seed == 3
+    assert clique.mean_distance == pytest.approx((20 + 20 + 40) / 3 / 255)
 
 
 def test_the_representative_is_chosen_by_the_worst_tile():
@@ -140,18 +157,18 @@ def test_the_representative_is_chosen_by_the_worst_tile():
     images[1, :2, :2] = 24  # tiled l2 24, plain l2 12 from the first
     images[2] = 16
     # Tiled sums are 40, 40, 32; plain sums are 28, 26.4 and 30.4: the second would be first.
-    assert judge(images, [1, 2, 3], 2, 0.2, 3).representative_seed == 3
+    assert largest(images, [1, 2, 3], 2, 0.2, 3).representative_seed == 3
 
 
 def test_the_smallest_seed_represents_among_equals():
-    assert judge(flat(10, 0), [8, 5], 1, 0.1, 2).representative_seed == 5
-    assert judge(flat(0, 30, 10, 20), [9, 8, 7, 6], 1, 0.2, 4).representative_seed == 6
+    assert largest(flat(10, 0), [8, 5], 1, 0.1, 2).representative_seed == 5
+    assert largest(flat(0, 30, 10, 20), [9, 8, 7, 6], 1, 0.2, 4).representative_seed == 6
 
 
 def test_among_equally_large_cliques_the_smallest_seeds_are_taken():
     images = flat(0, 0, 200, 200)
-    assert judge(images, [4, 30, 5, 6], 1, 0.1, 2).clique_seeds == (4, 30)
-    assert judge(images, [40, 30, 5, 6], 1, 0.1, 2).clique_seeds == (5, 6)
+    assert largest(images, [4, 30, 5, 6], 1, 0.1, 2).seeds == (4, 30)
+    assert largest(images, [40, 30, 5, 6], 1, 0.1, 2).seeds == (5, 6)
 
 
 def test_the_worst_tile_keeps_pictures_with_the_same_background_apart():
@@ -162,9 +179,9 @@ def test_the_worst_tile_keeps_pictures_with_the_same_background_apart():
 
 
 def test_seeds_beyond_64_bits_are_kept_whole():
-    verdict = judge(flat(3, 9, 6), [2**70 + 2, 2**70, 2**70 + 1], 1, 0.1, 2)
-    assert verdict.clique_seeds == (2**70, 2**70 + 1, 2**70 + 2)
-    assert verdict.representative_seed == 2**70 + 1
+    clique = largest(flat(3, 9, 6), [2**70 + 2, 2**70, 2**70 + 1], 1, 0.1, 2)
+    assert clique.seeds == (2**70, 2**70 + 1, 2**70 + 2)
+    assert clique.representative_seed == 2**70 + 1
 
 
 def test_a_graph_with_the_same_core_has_the_same_verdict():
@@ -192,7 +209,8 @@ def test_the_step_limit_reaches_the_search():
         return np.ones((len(members), len(members)))
 
     verdict = verdict_of(pentagons, of, range(50), 10, max_steps=3)
-    assert (verdict.clique_size, verdict.flagged, verdict.clique_proven) == (20, True, False)
+    [clique] = verdict.cliques
+    assert (len(clique.seeds), verdict.clique_proven) == (20, False)
     assert 20 < verdict.clique_upper_bound <= 30
 
 
