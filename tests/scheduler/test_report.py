@@ -265,6 +265,7 @@ def test_every_picture_that_a_prompt_repeats_is_shown_with_its_match(lab: Lab) -
         "Another picture that the prompt repeats: a clique of 11, 22 % of the seeds extracted"
         in (words(html))
     )
+    assert "extracted 2 pictures" in words(html)
     counts = gather_report(lab.store, lab.campaign_id, None).counts
     assert (counts.flagged, counts.extracted, counts.training_pictures) == (1, 1, 2)
 
