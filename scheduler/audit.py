@@ -19,7 +19,8 @@ from storage.errors import (
     TransientError,
 )
 from storage.ledger import Ledger
-from storage.records import AnalysisSettings, Campaign, Prompt, PromptResult, SeedRange, Submission
+from storage.prompt_results import PromptResult
+from storage.records import AnalysisSettings, Campaign, Prompt, SeedRange, Submission
 from storage.results import Parts, read_results
 from storage.store import Store
 from storage.workforce import Workforce

@@ -10,7 +10,7 @@ from scheduler.comparable import Arm, Contrast, contrasts, refuse_unlike, same_t
 from scheduler.intervals import Difference, PairedRates, mean_difference, paired_rates
 from storage.campaigns import load_campaign
 from storage.errors import ConfigError
-from storage.records import PromptResult
+from storage.prompt_results import PromptResult
 from storage.results import read_results
 from storage.store import Store
 

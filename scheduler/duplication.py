@@ -14,7 +14,8 @@ from scheduler.audit import settings_now
 from scheduler.intervals import Rate, rate
 from storage.campaigns import load_campaign
 from storage.errors import ConfigError
-from storage.records import Prompt, PromptResult
+from storage.prompt_results import PromptResult
+from storage.records import Prompt
 from storage.results import read_results
 from storage.store import Store
 

@@ -17,16 +17,9 @@ from scheduler.labels import Labels, agreement
 from scheduler.replay import Replays
 from storage import keys
 from storage.campaigns import load_campaign, load_control, load_parked, load_prompts
+from storage.prompt_results import PromptResult
 from storage.receipts import is_done
-from storage.records import (
-    ANALYSIS,
-    FORMAT,
-    AnalysisSettings,
-    Control,
-    Parked,
-    PromptResult,
-    Submission,
-)
+from storage.records import ANALYSIS, FORMAT, AnalysisSettings, Control, Parked, Submission
 from storage.results import read_results
 from storage.store import Store
 

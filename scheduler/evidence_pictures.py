@@ -12,13 +12,8 @@ from numpy.typing import NDArray
 from scheduler.evidence_bundle import Bundle
 from scheduler.report_evidence import gather_training
 from storage.errors import ShardCorruptError
-from storage.records import (
-    AnalysisSettings,
-    PromptResult,
-    Provenance,
-    Sampling,
-    Submission,
-)
+from storage.prompt_results import PromptResult
+from storage.records import AnalysisSettings, Provenance, Sampling, Submission
 from storage.shards import StoredImage, decode_shard
 from storage.store import Store
 from workers.analysis.distances import l2_to_all

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from storage.errors import ConfigError
-from storage.records import Match, PromptResult
+from storage.prompt_results import Match, PromptResult
 
 
 def write_csv(results: Iterable[PromptResult], path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from scheduler.evidence_verifier import LABELS, read_labels, tally_labels
 from scheduler.intervals import Rate, mcnemar, rate
 from storage.errors import ConfigError
-from storage.records import PromptResult
+from storage.prompt_results import PromptResult
 
 REVIEWER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 KAPPA = "not computed: raw agreement and the whole table are given instead"

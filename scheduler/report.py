@@ -31,8 +31,9 @@ from scheduler.report_words import (
     verification_words,
 )
 from storage.campaigns import load_campaign, load_control, load_parked, load_prompts
+from storage.prompt_results import PromptResult
 from storage.receipts import is_done
-from storage.records import AnalysisSettings, Parked, PromptResult, Submission
+from storage.records import AnalysisSettings, Parked, Submission
 from storage.results import read_results
 from storage.store import Store
 

@@ -11,15 +11,8 @@ from numpy.typing import NDArray
 from scheduler.report_histogram import Histogram, draw_histogram
 from storage import keys
 from storage.errors import ShardCorruptError, TrainingSetError
-from storage.records import (
-    AnalysisSettings,
-    Campaign,
-    FurtherClique,
-    Match,
-    PromptResult,
-    Sampling,
-    SeedRange,
-)
+from storage.prompt_results import FurtherClique, Match, PromptResult
+from storage.records import AnalysisSettings, Campaign, Sampling, SeedRange
 from storage.shards import StoredImage, decode_shard
 from storage.store import Store
 from workers.analysis.distances import l2_to_all, tiled_pairs

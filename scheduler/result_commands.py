@@ -20,7 +20,7 @@ from scheduler.options import (
 )
 
 if TYPE_CHECKING:
-    from storage.records import PromptResult
+    from storage.prompt_results import PromptResult
     from storage.store import Store
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from scheduler.check import Checkup
 from scheduler.findings import Finding
 from scheduler.progress import Progress, Services
-from storage.records import Match, PromptResult
+from storage.prompt_results import Match, PromptResult
 from storage.workforce import Sign
 
 WATCH_SECONDS = 2.0

@@ -17,7 +17,8 @@ from scheduler.campaign import explain
 from storage import keys
 from storage.campaigns import load_campaign, load_verifications, store_verification
 from storage.errors import ConfigError, PermanentError, ShardCorruptError
-from storage.records import Match, PromptResult, Submission, Verification
+from storage.prompt_results import Match, PromptResult
+from storage.records import Submission, Verification
 from storage.shards import decode_shard
 from storage.store import Store
 from storage.verified import (

@@ -21,7 +21,8 @@ from storage.described import (
     row_of,
 )
 from storage.parquet import read_table
-from storage.records import Campaign, PromptResult, Record, SeedRange, digest
+from storage.prompt_results import PromptResult
+from storage.records import Campaign, Record, SeedRange, digest
 from storage.shards import list_fan_out
 from storage.store import Store
 

@@ -14,7 +14,7 @@ from storage import keys
 from storage.errors import ShardCorruptError
 from storage.parallel import map_in_order
 from storage.parquet import read_table
-from storage.records import PromptResult
+from storage.prompt_results import PromptResult
 from storage.store import Store
 
 TRANSFORM = pa.struct(

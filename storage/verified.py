@@ -1,6 +1,7 @@
 """What a search of a training set found for a campaign."""
 
-from storage.records import Match, Record, Seed, Verification, digest
+from storage.prompt_results import Match
+from storage.records import Record, Seed, Verification, digest
 
 
 class Unreadable(Record):

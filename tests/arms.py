@@ -1,10 +1,10 @@
 """Campaigns with results as comparisons need them."""
 
 from storage.campaigns import store_campaign
+from storage.prompt_results import Match
 from storage.records import (
     Analysis,
     Campaign,
-    Match,
     Model,
     Prompt,
     PromptList,

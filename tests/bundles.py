@@ -12,7 +12,8 @@ from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
 from storage.campaigns import load_campaign
-from storage.records import Match, Sampling
+from storage.prompt_results import Match
+from storage.records import Sampling
 from storage.results import store_results
 from storage.shards import decode_shard
 from storage.store import FolderStore

@@ -9,8 +9,9 @@ from storage import observed
 from storage.campaigns import load_campaign
 from storage.errors import SeedsweepError
 from storage.observed import ObservedStore
+from storage.prompt_results import PromptResult
 from storage.receipts import Receipt, store_receipt
-from storage.records import AnalysisSettings, PromptResult, Submission
+from storage.records import AnalysisSettings, Submission
 from storage.store import open_store
 from workers.analysis.products import Products, TorchProducts, products
 from workers.effort import Effort, Tally

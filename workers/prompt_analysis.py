@@ -6,14 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.prompt_results import FurtherClique, Match, PromptResult
 from storage.records import (
     DEFAULT_BLOCKS,
     Analysis,
     AnalysisSettings,
-    FurtherClique,
-    Match,
     Prompt,
-    PromptResult,
     Submission,
     Verification,
     digest,

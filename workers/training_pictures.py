@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from storage.errors import TrainingSetError
-from storage.records import Transform, Verification
+from storage.prompt_results import Transform
+from storage.records import Verification
 from workers.training_slices import UNREADABLE, cut_training_set, read_slice
 
 _ORIENTATION = 0x0112

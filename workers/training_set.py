@@ -24,7 +24,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from storage.errors import ConfigError, TrainingSetError
-from storage.records import Transform, Verification, digest
+from storage.prompt_results import Transform
+from storage.records import Verification, digest
 from storage.results import TRANSFORM
 from workers.analysis.nearest import TrainingImages, describe_training, training_blocks
 from workers.cache import cache_folder, make_once

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Transform, Verification
+from storage.prompt_results import Transform
+from storage.records import Verification
 from storage.verified import Coverage, Unreadable
 from workers.analysis.ranking import Ranked, Ranking
 from workers.training_pictures import prepare

@@ -15,23 +15,21 @@ from scheduler.report_histogram import draw_histogram
 from storage import keys
 from storage.campaigns import store_campaign, store_control, store_parked
 from storage.errors import ConfigError
+from storage.prompt_results import Match, PromptResult, Transform
 from storage.records import (
     DEFAULT_BLOCKS,
     Analysis,
     Campaign,
     Control,
     Flaw,
-    Match,
     Model,
     Parked,
     Prompt,
     PromptList,
-    PromptResult,
     Provenance,
     Sampling,
     SeedRange,
     Submission,
-    Transform,
     Verification,
     WorkUnit,
 )

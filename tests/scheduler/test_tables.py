@@ -6,7 +6,8 @@ from scheduler.check import Checkup, Fault
 from scheduler.findings import Finding
 from scheduler.progress import Progress, Services
 from scheduler.tables import Overview, print_checkup, print_finding, print_results, print_workers
-from storage.records import FurtherClique, Match, Worker
+from storage.prompt_results import FurtherClique, Match
+from storage.records import Worker
 from storage.workforce import Sign
 from tests.results import make_flagged
 

@@ -23,7 +23,8 @@ from storage.campaigns import (
     store_control,
     store_verification,
 )
-from storage.records import AnalysisSettings, Control, FurtherClique, Prompt, Verification
+from storage.prompt_results import FurtherClique
+from storage.records import AnalysisSettings, Control, Prompt, Verification
 from storage.results import read_results, store_results
 from storage.shards import decode_shard
 from storage.store import FolderStore

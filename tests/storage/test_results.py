@@ -9,7 +9,8 @@ import pytest
 import storage.results
 from storage import keys
 from storage.errors import ShardCorruptError, StoreUnavailableError
-from storage.records import FurtherClique, Match, Prompt, PromptResult, Transform
+from storage.prompt_results import FurtherClique, Match, PromptResult, Transform
+from storage.records import Prompt
 from storage.results import Parts, drop_results, read_results, store_results
 from storage.store import open_store
 

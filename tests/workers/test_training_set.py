@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from storage.errors import ConfigError, TrainingSetError
-from storage.records import Transform, Verification
+from storage.prompt_results import Transform
+from storage.records import Verification
 from workers import training_set
 from workers.analysis.nearest import describe_training
 from workers.training_pictures import read_pictures
