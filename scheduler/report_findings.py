@@ -25,9 +25,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SearchShown:
-    """What the newest search of a training set came to; the headline is the first sentence."""
+    """What the newest search of a training set came to; the headline is the first sentence, and
+    `distinct` how many training pictures were extracted, near-duplicates counted once."""
 
     verified_at: str
+    distinct: int
     sentences: tuple[str, ...]
 
 
@@ -143,7 +145,7 @@ class _Sought:
 
 
 def _search(found: VerificationResult) -> SearchShown:
-    return SearchShown(found.verified_at, tuple(summary(found)))
+    return SearchShown(found.verified_at, len(found.groups), tuple(summary(found)))
 
 
 def _calibration(
