@@ -14,16 +14,32 @@ from scheduler.evidence_pictures import Pictures
 from scheduler.evidence_signature import Signer
 from scheduler.evidence_words import Contents, readme
 from scheduler.labels import Labels, agreement
+from scheduler.limits import limit_words
 from scheduler.replay import Replays
+from scheduler.verify_table import summary
 from storage import keys
-from storage.campaigns import load_campaign, load_control, load_parked, load_prompts
+from storage.campaigns import (
+    load_campaign,
+    load_control,
+    load_parked,
+    load_prompts,
+    load_verifications,
+)
 from storage.prompt_results import PromptResult
 from storage.receipts import is_done
 from storage.records import ANALYSIS, FORMAT, AnalysisSettings, Control, Parked, Submission
 from storage.results import read_results
 from storage.store import Store
 
-LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pyarrow", "pydantic", "scipy")
+LIBRARIES = (
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "pyarrow",
+    "pydantic",
+    "scikit-learn",
+    "scipy",
+)
 PACKAGES = ("scheduler", "storage", "workers")
 
 Progress = Callable[[int, int], None]
@@ -64,6 +80,7 @@ def write_evidence(
         bundle.add_json("parked.json", parked)
         missing = _add_pictures(store, submission, settings, results, bundle, progress)
         people_said = _add_additions(bundle, additions, results)
+        search = _add_verifications(store, campaign_id, settings.analysis_id, bundle)
         counts = evidence_verifier.denominators(
             [result.model_dump(mode="json") for result in results],
             submission.model_dump(mode="json"),
@@ -77,6 +94,8 @@ def write_evidence(
             denominators=counts,
             missing=missing,
             people_said=people_said,
+            search=search,
+            limits=limit_words(settings, submission.campaign.sampling.seeds),
             signed=additions.signer is not None,
         )
         bundle.add("README.txt", readme(contents).encode())
@@ -181,6 +200,18 @@ def _add_additions(
     for labels in additions.labels:
         bundle.add(f"labels/{labels.reviewer}.csv", labels.csv)
     return agreed.in_words
+
+
+def _add_verifications(
+    store: Store, campaign_id: str, analysis_id: str, bundle: Bundle
+) -> tuple[str, ...]:
+    """Add what searches for this analysis found; returns in sentences what the newest one did."""
+    stored = load_verifications(store, campaign_id)
+    found = [search for search in stored if search.analysis_id == analysis_id]
+    if not found:
+        return ()
+    bundle.add_json("verifications.json", found)
+    return tuple(summary(found[0]))
 
 
 def _still_parked(store: Store, submission: Submission) -> list[Parked]:

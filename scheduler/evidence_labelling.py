@@ -233,17 +233,15 @@ def _read_pairs(folder: Path, reviewer: str) -> tuple[bool, tuple[Pair, ...]]:
 
         results = json.loads(read("results.json"))
         sampling = json.loads(read("campaign.json"))["campaign"]["sampling"]
-        training = {
-            prompt_id: picture["file"]
-            for picture in json.loads(read("training.json"))["pictures"]
-            for prompt_id in picture["prompts"]
-        }
+        pictures = json.loads(read("training.json"))["pictures"]
+        training = {picture["training_id"]: picture["file"] for picture in pictures}
         both = []
-        for result in results:
+        for result in (result for result in results if result["match"]):
             prompt_id, seed = result["prompt_id"], result["representative_seed"]
             generated = f"images/{prompt_id}/{seed}.png"
-            if training.get(prompt_id) and generated in files:
-                both.append((prompt_id, read(generated), read(training[prompt_id])))
+            matched = training.get(result["match"]["training_id"])
+            if matched and generated in files:
+                both.append((prompt_id, read(generated), read(matched)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{folder} is not a bundle of evidence as it was made ({type(error).__name__}: "

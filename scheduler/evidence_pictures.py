@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scheduler.evidence_bundle import Bundle
 from scheduler.report_evidence import gather_training
 from storage.errors import ShardCorruptError
-from storage.prompt_results import PromptResult
+from storage.prompt_results import Match, PromptResult
 from storage.records import AnalysisSettings, Provenance, Sampling, Submission
 from storage.shards import StoredImage, decode_shard
 from storage.store import Store
@@ -28,7 +28,7 @@ Pixels = NDArray[np.uint8]
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
     """An image of a flagged prompt: the recorded digest of its pixels, what made it, by its place
-    among the provenances, and its file where it is in the clique.
+    among the provenances, and its file where it is in a clique.
 
     `missing` says why a clique's image has no file; digest and provenance are null where not even
     these are known.
@@ -78,13 +78,22 @@ class Preparation:
     pillow: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Matched:
+    """A clique that was matched, by its prompt and its representative."""
+
+    prompt_id: str
+    seed: int
+    match: Match
+
+
 class Pictures:
     """Puts pictures into a bundle, prompt by prompt, and keeps the entries for them."""
 
     def __init__(self, store: Store, submission: Submission, bundle: Bundle) -> None:
         self._store, self._submission, self._bundle = store, submission, bundle
         self._provenances: dict[Provenance, int] = {}
-        self._representatives: dict[str, Pixels] = {}
+        self._representatives: dict[tuple[str, int], Pixels] = {}
         self._prompts: list[PromptEntry] = []
 
     @property
@@ -93,9 +102,9 @@ class Pictures:
         return sum(bool(image.missing) for entry in self._prompts for image in entry.images)
 
     def add_prompt(self, result: PromptResult) -> None:
-        """Add a flagged prompt's clique, its PNGs as stored; what cannot be read stops nothing."""
+        """Add a flagged prompt's cliques, PNGs as they are stored; what is gone stops nothing."""
         prompt = read_prompt(self._store, self._submission, result.prompt)
-        clique = {*result.clique_seeds}
+        clique = {seed for each in result.cliques for seed in each.clique_seeds}
         found = self._read(prompt, clique, result)
         entries = {
             image.seed: ImageEntry(
@@ -146,7 +155,7 @@ class Pictures:
                     training_id=training_id,
                     sha256=digest_pixels(pixels) if pixels is not None and file else None,
                     file=file,
-                    prompts=tuple(result.prompt_id for result in matched),
+                    prompts=tuple(dict.fromkeys(each.prompt_id for each in matched)),
                     missing=reason,
                 )
             )
@@ -186,18 +195,19 @@ class Pictures:
             pixels = decode_pixels(image, self._submission.campaign.sampling)
         except ShardCorruptError as error:
             return str(error)
-        if image.seed == result.representative_seed and result.match:
-            self._representatives[result.prompt_id] = pixels
+        if image.seed in {clique.representative_seed for clique in result.cliques}:
+            self._representatives[result.prompt_id, image.seed] = pixels
         self._bundle.add(_file(result, image.seed), image.png)
         return ""
 
-    def _changed(self, matched: Sequence[PromptResult], pixels: Pixels) -> str:
+    def _changed(self, matched: Sequence[_Matched], pixels: Pixels) -> str:
         """Why the picture is not the one that was matched; empty where it is, as far as known."""
-        for result in matched:
-            chosen = self._representatives.get(result.prompt_id)
-            if chosen is not None and result.match:
-                l2 = float(l2_to_all(chosen, pixels[None])[0])
-                if abs(l2 - result.match.l2) > SAME_L2:
+        for each in matched:
+            chosen = self._representatives.get((each.prompt_id, each.seed))
+            if chosen is not None:
+                flip = each.match.transform is not None and each.match.transform.flip
+                compared = pixels[:, ::-1] if flip else pixels
+                if abs(float(l2_to_all(chosen, compared[None])[0]) - each.match.l2) > SAME_L2:
                     return "the picture now under this id is another one"
         return ""
 
@@ -206,11 +216,13 @@ def _file(result: PromptResult, seed: int) -> str:
     return f"images/{result.prompt_id}/{seed}.png"
 
 
-def _by_training_id(results: Sequence[PromptResult]) -> Mapping[str, list[PromptResult]]:
-    found: dict[str, list[PromptResult]] = {}
+def _by_training_id(results: Sequence[PromptResult]) -> Mapping[str, list[_Matched]]:
+    found: dict[str, list[_Matched]] = {}
     for result in results:
-        if result.match:
-            found.setdefault(result.match.training_id, []).append(result)
+        for clique in result.cliques:
+            if match := clique.match:
+                matched = _Matched(result.prompt_id, clique.representative_seed, match)
+                found.setdefault(match.training_id, []).append(matched)
     return {training_id: found[training_id] for training_id in sorted(found)}
 
 

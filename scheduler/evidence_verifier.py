@@ -103,8 +103,11 @@ def denominators(
 ) -> dict[str, dict[str, int]]:
     """What was counted, each as `n` of so many: results and parked units as their JSON."""
     flagged = [result for result in results if result["flagged"]]
-    matched = [result for result in flagged if result["match"]]
-    extracted = [result for result in matched if result["match"]["extracted"]]
+    matches = [[c["match"] for c in _cliques(result) if c["match"]] for result in flagged]
+    matched = [found for found in matches if found]
+    extracted = [found for found in matched if any(match["extracted"] for match in found)]
+    pictures = {match["training_id"] for found in matched for match in found}
+    repeated = {m["training_id"] for found in matched for m in found if m["extracted"]}
     undecided = [r for r in results if not r["flagged"] and not r["clique_proven"]]
     seeds = submission["campaign"]["sampling"]["seeds"]
     images, fewer = sum(r["seeds"] for r in results), sum(r["seeds"] < seeds for r in results)
@@ -124,10 +127,7 @@ def denominators(
         "prompts undecided, of those analysed": (len(undecided), len(results)),
         "prompts matched, of those flagged": (len(matched), len(flagged)),
         "prompts extracted, of those matched": (len(extracted), len(matched)),
-        "distinct training pictures, of prompts extracted": (
-            len({result["match"]["training_id"] for result in extracted}),
-            len(extracted),
-        ),
+        "training pictures extracted, of those matched": (len(repeated), len(pictures)),
     }
     return {name: {"n": n, "of": of} for name, (n, of) in counts.items()}
 
@@ -153,6 +153,7 @@ def read_labels(data: bytes) -> dict[str, str]:
 def tally_labels(given: dict[str, dict[str, str]], results: list[Json]) -> dict[str, Json]:
     """Count labels by reviewer, by pair of reviewers, and what people confirmed.
 
+    People label the match of each prompt's largest clique, so `extracted` is about these alone.
     `confirmed`: prompts that every one of at least two reviewers called the same picture, of those
     which all of them labelled; null where fewer than two looked.
     """
@@ -310,6 +311,10 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
         yield from _check_replays(load("replays.json"))
     if "labels.json" in manifest["files"]:
         yield from _check_labels(folder, load("labels.json"), manifest, results)
+    if "verifications.json" in manifest["files"]:
+        sampling = submission["campaign"]["sampling"]
+        for found in load("verifications.json"):
+            yield from _check_verification(found, manifest, results, sampling)
 
 
 def _check_ids(manifest: Json, submission: Json, prompts: list[str]) -> Iterator[str]:
@@ -341,7 +346,8 @@ def _check_ids(manifest: Json, submission: Json, prompts: list[str]) -> Iterator
 
 def _analysis_id(algorithm: int, settings: Json) -> str:
     verification = dict(settings["verification"] or {})
-    verification.pop("training_set", None)
+    for place in ("training_set", "controls"):
+        verification.pop(place, None)
     judged = {"analysis": settings["analysis"], "verification": verification or None}
     return _digest({"algorithm": algorithm, **judged})
 
@@ -373,12 +379,28 @@ def _check_results(
             yield f"The result {name} is not flagged as its clique's size says."
         if sorted({*seeds}) != seeds or len(seeds) != size:
             yield f"The result {name} has another number of clique seeds than it says."
-        if result["flagged"] and result["representative_seed"] not in seeds:
+        yield from _check_cliques(result, settings, campaign["sampling"])
+
+
+def _check_cliques(result: Json, settings: Json, sampling: Json) -> Iterator[str]:
+    name, least = result["prompt_id"], settings["analysis"]["min_clique_size"]
+    taken: set[int] = set()
+    for clique in _cliques(result):
+        seeds, match = clique["clique_seeds"], clique["match"]
+        if clique["representative_seed"] not in seeds:
             yield f"The result {name} has a representative outside its clique."
-        if result["match"] and result["match"]["extracted"] != _is_extracted(
-            result["match"], settings["verification"]["threshold"], campaign["sampling"]
+        if sorted({*seeds}) != seeds or len(seeds) < least or taken & {*seeds}:
+            yield f"The result {name} has a clique that is none of its own, or is too small."
+        taken |= {*seeds}
+        if match and match["extracted"] != _is_extracted(
+            match, settings["verification"]["threshold"], sampling
         ):
-            yield f"The match of {name} is not extracted as its distances say."
+            yield f"A match of {name} is not extracted as its distances say."
+
+
+def _cliques(result: Json) -> list[Json]:
+    """All of a prompt, the largest, which is the result's own, first."""
+    return [result, *result["further_cliques"]] if result["flagged"] else []
 
 
 def _check_pictures(
@@ -395,17 +417,19 @@ def _check_pictures(
             yield from _check_picture(picture, entry, sampling)
     for result in (result for result in results if result["flagged"]):
         listed = {entry["seed"]: entry for entry in images[result["prompt_id"]]["images"]}
-        clique: dict[int, Picture] = {}
-        for seed in result["clique_seeds"]:
-            entry = listed[seed]
-            if entry["file"]:
-                clique[seed] = _decode(folder / entry["file"])
-                yield from _check_picture(clique[seed], entry, sampling)
-            elif not entry["missing"]:
-                yield f"Seed {seed} of {result['prompt_id']} has neither picture nor reason."
-        yield from _check_match(result, clique, training, tiles)
-        if distances and len(clique) == result["clique_size"]:
-            yield from _check_clique(result, clique, manifest["settings"]["analysis"])
+        for clique in _cliques(result):
+            found: dict[int, Picture] = {}
+            for seed in clique["clique_seeds"]:
+                entry = listed[seed]
+                if entry["file"]:
+                    found[seed] = _decode(folder / entry["file"])
+                    yield from _check_picture(found[seed], entry, sampling)
+                elif not entry["missing"]:
+                    yield f"Seed {seed} of {result['prompt_id']} has neither picture nor reason."
+            name = result["prompt_id"]
+            yield from _check_match(name, clique, found, training, tiles)
+            if distances and len(found) == len(clique["clique_seeds"]):
+                yield from _check_clique(name, clique, found, manifest["settings"]["analysis"])
 
 
 def _check_picture(picture: Picture, entry: Json, sampling: Json) -> Iterator[str]:
@@ -416,27 +440,66 @@ def _check_picture(picture: Picture, entry: Json, sampling: Json) -> Iterator[st
 
 
 def _check_match(
-    result: Json, clique: dict[int, Picture], training: dict[str, Picture], tiles: int
+    prompt_id: str,
+    clique: Json,
+    pictures: dict[int, Picture],
+    training: dict[str, Picture],
+    tiles: int,
 ) -> Iterator[str]:
-    match, chosen = result["match"], clique.get(result["representative_seed"])
+    match, chosen = clique["match"], pictures.get(clique["representative_seed"])
     found = training.get(match["training_id"]) if match else None
     if chosen is None or found is None:
         return
+    if match["transform"] and match["transform"]["flip"]:
+        found = _mirrored(found)
     for name, distance in (("l2", l2(chosen, found)), ("tiled_l2", tiled_l2(chosen, found, tiles))):
         if abs(distance - match[name]) > SAME_DISTANCE:
-            yield f"The {name} of {result['prompt_id']} is {distance}, not {match[name]}."
+            yield f"The {name} of {prompt_id} is {distance}, not {match[name]}."
 
 
-def _check_clique(result: Json, clique: dict[int, Picture], analysis: Json) -> Iterator[str]:
+def _mirrored(picture: Picture) -> Picture:
+    pixels = [picture.rgb[at : at + 3] for at in range(0, len(picture.rgb), 3)]
+    rows = [pixels[at : at + picture.width] for at in range(0, len(pixels), picture.width)]
+    return picture._replace(rgb=b"".join(b"".join(reversed(row)) for row in rows))
+
+
+def _check_clique(
+    prompt_id: str, clique: Json, pictures: dict[int, Picture], analysis: Json
+) -> Iterator[str]:
     threshold, tiles = Fraction(str(analysis["edge_threshold"])), analysis["tiles"]
     found = []
-    for a, b in combinations(sorted(clique), 2):
-        cells = list(_tiles(clique[a], clique[b], tiles))
+    for a, b in combinations(sorted(pictures), 2):
+        cells = list(_tiles(pictures[a], pictures[b], tiles))
         if any(squared > (threshold * 255) ** 2 * values for squared, values in cells):
-            yield f"Seeds {a} and {b} of {result['prompt_id']} are no edge."
+            yield f"Seeds {a} and {b} of {prompt_id} are no edge."
         found.append(max(math.sqrt(squared / values) / 255 for squared, values in cells))
-    if abs(math.fsum(found) / len(found) - result["mean_distance"]) > SAME_DISTANCE:
-        yield f"The mean distance of {result['prompt_id']} is another one."
+    if abs(math.fsum(found) / len(found) - clique["mean_distance"]) > SAME_DISTANCE:
+        yield f"The mean distance within a clique of {prompt_id} is another one."
+
+
+def _check_verification(
+    found: Json, manifest: Json, results: list[Json], sampling: Json
+) -> Iterator[str]:
+    """Check a search of a training set, as far as it follows from what is in the bundle."""
+    where = f"The search of {found['verified_at']}"
+    if found["analysis_id"] != manifest["analysis_id"]:
+        yield f"{where} is of another analysis."
+    chosen = {(r["prompt_id"], c["representative_seed"]) for r in results for c in _cliques(r)}
+    extracted = set()
+    for clique in found["cliques"]:
+        match = clique["match"]
+        if (clique["prompt_id"], clique["seed"]) not in chosen:
+            yield f"{where} is for a picture that represents no clique."
+        if match["extracted"] != _is_extracted(match, found["settings"]["threshold"], sampling):
+            yield f"{where} has a match that is not extracted as its distances say."
+        if match["extracted"]:
+            extracted.add(match["training_id"])
+    grouped = [name for group in found["groups"] for name in group]
+    if sorted(grouped) != sorted(extracted):
+        yield f"{where} groups other training pictures than it says are extracted."
+    controls = found["controls"]
+    if controls and not 0 <= controls["matches"] <= controls["searched"]:
+        yield f"{where} has more matches of controls than controls."
 
 
 def _check_replays(replays: Json) -> Iterator[str]:
@@ -450,6 +513,22 @@ def _check_labels(folder: Path, labels: Json, manifest: Json, results: list[Json
     given = {Path(name).stem: read_labels((folder / name).read_bytes()) for name in names}
     if labels["counts"] != tally_labels(given, results):
         yield "The counts in labels.json do not follow from the reviewers' labels."
+        return
+    for told, pair in zip(labels["pairs"], labels["counts"]["pairs"]):  # noqa: B905
+        kappa, known = _kappa(pair["table"]), told["kappa"]["value"]
+        if (kappa is None) != (known is None) or abs((kappa or 0) - (known or 0)) > SAME_DISTANCE:
+            yield f"Cohen's kappa of {pair['a']} and {pair['b']} is {kappa}, not {known}."
+
+
+def _kappa(table: dict[str, Json]) -> float | None:
+    """Cohen 1960: (agreement - chance) / (1 - chance), chance being that of their own shares; None
+    where that is 0 / 0."""
+    rows = {label: sum(table[label].values()) for label in LABELS}
+    columns = {label: sum(table[of_a][label] for of_a in LABELS) for label in LABELS}
+    n = sum(rows.values())
+    agreed = n * sum(table[label][label] for label in LABELS)
+    chance = sum(rows[label] * columns[label] for label in LABELS)
+    return (agreed - chance) / (n * n - chance) if n * n > chance else None
 
 
 def _count_labels(labels: list[str]) -> dict[str, int]:

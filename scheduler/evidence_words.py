@@ -35,16 +35,13 @@ training.json   the training pictures that were matched, and how they were prepa
 training/       these pictures, brought to the generations' size, as they were compared
 replays.json    images that were made again from their records, where that was asked for
 labels/         what people said, a file for each reviewer, where somebody looked
-labels.json     counts of that, and how far reviewers agree"""
+labels.json     counts of that, and how far reviewers agree
+verifications.json
+                what searches of the whole training set found, newest first, where there were any"""
 
 _LIMITS = """\
 Flagged, matched and extracted are computed; they confirm nothing. Confirmed is what every one of \
 at least two people called the same picture, without knowing what the other one said.
-
-A prompt that is not flagged is not cleared: only these seeds, settings and thresholds were tried. \
-The prompts were chosen by whoever submitted them, so shares of them are not shares of the \
-training set. A match is with the training set that was named; a picture that is not in it is not \
-found, and one that is in it may have come to the model from elsewhere.
 
 The fingerprint of the model says which files were loaded, not how they were trained. Times are \
 those of the machines that wrote them. Images of prompts that are not flagged are counted here and \
@@ -62,6 +59,8 @@ class Contents:
     denominators: dict[str, dict[str, int]]
     missing: tuple[str, ...]
     people_said: tuple[str, ...]
+    search: tuple[str, ...]
+    limits: tuple[str, ...]
     signed: bool
 
 
@@ -69,6 +68,7 @@ def readme(contents: Contents) -> str:
     """Write the bundle's README; it names no prompt."""
     counts = [f"{c['n']:>12,} of {c['of']:,}  {name}" for name, c in contents.denominators.items()]
     missing = contents.missing or ("Nothing.",)
+    search = contents.search or ("`seedsweep verify` was not run: no search is in it.",)
     people_said = contents.people_said or ("Nobody's labels are in it: nothing is confirmed.",)
     parts = [
         f"Evidence of the audit {contents.campaign_id}, analysis {contents.analysis_id}",
@@ -76,10 +76,13 @@ def readme(contents: Contents) -> str:
         _titled("How to check it", _wrapped(_VERIFY)),
         _titled("What is in it", _FILES),
         _titled("What was counted", "\n".join(counts)),
+        _titled("What a search of the training set found", "\n".join(map(_wrapped, search))),
         _titled("What people said", "\n".join(map(_wrapped, people_said))),
         _titled("When the thresholds were fixed", _wrapped(contents.thresholds_fixed)),
         _titled("What could not be put in", "\n".join(map(_wrapped, missing))),
-        _titled("What this audit can not say", _wrapped(_LIMITS)),
+        _titled(
+            "What this audit can not say", "\n\n".join(map(_wrapped, (*contents.limits, _LIMITS)))
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 

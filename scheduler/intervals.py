@@ -1,6 +1,6 @@
 """The statistics that results are told with: rates, paired differences and their intervals.
 
-All from scipy, but for how Newcombe (1998) joins two of its Wilson intervals.
+All from scipy and scikit-learn, but for how Newcombe (1998) joins two of scipy's Wilson intervals.
 """
 
 import math
@@ -18,6 +18,8 @@ RESAMPLES = 9_999
 SEED = 0
 BCA_MOST = 5_000
 """BCa leaves out every value in turn; beyond so many values that takes longer than it is worth."""
+
+KAPPA_RESAMPLES = 999
 
 MCNEMAR = "exact McNemar test, two-sided"
 NEWCOMBE = "Newcombe's method 10 (Wilson), paired"
@@ -72,6 +74,25 @@ class Difference:
         if self.low is None or self.high is None:
             return f"{self.value:+.{places}f}, no interval ({self.method})"
         return f"{self.value:+.{places}f} [{self.low:+.{places}f}, {self.high:+.{places}f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Kappa:
+    """Cohen's kappa (1960) of two people who each gave `n` items one label: 1 is full agreement, 0
+    what chance would give. It is None where it is undefined, which `method` then explains, and so
+    is the interval."""
+
+    value: float | None
+    n: int
+    low: float | None
+    high: float | None
+    confidence: float
+    method: str
+
+    def __str__(self) -> str:
+        if self.value is None or self.low is None or self.high is None:
+            return f"not shown (n = {self.n}; {self.method})"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}], {self.method}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +217,43 @@ def mean_difference(
     if math.isnan(low) or math.isnan(high):
         return Difference(value, n, None, None, confidence, "too few differ")
     return Difference(value, n, low, high, confidence, f"{method} bootstrap over pairs")
+
+
+def cohen_kappa(
+    a: Sequence[str], b: Sequence[str], labels: Sequence[str], confidence: float = CONFIDENCE
+) -> Kappa:
+    """The kappa of two people's labels of the same items, each one of `labels`, with its interval.
+
+    Items are resampled; resamples in which it is undefined are left out, and counted.
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    first, second = (np.array([labels.index(label) for label in given], int) for given in (a, b))
+    n, everyone = len(first), np.arange(len(first))
+
+    def kappa(chosen: NDArray[np.int64]) -> float:
+        return float(cohen_kappa_score(first[chosen], second[chosen], labels=range(len(labels))))
+
+    with warnings.catch_warnings():
+        # It warns where it is undefined, and gives nan.
+        warnings.simplefilter("ignore")
+        value = kappa(everyone) if n else math.nan
+        if math.isnan(value):
+            why = "undefined: both gave one label alone" if n else "they labelled nothing in common"
+            return Kappa(None, n, None, None, confidence, why)
+        if n == 1:
+            return Kappa(value, n, None, None, confidence, "one item shows no spread")
+        resampled = bootstrap(
+            (everyone,), kappa, n_resamples=KAPPA_RESAMPLES, vectorized=False, rng=SEED,
+            method="percentile",
+        ).bootstrap_distribution  # fmt: skip
+    defined = resampled[~np.isnan(resampled)]
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    left_out = len(resampled) - len(defined)
+    method = f"percentile bootstrap over items, {len(resampled)} resamples, seed {SEED}" + (
+        f", {left_out} of them undefined and left out" if left_out else ""
+    )
+    return Kappa(value, n, float(low), float(high), confidence, method)
 
 
 def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.evidence_verifier import LABELS, read_labels, tally_labels
-from scheduler.intervals import Rate, mcnemar, rate
+from scheduler.intervals import Kappa, Rate, cohen_kappa, mcnemar, rate
 from storage.errors import ConfigError
 from storage.prompt_results import PromptResult
 
 REVIEWER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-KAPPA = "not computed: raw agreement and the whole table are given instead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,8 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class PairAgreement:
-    """How often two reviewers said the same of what both labelled, with its exact interval.
+    """How often two reviewers said the same of what both labelled, with its exact interval, and
+    Cohen's kappa of it, which sets that against chance.
 
     `mcnemar_p` is of "same" against all else: whether one of them says it more readily.
     """
@@ -34,6 +34,7 @@ class PairAgreement:
     a: str
     b: str
     agreement: Rate
+    kappa: Kappa
     mcnemar_p: float
 
 
@@ -43,7 +44,6 @@ class Agreement:
 
     counts: dict[str, Any]
     pairs: tuple[PairAgreement, ...]
-    kappa: str
     in_words: tuple[str, ...]
 
 
@@ -84,17 +84,20 @@ def agreement(labels: Sequence[Labels], results: Sequence[PromptResult]) -> Agre
         counts = tally_labels(given, [result.model_dump(mode="json") for result in results])
     except ValueError as error:
         raise ConfigError(f"The labels are of another campaign or analysis: {error}.") from error
-    pairs = tuple(_agreement(pair) for pair in counts["pairs"])
-    return Agreement(counts, pairs, KAPPA, tuple(_in_words(counts, pairs)))
+    pairs = tuple(_agreement(pair, given) for pair in counts["pairs"])
+    return Agreement(counts, pairs, tuple(_in_words(counts, pairs)))
 
 
-def _agreement(pair: dict[str, Any]) -> PairAgreement:
+def _agreement(pair: dict[str, Any], given: dict[str, dict[str, str]]) -> PairAgreement:
     table = pair["table"]
     other = [label for label in LABELS if label != "same"]
     only_a = sum(table["same"][label] for label in other)
     only_b = sum(table[label]["same"] for label in other)
     agreed = rate(pair["agreed"], pair["both_labelled"])
-    return PairAgreement(pair["a"], pair["b"], agreed, mcnemar(only_a, only_b))
+    a, b = given[pair["a"]], given[pair["b"]]
+    both = sorted({*a} & {*b})
+    kappa = cohen_kappa([a[item] for item in both], [b[item] for item in both], LABELS)
+    return PairAgreement(pair["a"], pair["b"], agreed, kappa, mcnemar(only_a, only_b))
 
 
 def _in_words(counts: dict[str, Any], pairs: Sequence[PairAgreement]) -> Iterator[str]:
@@ -104,7 +107,8 @@ def _in_words(counts: dict[str, Any], pairs: Sequence[PairAgreement]) -> Iterato
     for pair in pairs:
         yield (
             f"{pair.a} and {pair.b} agree on {pair.agreement}, of the prompts that both labelled; "
-            f"McNemar's p for calling one the same is {pair.mcnemar_p:.2g}."
+            f"Cohen's kappa {pair.kappa}; McNemar's p for calling one the same is "
+            f"{pair.mcnemar_p:.2g}."
         )
     confirmed = counts["confirmed"]
     if confirmed is None:

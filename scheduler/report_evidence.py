@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scheduler.report_histogram import Histogram, draw_histogram
 from storage import keys
 from storage.errors import ShardCorruptError, TrainingSetError
-from storage.prompt_results import FurtherClique, Match, PromptResult
+from storage.prompt_results import Clique, Match, PromptResult
 from storage.records import AnalysisSettings, Campaign, Sampling, SeedRange
 from storage.shards import StoredImage, decode_shard
 from storage.store import Store
@@ -43,7 +43,7 @@ class Picture:
 class Repeated:
     """A further clique of a prompt: its representative, and the picture of its match if any."""
 
-    clique: FurtherClique
+    clique: Clique
     representative: Picture
     training: Picture | None
 
@@ -204,7 +204,7 @@ def _histogram(
     return seeds, draw_histogram(pairs.distances, edges, threshold)
 
 
-def _repeated(clique: FurtherClique, images: PromptImages, training: TrainingPictures) -> Repeated:
+def _repeated(clique: Clique, images: PromptImages, training: TrainingPictures) -> Repeated:
     seed = clique.representative_seed
     pixels = images.pixels(seed)
     picture = _picture(f"seed {seed}", pixels, _LARGE)

@@ -164,8 +164,7 @@ def _representatives(
     """The cliques whose representatives could be read, these, and the other cliques."""
     known, pictures, unknown = [], [], []
     for result in flagged:
-        further = (clique.representative_seed for clique in result.further_cliques)
-        for seed in (result.representative_seed or 0, *further):
+        for seed in (clique.representative_seed for clique in result.cliques):
             try:
                 pictures.append(_representative(store, submission, result, seed))
                 known.append(_Clique(result, seed))

@@ -36,8 +36,8 @@ class Match(Record):
     transform: Transform | None = None
 
 
-class FurtherClique(Record):
-    """A prompt's clique of another picture: no edge joins it to a larger clique of the prompt."""
+class Clique(Record):
+    """Generations of a prompt that all show one picture, and what their representative matches."""
 
     clique_seeds: tuple[int, ...]
     mean_distance: float
@@ -54,7 +54,7 @@ class PromptResult(Record):
     """What the analysis says of one prompt: one row of the results.
 
     The clique is the largest; `further_cliques` are of other pictures that the prompt repeats, the
-    larger first.
+    larger first: no edge joins one to a larger one.
     """
 
     prompt_id: str
@@ -71,13 +71,25 @@ class PromptResult(Record):
     flagged: bool
     representative_seed: int | None
     match: Match | None
-    further_cliques: tuple[FurtherClique, ...] = ()
+    further_cliques: tuple[Clique, ...] = ()
+
+    @property
+    def cliques(self) -> tuple[Clique, ...]:
+        """All its cliques, the largest first; none where it is not flagged."""
+        if self.mean_distance is None or self.representative_seed is None:
+            return ()
+        largest = Clique(
+            clique_seeds=self.clique_seeds,
+            mean_distance=self.mean_distance,
+            representative_seed=self.representative_seed,
+            match=self.match,
+        )
+        return (largest, *self.further_cliques)
 
     @property
     def matches(self) -> tuple[Match, ...]:
         """The matches of all its cliques, the largest clique's first."""
-        found = (self.match, *(clique.match for clique in self.further_cliques))
-        return tuple(match for match in found if match)
+        return tuple(clique.match for clique in self.cliques if clique.match)
 
     @property
     def extracted(self) -> bool:

@@ -14,14 +14,15 @@ from storage import keys
 from storage.campaigns import load_campaign
 from storage.prompt_results import Match
 from storage.records import Sampling
-from storage.results import store_results
+from storage.results import drop_results, store_results
 from storage.shards import decode_shard
 from storage.store import FolderStore
+from storage.verified import ControlMatches, Coverage, VerificationResult, VerifiedClique
 from workers.analysis.matching import is_extracted, nearest_training
 from workers.analysis.nearest import describe_training
 from workers.analysis.verdict import judge
 from workers.pictures import decode_png
-from workers.pipelines import NoisePipeline, load_pipeline, noise_share
+from workers.pipelines import Generation, NoisePipeline, load_pipeline, noise_share
 from workers.prompt_analysis import result_of
 from workers.writer import encode_unit
 
@@ -133,6 +134,59 @@ class Audit:
                 )
             )
         return result_of(prompt, range(SEEDS), 0, verdict, matches)
+
+    def repeat(self, place, seeds, picture):
+        """Have the prompt's images of these seeds be that picture, and judge the prompt anew."""
+        first = place * len(self.plan.cuts)
+        for unit in map(self.plan.unit, range(first, first + len(self.plan.cuts))):
+            made = self.pipeline.generate(unit.prompt, range(unit.seeds.first, unit.seeds.last + 1))
+            changed = [
+                Generation(g.seed, picture, g.flaw, g.provenance) if g.seed in seeds else g
+                for g in made
+            ]
+            self.store.replace(keys.unit_shard(unit), encode_unit(unit, changed))
+        self.change(place, self.judge(place))
+
+    def change(self, place, result):
+        """Have the analysis say this of the prompt."""
+        drop_results(self.store, self.id, {result.prompt_id})
+        store_results(self.store, self.campaign.analysis_id, self.id, [result])
+        self.results[place] = result
+
+    def search(self):
+        """What a search of the training set finds for the results."""
+        matched = [
+            (result, clique) for result in self.results for clique in result.cliques if clique.match
+        ]
+        cliques = tuple(
+            VerifiedClique(
+                prompt_id=result.prompt_id,
+                prompt=result.prompt,
+                seed=clique.representative_seed,
+                match=clique.match,
+                copies=1,
+                caption=None,
+            )
+            for result, clique in matched
+        )
+        extracted = {c.match.training_id for c in cliques if c.match.extracted}
+        return VerificationResult(
+            campaign_id=self.id,
+            analysis_id=self.campaign.analysis_id,
+            settings=self.campaign.verification,
+            verified_at="2026-01-01T00:00:00+00:00",
+            versions="v",
+            coverage=Coverage(path="training", listing="1", pictures=6, unreadable=0),
+            cliques=cliques,
+            not_verified=(),
+            groups=tuple((name,) for name in sorted(extracted)),
+            controls=ControlMatches(
+                coverage=Coverage(path="controls", listing="2", pictures=9, unreadable=0),
+                whole=True,
+                searched=9,
+                matches=1,
+            ),
+        )
 
     def bundle(self, name="bundle", **additions):
         """Write the bundle and return its folder."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.prompt_results import FurtherClique, Match, PromptResult
+from storage.prompt_results import Clique, Match, PromptResult
 from storage.records import (
     DEFAULT_BLOCKS,
     Analysis,
@@ -111,7 +111,7 @@ def result_of(
         representative_seed=first.representative_seed if first else None,
         match=matches[0] if matches else None,
         further_cliques=tuple(
-            FurtherClique(
+            Clique(
                 clique_seeds=clique.seeds,
                 mean_distance=clique.mean_distance,
                 representative_seed=clique.representative_seed,

@@ -16,9 +16,11 @@ from PIL import Image
 import scheduler.cli
 from scheduler.evidence_signature import open_signer
 from scheduler.evidence_verifier import check_bundle, decode_png, l2, tiled_l2
+from scheduler.limits import limit_words
 from scheduler.replay import Here, replay_some
-from storage.campaigns import load_control, store_control, store_parked
+from storage.campaigns import load_control, store_control, store_parked, store_verification
 from storage.errors import ConfigError
+from storage.prompt_results import Transform
 from storage.receipts import Receipt, store_receipt
 from storage.records import Analysis, AnalysisSettings, Parked, digest
 from storage.results import drop_results, store_results
@@ -30,8 +32,10 @@ from workers.pictures import encode_png
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """An audit that no test changes."""
-    return Audit(tmp_path_factory.mktemp("audit"))
+    """An audit that no test changes; its training set was searched."""
+    audit = Audit(tmp_path_factory.mktemp("audit"))
+    store_verification(audit.store, audit.search())
+    return audit
 
 
 @pytest.fixture
@@ -149,7 +153,7 @@ def test_what_was_counted_is_told_each_with_its_denominator(audit):
         "prompts undecided, of those analysed": (0, 3),
         "prompts matched, of those flagged": (2, 2),
         "prompts extracted, of those matched": (2, 2),
-        "distinct training pictures, of prompts extracted": (2, 2),
+        "training pictures extracted, of those matched": (2, 2),
     }
     assert not faults(folder)
     assert "14 of 24  images analysed" in (folder / "README.txt").read_text()
@@ -255,6 +259,79 @@ FORGERIES = {
         folder, "images.json", lambda i: i["prompts"][0]["images"][0].update(file=None)
     ),
 }
+
+
+FORGED_SEARCHES = {
+    "its analysis": lambda found: found.update(analysis_id="0" * 16),
+    "an extraction": lambda found: found["cliques"][0]["match"].update(extracted=False),
+    "a group": lambda found: found["groups"].append(["another.png"]),
+    "a representative": lambda found: found["cliques"][0].update(prompt_id="0" * 16),
+    "its controls": lambda found: found["controls"].update(matches=10),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGED_SEARCHES)
+def test_a_search_that_contradicts_the_results_is_found_though_all_hashes_fit(
+    made, tmp_path, forgery
+):
+    folder = shutil.copytree(made.bundle(f"search {forgery}"), tmp_path / "forged")
+    alter(folder, "verifications.json", lambda found: FORGED_SEARCHES[forgery](found[0]))
+    seal_anew(folder)
+    assert {fault[:22] for fault in faults(folder)} == {"The search of 2026-01-"}
+
+
+def test_what_the_newest_search_found_is_told(made, audit):
+    told = (made.bundle("searched") / "README.txt").read_text()
+    assert "1/9 = 0.11 [0.00, 0.48] (95 % interval)" in " ".join(told.split())
+    assert "Distinct training pictures extracted: 2" in told
+    folder = audit.bundle()
+    assert not (folder / "verifications.json").exists()
+    assert "`seedsweep verify` was not run" in (folder / "README.txt").read_text()
+
+
+def test_the_limits_are_those_of_the_report(made):
+    told = " ".join((made.bundle("limited") / "README.txt").read_text().split())
+    for words in limit_words(made.campaign.settings, SEEDS):
+        assert words in told
+
+
+def test_every_picture_that_a_prompt_repeats_is_held_and_checked(audit, tmp_path):
+    audit.repeat(0, {3, 4, 5}, audit.near(audit.flagged[1]))
+    first, second = audit.results[0].cliques
+    assert (first.clique_seeds, second.clique_seeds) == ((0, 1, 2), (3, 4, 5))
+    assert second.match.training_id == "known-1.png"
+    folder = audit.bundle()
+    assert not faults(folder, distances=True)
+    entries = {e["training_id"]: e for e in load(folder, "training.json")["pictures"]}
+    prompt_ids = [result.prompt_id for result in audit.results]
+    assert entries["known-0.png"]["prompts"] == [prompt_ids[0]]
+    assert sorted(entries["known-1.png"]["prompts"]) == sorted(prompt_ids[:2])
+    counts = load(folder, "manifest.json")["denominators"]
+    assert counts["prompts extracted, of those matched"] == {"n": 2, "of": 3}
+    for change in (
+        lambda clique: clique.update(representative_seed=0),
+        lambda clique: clique.update(clique_seeds=[2, 3, 4, 5]),
+        lambda clique: clique["match"].update(extracted=False),
+        lambda clique: clique["match"].update(l2=0.1),
+    ):
+        forged = shutil.copytree(folder, tmp_path / "forged")
+        place = [r["prompt_id"] for r in load(forged, "results.json")].index(prompt_ids[0])
+        alter(forged, "results.json", lambda r: change(r[place]["further_cliques"][0]))  # noqa: B023
+        seal_anew(forged)
+        assert faults(forged)
+        shutil.rmtree(forged)
+
+
+def test_a_training_picture_that_is_nearer_mirrored_is_compared_mirrored(audit):
+    stored = np.asarray(Image.open(audit.training / "known-0.png"))
+    audit.save("known-0.png", stored[:, ::-1])
+    result = audit.results[0]
+    flip = Transform(width=SIDE, height=SIDE, resize="none", crop="none", flip=True)
+    match = result.match.model_copy(update={"transform": flip})
+    audit.change(0, result.model_copy(update={"match": match}))
+    folder = audit.bundle()
+    assert load(folder, "manifest.json")["missing"] == []
+    assert not faults(folder)
 
 
 def repaint(path):

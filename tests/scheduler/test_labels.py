@@ -248,6 +248,8 @@ def test_labels_are_put_in_a_bundle_and_agreement_is_told(audit, bundle):
     # Clopper and Pearson for 2 of 3.
     assert pair["agreement"]["low"] == pytest.approx(0.0943, abs=1e-4)
     assert pair["agreement"]["high"] == pytest.approx(0.9916, abs=1e-4)
+    # They agree on 6 of 9 of the products, chance on 3 of 9: (6 - 3) / (9 - 3).
+    assert pair["kappa"]["value"] == pytest.approx(0.5)
     assert pair["mcnemar_p"] == 1.0
     assert counted["table"]["same"] == {"same": 1, "different": 0, "unsure": 1}
     assert found["counts"]["confirmed"] == {
@@ -257,6 +259,7 @@ def test_labels_are_put_in_a_bundle_and_agreement_is_told(audit, bundle):
     assert found["counts"]["reviewers"]["ann"]["extracted"]["same"] == 2
     confirmed = "Confirmed: 1 of 2 extracted prompts"
     assert "ann and ben agree on 2/3 = 0.67 [0.09, 0.99]" in found["in_words"][2]
+    assert "Cohen's kappa 0.50 [" in found["in_words"][2]
     assert found["in_words"][3].startswith(confirmed)
     assert confirmed in (final / "README.txt").read_text()
     assert not list(check_bundle(final))
@@ -273,6 +276,20 @@ def test_counts_of_labels_that_people_did_not_give_are_found(audit, bundle, tmp_
     assert list(check_bundle(final)) == [
         "The counts in labels.json do not follow from the reviewers' labels."
     ]
+
+
+@pytest.mark.parametrize("forged", [0.9, None])
+def test_a_kappa_that_does_not_follow_from_the_labels_is_found(audit, bundle, tmp_path, forged):
+    first, second = (result.prompt_id for result in audit.results[:2])
+    ann = open_labels(write_labels(bundle, "ann", {first: "same", second: "different"}))
+    ben = open_labels(write_labels(bundle, "ben", {first: "same", second: "same"}))
+    final = audit.bundle(tmp_path / "final", labels=(ann, ben))
+    assert not list(check_bundle(final))
+    found = json.loads((final / "labels.json").read_bytes())
+    found["pairs"][0]["kappa"]["value"] = forged
+    (final / "labels.json").write_text(json.dumps(found))
+    seal_anew(final)
+    assert list(check_bundle(final)) == [f"Cohen's kappa of ann and ben is 0.0, not {forged}."]
 
 
 def test_one_reviewer_alone_confirms_nothing(audit, bundle):

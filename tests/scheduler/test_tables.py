@@ -6,7 +6,7 @@ from scheduler.check import Checkup, Fault
 from scheduler.findings import Finding
 from scheduler.progress import Progress, Services
 from scheduler.tables import Overview, print_checkup, print_finding, print_results, print_workers
-from storage.prompt_results import FurtherClique, Match
+from storage.prompt_results import Clique, Match
 from storage.records import Worker
 from storage.workforce import Sign
 from tests.results import make_flagged
@@ -150,9 +150,7 @@ def test_flagged_prompts_are_a_table_in_which_nothing_is_markup(printed):
 
 def test_a_prompt_that_repeats_several_pictures_has_a_line_for_each(printed):
     match = Match(training_id="b.png", l2=0.07, tiled_l2=0.08, adaptive=0.5, extracted=True)
-    further = FurtherClique(
-        clique_seeds=(0, 2), mean_distance=0.034, representative_seed=0, match=match
-    )
+    further = Clique(clique_seeds=(0, 2), mean_distance=0.034, representative_seed=0, match=match)
     lines = printed(print_results, [RESULT.model_copy(update={"further_cliques": (further,)})])
     assert line_of(lines, "another") == [
         *("another", "picture", "2", "0.034", "b.png", "0.070", "0.50", "yes")

@@ -23,7 +23,7 @@ from storage.campaigns import (
     store_control,
     store_verification,
 )
-from storage.prompt_results import FurtherClique
+from storage.prompt_results import Clique
 from storage.records import AnalysisSettings, Control, Prompt, Verification
 from storage.results import read_results, store_results
 from storage.shards import decode_shard
@@ -95,7 +95,7 @@ class Desk:
             )
             for i, text in enumerate(PROMPTS[:5])
         ]
-        second = FurtherClique(
+        second = Clique(
             clique_seeds=(0, SECOND), mean_distance=0.02, representative_seed=SECOND, match=None
         )
         results[2] = results[2].model_copy(update={"further_cliques": (second,)})

@@ -9,7 +9,7 @@ import pytest
 import storage.results
 from storage import keys
 from storage.errors import ShardCorruptError, StoreUnavailableError
-from storage.prompt_results import FurtherClique, Match, PromptResult, Transform
+from storage.prompt_results import Clique, Match, PromptResult, Transform
 from storage.records import Prompt
 from storage.results import Parts, drop_results, read_results, store_results
 from storage.store import open_store
@@ -60,9 +60,7 @@ def test_results_are_read_as_they_were_stored(store):
     match = Match(
         training_id="t#1", l2=0.1, tiled_l2=0.2, adaptive=None, extracted=True, transform=how
     )
-    other = FurtherClique(
-        clique_seeds=(4, 2**61), mean_distance=0.06, representative_seed=4, match=match
-    )
+    other = Clique(clique_seeds=(4, 2**61), mean_distance=0.06, representative_seed=4, match=match)
     unmatched = other.model_copy(update={"match": None})
     results = [
         flagged("<b>Zoë</b>", 0.03, match=match),
