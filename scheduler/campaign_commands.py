@@ -20,7 +20,7 @@ from scheduler.options import (
     say,
 )
 from scheduler.result_commands import draw_report, print_found
-from storage.errors import ConfigError, SeedsweepError
+from storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
 
 if TYPE_CHECKING:
     from scheduler.plan import Plan
@@ -184,10 +184,14 @@ def status(
     broker = find_broker(environment)
 
     def look() -> Overview:
-        services = read_services(broker)
+        services, trouble = None, ""
+        try:
+            services = read_services(broker) if broker else None
+        except BrokerUnavailableError as error:
+            trouble = str(error)
         names = [campaign_id] if campaign_id else list_campaigns(opened)
         campaigns = [read_progress(opened, name, broker, services) for name in names]
-        return Overview(campaigns, services)
+        return Overview(campaigns, services, trouble)
 
     if watch:
         watch_overview(look)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from scheduler.plan import Plan, count_images
 from scheduler.restoring import load_plan, restore_state
 from storage.campaigns import load_campaign, load_control, load_parked
-from storage.errors import BrokerUnavailableError
 from storage.ledger import Ledger
 from storage.live_state import LiveCounts
 from storage.records import Prompt, Submission
@@ -71,15 +70,13 @@ class Broker:
         return Broker(Ledger(url), Workforce(url))
 
 
-def read_services(broker: Broker | None) -> Services | None:
-    """See what serves the campaigns; None where no broker answers."""
-    if broker is None:
-        return None
-    try:
-        workforce = broker.workforce
-        return Services(workforce.is_led(), tuple(workforce.signs()), workforce.analysts())
-    except BrokerUnavailableError:
-        return None
+def read_services(broker: Broker) -> Services:
+    """See what serves the campaigns.
+
+    Raises `BrokerUnavailableError` where the broker does not answer, or not to us.
+    """
+    workforce = broker.workforce
+    return Services(workforce.is_led(), tuple(workforce.signs()), workforce.analysts())
 
 
 def read_progress(

@@ -15,9 +15,8 @@ from scheduler.options import (
     MetricsPort,
     StoreUrl,
     find,
-    find_broker,
 )
-from storage.errors import BrokerUnavailableError, ConfigError
+from storage.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
 
@@ -151,14 +150,11 @@ def workers(as_json: AsJson = False) -> None:
     Example: seedsweep workers --json
     """
     from scheduler.environment import Environment
-    from scheduler.progress import read_services
+    from scheduler.progress import Broker, read_services
     from scheduler.tables import print_workers
 
     environment = Environment()
-    environment.need_broker()
-    services = read_services(find_broker(environment))
-    if services is None:
-        raise BrokerUnavailableError("The broker does not answer; start it.")
+    services = read_services(Broker.at(environment.need_broker()))
     if as_json:
         shown = [{**dataclasses.asdict(sign), "alive": sign.alive} for sign in services.signs]
         print(json.dumps(shown, default=dict))

@@ -23,10 +23,12 @@ LOG_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What `status` shows: campaigns, in the order given, and who serves them, where known."""
+    """What `status` shows: campaigns, in the order given, and who serves them, where known;
+    `trouble` says why they are not."""
 
     campaigns: Sequence[Progress]
     services: Services | None
+    trouble: str = ""
 
     def print(self) -> None:
         """Print it all."""
@@ -36,7 +38,8 @@ class Overview:
         """The tables, and what is stuck below them."""
         parts: list[RenderableType] = [_campaign_table(self.campaigns)]
         if self.services is None:
-            parts.append("No broker answers, so this is what the store knows.")
+            trouble = self.trouble or "No broker is configured."
+            parts.append(Text(f"This is what the store knows. {trouble}"))
         elif self.services.signs:
             parts.append(_worker_table(self.services.signs))
         for campaign in self.campaigns:

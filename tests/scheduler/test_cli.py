@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
@@ -550,6 +551,19 @@ class TestStatus:
         promised |= {"prompts", "prompts_analysed", "flagged", "images_done", "stuck"}
         assert promised <= campaign.keys()
         assert campaign["stuck"] == []
+
+    def test_a_broker_that_refuses_the_password_is_not_said_to_be_absent(
+        self, seedsweep, campaign_id, broker_url
+    ):
+        where = urlsplit(broker_url)
+        wrong = f"redis://:wr0ng@{where.hostname}:{where.port}/0"
+        shown = seedsweep("status", SEEDSWEEP_BROKER_URL=wrong)
+        assert (shown.returncode, campaign_id in shown.stdout) == (0, True)
+        refused = seedsweep("workers", SEEDSWEEP_BROKER_URL=wrong)
+        assert refused.returncode == 3
+        for said in (shown.stdout, refused.stderr):
+            assert "invalid username-password pair" in " ".join(said.split())
+            assert "wr0ng" not in said
 
     def test_counts_are_the_brokers_until_it_forgets(
         self, seedsweep, campaign_id, ledger, restore, broker, broker_url

@@ -6,6 +6,7 @@ from scheduler.progress import Broker, failures, read_progress, read_services
 from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
 from storage.campaigns import store_control, store_parked
+from storage.errors import BrokerUnavailableError
 from storage.records import (
     Campaign,
     Control,
@@ -202,10 +203,10 @@ def test_the_failures_of_a_campaign_name_the_reasons_and_the_remedy(served):
     assert f"`seedsweep resume {served.id} --failed`" in remedy
 
 
-def test_where_no_broker_answers_nobody_is_known_and_the_store_tells(served, free_port):
+def test_where_no_broker_answers_the_store_tells(served, free_port):
     away = Broker.at(f"redis://127.0.0.1:{free_port()}/0")
-    assert read_services(None) is None
-    assert read_services(away) is None
+    with pytest.raises(BrokerUnavailableError):
+        read_services(away)
     served.complete(0)
     progress = read_progress(served.store, served.id, away, None)
     assert (progress.units_done, progress.state, progress.stuck) == (0, "queued", ())

@@ -67,9 +67,11 @@ class TestOverview:
         assert sorted(ids, key=lines.index) == ids
 
     def test_where_no_broker_answers_that_is_said(self, printed):
-        assert "No broker answers" in "".join(printed(Overview([CAMPAIGN], None).print))
+        assert "No broker is configured" in "".join(printed(Overview([CAMPAIGN], None).print))
+        troubled = " ".join(printed(Overview([CAMPAIGN], None, "It [refuses] us.").print))
+        assert "This is what the store knows. It [refuses] us." in troubled
         known = Services(led=True, signs=(), analysts=1)
-        assert "No broker answers" not in "".join(printed(Overview([CAMPAIGN], known).print))
+        assert "what the store knows" not in "".join(printed(Overview([CAMPAIGN], known).print))
 
     def test_what_is_stuck_stands_below_with_its_campaign(self, printed):
         campaign = dataclasses.replace(CAMPAIGN, stuck=("It is stuck.", f"It broke at {MARKUP}."))
