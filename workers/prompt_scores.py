@@ -120,7 +120,13 @@ def _match(
     training: TrainingSet,
 ) -> float | None:
     nearest = nearest_training(
-        picture, training.images, analysis.tiles, verification.alpha, verification.neighbours
+        picture,
+        training.images,
+        analysis.tiles,
+        verification.alpha,
+        verification.neighbours,
+        verification.neighbours_of,
+        verification.flip,
     )
     return nearest.l2 if is_extracted(nearest, _ANY_L2, min(picture.shape[:2])) else None
 
