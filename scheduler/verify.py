@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from scheduler.audit import results_now, settings_now
 from scheduler.campaign import explain
+from scheduler.verify_controls import read_controls
 from storage import keys
 from storage.campaigns import load_campaign, load_verifications, store_verification
 from storage.errors import ConfigError, PermanentError, ShardCorruptError
@@ -21,29 +21,16 @@ from storage.prompt_results import Match, PromptResult
 from storage.records import Submission, Verification
 from storage.shards import decode_shard
 from storage.store import Store
-from storage.verified import (
-    ControlMatches,
-    Coverage,
-    UnverifiedClique,
-    VerificationResult,
-    VerifiedClique,
-)
+from storage.verified import UnverifiedClique, VerificationResult, VerifiedClique
 from workers.actors import Actors
 from workers.analysis.distances import tiled_to
-from workers.analysis.matching import TrainingMatch, adaptive_score, is_extracted, near_groups
+from workers.analysis.matching import is_extracted, near_groups
 from workers.searchers import searchers
 from workers.stored_prompts import decode_pixels
-from workers.training_search import Matched, TrainingSearch, first_reason, open_set
-from workers.verifying import Reading, readable_pictures
+from workers.training_search import Matched, TrainingSearch, open_set
 
 Progress = Callable[[int, int], None]
 Pixels = NDArray[np.uint8]
-
-CONTROLS = 1000
-"""At most so many control pictures are searched for: the first ones of their set."""
-
-CONTROL_BYTES = 1 << 28
-"""And no more than these hold, since each actor has them all in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +93,11 @@ def verify_campaign(
         raise ConfigError(_nothing_to_verify(campaign_id, unknown))
     training = open_set(Path(asked.training_set))
     size = sampling.width, sampling.height
-    controls = _read_controls(asked, size)
+    controls = read_controls(asked, size)
     with searchers(actors) as crew:
         search = TrainingSearch(crew, training, asked, progress)
         found = search.match(np.stack([*pictures, *controls.pictures]), len(pictures))
-    tiles, side = settings.analysis.tiles, min(size)
+    tiles = settings.analysis.tiles
     verified = [
         _verified(known[i], pictures[i], found, i, asked, tiles) for i in range(len(pictures))
     ]
@@ -124,7 +111,7 @@ def verify_campaign(
         cliques=tuple(verified),
         not_verified=tuple(unknown),
         groups=_groups(verified, found, asked),
-        controls=_judged(controls, found, len(pictures), asked, side),
+        controls=controls.judged(found, len(pictures), asked),
     )
     store_verification(store, outcome)
     return outcome
@@ -206,37 +193,6 @@ def _nothing_to_verify(campaign_id: str, unknown: Sequence[UnverifiedClique]) ->
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Controls:
-    """Pictures to search for that were never trained on; `coverage` is None where none are."""
-
-    pictures: list[Pixels]
-    coverage: Coverage | None
-    whole: bool = True
-
-
-def _read_controls(settings: Verification, size: tuple[int, int]) -> _Controls:
-    if not settings.controls:
-        return _Controls([], None)
-    path = Path(settings.controls)
-    opened, reading = open_set(path, "set of control pictures"), Reading()
-    most = max(1, min(CONTROLS, CONTROL_BYTES // (3 * size[0] * size[1])))
-    readable = (
-        pixels
-        for part in opened.slices
-        for _, _, pixels, _ in readable_pictures(part, settings, size, reading)
-    )
-    controls = list(islice(readable, most))
-    whole = next(readable, None) is None
-    coverage = reading.coverage(str(opened.path), opened.listing)
-    if not controls:
-        raise ConfigError(
-            f"No control picture in {path} could be read; name another set. "
-            f"{first_reason(coverage)}"
-        )
-    return _Controls(controls, coverage, whole)
-
-
 def _verified(
     clique: _Clique,
     picture: Pixels,
@@ -246,7 +202,7 @@ def _verified(
     tiles: int,
 ) -> VerifiedClique:
     near = found.fetched[place]
-    match = _match(found, place, settings, tiled_to(picture, near.pixels, tiles))
+    match = found.match(place, settings.alpha, tiled_to(picture, near.pixels, tiles))
     return VerifiedClique(
         prompt_id=clique.result.prompt_id,
         prompt=clique.result.prompt,
@@ -261,30 +217,6 @@ def _verified(
         ),
         copies=found.copies[near.position],
         caption=near.caption,
-    )
-
-
-def _match(found: Matched, place: int, settings: Verification, tiled_l2: float) -> TrainingMatch:
-    l2 = float(found.l2[place])
-    adaptive = adaptive_score(l2, found.means[place], settings.alpha)
-    return TrainingMatch(found.fetched[place].position, l2, tiled_l2, adaptive)
-
-
-def _judged(
-    controls: _Controls, found: Matched, first: int, settings: Verification, side: int
-) -> ControlMatches | None:
-    """How many of the queries from the `first` on, the controls, count as extracted."""
-    if controls.coverage is None:
-        return None
-    matches = [
-        is_extracted(_match(found, place, settings, 0.0), settings.threshold, side)
-        for place in range(first, len(found.fetched))
-    ]
-    return ControlMatches(
-        coverage=controls.coverage,
-        whole=controls.whole,
-        searched=len(matches),
-        matches=sum(matches),
     )
 
 

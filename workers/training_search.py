@@ -17,7 +17,13 @@ from storage.errors import TrainingSetError
 from storage.records import Verification, digest
 from storage.verified import Coverage
 from workers.analysis.distances import edge_limit
-from workers.analysis.matching import SMALL_IMAGE_SIDE, is_nearer_mirrored, mean_of
+from workers.analysis.matching import (
+    SMALL_IMAGE_SIDE,
+    TrainingMatch,
+    adaptive_score,
+    is_nearer_mirrored,
+    mean_of,
+)
 from workers.analysis.ranking import NOWHERE, Ranked, join, l2_of, nothing
 from workers.searchers import Searchers
 from workers.training_slices import (
@@ -51,6 +57,13 @@ class Matched:
     means: list[float]
     copies: dict[int, int]
     coverage: Coverage
+
+    def match(self, place: int, alpha: float, tiled_l2: float = math.nan) -> TrainingMatch:
+        """The match of the query at this place; its tiled l2 is the caller's to know."""
+        l2 = float(self.l2[place])
+        adaptive = adaptive_score(l2, self.means[place], alpha)
+        fetched = self.fetched[place]
+        return TrainingMatch(fetched.position, l2, tiled_l2, adaptive, flip=fetched.transform.flip)
 
 
 class TrainingSearch:

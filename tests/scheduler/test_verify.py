@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import scheduler.cli
-import scheduler.verify
+import scheduler.verify_controls
 from scheduler.campaign import read_campaign
 from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
@@ -288,7 +288,7 @@ def cluster(found):
 def test_of_many_control_pictures_the_first_are_searched_for_and_that_is_said(
     desk, verify, cluster, monkeypatch
 ):
-    monkeypatch.setattr(scheduler.verify, "CONTROLS", 4)
+    monkeypatch.setattr(scheduler.verify_controls, "CONTROLS", 4)
     monkeypatch.setenv("SEEDSWEEP_RAY_ADDRESS", cluster)
     sets = ["--training-set", "train", "--controls", "never.parquet"]
     done = verify(desk.id, *sets, "--neighbours-of", "generation")

@@ -1,0 +1,77 @@
+"""Control pictures: never trained on, and searched for like what flagged prompts repeat."""
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import ConfigError
+from storage.records import Verification
+from storage.verified import ControlMatches, Coverage
+from workers.analysis.matching import is_extracted
+from workers.training_search import Matched, first_reason, open_set
+from workers.verifying import Reading, readable_pictures
+
+CONTROLS = 1000
+"""At most so many are searched for: the first ones of their set."""
+
+CONTROL_BYTES = 1 << 28
+"""And no more than these hold, since each actor has them all in memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Controls:
+    """Pictures to search for; `coverage` is of those that were met for them, None where no set is
+    named, and `whole` says if that is all of it."""
+
+    pictures: list[NDArray[np.uint8]]
+    coverage: Coverage | None
+    whole: bool = True
+
+    def judged(self, found: Matched, first: int, settings: Verification) -> ControlMatches | None:
+        """How many of the queries from the `first` on, these pictures, count as extracted; None
+        where no set is named."""
+        if self.coverage is None:
+            return None
+        matches = [
+            is_extracted(
+                found.match(first + place, settings.alpha),
+                settings.threshold,
+                min(picture.shape[:2]),
+            )
+            for place, picture in enumerate(self.pictures)
+        ]
+        return ControlMatches(
+            coverage=self.coverage,
+            whole=self.whole,
+            searched=len(matches),
+            matches=sum(matches),
+        )
+
+
+def read_controls(settings: Verification, size: tuple[int, int]) -> Controls:
+    """Read the set that the settings name, if any, at this width and height.
+
+    Raises `ConfigError` where none of its pictures can be read.
+    """
+    if not settings.controls:
+        return Controls([], None)
+    path = Path(settings.controls)
+    opened, reading = open_set(path, "set of control pictures"), Reading()
+    most = max(1, min(CONTROLS, CONTROL_BYTES // (3 * size[0] * size[1])))
+    readable = (
+        pixels
+        for part in opened.slices
+        for _, _, pixels, _ in readable_pictures(part, settings, size, reading)
+    )
+    controls = list(islice(readable, most))
+    whole = next(readable, None) is None
+    coverage = reading.coverage(str(opened.path), opened.listing)
+    if not controls:
+        raise ConfigError(
+            f"No control picture in {path} could be read; name another set. "
+            f"{first_reason(coverage)}"
+        )
+    return Controls(controls, coverage, whole)
