@@ -24,7 +24,7 @@ from storage.store import Store
 from storage.verified import UnverifiedClique, VerificationResult, VerifiedClique
 from workers.actors import Actors
 from workers.analysis.distances import tiled_to
-from workers.analysis.matching import is_extracted, near_groups
+from workers.analysis.matching import is_extracted, match_limit, near_groups
 from workers.searchers import searchers
 from workers.stored_prompts import decode_pixels
 from workers.training_search import Matched, TrainingSearch, open_set
@@ -223,14 +223,23 @@ def _verified(
 def _groups(
     verified: Sequence[VerifiedClique], found: Matched, settings: Verification
 ) -> tuple[tuple[str, ...], ...]:
-    """The extracted training pictures, those within the threshold of each other together."""
-    pixels = {
-        clique.match.training_id: found.fetched[place].pixels
-        for place, clique in enumerate(verified)
+    """The extracted training pictures, those as near each other as a match has to be together."""
+    extracted = {
+        clique.match.training_id: fetched
+        for clique, fetched in zip(verified, found.fetched, strict=False)
         if clique.match.extracted
     }
-    names = list(pixels)
-    if not names:
+    if not extracted:
         return ()
-    groups = near_groups(np.stack(list(pixels.values())), settings.threshold, settings.flip)
+    names, pictures = list(extracted), np.stack([each.pixels for each in extracted.values()])
+    limits = [
+        match_limit(
+            settings.threshold,
+            found.spreads[each.position],
+            settings.alpha,
+            min(pictures.shape[1:3]),
+        )
+        for each in extracted.values()
+    ]
+    groups = near_groups(pictures, limits, settings.flip)
     return tuple(tuple(names[place] for place in group) for group in groups)

@@ -46,10 +46,9 @@ def summary(found: VerificationResult) -> list[str]:
     """What came of it, in sentences: the headline first."""
     settings = found.settings
     pictures = sum(map(len, found.groups))
-    near = f"l2 {settings.threshold:g} of each other"
     sentences = [
         f"Distinct training pictures extracted: {len(found.groups)} "
-        f"(before grouping those within {near}: {pictures}). "
+        f"(before grouping those as near each other as a match has to be: {pictures}). "
         f"Prompts that extract them: {len(found.prompts_extracted)}.",
         f"Flagged prompts that match: {flagged_rate(found)} (95 % interval).",
     ]

@@ -72,7 +72,7 @@ class VerificationResult(Record):
 
     `cliques` are those of the best prompt first, of each prompt the largest first: one prompt can
     repeat several pictures. `groups` are the names of all training pictures that were extracted:
-    those within the threshold of each other, by way of others among them, are in one group.
+    those as near each other as a match has to be, by way of others among them, are in one group.
     """
 
     campaign_id: str

@@ -50,12 +50,14 @@ class PictureSet:
 @dataclass(frozen=True, slots=True, eq=False)
 class Matched:
     """What was found of each query, in their order: the training picture nearest to it, how far
-    that is, and the mean l2 to the neighbours; `copies` by the training picture's position."""
+    that is, and the mean l2 to the neighbours. By the training picture's position: `copies`, and
+    `spreads`, the mean l2 to its own neighbours."""
 
     fetched: list[Fetched]
     l2: NDArray[np.float64]
     means: list[float]
     copies: dict[int, int]
+    spreads: dict[int, float]
     coverage: Coverage
 
     def match(self, place: int, alpha: float, tiled_l2: float = math.nan) -> TrainingMatch:
@@ -112,7 +114,7 @@ class TrainingSearch:
             means = [mean_of(_finite(row)) for row in l2]
         else:
             means = [of_training.get(item.position, math.nan) for item in fetched]
-        return Matched(fetched, l2[:, 0], means, copies, coverage)
+        return Matched(fetched, l2[:, 0], means, copies, of_training, coverage)
 
     def _as_it_is_nearer(self, fetched: Fetched, picture: NDArray[np.uint8]) -> Fetched:
         if not self._settings.flip or not is_nearer_mirrored(picture, fetched.pixels):

@@ -1,5 +1,7 @@
 """The search of a training set that is never held: what it finds, and what it says of the rest."""
 
+import itertools
+import math
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -13,7 +15,14 @@ from storage.errors import TrainingSetError
 from storage.records import Verification
 from tests.pictures import data_of, write_parquet, write_tar
 from workers import training_slices, verifying
-from workers.analysis.matching import adaptive_score, near_groups, nearest_training
+from workers.analysis.matching import (
+    TrainingMatch,
+    adaptive_score,
+    is_extracted,
+    match_limit,
+    near_groups,
+    nearest_training,
+)
 from workers.analysis.nearest import describe_training
 from workers.training_pictures import read_pictures
 from workers.training_search import TrainingSearch, first_reason, open_set
@@ -210,15 +219,31 @@ def test_a_listing_names_files_by_name_and_size_and_not_by_place(tmp_path):
 def test_near_pictures_are_one_group_also_by_way_of_others():
     levels = [0, 100, 20, 200, 40, 101, 60]
     made = np.stack([np.full((SIDE, SIDE, 3), level, np.uint8) for level in levels])
-    assert near_groups(made, 20 / 255 + 1e-9) == [[0, 2, 4, 6], [1, 5], [3]]
-    assert near_groups(made, 0.5 / 255) == [[place] for place in range(7)]
+    assert near_groups(made, [20 / 255 + 1e-9] * 7) == [[0, 2, 4, 6], [1, 5], [3]]
+    assert near_groups(made, [0.5 / 255] * 7) == [[place] for place in range(7)]
+
+
+def test_two_pictures_are_near_by_the_larger_of_their_limits():
+    made = np.stack([np.full((SIDE, SIDE, 3), level, np.uint8) for level in (0, 20, 60)])
+    assert near_groups(made, [0.1, 0.0, 0.0]) == [[0, 1], [2]]
+    assert near_groups(made, [0.0, 0.2, 0.0]) == [[0, 1, 2]]
+    with pytest.raises(ValueError, match="3 pictures, but 1 limits"):
+        near_groups(made, [0.1])
+
+
+def test_the_limit_of_a_match_is_what_extracts():
+    for side, spread in itertools.product((64, 256), (math.nan, 0.0, 0.1, 0.9)):
+        limit = match_limit(0.15, spread, 0.5, side)
+        for l2 in (limit + 1e-9, limit - 1e-9):
+            match = TrainingMatch(0, l2, l2, adaptive_score(l2, spread, 0.5))
+            assert is_extracted(match, 0.15, side) == (l2 < limit and l2 > 0)
 
 
 def test_mirror_images_are_one_group_only_where_that_is_asked_for():
     picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     made = np.stack([picture, picture[:, ::-1]])
-    assert near_groups(made, 0.1) == [[0], [1]]
-    assert near_groups(made, 0.1, flip=True) == [[0, 1]]
+    assert near_groups(made, [0.1, 0.1]) == [[0], [1]]
+    assert near_groups(made, [0.1, 0.1], flip=True) == [[0, 1]]
 
 
 def test_what_a_search_holds_does_not_grow_with_the_slice(tmp_path):

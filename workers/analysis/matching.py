@@ -158,20 +158,36 @@ def is_extracted(match: TrainingMatch, threshold: float, smallest_side: int) -> 
     return match.adaptive is not None and match.adaptive <= 1
 
 
+def match_limit(threshold: float, spread: float, alpha: float, smallest_side: int) -> float:
+    """How near a picture has to be to a training image to count as extracted, `spread` being the
+    mean l2 of that one to its neighbours: `threshold`, and on small images alpha * spread if that
+    is less, 0 where it is nan."""
+    if smallest_side >= SMALL_IMAGE_SIDE:
+        return threshold
+    return 0.0 if math.isnan(spread) else min(threshold, alpha * spread)
+
+
 def near_groups(
-    pictures: NDArray[np.uint8], threshold: float, flip: bool = False
+    pictures: NDArray[np.uint8], limits: Sequence[float], flip: bool = False
 ) -> list[list[int]]:
-    """Put pictures (n, height, width, 3) uint8 that are within l2 `threshold` of each other, or
-    with `flip` of each other's mirror images, or joined by others that are, in one group: indexes,
-    ascending in each group and by its first."""
+    """Put near-duplicates among pictures (n, height, width, 3) uint8 in one group: indexes,
+    ascending in each group and by its first.
+
+    Two are near-duplicates if their l2, or with `flip` that of one to the other's mirror image, is
+    within the limit of either, and so are those that others join. ValueError unless there is a
+    limit for each.
+    """
+    if len(limits) != len(pictures):
+        raise ValueError(f"{len(pictures)} pictures, but {len(limits)} limits")
     rows = pictures.reshape(len(pictures), -1)
     mirrored = pictures[:, :, ::-1].reshape(rows.shape) if flip else rows
-    norms, limit = squared_norms(rows), edge_limit(threshold, rows.shape[1])
+    norms = squared_norms(rows)
+    within = np.array([edge_limit(limit, rows.shape[1]) for limit in limits], dtype=np.float64)
     groups = {place: [place] for place in range(len(rows))}
     for place in range(len(rows)):
         alike = products(np.stack([rows[place], mirrored[place]]), rows).max(axis=0)
         squared = norms - 2 * alike + norms[place]
-        for other in np.flatnonzero(squared <= limit).tolist():
+        for other in np.flatnonzero(squared <= np.maximum(within, within[place])).tolist():
             first, second = groups[place], groups[other]
             if first is not second:
                 first += second
