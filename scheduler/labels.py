@@ -105,8 +105,9 @@ def _in_words(counts: dict[str, Any], pairs: Sequence[PairAgreement]) -> Iterato
         said = ", ".join(f"{label} {count}" for label, count in given["matched"].items())
         yield f"{reviewer}, of {counts['matched']} prompts with a match: {said}."
     for pair in pairs:
+        how = f"{100 * pair.agreement.confidence:g} %, {pair.agreement.method}"
         yield (
-            f"{pair.a} and {pair.b} agree on {pair.agreement}, of the prompts that both labelled; "
+            f"{pair.a} and {pair.b} agree on {pair.agreement} ({how}) of what both labelled; "
             f"Cohen's kappa {pair.kappa}; McNemar's p for calling one the same is "
             f"{pair.mcnemar_p:.2g}."
         )

@@ -50,12 +50,12 @@ def summary(found: VerificationResult) -> list[str]:
         f"Distinct training pictures extracted: {len(found.groups)} "
         f"(before grouping those as near each other as a match has to be: {pictures}). "
         f"Prompts that extract them: {len(found.prompts_extracted)}.",
-        f"Flagged prompts that match: {flagged_rate(found)} (95 % interval).",
+        f"Flagged prompts that match: {flagged_rate(found)} ({_method(found)}).",
     ]
     if controls := control_rate(found):
         sentences.append(
             f"Control pictures that match, none of which was trained on: {controls} "
-            f"(95 % interval){_of_controls(found)}."
+            f"(likewise){_of_controls(found)}."
         )
     sentences += _covered(found.coverage, settings.flip)
     whose = {"training": "the training picture's", "generation": "the generation's"}
@@ -76,6 +76,11 @@ def summary(found: VerificationResult) -> list[str]:
 def flagged_rate(found: VerificationResult) -> Rate:
     """How many of the flagged prompts that were looked at match."""
     return rate(len(found.prompts_extracted), len(found.prompts))
+
+
+def _method(found: VerificationResult) -> str:
+    share = flagged_rate(found)
+    return f"{100 * share.confidence:g} %, {share.method}"
 
 
 def control_rate(found: VerificationResult) -> Rate | None:

@@ -5,7 +5,8 @@
 A prompt is *repeating* when its true repeat rate is at least clique size ÷ seeds, as the campaign
 has them. Thresholds are those of `seedsweep calibrate`: the controls are the prompts of the half
 `choose` that repeat at no seed, those of controls.csv among them, the known positives its repeating
-ones. The half `report` is scored with all its prompts. No training picture has two captions, so
+ones. The half `report` is scored with all its prompts: which are flagged and, where the campaign
+has a training set, which of those are extracted. No training picture has two captions, so
 that resampling by picture is resampling by prompt, and the intervals are exact (Clopper-Pearson).
 """
 
@@ -18,11 +19,12 @@ from pathlib import Path
 import typer
 
 from scheduler.audit import settings_now
-from scheduler.calibration import Scored, Wish, calibrate, score_marked
+from scheduler.calibration import Calibration, Scored, Wish, calibrate, score_marked
 from scheduler.calibration_page import rate_words, share_words, write_calibration
 from scheduler.display import counted
 from scheduler.intervals import Rate, rate
 from scheduler.marks import Marks, Positive, among
+from scheduler.operating_points import OperatingPoint
 from storage.campaigns import load_campaign, load_prompts
 from storage.store import open_store
 from workers.analysis.critical import STEPS
@@ -39,6 +41,15 @@ class Truth:
     rate: float
     half: str
     trained: bool
+
+
+@dataclass(frozen=True)
+class Aims:
+    """What bounds are held against; None is no mark."""
+
+    false_positive_rate: float
+    precision_mark: float | None
+    recall_mark: float | None
 
 
 def read_truth(measured: Path, controls: Path) -> dict[str, Truth]:
@@ -68,6 +79,16 @@ def flagged_at(scored: Scored, marks: Marks, size: int, threshold: float) -> set
     return {prompt for prompt, step in zip(marks.prompts, steps, strict=True) if step <= most}
 
 
+def extracted_at(scored: Scored, flagged: set[str], size: int, threshold: float) -> set[str]:
+    """Those of the flagged prompts that match a training picture within the threshold.
+
+    As in a calibration, what is matched is the medoid of the closest clique of that size.
+    """
+    place = scored.sizes.index(size)
+    far = {prompt: scored.by_prompt[prompt].l2[place] for prompt in flagged}
+    return {prompt for prompt, l2 in far.items() if l2 is not None and l2 <= threshold}
+
+
 def shown(count: int, n: int, wanted: float | None) -> str:
     """A share with its lower bound, and whether that reaches the mark."""
     found = rate(count, n, side="lower")
@@ -81,30 +102,45 @@ def verdict(found: Rate, is_met: bool) -> str:
     return "met" if found.n and is_met else f"not shown (n = {found.n})"
 
 
+def verification_threshold(point: OperatingPoint, own: float, wanted: float) -> tuple[float, str]:
+    """The calibrated threshold where it is bounded, else the campaign's own; and why that one."""
+    if point.threshold is not None and point.is_bounded:
+        return point.threshold, f"calibrated likewise; the rate of {wanted:g}: {point.summary}"
+    why = "already the smallest one" if point.threshold is None else "none"
+    return own, f"the campaign's own: of those that never repeat, {why} extracts too many"
+
+
+def print_calibration(calibration: Calibration) -> None:
+    """Print what counts as repeating, the warnings, and the edge threshold with its evidence."""
+    point, wanted = calibration.chosen.point, calibration.wish.false_positive_rate
+    print(f"Repeating: a true rate of at least {calibration.chosen_size}/{calibration.seeds}.")
+    for warning in calibration.warnings:
+        print(warning)
+    print(
+        f"Edge threshold {point.threshold}, from {calibration.controls} prompts that never repeat "
+        f"and {calibration.positives} that do; the rate of {wanted:g}: {point.summary}."
+    )
+
+
 def print_scores(
-    flagged: set[str],
-    marks: Marks,
-    truth: dict[str, Truth],
-    false_positive_rate: float,
-    precision_mark: float | None,
-    recall_mark: float | None,
+    name: str, found: set[str], marks: Marks, truth: dict[str, Truth], aims: Aims
 ) -> None:
-    """Print the rate of false positives, precision, recall, and the share flagged by true rate."""
+    """Print the rate of false positives, precision, recall, and the share found by true rate."""
     repeating = {positive.prompt for positive in marks.positives}
-    right = len(flagged & repeating)
+    right = len(found & repeating)
     never = {prompt for prompt in marks.prompts if truth[prompt].rate == 0}
-    wrong = rate(len(flagged & never), len(never), side="upper")
-    kept = verdict(wrong, wrong.high <= false_positive_rate)
-    print(f"never repeat: {rate_words(wrong)}; a rate of {false_positive_rate:g}: {kept}")
-    print(f"precision: {shown(right, len(flagged), precision_mark)}")
-    print(f"recall: {shown(right, len(repeating), recall_mark)}")
-    print("| true repeat rate | flagged, 95 % exact |\n|---|---|")
+    wrong = rate(len(found & never), len(never), side="upper")
+    kept = verdict(wrong, wrong.high <= aims.false_positive_rate)
+    print(f"never repeat: {rate_words(wrong)}; a rate of {aims.false_positive_rate:g}: {kept}")
+    print(f"precision: {shown(right, len(found), aims.precision_mark)}")
+    print(f"recall: {shown(right, len(repeating), aims.recall_mark)}")
+    print(f"| true repeat rate | {name}, 95 % exact |\n|---|---|")
     untrained = {prompt for prompt in marks.prompts if not truth[prompt].trained}
-    print(f"| never trained on | {share_words(rate(len(flagged & untrained), len(untrained)))} |")
+    print(f"| never trained on | {share_words(rate(len(found & untrained), len(untrained)))} |")
     for low, high in BINS:
         inside = {p for p in marks.prompts if low <= truth[p].rate < high} - untrained
-        name = f"{100 * low:g}-{100 * high:g} %" if high <= 1 else f"> {100 * low:g} %"
-        print(f"| {name} | {share_words(rate(len(flagged & inside), len(inside)))} |")
+        bin_name = f"{100 * low:g}-{100 * high:g} %" if high <= 1 else f"> {100 * low:g} %"
+        print(f"| {bin_name} | {share_words(rate(len(found & inside), len(inside)))} |")
 
 
 def main(
@@ -142,17 +178,18 @@ def main(
     calibration = calibrate(scored, Marks(never, choose.positives), wish)
     if output:
         write_calibration(calibration, output)
-    point = calibration.chosen.point
-    print(f"Repeating: a true rate of at least {size}/{seeds}.")
-    for warning in calibration.warnings:
-        print(warning)
-    print(
-        f"Edge threshold {point.threshold}, from {len(never)} prompts that never repeat and "
-        f"{len(choose.positives)} that do; the rate of {false_positive_rate:g}: {point.summary}."
-    )
-    flagged = flagged_at(scored, report, size, point.threshold or 0)
+    print_calibration(calibration)
+    flagged = flagged_at(scored, report, size, calibration.chosen.point.threshold or 0)
     print(f"On the other half, {len(report.prompts)} prompts, {len(report.positives)} repeating:")
-    print_scores(flagged, report, known, false_positive_rate, precision_mark, recall_mark)
+    aims = Aims(false_positive_rate, precision_mark, recall_mark)
+    print_scores("flagged", flagged, report, known, aims)
+    verification = scored.settings.verification
+    if verification and calibration.verification:
+        point = calibration.verification
+        threshold, why = verification_threshold(point, verification.threshold, false_positive_rate)
+        print(f"Extracted, of those flagged, at a verification threshold of {threshold}, {why}.")
+        extracted = extracted_at(scored, flagged, size, threshold)
+        print_scores("extracted", extracted, report, known, aims)
 
 
 if __name__ == "__main__":

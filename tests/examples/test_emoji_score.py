@@ -1,6 +1,7 @@
 """What `score.py` prints of a campaign, against figures that are counted here anew and slowly."""
 
 import csv
+import functools
 import importlib.util
 import itertools
 import math
@@ -19,6 +20,7 @@ from storage import keys
 from storage.campaigns import load_campaign
 from storage.records import Sampling
 from storage.store import FolderStore
+from workers.pictures import encode_png
 from workers.pipelines import NoisePipeline, load_pipeline, noise_share
 from workers.writer import encode_unit
 
@@ -38,6 +40,14 @@ images_per_unit = {SEEDS}
 [analysis]
 tiles = {TILES}
 min_clique_size = {SIZE}
+"""
+OWN, ALPHA, NEIGHBOURS = 0.2, 0.6, 3
+VERIFICATION = f"""
+[verification]
+training_set = "training"
+threshold = {OWN}
+alpha = {ALPHA}
+neighbours = {NEIGHBOURS}
 """
 MARK = SIZE / SEEDS
 RATES = (0, 0.3, 0.005, 0.01, 0.016, 0.02, 0.048, 0.05, 0.07, 0.1, 0.12, MARK, 0.2, 0.22, 1)
@@ -71,6 +81,40 @@ def control_rows():
     return [(name, ("choose", "report")[n % 2]) for n, name in enumerate([*quiet, *loud])]
 
 
+OF_NOISE = ((8,), (51,), (53,), (22,), ())
+OF_REPEATS = ((8,), (22,), (49,), (53,), (25,) * 4, ())
+"""How many of 255 levels off the training pictures of a prompt are: within 51 an l2 is within the
+campaign's threshold, and four pictures are too near to each other for the adaptive score."""
+
+
+def planted():
+    """Training pictures: near what prompts of the half `report` repeat, near three prompts of the
+    other half that never repeat, and strangers."""
+    report = [row[0] for row in [*truth_rows(), *control_rows()] if row[-1] == "report"]
+    noise = [p for p in report if len(representatives(p)) == 1]
+    repeats = [p for p in report if noise_share(p) >= 0.25 and len(representatives(p)) > 1]
+    quiet = [p for p, half in control_rows() if half == "choose" and len(representatives(p)) == 1]
+    pairs = [
+        *zip(noise, itertools.cycle(OF_NOISE), strict=False),
+        *zip(repeats, itertools.cycle(OF_REPEATS), strict=False),
+        *zip(quiet, [(0,), (13,), (30,)], strict=False),
+    ]
+    rng = np.random.default_rng(0)
+    near = [
+        moved(pictures(prompt)[representatives(prompt)[0]], levels, rng)
+        for prompt, several in pairs
+        for levels in several
+    ]
+    return [*near, *rng.integers(0, 256, (8, SIDE, SIDE, 3))]
+
+
+def moved(picture, levels, rng):
+    """Every value is so many levels off, up or down."""
+    signs = rng.choice([-1, 1], picture.shape)
+    inside = (picture + signs * levels >= 0) & (picture + signs * levels <= 255)
+    return picture + np.where(inside, signs, -signs) * levels
+
+
 def write_csv(path, columns, rows):
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
@@ -100,12 +144,22 @@ class Made:
         prompts = [row[0] for row in [*self.measured, *self.controls]]
         unknown = ["nothing is known of this prompt", self.imageless]
         (folder / "prompts.txt").write_text("\n".join([*prompts, *unknown]))
-        (folder / "campaign.toml").write_text(CAMPAIGN)
+        self.training = planted()
+        (folder / "training").mkdir()
+        for n, picture in enumerate(self.training):
+            file = folder / "training" / f"{n}.png"
+            file.write_bytes(encode_png(picture.astype(np.uint8)))
         self.store = FolderStore(folder / "seedsweep-data")
-        campaign, names = read_campaign(folder / "campaign.toml")
-        submit_campaign(self.store, plan_campaign(self.store, campaign, names))
+        self.unverified = self._submit(CAMPAIGN).campaign_id
+        campaign = self._submit(CAMPAIGN + VERIFICATION)
         self.id = campaign.campaign_id
         self._generate(campaign)
+
+    def _submit(self, text):
+        (self.folder / "campaign.toml").write_text(text)
+        campaign, names = read_campaign(self.folder / "campaign.toml")
+        submit_campaign(self.store, plan_campaign(self.store, campaign, names))
+        return campaign
 
     def _generate(self, campaign):
         plan = load_plan(self.store, load_campaign(self.store, self.id))
@@ -135,9 +189,9 @@ def score():
 def printed(made, score, capsys):
     """Score the made-up campaign in this process; returns the lines on stdout."""
 
-    def run(truth=made.truth, controls=made.unseen, **options):
+    def run(truth=made.truth, controls=made.unseen, campaign_id=made.id, **options):
         capsys.readouterr()
-        score.main(made.id, made.store.url, truth, controls, processes=1, **options)
+        score.main(campaign_id, made.store.url, truth, controls, processes=1, **options)
         return capsys.readouterr().out.splitlines()
 
     return run
@@ -146,10 +200,17 @@ def printed(made, score, capsys):
 # The oracle: pixels straight from the pipeline, every pair, every clique, and the binomial summed.
 
 
-def critical(prompt):
-    """The least largest distance of any SIZE generations of the prompt."""
+@functools.cache
+def pictures(prompt):
+    """The prompt's generations, as whole numbers that can be negative."""
     images = NoisePipeline(Sampling(width=SIDE, height=SIDE)).generate(prompt, range(SEEDS))
-    pixels = [image.pixels.astype(float) / 255 for image in images]
+    return [image.pixels.astype(int) for image in images]
+
+
+@functools.cache
+def distances(prompt):
+    """The tiled l2 of each two generations."""
+    pixels = [picture.astype(float) / 255 for picture in pictures(prompt)]
     tile = SIDE // TILES
     corners = list(itertools.product(range(0, SIDE, tile), repeat=2))
 
@@ -157,11 +218,63 @@ def critical(prompt):
         squares = (pixels[a] - pixels[b]) ** 2
         return max(math.sqrt(squares[y : y + tile, x : x + tile].mean()) for y, x in corners)
 
-    apart = {pair: distance(*pair) for pair in itertools.combinations(range(SEEDS), 2)}
-    return min(
-        max(apart[pair] for pair in itertools.combinations(members, 2))
+    return {pair: distance(*pair) for pair in itertools.combinations(range(SEEDS), 2)}
+
+
+@functools.cache
+def widths(prompt):
+    """The largest distance of any SIZE generations."""
+    apart = distances(prompt)
+    return {
+        members: max(apart[pair] for pair in itertools.combinations(members, 2))
         for members in itertools.combinations(range(SEEDS), SIZE)
-    )
+    }
+
+
+def critical(prompt):
+    """The least largest distance of any SIZE generations of the prompt."""
+    return min(widths(prompt).values())
+
+
+@functools.cache
+def representatives(prompt):
+    """The medoid of the closest SIZE generations; if several are at their step, all members."""
+    step = math.ceil(1000 * critical(prompt)) / 1000
+    closest = [members for members, width in widths(prompt).items() if width <= step]
+    if len(closest) > 1:
+        return sorted(set().union(*closest))
+    apart = distances(prompt)
+    (members,) = closest
+    return [
+        min(
+            members,
+            key=lambda a: sum(
+                far for pair, far in apart.items() if a in pair and set(pair) <= set(members)
+            ),
+        )
+    ]
+
+
+def l2(a, b):
+    return math.sqrt(((a - b) ** 2).mean()) / 255
+
+
+def matched(picture, training):
+    """How far its nearest training picture is; infinitely, where that has others as near."""
+    far = [l2(picture, other) for other in training]
+    nearest = far.index(min(far))
+    others = [l2(training[nearest], other) for n, other in enumerate(training) if n != nearest]
+    near = sum(sorted(others)[:NEIGHBOURS]) / NEIGHBOURS
+    return far[nearest] if far[nearest] <= ALPHA * near else math.inf
+
+
+@pytest.fixture(scope="module")
+def matches(made):
+    """How far each prompt's picture is from its training picture, whichever represents it."""
+    return {
+        row[0]: [matched(pictures(row[0])[n], made.training) for n in representatives(row[0])]
+        for row in [*made.measured, *made.controls]
+    }
 
 
 @pytest.fixture(scope="module")
@@ -202,18 +315,54 @@ def threshold_by_hand(controls, wanted):
     allowed = [k for k in range(n) if bounds(k, n, 0.05)[1] <= wanted]
     most = max(allowed) if allowed else int(wanted * n + 1e-9)
     steps = (step / 1000 for step in range(1001))
-    return max(t for t in steps if sum(s <= t for s in controls) <= most), bool(allowed)
+    allowing = (t for t in steps if sum(s <= t for s in controls) <= most)
+    return max(allowing, default=0), bool(allowed)
 
 
-def expected(made, criticals, wanted, precision_mark=None, recall_mark=None, measured=None):
+def expected(made, criticals, matches, wanted, precision_mark=None, recall_mark=None):
     """Every figure, in the order of the lines."""
-    known = {p: (rate, half) for p, rate, half in measured or made.measured}
+    known = {p: (rate, half) for p, rate, half in made.measured}
     known |= {p: (0, half) for p, half in made.controls}
     choose = [p for p, (_, half) in known.items() if half == "choose"]
     report = [p for p, (_, half) in known.items() if half == "report"]
-    never = [criticals[p] for p in choose if known[p][0] == 0]
-    threshold, is_shown = threshold_by_hand(never, wanted)
+    never = [p for p in choose if known[p][0] == 0]
+    threshold, is_shown = threshold_by_hand([criticals[p] for p in never], wanted)
     flagged = {p for p in report if criticals[p] <= threshold}
+    summary = "shown" if is_shown else f"not shown (n = {len(never)})"
+    verification, why = verification_by_hand([matches[p] for p in never], wanted, summary)
+    extracted = {p for p in flagged if is_within(matches[p], verification)}
+
+    def block(found):
+        return expected_block(found, known, report, wanted, precision_mark, recall_mark)
+
+    return {
+        "threshold": threshold,
+        "never": len(never),
+        "known": sum(known[p][0] >= MARK for p in choose),
+        "shown": summary,
+        "report": (len(report), sum(known[p][0] >= MARK for p in report)),
+        **block(flagged),
+        "extracted": {"threshold": verification, "why": why, **block(extracted)},
+    }
+
+
+def verification_by_hand(controls, wanted, summary):
+    """That which these controls bound, else the campaign's own, and what is said of it."""
+    found = [min(far) for far in controls]
+    assert found == [max(far) for far in controls], "it depends on which clique is found"
+    threshold, _ = threshold_by_hand(found, wanted)
+    if 0 < threshold < 1:
+        return threshold, f"calibrated likewise; the rate of {wanted:g}: {summary}"
+    why = "none" if threshold else "already the smallest one"
+    return OWN, f"the campaign's own: of those that never repeat, {why} extracts too many"
+
+
+def is_within(far, threshold):
+    (verdict,) = {each <= threshold for each in far}
+    return verdict
+
+
+def expected_block(found, known, report, wanted, precision_mark, recall_mark):
     repeating = {p for p in report if known[p][0] >= MARK}
     quiet = {p for p in report if known[p][0] == 0}
     untrained = {p for p in report if p.startswith(("control", "untrained"))}
@@ -221,42 +370,34 @@ def expected(made, criticals, wanted, precision_mark=None, recall_mark=None, mea
     def verdict(is_met, n):
         return "met" if is_met else f"not shown (n = {n})"
 
-    def marked(found, among, mark):
-        words = share(len(found), len(among), "lower")
+    def marked(right, among, mark):
+        words = share(len(right), len(among), "lower")
         if mark is None:
             return words
-        return words, verdict(bounds(len(found), len(among), 0.05)[0] >= mark, len(among))
+        return words, verdict(bounds(len(right), len(among), 0.05)[0] >= mark, len(among))
 
-    kept = bounds(len(flagged & quiet), len(quiet), 0.05)[1] <= wanted
+    kept = bounds(len(found & quiet), len(quiet), 0.05)[1] <= wanted
     bins = {"never trained on": untrained}
     for name, low, high in BINS:
         bins[name] = {p for p in report if low <= known[p][0] < high} - untrained
     return {
-        "threshold": threshold,
-        "never": len(never),
-        "known": sum(known[p][0] >= MARK for p in choose),
-        "shown": "shown" if is_shown else f"not shown (n = {len(never)})",
-        "report": (len(report), len(repeating)),
         "never repeat": (
-            share(len(flagged & quiet), len(quiet), "upper"),
+            share(len(found & quiet), len(quiet), "upper"),
             verdict(kept, len(quiet)),
         ),
-        "precision": marked(flagged & repeating, flagged, precision_mark),
-        "recall": marked(flagged & repeating, repeating, recall_mark),
-        "bins": {name: share(len(flagged & inside), len(inside)) for name, inside in bins.items()},
+        "precision": marked(found & repeating, found, precision_mark),
+        "recall": marked(found & repeating, repeating, recall_mark),
+        "bins": {name: share(len(found & inside), len(inside)) for name, inside in bins.items()},
     }
+
+
+EXTRACTED = "Extracted, of those flagged, at a verification threshold of "
 
 
 def read(lines):
     """The same figures from what was printed."""
-    text = "\n".join(lines)
-
-    def figure(name):
-        (line,) = [line for line in lines if line.startswith(f"{name}: ")]
-        words, _, mark = line.removeprefix(f"{name}: ").partition("; ")
-        words = words.partition(", 95 %")[0]
-        return (words, mark.split(": ")[1]) if mark else words
-
+    start = next((n for n, line in enumerate(lines) if line.startswith(EXTRACTED)), len(lines))
+    text = "\n".join(lines[:start])
     threshold, never, known, shown = re.search(
         r"Edge threshold (\S+), from (\d+) prompts that never repeat and (\d+) that do; "
         r"the rate of \S+: (.+)\.$",
@@ -264,46 +405,94 @@ def read(lines):
         re.MULTILINE,
     ).groups()
     report = re.search(r"On the other half, (\d+) prompts, (\d+) repeating:", text).groups()
-    table = [re.fullmatch(r"\| (.+) \| (.+) \|", line) for line in lines]
     return {
         "threshold": float(threshold),
         "never": int(never),
         "known": int(known),
         "shown": shown,
         "report": tuple(map(int, report)),
+        **read_block("flagged", lines[:start]),
+        "extracted": read_extracted(lines[start:]) if lines[start:] else None,
+    }
+
+
+def read_extracted(lines):
+    threshold, why = re.fullmatch(rf"{EXTRACTED}(\S+), (.+)\.", lines[0]).groups()
+    return {"threshold": float(threshold), "why": why, **read_block("extracted", lines)}
+
+
+def read_block(name, lines):
+    def figure(name):
+        (line,) = [line for line in lines if line.startswith(f"{name}: ")]
+        words, _, mark = line.removeprefix(f"{name}: ").partition("; ")
+        words = words.partition(", 95 %")[0]
+        return (words, mark.split(": ")[1]) if mark else words
+
+    rows = [row for line in lines if (row := re.fullmatch(r"\| (.+) \| (.+) \|", line))]
+    assert rows[0].groups() == ("true repeat rate", f"{name}, 95 % exact")
+    return {
         "never repeat": figure("never repeat"),
         "precision": figure("precision"),
         "recall": figure("recall"),
-        "bins": dict(row.groups() for row in table[1:] if row and row[1] != "true repeat rate"),
+        "bins": dict(row.groups() for row in rows[1:]),
     }
 
 
 @pytest.mark.parametrize("wanted", [0.05, 0.1, 0.2, 0.4])
-def test_each_figure_is_that_of_the_slow_count(made, criticals, printed, wanted):
-    assert read(printed(false_positive_rate=wanted)) == expected(made, criticals, wanted)
+def test_each_figure_is_that_of_the_slow_count(made, criticals, matches, printed, wanted):
+    assert read(printed(false_positive_rate=wanted)) == expected(made, criticals, matches, wanted)
 
 
-def test_both_kinds_of_verdict_occur_above(made, criticals):
+def test_both_kinds_of_verdict_occur_above(made, criticals, matches):
     """Otherwise the figures above would be held against one branch alone."""
-    found = [expected(made, criticals, wanted) for wanted in (0.05, 0.1, 0.2, 0.4)]
+    found = [expected(made, criticals, matches, wanted) for wanted in (0.05, 0.1, 0.2, 0.4)]
     assert {f["shown"] == "shown" for f in found} == {True, False}
     assert {f["never repeat"][1] == "met" for f in found} == {True, False}
     assert len({f["threshold"] for f in found}) > 2
 
 
-def test_a_mark_is_met_by_the_lower_bound_and_not_by_the_share(made, criticals, printed):
-    figures = expected(made, criticals, 0.2)
+def test_each_kind_of_verification_threshold_occurs_above_and_decides(made, criticals, matches):
+    found = {wanted: expected(made, criticals, matches, wanted) for wanted in (0.1, 0.2, 0.4)}
+    smallest, bounded, unbounded = (found[wanted]["extracted"] for wanted in (0.1, 0.2, 0.4))
+    assert "already the smallest" in smallest["why"]
+    assert bounded["threshold"] < OWN == smallest["threshold"] == unbounded["threshold"]
+    assert "none extracts" in unbounded["why"]
+    for each in (found[0.2], found[0.4]):
+        assert len({str(each[name]) for name in ("precision", "recall")}) == 2
+        assert each["recall"] != each["extracted"]["recall"] != f"0/{each['report'][1]}"
+    near = [far for prompt in matches if criticals[prompt] <= 0.4 for far in matches[prompt]]
+    assert any(bounded["threshold"] < far < OWN for far in near)
+    assert any(OWN < far < math.inf for far in near)
+
+
+def test_what_is_exactly_as_far_as_the_threshold_is_extracted(made, criticals, matches, score):
+    equal = [p for p, far in matches.items() if far == [OWN]]
+    assert any(criticals[p] <= expected(made, criticals, matches, 0.4)["threshold"] for p in equal)
+
+
+def test_without_a_training_set_nothing_is_said_of_extractions(made, printed):
+    lines = printed(false_positive_rate=0.2)
+    alone = printed(false_positive_rate=0.2, campaign_id=made.unverified)
+    assert read(alone)["extracted"] is None
+    assert alone == lines[: len(alone)]
+    assert lines[len(alone)].startswith(EXTRACTED)
+
+
+def test_a_mark_is_met_by_the_lower_bound_and_not_by_the_share(made, criticals, matches, printed):
+    figures = expected(made, criticals, matches, 0.2)
     count, n = map(int, re.match(r"(\d+)/(\d+)", figures["recall"]).groups())
     low = bounds(count, n, 0.05)[0]
     assert low + 0.01 < count / n
     for mark, verdict in ((low - 0.001, "met"), (low + 0.001, f"not shown (n = {n})")):
         marks = {"precision_mark": mark, "recall_mark": mark}
         found = read(printed(false_positive_rate=0.2, **marks))
-        assert found == expected(made, criticals, 0.2, **marks)
+        assert found == expected(made, criticals, matches, 0.2, **marks)
         assert found["recall"][1] == verdict
 
 
-def test_the_threshold_is_that_of_the_half_choose_alone(made, criticals, printed, tmp_path):
+def test_the_threshold_is_that_of_the_half_choose_alone(
+    made, criticals, matches, printed, tmp_path
+):
     """Whatever is true of the other half, the threshold stays; what is found there does not."""
     swapped = [(p, 1 - r if half == "report" else r, half) for p, r, half in made.measured]
     truth = write_truth(tmp_path / "truth.csv", swapped)
@@ -341,7 +530,7 @@ def test_without_a_prompt_that_never_repeats_no_threshold_is_made_up(made, score
 
 
 def test_it_runs_as_the_readme_says_and_writes_the_page_of_the_half_choose(
-    made, criticals, tmp_path
+    made, criticals, matches, tmp_path
 ):
     words = [made.id, "--store", made.store.url, "--false-positive-rate", "0.1"]
     files = ["--truth", made.truth, "--controls", made.unseen, "--output", tmp_path / "page"]
@@ -354,7 +543,7 @@ def test_it_runs_as_the_readme_says_and_writes_the_page_of_the_half_choose(
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
-    figures = expected(made, criticals, 0.1)
+    figures = expected(made, criticals, matches, 0.1)
     assert read(finished.stdout.splitlines()) == figures
     fragment = (tmp_path / "page" / "calibrated.toml").read_text()
     marked = f"{figures['never']} controls, {figures['known']} known positives"

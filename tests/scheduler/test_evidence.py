@@ -282,7 +282,7 @@ def test_a_search_that_contradicts_the_results_is_found_though_all_hashes_fit(
 
 def test_what_the_newest_search_found_is_told(made, audit):
     told = (made.bundle("searched") / "README.txt").read_text()
-    assert "1/9 = 0.11 [0.00, 0.48] (95 % interval)" in " ".join(told.split())
+    assert "1/9 = 0.11 [0.00, 0.48] (likewise)" in " ".join(told.split())
     assert "Distinct training pictures extracted: 2" in told
     folder = audit.bundle()
     assert not (folder / "verifications.json").exists()

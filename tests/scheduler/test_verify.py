@@ -220,7 +220,8 @@ def test_the_headline_counts_distinct_training_pictures_with_the_prompts_beside(
 
 def test_the_match_rate_of_controls_stands_beside_with_its_interval(found, printed):
     assert (found.controls.searched, found.controls.matches) == (6, 1)
-    assert "1/6 = 0.17 [0.00, 0.64] (95 % interval); 1 could not be read." in printed
+    assert "1/6 = 0.17 [0.00, 0.64] (likewise); 1 could not be read." in printed
+    assert "(95 %, exact (Clopper-Pearson), two-sided)" in printed
     assert for_scripts(found)["control_rate"]["count"] == 1
 
 
@@ -293,7 +294,7 @@ def test_of_many_control_pictures_the_first_are_searched_for_and_that_is_said(
     sets = ["--training-set", "train", "--controls", "never.parquet"]
     done = verify(desk.id, *sets, "--neighbours-of", "generation")
     assert done.returncode == 0, done.stderr
-    assert "0/4 = 0.00 [0.00, 0.60] (95 % interval); the first 4 of the set." in done.stdout
+    assert "0/4 = 0.00 [0.00, 0.60] (likewise); the first 4 of the set." in done.stdout
     assert "to the generation's 50 nearest" in done.stdout
     assert load_verifications(desk.store, desk.id)[0].controls.whole is False
 
