@@ -41,7 +41,7 @@ images_per_unit = {SEEDS}
 tiles = {TILES}
 min_clique_size = {SIZE}
 """
-OWN, ALPHA, NEIGHBOURS = 0.2, 0.6, 3
+OWN, ALPHA, NEIGHBOURS = 0.2, 0.65, 3
 VERIFICATION = f"""
 [verification]
 training_set = "training"
