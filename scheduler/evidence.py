@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ from storage.receipts import is_done
 from storage.records import ANALYSIS, FORMAT, AnalysisSettings, Control, Parked, Submission
 from storage.results import read_results
 from storage.store import Store
+from storage.verified import VerificationResult
 
 LIBRARIES = (
     "numpy",
@@ -80,7 +81,7 @@ def write_evidence(
         bundle.add_json("parked.json", parked)
         missing = _add_pictures(store, submission, settings, results, bundle, progress)
         people_said = _add_additions(bundle, additions, results)
-        search = _add_verifications(store, campaign_id, settings.analysis_id, bundle)
+        search = _add_verifications(store, campaign_id, settings.analysis_id, results, bundle)
         counts = evidence_verifier.denominators(
             [result.model_dump(mode="json") for result in results],
             submission.model_dump(mode="json"),
@@ -203,15 +204,33 @@ def _add_additions(
 
 
 def _add_verifications(
-    store: Store, campaign_id: str, analysis_id: str, bundle: Bundle
+    store: Store,
+    campaign_id: str,
+    analysis_id: str,
+    results: Sequence[PromptResult],
+    bundle: Bundle,
 ) -> tuple[str, ...]:
-    """Add what searches for this analysis found; returns in sentences what the newest one did."""
+    """Add what searches for this analysis found; returns in sentences what the newest one did, and
+    whether results changed after it."""
     stored = load_verifications(store, campaign_id)
     found = [search for search in stored if search.analysis_id == analysis_id]
     if not found:
         return ()
     bundle.add_json("verifications.json", found)
-    return tuple(summary(found[0]))
+    return (*summary(found[0]), *_changed_since(found[0], results))
+
+
+def _changed_since(search: VerificationResult, results: Sequence[PromptResult]) -> Iterator[str]:
+    looked_for = {(clique.prompt_id, clique.seed) for clique in search.cliques}
+    looked_for |= {(clique.prompt_id, clique.seed) for clique in search.not_verified}
+    present = {(r.prompt_id, c.representative_seed) for r in results for c in r.cliques}
+    if looked_for != present:
+        yield (
+            f"Results changed after that search: {len(present - looked_for)} of {len(present)} "
+            f"pictures that represent a clique now were not looked for, and "
+            f"{len(looked_for - present)} of {len(looked_for)} that were represent none any more; "
+            f"run `seedsweep verify {search.campaign_id}` again."
+        )
 
 
 def _still_parked(store: Store, submission: Submission) -> list[Parked]:

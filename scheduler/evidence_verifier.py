@@ -79,7 +79,7 @@ def check_bundle(folder: Path, key: Path | None = None, distances: bool = False)
     `key`: a public key that must have signed it. `distances`: also those within cliques.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = _read_json(folder / MANIFEST)
         listed = manifest["files"]
         if manifest["format"] != FORMAT:
             yield f"{MANIFEST} is of format {manifest['format']}, this verifier knows {FORMAT}."
@@ -179,6 +179,17 @@ def tally_labels(given: dict[str, dict[str, str]], results: list[Json]) -> dict[
         if len(given) >= 2
         else None,
     }
+
+
+def kappa_of(table: dict[str, dict[str, int]]) -> float | None:
+    """Cohen 1960: (agreement - chance) / (1 - chance), chance being that of their own shares; None
+    where that is 0 / 0. `table`: how often the one said this where the other said that."""
+    rows = {label: sum(table[label].values()) for label in LABELS}
+    columns = {label: sum(table[of_a][label] for of_a in LABELS) for label in LABELS}
+    n = sum(rows.values())
+    agreed = n * sum(table[label][label] for label in LABELS)
+    chance = sum(rows[label] * columns[label] for label in LABELS)
+    return (agreed - chance) / (n * n - chance) if n * n > chance else None
 
 
 def decode_png(data: bytes) -> Picture:
@@ -298,7 +309,7 @@ def _signed(signer: str | None) -> str:
 
 def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[str]:
     def load(name: str) -> Json:
-        return json.loads((folder / name).read_bytes())
+        return _read_json(folder / name)
 
     submission, results, prompts = load("campaign.json"), load("results.json"), load("prompts.json")
     yield from _check_ids(manifest, submission, prompts)
@@ -312,9 +323,13 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
     if "labels.json" in manifest["files"]:
         yield from _check_labels(folder, load("labels.json"), manifest, results)
     if "verifications.json" in manifest["files"]:
-        sampling = submission["campaign"]["sampling"]
-        for found in load("verifications.json"):
-            yield from _check_verification(found, manifest, results, sampling)
+        searches = load("verifications.json")
+        times = [found["verified_at"] for found in searches]
+        if sorted(times, reverse=True) != times:
+            yield "The searches in verifications.json are not the newest first."
+        for found in searches:
+            yield from _check_verification(found, manifest, results, prompts)
+            yield from _check_search_matches(found, submission["campaign"]["sampling"])
 
 
 def _check_ids(manifest: Json, submission: Json, prompts: list[str]) -> Iterator[str]:
@@ -478,18 +493,31 @@ def _check_clique(
 
 
 def _check_verification(
-    found: Json, manifest: Json, results: list[Json], sampling: Json
+    found: Json, manifest: Json, results: list[Json], prompts: list[str]
 ) -> Iterator[str]:
-    """Check a search of a training set, as far as it follows from what is in the bundle."""
+    """Check what a search of a training set looked for, as far as the bundle tells.
+
+    Another picture may represent a clique by now, where the prompt was analysed with more seeds
+    after the search, so seeds are not compared; a prompt may also wait to be analysed again.
+    """
     where = f"The search of {found['verified_at']}"
-    if found["analysis_id"] != manifest["analysis_id"]:
-        yield f"{where} is of another analysis."
-    chosen = {(r["prompt_id"], c["representative_seed"]) for r in results for c in _cliques(r)}
-    extracted = set()
-    for clique in found["cliques"]:
-        match = clique["match"]
-        if (clique["prompt_id"], clique["seed"]) not in chosen:
-            yield f"{where} is for a picture that represents no clique."
+    for name in ("campaign_id", "analysis_id"):
+        if found[name] != manifest[name]:
+            yield f"{where} is of another {name[:-3]}."
+    unflagged = {result["prompt_id"] for result in results if not result["flagged"]}
+    may_be_flagged = {_prompt_id(text) for text in prompts} - unflagged
+    looked_for = [*found["cliques"], *found["not_verified"]]
+    for clique in looked_for:
+        name = clique["prompt_id"]
+        if name != _prompt_id(clique["prompt"]) or name not in may_be_flagged:
+            yield f"{where} looked for a picture of {name}, which is no flagged prompt."
+    if len({(clique["prompt_id"], clique["seed"]) for clique in looked_for}) < len(looked_for):
+        yield f"{where} looked for one picture twice."
+
+
+def _check_search_matches(found: Json, sampling: Json) -> Iterator[str]:
+    where, extracted = f"The search of {found['verified_at']}", set()
+    for match in (clique["match"] for clique in found["cliques"]):
         if match["extracted"] != _is_extracted(match, found["settings"]["threshold"], sampling):
             yield f"{where} has a match that is not extracted as its distances say."
         if match["extracted"]:
@@ -500,6 +528,9 @@ def _check_verification(
     controls = found["controls"]
     if controls and not 0 <= controls["matches"] <= controls["searched"]:
         yield f"{where} has more matches of controls than controls."
+    for part in (found, controls) if controls else (found,):
+        if not 0 <= part["coverage"]["unreadable"] <= part["coverage"]["pictures"]:
+            yield f"{where} could read another number of pictures than there are."
 
 
 def _check_replays(replays: Json) -> Iterator[str]:
@@ -514,21 +545,20 @@ def _check_labels(folder: Path, labels: Json, manifest: Json, results: list[Json
     if labels["counts"] != tally_labels(given, results):
         yield "The counts in labels.json do not follow from the reviewers' labels."
         return
-    for told, pair in zip(labels["pairs"], labels["counts"]["pairs"]):  # noqa: B905
-        kappa, known = _kappa(pair["table"]), told["kappa"]["value"]
+    counted = labels["counts"]["pairs"]
+    wanted = [
+        (p["a"], p["b"], p["agreed"], p["both_labelled"], p["both_labelled"]) for p in counted
+    ]
+    if wanted != [
+        (p["a"], p["b"], p["agreement"]["count"], p["agreement"]["n"], p["kappa"]["n"])
+        for p in labels["pairs"]
+    ]:
+        yield "The agreement in labels.json does not follow from the reviewers' labels."
+        return
+    for told, pair in zip(labels["pairs"], counted):  # noqa: B905
+        kappa, known = kappa_of(pair["table"]), told["kappa"]["value"]
         if (kappa is None) != (known is None) or abs((kappa or 0) - (known or 0)) > SAME_DISTANCE:
             yield f"Cohen's kappa of {pair['a']} and {pair['b']} is {kappa}, not {known}."
-
-
-def _kappa(table: dict[str, Json]) -> float | None:
-    """Cohen 1960: (agreement - chance) / (1 - chance), chance being that of their own shares; None
-    where that is 0 / 0."""
-    rows = {label: sum(table[label].values()) for label in LABELS}
-    columns = {label: sum(table[of_a][label] for of_a in LABELS) for label in LABELS}
-    n = sum(rows.values())
-    agreed = n * sum(table[label][label] for label in LABELS)
-    chance = sum(rows[label] * columns[label] for label in LABELS)
-    return (agreed - chance) / (n * n - chance) if n * n > chance else None
 
 
 def _count_labels(labels: list[str]) -> dict[str, int]:
@@ -557,6 +587,15 @@ def _is_extracted(match: Json, threshold: float, sampling: Json) -> bool:
     if min(sampling["width"], sampling["height"]) >= SMALL_IMAGE_SIDE:
         return True
     return match["adaptive"] is not None and match["adaptive"] <= 1
+
+
+def _read_json(path: Path) -> Json:
+    """Read JSON, without the nan that Python's takes: no comparison with it finds a fault."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{path.name} holds {constant}, which is no JSON")
+
+    return json.loads(path.read_bytes(), parse_constant=refuse)
 
 
 def _decode(path: Path) -> Picture:

@@ -13,9 +13,11 @@ _VERIFY = """\
 verify_bundle.py needs Python 3.9 or newer and nothing else: no network, no package. It \
 checks that every file is as manifest.json says and none is added, that the stored PNGs have the \
 pixels whose sha256 was recorded when they were made, that ids, counts and verdicts follow from \
-what they are computed from, and that representatives are as far from their training pictures as \
-said. --distances also computes every distance within the cliques again, which takes long for \
-large pictures. A signature is checked by the command openssl (3.0 or newer), where it is there.
+what they are computed from, Cohen's kappa among them, and that representatives are as far from \
+their training pictures as said. It computes no interval, p or adaptive score again and does not \
+compare the sentences of this file. --distances also computes every distance within the cliques \
+again, which takes long for large pictures. A signature is checked by the command openssl (3.0 or \
+newer), where it is there.
 
 Hashes show that a file was changed by somebody who did not change the manifest too. Who could \
 change all of it could make it whole again: note the sha256 of manifest.json elsewhere when you \
@@ -38,6 +40,8 @@ labels/         what people said, a file for each reviewer, where somebody looke
 labels.json     counts of that, and how far reviewers agree
 verifications.json
                 what searches of the whole training set found, newest first, where there were any"""
+
+_NOT_SEARCHED = "For this analysis the training set was not searched with `seedsweep verify`."
 
 _LIMITS = """\
 Flagged, matched and extracted are computed; they confirm nothing. Confirmed is what every one of \
@@ -68,7 +72,7 @@ def readme(contents: Contents) -> str:
     """Write the bundle's README; it names no prompt."""
     counts = [f"{c['n']:>12,} of {c['of']:,}  {name}" for name, c in contents.denominators.items()]
     missing = contents.missing or ("Nothing.",)
-    search = contents.search or ("`seedsweep verify` was not run: no search is in it.",)
+    search = contents.search or (_NOT_SEARCHED,)
     people_said = contents.people_said or ("Nobody's labels are in it: nothing is confirmed.",)
     parts = [
         f"Evidence of the audit {contents.campaign_id}, analysis {contents.analysis_id}",

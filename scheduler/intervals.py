@@ -20,6 +20,8 @@ BCA_MOST = 5_000
 """BCa leaves out every value in turn; beyond so many values that takes longer than it is worth."""
 
 KAPPA_RESAMPLES = 999
+KAPPA_LEAST = 30
+"""Of fewer items the bootstrap of kappa covers far less than it says."""
 
 MCNEMAR = "exact McNemar test, two-sided"
 NEWCOMBE = "Newcombe's method 10 (Wilson), paired"
@@ -79,8 +81,8 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Kappa:
     """Cohen's kappa (1960) of two people who each gave `n` items one label: 1 is full agreement, 0
-    what chance would give. It is None where it is undefined, which `method` then explains, and so
-    is the interval."""
+    what chance would give. It is None where it is undefined, the interval there and where nothing
+    tells it; `method` then says why."""
 
     value: float | None
     n: int
@@ -90,8 +92,10 @@ class Kappa:
     method: str
 
     def __str__(self) -> str:
-        if self.value is None or self.low is None or self.high is None:
+        if self.value is None:
             return f"not shown (n = {self.n}; {self.method})"
+        if self.low is None or self.high is None:
+            return f"{self.value:.2f}, no interval ({self.method})"
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}], {self.method}"
 
 
@@ -241,13 +245,16 @@ def cohen_kappa(
         if math.isnan(value):
             why = "undefined: both gave one label alone" if n else "they labelled nothing in common"
             return Kappa(None, n, None, None, confidence, why)
-        if n == 1:
-            return Kappa(value, n, None, None, confidence, "one item shows no spread")
+        if n < KAPPA_LEAST:
+            why = f"{n} in common, a bootstrap wants {KAPPA_LEAST}"
+            return Kappa(value, n, None, None, confidence, why)
         resampled = bootstrap(
             (everyone,), kappa, n_resamples=KAPPA_RESAMPLES, vectorized=False, rng=SEED,
             method="percentile",
         ).bootstrap_distribution  # fmt: skip
     defined = resampled[~np.isnan(resampled)]
+    if np.ptp(defined) < 1e-12:
+        return Kappa(value, n, None, None, confidence, "resampling shows no spread")
     low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     left_out = len(resampled) - len(defined)
     method = f"percentile bootstrap over items, {len(resampled)} resamples, seed {SEED}" + (

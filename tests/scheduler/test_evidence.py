@@ -265,7 +265,15 @@ FORGED_SEARCHES = {
     "its analysis": lambda found: found.update(analysis_id="0" * 16),
     "an extraction": lambda found: found["cliques"][0]["match"].update(extracted=False),
     "a group": lambda found: found["groups"].append(["another.png"]),
-    "a representative": lambda found: found["cliques"][0].update(prompt_id="0" * 16),
+    "a group less": lambda found: found["groups"].pop(),
+    "its campaign": lambda found: found.update(campaign_id="another"),
+    "a prompt's id": lambda found: found["cliques"][0].update(prompt_id="0" * 16),
+    "a prompt's text": lambda found: found["cliques"][0].update(prompt="another"),
+    "a prompt that was not looked at": lambda found: found["not_verified"].append(
+        {"prompt_id": "0" * 16, "prompt": "another", "seed": 0, "reason": "none"}
+    ),
+    "a picture twice": lambda found: found["cliques"].append(found["cliques"][-1]),
+    "its coverage": lambda found: found["coverage"].update(unreadable=7),
     "its controls": lambda found: found["controls"].update(matches=10),
 }
 
@@ -280,13 +288,69 @@ def test_a_search_that_contradicts_the_results_is_found_though_all_hashes_fit(
     assert {fault[:22] for fault in faults(folder)} == {"The search of 2026-01-"}
 
 
+def test_a_search_for_a_prompt_that_is_not_flagged_is_found(audit):
+    search, [*_, ordinary] = audit.search(), audit.results
+    strange = {"prompt_id": ordinary.prompt_id, "prompt": ordinary.prompt}
+    first = search.cliques[0].model_copy(update=strange)
+    cliques = (first, *search.cliques[1:])
+    store_verification(audit.store, search.model_copy(update={"cliques": cliques}))
+    assert faults(audit.bundle()) == [
+        f"The search of {search.verified_at} looked for a picture of {ordinary.prompt_id}, "
+        "which is no flagged prompt."
+    ]
+
+
+def test_searches_are_the_newest_first(audit):
+    search = audit.search()
+    threshold = search.settings.model_copy(update={"threshold": 0.2})
+    later = {"verified_at": "2026-02-01T00:00:00+00:00", "settings": threshold}
+    for one in (search, search.model_copy(update=later)):
+        store_verification(audit.store, one)
+    folder = audit.bundle()
+    found = load(folder, "verifications.json")
+    assert [one["settings"]["threshold"] for one in found] == [0.2, 0.15]
+    assert "A match has l2 ≤ 0.2 " in " ".join((folder / "README.txt").read_text().split())
+    assert not faults(folder)
+    alter(folder, "verifications.json", lambda found: found.reverse())
+    seal_anew(folder)
+    assert faults(folder) == ["The searches in verifications.json are not the newest first."]
+
+
+def test_searches_of_another_analysis_are_left_out(audit):
+    search = audit.search().model_copy(update={"analysis_id": "0" * 16})
+    store_verification(audit.store, search)
+    folder = audit.bundle()
+    assert not (folder / "verifications.json").exists()
+    assert "not searched" in (folder / "README.txt").read_text()
+
+
+@pytest.mark.parametrize("what", ["another represents it", "it waits to be judged again"])
+def test_results_that_changed_after_a_search_are_told_and_are_no_forgery(audit, what):
+    store_verification(audit.store, audit.search())
+    first = audit.results[0]
+    if what == "another represents it":
+        seed = next(seed for seed in first.clique_seeds if seed != first.representative_seed)
+        audit.change(0, first.model_copy(update={"representative_seed": seed}))
+        told = "1 of 3 pictures that represent a clique now were not looked for, and 1 of 3"
+    else:
+        drop_results(audit.store, audit.id, {first.prompt_id})
+        told = "0 of 2 pictures that represent a clique now were not looked for, and 1 of 3"
+    folder = audit.bundle()
+    assert told in " ".join((folder / "README.txt").read_text().split())
+    assert not faults(folder)
+
+
+def test_nothing_is_said_of_changes_where_the_search_is_of_these_results(made):
+    assert "Results changed" not in (made.bundle("unchanged") / "README.txt").read_text()
+
+
 def test_what_the_newest_search_found_is_told(made, audit):
     told = (made.bundle("searched") / "README.txt").read_text()
     assert "1/9 = 0.11 [0.00, 0.48] (likewise)" in " ".join(told.split())
     assert "Distinct training pictures extracted: 2" in told
     folder = audit.bundle()
     assert not (folder / "verifications.json").exists()
-    assert "`seedsweep verify` was not run" in (folder / "README.txt").read_text()
+    assert "not searched with `seedsweep verify`" in (folder / "README.txt").read_text()
 
 
 def test_the_limits_are_those_of_the_report(made):
@@ -356,6 +420,16 @@ def test_contents_that_contradict_each_other_are_found_though_all_hashes_fit(
     found = faults(folder)
     assert found
     assert not any("sha256 than manifest" in fault for fault in found)
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity"])
+def test_a_number_that_is_none_hides_no_distance(made, tmp_path, constant):
+    folder = shutil.copytree(made.bundle(f"no number {constant}"), tmp_path / "forged")
+    value = float(constant)
+    alter(folder, "results.json", lambda results: results[0]["match"].update(l2=value))
+    seal_anew(folder)
+    [fault] = faults(folder)
+    assert f"results.json holds {constant}" in fault
 
 
 def test_distances_within_cliques_are_computed_again_where_asked_for(made, tmp_path):

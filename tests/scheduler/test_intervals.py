@@ -224,8 +224,7 @@ class TestKappa:
             return
         assert found.value == pytest.approx(expected)
         assert cohen_kappa(b, a, LABELS).value == pytest.approx(expected)
-        if len(pairs) > 1:
-            assert found.low <= found.high <= 1
+        assert (found.low, found.high) == (None, None)
 
     def test_the_interval_covers_and_its_method_is_named(self):
         a = ["same"] * 30 + ["different"] * 10
@@ -233,6 +232,12 @@ class TestKappa:
         assert found.low < found.value < found.high
         assert "percentile bootstrap" in found.method
 
-    def test_without_two_items_there_is_no_interval(self):
+    def test_few_items_have_a_kappa_and_no_interval(self):
         assert str(cohen_kappa([], [], LABELS)).startswith("not shown (n = 0")
-        assert str(cohen_kappa(["same"], ["unsure"], LABELS)).startswith("not shown (n = 1")
+        a = ["same", "different", "same"]
+        assert str(cohen_kappa(a, a, LABELS)).startswith("1.00, no interval (3 in common")
+
+    @pytest.mark.parametrize("second", ["different", "same"])
+    def test_items_that_show_no_spread_have_no_interval(self, second):
+        a, b = ["same"] * 39 + ["different"], ["same"] * 39 + [second]
+        assert "no interval (resampling shows no spread)" in str(cohen_kappa(a, b, LABELS))

@@ -10,11 +10,16 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from fractions import Fraction
+from itertools import product
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
 
 from scheduler.evidence_labelling import Labelling, LabelServer
-from scheduler.evidence_verifier import LABELS, check_bundle
+from scheduler.evidence_verifier import LABELS, check_bundle, kappa_of
 from scheduler.labels import agreement, open_labels
 from storage.errors import ConfigError
 from tests.bundles import Audit, seal_anew
@@ -259,7 +264,7 @@ def test_labels_are_put_in_a_bundle_and_agreement_is_told(audit, bundle):
     assert found["counts"]["reviewers"]["ann"]["extracted"]["same"] == 2
     confirmed = "Confirmed: 1 of 2 extracted prompts"
     assert "ann and ben agree on 2/3 = 0.67 [0.09, 0.99]" in found["in_words"][2]
-    assert "Cohen's kappa 0.50 [" in found["in_words"][2]
+    assert "Cohen's kappa 0.50, no interval (3 in common" in found["in_words"][2]
     assert found["in_words"][3].startswith(confirmed)
     assert confirmed in (final / "README.txt").read_text()
     assert not list(check_bundle(final))
@@ -290,6 +295,72 @@ def test_a_kappa_that_does_not_follow_from_the_labels_is_found(audit, bundle, tm
     (final / "labels.json").write_text(json.dumps(found))
     seal_anew(final)
     assert list(check_bundle(final)) == [f"Cohen's kappa of ann and ben is 0.0, not {forged}."]
+
+
+FORGED_AGREEMENT = {
+    "no pair": lambda found: found["pairs"].clear(),
+    "another reviewer": lambda found: found["pairs"][0].update(b="zoe"),
+    "more agreement": lambda found: found["pairs"][0]["agreement"].update(count=2),
+    "more items": lambda found: found["pairs"][0]["kappa"].update(n=9),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGED_AGREEMENT)
+def test_agreement_that_does_not_follow_from_the_labels_is_found(audit, bundle, tmp_path, forgery):
+    first, second = (result.prompt_id for result in audit.results[:2])
+    ann = open_labels(write_labels(bundle, "ann", {first: "same", second: "different"}))
+    ben = open_labels(write_labels(bundle, "ben", {first: "same", second: "same"}))
+    final = audit.bundle(tmp_path / "final", labels=(ann, ben))
+    found = json.loads((final / "labels.json").read_bytes())
+    FORGED_AGREEMENT[forgery](found)
+    (final / "labels.json").write_text(json.dumps(found))
+    seal_anew(final)
+    assert list(check_bundle(final)) == [
+        "The agreement in labels.json does not follow from the reviewers' labels."
+    ]
+
+
+@pytest.mark.parametrize("both", [0, 1, 3])
+def test_a_kappa_that_is_undefined_is_told_as_such(audit, bundle, tmp_path, both):
+    """Chance alone gives full agreement where each says one thing of everything."""
+    prompt_ids = [result.prompt_id for result in audit.results[:3]]
+    ann = open_labels(write_labels(bundle, "ann", dict.fromkeys(prompt_ids[:both], "same")))
+    ben = open_labels(write_labels(bundle, "ben", dict.fromkeys(prompt_ids, "same")))
+    final = audit.bundle(tmp_path / "final", labels=(ann, ben))
+    text = (final / "labels.json").read_text()
+    kappa = json.loads(text)["pairs"][0]["kappa"]
+    assert (kappa["value"], kappa["low"], kappa["high"], kappa["n"]) == (None, None, None, both)
+    assert "NaN" not in text
+    reason = "undefined" if both else "labelled nothing in common"
+    assert reason in " ".join((final / "README.txt").read_text().split())
+    assert not list(check_bundle(final))
+
+
+@given(st.lists(st.tuples(*[st.sampled_from(LABELS)] * 2), max_size=12))
+@settings(deadline=None)
+def test_the_verifiers_kappa_is_that_of_scikit_learn_and_of_every_pair_of_items(pairs):
+    table = {a: {b: pairs.count((a, b)) for b in LABELS} for a in LABELS}
+    found = kappa_of(table)
+    agreed = [a == b for a, b in pairs]
+    by_chance = [a == b for (a, _), (_, b) in product(pairs, pairs)]
+    if all(by_chance):
+        assert found is None
+        return
+    observed, expected = (Fraction(sum(same), len(same)) for same in (agreed, by_chance))
+    assert found == pytest.approx(float((observed - expected) / (1 - expected)), abs=1e-12)
+    first, second = zip(*pairs, strict=True)
+    assert found == pytest.approx(cohen_kappa_score(first, second, labels=LABELS), abs=1e-12)
+
+
+def test_equal_labels_give_equal_bytes(audit, bundle, tmp_path):
+    first, second, third = (result.prompt_id for result in audit.results[:3])
+    said = {
+        "ann": {first: "same", second: "same", third: "different"},
+        "ben": {first: "same", second: "unsure", third: "different"},
+    }
+    given = tuple(open_labels(write_labels(bundle, name, labels)) for name, labels in said.items())
+    one, other = (audit.bundle(tmp_path / name, labels=given) for name in ("one", "other"))
+    assert (one / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
 
 
 def test_one_reviewer_alone_confirms_nothing(audit, bundle):
