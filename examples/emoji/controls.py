@@ -3,20 +3,23 @@
     python examples/emoji/controls.py package
 
 They are names that `pictures.py` left over, in the order of their hashes, those of truth.csv left
-out. Writes controls.csv, and the prompts of campaign.toml and of paper-regime.toml with as many of
-the controls as controlled.toml and paper-controlled.toml have.
+out. Writes controls.csv; control-pictures.parquet, with an emoji of each of the first 300; and the
+prompts of campaign.toml and of paper-regime.toml with as many of the controls as controlled.toml
+and paper-controlled.toml have.
 """
 
 import csv
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import typer
-from pictures import HERE, read_pictures, read_subjects
+from pictures import HERE, fresh_picture, read_pictures, read_subjects, write_pictures
 from truth import half_of
 
 CAMPAIGN_CONTROLS = {"choose": 64, "report": 64}
 PAPER_CONTROLS = {"choose": 52, "report": 2}
+PICTURES = 300
 
 
 def never_trained(package: Path) -> list[str]:
@@ -54,11 +57,19 @@ def write_with_controls(prompts: Path, controls: list[dict[str, str]], path: Pat
     write_rows(rows + controls, ["prompt", "copies", "group"], path)
 
 
+def write_control_pictures(names: list[str], package: Path, path: Path) -> None:
+    """Write a picture of each emoji, made as the training pictures were."""
+    subjects = {subject.caption: subject for subject in read_subjects(package)}
+    rng = np.random.default_rng(0)
+    write_pictures([fresh_picture(subjects[name], 1, "control", rng) for name in names], path)
+
+
 def main(package: Path, output: Path = HERE) -> None:
-    """Write the controls, and the prompts of the campaigns that have them."""
+    """Write the controls, pictures to verify with, and the prompts of campaigns with controls."""
     names = never_trained(package)
     controls = deal(names, CAMPAIGN_CONTROLS)
     write_rows(controls, ["prompt", "half"], output / "controls.csv")
+    write_control_pictures(names[:PICTURES], package, output / "control-pictures.parquet")
     write_with_controls(HERE / "prompts.csv", controls, output / "controlled-prompts.csv")
     write_with_controls(
         HERE / "paper-prompts.csv",

@@ -36,6 +36,16 @@ def test_no_control_is_a_training_caption_or_names_an_emoji_that_was_shown(train
     assert controls.isdisjoint({row["prompt"] for row in rows("truth.csv")})
 
 
+def test_the_control_pictures_show_emoji_that_were_never_trained_on(training):
+    shown = pq.read_table(EMOJI / "control-pictures.parquet").to_pylist()
+    subjects = {row["subject"] for row in shown}
+    assert len(subjects) == len(shown) == 300
+    assert subjects.isdisjoint({row["subject"] for row in training})
+    assert {row["prompt"] for row in rows("controls.csv")} & subjects
+    sizes = {Image.open(io.BytesIO(row["image"]["bytes"])).size for row in shown}
+    assert sizes == {(64, 64)}
+
+
 def test_controls_are_dealt_by_their_hashes_as_measured_prompts_are():
     for row in [*rows("controls.csv"), *rows("truth.csv")]:
         last = hashlib.sha256(row["prompt"].encode()).digest()[-1]
