@@ -30,6 +30,7 @@ UNITS = len(PROMPTS) * SEEDS // 20
 
 WORKERS, SCHEDULERS = ("worker-0", "worker-1"), ("scheduler-0", "scheduler-1")
 EVENTS = 8
+MARK = "Traceback"
 PATIENCE_SECONDS = 6.0
 """A campaign that stands still is struck again after so long: events fall on each other then."""
 
@@ -233,9 +234,11 @@ class Chaos:
         return ready and self._workforce.analysts()
 
     def tracebacks(self):
-        """What services have logged without knowing what it means."""
-        services = self.deployment.services
-        return [name for name, s in services.items() if "Traceback" in s.log.read_text()]
+        """What services have logged without knowing what it means, each with what follows."""
+        logs = {name: s.log.read_text() for name, s in self.deployment.services.items()}
+        return [
+            f"{name}: {log[log.index(MARK) :][:5000]}" for name, log in logs.items() if MARK in log
+        ]
 
     def _wait_for(self, event, campaign_id, queue):
         latest = time.monotonic() + PATIENCE_SECONDS
