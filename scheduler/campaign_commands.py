@@ -75,9 +75,9 @@ def _verify(store: "Store", campaign_id: str) -> None:
     from scheduler.verify import Wanted, is_verified, verify_campaign
     from workers.actors import Actors
 
-    if is_verified(store, campaign_id):
-        return
     try:
+        if is_verified(store, campaign_id):
+            return
         with counted("slices searched") as progress:
             verify_campaign(store, campaign_id, Wanted(), Actors(os.cpu_count() or 1), progress)
     except SeedsweepError as error:

@@ -18,6 +18,7 @@ from scheduler.options import (
     find_store,
     say,
 )
+from storage.errors import ShardCorruptError
 
 if TYPE_CHECKING:
     from storage.prompt_results import PromptResult
@@ -136,13 +137,19 @@ def print_found(
     store: "Store", campaign_id: str, as_json: bool, flagged_only: bool = False
 ) -> None:
     """Print the results of a campaign's present analysis, and for people what the newest search of
-    a training set for them came to."""
+    a training set for them came to, or why that is not known."""
     from scheduler.audit import results_now
     from scheduler.verify import verification_now
     from scheduler.verify_table import summary
 
     print_results_of(results_now(store, campaign_id), as_json, flagged_only)
-    verification = None if as_json else verification_now(store, campaign_id)
+    if as_json:
+        return
+    try:
+        verification = verification_now(store, campaign_id)
+    except ShardCorruptError as error:
+        say(str(error))
+        return
     for sentence in summary(verification) if verification else ():
         print(sentence)
 

@@ -107,7 +107,10 @@ def store_verification(store: Store, result: VerificationResult) -> None:
 def load_verifications(store: Store, campaign_id: str) -> list[VerificationResult]:
     """Load what every search found for the campaign, newest first."""
     found = ((key, store.read(key)) for key in store.list(keys.verifications_prefix(campaign_id)))
-    results = [_from_json(VerificationResult, key, data) for key, data in found if data is not None]
+    remedy = "remove it, and run `seedsweep verify` again"
+    results = [
+        _from_json(VerificationResult, key, data, remedy) for key, data in found if data is not None
+    ]
     return sorted(results, key=lambda result: result.verified_at, reverse=True)
 
 
@@ -147,10 +150,13 @@ def _to_json(record: BaseModel) -> bytes:
     return (record.model_dump_json(indent=2) + "\n").encode()
 
 
-def _from_json(record: type[R], key: str, data: bytes) -> R:
+def _from_json(
+    record: type[R],
+    key: str,
+    data: bytes,
+    remedy: str = "restore it, or submit the campaign again",
+) -> R:
     try:
         return record.model_validate_json(data)
     except ValidationError as error:
-        raise ShardCorruptError(
-            f"The object {key} is not what was written; restore it, or submit the campaign again."
-        ) from error
+        raise ShardCorruptError(f"The object {key} is not what was written; {remedy}.") from error

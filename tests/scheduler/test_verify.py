@@ -245,6 +245,22 @@ def test_results_end_with_what_the_search_came_to(desk, found, monkeypatch, caps
     assert capsys.readouterr().out.endswith("\n".join(summary(found)) + "\n")
 
 
+def test_results_are_shown_though_a_search_of_them_cannot_be_read(
+    desk, found, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(desk.folder, tmp_path / "copy")
+    store = FolderStore(tmp_path / "copy" / "seedsweep-data")
+    key = keys.verification(desk.id, found.verification_id)
+    store.replace(key, b"{}")
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setattr(sys, "argv", ["seedsweep", "results", desk.id])
+    with pytest.raises(SystemExit) as ended:
+        scheduler.cli.main()
+    shown = capsys.readouterr()
+    assert (ended.value.code, PROMPTS[0] in shown.out) == (0, True)
+    assert f"The object {key} is not what was written; remove it" in shown.err
+
+
 def test_nothing_is_left_to_search_for_once_every_flagged_prompt_was_looked_for(
     desk, found, tmp_path
 ):
