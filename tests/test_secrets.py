@@ -189,8 +189,12 @@ def stored_objects(url):
     """Every object with its key; of Parquet also the values, which may be compressed."""
     store = open_store(url)
     for key in store.list(""):
-        data = store.read(key)
-        values = str(pq.read_table(io.BytesIO(data)).to_pylist()) if key.endswith("parquet") else ""
+        data = store.read(key) or b""  # one that was merged since it was listed is gone
+        values = (
+            str(pq.read_table(io.BytesIO(data)).to_pylist())
+            if data and key.endswith("parquet")
+            else ""
+        )
         yield key, key.encode() + data + values.encode()
 
 
@@ -202,6 +206,7 @@ def broker_values(url):
         "set": lambda key: client.smembers(key),
         "zset": lambda key: client.zrange(key, 0, -1),
         "list": lambda key: client.lrange(key, 0, -1),
+        "none": lambda key: "",  # it has expired since it was named
     }
     with contextlib.closing(redis.Redis.from_url(url)) as client:
         for key in client.scan_iter():
