@@ -128,9 +128,10 @@ def by_search(folder, queries):
     found = TrainingSearch(Here(), open_set(folder), settings, lambda *_: None).match(
         queries, len(queries)
     )
+    matches = [found.match(place, ALPHA) for place in range(len(queries))]
     return [
-        (f.name, float(l2), adaptive_score(float(l2), mean, ALPHA), found.copies[f.position])
-        for f, l2, mean in zip(found.fetched, found.l2, found.means, strict=True)
+        (fetched.name, match.l2, match.adaptive, found.copies[fetched.position])
+        for fetched, match in zip(found.fetched, matches, strict=True)
     ]
 
 

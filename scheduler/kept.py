@@ -28,14 +28,14 @@ def keep(store: Store, found: Calibration | Comparison | Duplication) -> None:
     """
     match found:
         case Calibration():
-            key = keys.calibration(found.campaign_id, _hash(_CALIBRATION, found))
+            key = keys.finding(found.campaign_id, "calibrations", _hash(_CALIBRATION, found))
             store.replace(key, _CALIBRATION.dump_json(found))
         case Comparison():
             data = _COMPARISON.dump_json(found)
-            store.replace(keys.comparison(found.a, found.b), data)
-            store.replace(keys.comparison(found.b, found.a), data)
+            store.replace(keys.finding(found.a, "comparisons", found.b), data)
+            store.replace(keys.finding(found.b, "comparisons", found.a), data)
         case Duplication():
-            key = keys.duplication(found.campaign_id, _hash(_DUPLICATION, found))
+            key = keys.finding(found.campaign_id, "duplications", _hash(_DUPLICATION, found))
             store.replace(key, _DUPLICATION.dump_json(found))
 
 
@@ -56,25 +56,28 @@ def load_calibrations(store: Store, campaign_id: str) -> list[Calibration]:
 
     Raises `ShardCorruptError` where one is not what was written; so do the others here.
     """
-    return _load(store, keys.calibrations_prefix(campaign_id), _CALIBRATION, "calibrate")
+    return _load(store, campaign_id, "calibrations", _CALIBRATION, "calibrate")
 
 
 def load_comparisons(store: Store, campaign_id: str) -> list[Comparison]:
     """Load the campaign's comparisons, one with each other campaign, newest first."""
-    return _load(store, keys.comparisons_prefix(campaign_id), _COMPARISON, "compare")
+    return _load(store, campaign_id, "comparisons", _COMPARISON, "compare")
 
 
 def load_duplications(store: Store, campaign_id: str) -> list[Duplication]:
     """Load the campaign's duplication curves, newest first."""
-    return _load(store, keys.duplications_prefix(campaign_id), _DUPLICATION, "duplication")
+    return _load(store, campaign_id, "duplications", _DUPLICATION, "duplication")
 
 
 def _hash(adapter: TypeAdapter[F], found: F) -> str:
     return digest(adapter.dump_python(dataclasses.replace(found, written_at=""), mode="json"))
 
 
-def _load(store: Store, prefix: str, adapter: TypeAdapter[F], command: str) -> list[F]:
-    read = ((key, store.read(key)) for key in store.list(prefix))
+def _load(
+    store: Store, campaign_id: str, kind: keys.Found, adapter: TypeAdapter[F], command: str
+) -> list[F]:
+    listed = store.list(keys.findings_prefix(campaign_id, kind))
+    read = ((key, store.read(key)) for key in listed)
     # One that was removed since it was listed is kept no more.
     found = [_from_json(adapter, key, data, command) for key, data in read if data is not None]
     return sorted(found, key=lambda each: each.written_at, reverse=True)

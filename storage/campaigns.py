@@ -100,13 +100,14 @@ def load_parked(store: Store, campaign_id: str) -> list[Parked]:
 
 def store_verification(store: Store, result: VerificationResult) -> None:
     """Store what a search of a training set found; the same search again takes its place."""
-    key = keys.verification(result.campaign_id, result.verification_id)
+    key = keys.finding(result.campaign_id, "verifications", result.verification_id)
     store.replace(key, _to_json(result))
 
 
 def load_verifications(store: Store, campaign_id: str) -> list[VerificationResult]:
     """Load what every search found for the campaign, newest first."""
-    found = ((key, store.read(key)) for key in store.list(keys.verifications_prefix(campaign_id)))
+    listed = store.list(keys.findings_prefix(campaign_id, "verifications"))
+    found = ((key, store.read(key)) for key in listed)
     remedy = "remove it, and run `seedsweep verify` again"
     results = [
         _from_json(VerificationResult, key, data, remedy) for key, data in found if data is not None

@@ -6,11 +6,15 @@ leave the store.
 
 import re
 from functools import lru_cache
+from typing import Literal
 
 from pydantic import ValidationError
 
 from storage.errors import ConfigError, ShardCorruptError
 from storage.records import SeedRange, WorkUnit
+
+Found = Literal["verifications", "calibrations", "comparisons", "duplications"]
+"""What is kept of a campaign beside its results."""
 
 CAMPAIGNS = "campaigns/"
 RESULTS = "results/"
@@ -44,44 +48,15 @@ def done(campaign_id: str) -> str:
     return f"{CAMPAIGNS}{campaign_id}/done.bin"
 
 
-def verifications_prefix(campaign_id: str) -> str:
-    """Where is what searches of training sets found for the campaign."""
-    return f"{CAMPAIGNS}{campaign_id}/verifications/"
+def findings_prefix(campaign_id: str, kind: Found) -> str:
+    """Where is what a command found for the campaign."""
+    return f"{CAMPAIGNS}{campaign_id}/{kind}/"
 
 
-def verification(campaign_id: str, verification_id: str) -> str:
-    """What one search of a training set found."""
-    return f"{verifications_prefix(campaign_id)}{verification_id}.json"
-
-
-def calibrations_prefix(campaign_id: str) -> str:
-    """Where the campaign's calibrations are."""
-    return f"{CAMPAIGNS}{campaign_id}/calibrations/"
-
-
-def calibration(campaign_id: str, digest: str) -> str:
-    """One calibration, by the hash of what it found."""
-    return f"{calibrations_prefix(campaign_id)}{digest}.json"
-
-
-def comparisons_prefix(campaign_id: str) -> str:
-    """Where the campaign's comparisons with others are."""
-    return f"{CAMPAIGNS}{campaign_id}/comparisons/"
-
-
-def comparison(campaign_id: str, other_id: str) -> str:
-    """The comparison of a campaign with another."""
-    return f"{comparisons_prefix(campaign_id)}{other_id}.json"
-
-
-def duplications_prefix(campaign_id: str) -> str:
-    """Where the campaign's duplication curves are."""
-    return f"{CAMPAIGNS}{campaign_id}/duplications/"
-
-
-def duplication(campaign_id: str, digest: str) -> str:
-    """One duplication curve, by the hash of what it found."""
-    return f"{duplications_prefix(campaign_id)}{digest}.json"
+def finding(campaign_id: str, kind: Found, name: str) -> str:
+    """One of these: `name` is a hash of what was sought or found, of a comparison the id of the
+    other campaign."""
+    return f"{findings_prefix(campaign_id, kind)}{name}.json"
 
 
 def parked_prefix(campaign_id: str) -> str:

@@ -104,21 +104,22 @@ def test_nothing_kept_is_nothing_found(store, arms):
 
 
 @pytest.mark.parametrize(
-    ("key", "load", "command"),
+    ("kind", "load", "command"),
     [
-        (keys.calibration, load_calibrations, "calibrate"),
-        (keys.comparison, load_comparisons, "compare"),
-        (keys.duplication, load_duplications, "duplication"),
+        ("calibrations", load_calibrations, "calibrate"),
+        ("comparisons", load_comparisons, "compare"),
+        ("duplications", load_duplications, "duplication"),
     ],
 )
 @pytest.mark.parametrize("data", [b"", b"{}", b"nonsense"])
 def test_an_object_that_was_not_written_is_named_with_its_remedy(
-    store, arms, key, load, command, data
+    store, arms, kind, load, command, data
 ):
-    store.replace(key(arms[0], "0" * 16), data)
+    key = keys.finding(arms[0], kind, "0" * 16)
+    store.replace(key, data)
     with pytest.raises(ShardCorruptError, match=f"run `seedsweep {command}` again") as caught:
         load(store, arms[0])
-    assert key(arms[0], "0" * 16) in str(caught.value)
+    assert key in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_an_object_that_was_not_written_is_named_with_its_remedy(
 )
 def test_a_calibration_that_cannot_be_is_corrupt(store, arms, change):
     keep(store, make_calibration(store, arms[0]))
-    (key,) = store.list(keys.calibrations_prefix(arms[0]))
+    (key,) = store.list(keys.findings_prefix(arms[0], "calibrations"))
     data = json.loads(store.read(key))
     if "candidates" in change:
         data["candidates"][0]["scores"] |= change["candidates"][0]["scores"]

@@ -180,7 +180,7 @@ class TestWhatIsNotShown:
         assert "operating point below" not in words(page)
 
     def test_what_is_corrupt_is_said_and_the_rest_is_shown(self, store, full):
-        key = keys.calibration(full, "0" * 16)
+        key = keys.finding(full, "calibrations", "0" * 16)
         store.replace(key, b"{}")
         page = html_of(store, full)
         assert headings(page) == ["Search of the training set", "Duplication", "Comparison of A"]

@@ -250,7 +250,7 @@ def test_results_are_shown_though_a_search_of_them_cannot_be_read(
 ):
     shutil.copytree(desk.folder, tmp_path / "copy")
     store = FolderStore(tmp_path / "copy" / "seedsweep-data")
-    key = keys.verification(desk.id, found.verification_id)
+    key = keys.finding(desk.id, "verifications", found.verification_id)
     store.replace(key, b"{}")
     monkeypatch.chdir(tmp_path / "copy")
     monkeypatch.setattr(sys, "argv", ["seedsweep", "results", desk.id])

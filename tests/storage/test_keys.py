@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,10 +131,10 @@ def test_every_key_can_be_stored_and_lies_below_its_prefix(tmp_path):
         keys.prompts(campaign): keys.CAMPAIGNS,
         keys.control(campaign): keys.CAMPAIGNS,
         keys.parked(campaign, 3): keys.parked_prefix(campaign),
-        keys.verification(campaign, GENERATION): keys.verifications_prefix(campaign),
-        keys.calibration(campaign, GENERATION): keys.calibrations_prefix(campaign),
-        keys.comparison(campaign, "other-0123456789ab"): keys.comparisons_prefix(campaign),
-        keys.duplication(campaign, GENERATION): keys.duplications_prefix(campaign),
+        **{
+            keys.finding(campaign, kind, "other-0123456789ab"): keys.findings_prefix(campaign, kind)
+            for kind in get_args(keys.Found)
+        },
         keys.shard(GENERATION, PROMPT, SeedRange(first=0, last=1)): keys.shards_prefix(GENERATION),
         keys.receipt(campaign, PROMPT, SeedRange(first=0, last=1)): keys.receipts_prefix(campaign),
         keys.model_manifest(MODEL): keys.model_prefix(MODEL),
