@@ -18,9 +18,10 @@ from benchmarks.machine import interleaved, machine, ratios, span
 from benchmarks.pictures import photographs, with_copies
 from benchmarks.prompts import store_pictures, submission_of
 from storage.campaigns import store_campaign
+from storage.folder_store import FolderStore
 from storage.records import AnalysisSettings
-from storage.store import FolderStore
-from workers.actors import Actors, analyse
+from workers.actor_pool import analyse
+from workers.actors import Actors
 from workers.analyst import Request
 from workers.prompt_analysis import analyse_stored
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from storage.ledger import Ledger
-from storage.store import open_store
+from storage.stores import open_store
 from tests.deployment import Deployment, Process, pixels
 from tests.servers import wait_until
 

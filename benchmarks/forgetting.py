@@ -26,7 +26,7 @@ from storage import keys
 from storage.campaigns import forget_done, load_campaign, load_done, store_done
 from storage.errors import BrokerUnavailableError
 from storage.ledger import Ledger
-from storage.store import open_store
+from storage.stores import open_store
 from storage.workforce import Workforce
 from tests.deployment import Deployment
 from tests.servers import wait_until

@@ -18,8 +18,8 @@ from benchmarks.machine import machine
 from benchmarks.pictures import upscaled
 from benchmarks.prompts import HEADER, compare, store_pictures
 from scheduler.campaign import read_campaign
-from storage.store import FolderStore
-from workers.pipelines import load_pipeline
+from storage.folder_store import FolderStore
+from workers.pipeline_loading import load_pipeline
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji" / "campaign.toml"
 EDGES = (0.1, 0.2)

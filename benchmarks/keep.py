@@ -17,8 +17,8 @@ from scheduler.keeping import Keeper
 from scheduler.plan import Plan, cut_seeds
 from storage import keys
 from storage.campaigns import store_campaign
+from storage.folder_store import FolderStore
 from storage.records import Campaign, Model, PromptList, Provenance, Sampling, Submission
-from storage.store import FolderStore
 from workers.analyst import Analyst, Request
 from workers.pipelines import Generation
 from workers.writer import encode_unit

@@ -28,7 +28,7 @@ from benchmarks.stand_ins import RENDER_SECONDS, Board, stand_in
 from storage import keys
 from storage.campaigns import load_campaign
 from storage.ledger import Ledger
-from storage.store import open_store
+from storage.stores import open_store
 from tests.deployment import Deployment
 from tests.processes import cpu_seconds, resident_bytes
 from tests.servers import wait_until

@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 from storage import keys, ledger, workforce
 from storage.broker import EPOCH, ROOT
 from storage.records import Worker, WorkUnit
-from storage.store import open_store
+from storage.stores import open_store
 from workers.app import IDLE_QUEUE, queue_of
 from workers.heartbeat import BEAT_SECONDS
 

@@ -22,7 +22,7 @@ import redis
 from benchmarks.machine import machine
 from scheduler.embedded import embedded_broker
 from storage.ledger import Ledger
-from storage.store import open_store
+from storage.stores import open_store
 from tests.deployment import Process
 from tests.processes import cpu_seconds, resident_bytes
 from tests.servers import wait_until

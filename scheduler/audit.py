@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from scheduler.current import settings_now
 from scheduler.keeping import Keeper
 from storage import keys
-from storage.campaigns import load_campaign, load_control, load_prompts
+from storage.campaigns import load_campaign, load_prompts
 from storage.errors import (
     ConfigError,
     ImagesNotKeptError,
@@ -19,21 +20,19 @@ from storage.errors import (
     TransientError,
 )
 from storage.ledger import Ledger
-from storage.prompt_results import PromptResult
-from storage.records import AnalysisSettings, Campaign, Prompt, SeedRange, Submission
-from storage.results import Parts, read_results
+from storage.records import AnalysisSettings, Campaign, Prompt, SeedRange
+from storage.results import PART_PROMPTS, PART_SECONDS, Parts
 from storage.store import Store
 from storage.workforce import Workforce
 from workers import analysis_metrics, health, metrics
-from workers.actors import Actors, analyse
+from workers.actor_pool import analyse
+from workers.actors import Actors
 from workers.analyst import Analysed, Request
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PART_SECONDS = 2.0
-PART_PROMPTS = 256
 READY_AT_ONCE = 16
 SETTINGS_SECONDS = 5.0
 """A changed analysis reaches the prompts that become ready so many seconds later."""
@@ -260,18 +259,6 @@ class Auditor:
             return None
         self._was_away = False
         return value
-
-
-def settings_now(store: Store, submission: Submission) -> AnalysisSettings:
-    """How the user wants the campaign judged: as last asked for, else as submitted."""
-    control = load_control(store, submission.campaign.campaign_id)
-    return control.settings or submission.campaign.settings
-
-
-def results_now(store: Store, campaign_id: str) -> list[PromptResult]:
-    """The results of the campaign's present analysis, best first."""
-    settings = settings_now(store, load_campaign(store, campaign_id))
-    return read_results(store, settings.analysis_id, campaign_id)
 
 
 def is_due(part: Sequence[Analysed], since: float) -> bool:

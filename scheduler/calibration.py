@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from scheduler.audit import settings_now
+from scheduler.current import settings_now
 from scheduler.curves import Curve, precision_recall
 from scheduler.marks import Marks, among
 from scheduler.operating_points import (

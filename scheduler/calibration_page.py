@@ -9,9 +9,9 @@ from typing import Any, Final
 from scheduler.calibration import Calibration
 from scheduler.charts import Chart, draw_precision_recall, draw_shares
 from scheduler.curves import BAND
-from scheduler.intervals import Rate
 from scheduler.operating_points import OperatingPoint
 from scheduler.page import templates, write_page
+from scheduler.rate_words import percent_words, rate_words, share_words
 
 FRAGMENT = "calibrated.toml"
 
@@ -76,23 +76,6 @@ def render_fragment(calibration: Calibration) -> str:
     if verification:
         lines += ["", *_verification(verification)]
     return "\n".join(lines) + "\n"
-
-
-def share_words(rate: Rate) -> str:
-    """The share and its interval, to three digits: rates of false positives are small."""
-    if rate.value is None:
-        return str(rate)
-    return f"{rate.count}/{rate.n} = {rate.value:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
-
-
-def rate_words(rate: Rate) -> str:
-    """The share, its interval, and what kind of interval that is."""
-    return f"{share_words(rate)}, {100 * rate.confidence:.3g} % {rate.method}"
-
-
-def percent_words(share: float | None) -> str:
-    """A share for people; None is not known."""
-    return "not shown" if share is None else f"{100 * share:.2g} %"
 
 
 WORDS: Final[dict[str, Callable[[Any], str]]] = {

@@ -175,7 +175,7 @@ def status(
     Example: seedsweep status --watch
     """
     from scheduler.progress import read_progress, read_services
-    from scheduler.tables import Overview, watch_overview
+    from scheduler.status_table import Overview, watch_overview
     from storage.campaigns import list_campaigns
 
     if watch and as_json:

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from scheduler.axes import Tick
 from scheduler.calibration import Calibration, Candidate
 from scheduler.curves import Curve, flagged_share
-from scheduler.report_histogram import Tick
 from workers.analysis.critical import STEPS, threshold_of
 
 WIDTH, HEIGHT = 480.0, 300.0

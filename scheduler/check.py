@@ -20,7 +20,7 @@ from storage.results import drop_results
 from storage.shards import StoredImage, decode_shard, list_shards
 from storage.store import Store
 from workers.analysis.descriptors import describe
-from workers.stored_prompts import decode_pixels
+from workers.stored_images import decode_pixels
 
 READERS = 8
 

@@ -8,6 +8,7 @@ from scheduler import (
     calibrate_command,
     campaign_commands,
     compare_commands,
+    doctor_command,
     evidence_command,
     replay_command,
     result_commands,
@@ -50,7 +51,7 @@ for command in (
     service_commands.worker,
     service_commands.analyst,
     service_commands.workers,
-    service_commands.doctor,
+    doctor_command.doctor,
 ):
     app.command()(command)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from scheduler.audit import settings_now
 from scheduler.comparable import Arm, Contrast, contrasts, refuse_unlike, same_training_set
+from scheduler.current import settings_now
 from scheduler.intervals import Difference, PairedRates, mean_difference, paired_rates
 from storage.campaigns import load_campaign
 from storage.errors import ConfigError

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from scheduler.axes import Tick
 from scheduler.comparison import Comparison, Point
 from scheduler.page import draw_page
-from scheduler.report_histogram import Tick
 
 SIDE = 420.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 16.0, 16.0, 44.0

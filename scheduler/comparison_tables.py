@@ -6,8 +6,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from scheduler.comparison import Change, Comparison
+from scheduler.console import console
 from scheduler.duplication import Bin, Curve, Duplication
-from scheduler.tables import console
 
 
 def print_comparison(found: Comparison) -> None:

@@ -5,10 +5,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from scheduler.checkpoints import Checkpoints
 from scheduler.gauges import Gauges
 from scheduler.plan import Plan
-from scheduler.restoring import Checkpoints, load_plan, restore_state
+from scheduler.restoring import load_plan, restore_state
 from scheduler.shares import demand_of, fair_shares
+from scheduler.window import SECONDS_AHEAD, window_size
 from storage.campaigns import load_campaign, load_control, store_parked
 from storage.errors import BrokerUnavailableError, ConfigError, PermanentError, TransientError
 from storage.ledger import Ledger
@@ -24,11 +26,6 @@ from workers.rate import Rate
 
 log = logging.getLogger(__name__)
 
-UNITS_PER_WORKER = 2
-"""One in hand and one to take next: a unit that comes back waits behind few others."""
-
-SECONDS_AHEAD = 2.0
-"""Where units take moments, so many seconds' worth of them are in the window."""
 
 SILENT_SECONDS = 10.0
 """Queued units whose queue has been empty for so long have lost their messages."""
@@ -264,8 +261,7 @@ class Dispatcher:
             rate = self._rates.setdefault(campaign_id, Rate(SECONDS_AHEAD))
             rate.update(count.done)
             pace += rate.per_second
-        wanted = max(UNITS_PER_WORKER * max(1, workers), int(pace * SECONDS_AHEAD))
-        return wanted - sum(count.window for count in counts.values())
+        return window_size(max(1, workers), pace) - sum(count.window for count in counts.values())
 
     def _issue(self, model_id: str, campaign_id: str, count: int) -> None:
         token, indexes = self._ledger.issue(campaign_id, count)

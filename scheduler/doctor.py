@@ -19,8 +19,10 @@ from scheduler.doctor_probes import (
 from scheduler.environment import Environment
 from scheduler.findings import Finding, guarded, megabytes
 from storage.broker_facts import read_broker_facts
+from storage.folder_store import FolderStore
 from storage.s3 import S3Store
-from storage.store import FolderStore, Store, open_store
+from storage.store import Store
+from storage.stores import open_store
 from workers.devices import visible_devices
 
 PROBE_BYTES = 4 * 1024 * 1024

@@ -12,7 +12,7 @@ from typing import Any
 from scheduler.campaign import read_campaign
 from scheduler.findings import answers, in_words, is_loopback
 from storage.errors import SeedsweepError, TransientError
-from storage.store import open_store
+from storage.stores import open_store
 
 RAY_SECONDS, TORCH_SECONDS, MODEL_SECONDS = 60.0, 60.0, 300.0
 
@@ -94,7 +94,7 @@ def ask_torch() -> dict[str, Any]:
 
 def ask_model(store_url: str, campaign_file: str, device: str) -> dict[str, Any]:
     """Load a campaign's model and measure it; to be called in a process of its own."""
-    from workers.pipelines import load_pipeline
+    from workers.pipeline_loading import load_pipeline
 
     campaign, _ = read_campaign(Path(campaign_file))
     if campaign.model.pipeline == "noise":

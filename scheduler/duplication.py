@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scheduler.audit import settings_now
+from scheduler.current import settings_now
 from scheduler.intervals import Rate, rate
 from storage.campaigns import load_campaign
 from storage.errors import ConfigError

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from scheduler.axes import Tick
 from scheduler.duplication import Curve, Duplication
 from scheduler.intervals import Rate
 from scheduler.page import draw_page
-from scheduler.report_histogram import Tick
 
 WIDTH, HEIGHT = 640.0, 280.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 16.0, 22.0, 44.0

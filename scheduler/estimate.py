@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.audit import PART_PROMPTS, PART_SECONDS
-from scheduler.dispatch import SECONDS_AHEAD, UNITS_PER_WORKER
 from scheduler.plan import Plan
+from scheduler.window import window_size
 from storage.receipts import list_receipts
 from storage.records import Sampling, WorkUnit
-from storage.results import SMALL_PARTS
+from storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
 from storage.shards import list_shards
 from storage.store import Store
 from workers.measuring import Rate, Sizes
@@ -220,7 +219,7 @@ def _window(stock: Stock, devices: int, rate: Rate | None) -> int:
     left = len(stock.plan) - int(stock.done.sum())
     images_per_unit = stock.plan.image_count / len(stock.plan)
     pace = devices * rate.images_per_second / images_per_unit if rate else 0.0
-    return min(left, max(UNITS_PER_WORKER * devices, int(pace * SECONDS_AHEAD)))
+    return min(left, window_size(devices, pace))
 
 
 def _parts(prompts: int, wall_hours: float) -> int:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from scheduler import evidence_verifier
-from scheduler.audit import settings_now
+from scheduler.current import settings_now
 from scheduler.evidence_bundle import Bundle, Sealed, new_bundle
 from scheduler.evidence_pictures import Pictures
 from scheduler.evidence_signature import Signer

@@ -10,7 +10,7 @@ import PIL
 from numpy.typing import NDArray
 
 from scheduler.evidence_bundle import Bundle
-from scheduler.report_evidence import gather_training
+from scheduler.matched_pictures import gather_training
 from storage.errors import ShardCorruptError
 from storage.prompt_results import Match, PromptResult
 from storage.records import AnalysisSettings, Provenance, Sampling, Submission
@@ -18,7 +18,8 @@ from storage.shards import StoredImage, decode_shard
 from storage.store import Store
 from workers.analysis.distances import l2_to_all
 from workers.pictures import digest_pixels, encode_png
-from workers.stored_prompts import StoredPrompt, decode_pixels, read_prompt
+from workers.stored_images import decode_pixels
+from workers.stored_prompts import StoredPrompt, read_prompt
 
 SAME_L2 = 1e-6
 

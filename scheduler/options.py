@@ -59,7 +59,7 @@ def say(text: str) -> None:
 def find(url: str | None) -> "tuple[Environment, Store]":
     """What the environment says, and the store that a flag or the environment names."""
     from scheduler.environment import Environment
-    from storage.store import open_store
+    from storage.stores import open_store
 
     environment = Environment()
     return environment, open_store(url or environment.store_url)

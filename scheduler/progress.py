@@ -11,7 +11,7 @@ from storage.live_state import LiveCounts
 from storage.records import Prompt, Submission
 from storage.store import Store
 from storage.workforce import Sign, Workforce
-from workers.stored_prompts import corrupt_shards
+from workers.stored_images import corrupt_shards
 
 
 @dataclass(frozen=True, slots=True)

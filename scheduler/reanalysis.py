@@ -21,7 +21,8 @@ from storage.errors import ConfigError, ImagesNotKeptError
 from storage.records import AnalysisSettings, Submission
 from storage.results import read_results, store_results
 from storage.store import Store
-from workers.actors import Actors, analyse
+from workers.actor_pool import analyse
+from workers.actors import Actors
 from workers.analyst import Analysed, Request
 
 R = TypeVar("R", bound=BaseModel)

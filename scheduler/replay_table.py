@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from scheduler.console import console
 from scheduler.replay import Replays
-from scheduler.tables import console
 from storage.replayed import Difference, Replay
 
 PROMPT_LENGTH = 40

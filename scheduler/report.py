@@ -13,14 +13,9 @@ from pathlib import Path
 from scheduler.calibration_page import WORDS
 from scheduler.intervals import Rate, rate
 from scheduler.limits import limit_words
+from scheduler.matched_pictures import gather_training
 from scheduler.page import templates, write_page
-from scheduler.report_evidence import (
-    PIXEL_ART_SIDE,
-    Evidence,
-    PromptImages,
-    gather_evidence,
-    gather_training,
-)
+from scheduler.report_evidence import PIXEL_ART_SIDE, Evidence, PromptImages, gather_evidence
 from scheduler.report_findings import Findings, gather_findings
 from scheduler.report_words import (
     Fact,

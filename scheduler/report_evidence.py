@@ -6,27 +6,23 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from scheduler.matched_pictures import Pixels, TrainingPictures, has_changed
 from scheduler.report_histogram import Histogram, draw_histogram
 from storage import keys
-from storage.errors import ShardCorruptError, TrainingSetError
+from storage.errors import ShardCorruptError
 from storage.prompt_results import Clique, Match, PromptResult
-from storage.records import AnalysisSettings, Campaign, Sampling, SeedRange
+from storage.records import Campaign, SeedRange
 from storage.shards import StoredImage, decode_shard
 from storage.store import Store
-from workers.analysis.distances import l2_to_all, tiled_pairs
+from workers.analysis.distances import tiled_pairs
 from workers.pictures import decode_png, encode_png
-from workers.training_pictures import read_pictures
 
 PICTURES_SHOWN = 16
 HISTOGRAM_SEEDS = 45
 PIXEL_ART_SIDE = 128
 """Pictures up to this size are shown pixel by pixel, larger ones reduced and smoothed."""
 _LARGE, _MEDIUM, _THUMB = 512, 192, 64
-_SAME_L2 = 1e-6
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +63,6 @@ class Evidence:
     further: tuple[Repeated, ...]
     notes: tuple[str, ...]
     provenance: frozenset[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPictures:
-    """The training pictures that matches name, by id; `problem` says why there are none."""
-
-    pictures: dict[str, Pixels]
-    problem: str = ""
 
 
 @dataclass
@@ -170,26 +158,6 @@ def gather_evidence(
     )
 
 
-def gather_training(
-    settings: AnalysisSettings, sampling: Sampling, results: Sequence[PromptResult]
-) -> TrainingPictures:
-    """Read the training pictures that the results' matches name, and decode no others.
-
-    Reads nothing where there is no match, and never raises for a training set that cannot be read.
-    """
-    wanted = {match.training_id for result in results for match in result.matches}
-    if not wanted:
-        return TrainingPictures({})
-    if settings.verification is None:
-        return TrainingPictures({}, "the campaign's file names no training set")
-    try:
-        width, height = sampling.width, sampling.height
-        read = read_pictures(settings.verification, width, height, wanted.__contains__)
-        return TrainingPictures({name: pixels for name, pixels, _ in read})
-    except TrainingSetError as error:
-        return TrainingPictures({}, str(error))
-
-
 def _histogram(
     images: PromptImages, tiles: int, threshold: float | None
 ) -> tuple[frozenset[int], Histogram | None]:
@@ -223,14 +191,10 @@ def _training_picture(
         pixels = np.ascontiguousarray(pixels[:, ::-1])
     if pixels is None:
         reason = reason or "the training set no longer holds this picture"
-    elif representative is not None and _moved(representative, pixels, match.l2):
+    elif representative is not None and has_changed(representative, pixels, match.l2):
         pixels = None
         reason = "the picture now under this id is another one: the training set has changed"
     return _picture(name, pixels, _LARGE, reason)
-
-
-def _moved(representative: Pixels, pixels: Pixels, l2: float) -> bool:
-    return abs(float(l2_to_all(representative, pixels[None])[0]) - l2) > _SAME_L2
 
 
 def _picture(caption: str, pixels: Pixels | None, side: int, missing: str = "") -> Picture:

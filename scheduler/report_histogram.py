@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.axes import Tick, nice_step
+
 WIDTH, HEIGHT = 480.0, 170.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 36.0, 10.0, 22.0, 34.0
 _BINS = 36
@@ -25,14 +27,6 @@ class Bar:
     others: int
     edges_height: float
     others_height: float
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A labelled place on an axis."""
-
-    place: float
-    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,21 +118,15 @@ def _bar_height(count: int, highest: int) -> float:
 
 
 def _x_ticks(end: float, scale: float) -> tuple[Tick, ...]:
-    step = _nice_step(end / 5)
+    step = nice_step(end / 5)
     values = [step * k for k in range(int(end / step + 1e-9) + 1)]
     return tuple(Tick(_LEFT + value * scale, f"{value:.6g}") for value in values)
 
 
 def _y_ticks(highest: int) -> tuple[Tick, ...]:
-    step = max(1, round(_nice_step(highest / 3)))
+    step = max(1, round(nice_step(highest / 3)))
     room = HEIGHT - _TOP - _BOTTOM
     return tuple(
         Tick(HEIGHT - _BOTTOM - value / highest * room, f"{value:,}")
         for value in range(0, highest + 1, step)
     )
-
-
-def _nice_step(least: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is at least `least` > 0."""
-    power = 10.0 ** math.floor(math.log10(least) + 1e-9)
-    return next(power * m for m in (1, 2, 5, 10) if power * m >= least * (1 - 1e-9))

@@ -1,6 +1,5 @@
 """A campaign's plan and live state, from the store alone."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -13,17 +12,14 @@ from storage.campaigns import (
     load_done,
     load_parked,
     load_prompts,
-    store_done,
 )
-from storage.ledger import Ledger
-from storage.live_state import LiveCounts, Restored
+from storage.live_state import Restored
 from storage.receipts import list_receipts
 from storage.records import Submission
 from storage.results import read_outcomes
 from storage.shards import list_shards
 from storage.store import Store
 
-CHECKPOINT_SECONDS = 60.0
 KEYS_A_SIGN = 1000
 
 
@@ -96,25 +92,6 @@ def _done_by_receipts_too(
     if left.any() and Keeper(store).keeps(plan.campaign):
         left[:] = False
     return stored | receipted, left
-
-
-class Checkpoints:
-    """Stores now and then which units of each campaign are done."""
-
-    def __init__(self, store: Store, ledger: Ledger) -> None:
-        self._store, self._ledger = store, ledger
-        self._last: dict[str, tuple[int, float]] = {}
-
-    def update(self, campaign_id: str, counts: LiveCounts) -> None:
-        """Store it if more is done than last time, and either all is or that was a while ago."""
-        done, since = self._last.setdefault(campaign_id, (0, time.monotonic()))
-        due = counts.settled or time.monotonic() - since > CHECKPOINT_SECONDS
-        if counts.done == done or not due:
-            return
-        bits = self._ledger.done_units(campaign_id)
-        if bits is not None:
-            store_done(self._store, campaign_id, bits)
-            self._last[campaign_id] = counts.done, time.monotonic()
 
 
 def _noting(keys: Iterable[str], note: Callable[[], None]) -> Iterator[str]:

@@ -37,7 +37,7 @@ def results(
 
     Example: seedsweep results emoji-0123456789ab --json
     """
-    from scheduler.audit import results_now
+    from scheduler.current import results_now
     from scheduler.export import write_csv
 
     opened = find_store(store)
@@ -138,7 +138,7 @@ def print_found(
 ) -> None:
     """Print the results of a campaign's present analysis, and for people what the newest search of
     a training set for them came to, or why that is not known."""
-    from scheduler.audit import results_now
+    from scheduler.current import results_now
     from scheduler.verify import verification_now
     from scheduler.verify_table import summary
 
@@ -169,7 +169,7 @@ def print_results_of(
 
 def draw_report(store: "Store", campaign_id: str, folder: Path) -> Path:
     """Draw the report of a campaign's present analysis; returns the page's path."""
-    from scheduler.audit import settings_now
+    from scheduler.current import settings_now
     from scheduler.display import counted
     from scheduler.report import write_report
     from storage.campaigns import load_campaign

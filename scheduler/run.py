@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from scheduler.child_process import Child, stopping
 from scheduler.dispatch import Dispatcher
-from scheduler.embedded import Child, embedded_broker, stopping
+from scheduler.embedded import embedded_broker
 from scheduler.plan import Plan
 from scheduler.restoring import restore_state
 from storage.campaigns import load_control, store_control
 from storage.errors import BrokerUnavailableError, PermanentError, TransientError
+from storage.folder_store import FolderStore
 from storage.ledger import Ledger
 from storage.live_state import LiveCounts
-from storage.store import FolderStore, Store
+from storage.store import Store
 from storage.workforce import Workforce
 from workers.app import make_app, publish
 from workers.devices import visible_devices

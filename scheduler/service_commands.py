@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -151,7 +150,7 @@ def workers(as_json: AsJson = False) -> None:
     """
     from scheduler.environment import Environment
     from scheduler.progress import Broker, read_services
-    from scheduler.tables import print_workers
+    from scheduler.status_table import print_workers
 
     environment = Environment()
     services = read_services(Broker.at(environment.need_broker()))
@@ -160,35 +159,3 @@ def workers(as_json: AsJson = False) -> None:
         print(json.dumps(shown, default=dict))
     else:
         print_workers(services)
-
-
-def doctor(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE.toml]", help="A campaign, to check its model.")
-    ] = None,
-    store: StoreUrl = None,
-    create_bucket: Annotated[
-        bool, typer.Option("--create-bucket", help="Make the S3 bucket if it is missing.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check broker, store, Ray, devices and model, and say how to mend what fails.
-
-    Exit code 0: nothing failed; 3: a service is unreachable; 2: something else has to be mended.
-
-    Example: seedsweep doctor examples/emoji/campaign.toml
-    """
-    from scheduler.doctor import examine
-    from scheduler.environment import Environment
-    from scheduler.findings import exit_code
-    from scheduler.tables import print_finding
-
-    environment = Environment()
-    findings = []
-    for finding in examine(environment, store or environment.store_url, file, create_bucket):
-        findings.append(finding)
-        if not as_json:
-            print_finding(finding)
-    if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
-    raise typer.Exit(exit_code(findings))

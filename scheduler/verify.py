@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from scheduler.audit import results_now, settings_now
 from scheduler.campaign import explain
+from scheduler.current import results_now, settings_now
 from scheduler.verify_controls import read_controls
 from storage import keys
 from storage.campaigns import load_campaign, load_verifications, store_verification
@@ -26,7 +26,7 @@ from workers.actors import Actors
 from workers.analysis.distances import tiled_to
 from workers.analysis.matching import is_extracted, match_limit, near_groups
 from workers.searchers import searchers
-from workers.stored_prompts import decode_pixels
+from workers.stored_images import decode_pixels
 from workers.training_search import Matched, TrainingSearch, open_set
 
 Progress = Callable[[int, int], None]

@@ -42,8 +42,8 @@ def verify(
     Example: seedsweep verify emoji-0123456789ab --training-set tars --controls never-trained-on
     """
     from scheduler.display import counted
+    from scheduler.verification_table import for_scripts, print_verification
     from scheduler.verify import Wanted, verify_campaign
-    from scheduler.verify_table import for_scripts, print_verification
     from workers.actors import Actors
 
     environment, opened = find(store)

@@ -71,6 +71,12 @@ SMALL_PARTS = 64
 """So many parts become one: a large campaign on few GPUs ends a prompt now and then, each of them
 a part of its own."""
 
+PART_PROMPTS = 256
+"""A part is stored once it holds so many results."""
+
+PART_SECONDS = 2.0
+"""A part that is not full is stored so many seconds after the one before."""
+
 T = TypeVar("T")
 
 

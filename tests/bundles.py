@@ -12,17 +12,19 @@ from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
 from storage.campaigns import load_campaign
+from storage.folder_store import FolderStore
 from storage.prompt_results import Match
 from storage.records import Sampling
 from storage.results import drop_results, store_results
 from storage.shards import decode_shard
-from storage.store import FolderStore
 from storage.verified import ControlMatches, Coverage, VerificationResult, VerifiedClique
 from workers.analysis.matching import is_extracted, nearest_training
 from workers.analysis.nearest import describe_training
 from workers.analysis.verdict import judge
+from workers.noise import NoisePipeline, noise_share
 from workers.pictures import decode_png
-from workers.pipelines import Generation, NoisePipeline, load_pipeline, noise_share
+from workers.pipeline_loading import load_pipeline
+from workers.pipelines import Generation
 from workers.prompt_analysis import result_of
 from workers.writer import encode_unit
 

@@ -1,8 +1,8 @@
 """A campaign and what there can be found of it, as reports show it."""
 
-from scheduler.audit import settings_now
 from scheduler.calibration import Scored, Wish, calibrate
 from scheduler.comparison import compare_campaigns
+from scheduler.current import settings_now
 from scheduler.duplication import measure_duplication
 from scheduler.marks import Marks, Positive
 from storage.campaigns import load_campaign

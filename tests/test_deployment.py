@@ -13,7 +13,7 @@ import redis
 
 from storage.errors import BrokerUnavailableError
 from storage.ledger import Ledger
-from storage.store import open_store
+from storage.stores import open_store
 from storage.workforce import Workforce
 from tests.deployment import PROMPTS, Deployment, Process, pixels, write_campaign
 from tests.servers import wait_until

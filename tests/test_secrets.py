@@ -25,7 +25,7 @@ import pytest
 import redis
 
 from storage.ledger import Ledger
-from storage.store import open_store
+from storage.stores import open_store
 from tests.deployment import Deployment, write_campaign
 from tests.proxy import Faults
 from tests.servers import free_ports, wait_until

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from storage import keys
+from storage.folder_store import FolderStore
 from storage.shards import decode_shard
-from storage.store import FolderStore
 from tests.processes import children, is_alive
-from workers.pipelines import noise_share
+from workers.noise import noise_share
 
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 CAMPAIGN = """

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from storage.ledger import Ledger
-from storage.store import open_store
+from storage.stores import open_store
 from storage.workforce import Workforce
 from tests.deployment import PROMPTS, Deployment, pixels, write_campaign
 from tests.hosts import two_hosts, why_not

@@ -12,7 +12,7 @@ from storage.observed import ObservedStore
 from storage.prompt_results import PromptResult
 from storage.receipts import Receipt, store_receipt
 from storage.records import AnalysisSettings, Submission
-from storage.store import open_store
+from storage.stores import open_store
 from workers.analysis.products import Products, TorchProducts, products
 from workers.effort import Effort, Tally
 from workers.prompt_analysis import analyse_stored, recorded

@@ -115,7 +115,7 @@ def sizes_of(shards: Sequence[tuple[bytes, int]]) -> Sizes:
 def _measure(
     store: Store, campaign: Campaign, units: Sequence[WorkUnit], device: str, note: Note
 ) -> tuple[Rate, Sizes]:
-    from workers.pipelines import load_pipeline
+    from workers.pipeline_loading import load_pipeline
 
     pipeline = load_pipeline(store, campaign, device, threads=1)
     batch_size, length = campaign.sampling.batch_size, len(units[0].seeds)

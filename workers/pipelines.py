@@ -14,7 +14,6 @@ model's fingerprint with all its files. Code is known by its distribution's name
 the version whenever pixels change. The names of the built-in pipelines cannot be taken.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,9 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Campaign, Flaw, Prompt, Provenance, Sampling, canonical
-from storage.store import Store
-from workers.model_files import model_folder
+from storage.records import Flaw, Provenance, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +60,6 @@ class Pipeline(Protocol):
         """
 
 
-def load_pipeline(store: Store, campaign: Campaign, device: str, threads: int) -> Pipeline:
-    """Load the campaign's model on a device (`cpu`, `cuda:0`, …) with so many CPU threads.
-
-    Raises `ModelLoadError` where it cannot be loaded as `[model]` says, or is not the one that was
-    submitted, and `TransientError` where what holds it does not answer or the device is full.
-    """
-    if campaign.model.pipeline == "noise":
-        return NoisePipeline(campaign.sampling)
-    if campaign.model.pipeline != "diffusers":
-        from workers.foreign import load_function, load_plugin
-
-        load = load_function if campaign.model.pipeline == "python" else load_plugin
-        return load(campaign.model, campaign.sampling, device, threads)
-    from workers.diffusion import DiffusersPipeline
-
-    folder = model_folder(store, campaign.model)
-    return DiffusersPipeline(folder, campaign.model, campaign.sampling, device, threads)
-
-
 def to_pixels(
     picture: NDArray[np.floating[Any]], blanked: bool
 ) -> tuple[NDArray[np.uint8], Flaw | None]:
@@ -99,51 +77,3 @@ def to_pixels(
     if (rounded == rounded[0, 0]).all():
         return rounded, Flaw.CONSTANT
     return rounded, None
-
-
-class NoisePipeline:
-    """Instant, deterministic pictures, for tests and load: no model at all.
-
-    A quarter of the prompts each repeats one picture at no seed, a twentieth, a quarter or all of
-    them; every other picture is noise of its own. Repeats differ by one level in places.
-    """
-
-    SHARES = (0.0, 0.05, 0.25, 1.0)
-
-    def __init__(self, sampling: Sampling) -> None:
-        self._shape = (sampling.height, sampling.width, 3)
-        self._provenance = Provenance(
-            batch_size=sampling.batch_size,
-            threads=1,
-            device="cpu",
-            dtype="uint8",
-            versions=f"numpy {np.__version__}",
-            recipe=canonical(
-                {"height": sampling.height, "pipeline": "noise", "width": sampling.width}
-            ),
-        )
-
-    def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
-        return [
-            Generation(seed, self._picture(prompt, seed), None, self._provenance) for seed in seeds
-        ]
-
-    def with_sampling(self, sampling: Sampling) -> "NoisePipeline":
-        return NoisePipeline(sampling)
-
-    def _picture(self, prompt: str, seed: int) -> NDArray[np.uint8]:
-        own = _generator(prompt, seed)
-        if own.random() >= noise_share(prompt):
-            return own.integers(0, 256, self._shape, dtype=np.uint8)
-        repeated = _generator(prompt, -1).integers(1, 255, self._shape, dtype=np.uint8)
-        return repeated + own.integers(0, 2, self._shape, dtype=np.uint8)
-
-
-def noise_share(prompt: str) -> float:
-    """The share of seeds at which `noise` repeats the prompt's picture."""
-    return NoisePipeline.SHARES[int(Prompt(text=prompt).prompt_id[0], 16) % 4]
-
-
-def _generator(prompt: str, seed: int) -> np.random.Generator:
-    key = hashlib.sha256(f"{seed} {prompt}".encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(key[:16])))

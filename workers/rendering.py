@@ -25,7 +25,8 @@ from storage.workforce import Workforce
 from workers import health, metrics
 from workers.heartbeat import Follow, Heartbeat
 from workers.log_context import about_unit
-from workers.pipelines import Pipeline, load_pipeline
+from workers.pipeline_loading import load_pipeline
+from workers.pipelines import Pipeline
 from workers.rate import Rate
 from workers.streak import MAX_FAILED_PROMPTS, Streak
 from workers.writer import Writer

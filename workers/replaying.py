@@ -34,8 +34,10 @@ from storage.store import Store
 from workers.analysis.distances import l2_to_all, tiled_to
 from workers.devices import visible_devices
 from workers.pictures import digest_pixels
-from workers.pipelines import Generation, Pipeline, load_pipeline
-from workers.stored_prompts import BrokenShardError, decode_pixels
+from workers.pipeline_loading import load_pipeline
+from workers.pipelines import Generation, Pipeline
+from workers.stored_images import decode_pixels
+from workers.stored_prompts import BrokenShardError
 
 
 @dataclass(frozen=True, slots=True)

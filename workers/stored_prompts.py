@@ -13,12 +13,12 @@ from storage import keys
 from storage.described import Described
 from storage.errors import ImagesNotKeptError, ShardCorruptError
 from storage.receipts import Receipt, read_receipt, receipt_key
-from storage.records import Campaign, Prompt, Sampling, SeedRange, Submission
+from storage.records import Campaign, Prompt, Sampling, Submission
 from storage.shards import StoredImage, decode_shard, read_described
 from storage.store import Store
 from workers.analysis.descriptors import descriptor_size
 from workers.effort import Tally
-from workers.pictures import decode_png, digest_pixels
+from workers.stored_images import decode_pixels
 
 IN_MEMORY_BYTES = 1 << 30
 """Pictures beyond that lie in a temporary file: 1,365 of 512 x 512 pixels."""
@@ -137,47 +137,6 @@ def read_prompt(
         receipt=receipt,
         tally=tally or Tally(),
     )
-
-
-def corrupt_shards(
-    store: Store,
-    generation_id: str,
-    prompt_id: str,
-    cuts: Iterable[SeedRange],
-    sampling: Sampling,
-) -> list[str]:
-    """The keys of the prompt's shards that are not what was written, every picture decoded."""
-    corrupt = []
-    for cut in cuts:
-        key = keys.shard(generation_id, prompt_id, cut)
-        data = store.read(key)
-        try:
-            for image in decode_shard(data, key) if data is not None else ():
-                decode_pixels(image, sampling)
-        except ShardCorruptError:
-            corrupt.append(key)
-    return corrupt
-
-
-def decode_pixels(image: StoredImage, sampling: Sampling) -> NDArray[np.uint8]:
-    """Decode a picture of the campaign's size to (height, width, 3) uint8.
-
-    Raises `ShardCorruptError` where it has another size, or pixels whose digest is not the
-    recorded one.
-    """
-    pixels = decode_png(image.png)
-    height, width = pixels.shape[:2]
-    if (width, height) != (sampling.width, sampling.height):
-        raise ShardCorruptError(
-            f"The image of seed {image.seed} is {width} x {height} and not {sampling.width} x "
-            f"{sampling.height} pixels; make its shard anew."
-        )
-    if digest_pixels(pixels) != image.sha256:
-        raise ShardCorruptError(
-            f"The image of seed {image.seed} has not the pixels that its sha256 names; "
-            "make its shard anew."
-        )
-    return pixels
 
 
 @contextlib.contextmanager

@@ -18,15 +18,16 @@ from pathlib import Path
 
 import typer
 
-from scheduler.audit import settings_now
 from scheduler.calibration import Calibration, Scored, Wish, calibrate, score_marked
-from scheduler.calibration_page import rate_words, share_words, write_calibration
+from scheduler.calibration_page import write_calibration
+from scheduler.current import settings_now
 from scheduler.display import counted
 from scheduler.intervals import Rate, rate
 from scheduler.marks import Marks, Positive, among
 from scheduler.operating_points import OperatingPoint
+from scheduler.rate_words import rate_words, share_words
 from storage.campaigns import load_campaign, load_prompts
-from storage.store import open_store
+from storage.stores import open_store
 from workers.analysis.critical import STEPS
 
 HERE = Path(__file__).parent

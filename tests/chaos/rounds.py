@@ -18,7 +18,7 @@ from storage.broker import ROOT
 from storage.campaigns import load_campaign
 from storage.errors import BrokerUnavailableError
 from storage.ledger import LEASE_MS, MAX_LOSSES, Ledger
-from storage.store import open_store
+from storage.stores import open_store
 from storage.workforce import ANALYSTS, Workforce
 from tests.deployment import PROMPTS, Deployment, pixels, stored_images, write_campaign
 from tests.proxy import INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL, Faults

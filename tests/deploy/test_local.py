@@ -19,7 +19,7 @@ from storage.errors import ConfigError
 from tests.deployment import PROMPTS, write_campaign
 from tests.local import Local
 from tests.servers import wait_until
-from workers.pipelines import noise_share
+from workers.noise import noise_share
 
 PARTS = ["store", "broker", "ray", "scheduler", "analyst", "worker"]
 

@@ -18,10 +18,11 @@ from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
 from storage.campaigns import load_campaign
+from storage.folder_store import FolderStore
 from storage.records import Sampling
-from storage.store import FolderStore
+from workers.noise import NoisePipeline, noise_share
 from workers.pictures import encode_png
-from workers.pipelines import NoisePipeline, load_pipeline, noise_share
+from workers.pipeline_loading import load_pipeline
 from workers.writer import encode_unit
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "emoji" / "score.py"

@@ -8,6 +8,7 @@ from scheduler.audit import Auditor
 from scheduler.plan import Plan
 from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
+from storage.folder_store import FolderStore
 from storage.keys import campaign as campaign_key
 from storage.keys import unit_shard
 from storage.live_state import Restored
@@ -21,12 +22,11 @@ from storage.records import (
     Verification,
 )
 from storage.results import read_results
-from storage.store import FolderStore
 from workers import health
 from workers.actors import Actors
 from workers.analyst import Analyst, Request
 from workers.collectors import registry_of
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 from workers.writer import encode_unit
 
 CUTS = (SeedRange(first=0, last=7),)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import scheduler.cli
-from scheduler.calibrate_command import as_data
 from scheduler.calibration import Wish, calibrate, score_marked
 from scheduler.calibration_page import render_fragment, render_page
+from scheduler.calibration_table import as_data
 from scheduler.campaign import read_campaign
 from scheduler.kept import load_calibrations
 from scheduler.marks import Marks, Positive, read_marks
@@ -22,13 +22,14 @@ from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
 from storage.campaigns import load_campaign
 from storage.errors import ImagesNotKeptError
+from storage.folder_store import FolderStore
 from storage.receipts import Receipt, store_receipt
 from storage.records import Analysis, AnalysisSettings, Prompt, Sampling, digest
 from storage.shards import decode_shard
-from storage.store import FolderStore
 from tests.results import make_result
+from workers.noise import NoisePipeline, noise_share
 from workers.pictures import encode_png
-from workers.pipelines import NoisePipeline, load_pipeline, noise_share
+from workers.pipeline_loading import load_pipeline
 from workers.prompt_analysis import analyse_stored
 from workers.writer import encode_unit
 

@@ -16,6 +16,7 @@ from storage.errors import (
     ShardCorruptError,
     StoreUnavailableError,
 )
+from storage.folder_store import FolderStore
 from storage.keys import results_part, unit_shard
 from storage.ledger import Ledger
 from storage.receipts import receipt_key
@@ -33,12 +34,11 @@ from storage.records import (
 )
 from storage.results import read_results, store_results
 from storage.shards import decode_shard, encode_shard
-from storage.store import FolderStore
 from tests.results import make_result
 from workers.analysis.descriptors import describe
 from workers.analyst import Analyst, Request
+from workers.noise import NoisePipeline
 from workers.pictures import decode_png, digest_pixels, encode_png
-from workers.pipelines import NoisePipeline
 from workers.writer import encode_unit
 
 PROMPTS = ["a cat", "a dog", "an owl"]

@@ -24,13 +24,13 @@ from storage.campaigns import (
     store_control,
     store_parked,
 )
+from storage.folder_store import FolderStore
 from storage.records import Control, Parked, Worker
 from storage.results import store_results
-from storage.store import FolderStore
 from tests.deployment import ROOT, Process
 from tests.results import make_flagged
 from tests.tiny_model import save_tiny_model
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 from workers.writer import encode_unit
 
 COMMANDS = [

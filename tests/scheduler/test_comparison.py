@@ -11,6 +11,7 @@ from scheduler.comparison import CAVEAT, Change, LeftOut, Pictures, Point, compa
 from scheduler.comparison_page import SIDE, draw_comparison, draw_scatter
 from storage.campaigns import load_campaign, store_control
 from storage.errors import ConfigError
+from storage.folder_store import FolderStore
 from storage.records import (
     Analysis,
     AnalysisSettings,
@@ -21,7 +22,6 @@ from storage.records import (
     Verification,
 )
 from storage.results import read_results, store_results
-from storage.store import FolderStore
 from tests.arms import submit
 
 EVIL = '<script>alert("x")</script> [red]&'

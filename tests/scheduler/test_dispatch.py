@@ -13,6 +13,7 @@ from scheduler.submission import submit_campaign
 from storage import keys
 from storage.campaigns import load_parked, store_control, store_done, store_parked
 from storage.errors import BrokerUnavailableError, TransientError
+from storage.folder_store import FolderStore
 from storage.keys import unit_shard
 from storage.ledger import Ledger
 from storage.records import (
@@ -26,7 +27,6 @@ from storage.records import (
     Worker,
 )
 from storage.results import store_results
-from storage.store import FolderStore
 from storage.workforce import Workforce
 from tests.results import make_result
 from workers import metrics

@@ -18,8 +18,9 @@ from scheduler.environment import Environment
 from scheduler.findings import Finding, exit_code
 from storage.broker_facts import BrokerFacts, read_broker_facts
 from storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError, TransientError
+from storage.folder_store import FolderStore
 from storage.s3 import S3Store
-from storage.store import FolderStore, StoreFacts
+from storage.store import StoreFacts
 from tests.servers import ray_cluster
 from tests.tiny_model import save_tiny_model
 

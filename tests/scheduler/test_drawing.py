@@ -13,10 +13,10 @@ from scheduler import drawing
 from scheduler.drawing import draw_images
 from scheduler.plan import Plan, cut_seeds
 from storage.campaigns import store_parked
+from storage.folder_store import FolderStore
 from storage.keys import unit_shard
 from storage.receipts import receipt_key
 from storage.records import Campaign, Model, Parked, PromptList, Sampling
-from storage.store import FolderStore
 
 PROMPTS = ["a cat", "a dog", "an owl"]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from scheduler.embedded import MAX_QUICK_DEATHS, Child, embedded_broker, stopping
+from scheduler.child_process import MAX_QUICK_DEATHS, Child, stopping
+from scheduler.embedded import embedded_broker
 from storage.errors import ConfigError, SeedsweepError
 from storage.ledger import Ledger
 from tests.processes import is_alive

@@ -17,9 +17,9 @@ from scheduler.estimate import (
 )
 from scheduler.plan import Plan
 from storage import keys
+from storage.folder_store import FolderStore
 from storage.live_state import Restored
 from storage.records import Campaign, Model, PromptList, Sampling, SeedRange
-from storage.store import FolderStore
 from workers.measuring import Rate, Sizes
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)

@@ -12,6 +12,7 @@ from scheduler.submission import submit_campaign
 from storage import keys
 from storage.campaigns import load_campaign, store_control
 from storage.errors import ImagesNotKeptError
+from storage.folder_store import FolderStore
 from storage.receipts import list_receipts
 from storage.records import (
     Analysis,
@@ -24,10 +25,9 @@ from storage.records import (
     SeedRange,
 )
 from storage.results import read_results
-from storage.store import FolderStore
 from workers.actors import Actors
 from workers.analyst import Analyst
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 from workers.writer import encode_unit
 
 CUTS = (SeedRange(first=0, last=3), SeedRange(first=4, last=7))

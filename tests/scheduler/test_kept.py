@@ -20,8 +20,8 @@ from scheduler.kept import (
 from storage import keys
 from storage.campaigns import load_campaign, store_control
 from storage.errors import ShardCorruptError
+from storage.folder_store import FolderStore
 from storage.records import AnalysisSettings, Control
-from storage.store import FolderStore
 from tests.findings import make_arms, make_calibration, make_comparison, make_duplication
 
 

@@ -7,6 +7,7 @@ from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
 from storage.campaigns import store_control, store_parked
 from storage.errors import BrokerUnavailableError
+from storage.folder_store import FolderStore
 from storage.records import (
     Campaign,
     Control,
@@ -17,7 +18,6 @@ from storage.records import (
     SeedRange,
     Worker,
 )
-from storage.store import FolderStore
 
 PROMPTS = ["a cat", "a dog"]
 CUTS = (SeedRange(first=0, last=1), SeedRange(first=2, last=4))

@@ -17,15 +17,15 @@ from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
 from storage.campaigns import load_campaign, store_parked
+from storage.folder_store import FolderStore
 from storage.receipts import Receipt, store_receipt
 from storage.records import Parked, Prompt, Provenance, digest
 from storage.replayed import Difference, Distance, Replay
 from storage.shards import decode_shard, encode_shard
-from storage.store import FolderStore
 from tests.results import make_result
 from tests.tiny_model import save_tiny_model
 from workers.pictures import digest_pixels, encode_png
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 from workers.writer import encode_unit
 
 CAMPAIGN = """

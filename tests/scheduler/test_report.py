@@ -15,6 +15,7 @@ from scheduler.report_histogram import draw_histogram
 from storage import keys
 from storage.campaigns import store_campaign, store_control, store_parked
 from storage.errors import ConfigError
+from storage.folder_store import FolderStore
 from storage.prompt_results import Match, PromptResult, Transform
 from storage.records import (
     DEFAULT_BLOCKS,
@@ -35,7 +36,6 @@ from storage.records import (
 )
 from storage.results import store_results
 from storage.shards import StoredImage, encode_shard
-from storage.store import FolderStore
 from workers.analysis.matching import is_extracted, nearest_training
 from workers.analysis.nearest import describe_training
 from workers.analysis.verdict import judge

@@ -12,8 +12,8 @@ from scheduler.report import gather_report, render_report
 from scheduler.verify_table import summary
 from storage import keys
 from storage.campaigns import load_campaign, store_control, store_verification
+from storage.folder_store import FolderStore
 from storage.records import AnalysisSettings, Control
-from storage.store import FolderStore
 from tests.findings import (
     make_arms,
     make_calibration,

@@ -15,10 +15,10 @@ import pytest
 from scheduler.plan import Plan
 from scheduler.services import MetricsAddress, worker_name
 from scheduler.submission import submit_campaign
+from storage.folder_store import FolderStore
 from storage.ledger import LEASE_MS, Ledger
 from storage.live_state import Restored
 from storage.records import Campaign, Model, PromptList, Sampling, SeedRange
-from storage.store import FolderStore
 from storage.workforce import Demand, Workforce
 from tests.deployment import ROOT, Process
 from workers.app import make_app, publish, queue_of

@@ -3,9 +3,11 @@ import dataclasses
 import pytest
 
 from scheduler.check import Checkup, Fault
+from scheduler.doctor_command import print_finding
 from scheduler.findings import Finding
 from scheduler.progress import Progress, Services
-from scheduler.tables import Overview, print_checkup, print_finding, print_results, print_workers
+from scheduler.status_table import Overview, print_workers
+from scheduler.tables import print_checkup, print_results
 from storage.prompt_results import Clique, Match
 from storage.records import Worker
 from storage.workforce import Sign

@@ -14,8 +14,9 @@ import scheduler.verify_controls
 from scheduler.campaign import read_campaign
 from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
+from scheduler.verification_table import for_scripts
 from scheduler.verify import Wanted, is_verified
-from scheduler.verify_table import for_scripts, summary
+from scheduler.verify_table import summary
 from storage import keys
 from storage.campaigns import (
     load_campaign,
@@ -23,16 +24,16 @@ from storage.campaigns import (
     store_control,
     store_verification,
 )
+from storage.folder_store import FolderStore
 from storage.prompt_results import Clique
 from storage.records import AnalysisSettings, Control, Prompt, Verification
 from storage.results import read_results, store_results
 from storage.shards import decode_shard
-from storage.store import FolderStore
 from tests.pictures import data_of, write_parquet, write_tar
 from tests.results import make_flagged, make_result
 from tests.servers import ray_cluster
 from workers.pictures import decode_png
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 from workers.writer import encode_unit
 
 CAMPAIGN = """

@@ -28,6 +28,7 @@ from storage.campaigns import (
     store_verification,
 )
 from storage.errors import ConfigError, ShardCorruptError
+from storage.folder_store import FolderStore
 from storage.records import (
     Campaign,
     Control,
@@ -39,7 +40,7 @@ from storage.records import (
     Submission,
     Verification,
 )
-from storage.store import FolderStore, open_store
+from storage.stores import open_store
 from storage.verified import ControlMatches, Coverage, VerificationResult
 
 PROMPTS = ['a "quoted" cat', "<b>Zoë</b>", "line\nbreak", "last"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from storage import keys
 from storage.errors import ConfigError, ShardCorruptError
 from storage.records import SeedRange, WorkUnit
-from storage.store import open_store
+from storage.stores import open_store
 
 GENERATION = "0123456789abcdef"
 PROMPT = "fedcba9876543210"

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from storage.errors import StoreUnavailableError
+from storage.folder_store import FolderStore
 from storage.observed import ObservedStore
-from storage.store import FolderStore
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from storage import keys
 from storage.described import Described
 from storage.errors import ShardCorruptError
+from storage.folder_store import FolderStore
 from storage.receipts import (
     Receipt,
     is_done,
@@ -26,7 +27,6 @@ from storage.records import (
     SeedRange,
     digest,
 )
-from storage.store import FolderStore
 from tests.results import make_result
 
 modest = settings(max_examples=30, derandomize=True, deadline=None)

@@ -12,7 +12,7 @@ from storage.errors import ShardCorruptError, StoreUnavailableError
 from storage.prompt_results import Clique, Match, PromptResult, Transform
 from storage.records import Prompt
 from storage.results import Parts, drop_results, read_results, store_results
-from storage.store import open_store
+from storage.stores import open_store
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from minio import Minio
 from storage.errors import ConfigError, StoreUnavailableError
 from storage.s3 import S3Store
 from storage.s3_connection import Patience
-from storage.store import open_store
+from storage.stores import open_store
 from tests.servers import S3Server
 
 HASTE = Patience(connect=1.0, read=1.0, again=3.0, backoff=0.001)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from storage.errors import StoreUnavailableError
 from storage.s3 import S3Store
 from storage.s3_connection import Patience
-from storage.store import open_store
+from storage.stores import open_store
 from tests.proxy import INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL, Faults, Proxy
 
 HASTE = Patience(connect=1.0, read=1.0, again=3.0, backoff=0.001)

@@ -14,10 +14,10 @@ from PIL import Image
 
 from storage.described import Described
 from storage.errors import ShardCorruptError
+from storage.folder_store import FolderStore
 from storage.keys import unit_shard
 from storage.records import Blocks, Flaw, Provenance, SeedRange, WorkUnit
 from storage.shards import StoredImage, decode_shard, encode_shard, read_described
-from storage.store import FolderStore
 
 modest = settings(max_examples=40, derandomize=True, deadline=None)
 RECIPE = "0123456789abcdef"

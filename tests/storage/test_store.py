@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from storage.errors import ConfigError, StoreUnavailableError
 from storage.observed import ObservedStore
-from storage.store import open_store
+from storage.stores import open_store
 
 ROOT = Path(__file__).parents[2]
 BIG = 8 * 1024 * 1024

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from storage.folder_store import FolderStore
 from storage.keys import unit_shard
 from storage.records import (
     DEFAULT_BLOCKS,
@@ -15,11 +16,12 @@ from storage.records import (
     WorkUnit,
 )
 from storage.shards import decode_shard, encode_shard
-from storage.store import FolderStore, Store
+from storage.store import Store
 from tests.tiny_model import save_tiny_model
 from workers.models import fingerprint_model
 from workers.pipelines import Generation
-from workers.stored_prompts import corrupt_shards, read_prompt
+from workers.stored_images import corrupt_shards
+from workers.stored_prompts import read_prompt
 from workers.writer import encode_unit
 
 MADE = Provenance(

@@ -2,14 +2,15 @@ import pytest
 
 from storage.campaigns import store_campaign
 from storage.errors import ConfigError, RayUnavailableError, TrainingSetError
+from storage.folder_store import FolderStore
 from storage.keys import unit_shard
 from storage.records import Analysis, AnalysisSettings, SeedRange, Submission, Verification
-from storage.store import FolderStore
 from tests.servers import ray_cluster
 from workers import metrics
-from workers.actors import Actors, analyse
+from workers.actor_pool import analyse
+from workers.actors import Actors
 from workers.analyst import Analyst, Request
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 from workers.prompt_analysis import analyse_prompt
 from workers.stored_prompts import read_prompt
 from workers.writer import encode_unit

@@ -14,7 +14,7 @@ import pytest
 from storage.errors import GenerationError, ModelLoadError, TransientError
 from storage.records import Flaw, Model, Sampling
 from workers.models import fingerprint_model
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 
 ROOT = Path(__file__).parents[2]
 (SPOTS,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

@@ -3,12 +3,12 @@
 import pytest
 
 from storage.errors import ConfigError, GenerationError, TransientError
+from storage.folder_store import FolderStore
 from storage.keys import unit_shard
 from storage.prompt_results import PromptResult
 from storage.receipts import Receipt, receipt_key, store_receipt
 from storage.records import Model, digest
 from storage.shards import decode_shard
-from storage.store import FolderStore
 from workers import measuring, pipelines
 from workers.measuring import measure, sizes_of
 from workers.writer import encode_unit

@@ -16,12 +16,12 @@ import pytest
 
 from storage import keys
 from storage.errors import ConfigError, ModelLoadError, StoreUnavailableError
+from storage.folder_store import FolderStore
 from storage.records import Model
-from storage.store import FolderStore
 from workers import model_files
 from workers.model_files import model_folder, stage_model
 from workers.models import fingerprint_model
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 
+from storage.folder_store import FolderStore
 from storage.records import Sampling
-from storage.store import FolderStore
-from workers.pipelines import NoisePipeline, load_pipeline, noise_share
+from workers.noise import NoisePipeline, noise_share
+from workers.pipeline_loading import load_pipeline
 
 
 @pytest.fixture

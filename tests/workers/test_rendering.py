@@ -17,13 +17,13 @@ from storage.errors import (
     StoreUnavailableError,
     TransientError,
 )
+from storage.folder_store import FolderStore
 from storage.keys import unit_shard
 from storage.live_state import Restored
 from storage.records import Submission
 from storage.shards import decode_shard
-from storage.store import FolderStore
 from workers.pictures import decode_png
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 from workers.rendering import Renderer
 
 

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 from storage.errors import ConfigError, ShardCorruptError, TransientError
+from storage.folder_store import FolderStore
 from storage.keys import unit_shard
 from storage.receipts import Receipt, receipt_key, store_receipt
 from storage.records import Model, Provenance, digest
 from storage.replayed import Difference, Distance, Replay
 from storage.shards import decode_shard, encode_shard
-from storage.store import FolderStore
 from tests.results import make_result
 from tests.tiny_model import save_tiny_model
 from workers import replaying
 from workers.models import fingerprint_model
+from workers.noise import NoisePipeline
 from workers.pictures import decode_png, digest_pixels, encode_png
-from workers.pipelines import NoisePipeline, load_pipeline
+from workers.pipeline_loading import load_pipeline
 from workers.replaying import compare_facts, make_again, read_recorded
 from workers.writer import encode_unit
 

@@ -13,9 +13,9 @@ from storage.records import Submission
 from storage.s3 import S3Store
 from storage.s3_connection import Patience
 from storage.shards import decode_shard
-from storage.store import open_store
+from storage.stores import open_store
 from tests.proxy import INTERNAL_ERROR, STORAGE_FULL, Faults
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 from workers.rendering import Renderer
 
 HASTE = Patience(connect=0.2, read=0.2, again=0.2, backoff=0.001)

@@ -7,7 +7,8 @@ import workers.stored_prompts as module
 from storage.errors import ShardCorruptError
 from storage.shards import decode_shard
 from workers.pictures import digest_pixels, encode_png
-from workers.stored_prompts import BrokenShardError, decode_pixels, read_prompt
+from workers.stored_images import decode_pixels
+from workers.stored_prompts import BrokenShardError, read_prompt
 
 
 @pytest.fixture

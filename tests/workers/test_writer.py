@@ -5,11 +5,11 @@ import pytest
 
 import workers.writer
 from storage.errors import StoreUnavailableError
+from storage.folder_store import FolderStore
 from storage.keys import unit_shard
 from storage.shards import decode_shard
-from storage.store import FolderStore
 from workers.pictures import decode_png
-from workers.pipelines import load_pipeline
+from workers.pipeline_loading import load_pipeline
 from workers.writer import BUFFERED_UNITS, Writer, encode_unit
 
 

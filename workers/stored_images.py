@@ -1,0 +1,54 @@
+"""The pictures of one shard, each held to its recorded digest."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import keys
+from storage.errors import ShardCorruptError
+from storage.records import Sampling, SeedRange
+from storage.shards import StoredImage, decode_shard
+from storage.store import Store
+from workers.pictures import decode_png, digest_pixels
+
+
+def corrupt_shards(
+    store: Store,
+    generation_id: str,
+    prompt_id: str,
+    cuts: Iterable[SeedRange],
+    sampling: Sampling,
+) -> list[str]:
+    """The keys of the prompt's shards that are not what was written, every picture decoded."""
+    corrupt = []
+    for cut in cuts:
+        key = keys.shard(generation_id, prompt_id, cut)
+        data = store.read(key)
+        try:
+            for image in decode_shard(data, key) if data is not None else ():
+                decode_pixels(image, sampling)
+        except ShardCorruptError:
+            corrupt.append(key)
+    return corrupt
+
+
+def decode_pixels(image: StoredImage, sampling: Sampling) -> NDArray[np.uint8]:
+    """Decode a picture of the campaign's size to (height, width, 3) uint8.
+
+    Raises `ShardCorruptError` where it has another size, or pixels whose digest is not the
+    recorded one.
+    """
+    pixels = decode_png(image.png)
+    height, width = pixels.shape[:2]
+    if (width, height) != (sampling.width, sampling.height):
+        raise ShardCorruptError(
+            f"The image of seed {image.seed} is {width} x {height} and not {sampling.width} x "
+            f"{sampling.height} pixels; make its shard anew."
+        )
+    if digest_pixels(pixels) != image.sha256:
+        raise ShardCorruptError(
+            f"The image of seed {image.seed} has not the pixels that its sha256 names; "
+            "make its shard anew."
+        )
+    return pixels
