@@ -17,9 +17,9 @@ from pathlib import Path
 from benchmarks.machine import interleaved, machine, ratios, span
 from benchmarks.pictures import photographs, with_copies
 from benchmarks.prompts import store_pictures, submission_of
-from storage.campaigns import store_campaign
-from storage.folder_store import FolderStore
-from storage.records import AnalysisSettings
+from seedsweep.storage.campaigns import store_campaign
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import AnalysisSettings
 from workers.actor_pool import analyse
 from workers.actors import Actors
 from workers.analyst import Request

@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from storage.ledger import Ledger
-from storage.stores import open_store
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.stores import open_store
 from tests.deployment import Deployment, Process, pixels
 from tests.servers import wait_until
 

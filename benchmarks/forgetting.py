@@ -22,12 +22,12 @@ import redis
 
 from benchmarks.machine import machine
 from scheduler.restoring import load_plan
-from storage import keys
-from storage.campaigns import forget_done, load_campaign, load_done, store_done
-from storage.errors import BrokerUnavailableError
-from storage.ledger import Ledger
-from storage.stores import open_store
-from storage.workforce import Workforce
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import forget_done, load_campaign, load_done, store_done
+from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.stores import open_store
+from seedsweep.storage.workforce import Workforce
 from tests.deployment import Deployment
 from tests.servers import wait_until
 from workers.heartbeat import BEAT_SECONDS

@@ -18,7 +18,7 @@ from benchmarks.machine import machine
 from benchmarks.pictures import upscaled
 from benchmarks.prompts import HEADER, compare, store_pictures
 from scheduler.campaign import read_campaign
-from storage.folder_store import FolderStore
+from seedsweep.storage.folder_store import FolderStore
 from workers.pipeline_loading import load_pipeline
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji" / "campaign.toml"

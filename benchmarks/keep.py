@@ -15,10 +15,10 @@ from benchmarks.machine import machine
 from benchmarks.pictures import photographs
 from scheduler.keeping import Keeper
 from scheduler.plan import Plan, cut_seeds
-from storage import keys
-from storage.campaigns import store_campaign
-from storage.folder_store import FolderStore
-from storage.records import Campaign, Model, PromptList, Provenance, Sampling, Submission
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import store_campaign
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import Campaign, Model, PromptList, Provenance, Sampling, Submission
 from workers.analyst import Analyst, Request
 from workers.pipelines import Generation
 from workers.writer import encode_unit

@@ -20,7 +20,7 @@ from pathlib import Path
 import redis
 
 from benchmarks.machine import machine
-from storage.ledger import Ledger
+from seedsweep.storage.ledger import Ledger
 from tests.deployment import Deployment
 from tests.servers import wait_until
 

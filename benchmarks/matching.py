@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.machine import machine
 from benchmarks.pictures import photographs, pink
-from storage.records import Verification
+from seedsweep.storage.records import Verification
 from workers.analysis import nearest
 from workers.analysis.distances import l2_to_all, tiled_to
 from workers.analysis.matching import TrainingMatch, nearest_training

@@ -21,9 +21,9 @@ import numpy as np
 
 from benchmarks.machine import cpu_of, interleaved, machine, ratios, span
 from benchmarks.pictures import example_pictures, photographs, pink, same_layout, with_copies
-from storage.folder_store import FolderStore
-from storage.keys import unit_shard
-from storage.records import (
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
     Campaign,
@@ -35,7 +35,7 @@ from storage.records import (
     Submission,
     WorkUnit,
 )
-from storage.store import Store
+from seedsweep.storage.store import Store
 from workers.analysis.distances import tile_grid
 from workers.pipelines import Generation
 from workers.prompt_analysis import analyse_prompt, possible_edges

@@ -18,8 +18,8 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from scheduler.steering import steer
-from storage.ledger import Ledger
-from storage.stores import open_store
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.stores import open_store
 from tests.servers import wait_until
 
 POLL_SECONDS = 0.005

@@ -25,10 +25,10 @@ import redis
 
 from benchmarks.machine import machine
 from benchmarks.stand_ins import RENDER_SECONDS, Board, stand_in
-from storage import keys
-from storage.campaigns import load_campaign
-from storage.ledger import Ledger
-from storage.stores import open_store
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.stores import open_store
 from tests.deployment import Deployment
 from tests.processes import cpu_seconds, resident_bytes
 from tests.servers import wait_until

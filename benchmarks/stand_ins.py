@@ -24,10 +24,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from storage import keys, ledger, workforce
-from storage.broker import EPOCH, ROOT
-from storage.records import Worker, WorkUnit
-from storage.stores import open_store
+from seedsweep.storage import keys, ledger, workforce
+from seedsweep.storage.broker.connection import EPOCH, ROOT
+from seedsweep.storage.records import Worker, WorkUnit
+from seedsweep.storage.stores import open_store
 from workers.app import IDLE_QUEUE, queue_of
 from workers.heartbeat import BEAT_SECONDS
 

@@ -24,7 +24,7 @@ import urllib3
 from minio import Minio
 
 from benchmarks.machine import machine
-from storage.s3 import SINGLE_PUT, S3Store
+from seedsweep.storage.s3.store import SINGLE_PUT, S3Store
 from tests.servers import WEED, S3Server
 
 BUCKET = "benchmark"

@@ -21,8 +21,8 @@ import redis
 
 from benchmarks.machine import machine
 from scheduler.embedded import embedded_broker
-from storage.ledger import Ledger
-from storage.stores import open_store
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.stores import open_store
 from tests.deployment import Process
 from tests.processes import cpu_seconds, resident_bytes
 from tests.servers import wait_until

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.machine import cpu_seconds, machine, span
 from benchmarks.pictures import pink
-from storage.records import Verification
+from seedsweep.storage.records import Verification
 from workers.actors import Actors
 from workers.analysis.distances import l2_to_all
 from workers.analysis.matching import adaptive_score

@@ -10,20 +10,20 @@ from typing import TypeVar
 
 from scheduler.current import settings_now
 from scheduler.keeping import Keeper
-from storage import keys
-from storage.campaigns import load_campaign, load_prompts
-from storage.errors import (
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign, load_prompts
+from seedsweep.storage.errors import (
     ConfigError,
     ImagesNotKeptError,
     PermanentError,
     RayUnavailableError,
     TransientError,
 )
-from storage.ledger import Ledger
-from storage.records import AnalysisSettings, Campaign, Prompt, SeedRange
-from storage.results import PART_PROMPTS, PART_SECONDS, Parts
-from storage.store import Store
-from storage.workforce import Workforce
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.records import AnalysisSettings, Campaign, Prompt, SeedRange
+from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, Parts
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Workforce
 from workers import analysis_metrics, health, metrics
 from workers.actor_pool import analyse
 from workers.actors import Actors

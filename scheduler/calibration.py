@@ -16,10 +16,10 @@ from scheduler.operating_points import (
     controls_needed,
     operating_point,
 )
-from storage.campaigns import load_campaign, load_prompts
-from storage.errors import ConfigError
-from storage.records import ANALYSIS, AnalysisSettings, Submission, digest
-from storage.store import Store
+from seedsweep.storage.campaigns import load_campaign, load_prompts
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import ANALYSIS, AnalysisSettings, Submission, digest
+from seedsweep.storage.store import Store
 from workers.analysis.critical import STEPS
 from workers.prompt_scores import PromptScore, Scoring, score_prompts
 

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from scheduler.prompts import read_prompts
-from storage.errors import ConfigError
-from storage.records import Campaign, Model, Prompt, PromptList, Verification
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Campaign, Model, Prompt, PromptList, Verification
 from workers.models import check_model, fingerprint_model
 from workers.plugins import BUILT_IN
 from workers.training_search import open_set

@@ -20,11 +20,11 @@ from scheduler.options import (
     say,
 )
 from scheduler.result_commands import draw_report, print_found
-from storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
 
 if TYPE_CHECKING:
     from scheduler.plan import Plan
-    from storage.store import Store
+    from seedsweep.storage.store import Store
 
 
 def run(
@@ -145,7 +145,7 @@ def submit(
     Example: seedsweep submit examples/emoji/campaign.toml --stage-model --priority 1
     """
     from scheduler.steering import prioritise as prioritised
-    from storage.campaigns import load_control
+    from seedsweep.storage.campaigns import load_control
     from workers.model_files import stage_model as stage
 
     opened = find_store(store)
@@ -176,7 +176,7 @@ def status(
     """
     from scheduler.progress import read_progress, read_services
     from scheduler.status_table import Overview, watch_overview
-    from storage.campaigns import list_campaigns
+    from seedsweep.storage.campaigns import list_campaigns
 
     if watch and as_json:
         raise ConfigError("--watch draws for people; for scripts call `status --json` repeatedly.")

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from scheduler.plan import Plan
 from scheduler.restoring import load_plan
-from storage import keys
-from storage.campaigns import forget_done, load_campaign, load_parked
-from storage.errors import ShardCorruptError
-from storage.ledger import Ledger
-from storage.parallel import map_in_order
-from storage.receipts import list_receipts, read_receipt, receipt_key
-from storage.records import Sampling
-from storage.results import drop_results
-from storage.shards import StoredImage, decode_shard, list_shards
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import forget_done, load_campaign, load_parked
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.parallel import map_in_order
+from seedsweep.storage.receipts import list_receipts, read_receipt, receipt_key
+from seedsweep.storage.records import Sampling
+from seedsweep.storage.results import drop_results
+from seedsweep.storage.shards import StoredImage, decode_shard, list_shards
+from seedsweep.storage.store import Store
 from workers.analysis.descriptors import describe
 from workers.stored_images import decode_pixels
 

@@ -2,10 +2,10 @@
 
 import time
 
-from storage.campaigns import store_done
-from storage.ledger import Ledger
-from storage.live_state import LiveCounts
-from storage.store import Store
+from seedsweep.storage.campaigns import store_done
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import LiveCounts
+from seedsweep.storage.store import Store
 
 CHECKPOINT_SECONDS = 60.0
 

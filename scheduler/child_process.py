@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from storage.errors import ConfigError, SeedsweepError
+from seedsweep.storage.errors import ConfigError, SeedsweepError
 
 STOP_SECONDS = 15.0
 

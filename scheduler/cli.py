@@ -17,7 +17,7 @@ from scheduler import (
     verify_command,
 )
 from scheduler.options import say
-from storage.errors import ConfigError, SeedsweepError, TransientError
+from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
 
 app = typer.Typer(
     name="seedsweep",

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scheduler.report_words import Fact, run_facts
-from storage.errors import ConfigError
-from storage.records import AnalysisSettings, Submission, Verification
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import AnalysisSettings, Submission, Verification
 
 _PLACE = {"training_set", "fingerprint", "controls"}
 _FLAGS = {

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from scheduler.comparable import Arm, Contrast, contrasts, refuse_unlike, same_training_set
 from scheduler.current import settings_now
 from scheduler.intervals import Difference, PairedRates, mean_difference, paired_rates
-from storage.campaigns import load_campaign
-from storage.errors import ConfigError
-from storage.prompt_results import PromptResult
-from storage.results import read_results
-from storage.store import Store
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.results import read_results
+from seedsweep.storage.store import Store
 
 CHANGED_SHOWN = 10
 

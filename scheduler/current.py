@@ -1,10 +1,10 @@
 """What holds of a campaign now: the settings it is judged by, and its results."""
 
-from storage.campaigns import load_campaign, load_control
-from storage.prompt_results import PromptResult
-from storage.records import AnalysisSettings, Submission
-from storage.results import read_results
-from storage.store import Store
+from seedsweep.storage.campaigns import load_campaign, load_control
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import AnalysisSettings, Submission
+from seedsweep.storage.results import read_results
+from seedsweep.storage.store import Store
 
 
 def settings_now(store: Store, submission: Submission) -> AnalysisSettings:

@@ -11,13 +11,18 @@ from scheduler.plan import Plan
 from scheduler.restoring import load_plan, restore_state
 from scheduler.shares import demand_of, fair_shares
 from scheduler.window import SECONDS_AHEAD, window_size
-from storage.campaigns import load_campaign, load_control, store_parked
-from storage.errors import BrokerUnavailableError, ConfigError, PermanentError, TransientError
-from storage.ledger import Ledger
-from storage.live_state import LiveCounts, Restored
-from storage.records import Control, Parked, WorkUnit
-from storage.store import Store
-from storage.workforce import Demand, Workforce
+from seedsweep.storage.campaigns import load_campaign, load_control, store_parked
+from seedsweep.storage.errors import (
+    BrokerUnavailableError,
+    ConfigError,
+    PermanentError,
+    TransientError,
+)
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import LiveCounts, Restored
+from seedsweep.storage.records import Control, Parked, WorkUnit
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Demand, Workforce
 from workers import health, metrics
 from workers.app import queue_of
 from workers.collectors import CampaignCollector

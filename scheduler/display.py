@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from scheduler.options import say
-from storage.live_state import LiveCounts
+from seedsweep.storage.live_state import LiveCounts
 from workers.rate import Rate
 
 RATE_SECONDS = 30.0

@@ -18,11 +18,11 @@ from scheduler.doctor_probes import (
 )
 from scheduler.environment import Environment
 from scheduler.findings import Finding, guarded, megabytes
-from storage.broker_facts import read_broker_facts
-from storage.folder_store import FolderStore
-from storage.s3 import S3Store
-from storage.store import Store
-from storage.stores import open_store
+from seedsweep.storage.broker.facts import read_broker_facts
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.s3.store import S3Store
+from seedsweep.storage.store import Store
+from seedsweep.storage.stores import open_store
 from workers.devices import visible_devices
 
 PROBE_BYTES = 4 * 1024 * 1024

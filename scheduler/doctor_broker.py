@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from scheduler.findings import Finding, is_loopback, megabytes
-from storage.broker_facts import BrokerFacts
+from seedsweep.storage.broker.facts import BrokerFacts
 
 OLDEST_REDIS = (6, 0)
 """The first with HELLO, with which the Python client opens each connection."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from scheduler.campaign import read_campaign
 from scheduler.findings import answers, in_words, is_loopback
-from storage.errors import SeedsweepError, TransientError
-from storage.stores import open_store
+from seedsweep.storage.errors import SeedsweepError, TransientError
+from seedsweep.storage.stores import open_store
 
 RAY_SECONDS, TORCH_SECONDS, MODEL_SECONDS = 60.0, 60.0, 300.0
 

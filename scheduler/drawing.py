@@ -9,10 +9,10 @@ from itertools import accumulate
 import numpy as np
 
 from scheduler.plan import Plan
-from storage import keys
-from storage.receipts import is_done, list_receipts
-from storage.shards import list_shards
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.receipts import is_done, list_receipts
+from seedsweep.storage.shards import list_shards
+from seedsweep.storage.store import Store
 
 UNITS_IN_VAIN = 1000
 """After so many units that are not there, listing those that are is the shorter way."""

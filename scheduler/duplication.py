@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 
 from scheduler.current import settings_now
 from scheduler.intervals import Rate, rate
-from storage.campaigns import load_campaign
-from storage.errors import ConfigError
-from storage.prompt_results import PromptResult
-from storage.records import Prompt
-from storage.results import read_results
-from storage.store import Store
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import Prompt
+from seedsweep.storage.results import read_results
+from seedsweep.storage.store import Store
 
 COPIES = "copies"
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scheduler.child_process import STOP_SECONDS, Child
-from storage.errors import BrokerUnavailableError, ConfigError
-from storage.ledger import Ledger
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
+from seedsweep.storage.ledger import Ledger
 
 START_SECONDS = 10.0
 

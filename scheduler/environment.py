@@ -3,7 +3,7 @@
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 DEFAULT_STORE = "file:./seedsweep-data"
 
@@ -26,7 +26,7 @@ class Environment(BaseSettings):
         """The broker's URL; raises `ConfigError` where none is set, or it cannot be one."""
         if self.broker_url is None:
             raise ConfigError("No broker is known; set SEEDSWEEP_BROKER_URL=redis://HOST:6379/0.")
-        from storage.broker_address import read_address
+        from seedsweep.storage.broker.address import read_address
 
         url = self.broker_url.get_secret_value()
         read_address(url)

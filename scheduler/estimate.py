@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from scheduler.plan import Plan
 from scheduler.window import window_size
-from storage.receipts import list_receipts
-from storage.records import Sampling, WorkUnit
-from storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
-from storage.shards import list_shards
-from storage.store import Store
+from seedsweep.storage.receipts import list_receipts
+from seedsweep.storage.records import Sampling, WorkUnit
+from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
+from seedsweep.storage.shards import list_shards
+from seedsweep.storage.store import Store
 from workers.measuring import Rate, Sizes
 
 PNG_BYTES_PER_PIXEL = 1.6

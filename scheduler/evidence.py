@@ -17,20 +17,27 @@ from scheduler.labels import Labels, agreement
 from scheduler.limits import limit_words
 from scheduler.replay import Replays
 from scheduler.verify_table import summary
-from storage import keys
-from storage.campaigns import (
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import (
     load_campaign,
     load_control,
     load_parked,
     load_prompts,
     load_verifications,
 )
-from storage.prompt_results import PromptResult
-from storage.receipts import is_done
-from storage.records import ANALYSIS, FORMAT, AnalysisSettings, Control, Parked, Submission
-from storage.results import read_results
-from storage.store import Store
-from storage.verified import VerificationResult
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.receipts import is_done
+from seedsweep.storage.records import (
+    ANALYSIS,
+    FORMAT,
+    AnalysisSettings,
+    Control,
+    Parked,
+    Submission,
+)
+from seedsweep.storage.results import read_results
+from seedsweep.storage.store import Store
+from seedsweep.storage.verification_results import VerificationResult
 
 LIBRARIES = (
     "numpy",

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from scheduler.evidence_signature import Signer
 from scheduler.evidence_verifier import MANIFEST, PUBLIC, SIGNATURE, SUMS
-from storage.errors import ConfigError, ShardCorruptError
-from storage.keys import RELATIVE_PATH
+from seedsweep.storage.errors import ConfigError, ShardCorruptError
+from seedsweep.storage.keys import RELATIVE_PATH
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from scheduler.options import CampaignId, StoreUrl, find_store, say
 
 if TYPE_CHECKING:
     from scheduler.replay import Replays
-    from storage.store import Store
+    from seedsweep.storage.store import Store
 
 
 def evidence(

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from scheduler.evidence_verifier import LABEL_COLUMNS, LABELS, MANIFEST, read_labels
 from scheduler.labels import labels_file
 from scheduler.page import draw_page
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 HOST = "127.0.0.1"
 FORM_BYTES = 1024

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from scheduler.evidence_bundle import Bundle
 from scheduler.matched_pictures import gather_training
-from storage.errors import ShardCorruptError
-from storage.prompt_results import Match, PromptResult
-from storage.records import AnalysisSettings, Provenance, Sampling, Submission
-from storage.shards import StoredImage, decode_shard
-from storage.store import Store
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.prompt_results import Match, PromptResult
+from seedsweep.storage.records import AnalysisSettings, Provenance, Sampling, Submission
+from seedsweep.storage.shards import StoredImage, decode_shard
+from seedsweep.storage.store import Store
 from workers.analysis.distances import l2_to_all
 from workers.pictures import digest_pixels, encode_png
 from workers.stored_images import decode_pixels

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.evidence_verifier import fingerprint
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from storage.errors import ConfigError
-from storage.prompt_results import Match, PromptResult
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.prompt_results import Match, PromptResult
 
 
 def write_csv(results: Iterable[PromptResult], path: Path) -> None:

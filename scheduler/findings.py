@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from storage.errors import SeedsweepError, TransientError
+from seedsweep.storage.errors import SeedsweepError, TransientError
 
 
 @dataclass(frozen=True, slots=True)

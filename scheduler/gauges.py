@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping
 
 from scheduler.plan import Plan
-from storage.ledger import Ledger
-from storage.live_state import LiveCounts
-from storage.workforce import Workforce
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import LiveCounts
+from seedsweep.storage.workforce import Workforce
 from workers import metrics
 from workers.collectors import CampaignCollector, CampaignState
 

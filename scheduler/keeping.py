@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from storage import keys
-from storage.campaigns import load_campaign
-from storage.errors import ConfigError, PermanentError
-from storage.records import Campaign, SeedRange
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import ConfigError, PermanentError
+from seedsweep.storage.records import Campaign, SeedRange
+from seedsweep.storage.store import Store
 
 log = logging.getLogger(__name__)
 

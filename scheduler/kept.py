@@ -8,10 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 from scheduler.calibration import Calibration
 from scheduler.comparison import Comparison
 from scheduler.duplication import Duplication
-from storage import keys
-from storage.errors import ConfigError, ShardCorruptError, StoreUnavailableError
-from storage.records import digest
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ConfigError, ShardCorruptError, StoreUnavailableError
+from seedsweep.storage.records import digest
+from seedsweep.storage.store import Store
 
 F = TypeVar("F", Calibration, Comparison, Duplication)
 

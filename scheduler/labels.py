@@ -8,8 +8,8 @@ from typing import Any
 
 from scheduler.evidence_verifier import LABELS, read_labels, tally_labels
 from scheduler.intervals import Kappa, Rate, cohen_kappa, mcnemar, rate
-from storage.errors import ConfigError
-from storage.prompt_results import PromptResult
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.prompt_results import PromptResult
 
 REVIEWER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 

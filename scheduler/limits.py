@@ -2,7 +2,7 @@
 
 from scipy.stats import beta
 
-from storage.records import AnalysisSettings
+from seedsweep.storage.records import AnalysisSettings
 
 SURE = 0.95
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.prompts import read_prompts
-from storage.errors import ConfigError
-from storage.records import PromptList
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import PromptList
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import TrainingSetError
-from storage.prompt_results import PromptResult
-from storage.records import AnalysisSettings, Sampling
+from seedsweep.storage.errors import TrainingSetError
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import AnalysisSettings, Sampling
 from workers.analysis.distances import l2_to_all
 from workers.training_pictures import read_pictures
 

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from scheduler.environment import Environment
     from scheduler.progress import Broker
-    from storage.store import Store
+    from seedsweep.storage.store import Store
 
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="The campaign file.")]
 CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.")]
@@ -59,7 +59,7 @@ def say(text: str) -> None:
 def find(url: str | None) -> "tuple[Environment, Store]":
     """What the environment says, and the store that a flag or the environment names."""
     from scheduler.environment import Environment
-    from storage.stores import open_store
+    from seedsweep.storage.stores import open_store
 
     environment = Environment()
     return environment, open_store(url or environment.store_url)

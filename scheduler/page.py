@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 _NOTHING: Mapping[str, str] = {}
 

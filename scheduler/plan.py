@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import keys
-from storage.records import Campaign, Prompt, SeedRange, WorkUnit
+from seedsweep.storage import keys
+from seedsweep.storage.records import Campaign, Prompt, SeedRange, WorkUnit
 
 
 def cut_seeds(

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 from scheduler.plan import Plan, count_images
 from scheduler.restoring import load_plan, restore_state
-from storage.campaigns import load_campaign, load_control, load_parked
-from storage.ledger import Ledger
-from storage.live_state import LiveCounts
-from storage.records import Prompt, Submission
-from storage.store import Store
-from storage.workforce import Sign, Workforce
+from seedsweep.storage.campaigns import load_campaign, load_control, load_parked
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import LiveCounts
+from seedsweep.storage.records import Prompt, Submission
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Sign, Workforce
 from workers.stored_images import corrupt_shards
 
 

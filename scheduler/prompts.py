@@ -16,8 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.errors import ConfigError
-from storage.records import PromptList
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import PromptList
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -11,16 +11,11 @@ from pydantic import BaseModel, ValidationError
 from scheduler.audit import is_due, warn_of_corrupt
 from scheduler.campaign import explain
 from scheduler.display import counted
-from storage.campaigns import (
-    load_campaign,
-    load_control,
-    load_prompts,
-    store_control,
-)
-from storage.errors import ConfigError, ImagesNotKeptError
-from storage.records import AnalysisSettings, Submission
-from storage.results import read_results, store_results
-from storage.store import Store
+from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
+from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
+from seedsweep.storage.records import AnalysisSettings, Submission
+from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.store import Store
 from workers.actor_pool import analyse
 from workers.actors import Actors
 from workers.analyst import Analysed, Request

@@ -8,11 +8,11 @@ from itertools import groupby
 from scheduler.drawing import draw_images
 from scheduler.plan import Plan
 from scheduler.restoring import load_plan
-from storage.campaigns import load_campaign, load_parked
-from storage.errors import ConfigError, ShardCorruptError
-from storage.records import Prompt
-from storage.replayed import Replay
-from storage.store import Store
+from seedsweep.storage.campaigns import load_campaign, load_parked
+from seedsweep.storage.errors import ConfigError, ShardCorruptError
+from seedsweep.storage.records import Prompt
+from seedsweep.storage.replay_results import Replay
+from seedsweep.storage.store import Store
 from workers.replaying import Recorded, make_again, read_recorded
 
 Progress = Callable[[int, int], None]

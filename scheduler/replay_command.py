@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.options import AsJson, CampaignId, StoreUrl, find_store
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 if TYPE_CHECKING:
     from scheduler.replay import Replays

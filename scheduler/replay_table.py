@@ -7,7 +7,7 @@ from rich.table import Table
 
 from scheduler.console import console
 from scheduler.replay import Replays
-from storage.replayed import Difference, Replay
+from seedsweep.storage.replay_results import Difference, Replay
 
 PROMPT_LENGTH = 40
 

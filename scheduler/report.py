@@ -25,12 +25,12 @@ from scheduler.report_words import (
     run_facts,
     verification_words,
 )
-from storage.campaigns import load_campaign, load_control, load_parked, load_prompts
-from storage.prompt_results import PromptResult
-from storage.receipts import is_done
-from storage.records import AnalysisSettings, Parked, Submission
-from storage.results import read_results
-from storage.store import Store
+from seedsweep.storage.campaigns import load_campaign, load_control, load_parked, load_prompts
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.receipts import is_done
+from seedsweep.storage.records import AnalysisSettings, Parked, Submission
+from seedsweep.storage.results import read_results
+from seedsweep.storage.store import Store
 
 SECTIONS = 100
 """So many flagged prompts have a section with pictures; all of them are in the table."""

@@ -9,12 +9,12 @@ import numpy as np
 
 from scheduler.matched_pictures import Pixels, TrainingPictures, has_changed
 from scheduler.report_histogram import Histogram, draw_histogram
-from storage import keys
-from storage.errors import ShardCorruptError
-from storage.prompt_results import Clique, Match, PromptResult
-from storage.records import Campaign, SeedRange
-from storage.shards import StoredImage, decode_shard
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.prompt_results import Clique, Match, PromptResult
+from seedsweep.storage.records import Campaign, SeedRange
+from seedsweep.storage.shards import StoredImage, decode_shard
+from seedsweep.storage.store import Store
 from workers.analysis.distances import tiled_pairs
 from workers.pictures import decode_png, encode_png
 

@@ -14,11 +14,11 @@ from scheduler.comparison_page import ComparisonPage
 from scheduler.duplication_page import DuplicationPage
 from scheduler.kept import load_calibrations, load_comparisons, load_duplications
 from scheduler.verify_table import summary
-from storage.campaigns import load_verifications
-from storage.errors import ShardCorruptError
-from storage.records import AnalysisSettings
-from storage.store import Store
-from storage.verified import VerificationResult
+from seedsweep.storage.campaigns import load_verifications
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.records import AnalysisSettings
+from seedsweep.storage.store import Store
+from seedsweep.storage.verification_results import VerificationResult
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from storage.records import Analysis, Sampling, Submission, Verification
+from seedsweep.storage.records import Analysis, Sampling, Submission, Verification
 from workers.analysis.matching import SMALL_IMAGE_SIDE
 
 

@@ -7,18 +7,13 @@ from numpy.typing import NDArray
 
 from scheduler.keeping import Keeper
 from scheduler.plan import Plan
-from storage.campaigns import (
-    load_control,
-    load_done,
-    load_parked,
-    load_prompts,
-)
-from storage.live_state import Restored
-from storage.receipts import list_receipts
-from storage.records import Submission
-from storage.results import read_outcomes
-from storage.shards import list_shards
-from storage.store import Store
+from seedsweep.storage.campaigns import load_control, load_done, load_parked, load_prompts
+from seedsweep.storage.live_state import Restored
+from seedsweep.storage.receipts import list_receipts
+from seedsweep.storage.records import Submission
+from seedsweep.storage.results import read_outcomes
+from seedsweep.storage.shards import list_shards
+from seedsweep.storage.store import Store
 
 KEYS_A_SIGN = 1000
 

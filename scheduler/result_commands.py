@@ -18,11 +18,11 @@ from scheduler.options import (
     find_store,
     say,
 )
-from storage.errors import ShardCorruptError
+from seedsweep.storage.errors import ShardCorruptError
 
 if TYPE_CHECKING:
-    from storage.prompt_results import PromptResult
-    from storage.store import Store
+    from seedsweep.storage.prompt_results import PromptResult
+    from seedsweep.storage.store import Store
 
 
 def results(
@@ -84,7 +84,7 @@ def analyse(
     Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
     """
     from scheduler.reanalysis import Changes, analyse_again
-    from storage.results import read_results
+    from seedsweep.storage.results import read_results
     from workers.actors import Actors
 
     environment, opened = find(store)
@@ -172,7 +172,7 @@ def draw_report(store: "Store", campaign_id: str, folder: Path) -> Path:
     from scheduler.current import settings_now
     from scheduler.display import counted
     from scheduler.report import write_report
-    from storage.campaigns import load_campaign
+    from seedsweep.storage.campaigns import load_campaign
 
     settings = settings_now(store, load_campaign(store, campaign_id))
     with counted("flagged prompts drawn") as progress:

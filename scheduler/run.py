@@ -14,13 +14,13 @@ from scheduler.dispatch import Dispatcher
 from scheduler.embedded import embedded_broker
 from scheduler.plan import Plan
 from scheduler.restoring import restore_state
-from storage.campaigns import load_control, store_control
-from storage.errors import BrokerUnavailableError, PermanentError, TransientError
-from storage.folder_store import FolderStore
-from storage.ledger import Ledger
-from storage.live_state import LiveCounts
-from storage.store import Store
-from storage.workforce import Workforce
+from seedsweep.storage.campaigns import load_control, store_control
+from seedsweep.storage.errors import BrokerUnavailableError, PermanentError, TransientError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import LiveCounts
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Workforce
 from workers.app import make_app, publish
 from workers.devices import visible_devices
 

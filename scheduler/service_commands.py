@@ -15,7 +15,7 @@ from scheduler.options import (
     StoreUrl,
     find,
 )
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
 

@@ -16,12 +16,12 @@ from prometheus_client.registry import Collector
 
 from scheduler.signals import stop_on_sigterm
 from scheduler.targets import advertised, answer_targets
-from storage import keys
-from storage.errors import RayUnavailableError, SeedsweepError
-from storage.ledger import Ledger
-from storage.observed import ObservedStore
-from storage.store import Store
-from storage.workforce import Workforce
+from seedsweep.storage import keys
+from seedsweep.storage.errors import RayUnavailableError, SeedsweepError
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.observed_store import ObservedStore
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Workforce
 from workers import metrics, serving, store_metrics
 from workers.actors import Actors
 from workers.collectors import CampaignCollector, registry_of

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from scheduler.console import console
 from scheduler.progress import Progress, Services
-from storage.workforce import Sign
+from seedsweep.storage.workforce import Sign
 
 WATCH_SECONDS = 2.0
 

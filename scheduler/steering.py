@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from storage.campaigns import (
+from seedsweep.storage.campaigns import (
     drop_parked,
     load_campaign,
     load_control,
     load_parked,
     store_control,
 )
-from storage.errors import BrokerUnavailableError, ConfigError
-from storage.ledger import Ledger
-from storage.receipts import is_done
-from storage.records import Control
-from storage.store import Store
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.receipts import is_done
+from seedsweep.storage.records import Control
+from seedsweep.storage.store import Store
 
 State = Literal["active", "paused", "cancelled"]
 

@@ -14,7 +14,7 @@ from scheduler.options import (
     find_store,
     say,
 )
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 if TYPE_CHECKING:
     from scheduler.steering import State

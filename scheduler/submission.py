@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from scheduler.plan import Plan, cut_seeds
-from storage import keys
-from storage.campaigns import store_campaign
-from storage.records import Campaign, SeedRange, Submission
-from storage.shards import list_shards
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import store_campaign
+from seedsweep.storage.records import Campaign, SeedRange, Submission
+from seedsweep.storage.shards import list_shards
+from seedsweep.storage.store import Store
 
 
 def stored_ranges(store: Store, campaign: Campaign) -> Counter[SeedRange]:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 from workers import serving
 from workers.devices import visible_devices
 

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from scheduler.check import Checkup
 from scheduler.console import console
-from storage.prompt_results import Match, PromptResult
+from seedsweep.storage.prompt_results import Match, PromptResult
 
 
 def print_checkup(checkup: Checkup) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from storage.errors import BrokerUnavailableError
-from storage.workforce import Workforce
+from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.workforce import Workforce
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scheduler.verify_table import control_rate, flagged_rate, summary
-from storage.verified import VerificationResult, VerifiedClique
+from seedsweep.storage.verification_results import VerificationResult, VerifiedClique
 
 PROMPT_LENGTH = 40
 

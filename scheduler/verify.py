@@ -14,14 +14,18 @@ from pydantic import ValidationError
 from scheduler.campaign import explain
 from scheduler.current import results_now, settings_now
 from scheduler.verify_controls import read_controls
-from storage import keys
-from storage.campaigns import load_campaign, load_verifications, store_verification
-from storage.errors import ConfigError, PermanentError, ShardCorruptError
-from storage.prompt_results import Match, PromptResult
-from storage.records import Submission, Verification
-from storage.shards import decode_shard
-from storage.store import Store
-from storage.verified import UnverifiedClique, VerificationResult, VerifiedClique
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign, load_verifications, store_verification
+from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
+from seedsweep.storage.prompt_results import Match, PromptResult
+from seedsweep.storage.records import Submission, Verification
+from seedsweep.storage.shards import decode_shard
+from seedsweep.storage.store import Store
+from seedsweep.storage.verification_results import (
+    UnverifiedClique,
+    VerificationResult,
+    VerifiedClique,
+)
 from workers.actors import Actors
 from workers.analysis.distances import tiled_to
 from workers.analysis.matching import is_extracted, match_limit, near_groups

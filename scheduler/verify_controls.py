@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import ConfigError
-from storage.records import Verification
-from storage.verified import ControlMatches, Coverage
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Verification
+from seedsweep.storage.verification_results import ControlMatches, Coverage
 from workers.analysis.matching import is_extracted
 from workers.training_search import Matched, first_reason, open_set
 from workers.verifying import Reading, readable_pictures

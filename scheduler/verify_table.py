@@ -1,7 +1,7 @@
 """What `verify` prints: for people and for scripts."""
 
 from scheduler.intervals import Rate, rate
-from storage.verified import Coverage, VerificationResult
+from seedsweep.storage.verification_results import Coverage, VerificationResult
 
 
 def summary(found: VerificationResult) -> list[str]:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from storage import keys
-from storage.errors import ConfigError, ShardCorruptError
-from storage.prompts import StoredPrompts, encode_prompts
-from storage.records import Control, Parked, Submission
-from storage.store import Store
-from storage.verified import VerificationResult
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ConfigError, ShardCorruptError
+from seedsweep.storage.prompts import StoredPrompts, encode_prompts
+from seedsweep.storage.records import Control, Parked, Submission
+from seedsweep.storage.store import Store
+from seedsweep.storage.verification_results import VerificationResult
 
 R = TypeVar("R", bound=BaseModel)
 

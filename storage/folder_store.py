@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from storage.errors import StoreUnavailableError
-from storage.store import StoreFacts, check_key, check_prefix
+from seedsweep.storage.errors import StoreUnavailableError
+from seedsweep.storage.store import StoreFacts, check_key, check_prefix
 
 _STALE_AFTER = 24 * 3600.0
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from storage.errors import ConfigError, ShardCorruptError
-from storage.records import SeedRange, WorkUnit
+from seedsweep.storage.errors import ConfigError, ShardCorruptError
+from seedsweep.storage.records import SeedRange, WorkUnit
 
 Found = Literal["verifications", "calibrations", "comparisons", "duplications"]
 """What is kept of a campaign beside its results."""

@@ -16,17 +16,17 @@ Over all campaigns: `seedsweep:campaigns`, the set of those restored, and the ep
 
 import uuid
 from collections.abc import Iterable
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.broker import EPOCH, ROOT, connect, translated
-from storage.live_state import Claim, LiveCounts, Reaped, Restored
+from seedsweep.storage.broker.connection import EPOCH, ROOT, connect, translated
+from seedsweep.storage.live_state import Claim, LiveCounts, Reaped, Restored
 
 CAMPAIGNS = f"{ROOT}campaigns"
-SCRIPT = Path(__file__).with_name("ledger.lua").read_text()
+SCRIPT = files("seedsweep.storage").joinpath("ledger.lua").read_text()
 PARTS = (
     *("meta", "done", "tokens", "leases", "again", "errors", "losses", "parked", "ready"),
     *("analysed", "flagged"),

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from storage.records import Record
+from seedsweep.storage.records import Record
 
 
 class Transform(Record):

@@ -11,9 +11,9 @@ from typing import overload
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.errors import ShardCorruptError
-from storage.parquet import open_table
-from storage.records import Prompt
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.parquet import open_table
+from seedsweep.storage.records import Prompt
 
 GROUP = 10_000
 """So many prompts are decoded for one of them: a few milliseconds, a megabyte of captions."""

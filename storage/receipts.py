@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from storage import keys
-from storage.described import (
+from seedsweep.storage import keys
+from seedsweep.storage.image_rows import (
     DESCRIBED,
     Described,
     check_rows,
@@ -20,11 +20,11 @@ from storage.described import (
     fields_of,
     row_of,
 )
-from storage.parquet import read_table
-from storage.prompt_results import PromptResult
-from storage.records import Campaign, Record, SeedRange, digest
-from storage.shards import list_fan_out
-from storage.store import Store
+from seedsweep.storage.parquet import read_table
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import Campaign, Record, SeedRange, digest
+from seedsweep.storage.shards import list_fan_out
+from seedsweep.storage.store import Store
 
 _VERDICT = b"seedsweep"
 

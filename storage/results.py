@@ -10,12 +10,12 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage import keys
-from storage.errors import ShardCorruptError
-from storage.parallel import map_in_order
-from storage.parquet import read_table
-from storage.prompt_results import PromptResult
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.parallel import map_in_order
+from seedsweep.storage.parquet import read_table
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.store import Store
 
 TRANSFORM = pa.struct(
     [

@@ -13,8 +13,8 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage import keys
-from storage.described import (
+from seedsweep.storage import keys
+from seedsweep.storage.image_rows import (
     DESCRIBED,
     Described,
     check_rows,
@@ -23,10 +23,10 @@ from storage.described import (
     fields_of,
     row_of,
 )
-from storage.parallel import map_in_order
-from storage.parquet import read_table, read_table_before
-from storage.records import WorkUnit
-from storage.store import Store
+from seedsweep.storage.parallel import map_in_order
+from seedsweep.storage.parquet import read_table, read_table_before
+from seedsweep.storage.records import WorkUnit
+from seedsweep.storage.store import Store
 
 LISTERS = 8
 """A listing waits for the store most of the time, and then for Python to read the answer."""

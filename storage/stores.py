@@ -3,9 +3,9 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from storage.errors import ConfigError
-from storage.folder_store import FolderStore
-from storage.store import Store
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.store import Store
 
 
 def open_store(url: str) -> Store:
@@ -21,7 +21,7 @@ def open_store(url: str) -> Store:
             raise ConfigError(f"The store URL {url!r} names no folder; write file:FOLDER.")
         return FolderStore(Path(path))
     if scheme == "s3":
-        from storage.s3 import S3Store
+        from seedsweep.storage.s3.store import S3Store
 
         return S3Store(url)
     raise ConfigError(

@@ -20,20 +20,20 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, Literal, cast
 
 import redis
 from pydantic import ValidationError
 
-from storage.broker import ROOT, connect, translated
-from storage.ledger import LEASE_MS
-from storage.records import Worker
+from seedsweep.storage.broker.connection import ROOT, connect, translated
+from seedsweep.storage.ledger import LEASE_MS
+from seedsweep.storage.records import Worker
 
 LEADER, ANALYSTS, SHOWS = f"{ROOT}leader", f"{ROOT}analysts", f"{ROOT}shows"
 BEATS, WORKERS, SERVES, DEMAND = (f"{ROOT}{n}" for n in ("beats", "workers", "serves", "demand"))
 OUT, CREWS = f"{ROOT}out", f"{ROOT}crews"
-SCRIPT = Path(__file__).with_name("workforce.lua").read_text()
+SCRIPT = files("seedsweep.storage").joinpath("workforce.lua").read_text()
 
 LEAD_MS = 8_000
 """How long a scheduler that vanished keeps another one from leading."""

@@ -1,8 +1,8 @@
 """Campaigns with results as comparisons need them."""
 
-from storage.campaigns import store_campaign
-from storage.prompt_results import Match
-from storage.records import (
+from seedsweep.storage.campaigns import store_campaign
+from seedsweep.storage.prompt_results import Match
+from seedsweep.storage.records import (
     Analysis,
     Campaign,
     Model,
@@ -13,7 +13,7 @@ from storage.records import (
     Submission,
     Verification,
 )
-from storage.results import store_results
+from seedsweep.storage.results import store_results
 from tests.results import make_flagged, make_result
 
 SEEDS = 8

@@ -10,14 +10,19 @@ from scheduler.campaign import read_campaign
 from scheduler.evidence import Additions, write_evidence
 from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
-from storage import keys
-from storage.campaigns import load_campaign
-from storage.folder_store import FolderStore
-from storage.prompt_results import Match
-from storage.records import Sampling
-from storage.results import drop_results, store_results
-from storage.shards import decode_shard
-from storage.verified import ControlMatches, Coverage, VerificationResult, VerifiedClique
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.prompt_results import Match
+from seedsweep.storage.records import Sampling
+from seedsweep.storage.results import drop_results, store_results
+from seedsweep.storage.shards import decode_shard
+from seedsweep.storage.verification_results import (
+    ControlMatches,
+    Coverage,
+    VerificationResult,
+    VerifiedClique,
+)
 from workers.analysis.matching import is_extracted, nearest_training
 from workers.analysis.nearest import describe_training
 from workers.analysis.verdict import judge

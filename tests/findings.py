@@ -5,9 +5,14 @@ from scheduler.comparison import compare_campaigns
 from scheduler.current import settings_now
 from scheduler.duplication import measure_duplication
 from scheduler.marks import Marks, Positive
-from storage.campaigns import load_campaign
-from storage.records import Verification
-from storage.verified import ControlMatches, Coverage, Unreadable, VerificationResult
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.records import Verification
+from seedsweep.storage.verification_results import (
+    ControlMatches,
+    Coverage,
+    Unreadable,
+    VerificationResult,
+)
 from tests.arms import submit
 from workers.analysis.critical import Critical
 from workers.prompt_scores import PromptScore

@@ -1,6 +1,6 @@
 """Results as tests need them."""
 
-from storage.prompt_results import PromptResult
+from seedsweep.storage.prompt_results import PromptResult
 
 
 def make_result(**changes):

@@ -11,10 +11,10 @@ import time
 import pytest
 import redis
 
-from storage.errors import BrokerUnavailableError
-from storage.ledger import Ledger
-from storage.stores import open_store
-from storage.workforce import Workforce
+from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.stores import open_store
+from seedsweep.storage.workforce import Workforce
 from tests.deployment import PROMPTS, Deployment, Process, pixels, write_campaign
 from tests.servers import wait_until
 

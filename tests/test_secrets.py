@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from storage.ledger import Ledger
-from storage.stores import open_store
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.stores import open_store
 from tests.deployment import Deployment, write_campaign
 from tests.proxy import Faults
 from tests.servers import free_ports, wait_until

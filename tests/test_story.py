@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import keys
-from storage.folder_store import FolderStore
-from storage.shards import decode_shard
+from seedsweep.storage import keys
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.shards import decode_shard
 from tests.processes import children, is_alive
 from workers.noise import noise_share
 

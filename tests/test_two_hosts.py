@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from storage.ledger import Ledger
-from storage.stores import open_store
-from storage.workforce import Workforce
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.stores import open_store
+from seedsweep.storage.workforce import Workforce
 from tests.deployment import PROMPTS, Deployment, pixels, write_campaign
 from tests.hosts import two_hosts, why_not
 from tests.servers import wait_until

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from storage.errors import ConfigError, SeedsweepError, TransientError
+from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
 from workers import metrics
 from workers.actors import (
     IN_FLIGHT_PER_ACTOR,

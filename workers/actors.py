@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from storage.errors import ConfigError, RayUnavailableError
+from seedsweep.storage.errors import ConfigError, RayUnavailableError
 
 log = logging.getLogger(__name__)
 

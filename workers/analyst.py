@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from storage import observed
-from storage.campaigns import load_campaign
-from storage.errors import SeedsweepError
-from storage.observed import ObservedStore
-from storage.prompt_results import PromptResult
-from storage.receipts import Receipt, store_receipt
-from storage.records import AnalysisSettings, Submission
-from storage.stores import open_store
+from seedsweep.storage import observed_store
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import SeedsweepError
+from seedsweep.storage.observed_store import ObservedStore
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.receipts import Receipt, store_receipt
+from seedsweep.storage.records import AnalysisSettings, Submission
+from seedsweep.storage.stores import open_store
 from workers.analysis.products import Products, TorchProducts, products
 from workers.effort import Effort, Tally
 from workers.prompt_analysis import analyse_stored, recorded
@@ -64,7 +64,7 @@ class Analyst:
     """One actor: one store, the campaigns it was last asked for, one training set at hand."""
 
     def __init__(self, store_url: str, device: str = "cpu") -> None:
-        self._requests: list[observed.Request] = []
+        self._requests: list[observed_store.Request] = []
         self._store = ObservedStore(open_store(store_url), self._requests.append)
         self._device = device
         self._submission = lru_cache(maxsize=8)(self._load_submission)

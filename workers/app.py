@@ -7,10 +7,10 @@ from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel, Transport
 
-from storage.broker import CONNECT_SECONDS, ROOT, TIMEOUT_SECONDS, unavailable
-from storage.broker_address import read_address
-from storage.broker_tls import TlsConnection
-from storage.records import WorkUnit
+from seedsweep.storage.broker.address import read_address
+from seedsweep.storage.broker.connection import CONNECT_SECONDS, ROOT, TIMEOUT_SECONDS, unavailable
+from seedsweep.storage.broker.tls import TlsConnection
+from seedsweep.storage.records import WorkUnit
 
 IDLE_QUEUE = "queue:idle"
 """What a worker serves before it has a model; nothing is ever sent there."""

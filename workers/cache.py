@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 
 def cache_folder() -> Path:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import GenerationError, ModelLoadError
-from storage.records import Model, Sampling
+from seedsweep.storage.errors import GenerationError, ModelLoadError
+from seedsweep.storage.records import Model, Sampling
 
 _BEYOND = 0.5 / 255
 """How far outside [0, 1] a float is still a rounding error: half a level."""

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from storage.live_state import LiveCounts
+from seedsweep.storage.live_state import LiveCounts
 from workers import metrics
 from workers.metrics import Entry, Service
 

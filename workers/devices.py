@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 _NODE = re.compile(r"nvidia(\d+)$")
 

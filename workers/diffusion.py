@@ -17,8 +17,8 @@ import numpy as np
 import torch
 import transformers
 
-from storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
-from storage.records import Model, Provenance, Sampling, canonical
+from seedsweep.storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
+from seedsweep.storage.records import Model, Provenance, Sampling, canonical
 from workers.loading import is_compilers_failure, load_diffusers
 from workers.pipelines import Generation, to_pixels
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from storage.observed import Request
+from seedsweep.storage.observed_store import Request
 
 Step = Literal["read", "prune", "decode", "compare", "clique", "match"]
 

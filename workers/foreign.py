@@ -3,13 +3,8 @@
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 
-from storage.errors import (
-    ConfigError,
-    GenerationError,
-    ModelLoadError,
-    TransientError,
-)
-from storage.records import Model, Sampling
+from seedsweep.storage.errors import ConfigError, GenerationError, ModelLoadError, TransientError
+from seedsweep.storage.records import Model, Sampling
 from workers.checks import require_picture, require_submitted
 from workers.models import fingerprint_model
 from workers.pipelines import Generation, Pipeline

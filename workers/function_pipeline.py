@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import (
+from seedsweep.storage.errors import (
     ConfigError,
     GenerationError,
     ModelLoadError,
     SeedsweepError,
     TransientError,
 )
-from storage.records import Model, Provenance, Sampling, canonical
+from seedsweep.storage.records import Model, Provenance, Sampling, canonical
 from workers.checks import require_picture, require_submitted
 from workers.pipelines import Generation, Pipeline, to_pixels
 from workers.plugins import FoundFunction, find_function

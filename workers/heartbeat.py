@@ -4,10 +4,10 @@ import logging
 import threading
 from collections.abc import Callable
 
-from storage.errors import BrokerUnavailableError
-from storage.ledger import Ledger
-from storage.records import Worker, WorkUnit
-from storage.workforce import Workforce
+from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.records import Worker, WorkUnit
+from seedsweep.storage.workforce import Workforce
 from workers import health, metrics
 
 log = logging.getLogger(__name__)

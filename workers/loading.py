@@ -6,8 +6,8 @@ from typing import Any
 import diffusers
 import torch
 
-from storage.errors import DeviceMemoryError, ModelLoadError
-from storage.records import Model
+from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
+from seedsweep.storage.records import Model
 
 COMPILED_SHAPES = 64
 """As many shapes of batches a compiled model keeps; beyond them, torch no longer compiles."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-from storage.records import WorkUnit
+from seedsweep.storage.records import WorkUnit
 
 _ABOUT: ContextVar[dict[str, str | int]] = ContextVar("about")
 

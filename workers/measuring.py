@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from storage.described import DESCRIBED, encode_rows
-from storage.errors import ConfigError, DeviceMemoryError, SeedsweepError, TransientError
-from storage.parquet import read_table
-from storage.records import Blocks, Campaign, SeedRange, WorkUnit
-from storage.store import Store
+from seedsweep.storage.errors import ConfigError, DeviceMemoryError, SeedsweepError, TransientError
+from seedsweep.storage.image_rows import DESCRIBED, encode_rows
+from seedsweep.storage.parquet import read_table
+from seedsweep.storage.records import Blocks, Campaign, SeedRange, WorkUnit
+from seedsweep.storage.store import Store
 
 if TYPE_CHECKING:
     from workers.pipelines import Generation, Pipeline

@@ -14,10 +14,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from storage import keys
-from storage.errors import ConfigError, ModelLoadError, TransientError
-from storage.records import Model, Record
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ConfigError, ModelLoadError, TransientError
+from seedsweep.storage.records import Model, Record
+from seedsweep.storage.store import Store
 from workers.cache import cache_folder, make_once
 from workers.models import FINGERPRINTED, fingerprint_files, hash_files, hub_snapshot
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from storage.errors import ConfigError
-from storage.records import Model, Sampling
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Model, Sampling
 from workers.plugins import find_function, find_plugin, name_distribution
 
 FINGERPRINTED = frozenset({".jinja", ".json", ".model", ".safetensors", ".txt"})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Prompt, Provenance, Sampling, canonical
+from seedsweep.storage.records import Prompt, Provenance, Sampling, canonical
 from workers.pipelines import Generation
 
 

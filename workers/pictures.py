@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import ShardCorruptError
+from seedsweep.storage.errors import ShardCorruptError
 
 # Level 1 with run-length strategy: fast, and small on photographs.
 _ENCODING = (

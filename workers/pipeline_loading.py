@@ -1,7 +1,7 @@
 """How the pipeline of a campaign is chosen and loaded."""
 
-from storage.records import Campaign
-from storage.store import Store
+from seedsweep.storage.records import Campaign
+from seedsweep.storage.store import Store
 from workers.model_files import model_folder
 from workers.noise import NoisePipeline
 from workers.pipelines import Pipeline

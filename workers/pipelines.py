@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Flaw, Provenance, Sampling
+from seedsweep.storage.records import Flaw, Provenance, Sampling
 
 
 @dataclass(frozen=True, slots=True)

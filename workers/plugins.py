@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 GROUP = "seedsweep.pipelines"
 BUILT_IN = ("diffusers", "noise", "python")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.prompt_results import Clique, Match, PromptResult
-from storage.records import (
+from seedsweep.storage.prompt_results import Clique, Match, PromptResult
+from seedsweep.storage.records import (
     DEFAULT_BLOCKS,
     Analysis,
     AnalysisSettings,
@@ -16,7 +16,7 @@ from storage.records import (
     Verification,
     digest,
 )
-from storage.store import Store
+from seedsweep.storage.store import Store
 from workers.analysis.bounds import candidates
 from workers.analysis.descriptors import Summaries, describe, summarise
 from workers.analysis.distances import tiled_pairs

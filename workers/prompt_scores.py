@@ -9,8 +9,8 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Analysis, AnalysisSettings, Submission, Verification
-from storage.stores import open_store
+from seedsweep.storage.records import Analysis, AnalysisSettings, Submission, Verification
+from seedsweep.storage.stores import open_store
 from workers.analysis.critical import Critical, critical_steps
 from workers.analysis.distances import tiled_distances
 from workers.analysis.matching import is_extracted, nearest_training

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from storage.campaigns import drop_parked, load_campaign, store_parked
-from storage.errors import (
+from seedsweep.storage.campaigns import drop_parked, load_campaign, store_parked
+from seedsweep.storage.errors import (
     BrokerUnavailableError,
     ConfigError,
     DeviceMemoryError,
@@ -16,12 +16,12 @@ from storage.errors import (
     StoreUnavailableError,
     TransientError,
 )
-from storage.keys import unit_shard
-from storage.ledger import Ledger
-from storage.live_state import Claim
-from storage.records import Campaign, Parked, Worker, WorkUnit
-from storage.store import Store
-from storage.workforce import Workforce
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import Claim
+from seedsweep.storage.records import Campaign, Parked, Worker, WorkUnit
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Workforce
 from workers import health, metrics
 from workers.heartbeat import Follow, Heartbeat
 from workers.log_context import about_unit

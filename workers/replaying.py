@@ -17,20 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import keys
-from storage.described import Described
-from storage.errors import (
+from seedsweep.storage import keys
+from seedsweep.storage.errors import (
     ConfigError,
     DeviceMemoryError,
     PermanentError,
     ShardCorruptError,
     TransientError,
 )
-from storage.receipts import read_receipt
-from storage.records import Campaign, Prompt, Provenance, SeedRange, WorkUnit, canonical
-from storage.replayed import Difference, Distance, Replay
-from storage.shards import StoredImage, decode_shard
-from storage.store import Store
+from seedsweep.storage.image_rows import Described
+from seedsweep.storage.receipts import read_receipt
+from seedsweep.storage.records import Campaign, Prompt, Provenance, SeedRange, WorkUnit, canonical
+from seedsweep.storage.replay_results import Difference, Distance, Replay
+from seedsweep.storage.shards import StoredImage, decode_shard
+from seedsweep.storage.store import Store
 from workers.analysis.distances import l2_to_all, tiled_to
 from workers.devices import visible_devices
 from workers.pictures import digest_pixels

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from storage.errors import SeedsweepError, TransientError
+from seedsweep.storage.errors import SeedsweepError, TransientError
 from workers.actors import (
     IN_FLIGHT_PER_ACTOR,
     ONE_THREAD,

@@ -6,7 +6,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 from workers import health
 
 SCHEDULER_PORT, ANALYST_PORT, WORKER_PORT = 9410, 9420, 9430

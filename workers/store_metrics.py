@@ -1,6 +1,6 @@
 """What is asked of the store, added to the metrics: the callback of an `ObservedStore`."""
 
-from storage.observed import Request
+from seedsweep.storage.observed_store import Request
 from workers import metrics
 
 _WRITES = ("create", "replace")

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import keys
-from storage.errors import ShardCorruptError
-from storage.records import Sampling, SeedRange
-from storage.shards import StoredImage, decode_shard
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.records import Sampling, SeedRange
+from seedsweep.storage.shards import StoredImage, decode_shard
+from seedsweep.storage.store import Store
 from workers.pictures import decode_png, digest_pixels
 
 

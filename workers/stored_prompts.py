@@ -9,13 +9,13 @@ from itertools import chain, groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import keys
-from storage.described import Described
-from storage.errors import ImagesNotKeptError, ShardCorruptError
-from storage.receipts import Receipt, read_receipt, receipt_key
-from storage.records import Campaign, Prompt, Sampling, Submission
-from storage.shards import StoredImage, decode_shard, read_described
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ImagesNotKeptError, ShardCorruptError
+from seedsweep.storage.image_rows import Described
+from seedsweep.storage.receipts import Receipt, read_receipt, receipt_key
+from seedsweep.storage.records import Campaign, Prompt, Sampling, Submission
+from seedsweep.storage.shards import StoredImage, decode_shard, read_described
+from seedsweep.storage.store import Store
 from workers.analysis.descriptors import descriptor_size
 from workers.effort import Tally
 from workers.stored_images import decode_pixels

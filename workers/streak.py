@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 
-from storage.records import WorkUnit
+from seedsweep.storage.records import WorkUnit
 
 MAX_FAILED_PROMPTS = 5
 """A broken device fails all that it is given; where one prompt in ten is itself broken, and they

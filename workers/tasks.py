@@ -9,10 +9,10 @@ from celery.signals import setup_logging, worker_ready, worker_shutdown
 from celery.worker import state
 from celery.worker.request import Request
 
-from storage.ledger import Ledger
-from storage.records import WorkUnit
-from storage.store import Store
-from storage.workforce import Workforce
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.records import WorkUnit
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Workforce
 from workers import health, metrics
 from workers.app import IDLE_QUEUE, TASK, queue_of
 from workers.rendering import Renderer

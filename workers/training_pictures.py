@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from storage.errors import TrainingSetError
-from storage.prompt_results import Transform
-from storage.records import Verification
+from seedsweep.storage.errors import TrainingSetError
+from seedsweep.storage.prompt_results import Transform
+from seedsweep.storage.records import Verification
 from workers.training_slices import UNREADABLE, cut_training_set, read_slice
 
 _ORIENTATION = 0x0112

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import TrainingSetError
-from storage.records import Verification, digest
-from storage.verified import Coverage
+from seedsweep.storage.errors import TrainingSetError
+from seedsweep.storage.records import Verification, digest
+from seedsweep.storage.verification_results import Coverage
 from workers.analysis.distances import edge_limit
 from workers.analysis.matching import (
     SMALL_IMAGE_SIDE,

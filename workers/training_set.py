@@ -23,10 +23,10 @@ import pyarrow as pa
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from storage.errors import ConfigError, TrainingSetError
-from storage.prompt_results import Transform
-from storage.records import Verification, digest
-from storage.results import TRANSFORM
+from seedsweep.storage.errors import ConfigError, TrainingSetError
+from seedsweep.storage.prompt_results import Transform
+from seedsweep.storage.records import Verification, digest
+from seedsweep.storage.results import TRANSFORM
 from workers.analysis.nearest import TrainingImages, describe_training, training_blocks
 from workers.cache import cache_folder, make_once
 from workers.training_pictures import read_pictures

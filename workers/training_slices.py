@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from storage.errors import ConfigError, TrainingSetError
+from seedsweep.storage.errors import ConfigError, TrainingSetError
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 PARQUET, TAR = ".parquet", ".tar"

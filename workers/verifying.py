@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.prompt_results import Transform
-from storage.records import Verification
-from storage.verified import Coverage, Unreadable
+from seedsweep.storage.prompt_results import Transform
+from seedsweep.storage.records import Verification
+from seedsweep.storage.verification_results import Coverage, Unreadable
 from workers.analysis.ranking import Ranked, Ranking
 from workers.training_pictures import prepare
 from workers.training_slices import UNREADABLE, Slice, read_captions, read_slice

@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from storage import keys
-from storage.errors import StoreUnavailableError
-from storage.records import DEFAULT_BLOCKS, Blocks, WorkUnit
-from storage.shards import StoredImage, encode_shard
-from storage.store import Store
+from seedsweep.storage import keys
+from seedsweep.storage.errors import StoreUnavailableError
+from seedsweep.storage.records import DEFAULT_BLOCKS, Blocks, WorkUnit
+from seedsweep.storage.shards import StoredImage, encode_shard
+from seedsweep.storage.store import Store
 from workers import health, metrics
 from workers.analysis.descriptors import describe
 from workers.log_context import about_unit

@@ -21,7 +21,7 @@ from deploy.local.deployment import State, down, status, up
 from deploy.local.part import Layout
 from deploy.local.servers import find_weed
 from deploy.local.settings import Options, Settings, StoreKind
-from storage.errors import ConfigError, SeedsweepError
+from seedsweep.storage.errors import ConfigError, SeedsweepError
 
 PATIENCE = 900.0
 

@@ -21,7 +21,7 @@ from deploy.local.ray_node import clean_up
 from deploy.local.settings import Options, Settings
 from deploy.local.stopping import stop
 from scheduler.supervisor import choose_devices
-from storage.errors import ConfigError, SeedsweepError
+from seedsweep.storage.errors import ConfigError, SeedsweepError
 
 START_SECONDS = 90.0
 POLL_SECONDS = 0.05

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from deploy.local.ports import HOST
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 SOURCE = Path(__file__).parents[1] / "prometheus"
 

@@ -19,8 +19,8 @@ from deploy.local.servers import (
 )
 from deploy.local.settings import Settings
 from scheduler.embedded import broker_binary
-from storage.errors import BrokerUnavailableError, ConfigError
-from storage.ledger import Ledger
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
+from seedsweep.storage.ledger import Ledger
 
 
 def servers(layout: Layout, settings: Settings) -> list[Part]:

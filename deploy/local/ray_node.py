@@ -12,7 +12,7 @@ from deploy.local.answers import is_fine, listens
 from deploy.local.part import Layout, Part, client_environment
 from deploy.local.ports import HOST
 from deploy.local.settings import Settings
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 SESSIONS_KEPT = 3
 

@@ -26,8 +26,8 @@ from scheduler.intervals import Rate, rate
 from scheduler.marks import Marks, Positive, among
 from scheduler.operating_points import OperatingPoint
 from scheduler.rate_words import rate_words, share_words
-from storage.campaigns import load_campaign, load_prompts
-from storage.stores import open_store
+from seedsweep.storage.campaigns import load_campaign, load_prompts
+from seedsweep.storage.stores import open_store
 from workers.analysis.critical import STEPS
 
 HERE = Path(__file__).parent

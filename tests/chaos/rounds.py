@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 import redis
 
-from storage.broker import ROOT
-from storage.campaigns import load_campaign
-from storage.errors import BrokerUnavailableError
-from storage.ledger import LEASE_MS, MAX_LOSSES, Ledger
-from storage.stores import open_store
-from storage.workforce import ANALYSTS, Workforce
+from seedsweep.storage.broker.connection import ROOT
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.ledger import LEASE_MS, MAX_LOSSES, Ledger
+from seedsweep.storage.stores import open_store
+from seedsweep.storage.workforce import ANALYSTS, Workforce
 from tests.deployment import PROMPTS, Deployment, pixels, stored_images, write_campaign
 from tests.proxy import INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL, Faults
 from tests.servers import wait_until

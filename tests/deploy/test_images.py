@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from deploy.docker import healthcheck, requirements
-from storage.ledger import Ledger
+from seedsweep.storage.ledger import Ledger
 from tests.deployment import ROOT, Deployment, write_campaign
 from tests.servers import free_ports, wait_until
 from tests.tools import need

@@ -15,7 +15,7 @@ from deploy.local.monitoring import SOURCE, render
 from deploy.local.place import Place
 from deploy.local.ports import HOST, is_free
 from deploy.local.stopping import stop
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 from tests.deployment import PROMPTS, write_campaign
 from tests.local import Local
 from tests.servers import wait_until

@@ -16,10 +16,10 @@ import pytest
 from scheduler.campaign import read_campaign
 from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
-from storage import keys
-from storage.campaigns import load_campaign
-from storage.folder_store import FolderStore
-from storage.records import Sampling
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import Sampling
 from workers.noise import NoisePipeline, noise_share
 from workers.pictures import encode_png
 from workers.pipeline_loading import load_pipeline

@@ -8,11 +8,11 @@ from scheduler.audit import Auditor
 from scheduler.plan import Plan
 from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
-from storage.folder_store import FolderStore
-from storage.keys import campaign as campaign_key
-from storage.keys import unit_shard
-from storage.live_state import Restored
-from storage.records import (
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import campaign as campaign_key
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.live_state import Restored
+from seedsweep.storage.records import (
     Analysis,
     Campaign,
     Model,
@@ -21,7 +21,7 @@ from storage.records import (
     SeedRange,
     Verification,
 )
-from storage.results import read_results
+from seedsweep.storage.results import read_results
 from workers import health
 from workers.actors import Actors
 from workers.analyst import Analyst, Request

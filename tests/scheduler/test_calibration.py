@@ -19,13 +19,13 @@ from scheduler.kept import load_calibrations
 from scheduler.marks import Marks, Positive, read_marks
 from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
-from storage import keys
-from storage.campaigns import load_campaign
-from storage.errors import ImagesNotKeptError
-from storage.folder_store import FolderStore
-from storage.receipts import Receipt, store_receipt
-from storage.records import Analysis, AnalysisSettings, Prompt, Sampling, digest
-from storage.shards import decode_shard
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import ImagesNotKeptError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.receipts import Receipt, store_receipt
+from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt, Sampling, digest
+from seedsweep.storage.shards import decode_shard
 from tests.results import make_result
 from workers.noise import NoisePipeline, noise_share
 from workers.pictures import encode_png

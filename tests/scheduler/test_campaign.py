@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from scheduler.campaign import read_campaign
-from storage.errors import ConfigError
-from storage.records import Campaign, Prompt
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Campaign, Prompt
 
 OPTIONS = [
     "attention_slicing",

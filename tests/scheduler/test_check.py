@@ -9,18 +9,18 @@ import pytest
 from scheduler.check import Checkup, check_campaign, repair
 from scheduler.plan import Plan
 from scheduler.restoring import restore_state
-from storage.campaigns import store_campaign, store_parked
-from storage.errors import (
+from seedsweep.storage.campaigns import store_campaign, store_parked
+from seedsweep.storage.errors import (
     BrokerUnavailableError,
     ConfigError,
     ShardCorruptError,
     StoreUnavailableError,
 )
-from storage.folder_store import FolderStore
-from storage.keys import results_part, unit_shard
-from storage.ledger import Ledger
-from storage.receipts import receipt_key
-from storage.records import (
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import results_part, unit_shard
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.receipts import receipt_key
+from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
     Campaign,
@@ -32,8 +32,8 @@ from storage.records import (
     Submission,
     digest,
 )
-from storage.results import read_results, store_results
-from storage.shards import decode_shard, encode_shard
+from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.shards import decode_shard, encode_shard
 from tests.results import make_result
 from workers.analysis.descriptors import describe
 from workers.analyst import Analyst, Request

@@ -15,8 +15,8 @@ import scheduler.doctor
 import workers.measuring
 from scheduler.restoring import load_plan, restore_state
 from scheduler.submission import plan_campaign, submit_campaign
-from storage import keys
-from storage.campaigns import (
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import (
     list_campaigns,
     load_campaign,
     load_control,
@@ -24,9 +24,9 @@ from storage.campaigns import (
     store_control,
     store_parked,
 )
-from storage.folder_store import FolderStore
-from storage.records import Control, Parked, Worker
-from storage.results import store_results
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import Control, Parked, Worker
+from seedsweep.storage.results import store_results
 from tests.deployment import ROOT, Process
 from tests.results import make_flagged
 from tests.tiny_model import save_tiny_model

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 import scheduler.cli
 from scheduler.comparison import CAVEAT, Change, LeftOut, Pictures, Point, compare_campaigns
 from scheduler.comparison_page import SIDE, draw_comparison, draw_scatter
-from storage.campaigns import load_campaign, store_control
-from storage.errors import ConfigError
-from storage.folder_store import FolderStore
-from storage.records import (
+from seedsweep.storage.campaigns import load_campaign, store_control
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
     Control,
@@ -21,7 +21,7 @@ from storage.records import (
     Sampling,
     Verification,
 )
-from storage.results import read_results, store_results
+from seedsweep.storage.results import read_results, store_results
 from tests.arms import submit
 
 EVIL = '<script>alert("x")</script> [red]&'

@@ -5,18 +5,18 @@ import pytest
 
 import scheduler.dispatch
 import scheduler.restoring
-import storage.ledger
+import seedsweep.storage.ledger
 from scheduler.dispatch import Dispatcher
 from scheduler.plan import Plan
 from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
-from storage import keys
-from storage.campaigns import load_parked, store_control, store_done, store_parked
-from storage.errors import BrokerUnavailableError, TransientError
-from storage.folder_store import FolderStore
-from storage.keys import unit_shard
-from storage.ledger import Ledger
-from storage.records import (
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_parked, store_control, store_done, store_parked
+from seedsweep.storage.errors import BrokerUnavailableError, TransientError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.records import (
     Campaign,
     Control,
     Model,
@@ -26,8 +26,8 @@ from storage.records import (
     SeedRange,
     Worker,
 )
-from storage.results import store_results
-from storage.workforce import Workforce
+from seedsweep.storage.results import store_results
+from seedsweep.storage.workforce import Workforce
 from tests.results import make_result
 from workers import metrics
 from workers.app import queue_of
@@ -141,7 +141,7 @@ def test_every_unit_is_published_once_until_all_are_done(
 def test_units_of_a_vanished_worker_are_published_again(
     dispatcher, ledger, published, plan, broker, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(storage.ledger, "LEASE_MS", 50)
+    monkeypatch.setattr(seedsweep.storage.ledger, "LEASE_MS", 50)
     dispatcher.tick()
     lost = published.pop(0)
     assert ledger.claim(plan.campaign.campaign_id, lost.index, lost.token).outcome == "granted"
@@ -159,7 +159,7 @@ def test_units_of_a_vanished_worker_are_published_again(
 def test_a_unit_that_loses_its_worker_five_times_is_parked_with_its_reason(
     dispatcher, ledger, published, plan, store, broker, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(storage.ledger, "LEASE_MS", 20)
+    monkeypatch.setattr(seedsweep.storage.ledger, "LEASE_MS", 20)
     campaign_id = plan.campaign.campaign_id
 
     def killed_again():

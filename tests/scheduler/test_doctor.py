@@ -16,11 +16,16 @@ from scheduler.doctor_broker import judge_broker
 from scheduler.doctor_probes import ask_apart, ask_torch
 from scheduler.environment import Environment
 from scheduler.findings import Finding, exit_code
-from storage.broker_facts import BrokerFacts, read_broker_facts
-from storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError, TransientError
-from storage.folder_store import FolderStore
-from storage.s3 import S3Store
-from storage.store import StoreFacts
+from seedsweep.storage.broker.facts import BrokerFacts, read_broker_facts
+from seedsweep.storage.errors import (
+    BrokerUnavailableError,
+    ConfigError,
+    SeedsweepError,
+    TransientError,
+)
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.s3.store import S3Store
+from seedsweep.storage.store import StoreFacts
 from tests.servers import ray_cluster
 from tests.tiny_model import save_tiny_model
 
@@ -195,7 +200,7 @@ def test_a_database_that_is_not_there_is_refused(broker_url):
 
 
 def test_a_silent_server_is_unreachable_within_seconds(monkeypatch):
-    monkeypatch.setattr("storage.broker_facts.TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("seedsweep.storage.broker.facts.TIMEOUT_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(BrokerUnavailableError, match=where):

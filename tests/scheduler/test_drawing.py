@@ -12,11 +12,11 @@ from scipy.stats import chisquare
 from scheduler import drawing
 from scheduler.drawing import draw_images
 from scheduler.plan import Plan, cut_seeds
-from storage.campaigns import store_parked
-from storage.folder_store import FolderStore
-from storage.keys import unit_shard
-from storage.receipts import receipt_key
-from storage.records import Campaign, Model, Parked, PromptList, Sampling
+from seedsweep.storage.campaigns import store_parked
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.receipts import receipt_key
+from seedsweep.storage.records import Campaign, Model, Parked, PromptList, Sampling
 
 PROMPTS = ["a cat", "a dog", "an owl"]
 

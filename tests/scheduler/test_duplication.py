@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 import scheduler.cli
 from scheduler.duplication import CHOSEN, bin_of, draw_curve, measure_duplication, read_copies
 from scheduler.duplication_page import draw_duplication, picture_of
-from storage.errors import ConfigError
-from storage.folder_store import FolderStore
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.folder_store import FolderStore
 from tests.arms import result, submit
 
 EVIL = "<b>bold</b>"

@@ -10,8 +10,8 @@ import redis
 
 from scheduler.child_process import MAX_QUICK_DEATHS, Child, stopping
 from scheduler.embedded import embedded_broker
-from storage.errors import ConfigError, SeedsweepError
-from storage.ledger import Ledger
+from seedsweep.storage.errors import ConfigError, SeedsweepError
+from seedsweep.storage.ledger import Ledger
 from tests.processes import is_alive
 
 

@@ -16,10 +16,10 @@ from scheduler.estimate import (
     usual_sizes,
 )
 from scheduler.plan import Plan
-from storage import keys
-from storage.folder_store import FolderStore
-from storage.live_state import Restored
-from storage.records import Campaign, Model, PromptList, Sampling, SeedRange
+from seedsweep.storage import keys
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.live_state import Restored
+from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange
 from workers.measuring import Rate, Sizes
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)

@@ -18,12 +18,17 @@ from scheduler.evidence_signature import open_signer
 from scheduler.evidence_verifier import check_bundle, decode_png, l2, tiled_l2
 from scheduler.limits import limit_words
 from scheduler.replay import Here, replay_some
-from storage.campaigns import load_control, store_control, store_parked, store_verification
-from storage.errors import ConfigError
-from storage.prompt_results import Transform
-from storage.receipts import Receipt, store_receipt
-from storage.records import Analysis, AnalysisSettings, Parked, digest
-from storage.results import drop_results, store_results
+from seedsweep.storage.campaigns import (
+    load_control,
+    store_control,
+    store_parked,
+    store_verification,
+)
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.prompt_results import Transform
+from seedsweep.storage.receipts import Receipt, store_receipt
+from seedsweep.storage.records import Analysis, AnalysisSettings, Parked, digest
+from seedsweep.storage.results import drop_results, store_results
 from tests.bundles import EVIL, SEEDS, SIDE, Audit, seal_anew
 from tests.tools import need
 from workers.analysis.distances import l2_to_all, tiled_to

@@ -5,8 +5,8 @@ import pytest
 
 from scheduler.gauges import Gauges
 from scheduler.plan import Plan
-from storage.live_state import Restored
-from storage.records import Campaign, Model, PromptList, Sampling, SeedRange, Worker
+from seedsweep.storage.live_state import Restored
+from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange, Worker
 from workers import metrics
 from workers.collectors import CampaignCollector
 

@@ -9,12 +9,12 @@ from scheduler.plan import Plan
 from scheduler.reanalysis import audit_stored
 from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
-from storage import keys
-from storage.campaigns import load_campaign, store_control
-from storage.errors import ImagesNotKeptError
-from storage.folder_store import FolderStore
-from storage.receipts import list_receipts
-from storage.records import (
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign, store_control
+from seedsweep.storage.errors import ImagesNotKeptError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.receipts import list_receipts
+from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
     Campaign,
@@ -24,7 +24,7 @@ from storage.records import (
     Sampling,
     SeedRange,
 )
-from storage.results import read_results
+from seedsweep.storage.results import read_results
 from workers.actors import Actors
 from workers.analyst import Analyst
 from workers.pipeline_loading import load_pipeline

@@ -17,11 +17,11 @@ from scheduler.kept import (
     load_duplications,
     try_to_keep,
 )
-from storage import keys
-from storage.campaigns import load_campaign, store_control
-from storage.errors import ShardCorruptError
-from storage.folder_store import FolderStore
-from storage.records import AnalysisSettings, Control
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign, store_control
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import AnalysisSettings, Control
 from tests.findings import make_arms, make_calibration, make_comparison, make_duplication
 
 

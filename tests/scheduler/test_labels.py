@@ -21,7 +21,7 @@ from sklearn.metrics import cohen_kappa_score
 from scheduler.evidence_labelling import Labelling, LabelServer
 from scheduler.evidence_verifier import LABELS, check_bundle, kappa_of
 from scheduler.labels import agreement, open_labels
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 from tests.bundles import Audit, seal_anew
 
 NOW = "2026-01-01T00:00:00+00:00"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from scheduler.limits import least_rate, limit_words
-from storage.records import Analysis, AnalysisSettings, Verification
+from seedsweep.storage.records import Analysis, AnalysisSettings, Verification
 
 
 def chance(size, seeds, rate):

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.plan import Plan, cut_seeds
-from storage import keys
-from storage.errors import ShardCorruptError
-from storage.records import (
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.records import (
     Analysis,
     Campaign,
     Model,

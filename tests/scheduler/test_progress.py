@@ -1,14 +1,14 @@
 import pytest
 
-import storage.ledger
+import seedsweep.storage.ledger
 from scheduler.plan import Plan
 from scheduler.progress import Broker, failures, read_progress, read_services
 from scheduler.restoring import restore_state
 from scheduler.submission import submit_campaign
-from storage.campaigns import store_control, store_parked
-from storage.errors import BrokerUnavailableError
-from storage.folder_store import FolderStore
-from storage.records import (
+from seedsweep.storage.campaigns import store_control, store_parked
+from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import (
     Campaign,
     Control,
     Model,
@@ -146,7 +146,7 @@ class TestWhatIsStuck:
         assert served.stuck == ()
 
     def test_units_that_lost_their_worker(self, served, monkeypatch, wait_until):
-        monkeypatch.setattr(storage.ledger, "LEASE_MS", 1)
+        monkeypatch.setattr(seedsweep.storage.ledger, "LEASE_MS", 1)
         token, (index,) = served.issue()
         served.ledger.claim(served.id, index, token)
 

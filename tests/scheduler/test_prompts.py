@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scheduler.prompts import read_prompts
-from storage.errors import ConfigError
-from storage.records import PromptList
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import PromptList
 
 LISTS = Path(__file__).parents[2].parent / "shared/data/prompts"
 UNTIDY = [

@@ -15,13 +15,13 @@ from scheduler.replay import Replays
 from scheduler.replay_table import summary
 from scheduler.restoring import load_plan
 from scheduler.submission import plan_campaign, submit_campaign
-from storage import keys
-from storage.campaigns import load_campaign, store_parked
-from storage.folder_store import FolderStore
-from storage.receipts import Receipt, store_receipt
-from storage.records import Parked, Prompt, Provenance, digest
-from storage.replayed import Difference, Distance, Replay
-from storage.shards import decode_shard, encode_shard
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign, store_parked
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.receipts import Receipt, store_receipt
+from seedsweep.storage.records import Parked, Prompt, Provenance, digest
+from seedsweep.storage.replay_results import Difference, Distance, Replay
+from seedsweep.storage.shards import decode_shard, encode_shard
 from tests.results import make_result
 from tests.tiny_model import save_tiny_model
 from workers.pictures import digest_pixels, encode_png

@@ -12,12 +12,12 @@ from PIL import Image
 from scheduler.report import gather_report, render_report, write_report
 from scheduler.report_evidence import PICTURES_SHOWN, data_uri
 from scheduler.report_histogram import draw_histogram
-from storage import keys
-from storage.campaigns import store_campaign, store_control, store_parked
-from storage.errors import ConfigError
-from storage.folder_store import FolderStore
-from storage.prompt_results import Match, PromptResult, Transform
-from storage.records import (
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import store_campaign, store_control, store_parked
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.prompt_results import Match, PromptResult, Transform
+from seedsweep.storage.records import (
     DEFAULT_BLOCKS,
     Analysis,
     Campaign,
@@ -34,8 +34,8 @@ from storage.records import (
     Verification,
     WorkUnit,
 )
-from storage.results import store_results
-from storage.shards import StoredImage, encode_shard
+from seedsweep.storage.results import store_results
+from seedsweep.storage.shards import StoredImage, encode_shard
 from workers.analysis.matching import is_extracted, nearest_training
 from workers.analysis.nearest import describe_training
 from workers.analysis.verdict import judge

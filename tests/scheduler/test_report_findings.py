@@ -10,10 +10,10 @@ from scheduler.comparison import CAVEAT
 from scheduler.kept import keep
 from scheduler.report import gather_report, render_report
 from scheduler.verify_table import summary
-from storage import keys
-from storage.campaigns import load_campaign, store_control, store_verification
-from storage.folder_store import FolderStore
-from storage.records import AnalysisSettings, Control
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign, store_control, store_verification
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import AnalysisSettings, Control
 from tests.findings import (
     make_arms,
     make_calibration,

@@ -15,11 +15,11 @@ import pytest
 from scheduler.plan import Plan
 from scheduler.services import MetricsAddress, worker_name
 from scheduler.submission import submit_campaign
-from storage.folder_store import FolderStore
-from storage.ledger import LEASE_MS, Ledger
-from storage.live_state import Restored
-from storage.records import Campaign, Model, PromptList, Sampling, SeedRange
-from storage.workforce import Demand, Workforce
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.ledger import LEASE_MS, Ledger
+from seedsweep.storage.live_state import Restored
+from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange
+from seedsweep.storage.workforce import Demand, Workforce
 from tests.deployment import ROOT, Process
 from workers.app import make_app, publish, queue_of
 from workers.models import fingerprint_model

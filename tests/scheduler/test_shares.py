@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.shares import demand_of, fair_shares
-from storage.live_state import LiveCounts
-from storage.records import Control
-from storage.workforce import Demand
+from seedsweep.storage.live_state import LiveCounts
+from seedsweep.storage.records import Control
+from seedsweep.storage.workforce import Demand
 
 
 def live(queued=0, claimed=0, left=100, state="active"):

@@ -14,7 +14,7 @@ from scheduler.supervisor import (
     next_wait,
     worker_commands,
 )
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 from tests.deployment import ROOT, Process
 from tests.processes import children, is_alive
 

@@ -8,9 +8,9 @@ from scheduler.findings import Finding
 from scheduler.progress import Progress, Services
 from scheduler.status_table import Overview, print_workers
 from scheduler.tables import print_checkup, print_results
-from storage.prompt_results import Clique, Match
-from storage.records import Worker
-from storage.workforce import Sign
+from seedsweep.storage.prompt_results import Clique, Match
+from seedsweep.storage.records import Worker
+from seedsweep.storage.workforce import Sign
 from tests.results import make_flagged
 
 MARKUP = "[red]:cat:[/red]"

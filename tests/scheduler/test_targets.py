@@ -6,8 +6,8 @@ import urllib.request
 import pytest
 
 from scheduler.targets import Target, advertised, answer_targets, find_targets
-from storage.records import Worker
-from storage.workforce import Workforce
+from seedsweep.storage.records import Worker
+from seedsweep.storage.workforce import Workforce
 from workers.collectors import registry_of
 from workers.serving import serve
 

@@ -17,18 +17,18 @@ from scheduler.submission import plan_campaign, submit_campaign
 from scheduler.verification_table import for_scripts
 from scheduler.verify import Wanted, is_verified
 from scheduler.verify_table import summary
-from storage import keys
-from storage.campaigns import (
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import (
     load_campaign,
     load_verifications,
     store_control,
     store_verification,
 )
-from storage.folder_store import FolderStore
-from storage.prompt_results import Clique
-from storage.records import AnalysisSettings, Control, Prompt, Verification
-from storage.results import read_results, store_results
-from storage.shards import decode_shard
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.prompt_results import Clique
+from seedsweep.storage.records import AnalysisSettings, Control, Prompt, Verification
+from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.shards import decode_shard
 from tests.pictures import data_of, write_parquet, write_tar
 from tests.results import make_flagged, make_result
 from tests.servers import ray_cluster

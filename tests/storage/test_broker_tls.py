@@ -8,11 +8,11 @@ from urllib.parse import quote, urlsplit
 import pytest
 import redis
 
-from storage.broker_facts import read_broker_facts
-from storage.errors import BrokerUnavailableError, ConfigError
-from storage.ledger import Ledger
-from storage.records import SeedRange, WorkUnit
-from storage.workforce import Workforce
+from seedsweep.storage.broker.facts import read_broker_facts
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.workforce import Workforce
 from tests.deployment import PROMPTS, Deployment, write_campaign
 from tests.proxy import Proxy
 from tests.servers import wait_until
@@ -222,8 +222,8 @@ def test_a_key_that_does_not_belong_to_it_is_refused_before_anything_is_asked(
 
 
 def test_a_server_without_tls_is_told_from_one_that_is_away(broker_url, monkeypatch):
-    monkeypatch.setattr("storage.broker.CONNECT_SECONDS", 0.2)
-    monkeypatch.setattr("storage.broker_facts.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("seedsweep.storage.broker.connection.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("seedsweep.storage.broker.facts.TIMEOUT_SECONDS", 0.2)
     plain = broker_url.replace("redis://", "rediss://")
     for call in (ping, read_broker_facts):
         assert "write redis://" in words_of(call, plain, BrokerUnavailableError)

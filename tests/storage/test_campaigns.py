@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import keys
-from storage.campaigns import (
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import (
     drop_parked,
     forget_done,
     list_campaigns,
@@ -27,9 +27,9 @@ from storage.campaigns import (
     store_parked,
     store_verification,
 )
-from storage.errors import ConfigError, ShardCorruptError
-from storage.folder_store import FolderStore
-from storage.records import (
+from seedsweep.storage.errors import ConfigError, ShardCorruptError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import (
     Campaign,
     Control,
     Model,
@@ -40,8 +40,8 @@ from storage.records import (
     Submission,
     Verification,
 )
-from storage.stores import open_store
-from storage.verified import ControlMatches, Coverage, VerificationResult
+from seedsweep.storage.stores import open_store
+from seedsweep.storage.verification_results import ControlMatches, Coverage, VerificationResult
 
 PROMPTS = ['a "quoted" cat', "<b>Zoë</b>", "line\nbreak", "last"]
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import keys
-from storage.errors import ConfigError, ShardCorruptError
-from storage.records import SeedRange, WorkUnit
-from storage.stores import open_store
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ConfigError, ShardCorruptError
+from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.stores import open_store
 
 GENERATION = "0123456789abcdef"
 PROMPT = "fedcba9876543210"

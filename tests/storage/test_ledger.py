@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import ledger as module
-from storage.broker import EpochMissingError
-from storage.errors import BrokerUnavailableError, ConfigError
-from storage.ledger import Ledger
-from storage.live_state import Reaped, Restored
+from seedsweep.storage import ledger as module
+from seedsweep.storage.broker.connection import EpochMissingError
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import Reaped, Restored
 
 C = "audit-0123456789ab"
 KEY = f"seedsweep:{C}:"

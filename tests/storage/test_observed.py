@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from storage.errors import StoreUnavailableError
-from storage.folder_store import FolderStore
-from storage.observed import ObservedStore
+from seedsweep.storage.errors import StoreUnavailableError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.observed_store import ObservedStore
 
 
 @pytest.fixture
@@ -98,7 +98,9 @@ def test_nothing_is_asked_or_told_of_a_listing_before_it_is_begun(broken, seen):
 
 def test_what_the_caller_does_between_two_keys_is_no_time_of_the_store(tmp_path, seen, monkeypatch):
     ticks = iter(range(100))
-    monkeypatch.setattr("storage.observed.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(
+        "seedsweep.storage.observed_store.time.perf_counter", lambda: float(next(ticks))
+    )
     FolderStore(tmp_path).create("a", b"")
     FolderStore(tmp_path).create("b", b"")
     for _ in ObservedStore(FolderStore(tmp_path), seen.append).list(""):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from storage.parallel import AHEAD, map_in_order
+from seedsweep.storage.parallel import AHEAD, map_in_order
 
 
 def test_results_come_in_the_order_of_the_items_whichever_is_ready_first():

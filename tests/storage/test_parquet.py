@@ -7,7 +7,7 @@ READS = """
 import io, os
 import pyarrow as pa, pyarrow.parquet as pq
 import pyarrow.compute as pc
-from storage.parquet import read_table, read_table_before
+from seedsweep.storage.parquet import read_table, read_table_before
 
 buffer = io.BytesIO()
 pq.write_table(pa.table({"a": list(range(100))}), buffer)

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import keys
-from storage.described import Described
-from storage.errors import ShardCorruptError
-from storage.folder_store import FolderStore
-from storage.receipts import (
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.image_rows import Described
+from seedsweep.storage.receipts import (
     Receipt,
     is_done,
     list_receipts,
@@ -15,7 +15,7 @@ from storage.receipts import (
     receipt_key,
     store_receipt,
 )
-from storage.records import (
+from seedsweep.storage.records import (
     Blocks,
     Campaign,
     Flaw,

@@ -4,7 +4,7 @@ from itertools import combinations
 import pytest
 from pydantic import ValidationError
 
-from storage.records import (
+from seedsweep.storage.records import (
     Analysis,
     Campaign,
     Control,

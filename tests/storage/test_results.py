@@ -6,13 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import storage.results
-from storage import keys
-from storage.errors import ShardCorruptError, StoreUnavailableError
-from storage.prompt_results import Clique, Match, PromptResult, Transform
-from storage.records import Prompt
-from storage.results import Parts, drop_results, read_results, store_results
-from storage.stores import open_store
+import seedsweep.storage.results
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ShardCorruptError, StoreUnavailableError
+from seedsweep.storage.prompt_results import Clique, Match, PromptResult, Transform
+from seedsweep.storage.records import Prompt
+from seedsweep.storage.results import Parts, drop_results, read_results, store_results
+from seedsweep.storage.stores import open_store
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_a_corrupt_part_ends_a_drop_before_anything_of_its_analysis_is_dropped(s
 class TestParts:
     @pytest.fixture
     def parts(self, store, monkeypatch):
-        monkeypatch.setattr(storage.results, "SMALL_PARTS", 3)
+        monkeypatch.setattr(seedsweep.storage.results, "SMALL_PARTS", 3)
         return Parts(store)
 
     def names(self, store):

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import pytest
 from minio import Minio
 
-from storage.errors import ConfigError, StoreUnavailableError
-from storage.s3 import S3Store
-from storage.s3_connection import Patience
-from storage.stores import open_store
+from seedsweep.storage.errors import ConfigError, StoreUnavailableError
+from seedsweep.storage.s3.connection import Patience
+from seedsweep.storage.s3.store import S3Store
+from seedsweep.storage.stores import open_store
 from tests.servers import S3Server
 
 HASTE = Patience(connect=1.0, read=1.0, again=3.0, backoff=0.001)
@@ -666,7 +666,8 @@ def test_no_secret_is_in_url_repr_errors_or_logs(behind, pass_on, s3_server, cap
 
 def test_a_folder_store_is_opened_without_the_s3_client(tmp_path):
     code = (
-        "import sys; from storage.store import open_store; open_store(sys.argv[1]).create('a', b'')"
+        "import sys; from seedsweep.storage.stores import open_store\n"
+        "open_store(sys.argv[1]).create('a', b'')"
         "; print('minio' in sys.modules or 'urllib3' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

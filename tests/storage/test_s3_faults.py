@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.errors import StoreUnavailableError
-from storage.s3 import S3Store
-from storage.s3_connection import Patience
-from storage.stores import open_store
+from seedsweep.storage.errors import StoreUnavailableError
+from seedsweep.storage.s3.connection import Patience
+from seedsweep.storage.s3.store import S3Store
+from seedsweep.storage.stores import open_store
 from tests.proxy import INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL, Faults, Proxy
 
 HASTE = Patience(connect=1.0, read=1.0, again=3.0, backoff=0.001)

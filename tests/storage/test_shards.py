@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from storage.described import Described
-from storage.errors import ShardCorruptError
-from storage.folder_store import FolderStore
-from storage.keys import unit_shard
-from storage.records import Blocks, Flaw, Provenance, SeedRange, WorkUnit
-from storage.shards import StoredImage, decode_shard, encode_shard, read_described
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.image_rows import Described
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.records import Blocks, Flaw, Provenance, SeedRange, WorkUnit
+from seedsweep.storage.shards import StoredImage, decode_shard, encode_shard, read_described
 
 modest = settings(max_examples=40, derandomize=True, deadline=None)
 RECIPE = "0123456789abcdef"

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.errors import ConfigError, StoreUnavailableError
-from storage.observed import ObservedStore
-from storage.stores import open_store
+from seedsweep.storage.errors import ConfigError, StoreUnavailableError
+from seedsweep.storage.observed_store import ObservedStore
+from seedsweep.storage.stores import open_store
 
 ROOT = Path(__file__).parents[2]
 BIG = 8 * 1024 * 1024
@@ -53,7 +53,7 @@ def start(code, *arguments):
 
 WRITER = """
 import sys
-from storage.store import open_store
+from seedsweep.storage.store import open_store
 store, (key, letter, size) = open_store(sys.argv[1]), sys.argv[2:5]
 data = letter.encode() * int(size)
 print("ready", flush=True)
@@ -95,7 +95,7 @@ def test_a_second_create_is_refused_and_changes_nothing(store):
 
 RACER = """
 import sys, time
-from storage.store import open_store
+from seedsweep.storage.store import open_store
 store, letter, keys = open_store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 data = letter.encode() * 5000
 print("ready", flush=True)

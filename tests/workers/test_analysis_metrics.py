@@ -1,8 +1,8 @@
 import pytest
 
-from storage.errors import StoreUnavailableError, TransientError
-from storage.observed import Request as Asked
-from storage.records import Analysis, AnalysisSettings
+from seedsweep.storage.errors import StoreUnavailableError, TransientError
+from seedsweep.storage.observed_store import Request as Asked
+from seedsweep.storage.records import Analysis, AnalysisSettings
 from workers.analysis_metrics import note
 from workers.analyst import Analysed, Request
 from workers.collectors import registry_of

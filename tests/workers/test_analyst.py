@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from storage.campaigns import store_campaign
-from storage.errors import ImagesNotKeptError
-from storage.receipts import read_receipt, receipt_key
-from storage.records import Analysis, AnalysisSettings, Prompt
+from seedsweep.storage.campaigns import store_campaign
+from seedsweep.storage.errors import ImagesNotKeptError
+from seedsweep.storage.receipts import read_receipt, receipt_key
+from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt
 from workers.analyst import Analyst, Request
 from workers.stored_prompts import read_prompt
 

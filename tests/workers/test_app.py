@@ -4,8 +4,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from storage.errors import BrokerUnavailableError
-from storage.records import SeedRange, WorkUnit
+from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.records import SeedRange, WorkUnit
 from tests.proxy import Faults, Proxy
 from workers.app import make_app, publish
 

@@ -4,7 +4,7 @@ import pynvml
 import pytest
 from prometheus_client import CollectorRegistry
 
-from storage.live_state import LiveCounts
+from seedsweep.storage.live_state import LiveCounts
 from workers.collectors import CampaignCollector, CampaignState, registry_of
 from workers.device_metrics import DeviceCollector
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, VQModel
 
-from storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
-from storage.records import Flaw, Model, Sampling
+from seedsweep.storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
+from seedsweep.storage.records import Flaw, Model, Sampling
 from tests.tiny_model import save_tiny_model, tiny_denoiser
 from workers.diffusion import DiffusersPipeline, to_pixels
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import workers.effort
 import workers.stored_prompts
-from storage.campaigns import store_campaign
-from storage.observed import ObservedStore, Operation
-from storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
+from seedsweep.storage.campaigns import store_campaign
+from seedsweep.storage.observed_store import ObservedStore, Operation
+from seedsweep.storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
 from workers.analysis.bounds import candidates
 from workers.analysis.descriptors import summarise
 from workers.analyst import Analyst, Request

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.errors import GenerationError, ModelLoadError, TransientError
-from storage.records import Flaw, Model, Sampling
+from seedsweep.storage.errors import GenerationError, ModelLoadError, TransientError
+from seedsweep.storage.records import Flaw, Model, Sampling
 from workers.models import fingerprint_model
 from workers.pipeline_loading import load_pipeline
 
@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 GAN = """
 import dataclasses
 import numpy as np
-from storage.errors import ModelLoadError, TransientError
-from storage.records import Provenance, canonical
+from seedsweep.storage.errors import ModelLoadError, TransientError
+from seedsweep.storage.records import Provenance, canonical
 from workers.pipelines import Generation
 
 class Gan:
@@ -125,7 +125,7 @@ def test_a_process_finds_a_function_through_its_environment_and_needs_no_torch(t
     write(tmp_path, "spots", SPOTS)
     code = """if True:
         import sys
-        from storage.records import *
+        from seedsweep.storage.records import *
         from workers.models import fingerprint_model
         from workers.pipelines import load_pipeline
         model = Model(pipeline="python", path="spots:draw")
@@ -266,7 +266,7 @@ def test_what_is_no_picture_of_the_wanted_size_is_refused_by_name(function, pict
 
 def test_a_function_can_say_that_a_service_is_away(function):
     pipeline = function("""
-        from storage.errors import TransientError
+        from seedsweep.storage.errors import TransientError
         def draw(*_):
             raise TransientError("The service is away; wait.")
     """)

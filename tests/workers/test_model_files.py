@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage import keys
-from storage.errors import ConfigError, ModelLoadError, StoreUnavailableError
-from storage.folder_store import FolderStore
-from storage.records import Model
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ConfigError, ModelLoadError, StoreUnavailableError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import Model
 from workers import model_files
 from workers.model_files import model_folder, stage_model
 from workers.models import fingerprint_model
@@ -538,9 +538,9 @@ def hub(tiny_model):
 CLIENT = """
 import sys
 from pathlib import Path
-from storage.errors import SeedsweepError
-from storage.records import Model, Sampling
-from storage.store import FolderStore
+from seedsweep.storage.errors import SeedsweepError
+from seedsweep.storage.records import Model, Sampling
+from seedsweep.storage.store import FolderStore
 from workers.model_files import model_folder
 from workers.models import check_model, fingerprint_model, hub_snapshot
 

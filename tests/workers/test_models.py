@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import ConfigError
-from storage.records import Model, Sampling
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Model, Sampling
 from workers.models import check_model, fingerprint_model
 
 ROOT = Path(__file__).parents[2]
@@ -172,7 +172,7 @@ def test_noise_and_hub_models_that_are_not_here_are_not_looked_into():
 
 def test_looking_at_a_model_imports_no_torch(folder):
     code = (
-        "import sys; from storage.records import Model; from workers.models import *;"
+        "import sys; from seedsweep.storage.records import Model; from workers.models import *;"
         "fingerprint_model(Model(path=sys.argv[1]));"
         "sys.exit(bool({'torch', 'diffusers'} & set(sys.modules)))"
     )

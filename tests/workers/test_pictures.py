@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from storage.errors import ShardCorruptError
+from seedsweep.storage.errors import ShardCorruptError
 from workers.pictures import decode_png, digest_pixels, encode_png
 
 modest = settings(max_examples=100, derandomize=True, deadline=None)

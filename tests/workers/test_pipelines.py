@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from storage.folder_store import FolderStore
-from storage.records import Sampling
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import Sampling
 from workers.noise import NoisePipeline, noise_share
 from workers.pipeline_loading import load_pipeline
 

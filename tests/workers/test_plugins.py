@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from storage.errors import ConfigError
-from storage.records import Model
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Model
 from workers.models import fingerprint_model
 from workers.plugins import find_function
 

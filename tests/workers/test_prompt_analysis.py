@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.prompt_results import Transform
-from storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
+from seedsweep.storage.prompt_results import Transform
+from seedsweep.storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
 from workers.analysis.nearest import describe_training
 from workers.analysis.products import TorchProducts
 from workers.analysis.verdict import judge

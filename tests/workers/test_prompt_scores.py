@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from storage.records import Analysis, AnalysisSettings, Verification
+from seedsweep.storage.records import Analysis, AnalysisSettings, Verification
 from workers.pictures import encode_png
 from workers.prompt_scores import Scoring
 

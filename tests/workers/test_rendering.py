@@ -4,12 +4,12 @@ import weakref
 import numpy as np
 import pytest
 
-import storage.ledger
+import seedsweep.storage.ledger
 import workers.heartbeat
 import workers.rendering
 import workers.writer
-from storage.campaigns import load_parked, store_campaign
-from storage.errors import (
+from seedsweep.storage.campaigns import load_parked, store_campaign
+from seedsweep.storage.errors import (
     BrokerUnavailableError,
     ConfigError,
     GenerationError,
@@ -17,11 +17,11 @@ from storage.errors import (
     StoreUnavailableError,
     TransientError,
 )
-from storage.folder_store import FolderStore
-from storage.keys import unit_shard
-from storage.live_state import Restored
-from storage.records import Submission
-from storage.shards import decode_shard
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.live_state import Restored
+from seedsweep.storage.records import Submission
+from seedsweep.storage.shards import decode_shard
 from workers.pictures import decode_png
 from workers.pipeline_loading import load_pipeline
 from workers.rendering import Renderer
@@ -267,7 +267,7 @@ def test_a_wrong_environment_is_no_unit_s_fault(
 
     with monkeypatch.context() as wrong:
         wrong.setattr(store, "exists", refuse)
-        for _ in range(storage.ledger.MAX_ERRORS + 1):
+        for _ in range(seedsweep.storage.ledger.MAX_ERRORS + 1):
             renderer.render(issue())
             counts = ledger.counts(campaign.campaign_id)
             assert (counts.claimed, counts.queued, counts.failing) == (0, 0, 0)
@@ -288,11 +288,11 @@ def test_a_model_whose_holder_is_away_is_loaded_once_that_is_back(
 
     with monkeypatch.context() as offline:
         offline.setattr(workers.rendering, "load_pipeline", away)
-        for _ in range(storage.ledger.MAX_ERRORS + 1):
+        for _ in range(seedsweep.storage.ledger.MAX_ERRORS + 1):
             renderer.render(issue())
             counts = ledger.counts(campaign.campaign_id)
             assert (counts.claimed, counts.queued, counts.failing) == (0, 0, 0)
-    assert len(tried) == storage.ledger.MAX_ERRORS + 1
+    assert len(tried) == seedsweep.storage.ledger.MAX_ERRORS + 1
     assert load_parked(store, campaign.campaign_id) == []
     renderer.render(issue())
     wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
@@ -342,7 +342,7 @@ def test_another_model_is_loaded_only_once_the_old_one_is_gone(
 def test_the_heartbeat_keeps_a_long_unit_from_being_given_to_another(
     store, ledger, workforce, issue, campaign, monkeypatch, wait_until, broker
 ):
-    monkeypatch.setattr(storage.ledger, "LEASE_MS", 400)
+    monkeypatch.setattr(seedsweep.storage.ledger, "LEASE_MS", 400)
     monkeypatch.setattr(workers.heartbeat, "BEAT_SECONDS", 0.1)
     finish = threading.Event()
 

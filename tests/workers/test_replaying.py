@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.errors import ConfigError, ShardCorruptError, TransientError
-from storage.folder_store import FolderStore
-from storage.keys import unit_shard
-from storage.receipts import Receipt, receipt_key, store_receipt
-from storage.records import Model, Provenance, digest
-from storage.replayed import Difference, Distance, Replay
-from storage.shards import decode_shard, encode_shard
+from seedsweep.storage.errors import ConfigError, ShardCorruptError, TransientError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.receipts import Receipt, receipt_key, store_receipt
+from seedsweep.storage.records import Model, Provenance, digest
+from seedsweep.storage.replay_results import Difference, Distance, Replay
+from seedsweep.storage.shards import decode_shard, encode_shard
 from tests.results import make_result
 from tests.tiny_model import save_tiny_model
 from workers import replaying

@@ -5,7 +5,7 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 from workers import health
 from workers.collectors import registry_of
 from workers.health import Step

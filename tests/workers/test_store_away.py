@@ -5,15 +5,15 @@ import pytest
 
 import workers.rendering
 import workers.writer
-from storage.campaigns import load_parked, store_campaign
-from storage.keys import unit_shard
-from storage.ledger import MAX_ERRORS
-from storage.live_state import Restored
-from storage.records import Submission
-from storage.s3 import S3Store
-from storage.s3_connection import Patience
-from storage.shards import decode_shard
-from storage.stores import open_store
+from seedsweep.storage.campaigns import load_parked, store_campaign
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.ledger import MAX_ERRORS
+from seedsweep.storage.live_state import Restored
+from seedsweep.storage.records import Submission
+from seedsweep.storage.s3.connection import Patience
+from seedsweep.storage.s3.store import S3Store
+from seedsweep.storage.shards import decode_shard
+from seedsweep.storage.stores import open_store
 from tests.proxy import INTERNAL_ERROR, STORAGE_FULL, Faults
 from workers.pipeline_loading import load_pipeline
 from workers.rendering import Renderer

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import workers.stored_prompts as module
-from storage.errors import ShardCorruptError
-from storage.shards import decode_shard
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.shards import decode_shard
 from workers.pictures import digest_pixels, encode_png
 from workers.stored_images import decode_pixels
 from workers.stored_prompts import BrokenShardError, read_prompt

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.errors import TrainingSetError
-from storage.records import Verification
+from seedsweep.storage.errors import TrainingSetError
+from seedsweep.storage.records import Verification
 from tests.pictures import data_of, write_parquet, write_tar
 from workers import training_slices, verifying
 from workers.analysis.matching import (

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from storage.errors import ConfigError, TrainingSetError
-from storage.prompt_results import Transform
-from storage.records import Verification
+from seedsweep.storage.errors import ConfigError, TrainingSetError
+from seedsweep.storage.prompt_results import Transform
+from seedsweep.storage.records import Verification
 from workers import training_set
 from workers.analysis.nearest import describe_training
 from workers.training_pictures import read_pictures

@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageCms
 
-from storage.errors import TrainingSetError
-from storage.records import Verification
+from seedsweep.storage.errors import TrainingSetError
+from seedsweep.storage.records import Verification
 from tests.pictures import data_of, write_parquet, write_tar
 from workers import training_slices
 from workers.training_pictures import prepare, read_pictures

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import workers.writer
-from storage.errors import StoreUnavailableError
-from storage.folder_store import FolderStore
-from storage.keys import unit_shard
-from storage.shards import decode_shard
+from seedsweep.storage.errors import StoreUnavailableError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.shards import decode_shard
 from workers.pictures import decode_png
 from workers.pipeline_loading import load_pipeline
 from workers.writer import BUFFERED_UNITS, Writer, encode_unit

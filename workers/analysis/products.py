@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 Products = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float64]]
 """Rows (m, values) and rows (n, values) uint8 -> (m, n) float64, the inner products of all pairs of

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from storage.records import Blocks
+from seedsweep.storage.records import Blocks
 from workers.analysis.descriptors import describe, descriptor_size, summarise
 
 

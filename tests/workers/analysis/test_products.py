@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 from workers.analysis.distances import tiled_pairs
 from workers.analysis.products import TorchProducts, products
 

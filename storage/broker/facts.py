@@ -11,9 +11,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from storage.broker_address import BrokerAddress, read_address
-from storage.broker_tls import tls_fault
-from storage.errors import BrokerUnavailableError, ConfigError
+from seedsweep.storage.broker.address import BrokerAddress, read_address
+from seedsweep.storage.broker.tls import tls_fault
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 
 PINGS = 5
 TIMEOUT_SECONDS = 5.0

@@ -1,6 +1,6 @@
 """What came of making a stored image again."""
 
-from storage.records import Provenance, Record, Seed
+from seedsweep.storage.records import Provenance, Record, Seed
 
 
 class Difference(Record):

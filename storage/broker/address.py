@@ -9,8 +9,8 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 import certifi
 from redis.connection import parse_url
 
-from storage.broker_tls import TlsConnection, make_context
-from storage.errors import ConfigError
+from seedsweep.storage.broker.tls import TlsConnection, make_context
+from seedsweep.storage.errors import ConfigError
 
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _CHECKS = {"ssl_cert_reqs": ("required", "cert_required"), "ssl_check_hostname": ("true", "yes")}

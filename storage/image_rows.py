@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from storage.errors import ShardCorruptError
-from storage.records import Blocks, Flaw, Prompt, Provenance, SeedRange
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.records import Blocks, Flaw, Prompt, Provenance, SeedRange
 
 _COLUMNS: dict[str, pa.DataType] = {
     "prompt_id": pa.string(),

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import redis
 
-from storage.broker_address import read_address
-from storage.broker_tls import tls_fault
-from storage.errors import BrokerUnavailableError
+from seedsweep.storage.broker.address import read_address
+from seedsweep.storage.broker.tls import tls_fault
+from seedsweep.storage.errors import BrokerUnavailableError
 
 ROOT = "seedsweep:"
 EPOCH = f"{ROOT}epoch"

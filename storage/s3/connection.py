@@ -14,7 +14,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse
 
-from storage.s3_address import Address, find_credentials, url_error
+from seedsweep.storage.s3.address import Address, find_credentials, url_error
 
 AGAIN = (409, 429, 500, 502, 503, 504)
 """A request that is answered with one of these is sent again."""

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 from minio.error import InvalidResponseError, S3Error, ServerError
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
-from storage.errors import ConfigError, SeedsweepError, StoreUnavailableError
-from storage.s3_connection import AGAIN
+from seedsweep.storage.errors import ConfigError, SeedsweepError, StoreUnavailableError
+from seedsweep.storage.s3.connection import AGAIN
 
 _REFUSALS = {
     "NoSuchBucket": "there is no such bucket; create it, or run `seedsweep doctor --create-bucket`",

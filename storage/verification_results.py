@@ -1,7 +1,7 @@
 """What a search of a training set found for a campaign."""
 
-from storage.prompt_results import Match
-from storage.records import Record, Seed, Verification, digest
+from seedsweep.storage.prompt_results import Match
+from seedsweep.storage.records import Record, Seed, Verification, digest
 
 
 class Unreadable(Record):

@@ -5,7 +5,7 @@ import ssl
 
 import redis
 
-from storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError
 
 
 def make_context(

@@ -22,10 +22,10 @@ from minio.sse import Sse
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from storage.s3_address import parse_address
-from storage.s3_connection import Patience, connect
-from storage.s3_errors import NotS3Error, Translator
-from storage.store import StoreFacts, check_key, check_prefix
+from seedsweep.storage.s3.address import parse_address
+from seedsweep.storage.s3.connection import Patience, connect
+from seedsweep.storage.s3.errors import NotS3Error, Translator
+from seedsweep.storage.store import StoreFacts, check_key, check_prefix
 
 SINGLE_PUT = 64 * 1024 * 1024
 """Larger objects are sent in parts of this many bytes."""

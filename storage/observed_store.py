@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
-from storage.errors import ConfigError, StoreUnavailableError
-from storage.store import Store, StoreFacts
+from seedsweep.storage.errors import ConfigError, StoreUnavailableError
+from seedsweep.storage.store import Store, StoreFacts
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from minio.credentials.providers import (
     Provider,
 )
 
-from storage.errors import ConfigError
-from storage.store import check_prefix
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.store import check_prefix
 
 _FORM = "s3://BUCKET/PREFIX?endpoint=URL&region=REGION"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")

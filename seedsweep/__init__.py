@@ -1,0 +1,1 @@
+"""Find the training images that an image-generation model has memorised."""

@@ -1,0 +1,1 @@
+"""How the broker is reached: address, connection, TLS, and what it says of itself."""
