@@ -20,10 +20,10 @@ from benchmarks.prompts import store_pictures, submission_of
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import AnalysisSettings
-from workers.actor_pool import analyse
-from workers.actors import Actors
-from workers.analyst import Request
-from workers.prompt_analysis import analyse_stored
+from seedsweep.workers.analysts.actor import Request
+from seedsweep.workers.analysts.actor_pool import analyse
+from seedsweep.workers.analysts.prompt_result import analyse_stored
+from seedsweep.workers.cluster.ray_cluster import Actors
 
 TIMES = 10
 

@@ -22,7 +22,7 @@ import networkx as nx
 import numpy as np
 
 from benchmarks.machine import machine, span
-from workers.analysis.cliques import DEFAULT_MAX_STEPS, decide_clique, largest_clique
+from seedsweep.workers.analysis.cliques import DEFAULT_MAX_STEPS, decide_clique, largest_clique
 
 SIZE = 10
 SLOW = 1.0  # seconds

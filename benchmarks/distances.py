@@ -19,7 +19,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from benchmarks.machine import interleaved, machine, ratios, span
 from benchmarks.pictures import pink, with_copies
-from workers.analysis.distances import tile_grid, tiled_distances, tiled_edges
+from seedsweep.workers.analysis.distances import tile_grid, tiled_distances, tiled_edges
 
 SIZE, TILES, THRESHOLD = 512, 4, 0.1
 MARK = 3.5

@@ -28,9 +28,9 @@ from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.generation.heartbeat import BEAT_SECONDS
 from tests.deployment import Deployment
 from tests.servers import wait_until
-from workers.heartbeat import BEAT_SECONDS
 
 LEFT = 2000
 IMAGES_A_UNIT = 50

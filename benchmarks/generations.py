@@ -19,7 +19,7 @@ from benchmarks.pictures import upscaled
 from benchmarks.prompts import HEADER, compare, store_pictures
 from scheduler.campaign import read_campaign
 from seedsweep.storage.folder_store import FolderStore
-from workers.pipeline_loading import load_pipeline
+from seedsweep.workers.pipelines.loading import load_pipeline
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji" / "campaign.toml"
 EDGES = (0.1, 0.2)

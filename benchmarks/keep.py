@@ -19,9 +19,9 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Campaign, Model, PromptList, Provenance, Sampling, Submission
-from workers.analyst import Analyst, Request
-from workers.pipelines import Generation
-from workers.writer import encode_unit
+from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.pipelines.protocol import Generation
 
 SIZES = (512, 64)
 IMAGES_PER_UNIT = 50

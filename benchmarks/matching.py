@@ -31,11 +31,11 @@ import pyarrow.parquet as pq
 from benchmarks.machine import machine
 from benchmarks.pictures import photographs, pink
 from seedsweep.storage.records import Verification
-from workers.analysis import nearest
-from workers.analysis.distances import l2_to_all, tiled_to
-from workers.analysis.matching import TrainingMatch, nearest_training
-from workers.pictures import encode_png
-from workers.training_set import fingerprint_training_set, load_training_set
+from seedsweep.workers.analysis import nearest
+from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
+from seedsweep.workers.analysis.matching import TrainingMatch, nearest_training
+from seedsweep.workers.images import encode_png
+from seedsweep.workers.training.index import fingerprint_training_set, load_training_set
 
 TILES, ALPHA, NEIGHBOURS = 4, 0.5, 50
 BATCH, STRANGERS = 1000, 10**6

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from skimage import data
 
-from workers.analysis.distances import tiled_distances
+from seedsweep.workers.analysis.distances import tiled_distances
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji" / "train.parquet"
 PHOTOGRAPHS = (

@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.machine import cpu_of, interleaved, machine, ratios, span
 from benchmarks.pictures import example_pictures, photographs, pink
-from workers.pictures import encode_png
+from seedsweep.workers.images import encode_png
 
 MARK = 20
 

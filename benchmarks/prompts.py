@@ -36,11 +36,11 @@ from seedsweep.storage.records import (
     WorkUnit,
 )
 from seedsweep.storage.store import Store
-from workers.analysis.distances import tile_grid
-from workers.pipelines import Generation
-from workers.prompt_analysis import analyse_prompt, possible_edges
-from workers.stored_prompts import read_prompt
-from workers.writer import encode_unit
+from seedsweep.workers.analysis.distances import tile_grid
+from seedsweep.workers.analysts.prompt_result import analyse_prompt, possible_edges
+from seedsweep.workers.analysts.stored_prompt import read_prompt
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.pipelines.protocol import Generation
 
 PER_SHARD = 50
 MADE = Provenance(

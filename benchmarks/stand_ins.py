@@ -28,8 +28,8 @@ from seedsweep.storage import keys, ledger, workforce
 from seedsweep.storage.broker.connection import EPOCH, ROOT
 from seedsweep.storage.records import Worker, WorkUnit
 from seedsweep.storage.stores import open_store
-from workers.app import IDLE_QUEUE, queue_of
-from workers.heartbeat import BEAT_SECONDS
+from seedsweep.workers.generation.celery_app import IDLE_QUEUE, queue_of
+from seedsweep.workers.generation.heartbeat import BEAT_SECONDS
 
 RENDER_SECONDS = 25.0
 PRIORITIES = ("", *(f"\x06\x16{step}" for step in (3, 6, 9)))

@@ -31,13 +31,13 @@ import pyarrow.parquet as pq
 from benchmarks.machine import cpu_seconds, machine, span
 from benchmarks.pictures import pink
 from seedsweep.storage.records import Verification
-from workers.actors import Actors
-from workers.analysis.distances import l2_to_all
-from workers.analysis.matching import adaptive_score
-from workers.searchers import searchers
-from workers.training_pictures import read_pictures
-from workers.training_search import TrainingSearch, open_set
-from workers.verifying import Searcher
+from seedsweep.workers.analysis.distances import l2_to_all
+from seedsweep.workers.analysis.matching import adaptive_score
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.training.pictures import read_pictures
+from seedsweep.workers.training.search import TrainingSearch, open_set
+from seedsweep.workers.training.search_actors import searchers
+from seedsweep.workers.training.slice_search import Searcher
 
 FILE_ROWS, GROUP_ROWS, POOL, ROUNDS = 50_000, 1000, 400, 3
 NEIGHBOURS, ALPHA, THRESHOLD = 50, 0.5, 0.15

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from workers.metrics import CATALOGUE, Entry, Labels, Service
+from seedsweep.workers.monitoring.metrics import CATALOGUE, Entry, Labels, Service
 
 HEAD = """\
 # Metrics
 
-Made from `workers/metrics.py` by `python -m deploy.generate`; do not edit it.
+Made from `workers/monitoring/metrics.py` by `python -m deploy.generate`; do not edit it.
 
 Every service also shows `process_*` of its process: CPU seconds, memory, open files, start. What
 `/targets` tells Prometheus adds to every series `job` (`seedsweep-scheduler`, `seedsweep-analyst`

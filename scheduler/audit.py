@@ -24,10 +24,11 @@ from seedsweep.storage.records import AnalysisSettings, Campaign, Prompt, SeedRa
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, Parts
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
-from workers import analysis_metrics, health, metrics
-from workers.actor_pool import analyse
-from workers.actors import Actors
-from workers.analyst import Analysed, Request
+from seedsweep.workers.analysts import actor_metrics
+from seedsweep.workers.analysts.actor import Analysed, Request
+from seedsweep.workers.analysts.actor_pool import analyse
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.monitoring import health, metrics
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ class Auditor:
 
     def _take_note(self, analysed: Analysed) -> None:
         warn_of_corrupt(analysed)
-        analysis_metrics.note(analysed)
+        actor_metrics.note(analysed)
         if analysed.missing or isinstance(analysed.error, ImagesNotKeptError):
             self._patiently(lambda: self._make_again(analysed))
             return

@@ -20,8 +20,8 @@ from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import ANALYSIS, AnalysisSettings, Submission, digest
 from seedsweep.storage.store import Store
-from workers.analysis.critical import STEPS
-from workers.prompt_scores import PromptScore, Scoring, score_prompts
+from seedsweep.workers.analysis.flag_threshold import STEPS
+from seedsweep.workers.analysts.prompt_score import PromptScore, Scoring, score_prompts
 
 Progress = Callable[[int, int], None]
 

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ValidationError
 from scheduler.prompts import read_prompts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign, Model, Prompt, PromptList, Verification
-from workers.models import check_model, fingerprint_model
-from workers.plugins import BUILT_IN
-from workers.training_search import open_set
-from workers.training_set import fingerprint_training_set
+from seedsweep.workers.models.fingerprint import check_model, fingerprint_model
+from seedsweep.workers.models.plugins import BUILT_IN
+from seedsweep.workers.training.index import fingerprint_training_set
+from seedsweep.workers.training.search import open_set
 
 _RESOLVED_HERE = {
     "model": {"fingerprint"},

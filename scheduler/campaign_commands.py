@@ -73,7 +73,7 @@ def _verify(store: "Store", campaign_id: str) -> None:
     the way is said, and spares the results."""
     from scheduler.display import counted
     from scheduler.verify import Wanted, is_verified, verify_campaign
-    from workers.actors import Actors
+    from seedsweep.workers.cluster.ray_cluster import Actors
 
     try:
         if is_verified(store, campaign_id):
@@ -111,8 +111,8 @@ def plan(
     """
     from scheduler.display import noticed
     from scheduler.estimate import reckon, take_stock, usual_sizes
-    from workers.devices import choose_device
-    from workers.measuring import SIZED_ROUNDS, Rate, measure
+    from seedsweep.workers.devices import choose_device
+    from seedsweep.workers.generation.throughput import SIZED_ROUNDS, Rate, measure
 
     chosen = choose_device(device)
     opened = find_store(store)
@@ -146,7 +146,7 @@ def submit(
     """
     from scheduler.steering import prioritise as prioritised
     from seedsweep.storage.campaigns import load_control
-    from workers.model_files import stage_model as stage
+    from seedsweep.workers.models.staging import stage_model as stage
 
     opened = find_store(store)
     planned = _plan(opened, file)

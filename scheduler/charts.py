@@ -12,7 +12,7 @@ import numpy as np
 from scheduler.axes import Tick
 from scheduler.calibration import Calibration, Candidate
 from scheduler.curves import Curve, flagged_share
-from workers.analysis.critical import STEPS, threshold_of
+from seedsweep.workers.analysis.flag_threshold import STEPS, threshold_of
 
 WIDTH, HEIGHT = 480.0, 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 14.0, 24.0, 36.0

@@ -19,8 +19,8 @@ from seedsweep.storage.records import Sampling
 from seedsweep.storage.results import drop_results
 from seedsweep.storage.shards import StoredImage, decode_shard, list_shards
 from seedsweep.storage.store import Store
-from workers.analysis.descriptors import describe
-from workers.stored_images import decode_pixels
+from seedsweep.workers.analysis.descriptors import describe
+from seedsweep.workers.stored_images import decode_pixels
 
 READERS = 8
 

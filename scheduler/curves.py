@@ -8,7 +8,7 @@ from scipy.stats import bootstrap
 
 from scheduler.intervals import CONFIDENCE, SEED
 from scheduler.operating_points import NEVER, Scores, Steps
-from workers.analysis.critical import STEPS
+from seedsweep.workers.analysis.flag_threshold import STEPS
 
 RESAMPLES = 1_999
 LEVELS = 50

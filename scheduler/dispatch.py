@@ -23,11 +23,11 @@ from seedsweep.storage.live_state import LiveCounts, Restored
 from seedsweep.storage.records import Control, Parked, WorkUnit
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Demand, Workforce
-from workers import health, metrics
-from workers.app import queue_of
-from workers.collectors import CampaignCollector
-from workers.log_context import about_campaign
-from workers.rate import Rate
+from seedsweep.workers.generation.celery_app import queue_of
+from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.monitoring.campaign_collector import CampaignCollector
+from seedsweep.workers.monitoring.log_context import about_campaign
+from seedsweep.workers.monitoring.rate import Rate
 
 log = logging.getLogger(__name__)
 

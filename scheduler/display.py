@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from scheduler.options import say
 from seedsweep.storage.live_state import LiveCounts
-from workers.rate import Rate
+from seedsweep.workers.monitoring.rate import Rate
 
 RATE_SECONDS = 30.0
 LINE_SECONDS = 5.0

@@ -23,7 +23,7 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.store import Store
 from seedsweep.storage.stores import open_store
-from workers.devices import visible_devices
+from seedsweep.workers.devices import visible_devices
 
 PROBE_BYTES = 4 * 1024 * 1024
 SKEW_NOTICED, SKEW_REFUSED = 60.0, 15 * 60.0

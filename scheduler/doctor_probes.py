@@ -60,7 +60,7 @@ def answer(question: Callable[..., dict[str, Any]]) -> None:
 
 def ask_ray(address: str) -> dict[str, Any]:
     """Start or join Ray for one call; to be called in a process of its own."""
-    from workers.actors import joined_ray
+    from seedsweep.workers.cluster.ray_cluster import joined_ray
 
     began = time.monotonic()
     with joined_ray(1, address or None) as ray:
@@ -94,7 +94,7 @@ def ask_torch() -> dict[str, Any]:
 
 def ask_model(store_url: str, campaign_file: str, device: str) -> dict[str, Any]:
     """Load a campaign's model and measure it; to be called in a process of its own."""
-    from workers.pipeline_loading import load_pipeline
+    from seedsweep.workers.pipelines.loading import load_pipeline
 
     campaign, _ = read_campaign(Path(campaign_file))
     if campaign.model.pipeline == "noise":

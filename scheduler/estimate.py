@@ -12,7 +12,7 @@ from seedsweep.storage.records import Sampling, WorkUnit
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
 from seedsweep.storage.shards import list_shards
 from seedsweep.storage.store import Store
-from workers.measuring import Rate, Sizes
+from seedsweep.workers.generation.throughput import Rate, Sizes
 
 PNG_BYTES_PER_PIXEL = 1.6
 """412 KB for a photograph of 512 px; noise takes about 3."""

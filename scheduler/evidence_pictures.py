@@ -16,10 +16,10 @@ from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.records import AnalysisSettings, Provenance, Sampling, Submission
 from seedsweep.storage.shards import StoredImage, decode_shard
 from seedsweep.storage.store import Store
-from workers.analysis.distances import l2_to_all
-from workers.pictures import digest_pixels, encode_png
-from workers.stored_images import decode_pixels
-from workers.stored_prompts import StoredPrompt, read_prompt
+from seedsweep.workers.analysis.distances import l2_to_all
+from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
+from seedsweep.workers.images import digest_pixels, encode_png
+from seedsweep.workers.stored_images import decode_pixels
 
 SAME_L2 = 1e-6
 

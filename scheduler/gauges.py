@@ -7,8 +7,8 @@ from scheduler.plan import Plan
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.workforce import Workforce
-from workers import metrics
-from workers.collectors import CampaignCollector, CampaignState
+from seedsweep.workers.monitoring import metrics
+from seedsweep.workers.monitoring.campaign_collector import CampaignCollector, CampaignState
 
 SLOW_SECONDS = 1.5
 """How often is looked at what costs more than a glance."""

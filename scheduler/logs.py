@@ -6,7 +6,7 @@ from typing import Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
-from workers.log_context import Context
+from seedsweep.workers.monitoring.log_context import Context
 
 LogFormat = Literal["text", "json"]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import AnalysisSettings, Sampling
-from workers.analysis.distances import l2_to_all
-from workers.training_pictures import read_pictures
+from seedsweep.workers.analysis.distances import l2_to_all
+from seedsweep.workers.training.pictures import read_pictures
 
 _SAME_L2 = 1e-6
 

@@ -16,7 +16,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter
 from scipy.stats import bootstrap
 
 from scheduler.intervals import RESAMPLES, SEED, Rate, Side, rate
-from workers.analysis.critical import STEPS, threshold_of
+from seedsweep.workers.analysis.flag_threshold import STEPS, threshold_of
 
 NEVER = STEPS + 1
 ERROR = 0.05

@@ -11,7 +11,7 @@ from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.records import Prompt, Submission
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Sign, Workforce
-from workers.stored_images import corrupt_shards
+from seedsweep.workers.stored_images import corrupt_shards
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.records import AnalysisSettings, Submission
 from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.store import Store
-from workers.actor_pool import analyse
-from workers.actors import Actors
-from workers.analyst import Analysed, Request
+from seedsweep.workers.analysts.actor import Analysed, Request
+from seedsweep.workers.analysts.actor_pool import analyse
+from seedsweep.workers.cluster.ray_cluster import Actors
 
 R = TypeVar("R", bound=BaseModel)
 

@@ -13,7 +13,7 @@ from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.records import Prompt
 from seedsweep.storage.replay_results import Replay
 from seedsweep.storage.store import Store
-from workers.replaying import Recorded, make_again, read_recorded
+from seedsweep.workers.generation.replay import Recorded, make_again, read_recorded
 
 Progress = Callable[[int, int], None]
 

@@ -43,7 +43,7 @@ def replay(
     from scheduler.display import counted
     from scheduler.replay import Here, replay_one, replay_some
     from scheduler.replay_table import print_replays
-    from workers.devices import choose_device
+    from seedsweep.workers.devices import choose_device
 
     here = Here(choose_device(device) if device else None, threads)
     opened = find_store(store)

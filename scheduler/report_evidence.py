@@ -15,8 +15,8 @@ from seedsweep.storage.prompt_results import Clique, Match, PromptResult
 from seedsweep.storage.records import Campaign, SeedRange
 from seedsweep.storage.shards import StoredImage, decode_shard
 from seedsweep.storage.store import Store
-from workers.analysis.distances import tiled_pairs
-from workers.pictures import decode_png, encode_png
+from seedsweep.workers.analysis.distances import tiled_pairs
+from seedsweep.workers.images import decode_png, encode_png
 
 PICTURES_SHOWN = 16
 HISTOGRAM_SEEDS = 45

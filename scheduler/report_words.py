@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from seedsweep.storage.records import Analysis, Sampling, Submission, Verification
-from workers.analysis.matching import SMALL_IMAGE_SIDE
+from seedsweep.workers.analysis.matching import SMALL_IMAGE_SIDE
 
 
 @dataclass(frozen=True, slots=True)

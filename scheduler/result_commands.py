@@ -85,7 +85,7 @@ def analyse(
     """
     from scheduler.reanalysis import Changes, analyse_again
     from seedsweep.storage.results import read_results
-    from workers.actors import Actors
+    from seedsweep.workers.cluster.ray_cluster import Actors
 
     environment, opened = find(store)
     changes = Changes(edge_threshold, min_clique_size, tiles, verification_threshold, matrix)

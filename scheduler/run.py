@@ -21,8 +21,8 @@ from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
-from workers.app import make_app, publish
-from workers.devices import visible_devices
+from seedsweep.workers.devices import visible_devices
+from seedsweep.workers.generation.celery_app import make_app, publish
 
 log = logging.getLogger(__name__)
 

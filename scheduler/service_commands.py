@@ -134,7 +134,7 @@ def analyst(
     """
     from scheduler.logs import log_to_stderr
     from scheduler.services import MetricsAddress, serve_analysis
-    from workers.actors import Actors
+    from seedsweep.workers.cluster.ray_cluster import Actors
 
     environment, opened = find(store)
     log_to_stderr(log_format, "analyst")

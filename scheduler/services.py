@@ -22,17 +22,17 @@ from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.observed_store import ObservedStore
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
-from workers import metrics, serving, store_metrics
-from workers.actors import Actors
-from workers.collectors import CampaignCollector, registry_of
-from workers.device_metrics import DeviceCollector
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.monitoring import http_pages, metrics, store_metrics
+from seedsweep.workers.monitoring.campaign_collector import CampaignCollector, registry_of
+from seedsweep.workers.monitoring.gpu_collector import DeviceCollector
 
 log = logging.getLogger(__name__)
 
 _FIRST_PORTS: dict[metrics.Service, int] = {
-    "scheduler": serving.SCHEDULER_PORT,
-    "analyst": serving.ANALYST_PORT,
-    "worker": serving.WORKER_PORT,
+    "scheduler": http_pages.SCHEDULER_PORT,
+    "analyst": http_pages.ANALYST_PORT,
+    "worker": http_pages.WORKER_PORT,
 }
 
 
@@ -46,14 +46,14 @@ class MetricsAddress:
     def ports(self, first: int) -> range:
         """The ports to try, for a service whose own ones begin at `first`."""
         if self.port is None:
-            return range(first, first + serving.PORTS)
+            return range(first, first + http_pages.PORTS)
         return range(self.port, self.port + 1) if self.port else range(0)
 
 
 def serve_schedule(store: Store, broker_url: str, address: MetricsAddress) -> None:
     """Feed the queues with all campaigns of the store, until SIGTERM."""
     from scheduler.dispatch import Dispatcher, drive
-    from workers.app import make_app, publish
+    from seedsweep.workers.generation.celery_app import make_app, publish
 
     store, app = ObservedStore(store, store_metrics.note), make_app(broker_url)
     collector, targets = CampaignCollector(), answer_targets(Workforce(broker_url))
@@ -86,8 +86,8 @@ def serve_device(
     Raises `SeedsweepError` once the worker has taken itself out, since it failed too many prompts
     in a row.
     """
-    from workers.app import make_app
-    from workers.tasks import serve
+    from seedsweep.workers.generation.celery_app import make_app
+    from seedsweep.workers.generation.celery_task import serve
 
     metrics_at = _serve("worker", address, [DeviceCollector(device)])
     why_out = serve(
@@ -141,7 +141,7 @@ def _serve(
     """Serve the service's pages where they are wanted; returns where, empty for nowhere."""
     metrics.BUILD.labels(version("seedsweep")).set(1)
     registry = registry_of(service, collectors)
-    port = serving.serve(registry, address.host, address.ports(_FIRST_PORTS[service]), targets)
+    port = http_pages.serve(registry, address.host, address.ports(_FIRST_PORTS[service]), targets)
     if port is None:
         return ""
     metrics_at = advertised(address.host, port)

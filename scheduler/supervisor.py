@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from seedsweep.storage.errors import ConfigError
-from workers import serving
-from workers.devices import visible_devices
+from seedsweep.workers.devices import visible_devices
+from seedsweep.workers.monitoring import http_pages
 
 log = logging.getLogger(__name__)
 
@@ -145,9 +145,9 @@ def worker_commands(
     Without a port each takes its own first free one, with 0 none has any. Raises `ConfigError`
     where there are more workers than ports to take.
     """
-    if metrics_port is None and len(devices) > serving.PORTS:
+    if metrics_port is None and len(devices) > http_pages.PORTS:
         raise ConfigError(
-            f"{len(devices)} workers are more than the {serving.PORTS} ports that they find by "
+            f"{len(devices)} workers are more than the {http_pages.PORTS} ports that they find by "
             "themselves; give --metrics-port the first of as many, or 0."
         )
     commands = []

@@ -26,12 +26,12 @@ from seedsweep.storage.verification_results import (
     VerificationResult,
     VerifiedClique,
 )
-from workers.actors import Actors
-from workers.analysis.distances import tiled_to
-from workers.analysis.matching import is_extracted, match_limit, near_groups
-from workers.searchers import searchers
-from workers.stored_images import decode_pixels
-from workers.training_search import Matched, TrainingSearch, open_set
+from seedsweep.workers.analysis.distances import tiled_to
+from seedsweep.workers.analysis.matching import is_extracted, match_limit, near_groups
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.stored_images import decode_pixels
+from seedsweep.workers.training.search import Matched, TrainingSearch, open_set
+from seedsweep.workers.training.search_actors import searchers
 
 Progress = Callable[[int, int], None]
 Pixels = NDArray[np.uint8]

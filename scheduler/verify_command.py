@@ -44,7 +44,7 @@ def verify(
     from scheduler.display import counted
     from scheduler.verification_table import for_scripts, print_verification
     from scheduler.verify import Wanted, verify_campaign
-    from workers.actors import Actors
+    from seedsweep.workers.cluster.ray_cluster import Actors
 
     environment, opened = find(store)
     wanted = Wanted(training_set, controls, threshold, neighbours_of, flip)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Verification
 from seedsweep.storage.verification_results import ControlMatches, Coverage
-from workers.analysis.matching import is_extracted
-from workers.training_search import Matched, first_reason, open_set
-from workers.verifying import Reading, readable_pictures
+from seedsweep.workers.analysis.matching import is_extracted
+from seedsweep.workers.training.search import Matched, first_reason, open_set
+from seedsweep.workers.training.slice_search import Reading, readable_pictures
 
 CONTROLS = 1000
 """At most so many are searched for: the first ones of their set."""

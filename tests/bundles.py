@@ -23,15 +23,15 @@ from seedsweep.storage.verification_results import (
     VerificationResult,
     VerifiedClique,
 )
-from workers.analysis.matching import is_extracted, nearest_training
-from workers.analysis.nearest import describe_training
-from workers.analysis.verdict import judge
-from workers.noise import NoisePipeline, noise_share
-from workers.pictures import decode_png
-from workers.pipeline_loading import load_pipeline
-from workers.pipelines import Generation
-from workers.prompt_analysis import result_of
-from workers.writer import encode_unit
+from seedsweep.workers.analysis.matching import is_extracted, nearest_training
+from seedsweep.workers.analysis.nearest import describe_training
+from seedsweep.workers.analysis.verdict import judge
+from seedsweep.workers.analysts.prompt_result import result_of
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.images import decode_png
+from seedsweep.workers.pipelines.loading import load_pipeline
+from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
+from seedsweep.workers.pipelines.protocol import Generation
 
 SIDE, SEEDS = 12, 6
 EVIL = '<script>alert("x")</script> ../../etc & "=cmd()"'

@@ -13,9 +13,9 @@ from seedsweep.storage.verification_results import (
     Unreadable,
     VerificationResult,
 )
+from seedsweep.workers.analysis.flag_threshold import Critical
+from seedsweep.workers.analysts.prompt_score import PromptScore
 from tests.arms import submit
-from workers.analysis.critical import Critical
-from workers.prompt_scores import PromptScore
 
 EVIL = '<script>alert("x")</script> [red]&'
 SIZES = {"a": 5, "b": 4, EVIL: 8, "d": 0, "e": 0}

@@ -125,7 +125,7 @@ def ray_cluster(**environment):
     """
     environment = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")} | environment
     code = (
-        "from workers.actors import joined_ray\n"
+        "from seedsweep.workers.cluster.ray_cluster import joined_ray\n"
         "with joined_ray(3, None) as ray:\n"
         "    print(ray.get_runtime_context().gcs_address, flush=True); input()"
     )

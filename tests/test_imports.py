@@ -6,7 +6,7 @@ import pytest
 HERE = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["seedsweep", "workers", "scheduler"])
+@pytest.mark.parametrize("name", ["seedsweep", "scheduler"])
 def test_the_package_is_ours_and_not_one_of_the_same_name_from_pypi(name):
     module = importlib.import_module(name)
     assert Path(module.__file__) == HERE / name / "__init__.py"

@@ -17,8 +17,8 @@ import pytest
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.shards import decode_shard
+from seedsweep.workers.pipelines.noise import noise_share
 from tests.processes import children, is_alive
-from workers.noise import noise_share
 
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 CAMPAIGN = """

@@ -1,1 +1,1 @@
-"""What computes: generation in Celery workers and analysis in Ray actors."""
+"""What computes."""

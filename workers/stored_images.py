@@ -10,7 +10,7 @@ from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.records import Sampling, SeedRange
 from seedsweep.storage.shards import StoredImage, decode_shard
 from seedsweep.storage.store import Store
-from workers.pictures import decode_png, digest_pixels
+from seedsweep.workers.images import decode_png, digest_pixels
 
 
 def corrupt_shards(

@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     """Print every fault; returns the exit code."""
     first, count = int(arguments[0]), 1
     if "--each-device" in arguments:
-        from workers.devices import visible_devices
+        from seedsweep.workers.devices import visible_devices
 
         count = len(visible_devices())
     faults = [said for port in range(first, first + count) if (said := fault(port))]

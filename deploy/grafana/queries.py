@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workers.metrics import CATALOGUE
+from seedsweep.workers.monitoring.metrics import CATALOGUE
 
 NEEDS_GPU = frozenset({"seedsweep_device_memory_bytes", "seedsweep_device_utilisation_ratio"})
 """Metrics that only workers with a GPU show."""

@@ -28,7 +28,7 @@ from scheduler.operating_points import OperatingPoint
 from scheduler.rate_words import rate_words, share_words
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.stores import open_store
-from workers.analysis.critical import STEPS
+from seedsweep.workers.analysis.flag_threshold import STEPS
 
 HERE = Path(__file__).parent
 BINS = ((0, 0.01), (0.01, 0.02), (0.02, 0.05), (0.05, 0.1), (0.1, 0.2), (0.2, 1.01))

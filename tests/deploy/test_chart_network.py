@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from seedsweep.workers.monitoring.http_pages import ANALYST_PORT, SCHEDULER_PORT, WORKER_PORT
+from seedsweep.workers.monitoring.metrics import CATALOGUE
 from tests.deploy.charts import (
     chosen,
     containers,
@@ -14,8 +16,6 @@ from tests.deploy.charts import (
     rendered,
     templates,
 )
-from workers.metrics import CATALOGUE
-from workers.serving import ANALYST_PORT, SCHEDULER_PORT, WORKER_PORT
 
 # Who finds whom.
 

@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from scheduler.cli import app
+from seedsweep.workers.monitoring.http_pages import ANALYST_PORT, SCHEDULER_PORT, WORKER_PORT
 from tests.deploy.charts import (
     DEPLOY,
     containers,
@@ -17,7 +18,6 @@ from tests.deploy.charts import (
     rendered,
     templates,
 )
-from workers.serving import ANALYST_PORT, SCHEDULER_PORT, WORKER_PORT
 
 # What is secret stays out.
 

@@ -23,8 +23,8 @@ from deploy.grafana.queries import (
     metrics_in,
     panel_queries,
 )
+from seedsweep.workers.monitoring.metrics import CATALOGUE
 from tests.tools import need
-from workers.metrics import CATALOGUE
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = sorted((REPOSITORY / DASHBOARDS).glob("*.json"))

@@ -16,10 +16,10 @@ from deploy.local.place import Place
 from deploy.local.ports import HOST, is_free
 from deploy.local.stopping import stop
 from seedsweep.storage.errors import ConfigError
+from seedsweep.workers.pipelines.noise import noise_share
 from tests.deployment import PROMPTS, write_campaign
 from tests.local import Local
 from tests.servers import wait_until
-from workers.noise import noise_share
 
 PARTS = ["store", "broker", "ray", "scheduler", "analyst", "worker"]
 

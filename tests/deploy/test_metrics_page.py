@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy.metrics_page import metrics_page
-from workers.metrics import CATALOGUE
+from seedsweep.workers.monitoring.metrics import CATALOGUE
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "metrics.md").read_text()

@@ -20,10 +20,10 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Sampling
-from workers.noise import NoisePipeline, noise_share
-from workers.pictures import encode_png
-from workers.pipeline_loading import load_pipeline
-from workers.writer import encode_unit
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.images import encode_png
+from seedsweep.workers.pipelines.loading import load_pipeline
+from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "emoji" / "score.py"
 SIDE, SEEDS, SIZE, TILES = 8, 16, 3, 2

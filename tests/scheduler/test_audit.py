@@ -22,12 +22,12 @@ from seedsweep.storage.records import (
     Verification,
 )
 from seedsweep.storage.results import read_results
-from workers import health
-from workers.actors import Actors
-from workers.analyst import Analyst, Request
-from workers.collectors import registry_of
-from workers.pipeline_loading import load_pipeline
-from workers.writer import encode_unit
+from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.monitoring import health
+from seedsweep.workers.monitoring.campaign_collector import registry_of
+from seedsweep.workers.pipelines.loading import load_pipeline
 
 CUTS = (SeedRange(first=0, last=7),)
 PROMPTS = ["a cat", "a dog", "an owl"]

@@ -13,7 +13,7 @@ import pytest
 import scheduler.cli
 from scheduler.calibration import Wish, calibrate, score_marked
 from scheduler.calibration_page import render_fragment, render_page
-from scheduler.calibration_table import as_data
+from scheduler.calibration_table import for_scripts
 from scheduler.campaign import read_campaign
 from scheduler.kept import load_calibrations
 from scheduler.marks import Marks, Positive, read_marks
@@ -26,12 +26,12 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt, Sampling, digest
 from seedsweep.storage.shards import decode_shard
+from seedsweep.workers.analysts.prompt_result import analyse_stored
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.images import encode_png
+from seedsweep.workers.pipelines.loading import load_pipeline
+from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
 from tests.results import make_result
-from workers.noise import NoisePipeline, noise_share
-from workers.pictures import encode_png
-from workers.pipeline_loading import load_pipeline
-from workers.prompt_analysis import analyse_stored
-from workers.writer import encode_unit
 
 CAMPAIGN = """
 name = "known"
@@ -127,7 +127,7 @@ def test_what_is_found_is_kept_with_the_campaign(run, made):
     _, store, campaign_id = made
     kept = load_calibrations(store, campaign_id)
     (found,) = [each for each in kept if each.wish.false_positive_rate == 0.25]
-    assert json.loads(json.dumps(as_data(found))) == json.loads(ended.stdout)
+    assert json.loads(json.dumps(for_scripts(found))) == json.loads(ended.stdout)
 
 
 def test_what_is_reported_is_what_the_analysis_flags_at_that_threshold(run, made):

@@ -34,12 +34,12 @@ from seedsweep.storage.records import (
 )
 from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.shards import decode_shard, encode_shard
+from seedsweep.workers.analysis.descriptors import describe
+from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.images import decode_png, digest_pixels, encode_png
+from seedsweep.workers.pipelines.noise import NoisePipeline
 from tests.results import make_result
-from workers.analysis.descriptors import describe
-from workers.analyst import Analyst, Request
-from workers.noise import NoisePipeline
-from workers.pictures import decode_png, digest_pixels, encode_png
-from workers.writer import encode_unit
 
 PROMPTS = ["a cat", "a dog", "an owl"]
 CUTS = (SeedRange(first=0, last=1), SeedRange(first=2, last=4))

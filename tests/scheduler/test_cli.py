@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import scheduler.cli
 import scheduler.display
 import scheduler.doctor
-import workers.measuring
+import seedsweep.workers.generation.throughput
 from scheduler.restoring import load_plan, restore_state
 from scheduler.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
@@ -27,11 +27,11 @@ from seedsweep.storage.campaigns import (
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Control, Parked, Worker
 from seedsweep.storage.results import store_results
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.deployment import ROOT, Process
 from tests.results import make_flagged
 from tests.tiny_model import save_tiny_model
-from workers.pipeline_loading import load_pipeline
-from workers.writer import encode_unit
 
 COMMANDS = [
     command.name or command.callback.__name__ for command in scheduler.cli.app.registered_commands
@@ -156,7 +156,7 @@ def test_help_imports_nothing_heavy():
 class TestPlan:
     @pytest.fixture(autouse=True)
     def _in_a_moment(self, monkeypatch):
-        monkeypatch.setattr(workers.measuring, "MIN_SECONDS", 0.0)
+        monkeypatch.setattr(seedsweep.workers.generation.throughput, "MIN_SECONDS", 0.0)
 
     @pytest.fixture
     def tiny(self, folder):
@@ -227,7 +227,7 @@ class TestPlan:
         assert "The model is loaded and measured on cpu: 4 images in" in said
 
     def test_where_all_is_stored_nothing_is_measured(self, seedsweep, shards, monkeypatch):
-        monkeypatch.setattr(workers.measuring, "measure", None)
+        monkeypatch.setattr(seedsweep.workers.generation.throughput, "measure", None)
         plan = json.loads(seedsweep("plan", "campaign.toml", "--json", "--price", "2").stdout)
         assert (plan["units_done"], plan["images_done"]) == (6, 12)
         assert (plan["hours"], plan["wall_hours"], plan["cost"], plan["rate"]) == (0, 0, 0, None)

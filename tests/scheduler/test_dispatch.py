@@ -28,9 +28,9 @@ from seedsweep.storage.records import (
 )
 from seedsweep.storage.results import store_results
 from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.generation.celery_app import queue_of
+from seedsweep.workers.monitoring import metrics
 from tests.results import make_result
-from workers import metrics
-from workers.app import queue_of
 
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
 

@@ -20,7 +20,7 @@ from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange
-from workers.measuring import Rate, Sizes
+from seedsweep.workers.generation.throughput import Rate, Sizes
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)
 SIZES = Sizes(shard=1000, shard_image=500, receipt=100, receipt_image=50, measured=True)
@@ -202,7 +202,7 @@ class TestBroker:
 
     @pytest.mark.parametrize("window", [100, 5000])
     def test_a_window_takes_no_more_than_the_formula_says(self, ledger, broker, broker_url, window):
-        from workers.app import make_app, publish, queue_of
+        from seedsweep.workers.generation.celery_app import make_app, publish, queue_of
 
         plan = replace(plan_of(), prompts=["a photograph " * 5] * 4000)
         self.restore(ledger, len(plan), 3)

@@ -29,10 +29,10 @@ from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import Analysis, AnalysisSettings, Parked, digest
 from seedsweep.storage.results import drop_results, store_results
+from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
+from seedsweep.workers.images import encode_png
 from tests.bundles import EVIL, SEEDS, SIDE, Audit, seal_anew
 from tests.tools import need
-from workers.analysis.distances import l2_to_all, tiled_to
-from workers.pictures import encode_png
 
 
 @pytest.fixture(scope="module")

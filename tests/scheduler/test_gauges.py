@@ -7,8 +7,8 @@ from scheduler.gauges import Gauges
 from scheduler.plan import Plan
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange, Worker
-from workers import metrics
-from workers.collectors import CampaignCollector
+from seedsweep.workers.monitoring import metrics
+from seedsweep.workers.monitoring.campaign_collector import CampaignCollector
 
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=7))
 

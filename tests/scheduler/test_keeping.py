@@ -25,10 +25,10 @@ from seedsweep.storage.records import (
     SeedRange,
 )
 from seedsweep.storage.results import read_results
-from workers.actors import Actors
-from workers.analyst import Analyst
-from workers.pipeline_loading import load_pipeline
-from workers.writer import encode_unit
+from seedsweep.workers.analysts.actor import Analyst
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.pipelines.loading import load_pipeline
 
 CUTS = (SeedRange(first=0, last=3), SeedRange(first=4, last=7))
 PROMPTS = ["a cat", "a dog", "a fox"]
@@ -97,7 +97,7 @@ class Desk:
         left = iter(range(steps))
         store = Until(self.store, {"create", "replace", "delete"}, left)
         ledger = Until(self.ledger, {"analysed", "reopen"}, left)
-        self._monkeypatch.setattr("workers.analyst.open_store", lambda url: store)
+        self._monkeypatch.setattr("seedsweep.workers.analysts.actor.open_store", lambda url: store)
 
         def analyse(requests, url, actors):
             analyst = Analyst(url)

@@ -5,11 +5,11 @@ import sys
 CODE = """
 import logging, sys
 from scheduler.logs import log_to_stderr
-from workers.log_context import about_campaign
+from seedsweep.workers.monitoring.log_context import about_campaign
 
 log_to_stderr(sys.argv[1], "worker", "gpu-1", "cuda:0 7")
 log_to_stderr("text", "scheduler")
-log = logging.getLogger("workers.rendering")
+log = logging.getLogger("seedsweep.workers.generation.renderer")
 log.debug("not shown")
 with about_campaign("small-1"):
     log.info("%d images", 3)
@@ -39,7 +39,7 @@ def test_as_json_each_line_is_one_object_with_what_it_is_about():
     assert time.endswith("+00:00")
     assert first == {
         "level": "INFO",
-        "logger": "workers.rendering",
+        "logger": "seedsweep.workers.generation.renderer",
         "message": "3 images",
         "service": "worker",
         "worker": "gpu-1",

@@ -22,11 +22,11 @@ from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import Parked, Prompt, Provenance, digest
 from seedsweep.storage.replay_results import Difference, Distance, Replay
 from seedsweep.storage.shards import decode_shard, encode_shard
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.images import digest_pixels, encode_png
+from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.results import make_result
 from tests.tiny_model import save_tiny_model
-from workers.pictures import digest_pixels, encode_png
-from workers.pipeline_loading import load_pipeline
-from workers.writer import encode_unit
 
 CAMPAIGN = """
 name = "small"

@@ -36,11 +36,11 @@ from seedsweep.storage.records import (
 )
 from seedsweep.storage.results import store_results
 from seedsweep.storage.shards import StoredImage, encode_shard
-from workers.analysis.matching import is_extracted, nearest_training
-from workers.analysis.nearest import describe_training
-from workers.analysis.verdict import judge
-from workers.pictures import digest_pixels, encode_png
-from workers.prompt_analysis import result_of
+from seedsweep.workers.analysis.matching import is_extracted, nearest_training
+from seedsweep.workers.analysis.nearest import describe_training
+from seedsweep.workers.analysis.verdict import judge
+from seedsweep.workers.analysts.prompt_result import result_of
+from seedsweep.workers.images import digest_pixels, encode_png
 
 SIDE, SEEDS, THRESHOLD = 16, 50, 0.1
 MEMORISED = '<script>alert("x")</script> & a fox at http://example.com/'

@@ -20,9 +20,9 @@ from seedsweep.storage.ledger import LEASE_MS, Ledger
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange
 from seedsweep.storage.workforce import Demand, Workforce
+from seedsweep.workers.generation.celery_app import make_app, publish, queue_of
+from seedsweep.workers.models.fingerprint import fingerprint_model
 from tests.deployment import ROOT, Process
-from workers.app import make_app, publish, queue_of
-from workers.models import fingerprint_model
 
 SERVICES = ("scheduler", "worker", "analyst")
 OPTIONS = {"worker": ("--device", "cpu")}

@@ -8,8 +8,8 @@ import pytest
 from scheduler.targets import Target, advertised, answer_targets, find_targets
 from seedsweep.storage.records import Worker
 from seedsweep.storage.workforce import Workforce
-from workers.collectors import registry_of
-from workers.serving import serve
+from seedsweep.workers.monitoring.campaign_collector import registry_of
+from seedsweep.workers.monitoring.http_pages import serve
 
 
 def worker(name, metrics, host="gpu1"):

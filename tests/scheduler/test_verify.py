@@ -29,12 +29,12 @@ from seedsweep.storage.prompt_results import Clique
 from seedsweep.storage.records import AnalysisSettings, Control, Prompt, Verification
 from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.shards import decode_shard
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.images import decode_png
+from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.pictures import data_of, write_parquet, write_tar
 from tests.results import make_flagged, make_result
 from tests.servers import ray_cluster
-from workers.pictures import decode_png
-from workers.pipeline_loading import load_pipeline
-from workers.writer import encode_unit
 
 CAMPAIGN = """
 name = "small"

@@ -13,11 +13,11 @@ from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.records import SeedRange, WorkUnit
 from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.generation.celery_app import make_app, publish
 from tests.deployment import PROMPTS, Deployment, write_campaign
 from tests.proxy import Proxy
 from tests.servers import wait_until
 from tests.tls import install_authority, make_authority, sign
-from workers.app import make_app, publish
 
 UNIT = WorkUnit(
     campaign_id="c", generation_id="", index=0, prompt="a cat", seeds=SeedRange(first=0, last=0)

@@ -17,12 +17,12 @@ from seedsweep.storage.records import (
 )
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.storage.store import Store
+from seedsweep.workers.analysts.stored_prompt import read_prompt
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.models.fingerprint import fingerprint_model
+from seedsweep.workers.pipelines.protocol import Generation
+from seedsweep.workers.stored_images import corrupt_shards
 from tests.tiny_model import save_tiny_model
-from workers.models import fingerprint_model
-from workers.pipelines import Generation
-from workers.stored_images import corrupt_shards
-from workers.stored_prompts import read_prompt
-from workers.writer import encode_unit
 
 MADE = Provenance(
     batch_size=4, threads=1, device="cpu", dtype="float32", versions="test", recipe="{}"

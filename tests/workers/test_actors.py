@@ -11,15 +11,15 @@ from seedsweep.storage.records import (
     Submission,
     Verification,
 )
+from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.analysts.actor_pool import analyse
+from seedsweep.workers.analysts.prompt_result import analyse_prompt
+from seedsweep.workers.analysts.stored_prompt import read_prompt
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.monitoring import metrics
+from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.servers import ray_cluster
-from workers import metrics
-from workers.actor_pool import analyse
-from workers.actors import Actors
-from workers.analyst import Analyst, Request
-from workers.pipeline_loading import load_pipeline
-from workers.prompt_analysis import analyse_prompt
-from workers.stored_prompts import read_prompt
-from workers.writer import encode_unit
 
 PROMPTS = [f"prompt {i}" for i in range(8)]
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=3))

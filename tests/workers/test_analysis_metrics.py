@@ -3,10 +3,10 @@ import pytest
 from seedsweep.storage.errors import StoreUnavailableError, TransientError
 from seedsweep.storage.observed_store import Request as Asked
 from seedsweep.storage.records import Analysis, AnalysisSettings
-from workers.analysis_metrics import note
-from workers.analyst import Analysed, Request
-from workers.collectors import registry_of
-from workers.effort import Effort
+from seedsweep.workers.analysts.actor import Analysed, Request
+from seedsweep.workers.analysts.actor_metrics import note
+from seedsweep.workers.analysts.cost import Effort
+from seedsweep.workers.monitoring.campaign_collector import registry_of
 
 REQUEST = Request("small-1", "a cat", AnalysisSettings(analysis=Analysis()))
 EFFORT = Effort(

@@ -7,8 +7,8 @@ from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ImagesNotKeptError
 from seedsweep.storage.receipts import read_receipt, receipt_key
 from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt
-from workers.analyst import Analyst, Request
-from workers.stored_prompts import read_prompt
+from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.analysts.stored_prompt import read_prompt
 
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
 STRICTER = AnalysisSettings(analysis=Analysis(min_clique_size=4, edge_threshold=0.05))

@@ -6,8 +6,8 @@ import pytest
 
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.workers.generation.celery_app import make_app, publish
 from tests.proxy import Faults, Proxy
-from workers.app import make_app, publish
 
 UNIT = WorkUnit(
     campaign_id="c", generation_id="", index=0, prompt="a cat", seeds=SeedRange(first=0, last=0)

@@ -5,8 +5,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from seedsweep.storage.live_state import LiveCounts
-from workers.collectors import CampaignCollector, CampaignState, registry_of
-from workers.device_metrics import DeviceCollector
+from seedsweep.workers.monitoring.campaign_collector import (
+    CampaignCollector,
+    CampaignState,
+    registry_of,
+)
+from seedsweep.workers.monitoring.gpu_collector import DeviceCollector
 
 STATE = CampaignState(
     counts=LiveCounts(
@@ -96,11 +100,11 @@ class FakeNvml:
 class TestDevices:
     @pytest.fixture
     def nvml(self, monkeypatch):
-        monkeypatch.setattr("workers.device_metrics.pynvml", FakeNvml)
+        monkeypatch.setattr("seedsweep.workers.monitoring.gpu_collector.pynvml", FakeNvml)
         return monkeypatch
 
     def test_memory_and_utilisation_are_those_that_nvml_tells(self, nvml):
-        nvml.setattr("workers.device_metrics._uuid_of", lambda _: "u-1")
+        nvml.setattr("seedsweep.workers.monitoring.gpu_collector._uuid_of", lambda _: "u-1")
         assert shown(DeviceCollector("cuda:0")) == {
             ("seedsweep_device_memory_bytes", "used"): 3,
             ("seedsweep_device_memory_bytes", "total"): 80,
@@ -108,7 +112,7 @@ class TestDevices:
         }
 
     def test_a_gpu_that_nvml_does_not_know_is_not_shown(self, nvml):
-        nvml.setattr("workers.device_metrics._uuid_of", lambda _: "u-2")
+        nvml.setattr("seedsweep.workers.monitoring.gpu_collector._uuid_of", lambda _: "u-2")
         assert shown(DeviceCollector("cuda:0")) == {}
 
     def test_a_cpu_is_not_shown(self, nvml):
@@ -118,7 +122,7 @@ class TestDevices:
         assert shown(DeviceCollector("cuda:0")) == {}
 
     def test_without_a_driver_nothing_is_shown(self, monkeypatch):
-        monkeypatch.setattr("workers.device_metrics._uuid_of", lambda _: "u-1")
+        monkeypatch.setattr("seedsweep.workers.monitoring.gpu_collector._uuid_of", lambda _: "u-1")
         assert shown(DeviceCollector("cuda:0")) == {}
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from workers.devices import visible_devices
+from seedsweep.workers.devices import visible_devices
 
 
 @pytest.mark.parametrize(

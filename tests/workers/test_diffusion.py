@@ -11,8 +11,8 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, VQModel
 
 from seedsweep.storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
 from seedsweep.storage.records import Flaw, Model, Sampling
+from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline, to_pixels
 from tests.tiny_model import save_tiny_model, tiny_denoiser
-from workers.diffusion import DiffusersPipeline, to_pixels
 
 needs_compiler = pytest.mark.skipif(
     not shutil.which(os.environ.get("CXX", "g++")),
@@ -331,7 +331,10 @@ def test_a_host_that_cannot_compile_is_told_so(load, flat_model, tmp_path, monke
 
 
 def test_cpu_offload_is_refused_on_a_cpu_before_anything_is_loaded(load, tiny_model, monkeypatch):
-    monkeypatch.setattr("workers.loading._from_folder", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "seedsweep.workers.pipelines.diffusers_loading._from_folder",
+        lambda *_: pytest.fail("loaded"),
+    )
     with pytest.raises(ModelLoadError, match=r"needs an accelerator.*device is cpu"):
         load(with_options(tiny_model, cpu_offload=True))
 
@@ -354,7 +357,9 @@ def test_an_option_that_the_pipeline_has_no_part_for_is_refused(
     empty = StableDiffusionPipeline(
         **dict.fromkeys(parts), scheduler=sampler, requires_safety_checker=False
     )
-    monkeypatch.setattr("workers.loading._from_folder", lambda *_: empty)
+    monkeypatch.setattr(
+        "seedsweep.workers.pipelines.diffusers_loading._from_folder", lambda *_: empty
+    )
     with pytest.raises(ModelLoadError, match=rf"StableDiffusionPipeline cannot do model\.{option}"):
         load(with_options(tiny_model, **{option: True}))
 
@@ -388,7 +393,10 @@ RECIPES = [
 def test_another_recipe_gives_the_pixels_of_a_fresh_load_without_loading(load, monkeypatch):
     expected = [pixels(load(**changes).generate("a cat", [1, 2, 3])) for changes in RECIPES]
     pipeline = load()
-    monkeypatch.setattr("workers.loading._from_folder", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr(
+        "seedsweep.workers.pipelines.diffusers_loading._from_folder",
+        lambda *_: pytest.fail("loaded again"),
+    )
     for changes, wanted in zip(RECIPES, expected, strict=True):
         pipeline = pipeline.with_sampling(recipe(**changes))
         made = pipeline.generate("a cat", [1, 2, 3])

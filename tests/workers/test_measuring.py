@@ -9,14 +9,16 @@ from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.receipts import Receipt, receipt_key, store_receipt
 from seedsweep.storage.records import Model, digest
 from seedsweep.storage.shards import decode_shard
-from workers import measuring, pipelines
-from workers.measuring import measure, sizes_of
-from workers.writer import encode_unit
+from seedsweep.workers.generation import throughput
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.generation.throughput import measure, sizes_of
+from seedsweep.workers.pipelines import loading
+from seedsweep.workers.pipelines.noise import NoisePipeline
 
 
 @pytest.fixture(autouse=True)
 def _in_a_moment(monkeypatch):
-    monkeypatch.setattr(measuring, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(throughput, "MIN_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -41,9 +43,9 @@ class Clockwork:
 
     def __init__(self, monkeypatch, sampling, seconds):
         self.calls, self._seconds, self._now = [], iter(seconds), 0.0
-        self._noise = pipelines.NoisePipeline(sampling)
-        monkeypatch.setattr(measuring.time, "perf_counter", lambda: self._now)
-        monkeypatch.setattr(pipelines, "load_pipeline", lambda *_, **__: self)
+        self._noise = NoisePipeline(sampling)
+        monkeypatch.setattr(throughput.time, "perf_counter", lambda: self._now)
+        monkeypatch.setattr(loading, "load_pipeline", lambda *_, **__: self)
 
     def generate(self, prompt, seeds):
         self.calls.append((prompt, list(seeds)))
@@ -87,7 +89,7 @@ def test_a_unit_smaller_than_a_batch_is_measured_as_it_is(monkeypatch, store, ma
 def test_a_slow_device_is_given_up_after_one_round_and_a_fast_one_goes_on(
     monkeypatch, store, make_campaign, units
 ):
-    monkeypatch.setattr(measuring, "MIN_SECONDS", 3.0)
+    monkeypatch.setattr(throughput, "MIN_SECONDS", 3.0)
     campaign = make_campaign(batch_size=4, images_per_unit=4)
     Clockwork(monkeypatch, campaign.sampling, seconds=[0, 61])
     assert measure(store, campaign, units(campaign, 4), "cpu", ignore)[0].rounds == 1
@@ -108,7 +110,7 @@ def test_a_real_model_is_measured_and_the_store_left_alone(store, make_campaign,
 def test_sizes_from_a_few_images_are_those_of_whole_shards(make_campaign, make_unit, side, excess):
     """Foretold from shards of 6 images, held against a shard of 48."""
     campaign = make_campaign(width=side, height=side)
-    pipeline = pipelines.NoisePipeline(campaign.sampling)
+    pipeline = NoisePipeline(campaign.sampling)
 
     def shard(prompt, length):
         unit = make_unit(campaign, prompt, first=0, last=length - 1)
@@ -122,7 +124,7 @@ def test_sizes_from_a_few_images_are_those_of_whole_shards(make_campaign, make_u
 def test_a_receipt_is_foretold_from_shards(store, make_campaign, make_unit):
     """But for the verdict, which is not known before."""
     campaign = make_campaign(seeds=48, width=64, height=64)
-    pipeline = pipelines.NoisePipeline(campaign.sampling)
+    pipeline = NoisePipeline(campaign.sampling)
     unit = make_unit(campaign, first=0, last=47)
     shard = encode_unit(unit, pipeline.generate(unit.prompt, range(48)))
     small = make_unit(campaign, first=0, last=5)
@@ -156,14 +158,14 @@ def test_what_fails_here_is_said_with_the_way_round_it(monkeypatch, store, make_
     with pytest.raises(ConfigError, match=r"SEEDSWEEP_ALLOW_PYTHON.*--images-per-second"):
         measure(store, other, units(other, 4), "cpu", ignore)
     for error in (RuntimeError("no\nluck"), GenerationError("no luck"), MemoryError("no luck")):
-        monkeypatch.setattr(pipelines, "load_pipeline", Raising(error))
+        monkeypatch.setattr(loading, "load_pipeline", Raising(error))
         with pytest.raises(ConfigError, match=r"^.*no.*luck.*--images-per-second\.$"):
             measure(store, campaign, units(campaign, 4), "cpu", ignore)
 
 
 def test_a_service_that_is_away_is_no_fault_of_the_file(monkeypatch, store, make_campaign, units):
     campaign = make_campaign()
-    monkeypatch.setattr(pipelines, "load_pipeline", Raising(TransientError("away")))
+    monkeypatch.setattr(loading, "load_pipeline", Raising(TransientError("away")))
     with pytest.raises(TransientError, match="away"):
         measure(store, campaign, units(campaign, 4), "cpu", ignore)
 

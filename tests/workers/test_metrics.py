@@ -4,8 +4,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from workers.collectors import registry_of
-from workers.metrics import CATALOGUE
+from seedsweep.workers.monitoring.campaign_collector import registry_of
+from seedsweep.workers.monitoring.metrics import CATALOGUE
 
 SERVICES = ["scheduler", "analyst", "worker"]
 

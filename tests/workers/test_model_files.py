@@ -18,10 +18,10 @@ from seedsweep.storage import keys
 from seedsweep.storage.errors import ConfigError, ModelLoadError, StoreUnavailableError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Model
-from workers import model_files
-from workers.model_files import model_folder, stage_model
-from workers.models import fingerprint_model
-from workers.pipeline_loading import load_pipeline
+from seedsweep.workers.models import staging
+from seedsweep.workers.models.fingerprint import fingerprint_model
+from seedsweep.workers.models.staging import model_folder, stage_model
+from seedsweep.workers.pipelines.loading import load_pipeline
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -87,7 +87,7 @@ def pixels(pipeline):
 def test_a_staged_model_is_loaded_with_its_folder_gone(
     store, cache, tiny_model, make_campaign, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(model_files, "PART", 10_000)
+    monkeypatch.setattr(staging, "PART", 10_000)
     folder = tmp_path / "gone"
     shutil.copytree(tiny_model.path, folder)
     campaign = make_campaign(tiny_model.model_copy(update={"path": str(folder)}), steps=2)
@@ -102,7 +102,7 @@ def test_a_staged_model_is_loaded_with_its_folder_gone(
 
 @pytest.mark.parametrize("part", [1, 7, 10, 2**20])
 def test_the_fetched_copy_is_what_the_model_is_loaded_from(store, cache, model, part, monkeypatch):
-    monkeypatch.setattr(model_files, "PART", part)
+    monkeypatch.setattr(staging, "PART", part)
     folder = Path(model.path)
     expected = files(folder)
     del expected["README.md"]
@@ -147,7 +147,7 @@ class FailingStore(FolderStore):
 def test_a_half_staged_model_is_not_whole_until_it_is_staged_to_the_end(
     store, model, room, monkeypatch
 ):
-    monkeypatch.setattr(model_files, "PART", 2)
+    monkeypatch.setattr(staging, "PART", 2)
     with pytest.raises(StoreUnavailableError):
         stage_model(FailingStore(store.root, room), model)
     sent = sum(len(store.read(key)) for key in store.list("model/"))
@@ -179,7 +179,7 @@ def test_an_unreadable_manifest_is_staged_again(store, model, data):
 def test_a_file_that_changes_while_it_is_staged_is_refused_and_taken_back(
     store, model, monkeypatch
 ):
-    monkeypatch.setattr(model_files, "PART", 5)
+    monkeypatch.setattr(staging, "PART", 5)
     weights = Path(model.path) / "unet" / "model.safetensors"
 
     class Meddler(FolderStore):
@@ -541,8 +541,8 @@ from pathlib import Path
 from seedsweep.storage.errors import SeedsweepError
 from seedsweep.storage.records import Model, Sampling
 from seedsweep.storage.store import FolderStore
-from workers.model_files import model_folder
-from workers.models import check_model, fingerprint_model, hub_snapshot
+from seedsweep.workers.models.staging import model_folder
+from seedsweep.workers.models.fingerprint import check_model, fingerprint_model, hub_snapshot
 
 for call in sys.argv[1:]:
     what, path, value = call.split()

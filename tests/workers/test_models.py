@@ -9,7 +9,7 @@ import pytest
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Model, Sampling
-from workers.models import check_model, fingerprint_model
+from seedsweep.workers.models.fingerprint import check_model, fingerprint_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,7 +172,8 @@ def test_noise_and_hub_models_that_are_not_here_are_not_looked_into():
 
 def test_looking_at_a_model_imports_no_torch(folder):
     code = (
-        "import sys; from seedsweep.storage.records import Model; from workers.models import *;"
+        "import sys; from seedsweep.storage.records import Model;"
+        "from seedsweep.workers.models.fingerprint import fingerprint_model;"
         "fingerprint_model(Model(path=sys.argv[1]));"
         "sys.exit(bool({'torch', 'diffusers'} & set(sys.modules)))"
     )

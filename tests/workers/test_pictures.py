@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from seedsweep.storage.errors import ShardCorruptError
-from workers.pictures import decode_png, digest_pixels, encode_png
+from seedsweep.workers.images import decode_png, digest_pixels, encode_png
 
 modest = settings(max_examples=100, derandomize=True, deadline=None)
 pictures = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))

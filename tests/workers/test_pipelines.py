@@ -5,8 +5,8 @@ import pytest
 
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Sampling
-from workers.noise import NoisePipeline, noise_share
-from workers.pipeline_loading import load_pipeline
+from seedsweep.workers.pipelines.loading import load_pipeline
+from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Model
-from workers.models import fingerprint_model
-from workers.plugins import find_function
+from seedsweep.workers.models.fingerprint import fingerprint_model
+from seedsweep.workers.models.plugins import find_function
 
 
 def fingerprint(path, pipeline="gan"):

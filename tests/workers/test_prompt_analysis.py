@@ -8,11 +8,16 @@ from hypothesis import strategies as st
 
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
-from workers.analysis.nearest import describe_training
-from workers.analysis.products import TorchProducts
-from workers.analysis.verdict import judge
-from workers.prompt_analysis import analyse_prompt, analyse_stored, possible_edges, result_of
-from workers.training_set import TrainingSet
+from seedsweep.workers.analysis.inner_products import TorchProducts
+from seedsweep.workers.analysis.nearest import describe_training
+from seedsweep.workers.analysis.verdict import judge
+from seedsweep.workers.analysts.prompt_result import (
+    analyse_prompt,
+    analyse_stored,
+    possible_edges,
+    result_of,
+)
+from seedsweep.workers.training.index import TrainingSet
 
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
 AS_IT_IS = Transform(width=16, height=16, resize="none", crop="none")

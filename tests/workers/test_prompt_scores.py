@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from seedsweep.storage.records import Analysis, AnalysisSettings, Verification
-from workers.pictures import encode_png
-from workers.prompt_scores import Scoring
+from seedsweep.workers.analysts.prompt_score import Scoring
+from seedsweep.workers.images import encode_png
 
 SIDE = 16
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import seedsweep.storage.ledger
-import workers.heartbeat
-import workers.rendering
-import workers.writer
+import seedsweep.workers.generation.heartbeat
+import seedsweep.workers.generation.renderer
+import seedsweep.workers.generation.shard_writer
 from seedsweep.storage.campaigns import load_parked, store_campaign
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
@@ -22,9 +22,9 @@ from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import Submission
 from seedsweep.storage.shards import decode_shard
-from workers.pictures import decode_png
-from workers.pipeline_loading import load_pipeline
-from workers.rendering import Renderer
+from seedsweep.workers.generation.renderer import Renderer
+from seedsweep.workers.images import decode_png
+from seedsweep.workers.pipelines.loading import load_pipeline
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def loads(monkeypatch):
         seen.append(campaign)
         return load_pipeline(store, campaign, device, threads)
 
-    monkeypatch.setattr(workers.rendering, "load_pipeline", load)
+    monkeypatch.setattr(seedsweep.workers.generation.renderer, "load_pipeline", load)
     return seen
 
 
@@ -197,7 +197,7 @@ def test_a_unit_that_fails_three_times_is_parked_with_its_reason(
     renderer, store, ledger, issue, campaign, monkeypatch
 ):
     pipeline = BrokenPipeline(GenerationError("The model failed on it; leave it out."))
-    monkeypatch.setattr(workers.rendering, "load_pipeline", lambda *_: pipeline)
+    monkeypatch.setattr(seedsweep.workers.generation.renderer, "load_pipeline", lambda *_: pipeline)
     first = issue()
     renderer.render(first)
     for _ in range(2):
@@ -213,7 +213,9 @@ def test_an_unexpected_error_parks_the_unit_too_and_the_worker_lives(
     renderer, store, issue, campaign, monkeypatch
 ):
     monkeypatch.setattr(
-        workers.rendering, "load_pipeline", lambda *_: BrokenPipeline(ZeroDivisionError("oh"))
+        seedsweep.workers.generation.renderer,
+        "load_pipeline",
+        lambda *_: BrokenPipeline(ZeroDivisionError("oh")),
     )
     for _ in range(3):
         renderer.render(issue())
@@ -229,7 +231,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_per_process(
         loads.append(1)
         raise ModelLoadError("No such model; name another.")
 
-    monkeypatch.setattr(workers.rendering, "load_pipeline", refuse)
+    monkeypatch.setattr(seedsweep.workers.generation.renderer, "load_pipeline", refuse)
     for _ in range(3):
         renderer.render(issue())
     assert len(loads) == 1
@@ -239,9 +241,9 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_per_process(
 def test_while_the_store_fails_units_go_back_and_none_is_parked(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(workers.rendering, "PAUSE_WHEN_STORE_FAILS", 0.01)
-    monkeypatch.setattr(workers.writer, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(workers.writer, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(seedsweep.workers.generation.renderer, "PAUSE_WHEN_STORE_FAILS", 0.01)
+    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "RETRY_SECONDS", 0.0)
     working = store.create
 
     def full(key, data):
@@ -260,7 +262,7 @@ def test_while_the_store_fails_units_go_back_and_none_is_parked(
 def test_a_wrong_environment_is_no_unit_s_fault(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(workers.rendering, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    monkeypatch.setattr(seedsweep.workers.generation.renderer, "PAUSE_WHEN_STORE_FAILS", 0.0)
 
     def refuse(key):
         raise ConfigError("The store refuses the credentials; correct them.")
@@ -279,7 +281,7 @@ def test_a_wrong_environment_is_no_unit_s_fault(
 def test_a_model_whose_holder_is_away_is_loaded_once_that_is_back(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(workers.rendering, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    monkeypatch.setattr(seedsweep.workers.generation.renderer, "PAUSE_WHEN_STORE_FAILS", 0.0)
     tried = []
 
     def away(*_):
@@ -287,7 +289,7 @@ def test_a_model_whose_holder_is_away_is_loaded_once_that_is_back(
         raise TransientError("The hub does not answer; try again.")
 
     with monkeypatch.context() as offline:
-        offline.setattr(workers.rendering, "load_pipeline", away)
+        offline.setattr(seedsweep.workers.generation.renderer, "load_pipeline", away)
         for _ in range(seedsweep.storage.ledger.MAX_ERRORS + 1):
             renderer.render(issue())
             counts = ledger.counts(campaign.campaign_id)
@@ -330,7 +332,7 @@ def test_another_model_is_loaded_only_once_the_old_one_is_gone(
         loaded.extend([weakref.ref(pipeline), weakref.ref(getattr(weights, "unet", weights))])
         return pipeline
 
-    monkeypatch.setattr(workers.rendering, "load_pipeline", load)
+    monkeypatch.setattr(seedsweep.workers.generation.renderer, "load_pipeline", load)
     of_tiny = submit(make_campaign(tiny_model, seeds=3, steps=1))
     units = [issue(of_tiny), issue(), issue(of_tiny)]
     for unit in units:
@@ -343,7 +345,7 @@ def test_the_heartbeat_keeps_a_long_unit_from_being_given_to_another(
     store, ledger, workforce, issue, campaign, monkeypatch, wait_until, broker
 ):
     monkeypatch.setattr(seedsweep.storage.ledger, "LEASE_MS", 400)
-    monkeypatch.setattr(workers.heartbeat, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(seedsweep.workers.generation.heartbeat, "BEAT_SECONDS", 0.1)
     finish = threading.Event()
 
     class SlowPipeline:
@@ -351,7 +353,9 @@ def test_the_heartbeat_keeps_a_long_unit_from_being_given_to_another(
             finish.wait(10)
             return load_pipeline(store, campaign, "cpu", 1).generate(prompt, seeds)
 
-    monkeypatch.setattr(workers.rendering, "load_pipeline", lambda *_: SlowPipeline())
+    monkeypatch.setattr(
+        seedsweep.workers.generation.renderer, "load_pipeline", lambda *_: SlowPipeline()
+    )
     slow = Renderer(store, ledger, workforce, "slow")
     thread = threading.Thread(target=slow.render, args=[issue()])
     thread.start()
@@ -399,7 +403,9 @@ class TestTakingItselfOut:
             pipeline = BrokenPipeline(error)
             with monkeypatch.context() as patch:
                 if error:
-                    patch.setattr(workers.rendering, "load_pipeline", lambda *_: pipeline)
+                    patch.setattr(
+                        seedsweep.workers.generation.renderer, "load_pipeline", lambda *_: pipeline
+                    )
                 worker = Renderer(store, ledger, workforce, "w", leave=lambda: left.append(1))
                 for _ in range(units):
                     if not left:
@@ -462,7 +468,9 @@ class TestTakingItselfOut:
                     raise GenerationError("The prompt is too long; leave it out.")
                 return whole.generate(prompt, seeds)
 
-        monkeypatch.setattr(workers.rendering, "load_pipeline", lambda *_: Choosy())
+        monkeypatch.setattr(
+            seedsweep.workers.generation.renderer, "load_pipeline", lambda *_: Choosy()
+        )
         worker = Renderer(store, ledger, workforce, "w")
         for _ in range(3 * 4 + 1):
             worker.render(take())
@@ -480,7 +488,7 @@ class TestTakingItselfOut:
         ]
 
     def test_what_is_nobodys_fault_takes_no_worker_out(self, work, ledger, campaign, monkeypatch):
-        monkeypatch.setattr(workers.rendering, "PAUSE_WHEN_STORE_FAILS", 0.0)
+        monkeypatch.setattr(seedsweep.workers.generation.renderer, "PAUSE_WHEN_STORE_FAILS", 0.0)
         for error in (StoreUnavailableError("away"), ConfigError("wrong"), TransientError("away")):
             _, left = work(error, units=8)
             assert left == []

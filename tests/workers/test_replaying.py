@@ -15,15 +15,15 @@ from seedsweep.storage.receipts import Receipt, receipt_key, store_receipt
 from seedsweep.storage.records import Model, Provenance, digest
 from seedsweep.storage.replay_results import Difference, Distance, Replay
 from seedsweep.storage.shards import decode_shard, encode_shard
+from seedsweep.workers.generation import replay as replaying
+from seedsweep.workers.generation.replay import compare_facts, make_again, read_recorded
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.images import decode_png, digest_pixels, encode_png
+from seedsweep.workers.models.fingerprint import fingerprint_model
+from seedsweep.workers.pipelines.loading import load_pipeline
+from seedsweep.workers.pipelines.noise import NoisePipeline
 from tests.results import make_result
 from tests.tiny_model import save_tiny_model
-from workers import replaying
-from workers.models import fingerprint_model
-from workers.noise import NoisePipeline
-from workers.pictures import decode_png, digest_pixels, encode_png
-from workers.pipeline_loading import load_pipeline
-from workers.replaying import compare_facts, make_again, read_recorded
-from workers.writer import encode_unit
 
 SAME = Distance(l2=0, tiled_l2=0, levels=0, share=0)
 

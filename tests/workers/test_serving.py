@@ -6,10 +6,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from seedsweep.storage.errors import ConfigError
-from workers import health
-from workers.collectors import registry_of
-from workers.health import Step
-from workers.serving import serve
+from seedsweep.workers.monitoring import health
+from seedsweep.workers.monitoring.campaign_collector import registry_of
+from seedsweep.workers.monitoring.health import Step
+from seedsweep.workers.monitoring.http_pages import serve
 
 WORKER = registry_of("worker")
 
@@ -112,7 +112,7 @@ def test_a_step_that_is_expected_is_overdue_until_it_is_taken_first(steps):
 
 def test_a_step_taken_again_has_its_time_anew(steps, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("workers.health.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("seedsweep.workers.monitoring.health.time.monotonic", lambda: now[0])
     step = Step("Nothing happened", 10)
     health.begin(step)
     now[0] += 11

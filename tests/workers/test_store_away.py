@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import workers.rendering
-import workers.writer
+import seedsweep.workers.generation.renderer
+import seedsweep.workers.generation.shard_writer
 from seedsweep.storage.campaigns import load_parked, store_campaign
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import MAX_ERRORS
@@ -14,9 +14,9 @@ from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.shards import decode_shard
 from seedsweep.storage.stores import open_store
+from seedsweep.workers.generation.renderer import Renderer
+from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.proxy import INTERNAL_ERROR, STORAGE_FULL, Faults
-from workers.pipeline_loading import load_pipeline
-from workers.rendering import Renderer
 
 HASTE = Patience(connect=0.2, read=0.2, again=0.2, backoff=0.001)
 FAULTS = {
@@ -61,9 +61,9 @@ def issue(ledger, campaign, make_unit):
 @pytest.fixture
 def renderer(proxied_url, ledger, workforce, campaign, monkeypatch):
     """A worker that soon loses its patience, behind the proxy."""
-    monkeypatch.setattr(workers.writer, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(workers.writer, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(workers.rendering, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(seedsweep.workers.generation.renderer, "PAUSE_WHEN_STORE_FAILS", 0.0)
     store = S3Store(proxied_url, patience=HASTE)
     store.create("known/already", b"")
     renderer = Renderer(store, ledger, workforce, "worker-under-test")

@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import workers.stored_prompts as module
+import seedsweep.workers.analysts.stored_prompt as module
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.shards import decode_shard
-from workers.pictures import digest_pixels, encode_png
-from workers.stored_images import decode_pixels
-from workers.stored_prompts import BrokenShardError, read_prompt
+from seedsweep.workers.analysts.stored_prompt import BrokenShardError, read_prompt
+from seedsweep.workers.images import digest_pixels, encode_png
+from seedsweep.workers.stored_images import decode_pixels
 
 
 @pytest.fixture

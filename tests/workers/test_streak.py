@@ -1,6 +1,6 @@
 import pytest
 
-from workers.streak import MAX_FAILED_PROMPTS, Streak
+from seedsweep.workers.generation.failure_streak import MAX_FAILED_PROMPTS, Streak
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
-from workers.app import queue_of
-from workers.tasks import Subscription
+from seedsweep.workers.generation.celery_app import queue_of
+from seedsweep.workers.generation.celery_task import Subscription
 
 
 class Consumer:

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.records import Verification
-from tests.pictures import data_of, write_parquet, write_tar
-from workers import training_slices, verifying
-from workers.analysis.matching import (
+from seedsweep.workers.analysis.matching import (
     TrainingMatch,
     adaptive_score,
     is_extracted,
@@ -23,10 +21,18 @@ from workers.analysis.matching import (
     near_groups,
     nearest_training,
 )
-from workers.analysis.nearest import describe_training
-from workers.training_pictures import read_pictures
-from workers.training_search import TrainingSearch, first_reason, open_set
-from workers.verifying import Query, Reading, Searcher, readable_pictures, search_slice
+from seedsweep.workers.analysis.nearest import describe_training
+from seedsweep.workers.training import slice_search, slices
+from seedsweep.workers.training.pictures import read_pictures
+from seedsweep.workers.training.search import TrainingSearch, first_reason, open_set
+from seedsweep.workers.training.slice_search import (
+    Query,
+    Reading,
+    Searcher,
+    readable_pictures,
+    search_slice,
+)
+from tests.pictures import data_of, write_parquet, write_tar
 
 few = settings(max_examples=25, derandomize=True, deadline=None)
 SIDE = 5
@@ -84,8 +90,8 @@ def search(folder, queries, **changes):
 def test_it_finds_what_comparing_all_pixels_finds(count, kinds, rows, neighbours, whose, seed):
     made, queries = pictures(count, seed), pictures(4, seed + 1, levels=4)
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_slices, "SLICE_PICTURES", 4)
-        patch.setattr(verifying, "_BLOCK_PICTURES", 3)
+        patch.setattr(slices, "SLICE_PICTURES", 4)
+        patch.setattr(slice_search, "_BLOCK_PICTURES", 3)
         folder = Path(name)
         write_set(folder, made, kinds, rows)
         found = search(folder, queries, neighbours=neighbours, neighbours_of=whose)
@@ -169,7 +175,7 @@ class TestCoverage:
         write_parquet(tmp_path / "a.parquet", [b"no"] * 20 + [data_of(pictures(1, 0)[0])])
         coverage = search(tmp_path / "a.parquet", pictures(1, 1)).coverage
         assert (coverage.pictures, coverage.unreadable) == (21, 20)
-        assert len(coverage.examples) == verifying.EXAMPLES
+        assert len(coverage.examples) == slice_search.EXAMPLES
 
     def test_the_rest_of_a_parquet_file_that_breaks_off_counts_as_not_read(self, tmp_path):
         made = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
@@ -262,5 +268,5 @@ def test_what_a_search_holds_does_not_grow_with_the_slice(tmp_path):
         return held
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verifying, "_BLOCK_PICTURES", 16)
+        patch.setattr(slice_search, "_BLOCK_PICTURES", 16)
         assert peak(256) < 1.5 * peak(64)

@@ -15,10 +15,10 @@ from PIL import Image
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.records import Verification
-from workers import training_set
-from workers.analysis.nearest import describe_training
-from workers.training_pictures import read_pictures
-from workers.training_set import fingerprint_training_set, load_training_set
+from seedsweep.workers.analysis.nearest import describe_training
+from seedsweep.workers.training import index
+from seedsweep.workers.training.index import fingerprint_training_set, load_training_set
+from seedsweep.workers.training.pictures import read_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -249,21 +249,21 @@ class TestFingerprint:
 def load_in_a_process(path, everyone, found):
     """Load it once everyone is ready to; what is found is the ids, and which pictures were read."""
     names = []
-    read = training_set.read_pictures
+    read = index.read_pictures
 
     def noted(*wanted):
         for picture in read(*wanted):
             names.append(picture[0])
             yield picture
 
-    training_set.read_pictures = noted
+    index.read_pictures = noted
     everyone.wait(timeout=60)
     found.put((load(path).ids.to_pylist(), names))
 
 
 def build_until_killed(path, waiting):
     """Index the set, and wait for ever once its first picture is read."""
-    read = training_set.read_pictures
+    read = index.read_pictures
 
     def stuck(*wanted):
         for picture in read(*wanted):
@@ -271,7 +271,7 @@ def build_until_killed(path, waiting):
             signal.pause()
             yield picture
 
-    training_set.read_pictures = stuck
+    index.read_pictures = stuck
     load(path)
 
 
@@ -288,14 +288,14 @@ class TestIndex:
     def reads(self, monkeypatch):
         """The names of the pictures that were decoded."""
         names = []
-        read = training_set.read_pictures
+        read = index.read_pictures
 
         def noted(*wanted):
             for picture in read(*wanted):
                 names.append(picture[0])
                 yield picture
 
-        monkeypatch.setattr(training_set, "read_pictures", noted)
+        monkeypatch.setattr(index, "read_pictures", noted)
         return names
 
     def test_it_is_made_once_and_then_needs_no_picture(self, folder, reads):
@@ -321,7 +321,7 @@ class TestIndex:
         )
 
     def test_it_holds_what_describing_the_pictures_in_memory_does(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(training_set, "_CHUNK_PICTURES", 2)
+        monkeypatch.setattr(index, "_CHUNK_PICTURES", 2)
         pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 40, 3), dtype=np.uint8)
         rows = [data_of(Image.fromarray(picture)) for picture in pictures]
         loaded = load(write_parquet(tmp_path / "t.parquet", rows), 40, 32)
@@ -338,7 +338,7 @@ class TestIndex:
     def test_what_alters_a_picture_makes_another_one(self, folder, reads, change, monkeypatch):
         load(folder)
         monkeypatch.setattr(
-            training_set, "fingerprint_training_set", lambda _: change.get("fingerprint", "1")
+            index, "fingerprint_training_set", lambda _: change.get("fingerprint", "1")
         )
         load(folder, **change)
         assert len(reads) == 6
@@ -424,8 +424,8 @@ class TestIndex:
             load(folder)
 
     def test_its_progress_is_logged(self, folder, monkeypatch, caplog):
-        monkeypatch.setattr(training_set, "_CHUNK_PICTURES", 1)
-        monkeypatch.setattr(training_set, "PROGRESS_SECONDS", 0.0)
+        monkeypatch.setattr(index, "_CHUNK_PICTURES", 1)
+        monkeypatch.setattr(index, "PROGRESS_SECONDS", 0.0)
         with caplog.at_level("INFO"):
             load(folder)
         assert "2 of 3 pictures" in caplog.text
@@ -441,7 +441,7 @@ class TestIndex:
         assert pa.total_allocated_bytes() - before < 0.8 * size
 
     def test_making_it_takes_the_same_memory_whatever_the_set(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(training_set, "_CHUNK_PICTURES", 8)
+        monkeypatch.setattr(index, "_CHUNK_PICTURES", 8)
 
         def peak(count):
             noise = np.random.default_rng(count).integers(0, 256, (count, 64, 64, 3), np.uint8)

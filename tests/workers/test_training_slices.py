@@ -7,16 +7,16 @@ from PIL import Image, ImageCms
 
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.records import Verification
-from tests.pictures import data_of, write_parquet, write_tar
-from workers import training_slices
-from workers.training_pictures import prepare, read_pictures
-from workers.training_slices import (
+from seedsweep.workers.training import slices
+from seedsweep.workers.training.pictures import prepare, read_pictures
+from seedsweep.workers.training.slices import (
     UNREADABLE,
     count_pictures,
     cut_training_set,
     read_captions,
     read_slice,
 )
+from tests.pictures import data_of, write_parquet, write_tar
 
 
 def plain(level):
@@ -29,7 +29,7 @@ def names_in(part):
 
 @pytest.fixture
 def small_slices(monkeypatch):
-    monkeypatch.setattr(training_slices, "SLICE_PICTURES", 3)
+    monkeypatch.setattr(slices, "SLICE_PICTURES", 3)
 
 
 @pytest.fixture

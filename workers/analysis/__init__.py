@@ -1,1 +1,1 @@
-"""Pure functions on numpy arrays: distances, cliques, verdicts and training matches."""
+"""Distances, edges, cliques and matches: pure functions on arrays."""

@@ -21,9 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.cliques import core
-from workers.analysis.descriptors import Summaries
-from workers.analysis.distances import Tile, edge_limit, image_blocks, tile_grid, tile_values
+from seedsweep.workers.analysis.cliques import core
+from seedsweep.workers.analysis.descriptors import Summaries
+from seedsweep.workers.analysis.distances import (
+    Tile,
+    edge_limit,
+    image_blocks,
+    tile_grid,
+    tile_values,
+)
 
 # Sums of a few terms of this size still are exact.
 _EXACT = 2**51

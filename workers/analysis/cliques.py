@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.branching import (
+from seedsweep.workers.analysis.clique_search import (
     Bitgraph,
     bitgraph,
     colours,

@@ -18,7 +18,7 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.products import Products, products
+from seedsweep.workers.analysis.inner_products import Products, products
 
 # 255² · 258 < 2²⁴: float32 holds every partial sum of that many squares.
 _SQUARES_PER_SUM = 258

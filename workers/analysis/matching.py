@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.distances import edge_limit, l2_to_all, tiled_to
-from workers.analysis.nearest import Nearest, TrainingImages, nearest_images
-from workers.analysis.products import products
-from workers.analysis.ranking import squared_norms
+from seedsweep.workers.analysis.distances import edge_limit, l2_to_all, tiled_to
+from seedsweep.workers.analysis.inner_products import products
+from seedsweep.workers.analysis.nearest import Nearest, TrainingImages, nearest_images
+from seedsweep.workers.analysis.running_nearest import squared_norms
 
 DEFAULT_ALPHA = 0.5
 DEFAULT_NEIGHBOURS = 50

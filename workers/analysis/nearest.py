@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.records import DEFAULT_BLOCKS, Blocks
-from workers.analysis.bounds import (
+from seedsweep.workers.analysis.bounds import (
     Projections,
     can_bound,
     lower_bounds,
     project_coarse,
     project_fine,
 )
-from workers.analysis.descriptors import Summaries, describe, summarise
-from workers.analysis.distances import Tile, l2_to_all, tile_values
+from seedsweep.workers.analysis.descriptors import Summaries, describe, summarise
+from seedsweep.workers.analysis.distances import Tile, l2_to_all, tile_values
 
 _SMALL = 128 * 128
 _COARSE_VALUES = 1 << 17

@@ -15,8 +15,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.analysis.cliques import DEFAULT_MAX_STEPS, CliqueSearch, core, largest_clique
-from workers.analysis.distances import tiled_distances, tiled_edges
+from seedsweep.workers.analysis.cliques import (
+    DEFAULT_MAX_STEPS,
+    CliqueSearch,
+    core,
+    largest_clique,
+)
+from seedsweep.workers.analysis.distances import tiled_distances, tiled_edges
 
 MemberDistances = Callable[[tuple[int, ...]], NDArray[np.float64]]
 """Vertices, ascending -> their tiled distances (k, k) float64 in that order."""

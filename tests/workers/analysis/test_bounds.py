@@ -4,16 +4,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.records import Blocks
-from workers.analysis.bounds import (
+from seedsweep.workers.analysis.bounds import (
     can_bound,
     candidates,
     lower_bounds,
     project_coarse,
     project_fine,
 )
-from workers.analysis.cliques import core
-from workers.analysis.descriptors import describe, summarise
-from workers.analysis.distances import squared_blocks, tile_grid, tile_values, tiled_edges
+from seedsweep.workers.analysis.cliques import core
+from seedsweep.workers.analysis.descriptors import describe, summarise
+from seedsweep.workers.analysis.distances import (
+    squared_blocks,
+    tile_grid,
+    tile_values,
+    tiled_edges,
+)
 
 ALL_BLOCKS = [Blocks(fine=f, coarse=c) for f in (2, 4, 8) for c in (8, 16)]
 GRAIN = {"one pixel": 1, "fine": 4, "coarse": 16, "flat": 1024}

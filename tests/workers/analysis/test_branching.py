@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.analysis.branching import (
+from seedsweep.workers.analysis.clique_search import (
     bitgraph,
     colour_order,
     colours,

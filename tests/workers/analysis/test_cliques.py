@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.analysis.cliques import core, decide_clique, largest_clique
+from seedsweep.workers.analysis.cliques import core, decide_clique, largest_clique
 
 modest = settings(max_examples=150, derandomize=True, deadline=None)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.analysis.critical import STEPS, critical_steps, steps_of, threshold_of
-from workers.analysis.distances import tiled_distances, tiled_edges
+from seedsweep.workers.analysis.distances import tiled_distances, tiled_edges
+from seedsweep.workers.analysis.flag_threshold import STEPS, critical_steps, steps_of, threshold_of
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)
 SIZES = (2, 3, 4, 5)

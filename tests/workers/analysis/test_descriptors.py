@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from seedsweep.storage.records import Blocks
-from workers.analysis.descriptors import describe, descriptor_size, summarise
+from seedsweep.workers.analysis.descriptors import describe, descriptor_size, summarise
 
 
 def slow_sums(values, side):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.analysis import distances as module
-from workers.analysis.distances import (
+from seedsweep.workers.analysis import distances as module
+from seedsweep.workers.analysis.distances import (
     edge_limit,
     l2_to_all,
     squared_blocks,

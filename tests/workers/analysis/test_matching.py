@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.analysis import matching
-from workers.analysis.distances import tiled_to
-from workers.analysis.matching import TrainingMatch, is_extracted
-from workers.analysis.nearest import describe_training
+from seedsweep.workers.analysis import matching
+from seedsweep.workers.analysis.distances import tiled_to
+from seedsweep.workers.analysis.matching import TrainingMatch, is_extracted
+from seedsweep.workers.analysis.nearest import describe_training
 
 modest = settings(max_examples=40, derandomize=True, deadline=None)
 

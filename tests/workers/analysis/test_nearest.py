@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.analysis import nearest
-from workers.analysis.nearest import describe_training, nearest_images
+from seedsweep.workers.analysis import nearest
+from seedsweep.workers.analysis.nearest import describe_training, nearest_images
 
 
 def slow_nearest(image, pictures, count, without):

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.errors import ConfigError
-from workers.analysis.distances import tiled_pairs
-from workers.analysis.products import TorchProducts, products
+from seedsweep.workers.analysis.distances import tiled_pairs
+from seedsweep.workers.analysis.inner_products import TorchProducts, products
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.analysis.distances import l2_to_all
-from workers.analysis.ranking import NOWHERE, Ranking, join, l2_of, squared_norms
+from seedsweep.workers.analysis.distances import l2_to_all
+from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranking, join, l2_of, squared_norms
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)
 VALUES = 12

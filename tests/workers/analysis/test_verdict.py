@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.analysis.cliques import core
-from workers.analysis.distances import tiled_distances, tiled_edges, tiled_to
-from workers.analysis.verdict import Clique, Verdict, judge, verdict_of
+from seedsweep.workers.analysis.cliques import core
+from seedsweep.workers.analysis.distances import tiled_distances, tiled_edges, tiled_to
+from seedsweep.workers.analysis.verdict import Clique, Verdict, judge, verdict_of
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)
 

@@ -1,0 +1,120 @@
+"""What one Ray actor does: it reads the store itself and calls the pure analysis."""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from seedsweep.storage import observed_store
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import SeedsweepError
+from seedsweep.storage.observed_store import ObservedStore
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.receipts import Receipt, store_receipt
+from seedsweep.storage.records import AnalysisSettings, Submission
+from seedsweep.storage.stores import open_store
+from seedsweep.workers.analysis.inner_products import Products, TorchProducts, products
+from seedsweep.workers.analysts.cost import Effort, Tally
+from seedsweep.workers.analysts.prompt_result import analyse_stored, recorded
+from seedsweep.workers.analysts.stored_prompt import StoredPrompt
+from seedsweep.workers.training.index import TrainingSet, load_training_set
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt of a stored campaign, and how to judge it.
+
+    `receipt`: store a receipt of its images, if all are known and it is not flagged.
+    """
+
+    campaign_id: str
+    prompt: str
+    settings: AnalysisSettings
+    receipt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """What became of a request: a result, or the error that stood in its way.
+
+    `corrupt` names the shards that could not be read, and `missing` the cuts of which nothing is
+    stored, by their places in the submission; the result does without their images. `receipted`:
+    a receipt of all images is stored, so they need not stay. `effort` is None where the actor was
+    lost.
+    """
+
+    request: Request
+    seconds: float
+    result: PromptResult | None = None
+    corrupt: tuple[str, ...] = ()
+    missing: tuple[int, ...] = ()
+    receipted: bool = False
+    error: SeedsweepError | None = None
+    effort: Effort | None = None
+
+    @property
+    def value(self) -> PromptResult:
+        """The result; raises the error where there is none."""
+        if self.result is None:
+            raise self.error or SeedsweepError("The analysis gave no result; try again.")
+        return self.result
+
+
+class Analyst:
+    """One actor: one store, the campaigns it was last asked for, one training set at hand."""
+
+    def __init__(self, store_url: str, device: str = "cpu") -> None:
+        self._requests: list[observed_store.Request] = []
+        self._store = ObservedStore(open_store(store_url), self._requests.append)
+        self._device = device
+        self._submission = lru_cache(maxsize=8)(self._load_submission)
+        self._training = lru_cache(maxsize=1)(self._load_training)
+
+    def analyse(self, request: Request) -> Analysed:
+        """Read and analyse one prompt, without what of it is corrupt or missing."""
+        began, tally = time.monotonic(), Tally()
+        try:
+            result, stored, receipted = self._analyse(request, tally)
+        except SeedsweepError as error:
+            seconds = time.monotonic() - began
+            return Analysed(request, seconds, error=error, effort=self._effort(tally))
+        return Analysed(
+            request=request,
+            seconds=time.monotonic() - began,
+            result=result,
+            corrupt=stored.corrupt,
+            missing=stored.missing,
+            receipted=receipted,
+            effort=self._effort(tally),
+        )
+
+    def _effort(self, tally: Tally) -> Effort:
+        effort = tally.effort(self._requests)
+        self._requests.clear()
+        return effort
+
+    def _analyse(self, request: Request, tally: Tally) -> tuple[PromptResult, StoredPrompt, bool]:
+        submission = self._submission(request.campaign_id)
+        sampling, settings = submission.campaign.sampling, request.settings
+        wanted = settings.verification
+        training = self._training(wanted, sampling.width, sampling.height) if wanted else None
+        result, stored = analyse_stored(
+            self._store, submission, request.prompt, settings, training, self._products, tally
+        )
+        # What a prompt lacks may still be made, and then be compared with all its other pictures.
+        receipted = request.receipt and stored.whole and not result.flagged
+        if receipted and recorded(stored, settings) is None:
+            receipt = Receipt(stored.images, settings.analysis_id, result)
+            store_receipt(self._store, submission.campaign, receipt)
+        return result, stored, receipted
+
+    @cached_property
+    def _products(self) -> Products:
+        return products if self._device == "cpu" else TorchProducts(self._device)
+
+    def _load_submission(self, campaign_id: str) -> Submission:
+        return load_campaign(self._store, campaign_id)
+
+    @staticmethod
+    def _load_training(*wanted: Any) -> TrainingSet:
+        return load_training_set(*wanted)

@@ -1,0 +1,212 @@
+"""One prompt, from what is stored of it to its result."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.storage.prompt_results import Clique, Match, PromptResult
+from seedsweep.storage.records import (
+    DEFAULT_BLOCKS,
+    Analysis,
+    AnalysisSettings,
+    Prompt,
+    Submission,
+    Verification,
+    digest,
+)
+from seedsweep.storage.store import Store
+from seedsweep.workers.analysis.bounds import candidates
+from seedsweep.workers.analysis.descriptors import Summaries, describe, summarise
+from seedsweep.workers.analysis.distances import tiled_pairs
+from seedsweep.workers.analysis.inner_products import Products, products
+from seedsweep.workers.analysis.matching import is_extracted, nearest_training
+from seedsweep.workers.analysis.verdict import Verdict, verdict_of
+from seedsweep.workers.analysts.cost import Tally
+from seedsweep.workers.analysts.stored_prompt import BrokenShardError, StoredPrompt, read_prompt
+from seedsweep.workers.training.index import TrainingSet
+
+
+def analyse_stored(
+    store: Store,
+    submission: Submission,
+    text: str,
+    settings: AnalysisSettings,
+    training: TrainingSet | None,
+    inner: Products = products,
+    tally: Tally | None = None,
+) -> tuple[PromptResult, StoredPrompt]:
+    """Read and analyse a prompt; returns its result, and what was read of it: the result does
+    without the images of shards that are corrupt or missing. `tally` counts what is done.
+
+    Raises `ImagesNotKeptError` where pictures are wanted that were not to stay.
+    """
+    without: frozenset[str] = frozenset()
+    tally = tally or Tally()
+    while True:
+        with tally.step("read"):
+            stored = read_prompt(store, submission, text, without, tally)
+        if (result := recorded(stored, settings)) is not None:
+            return result, stored
+        try:
+            return analyse_prompt(stored, settings, training, inner), stored
+        except BrokenShardError as error:
+            without |= {error.key}
+
+
+def recorded(stored: StoredPrompt, settings: AnalysisSettings) -> PromptResult | None:
+    """What the prompt's receipt says, where it was read and is of this very analysis."""
+    receipt = stored.receipt
+    same = receipt is not None and receipt.analysis_id == settings.analysis_id
+    return receipt.result if receipt and same else None
+
+
+def analyse_prompt(
+    stored: StoredPrompt,
+    settings: AnalysisSettings,
+    training: TrainingSet | None,
+    inner: Products = products,
+) -> PromptResult:
+    """Judge a prompt's images, and match the representatives of its cliques.
+
+    Equal images, settings and training set give an equal result, whatever `inner` computes the
+    distances and whether the matrix is pruned or full. Raises `BrokenShardError` for the first
+    shard whose pictures are wanted and cannot be had.
+    """
+    evidence = [place for place, image in enumerate(stored.images) if image.flaw is None]
+    verdict, representatives = _judge(stored, evidence, settings.analysis, inner)
+    matches: list[Match | None] = [None] * len(representatives)
+    if training and (verification := settings.verification):
+        tiles = settings.analysis.tiles
+        with stored.tally.step("match"):
+            matches = [_match(one, tiles, verification, training) for one in representatives]
+    seeds = [image.seed for image in stored.images]
+    return result_of(stored.text, seeds, len(seeds) - len(evidence), verdict, matches)
+
+
+def result_of(
+    text: str,
+    seeds: Sequence[int],
+    excluded: int,
+    verdict: Verdict,
+    matches: Sequence[Match | None],
+) -> PromptResult:
+    """The result for the prompt `text`: `seeds` are all that were looked at, of which `excluded`
+    are no evidence, and `matches` those of the verdict's cliques, one for each."""
+    first = verdict.cliques[0] if verdict.cliques else None
+    return PromptResult(
+        prompt_id=Prompt(text=text).prompt_id,
+        prompt=text,
+        seeds=len(seeds),
+        seeds_digest=digest(list(seeds)),
+        excluded=excluded,
+        edges=verdict.edges,
+        clique_size=len(first.seeds) if first else 0,
+        clique_seeds=first.seeds if first else (),
+        clique_proven=verdict.clique_proven,
+        clique_upper_bound=verdict.clique_upper_bound,
+        mean_distance=first.mean_distance if first else None,
+        flagged=verdict.flagged,
+        representative_seed=first.representative_seed if first else None,
+        match=matches[0] if matches else None,
+        further_cliques=tuple(
+            Clique(
+                clique_seeds=clique.seeds,
+                mean_distance=clique.mean_distance,
+                representative_seed=clique.representative_seed,
+                match=match,
+            )
+            for clique, match in zip(verdict.cliques[1:], matches[1:], strict=True)
+        ),
+    )
+
+
+def _judge(
+    stored: StoredPrompt, evidence: Sequence[int], settings: Analysis, inner: Products
+) -> tuple[Verdict, list[NDArray[np.uint8]]]:
+    """The verdict on the images at the places `evidence`, and the pixels of each clique's
+    representative. Only images that may join a wanted clique are decoded, or all for the full
+    matrix."""
+    survivors = _survivors(stored, evidence, settings)
+    pixels = stored.pixels([evidence[i] for i in survivors.tolist()])
+    with stored.tally.step("compare"):
+        pairs = tiled_pairs(pixels, settings.tiles, settings.edge_threshold, inner)
+    edges = np.zeros((len(evidence), len(evidence)), dtype=np.bool_)
+    edges[np.ix_(survivors, survivors)] = pairs.edges
+
+    def distances(members: tuple[int, ...]) -> NDArray[np.float64]:
+        chosen = np.searchsorted(survivors, members)
+        return pairs.distances[np.ix_(chosen, chosen)]
+
+    seeds = [stored.images[place].seed for place in evidence]
+    size, steps = settings.min_clique_size, settings.max_steps
+    with stored.tally.step("clique"):
+        verdict = verdict_of(edges, distances, seeds, size, steps)
+    places = [seeds.index(clique.representative_seed) for clique in verdict.cliques]
+    return verdict, [pixels[int(np.searchsorted(survivors, place))] for place in places]
+
+
+def _survivors(
+    stored: StoredPrompt, evidence: Sequence[int], settings: Analysis
+) -> NDArray[np.intp]:
+    """Which of the images at the places `evidence` are to be decoded, ascending."""
+    count = len(evidence)
+    if settings.matrix == "full":
+        stored.tally.judge(count, count * (count - 1) // 2)
+        return np.arange(count)
+    with stored.tally.step("prune"):
+        possible = possible_edges(stored, evidence, settings)
+    stored.tally.judge(count, int(np.count_nonzero(possible)) // 2)
+    return np.flatnonzero(possible.any(axis=1))
+
+
+def possible_edges(
+    stored: StoredPrompt, evidence: Sequence[int], settings: Analysis
+) -> NDArray[np.bool_]:
+    """Which pairs of the images at the places `evidence` may be edges of a clique of the wanted
+    size, told from their descriptors: the matrix of `bounds.candidates`."""
+    sampling = stored.sampling
+    return candidates(
+        _summaries(stored, evidence),
+        sampling.height,
+        sampling.width,
+        settings.tiles,
+        settings.edge_threshold,
+        settings.min_clique_size,
+    )
+
+
+def _summaries(stored: StoredPrompt, evidence: Sequence[int]) -> Summaries:
+    """All in the blocks that most were described with; the others are described anew."""
+    images = [stored.images[place] for place in evidence]
+    kinds = Counter(image.blocks for image in images)
+    blocks = kinds.most_common(1)[0][0] if kinds else DEFAULT_BLOCKS
+    descriptors = [
+        image.descriptor if image.blocks == blocks else describe(stored.pixels([place])[0], blocks)
+        for place, image in zip(evidence, images, strict=True)
+    ]
+    return summarise(descriptors, stored.sampling.height, stored.sampling.width, blocks)
+
+
+def _match(
+    picture: NDArray[np.uint8], tiles: int, settings: Verification, training: TrainingSet
+) -> Match:
+    nearest = nearest_training(
+        picture,
+        training.images,
+        tiles,
+        settings.alpha,
+        settings.neighbours,
+        settings.neighbours_of,
+        settings.flip,
+    )
+    transform = training.transform_of(nearest.index).model_copy(update={"flip": nearest.flip})
+    return Match(
+        training_id=training.id_of(nearest.index),
+        l2=nearest.l2,
+        tiled_l2=nearest.tiled_l2,
+        adaptive=nearest.adaptive,
+        extracted=is_extracted(nearest, settings.threshold, min(picture.shape[:2])),
+        transform=transform,
+    )

@@ -1,0 +1,136 @@
+"""How alike a prompt's stored images are, at whatever threshold: calibration is made from that."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.storage.records import Analysis, AnalysisSettings, Submission, Verification
+from seedsweep.storage.stores import open_store
+from seedsweep.workers.analysis.distances import tiled_distances
+from seedsweep.workers.analysis.flag_threshold import Critical, critical_steps
+from seedsweep.workers.analysis.matching import is_extracted, nearest_training
+from seedsweep.workers.analysts.stored_prompt import BrokenShardError, StoredPrompt, read_prompt
+from seedsweep.workers.training.index import TrainingSet, load_training_set
+
+_ANY_L2 = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScore:
+    """One prompt's critical edge thresholds, one of each size that was asked for.
+
+    `whole`: all of the campaign's images of the prompt were there. `l2`: for each size, how far the
+    medoid of the clique at the critical threshold is from its nearest training picture; None where
+    no threshold would call that an extraction, and without a training set.
+    """
+
+    prompt: str
+    whole: bool
+    critical: tuple[Critical, ...]
+    l2: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How prompts are scored: everything that another process needs for it."""
+
+    store_url: str
+    submission: Submission
+    settings: AnalysisSettings
+    sizes: tuple[int, ...]
+
+    def __call__(self, text: str) -> PromptScore:
+        """Score a prompt from all its pixels, without the images of shards that are corrupt.
+
+        Raises `ImagesNotKeptError` where pictures were not to stay, `TrainingSetError` where the
+        training set cannot be read.
+        """
+        store = open_store(self.store_url)
+        without: frozenset[str] = frozenset()
+        while True:
+            stored = read_prompt(store, self.submission, text, without)
+            try:
+                return self._score(stored)
+            except BrokenShardError as error:
+                without |= {error.key}
+
+    def _score(self, stored: StoredPrompt) -> PromptScore:
+        analysis, verification = self.settings.analysis, self.settings.verification
+        evidence = [place for place, image in enumerate(stored.images) if image.flaw is None]
+        pixels = stored.pixels(evidence)
+        distances = tiled_distances(pixels, analysis.tiles)
+        critical = critical_steps(distances, self.sizes, analysis.max_steps)
+        l2: tuple[float | None, ...] = (None,) * len(critical)
+        if verification:
+            sampling = stored.sampling
+            training = _training(verification, sampling.width, sampling.height)
+            medoids = [_medoid(distances, found) for found in critical]
+            matched = {
+                place: _match(pixels[place], analysis, verification, training)
+                for place in {place for place in medoids if place is not None}
+            }
+            l2 = tuple(None if place is None else matched[place] for place in medoids)
+        return PromptScore(stored.text, stored.whole, critical, l2)
+
+
+def score_prompts(
+    scoring: Scoring, prompts: Sequence[str], processes: int, progress: Callable[[int, int], None]
+) -> list[PromptScore]:
+    """Score prompts, in their order; `progress` is called with how many are done, and of how many.
+
+    With one process all is done in this one; errors as of `Scoring`.
+    """
+    scores = []
+    for score in _scored(scoring, prompts, min(processes, len(prompts))):
+        scores.append(score)
+        progress(len(scores), len(prompts))
+    return scores
+
+
+def _scored(scoring: Scoring, prompts: Sequence[str], processes: int) -> Iterator[PromptScore]:
+    if processes <= 1:
+        yield from map(scoring, prompts)
+        return
+    # Spawned, since a fork copies locks that threads of this process may hold.
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        try:
+            yield from pool.map(scoring, prompts)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _medoid(distances: NDArray[np.float64], found: Critical) -> int | None:
+    if not found.members:
+        return None
+    members = list(found.members)
+    sums = distances[np.ix_(members, members)].sum(axis=1)
+    return members[int(sums.argmin())]
+
+
+def _match(
+    picture: NDArray[np.uint8],
+    analysis: Analysis,
+    verification: Verification,
+    training: TrainingSet,
+) -> float | None:
+    nearest = nearest_training(
+        picture,
+        training.images,
+        analysis.tiles,
+        verification.alpha,
+        verification.neighbours,
+        verification.neighbours_of,
+        verification.flip,
+    )
+    return nearest.l2 if is_extracted(nearest, _ANY_L2, min(picture.shape[:2])) else None
+
+
+@cache
+def _training(verification: Verification, width: int, height: int) -> TrainingSet:
+    return load_training_set(verification, width, height)

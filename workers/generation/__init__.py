@@ -1,0 +1,1 @@
+"""Units become shards: Celery workers render, encode and store."""

@@ -1,0 +1,143 @@
+"""The one Celery task, and the process that serves it: one per device."""
+
+import logging
+from typing import Any
+
+from celery import Celery
+from celery.platforms import EX_FAILURE
+from celery.signals import setup_logging, worker_ready, worker_shutdown
+from celery.worker import state
+from celery.worker.request import Request
+
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.records import WorkUnit
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.generation.celery_app import IDLE_QUEUE, TASK, queue_of
+from seedsweep.workers.generation.renderer import Renderer
+from seedsweep.workers.monitoring import health, metrics
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS = (0.002, 0.01, 0.05)
+
+
+class Unacknowledged(Request):  # type: ignore[misc]
+    """A message that the broker forgot when it handed it over.
+
+    The ledger's lease redelivers units; copies of messages in the broker would never be looked at.
+    """
+
+    def acknowledge(self) -> None:
+        self.acknowledged = True
+
+
+class Subscription:
+    """Which model's queue a Celery worker takes units from: one at a time, none at first."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._model_id = self._wanted = ""
+
+    def follow(self, model_id: str) -> None:
+        """Take units of this model from now on, or once the worker is connected.
+
+        Without a model it stays with the one that it has: a broker that forgot everything names
+        none for a moment. May be called from any thread, and again and again.
+        """
+        model_id = self._wanted = model_id or self._wanted
+        consumer = self._worker.consumer
+        if not getattr(consumer, "task_consumer", None):
+            return
+        consumer.call_soon(health.begin, health.LISTENING)
+        if model_id != self._model_id:
+            consumer.call_soon(self._switch, consumer)
+
+    def catch_up(self, **_: object) -> None:
+        """The worker is connected now."""
+        self.follow(self._wanted)
+
+    def look_again(self) -> None:
+        """Have the worker take its next unit at once.
+
+        Without prefetching, Celery only sees in its once-a-second round that a task has ended.
+        """
+        consumer = self._worker.consumer
+        if getattr(consumer, "hub", None):
+            consumer.call_soon(self._wake, consumer.hub)
+
+    @staticmethod
+    def _wake(hub: Any) -> None:
+        """The task ends a moment after its function returned: look then."""
+        for delay in LOOK_AGAIN_SECONDS:
+            hub.call_later(delay, int)
+
+    def _switch(self, consumer: Any) -> None:
+        if self._wanted == self._model_id:
+            return
+        if self._model_id:
+            consumer.cancel_task_queue(queue_of(self._model_id))
+            metrics.MODEL_SWITCHES.inc()
+        self._model_id = self._wanted
+        consumer.add_task_queue(queue_of(self._model_id), no_ack=True)
+        log.info("Units of the model %s are taken now.", self._model_id)
+
+
+def serve(
+    app: Celery,
+    store: Store,
+    ledger: Ledger,
+    workforce: Workforce,
+    name: str,
+    device: str,
+    threads: int,
+    metrics_at: str,
+) -> str:
+    """Render work units until SIGTERM: the unit in hand is finished and stored first.
+
+    The worker says that it shows its metrics at `metrics_at` (HOST:PORT, empty: nowhere). One that
+    takes itself out ends likewise; returns why it did, empty after a SIGTERM.
+    """
+
+    @app.task(name=TASK, ignore_result=True, Request=Unacknowledged)  # type: ignore[untyped-decorator]
+    def generate(message: dict[str, Any]) -> None:
+        renderer.render(WorkUnit.model_validate(message))
+        subscription.look_again()
+
+    def finish(**_: object) -> None:
+        renderer.close()
+
+    def leave() -> None:
+        state.should_stop = EX_FAILURE
+        subscription.look_again()
+
+    def say_ready(**_: object) -> None:
+        # Only now does Celery answer to SIGTERM.
+        log.info("The worker %s is ready, on %s with %d threads.", name, device, threads)
+
+    worker_ready.connect(say_ready, weak=False)
+    worker_shutdown.connect(finish, weak=False)
+    setup_logging.connect(_leave_logging_alone, weak=False)
+    worker = app.Worker(
+        hostname=name,
+        pool="threads",
+        concurrency=1,
+        queues=[IDLE_QUEUE],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="WARNING",
+        quiet=True,
+    )
+    subscription = Subscription(worker)
+    worker_ready.connect(subscription.catch_up)
+    follow = subscription.follow
+    health.expect(health.LISTENING)
+    renderer = Renderer(store, ledger, workforce, name, device, threads, follow, leave, metrics_at)
+    worker.start()
+    return renderer.why_out
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """Celery sets logging up anew unless somebody says that he has done so."""
+    logging.getLogger("celery").setLevel(logging.WARNING)

@@ -1,0 +1,283 @@
+"""What a worker does with a work unit: claim it, render it, hand it to the writer."""
+
+import logging
+import platform
+import time
+from collections.abc import Callable
+from functools import partial
+
+from seedsweep.storage.campaigns import drop_parked, load_campaign, store_parked
+from seedsweep.storage.errors import (
+    BrokerUnavailableError,
+    ConfigError,
+    DeviceMemoryError,
+    ModelLoadError,
+    SeedsweepError,
+    StoreUnavailableError,
+    TransientError,
+)
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import Claim
+from seedsweep.storage.records import Campaign, Parked, Worker, WorkUnit
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.generation.failure_streak import MAX_FAILED_PROMPTS, Streak
+from seedsweep.workers.generation.heartbeat import Follow, Heartbeat
+from seedsweep.workers.generation.shard_writer import Writer
+from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.monitoring.log_context import about_unit
+from seedsweep.workers.monitoring.rate import Rate
+from seedsweep.workers.pipelines.loading import load_pipeline
+from seedsweep.workers.pipelines.protocol import Pipeline
+
+log = logging.getLogger(__name__)
+
+PAUSE_WHEN_STORE_FAILS = 2.0
+RATE_SECONDS = 60.0
+REPORT_SECONDS = 30.0
+
+
+class Renderer:
+    """One device at work.
+
+    A unit that it claims is stored and completed, or handed back, or parked with its reason; until
+    then a heartbeat renews its lease. Only killing the process leaves that to the reaper. `follow`
+    is told at every beat which model's units should be rendered; `metrics_at` (HOST:PORT) is where
+    the worker says that it shows its metrics.
+
+    A worker that fails `MAX_FAILED_PROMPTS` different prompts in a row, otherwise than by a model
+    that it cannot load, takes itself out: it claims
+    nothing any more, hands back what it is given, and `leave` is called once, from any thread.
+    However often a unit failed in that row, it then counts as failed once, and is open again where
+    only the repetitions had it parked: so one bad worker parks nothing that others can make, and a
+    unit that fails with every worker is parked all the same. A broker or store that is away just
+    then leaves the counts as they are.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        workforce: Workforce,
+        name: str,
+        device: str = "cpu",
+        threads: int = 1,
+        follow: Follow = lambda _: None,
+        leave: Callable[[], None] = lambda: None,
+        metrics_at: str = "",
+    ) -> None:
+        self._store, self._ledger = store, ledger
+        self._name, self._device, self._threads = name, device, threads
+        self._metrics_at = metrics_at
+        self._loaded: tuple[Campaign, Pipeline | ModelLoadError] | None = None
+        self._campaigns: dict[str, Campaign] = {}
+        self._images, self._rate = 0, Rate(RATE_SECONDS)
+        self._idle_since = self._reported = time.monotonic()
+        self._leave, self._streak, self._why_out = leave, Streak(), ""
+        self._writer = Writer(store, self._stored, self._fail)
+        self._heartbeat = Heartbeat(ledger, workforce, self._describe, follow)
+
+    @property
+    def why_out(self) -> str:
+        """Why this worker took itself out, in one sentence; empty while it is at work."""
+        return self._why_out
+
+    def render(self, unit: WorkUnit) -> None:
+        """Render the unit if its claim is granted; never raises for what a unit or broker does."""
+        metrics.STAGE_SECONDS.labels("wait").observe(time.monotonic() - self._idle_since)
+        health.begin(health.UNIT)
+        with about_unit(unit):
+            try:
+                if self._why_out:
+                    self._ledger.release(unit.campaign_id, unit.index, unit.token)
+                elif self._claim(unit) and self._heartbeat.hold(unit):
+                    self._render_claimed(unit)
+            except Exception as error:
+                self._fail(unit, error)
+        health.end(health.UNIT)
+        self._idle_since = time.monotonic()
+
+    def close(self) -> None:
+        """Store what is rendered, then stop renewing."""
+        self._writer.close()
+        self._heartbeat.close()
+
+    def _claim(self, unit: WorkUnit) -> bool:
+        try:
+            claim = self._ask_to_claim(unit)
+        except BrokerUnavailableError as error:
+            log.warning("Unit %d was not claimed: %s", unit.index, error)
+            return False
+        if claim.outcome == "granted":
+            metrics.QUEUE_WAIT.observe(claim.waited_seconds)
+            return True
+        metrics.UNITS.labels("refused").inc()
+        log.debug("The claim of unit %d was refused: %s.", unit.index, claim.outcome)
+        return False
+
+    def _ask_to_claim(self, unit: WorkUnit) -> Claim:
+        claim = partial(self._ledger.claim, unit.campaign_id, unit.index, unit.token)
+        try:
+            return claim()
+        except BrokerUnavailableError:
+            # After a broken network a message arrives on a new connection while the ledger's own is
+            # still a dead one; dropped, the unit would wait until its message counts as lost.
+            return claim()
+
+    def _render_claimed(self, unit: WorkUnit) -> None:
+        if self._store.exists(unit_shard(unit)):
+            metrics.UNITS.labels("existed").inc()
+            metrics.IMAGES.labels("existed").inc(len(unit.seeds))
+            self._complete(unit)
+            return
+        pipeline = self._pipeline(unit)
+        seeds = range(unit.seeds.first, unit.seeds.last + 1)
+        with metrics.STAGE_SECONDS.labels("denoise").time():
+            generations = pipeline.generate(unit.prompt, seeds)
+        self._writer.put(unit, generations, self._campaign(unit.campaign_id).descriptors)
+
+    def _pipeline(self, unit: WorkUnit) -> Pipeline:
+        campaign = self._campaign(unit.campaign_id)
+        if self._loaded is None or self._loaded[0].generation_id != unit.generation_id:
+            self._load(campaign)
+        assert self._loaded is not None  # noqa: S101 - for the type checker
+        loaded = self._loaded[1]
+        if isinstance(loaded, ModelLoadError):
+            raise loaded.with_traceback(None)
+        return loaded
+
+    def _campaign(self, campaign_id: str) -> Campaign:
+        if campaign_id not in self._campaigns:
+            self._campaigns[campaign_id] = load_campaign(self._store, campaign_id).campaign
+        return self._campaigns[campaign_id]
+
+    def _load(self, campaign: Campaign) -> None:
+        if self._has_another_recipe(campaign):
+            return
+        # The old model goes first: a device seldom holds two.
+        self._loaded = None
+        log.info("The model %s is loaded.", campaign.model.path or campaign.model.pipeline)
+        with metrics.STAGE_SECONDS.labels("load").time():
+            self._loaded = campaign, self._try_to_load(campaign)
+
+    def _has_another_recipe(self, campaign: Campaign) -> bool:
+        """Give the loaded model the campaign's recipe, if it is the campaign's model."""
+        if self._loaded is None:
+            return False
+        previous, pipeline = self._loaded
+        if isinstance(pipeline, ModelLoadError):
+            return False
+        if previous.model.model_id != campaign.model.model_id:
+            return False
+        self._loaded = campaign, pipeline.with_sampling(campaign.sampling)
+        return True
+
+    def _try_to_load(self, campaign: Campaign) -> Pipeline | ModelLoadError:
+        try:
+            return load_pipeline(self._store, campaign, self._device, self._threads)
+        except ModelLoadError as error:
+            return error
+
+    def _stored(self, unit: WorkUnit) -> None:
+        self._streak.end()
+        metrics.UNITS.labels("stored").inc()
+        metrics.IMAGES.labels("stored").inc(len(unit.seeds))
+        self._images += len(unit.seeds)
+        self._complete(unit)
+        now = time.monotonic()
+        if now - self._reported > REPORT_SECONDS:
+            self._reported = now
+            log.info(
+                "%d images stored since the start, %.2f images/s of late; the last unit: "
+                "seeds %d to %d of %r for %s.",
+                *(self._images, self._rate.per_second, unit.seeds.first, unit.seeds.last),
+                *(unit.prompt[:60], unit.campaign_id),
+            )
+
+    def _complete(self, unit: WorkUnit) -> None:
+        metrics.LAST_PROGRESS.set_to_current_time()
+        try:
+            self._ledger.complete(unit.campaign_id, unit.index)
+        except BrokerUnavailableError as error:
+            log.warning("Unit %d is stored, but not recorded as done: %s", unit.index, error)
+        self._heartbeat.let_go(unit)
+
+    def _fail(self, unit: WorkUnit, error: Exception) -> None:
+        reason = str(error) if isinstance(error, SeedsweepError) else repr(error)
+        log.warning(
+            "Unit %d (%s, seeds %d to %d) failed: %s",
+            *(unit.index, unit.prompt_id, unit.seeds.first, unit.seeds.last, reason),
+            exc_info=not isinstance(error, SeedsweepError),
+        )
+        try:
+            self._give_up_or_back(unit, error, reason)
+        except (BrokerUnavailableError, StoreUnavailableError) as trouble:
+            log.warning("Unit %d waits for its lease to run out: %s", unit.index, trouble)
+        self._heartbeat.let_go(unit)
+
+    def _give_up_or_back(self, unit: WorkUnit, error: Exception, reason: str) -> None:
+        if _is_nobodys_fault(error):
+            metrics.UNITS.labels("handed_back").inc()
+            metrics.RETRIES.labels("handed_back").inc()
+            time.sleep(PAUSE_WHEN_STORE_FAILS)
+            self._ledger.release(unit.campaign_id, unit.index, unit.token)
+            return
+        metrics.UNITS.labels("failed").inc()
+        must_park = self._ledger.fail(unit.campaign_id, unit.index, unit.token)
+        is_out = _may_be_the_workers(error) and self._streak.add(unit)
+        if is_out:
+            self._take_out(reason)
+        if must_park:
+            self._park(unit, reason)
+        else:
+            metrics.RETRIES.labels("failed").inc()
+        if is_out:
+            self._take_back()
+
+    def _park(self, unit: WorkUnit, reason: str) -> None:
+        parked = Parked(index=unit.index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason)
+        store_parked(self._store, unit.campaign_id, parked)
+        self._ledger.park(unit.campaign_id, unit.index)
+        metrics.PARKED.labels("failed").inc()
+
+    def _take_out(self, reason: str) -> None:
+        self._why_out = (
+            f"The worker {self._name} failed {MAX_FAILED_PROMPTS} different prompts in a row and "
+            f"takes itself out; check its device, {self._device}, and start it again; "
+            f"it failed last with: {reason}"
+        )
+        log.error("%s", self._why_out)
+        self._leave()
+
+    def _take_back(self) -> None:
+        """Have each unit of the streak count as failed once, however often it was."""
+        for campaign_id, index, failures in self._streak.repeated():
+            drop_parked(self._store, campaign_id, index)
+            self._ledger.take_back(campaign_id, index, failures)
+
+    def _describe(self) -> Worker:
+        self._rate.update(self._images)
+        model = self._loaded[0].model if self._loaded else None
+        return Worker(
+            name=self._name,
+            host=platform.node(),
+            device=self._device,
+            model=(model.path or model.pipeline) if model else "",
+            images=self._images,
+            images_per_second=round(self._rate.per_second, 3),
+            metrics=self._metrics_at,
+            why_out=self._why_out,
+        )
+
+
+def _may_be_the_workers(error: Exception) -> bool:
+    """Whether another worker might do better: one that lacks a model says nothing of its device."""
+    return not isinstance(error, ModelLoadError)
+
+
+def _is_nobodys_fault(error: Exception) -> bool:
+    """Whether a service is away or the environment wrong: that tells nothing of the unit."""
+    if isinstance(error, DeviceMemoryError):
+        return False
+    return isinstance(error, TransientError | ConfigError)

@@ -1,0 +1,108 @@
+"""Encode, describe and store units beside the rendering of the next one."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from seedsweep.storage import keys
+from seedsweep.storage.errors import StoreUnavailableError
+from seedsweep.storage.records import DEFAULT_BLOCKS, Blocks, WorkUnit
+from seedsweep.storage.shards import StoredImage, encode_shard
+from seedsweep.storage.store import Store
+from seedsweep.workers.analysis.descriptors import describe
+from seedsweep.workers.images import digest_pixels, encode_png
+from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.monitoring.log_context import about_unit
+from seedsweep.workers.pipelines.protocol import Generation
+
+log = logging.getLogger(__name__)
+
+BUFFERED_UNITS = 2
+PATIENCE_SECONDS = 120.0
+"""For so long a store that is away is tried again: images cost more to make than to hold."""
+
+RETRY_SECONDS = 1.0
+
+Stored = Callable[[WorkUnit], None]
+Failed = Callable[[WorkUnit, Exception], None]
+
+
+class Writer:
+    """A thread that stores rendered units in the order they come.
+
+    `stored` is called once a unit's shard exists, `failed` where it could not be stored; both from
+    the writer's thread.
+    """
+
+    def __init__(self, store: Store, stored: Stored, failed: Failed) -> None:
+        self._store, self._stored, self._failed = store, stored, failed
+        self._units: queue.Queue[tuple[WorkUnit, Sequence[Generation], Blocks] | None] = (
+            queue.Queue(BUFFERED_UNITS)
+        )
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def put(
+        self, unit: WorkUnit, generations: Sequence[Generation], blocks: Blocks = DEFAULT_BLOCKS
+    ) -> None:
+        """Hand a unit over, to be described with these blocks; waits only while `BUFFERED_UNITS`
+        others are not stored yet."""
+        self._units.put((unit, generations, blocks))
+
+    def close(self) -> None:
+        """Store what was handed over, then stop; a store that is away is waited for no longer."""
+        self._closing.set()
+        self._units.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._units.get()) is not None:
+            with about_unit(item[0]):
+                self._store_unit(*item)
+
+    def _store_unit(
+        self, unit: WorkUnit, generations: Sequence[Generation], blocks: Blocks
+    ) -> None:
+        health.begin(health.STORING)
+        try:
+            shard = encode_unit(unit, generations, blocks)
+            with metrics.STAGE_SECONDS.labels("upload").time():
+                self._create(keys.unit_shard(unit), shard)
+            self._stored(unit)
+        except Exception as error:
+            self._failed(unit, error)
+        health.end(health.STORING)
+
+    def _create(self, key: str, shard: bytes) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self._store.create(key, shard)
+                return
+            except StoreUnavailableError as error:
+                if self._closing.wait(RETRY_SECONDS) or time.monotonic() > deadline:
+                    raise
+                log.warning("The shard %s is kept and tried again: %s", key, error)
+
+
+def encode_unit(
+    unit: WorkUnit, generations: Sequence[Generation], blocks: Blocks = DEFAULT_BLOCKS
+) -> bytes:
+    """Encode a rendered unit as its shard, its images described with these blocks."""
+    with metrics.STAGE_SECONDS.labels("encode").time():
+        return encode_shard(unit, [_describe(g, blocks) for g in generations])
+
+
+def _describe(generation: Generation, blocks: Blocks) -> StoredImage:
+    return StoredImage(
+        seed=generation.seed,
+        png=encode_png(generation.pixels),
+        descriptor=describe(generation.pixels, blocks),
+        blocks=blocks,
+        sha256=digest_pixels(generation.pixels),
+        flaw=generation.flaw,
+        provenance=generation.provenance,
+    )

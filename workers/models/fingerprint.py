@@ -1,0 +1,212 @@
+"""What a model is, without loading it: its fingerprint, its weights' format, its sizes.
+
+Imports no torch, so that a campaign is checked in a moment on a machine without a device.
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Model, Sampling
+from seedsweep.workers.models.plugins import find_function, find_plugin, name_distribution
+
+FINGERPRINTED = frozenset({".jinja", ".json", ".model", ".safetensors", ".txt"})
+"""The suffixes of the files that a pipeline is loaded from."""
+
+_UNSAFE = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+# Weights outside a component's folder and variants are never loaded, and are most of some models.
+_HUB_FILES = [f"*{suffix}" for suffix in sorted(FINGERPRINTED - {".safetensors"})]
+_HUB_WEIGHTS = "*/*.safetensors"
+_HUB_VARIANTS = ["*.fp16*", "*.bf16*", "*.non_ema*"]
+
+
+def fingerprint_model(model: Model) -> str:
+    """Name what the model is: the hub commit, or the hash of the folder's files.
+
+    Of a function it is its name and the hash of its module's file; of a plug-in its distribution
+    and version, with the hash of the file or folder at an absolute `path`, or `path` as it stands.
+
+    A revision that is a whole commit is taken at its word. With `HF_HUB_OFFLINE` set, the hub's
+    cache says which commit a revision is; otherwise only the hub does, since what a cache last saw
+    may be old. Raises `ConfigError` where there is no such model.
+    """
+    if model.pipeline == "noise":
+        return f"noise:{model.path}"
+    if model.pipeline == "python":
+        return find_function(model.path).fingerprint
+    if model.pipeline != "diffusers":
+        provider = name_distribution(find_plugin(model.pipeline))
+        try:
+            return f"plugin:{model.pipeline} {provider} {_fingerprint_path(model.path)}".rstrip()
+        except OSError as error:
+            raise ConfigError(
+                f"The model {model.path} cannot be read ({error}); correct who may read it."
+            ) from error
+    folder = Path(model.path)
+    if folder.is_dir():
+        return fingerprint_files(hash_files(folder))
+    return _hub_commit(model)
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """The sha256 of each file that a pipeline is loaded from, by path, in the fingerprint's order.
+
+    Links to files count as what they name; hidden files and folders are no part of a model.
+    """
+    return {path: _hash_file(folder / path) for path in _model_files(folder)}
+
+
+def fingerprint_files(digests: Mapping[str, str]) -> str:
+    """The fingerprint of a folder with these files, in this order."""
+    listed = "".join(f"{path} {digest}\n" for path, digest in digests.items())
+    return f"sha256:{hashlib.sha256(listed.encode()).hexdigest()}"
+
+
+def hub_snapshot(path: str, revision: str, cached: bool = False) -> Path:
+    """The folder in the hub's cache with a hub model's files; what it lacks is fetched first.
+
+    Only what a pipeline is loaded from is ever fetched: no pickles, no code. Nothing is asked of
+    the hub where a commit is there whole, nor where it must be `cached`. Raises what
+    huggingface_hub raises.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    folder = snapshot_download(
+        path,
+        revision=revision,
+        allow_patterns=[*_HUB_FILES, _HUB_WEIGHTS],
+        ignore_patterns=_HUB_VARIANTS,
+        local_files_only=cached,
+    )
+    return Path(folder)
+
+
+def check_model(model: Model, sampling: Sampling) -> None:
+    """Refuse what the model's own files show to be impossible.
+
+    A folder must be a diffusers pipeline with safetensors weights, and the size of the pictures a
+    multiple of what its autoencoder reduces by. Of a hub model the size alone is checked, and only
+    where the hub's cache holds it. Raises `ConfigError`.
+    """
+    if model.pipeline != "diffusers":
+        return
+    folder = Path(model.path)
+    if not folder.is_dir():
+        _check_hub_model(model, sampling)
+        return
+    index = _read_json(folder / "model_index.json")
+    if index is None:
+        raise ConfigError(
+            f"The folder {folder} holds no diffusers pipeline (no model_index.json); "
+            "name the folder that save_pretrained wrote."
+        )
+    for name, component in index.items():
+        if isinstance(component, list) and any(component):
+            _check_weights(folder / name)
+    _check_size(model, folder, sampling)
+
+
+def _check_hub_model(model: Model, sampling: Sampling) -> None:
+    if not model.fingerprint:
+        return
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    with contextlib.suppress(LocalEntryNotFoundError):
+        folder = hub_snapshot(model.path, model.fingerprint.removeprefix("commit:"), cached=True)
+        _check_size(model, folder, sampling)
+
+
+def _check_weights(component: Path) -> None:
+    suffixes = {file.suffix for file in component.glob("*")}
+    if suffixes & _UNSAFE and ".safetensors" not in suffixes:
+        raise ConfigError(
+            f"The weights in {component} are not safetensors; convert them with "
+            "save_pretrained(..., safe_serialization=True)."
+        )
+
+
+def _check_size(model: Model, folder: Path, sampling: Sampling) -> None:
+    vae = _read_json(folder / "vae" / "config.json") or {}
+    factor = 2 ** (len(vae.get("block_out_channels", [0])) - 1)
+    if sampling.width % factor or sampling.height % factor:
+        raise ConfigError(
+            f"The model {model.path} cannot make {sampling.width} x {sampling.height} pictures; "
+            f"set width and height to multiples of {factor}."
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _model_files(folder: Path) -> list[str]:
+    found = [
+        file.relative_to(folder)
+        for file in sorted(folder.rglob("*"))
+        if file.suffix in FINGERPRINTED and file.is_file()
+    ]
+    return [p.as_posix() for p in found if not any(part.startswith(".") for part in p.parts)]
+
+
+def _hash_file(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _fingerprint_path(path: str) -> str:
+    """The hash of a file or of all of a folder's; an absolute path alone means a file for sure."""
+    place = Path(path)
+    if not place.is_absolute() or not place.exists():
+        return path
+    if place.is_file():
+        return f"sha256:{_hash_file(place)}"
+    files = [(file, file.relative_to(place)) for file in sorted(place.rglob("*")) if file.is_file()]
+    shown = [(f, p) for f, p in files if not any(part.startswith(".") for part in p.parts)]
+    return fingerprint_files({p.as_posix(): _hash_file(f) for f, p in shown})
+
+
+def _hub_commit(model: Model) -> str:
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        commit = _resolve(model.path, model.revision)
+    except HFValidationError as error:
+        raise ConfigError(
+            f"The model {model.path!r} is neither a folder nor a hub id; correct model.path."
+        ) from error
+    except Exception as error:  # the errors of its HTTP client differ between its versions
+        raise ConfigError(
+            f"The model {model.path!r} is no folder here, and the hub does not give it at "
+            f"revision {model.revision!r} ({type(error).__name__}); correct model.path, "
+            "or fetch the model and name its folder."
+        ) from error
+    if not commit or not _COMMIT.fullmatch(commit):
+        raise ConfigError(f"The hub names no commit of {model.path!r}; set model.revision to one.")
+    return f"commit:{commit}"
+
+
+def _resolve(path: str, revision: str) -> str | None:
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    validate_repo_id(path)
+    if _COMMIT.fullmatch(revision):
+        return revision
+    if constants.HF_HUB_OFFLINE:
+        with contextlib.suppress(LocalEntryNotFoundError):
+            return hub_snapshot(path, revision, cached=True).name
+    return HfApi().model_info(path, revision=revision, timeout=20).sha

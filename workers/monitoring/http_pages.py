@@ -1,0 +1,77 @@
+"""What every service shows over HTTP: its metrics, its health, and perhaps where the others are."""
+
+import errno
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
+
+from seedsweep.storage.errors import ConfigError
+from seedsweep.workers.monitoring import health
+
+SCHEDULER_PORT, ANALYST_PORT, WORKER_PORT = 9410, 9420, 9430
+PORTS = 10
+"""A service takes the first free one of so many ports, so that several fit on one host."""
+
+
+def serve(
+    registry: CollectorRegistry,
+    host: str,
+    ports: Iterable[int],
+    targets: WSGIApplication | None = None,
+) -> int | None:
+    """Serve the pages on the first free port; returns it, None where none is wanted.
+
+    /metrics is for Prometheus; /healthz and /readyz answer 200, or 503 and why: the first one where
+    the process should be started again, the second where it gets nothing done. `targets` answers
+    at /targets, where it is given. Raises `ConfigError` where every port is taken or the host is
+    not this machine's.
+    """
+    tried = list(ports)
+    for port in tried:
+        try:
+            server, _ = start_http_server(port, addr=host, registry=registry)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise ConfigError(
+                    f"Metrics cannot be served on {host}, port {port} ({error.strerror}); give "
+                    "--metrics-host an address of this machine, and --metrics-port a port that "
+                    "you may open."
+                ) from error
+            continue
+        server.set_app(_pages(registry, targets))
+        return int(server.server_port)
+    if tried:
+        raise ConfigError(
+            f"The ports {tried[0]} to {tried[-1]} are all taken; give a free --metrics-port."
+        )
+    return None
+
+
+def _pages(registry: CollectorRegistry, targets: WSGIApplication | None) -> WSGIApplication:
+    pages: dict[str, WSGIApplication] = {
+        "/metrics": make_wsgi_app(registry),
+        "/healthz": _health(vital=True),
+        "/readyz": _health(vital=False),
+    }
+    if targets is not None:
+        pages["/targets"] = targets
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        page = pages.get(environ["PATH_INFO"])
+        if page is not None:
+            return page(environ, start_response)
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        return [f"There are only {', '.join(pages)} here.\n".encode()]
+
+    return answer
+
+
+def _health(vital: bool) -> WSGIApplication:
+    def answer(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        overdue = health.overdue(vital)
+        status = "503 Service Unavailable" if overdue else "200 OK"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [("\n".join(overdue or ["fine"]) + "\n").encode()]
+
+    return answer

@@ -1,0 +1,1 @@
+"""What makes a picture of a prompt and a seed."""

@@ -1,0 +1,27 @@
+"""How the pipeline of a campaign is chosen and loaded."""
+
+from seedsweep.storage.records import Campaign
+from seedsweep.storage.store import Store
+from seedsweep.workers.models.staging import model_folder
+from seedsweep.workers.pipelines.noise import NoisePipeline
+from seedsweep.workers.pipelines.protocol import Pipeline
+
+
+def load_pipeline(store: Store, campaign: Campaign, device: str, threads: int) -> Pipeline:
+    """Load the campaign's model on a device (`cpu`, `cuda:0`, …) with so many CPU threads.
+
+    Raises `ModelLoadError` where it cannot be loaded as `[model]` says, or is not the one that was
+    submitted, and `TransientError` where what holds it does not answer or the device is full.
+    """
+    if campaign.model.pipeline == "noise":
+        return NoisePipeline(campaign.sampling)
+    if campaign.model.pipeline != "diffusers":
+        from seedsweep.workers.pipelines.function_pipeline import load_function
+        from seedsweep.workers.pipelines.plugin_pipelines import load_plugin
+
+        load = load_function if campaign.model.pipeline == "python" else load_plugin
+        return load(campaign.model, campaign.sampling, device, threads)
+    from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
+
+    folder = model_folder(store, campaign.model)
+    return DiffusersPipeline(folder, campaign.model, campaign.sampling, device, threads)
