@@ -21,7 +21,7 @@ from pathlib import Path
 import redis
 
 from benchmarks.machine import machine
-from scheduler.restoring import load_plan
+from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import forget_done, load_campaign, load_done, store_done
 from seedsweep.storage.errors import BrokerUnavailableError

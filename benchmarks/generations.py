@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.pictures import upscaled
 from benchmarks.prompts import HEADER, compare, store_pictures
-from scheduler.campaign import read_campaign
+from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.workers.pipelines.loading import load_pipeline
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from benchmarks.machine import machine
 from benchmarks.pictures import photographs
-from scheduler.keeping import Keeper
-from scheduler.plan import Plan, cut_seeds
+from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
+from seedsweep.scheduler.campaign.retention import Keeper
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.folder_store import FolderStore

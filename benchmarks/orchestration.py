@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.machine import machine
 from benchmarks.sides import Bare, Deployed
-from scheduler.campaign import read_campaign
+from seedsweep.scheduler.campaign.file import read_campaign
 from tests.deployment import Deployment
 from tests.servers import free_ports, wait_until
 

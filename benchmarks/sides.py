@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from scheduler.steering import steer
+from seedsweep.scheduler.campaign.control import steer
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
 from tests.servers import wait_until

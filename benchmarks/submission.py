@@ -47,7 +47,7 @@ def measure(folder, arguments):
     environment = {n: v for n, v in os.environ.items() if not n.startswith("SEEDSWEEP_")}
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "scheduler.cli", *arguments],
+        [sys.executable, "-m", "seedsweep.cli", *arguments],
         cwd=folder,
         env=environment | {"PYTHONPATH": str(Path.cwd())},
         stdout=subprocess.DEVNULL,

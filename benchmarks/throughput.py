@@ -20,7 +20,7 @@ from pathlib import Path
 import redis
 
 from benchmarks.machine import machine
-from scheduler.embedded import embedded_broker
+from seedsweep.scheduler.services.embedded_broker import embedded_broker
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
 from tests.deployment import Process
@@ -42,12 +42,12 @@ height = 8
 batch_size = {SEEDS_A_UNIT}
 images_per_unit = {SEEDS_A_UNIT}
 """
-MODULE = [sys.executable, "-m", "scheduler.cli"]
+MODULE = [sys.executable, "-m", "seedsweep.cli"]
 
 
 def submit(folder, units, environment):
-    from scheduler.campaign import read_campaign
-    from scheduler.submission import plan_campaign, submit_campaign
+    from seedsweep.scheduler.campaign.file import read_campaign
+    from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 
     (folder / "campaign.toml").write_text(CAMPAIGN)
     prompts = "".join(f"a picture of number {i}\n" for i in range(units // UNITS_A_PROMPT))

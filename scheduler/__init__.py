@@ -1,1 +1,1 @@
-"""What decides and what people touch: plan, feed, drive, report, command line."""
+"""What decides."""

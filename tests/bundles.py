@@ -6,10 +6,10 @@ import json
 import numpy as np
 from PIL import Image
 
-from scheduler.campaign import read_campaign
-from scheduler.evidence import Additions, write_evidence
-from scheduler.restoring import load_plan
-from scheduler.submission import plan_campaign, submit_campaign
+from seedsweep.audit.evidence.bundle import Additions, write_evidence
+from seedsweep.scheduler.campaign.file import read_campaign
+from seedsweep.scheduler.campaign.restore import load_plan
+from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.folder_store import FolderStore

@@ -165,7 +165,7 @@ class Deployment:
 
     def start(self, name, *arguments):
         """Start a service: its name may carry a number, as in worker-1."""
-        command = [sys.executable, "-m", "scheduler.cli", *arguments]
+        command = [sys.executable, "-m", "seedsweep.cli", *arguments]
         self._start(name, command)
 
     def start_services(self, workers=2):
@@ -181,7 +181,7 @@ class Deployment:
     def seedsweep(self, *arguments, code=0, store=None, timeout=300):
         environment = self.environment | ({"SEEDSWEEP_STORE_URL": store} if store else {})
         finished = subprocess.run(
-            [sys.executable, "-m", "scheduler.cli", *arguments],
+            [sys.executable, "-m", "seedsweep.cli", *arguments],
             cwd=self.folder,
             env=environment,
             capture_output=True,

@@ -1,10 +1,10 @@
 """A campaign and what there can be found of it, as reports show it."""
 
-from scheduler.calibration import Scored, Wish, calibrate
-from scheduler.comparison import compare_campaigns
-from scheduler.current import settings_now
-from scheduler.duplication import measure_duplication
-from scheduler.marks import Marks, Positive
+from seedsweep.audit.findings.calibration import Scored, Wish, calibrate
+from seedsweep.audit.findings.comparison import compare_campaigns
+from seedsweep.audit.findings.control_prompts import Marks, Positive
+from seedsweep.audit.findings.duplication import measure_duplication
+from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.records import Verification
 from seedsweep.storage.verification_results import (

@@ -14,8 +14,8 @@ import pytest
 from typer.main import get_command
 
 from deploy.local.__main__ import make_parser
-from scheduler.campaign import parse_campaign
-from scheduler.cli import app
+from seedsweep.cli.main import app
+from seedsweep.scheduler.campaign.file import parse_campaign
 
 REPOSITORY = Path(__file__).parents[1]
 EMOJI = REPOSITORY / "examples" / "emoji"
@@ -66,7 +66,7 @@ def run_command(line, folder, campaign_id):
     words = [word.replace("ID", campaign_id) for word in shlex.split(line)]
     assert words.pop(0) == "seedsweep"
     return subprocess.run(
-        [sys.executable, "-m", "scheduler.cli", *words],
+        [sys.executable, "-m", "seedsweep.cli", *words],
         cwd=folder,
         env=None,
         capture_output=True,

@@ -138,7 +138,7 @@ class Guarded:
     def command(self, name, *arguments, **environment):
         """Run a command to its end, whatever that is; returns what it said."""
         finished = subprocess.run(
-            [sys.executable, "-m", "scheduler.cli", *arguments],
+            [sys.executable, "-m", "seedsweep.cli", *arguments],
             cwd=self.deployment.folder,
             env=self.deployment.environment | environment,
             stdin=subprocess.DEVNULL,

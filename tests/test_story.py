@@ -53,7 +53,7 @@ class Desk:
 
     def start(self, *arguments):
         return subprocess.Popen(
-            [sys.executable, "-m", "scheduler.cli", *arguments],
+            [sys.executable, "-m", "seedsweep.cli", *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
             stdout=subprocess.PIPE,

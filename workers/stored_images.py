@@ -13,6 +13,14 @@ from seedsweep.storage.store import Store
 from seedsweep.workers.images import decode_png, digest_pixels
 
 
+class BrokenShardError(ShardCorruptError):
+    """The shard `key` is corrupt, or gone."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"The shard {key} cannot be used: {reason}")
+        self.key = key
+
+
 def corrupt_shards(
     store: Store,
     generation_id: str,

@@ -20,7 +20,7 @@ from deploy.local.private import write_private
 from deploy.local.ray_node import clean_up
 from deploy.local.settings import Options, Settings
 from deploy.local.stopping import stop
-from scheduler.supervisor import choose_devices
+from seedsweep.scheduler.services.supervisor import choose_devices
 from seedsweep.storage.errors import ConfigError, SeedsweepError
 
 START_SECONDS = 90.0
@@ -180,7 +180,7 @@ def _examine(kept: Settings, say: Say) -> None:
     """Have `seedsweep doctor` make the bucket and look at the servers."""
     began = time.monotonic()
     finished = subprocess.run(
-        [sys.executable, "-m", "scheduler.cli", "doctor", "--create-bucket", "--json"],
+        [sys.executable, "-m", "seedsweep.cli", "doctor", "--create-bucket", "--json"],
         env=os.environ | client_environment(kept),
         capture_output=True,
         text=True,

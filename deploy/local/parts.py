@@ -18,7 +18,7 @@ from deploy.local.servers import (
     write_weed_identities,
 )
 from deploy.local.settings import Settings
-from scheduler.embedded import broker_binary
+from seedsweep.scheduler.services.embedded_broker import broker_binary
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.ledger import Ledger
 
@@ -141,7 +141,7 @@ def _service(name: str, options: list[str], ports: list[int], settings: Settings
     shown = ["--metrics-host", HOST, "--metrics-port", str(ports[0])]
     return Part(
         name,
-        [sys.executable, "-m", "scheduler.cli", name, *options, *shown],
+        [sys.executable, "-m", "seedsweep.cli", name, *options, *shown],
         os.environ | client_environment(settings),
         ports,
         lambda: all(is_fine(port, "/readyz") for port in ports),

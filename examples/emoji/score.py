@@ -18,14 +18,14 @@ from pathlib import Path
 
 import typer
 
-from scheduler.calibration import Calibration, Scored, Wish, calibrate, score_marked
-from scheduler.calibration_page import write_calibration
-from scheduler.current import settings_now
-from scheduler.display import counted
-from scheduler.intervals import Rate, rate
-from scheduler.marks import Marks, Positive, among
-from scheduler.operating_points import OperatingPoint
-from scheduler.rate_words import rate_words, share_words
+from seedsweep.audit.findings.calibration import Calibration, Scored, Wish, calibrate, score_marked
+from seedsweep.audit.findings.control_prompts import Marks, Positive, among
+from seedsweep.audit.findings.intervals import Rate, rate
+from seedsweep.audit.findings.operating_point import OperatingPoint
+from seedsweep.audit.findings.rate_words import rate_words, share_words
+from seedsweep.audit.report.calibration_page import write_calibration
+from seedsweep.cli.progress_bars import counted
+from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysis.flag_threshold import STEPS

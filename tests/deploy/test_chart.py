@@ -11,7 +11,7 @@ import pytest
 import typer
 import yaml
 
-from scheduler.cli import app
+from seedsweep.cli.main import app
 from tests.deploy.charts import (
     BASE,
     CHART,

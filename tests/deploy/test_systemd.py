@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from scheduler.cli import app
+from seedsweep.cli.main import app
 from tests.deployment import Deployment, write_campaign
 from tests.servers import wait_until
 from tests.tools import need
@@ -167,7 +167,7 @@ class Confined(Deployment):
         file = self.folder / f"{unit}.json"
         file.write_text(json.dumps(service(unit)))
         wrapper = [sys.executable, str(Path(__file__).with_name("confine.py")), str(file)]
-        self._start(name, [*wrapper, sys.executable, "-m", "scheduler.cli", *arguments])
+        self._start(name, [*wrapper, sys.executable, "-m", "seedsweep.cli", *arguments])
 
 
 def test_a_campaign_is_done_by_services_confined_as_the_units_say(tmp_path):

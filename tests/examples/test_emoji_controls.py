@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from scheduler.operating_points import controls_needed
+from seedsweep.audit.findings.operating_point import controls_needed
 
 EMOJI = Path(__file__).parents[2] / "examples" / "emoji"
 PAIRS = [("campaign", "controlled"), ("paper-regime", "paper-controlled")]

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scheduler.campaign import read_campaign
-from scheduler.restoring import load_plan
-from scheduler.submission import plan_campaign, submit_campaign
+from seedsweep.scheduler.campaign.file import read_campaign
+from seedsweep.scheduler.campaign.restore import load_plan
+from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.folder_store import FolderStore

@@ -4,10 +4,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from scheduler.audit import Auditor
-from scheduler.plan import Plan
-from scheduler.restoring import restore_state
-from scheduler.submission import submit_campaign
+from seedsweep.scheduler.analysing.analyst_service import Auditor
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.restore import restore_state
+from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import campaign as campaign_key
 from seedsweep.storage.keys import unit_shard
@@ -118,7 +118,7 @@ def test_all_campaigns_are_analysed_and_what_stands_in_the_way_of_one_spares_the
 def test_an_auditor_whose_ray_is_away_waits_says_so_and_loses_nothing(
     ledger, generate, audit, workforce, free_port, monkeypatch, caplog
 ):
-    monkeypatch.setattr("scheduler.audit.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("seedsweep.scheduler.analysing.analyst_service.RETRY_SECONDS", 0.01)
     monkeypatch.setattr(health, "_begun", {})
     campaign_id = generate("sound").campaign_id
     away = Actors(address=f"127.0.0.1:{free_port()}")

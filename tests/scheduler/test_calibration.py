@@ -10,15 +10,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-import scheduler.cli
-from scheduler.calibration import Wish, calibrate, score_marked
-from scheduler.calibration_page import render_fragment, render_page
-from scheduler.calibration_table import for_scripts
-from scheduler.campaign import read_campaign
-from scheduler.kept import load_calibrations
-from scheduler.marks import Marks, Positive, read_marks
-from scheduler.restoring import load_plan
-from scheduler.submission import plan_campaign, submit_campaign
+import seedsweep.cli.main
+from seedsweep.audit.findings.calibration import Wish, calibrate, score_marked
+from seedsweep.audit.findings.control_prompts import Marks, Positive, read_marks
+from seedsweep.audit.findings.saved import load_calibrations
+from seedsweep.audit.report.calibration_page import render_fragment, render_page
+from seedsweep.cli.calibration_table import for_scripts
+from seedsweep.scheduler.campaign.file import read_campaign
+from seedsweep.scheduler.campaign.restore import load_plan
+from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ImagesNotKeptError
@@ -88,7 +88,7 @@ def run(made, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["seedsweep", *words, *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            scheduler.cli.main()
+            seedsweep.cli.main.main()
         return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
 
     return run

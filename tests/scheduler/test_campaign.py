@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scheduler.campaign import read_campaign
+from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign, Prompt
 

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scheduler.check import Checkup, check_campaign, repair
-from scheduler.plan import Plan
-from scheduler.restoring import restore_state
+from seedsweep.scheduler.campaign.integrity import Checkup, check_campaign, repair
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.storage.campaigns import store_campaign, store_parked
 from seedsweep.storage.errors import (
     BrokerUnavailableError,

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import CliRunner
 
-import scheduler.cli
-import scheduler.display
-import scheduler.doctor
+import seedsweep.cli.main
+import seedsweep.cli.progress_bars
+import seedsweep.scheduler.doctor.checks
 import seedsweep.workers.generation.throughput
-from scheduler.restoring import load_plan, restore_state
-from scheduler.submission import plan_campaign, submit_campaign
+from seedsweep.scheduler.campaign.restore import load_plan, restore_state
+from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import (
     list_campaigns,
@@ -34,7 +34,8 @@ from tests.results import make_flagged
 from tests.tiny_model import save_tiny_model
 
 COMMANDS = [
-    command.name or command.callback.__name__ for command in scheduler.cli.app.registered_commands
+    command.name or command.callback.__name__
+    for command in seedsweep.cli.main.app.registered_commands
 ]
 HEAVY = ["torch", "diffusers", "transformers", "ray", "celery", "cv2", "pyarrow", "pandas", "scipy"]
 
@@ -73,7 +74,7 @@ def seedsweep(folder, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["seedsweep", *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            scheduler.cli.main()
+            seedsweep.cli.main.main()
         return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
 
     return run
@@ -94,7 +95,7 @@ def away(free_port):
 @pytest.fixture
 def campaign_id(folder, store):
     """A submitted campaign with one flagged prompt."""
-    from scheduler.campaign import read_campaign
+    from seedsweep.scheduler.campaign.file import read_campaign
 
     campaign, prompts = read_campaign(folder / "campaign.toml")
     submit_campaign(store, plan_campaign(store, campaign, prompts))
@@ -140,14 +141,14 @@ def refused(finished, *words):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_commands_help_has_an_example(command):
-    shown = CliRunner().invoke(scheduler.cli.app, [command, "--help"]).output
+    shown = CliRunner().invoke(seedsweep.cli.main.app, [command, "--help"]).output
     assert f"Example: seedsweep {command}" in shown
 
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, scheduler.cli; from typer.testing import CliRunner; "
-        "CliRunner().invoke(scheduler.cli.app, ['--help']); print(*sys.modules)"
+        "import sys, seedsweep.cli.main; from typer.testing import CliRunner; "
+        "CliRunner().invoke(seedsweep.cli.main.app, ['--help']); print(*sys.modules)"
     )
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert set(HEAVY).isdisjoint(loaded)
@@ -188,7 +189,7 @@ class TestPlan:
 
     def test_a_given_rate_needs_neither_torch_nor_the_model(self, folder, tiny):
         code = (
-            "import sys; import scheduler.cli as cli; sys.argv = ['seedsweep', 'plan', "
+            "import sys; import seedsweep.cli.main as cli; sys.argv = ['seedsweep', 'plan', "
             "'campaign.toml', '--images-per-second', '2']\n"
             "try: cli.main()\nfinally: print(*sys.modules)"
         )
@@ -221,8 +222,8 @@ class TestPlan:
 
     def test_in_a_log_only_what_takes_long_is_said(self, seedsweep, monkeypatch):
         assert seedsweep("plan", "campaign.toml").stderr == ""
-        monkeypatch.setattr(scheduler.display, "NOTICE_SECONDS", 0.0)
-        monkeypatch.setattr(scheduler.display, "LINE_SECONDS", 0.0)
+        monkeypatch.setattr(seedsweep.cli.progress_bars, "NOTICE_SECONDS", 0.0)
+        monkeypatch.setattr(seedsweep.cli.progress_bars, "LINE_SECONDS", 0.0)
         said = seedsweep("plan", "campaign.toml", "--device", "cpu").stderr
         assert "The model is loaded and measured on cpu: 4 images in" in said
 
@@ -591,9 +592,10 @@ class TestStatus:
         self, folder, campaign_id, wait_until, monkeypatch
     ):
         code = (
-            "import signal, scheduler.cli, scheduler.tables; scheduler.tables.LOG_SECONDS = 0.1; "
+            "import signal, seedsweep.cli.main, seedsweep.cli.status_table;"
+            "seedsweep.cli.status_table.LOG_SECONDS = 0.1;"
             # Whoever runs the tests in a shell's background has SIGINT ignored for all of them.
-            "signal.signal(signal.SIGINT, signal.default_int_handler); scheduler.cli.main()"
+            "signal.signal(signal.SIGINT, signal.default_int_handler); seedsweep.cli.main.main()"
         )
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         command = [sys.executable, "-c", code, "status", "--watch"]
@@ -685,7 +687,7 @@ class TestDoctor:
     @pytest.fixture
     def without_ray(self, monkeypatch):
         """Ray takes seconds to look at."""
-        monkeypatch.setattr(scheduler.doctor, "_ray", lambda address: iter(()))
+        monkeypatch.setattr(seedsweep.scheduler.doctor.checks, "_ray", lambda address: iter(()))
 
     def test_where_all_is_well_it_ends_with_0(self, seedsweep, broker_url):
         ended = seedsweep("doctor", "campaign.toml", "--json", SEEDSWEEP_BROKER_URL=broker_url)

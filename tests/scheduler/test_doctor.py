@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from scheduler import doctor
-from scheduler.doctor import examine
-from scheduler.doctor_broker import judge_broker
-from scheduler.doctor_probes import ask_apart, ask_torch
-from scheduler.environment import Environment
-from scheduler.findings import Finding, exit_code
+from seedsweep.scheduler.doctor import checks
+from seedsweep.scheduler.doctor.broker_check import judge_broker
+from seedsweep.scheduler.doctor.checks import examine
+from seedsweep.scheduler.doctor.diagnosis import Finding, exit_code
+from seedsweep.scheduler.doctor.probes import ask_apart, ask_torch
+from seedsweep.scheduler.environment import Environment
 from seedsweep.storage.broker.facts import BrokerFacts, read_broker_facts
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
@@ -64,7 +64,7 @@ def write_campaign(tmp_path):
 @pytest.fixture
 def look(monkeypatch, store_url):
     """Examine without Ray, which takes seconds; returns the findings about one thing, or all."""
-    monkeypatch.setattr(doctor, "_ray", lambda address: iter(()))
+    monkeypatch.setattr(checks, "_ray", lambda address: iter(()))
 
     def look(about=None, store=store_url, campaign=None, create_bucket=False, **environment):
         found = list(examine(Environment(**environment), store, campaign, create_bucket))
@@ -115,7 +115,7 @@ def test_an_error_in_a_check_is_a_finding_and_the_others_go_on(look, monkeypatch
         yield Finding("broker", "fine", "So far so good.")
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr(doctor, "_broker", stumble)
+    monkeypatch.setattr(checks, "_broker", stumble)
     failure(look("broker"), "ZeroDivisionError", "by zero")
     assert "store" in [finding.about for finding in look()]
 
@@ -372,7 +372,7 @@ class OtherStore(FolderStore):
 )
 def test_what_a_store_says_of_itself_is_judged(look, tmp_path, monkeypatch, facts, expected, words):
     monkeypatch.setattr(OtherStore, "facts", facts)
-    monkeypatch.setattr(doctor, "open_store", lambda url: OtherStore(tmp_path / "store"))
+    monkeypatch.setattr(checks, "open_store", lambda url: OtherStore(tmp_path / "store"))
     found = look("store")
     assert verdicts(found) == ["fine", *expected]
     for word in words:
@@ -381,7 +381,7 @@ def test_what_a_store_says_of_itself_is_judged(look, tmp_path, monkeypatch, fact
 
 def test_a_store_that_gives_back_something_else_fails(look, tmp_path, monkeypatch):
     store = OtherStore(tmp_path / "store")
-    monkeypatch.setattr(doctor, "open_store", lambda url: store)
+    monkeypatch.setattr(checks, "open_store", lambda url: store)
     monkeypatch.setattr(store, "read", lambda key: b"something else")
     failure(look("store"), "give back")
     assert list(store.list("")) == []
@@ -411,10 +411,10 @@ def test_wrong_credentials_fail_without_being_printed(look, s3_url, monkeypatch)
 
 def test_little_room_on_the_disk_or_in_shared_memory_is_worth_a_warning(look, monkeypatch):
     assert verdicts(look("disk")) == ["fine"]
-    monkeypatch.setattr(doctor, "DISK_BYTES", 10**18)
-    monkeypatch.setattr(doctor, "SHARED_BYTES", 10**18)
+    monkeypatch.setattr(checks, "DISK_BYTES", 10**18)
+    monkeypatch.setattr(checks, "SHARED_BYTES", 10**18)
     assert verdicts(look("disk")) == ["warning"]
-    monkeypatch.setattr(doctor, "SHARED_MEMORY", Path("/"))
+    monkeypatch.setattr(checks, "SHARED_MEMORY", Path("/"))
     (found,) = look("shared memory")
     assert found.verdict == "warning"
     assert "--shm-size" in found.remedy
@@ -462,7 +462,7 @@ def test_a_ray_that_others_can_reach_without_a_token_is_worth_a_warning(store_ur
     answer = {"version": "2", "seconds": 1.0, "nodes": 1, "cpus": 2.0, "host": "10.0.0.7"}
 
     def see(**facts):
-        monkeypatch.setattr(doctor, "ask_apart", lambda *_, seconds: answer | facts)
+        monkeypatch.setattr(checks, "ask_apart", lambda *_, seconds: answer | facts)
         found = examine(Environment(), store_url, None)
         return verdicts(finding for finding in found if finding.about == "Ray")
 
@@ -493,7 +493,7 @@ def test_devices_are_named_with_their_memory(look, monkeypatch):
         "cuda": "13.0",
         "devices": [{"name": "GPU", "bytes": 80 * 10**9}],
     }
-    monkeypatch.setattr(doctor, "ask_apart", lambda *_, seconds: answer)
+    monkeypatch.setattr(checks, "ask_apart", lambda *_, seconds: answer)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     (found,) = look("devices")
     assert (found.verdict, found.says) == ("fine", "cuda:0 is GPU with 80.0 GB.")

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from scheduler import drawing
-from scheduler.drawing import draw_images
-from scheduler.plan import Plan, cut_seeds
+from seedsweep.audit.replay import image_sample
+from seedsweep.audit.replay.image_sample import draw_images
+from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
 from seedsweep.storage.campaigns import store_parked
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
@@ -71,7 +71,7 @@ def desk(tmp_path):
 def way(request, monkeypatch):
     """Both ways to know what is there."""
     if request.param == "by listing":
-        monkeypatch.setattr(drawing, "UNITS_IN_VAIN", 0)
+        monkeypatch.setattr(image_sample, "UNITS_IN_VAIN", 0)
 
 
 def test_equal_seeds_draw_equal_images_and_others_draw_others(desk, way):
@@ -132,7 +132,7 @@ def test_where_nothing_is_stored_nothing_is_drawn(tmp_path, way):
 
 
 def test_of_a_campaign_that_has_hardly_begun_what_is_there_is_listed(tmp_path, monkeypatch):
-    monkeypatch.setattr(drawing, "UNITS_IN_VAIN", 20)
+    monkeypatch.setattr(image_sample, "UNITS_IN_VAIN", 20)
     desk = Desk(tmp_path, make_plan([f"prompt {i}" for i in range(500)]))
     desk.make(700)
     draw = desk.draw(3)

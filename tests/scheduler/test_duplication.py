@@ -10,9 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import scheduler.cli
-from scheduler.duplication import CHOSEN, bin_of, draw_curve, measure_duplication, read_copies
-from scheduler.duplication_page import draw_duplication, picture_of
+import seedsweep.cli.main
+from seedsweep.audit.findings.duplication import (
+    CHOSEN,
+    bin_of,
+    draw_curve,
+    measure_duplication,
+    read_copies,
+)
+from seedsweep.audit.report.duplication_page import draw_duplication, picture_of
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from tests.arms import result, submit
@@ -169,7 +175,7 @@ class TestPage:
 class TestCommand:
     def run(self, store, *arguments):
         command = ["duplication", *map(str, arguments), "--store", store.url]
-        return CliRunner().invoke(scheduler.cli.app, command)
+        return CliRunner().invoke(seedsweep.cli.main.app, command)
 
     def test_it_prints_a_table_of_the_bins(self, store, campaign_id, file, tmp_path):
         shown = self.run(store, campaign_id, "--copies", file, "--sample", 3, "-o", tmp_path / "p")

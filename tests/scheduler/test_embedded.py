@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from scheduler.child_process import MAX_QUICK_DEATHS, Child, stopping
-from scheduler.embedded import embedded_broker
+from seedsweep.scheduler.services.child_process import MAX_QUICK_DEATHS, Child, stopping
+from seedsweep.scheduler.services.embedded_broker import embedded_broker
 from seedsweep.storage.errors import ConfigError, SeedsweepError
 from seedsweep.storage.ledger import Ledger
 from tests.processes import is_alive
@@ -103,7 +103,8 @@ def test_a_child_that_ignores_sigterm_is_killed_at_the_deadline(start, tmp_path,
 
 def test_children_end_when_their_parent_is_killed(tmp_path, wait_until):
     code = (
-        "import sys, signal; from pathlib import Path; from scheduler.embedded import Child; "
+        "import sys, signal; from pathlib import Path; "
+        "from seedsweep.scheduler.services.child_process import Child; "
         f"child = Child('c', [sys.executable, '-c', {FOREVER!r}], Path('log'), {{}}); "
         "print(child.pid, flush=True); signal.pause()"
     )
@@ -115,7 +116,12 @@ def test_children_end_when_their_parent_is_killed(tmp_path, wait_until):
         text=True,
     )
     child = int(parent.stdout.readline())
-    wait_until(lambda: "scheduler.leash" not in Path(f"/proc/{child}/cmdline").read_text())
+    wait_until(
+        lambda: (
+            "seedsweep.scheduler.services.end_with_parent"
+            not in Path(f"/proc/{child}/cmdline").read_text()
+        )
+    )
     parent.kill()
     parent.communicate()
     wait_until(lambda: not is_alive(child))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.estimate import (
+from seedsweep.scheduler.campaign.estimate import (
     READY_BYTES,
     Stock,
     reckon,
@@ -15,7 +15,7 @@ from scheduler.estimate import (
     take_stock,
     usual_sizes,
 )
-from scheduler.plan import Plan
+from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.live_state import Restored

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from scheduler.gauges import Gauges
-from scheduler.plan import Plan
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.dispatch.gauges import Gauges
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange, Worker
 from seedsweep.workers.monitoring import metrics
@@ -28,7 +28,7 @@ def make_plan(name, model="m"):
 def now(monkeypatch):
     """The clock of the gauges, which stands still."""
     clock = [1000.0]
-    monkeypatch.setattr("scheduler.gauges.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("seedsweep.scheduler.dispatch.gauges.time.monotonic", lambda: clock[0])
     return clock
 
 

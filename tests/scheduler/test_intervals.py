@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.intervals import (
+from seedsweep.audit.findings.intervals import (
     BCA_MOST,
     Difference,
     cohen_kappa,
@@ -163,7 +163,7 @@ class TestMeanDifference:
         assert "BCa" in found.method
 
     def test_it_covers_about_as_often_as_it_says(self, monkeypatch):
-        monkeypatch.setattr("scheduler.intervals.RESAMPLES", 499)
+        monkeypatch.setattr("seedsweep.audit.findings.intervals.RESAMPLES", 499)
         rng = np.random.default_rng(2)
         rows = rng.poisson(3, (200, 50))
         found = [mean_difference([0.0] * 50, row) for row in rows]

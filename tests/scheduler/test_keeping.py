@@ -2,13 +2,13 @@ import logging
 
 import pytest
 
-from scheduler import audit
-from scheduler.audit import Auditor
-from scheduler.keeping import Recipes
-from scheduler.plan import Plan
-from scheduler.reanalysis import audit_stored
-from scheduler.restoring import restore_state
-from scheduler.submission import submit_campaign
+from seedsweep.scheduler.analysing import analyst_service
+from seedsweep.scheduler.analysing.analyst_service import Auditor
+from seedsweep.scheduler.analysing.reanalysis import audit_stored
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.restore import restore_state
+from seedsweep.scheduler.campaign.retention import Recipes
+from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_control
 from seedsweep.storage.errors import ImagesNotKeptError
@@ -103,7 +103,7 @@ class Desk:
             analyst = Analyst(url)
             return (request and analyst.analyse(request) for request in requests)
 
-        self._monkeypatch.setattr(audit, "analyse", analyse)
+        self._monkeypatch.setattr(analyst_service, "analyse", analyse)
         # What ended without a word would come again only once its lease has ended.
         for prompt in range(len(PROMPTS)):
             self.ledger.put_back(plan.campaign.campaign_id, prompt, 0, "")
@@ -214,7 +214,7 @@ def test_a_broker_that_forgot_all_has_nothing_done_again(desk):
 
 def test_images_that_another_campaign_has_too_all_stay_and_that_is_said_once(desk, caplog):
     plan, other = desk.submit(), desk.submit("other", keep="all")
-    with caplog.at_level(logging.INFO, logger="scheduler.keeping"):
+    with caplog.at_level(logging.INFO, logger="seedsweep.scheduler.campaign.retention"):
         desk.audit(plan)
     assert desk.kept(plan)[0] == list(range(6))
     (said,) = caplog.messages

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from scheduler.evidence_labelling import Labelling, LabelServer
-from scheduler.evidence_verifier import LABELS, check_bundle, kappa_of
-from scheduler.labels import agreement, open_labels
+from seedsweep.audit.evidence.labels import agreement, open_labels
+from seedsweep.audit.evidence.verify_bundle import LABELS, check_bundle, kappa_of
 from seedsweep.storage.errors import ConfigError
+from seedsweep.web.reviewer_page import Labelling, LabelServer
 from tests.bundles import Audit, seal_anew
 
 NOW = "2026-01-01T00:00:00+00:00"
@@ -412,7 +412,15 @@ def test_a_bundle_without_a_pair_is_refused(audit, bundle):
 
 
 def test_the_command_serves_the_page_until_it_is_interrupted(bundle):
-    command = [sys.executable, "-m", "scheduler.cli", "label", str(bundle), "--reviewer", "ann"]
+    command = [
+        sys.executable,
+        "-m",
+        "seedsweep.cli",
+        "label",
+        str(bundle),
+        "--reviewer",
+        "ann",
+    ]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as process:
         try:

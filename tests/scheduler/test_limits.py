@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scheduler.limits import least_rate, limit_words
+from seedsweep.audit.findings.limitations import least_rate, limit_words
 from seedsweep.storage.records import Analysis, AnalysisSettings, Verification
 
 

@@ -4,7 +4,7 @@ import sys
 
 CODE = """
 import logging, sys
-from scheduler.logs import log_to_stderr
+from seedsweep.scheduler.services.log_format import log_to_stderr
 from seedsweep.workers.monitoring.log_context import about_campaign
 
 log_to_stderr(sys.argv[1], "worker", "gpu-1", "cuda:0 7")

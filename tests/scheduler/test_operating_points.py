@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from scheduler.curves import flagged_share, precision_recall
-from scheduler.intervals import rate
-from scheduler.operating_points import (
+from seedsweep.audit.findings.intervals import rate
+from seedsweep.audit.findings.operating_point import (
     BY_GROUP,
     NEVER,
     OVER_GROUPS,
@@ -20,6 +19,7 @@ from scheduler.operating_points import (
     operating_point,
     precision_at,
 )
+from seedsweep.audit.findings.precision_recall import flagged_share, precision_recall
 
 modest = settings(max_examples=40, derandomize=True, deadline=None)
 steps = st.integers(1, 1000) | st.integers(100, 110) | st.just(NEVER)

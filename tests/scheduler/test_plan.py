@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.plan import Plan, cut_seeds
+from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.records import (

@@ -1,10 +1,10 @@
 import pytest
 
 import seedsweep.storage.ledger
-from scheduler.plan import Plan
-from scheduler.progress import Broker, failures, read_progress, read_services
-from scheduler.restoring import restore_state
-from scheduler.submission import submit_campaign
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.progress import Broker, failures, read_progress, read_services
+from seedsweep.scheduler.campaign.restore import restore_state
+from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.storage.campaigns import store_control, store_parked
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.folder_store import FolderStore

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scheduler.prompts import read_prompts
+from seedsweep.scheduler.campaign.prompt_files import read_prompts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import PromptList
 

@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-import scheduler.cli
-import scheduler.display
-from scheduler.campaign import read_campaign
-from scheduler.replay import Replays
-from scheduler.replay_table import summary
-from scheduler.restoring import load_plan
-from scheduler.submission import plan_campaign, submit_campaign
+import seedsweep.cli.main
+import seedsweep.cli.progress_bars
+from seedsweep.audit.replay.replay import Replays
+from seedsweep.cli.replay_table import summary
+from seedsweep.scheduler.campaign.file import read_campaign
+from seedsweep.scheduler.campaign.restore import load_plan
+from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_parked
 from seedsweep.storage.folder_store import FolderStore
@@ -111,7 +111,7 @@ def replay(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["seedsweep", "replay", *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            scheduler.cli.main()
+            seedsweep.cli.main.main()
         return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
 
     return run
@@ -220,7 +220,7 @@ def test_images_that_were_not_kept_are_compared_by_their_recorded_digest(desk, r
 
 
 def test_in_a_log_progress_is_plain_lines_on_stderr(desk, replay, monkeypatch):
-    monkeypatch.setattr(scheduler.display, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(seedsweep.cli.progress_bars, "LINE_SECONDS", 0.0)
     finished = replay(desk.id, "--sample", "3", "--json")
     assert "images made again: 3/3" in finished.stderr
     assert json.loads(finished.stdout)["images"] == 3

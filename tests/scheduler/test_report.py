@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scheduler.report import gather_report, render_report, write_report
-from scheduler.report_evidence import PICTURES_SHOWN, data_uri
-from scheduler.report_histogram import draw_histogram
+from seedsweep.audit.report.histogram import draw_histogram
+from seedsweep.audit.report.prompt_section import PICTURES_SHOWN, data_uri
+from seedsweep.audit.report.report import gather_report, render_report, write_report
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign, store_control, store_parked
 from seedsweep.storage.errors import ConfigError
@@ -432,7 +432,7 @@ def test_only_the_first_flagged_prompts_have_a_section(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flagged, _ = lab.analyse()
-    monkeypatch.setattr("scheduler.report.SECTIONS", 1)
+    monkeypatch.setattr("seedsweep.audit.report.report.SECTIONS", 1)
     later = {"prompt_id": "f" * 16, "prompt": "a later prompt", "mean_distance": 0.09}
     lab.store_results([flagged.model_copy(update=later)])
     seen: list[tuple[int, int]] = []

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from scheduler.comparison import CAVEAT
-from scheduler.kept import keep
-from scheduler.report import gather_report, render_report
-from scheduler.verify_table import summary
+from seedsweep.audit.findings.comparison import CAVEAT
+from seedsweep.audit.findings.saved import keep
+from seedsweep.audit.findings.verification_summary import summary
+from seedsweep.audit.report.report import gather_report, render_report
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_control, store_verification
 from seedsweep.storage.folder_store import FolderStore

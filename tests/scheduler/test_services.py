@@ -12,9 +12,9 @@ import urllib.request
 import numpy as np
 import pytest
 
-from scheduler.plan import Plan
-from scheduler.services import MetricsAddress, worker_name
-from scheduler.submission import submit_campaign
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.submission import submit_campaign
+from seedsweep.scheduler.services.serve import MetricsAddress, worker_name
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.ledger import LEASE_MS, Ledger
 from seedsweep.storage.live_state import Restored
@@ -49,7 +49,7 @@ def start(tmp_path):
         }
         for name in names:
             kind = name.partition("-")[0]
-            command = [sys.executable, "-m", "scheduler.cli", kind, *OPTIONS.get(kind, ())]
+            command = [sys.executable, "-m", "seedsweep.cli", kind, *OPTIONS.get(kind, ())]
             started[name] = Process(command, tmp_path, environment, tmp_path / f"{name}.log")
         return started
 
@@ -255,7 +255,9 @@ def test_a_service_tries_its_own_ports_unless_one_is_given():
 
 
 def test_workers_of_one_host_are_called_differently():
-    code = "from scheduler.services import worker_name; print(worker_name('cuda:1'))"
+    code = (
+        "from seedsweep.scheduler.services.serve import worker_name; print(worker_name('cuda:1'))"
+    )
     other = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip()
     names = {worker_name("cuda:1"), worker_name("cuda:0"), worker_name("cpu"), other}
     assert len(names) == 4

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.shares import demand_of, fair_shares
+from seedsweep.scheduler.dispatch.fair_share import demand_of, fair_shares
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.records import Control
 from seedsweep.storage.workforce import Demand

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from scheduler.supervisor import (
+from seedsweep.scheduler.services.supervisor import (
     FIRST_WAIT_SECONDS,
     LONGEST_WAIT_SECONDS,
     STEADY_SECONDS,
@@ -36,7 +36,7 @@ def environment(broker_url, tmp_path):
 @pytest.fixture
 def supervisor(environment, tmp_path, workforce, wait_until):
     """A supervisor whose two workers on the CPU have shown life; they are gone afterwards."""
-    command = [sys.executable, "-m", "scheduler.cli", "worker", *TWO_ON_THE_CPU]
+    command = [sys.executable, "-m", "seedsweep.cli", "worker", *TWO_ON_THE_CPU]
     process = Process(command, tmp_path, environment, tmp_path / "supervisor.log")
     try:
         wait_until(lambda: len(workforce.signs()) == 2, START_SECONDS)
@@ -95,7 +95,7 @@ def test_a_second_signal_kills_workers_that_do_not_finish(supervisor, wait_until
 
 def seedsweep_worker(environment, folder, *options):
     return subprocess.run(
-        [sys.executable, "-m", "scheduler.cli", "worker", *options],
+        [sys.executable, "-m", "seedsweep.cli", "worker", *options],
         cwd=folder,
         env=environment,
         capture_output=True,

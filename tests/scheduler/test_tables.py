@@ -2,12 +2,12 @@ import dataclasses
 
 import pytest
 
-from scheduler.check import Checkup, Fault
-from scheduler.doctor_command import print_finding
-from scheduler.findings import Finding
-from scheduler.progress import Progress, Services
-from scheduler.status_table import Overview, print_workers
-from scheduler.tables import print_checkup, print_results
+from seedsweep.cli.doctor import print_finding
+from seedsweep.cli.status_table import Overview, print_workers
+from seedsweep.cli.tables import print_checkup, print_results
+from seedsweep.scheduler.campaign.integrity import Checkup, Fault
+from seedsweep.scheduler.campaign.progress import Progress, Services
+from seedsweep.scheduler.doctor.diagnosis import Finding
 from seedsweep.storage.prompt_results import Clique, Match
 from seedsweep.storage.records import Worker
 from seedsweep.storage.workforce import Sign

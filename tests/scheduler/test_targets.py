@@ -5,7 +5,12 @@ import urllib.request
 
 import pytest
 
-from scheduler.targets import Target, advertised, answer_targets, find_targets
+from seedsweep.scheduler.services.prometheus_targets import (
+    Target,
+    advertised,
+    answer_targets,
+    find_targets,
+)
 from seedsweep.storage.records import Worker
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.monitoring.campaign_collector import registry_of

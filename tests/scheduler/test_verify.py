@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import scheduler.cli
-import scheduler.verify_controls
-from scheduler.campaign import read_campaign
-from scheduler.restoring import load_plan
-from scheduler.submission import plan_campaign, submit_campaign
-from scheduler.verification_table import for_scripts
-from scheduler.verify import Wanted, is_verified
-from scheduler.verify_table import summary
+import seedsweep.audit.findings.control_pictures
+import seedsweep.cli.main
+from seedsweep.audit.findings.verification import Wanted, is_verified
+from seedsweep.audit.findings.verification_summary import summary
+from seedsweep.cli.verification_table import for_scripts
+from seedsweep.scheduler.campaign.file import read_campaign
+from seedsweep.scheduler.campaign.restore import load_plan
+from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import (
     load_campaign,
@@ -156,7 +156,7 @@ def run_verify(desk, monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, "argv", ["seedsweep", "verify", *arguments])
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
-        scheduler.cli.main()
+        seedsweep.cli.main.main()
     return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
 
 
@@ -169,7 +169,7 @@ def verify(desk, monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def printed(desk):
     """What the command prints where there is everything to say."""
-    command = [sys.executable, "-m", "scheduler.cli", "verify", desk.id, "--actors", "2"]
+    command = [sys.executable, "-m", "seedsweep.cli", "verify", desk.id, "--actors", "2"]
     sets = ["--training-set", "train", "--controls", "never.parquet"]
     done = subprocess.run(
         [*command, *sets], cwd=desk.folder, capture_output=True, text=True, timeout=300
@@ -242,7 +242,7 @@ def test_results_end_with_what_the_search_came_to(desk, found, monkeypatch, caps
     monkeypatch.chdir(desk.folder)
     monkeypatch.setattr(sys, "argv", ["seedsweep", "results", desk.id])
     with pytest.raises(SystemExit):
-        scheduler.cli.main()
+        seedsweep.cli.main.main()
     assert capsys.readouterr().out.endswith("\n".join(summary(found)) + "\n")
 
 
@@ -256,7 +256,7 @@ def test_results_are_shown_though_a_search_of_them_cannot_be_read(
     monkeypatch.chdir(tmp_path / "copy")
     monkeypatch.setattr(sys, "argv", ["seedsweep", "results", desk.id])
     with pytest.raises(SystemExit) as ended:
-        scheduler.cli.main()
+        seedsweep.cli.main.main()
     shown = capsys.readouterr()
     assert (ended.value.code, PROMPTS[0] in shown.out) == (0, True)
     assert f"The object {key} is not what was written; remove it" in shown.err
@@ -306,7 +306,7 @@ def cluster(found):
 def test_of_many_control_pictures_the_first_are_searched_for_and_that_is_said(
     desk, verify, cluster, monkeypatch
 ):
-    monkeypatch.setattr(scheduler.verify_controls, "CONTROLS", 4)
+    monkeypatch.setattr(seedsweep.audit.findings.control_pictures, "CONTROLS", 4)
     monkeypatch.setenv("SEEDSWEEP_RAY_ADDRESS", cluster)
     sets = ["--training-set", "train", "--controls", "never.parquet"]
     done = verify(desk.id, *sets, "--neighbours-of", "generation")

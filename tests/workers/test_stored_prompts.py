@@ -6,9 +6,9 @@ import pytest
 import seedsweep.workers.analysts.stored_prompt as module
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.shards import decode_shard
-from seedsweep.workers.analysts.stored_prompt import BrokenShardError, read_prompt
+from seedsweep.workers.analysts.stored_prompt import read_prompt
 from seedsweep.workers.images import digest_pixels, encode_png
-from seedsweep.workers.stored_images import decode_pixels
+from seedsweep.workers.stored_images import BrokenShardError, decode_pixels
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from seedsweep.workers.analysis.inner_products import Products, products
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysis.verdict import Verdict, verdict_of
 from seedsweep.workers.analysts.cost import Tally
-from seedsweep.workers.analysts.stored_prompt import BrokenShardError, StoredPrompt, read_prompt
+from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
+from seedsweep.workers.stored_images import BrokenShardError
 from seedsweep.workers.training.index import TrainingSet
 
 

@@ -14,7 +14,8 @@ from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysis.distances import tiled_distances
 from seedsweep.workers.analysis.flag_threshold import Critical, critical_steps
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
-from seedsweep.workers.analysts.stored_prompt import BrokenShardError, StoredPrompt, read_prompt
+from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
+from seedsweep.workers.stored_images import BrokenShardError
 from seedsweep.workers.training.index import TrainingSet, load_training_set
 
 _ANY_L2 = 1.0

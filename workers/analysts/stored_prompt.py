@@ -18,18 +18,10 @@ from seedsweep.storage.shards import StoredImage, decode_shard, read_described
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.descriptors import descriptor_size
 from seedsweep.workers.analysts.cost import Tally
-from seedsweep.workers.stored_images import decode_pixels
+from seedsweep.workers.stored_images import BrokenShardError, decode_pixels
 
 IN_MEMORY_BYTES = 1 << 30
 """Pictures beyond that lie in a temporary file: 1,365 of 512 x 512 pixels."""
-
-
-class BrokenShardError(ShardCorruptError):
-    """The shard `key` is corrupt, or gone."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"The shard {key} cannot be used: {reason}")
-        self.key = key
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,11 @@ from seedsweep.storage.replay_results import Difference, Distance, Replay
 from seedsweep.storage.shards import StoredImage, decode_shard
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
-from seedsweep.workers.analysts.stored_prompt import BrokenShardError
 from seedsweep.workers.devices import visible_devices
 from seedsweep.workers.images import digest_pixels
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.protocol import Generation, Pipeline
-from seedsweep.workers.stored_images import decode_pixels
+from seedsweep.workers.stored_images import BrokenShardError, decode_pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,282 @@
+"""A campaign's results → a bundle that stands up later, and can be checked without seedsweep."""
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from seedsweep.audit.evidence import verify_bundle
+from seedsweep.audit.evidence.labels import Labels, agreement
+from seedsweep.audit.evidence.pictures import Pictures
+from seedsweep.audit.evidence.readme import Contents, readme
+from seedsweep.audit.evidence.signature import Signer
+from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
+from seedsweep.audit.findings.limitations import limit_words
+from seedsweep.audit.findings.verification_summary import summary
+from seedsweep.audit.replay.replay import Replays
+from seedsweep.scheduler.campaign.current import settings_now
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import (
+    load_campaign,
+    load_control,
+    load_parked,
+    load_prompts,
+    load_verifications,
+)
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.receipts import is_done
+from seedsweep.storage.records import (
+    ANALYSIS,
+    FORMAT,
+    AnalysisSettings,
+    Control,
+    Parked,
+    Submission,
+)
+from seedsweep.storage.results import read_results
+from seedsweep.storage.store import Store
+from seedsweep.storage.verification_results import VerificationResult
+
+LIBRARIES = (
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "pyarrow",
+    "pydantic",
+    "scikit-learn",
+    "scipy",
+)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What a bundle has beside what the store holds; `sample_seed` is what `replays` were drawn
+    with."""
+
+    replays: Replays | None = None
+    sample_seed: int = 0
+    labels: tuple[Labels, ...] = ()
+    signer: Signer | None = None
+
+
+def write_evidence(
+    store: Store, campaign_id: str, folder: Path, additions: Additions, progress: Progress
+) -> Sealed:
+    """Write the bundle of a campaign's present analysis to `folder`, whole or not at all.
+
+    Equal stores, training sets and additions give equal bytes on one machine: no time of writing is
+    in it. Pictures that cannot be read any more are named in the manifest and stop nothing.
+    `progress(done, total)` counts flagged prompts. Raises `ConfigError` for an unknown campaign, a
+    folder that holds something or cannot be written, or labels of other prompts,
+    `ShardCorruptError` where the campaign or its results are not what was written, and
+    `StoreUnavailableError` where the store fails.
+    """
+    submission = load_campaign(store, campaign_id)
+    settings, control = settings_now(store, submission), load_control(store, campaign_id)
+    results = read_results(store, settings.analysis_id, campaign_id)
+    with new_bundle(folder) as bundle:
+        prompts = [*load_prompts(store, campaign_id)]
+        parked = _still_parked(store, submission)
+        bundle.add("campaign.json", store.read(keys.campaign(campaign_id)) or b"")
+        bundle.add_json("prompts.json", prompts)
+        bundle.add_json("results.json", results)
+        bundle.add_json("parked.json", parked)
+        missing = _add_pictures(store, submission, settings, results, bundle, progress)
+        people_said = _add_additions(bundle, additions, results)
+        search = _add_verifications(store, campaign_id, settings.analysis_id, results, bundle)
+        counts = verify_bundle.denominators(
+            [result.model_dump(mode="json") for result in results],
+            submission.model_dump(mode="json"),
+            len(prompts),
+            [unit.model_dump(mode="json") for unit in parked],
+        )
+        contents = Contents(
+            campaign_id=campaign_id,
+            analysis_id=settings.analysis_id,
+            thresholds_fixed=_fixed(submission, control, settings)[1],
+            denominators=counts,
+            missing=missing,
+            people_said=people_said,
+            search=search,
+            limits=limit_words(settings, submission.campaign.sampling.seeds),
+            signed=additions.signer is not None,
+        )
+        bundle.add("README.txt", readme(contents).encode())
+        bundle.add(
+            "verify_bundle.py",
+            files("seedsweep.audit.evidence").joinpath("verify_bundle.py").read_bytes(),
+        )
+        sha256 = bundle.seal(_manifest(submission, control, settings, contents), additions.signer)
+    return Sealed(folder, sha256, people_said)
+
+
+def _manifest(
+    submission: Submission, control: Control, settings: AnalysisSettings, contents: Contents
+) -> dict[str, object]:
+    campaign = submission.campaign
+    fixed_at, _ = _fixed(submission, control, settings)
+    training = settings.verification
+    return {
+        "format": verify_bundle.FORMAT,
+        "campaign_id": contents.campaign_id,
+        "generation_id": campaign.generation_id,
+        "analysis_id": settings.analysis_id,
+        "algorithm": ANALYSIS,
+        "pixel_format": FORMAT,
+        "settings": settings,
+        "thresholds": {
+            "edge": settings.analysis.edge_threshold,
+            "clique_size": settings.analysis.min_clique_size,
+            "l2": training.threshold if training else None,
+            "fixed_at": fixed_at,
+        },
+        "model": campaign.model,
+        "prompts_digest": campaign.prompts.digest,
+        "training_set": training.fingerprint if training else None,
+        "submitted_at": submission.submitted_at,
+        "submitted_by": submission.versions,
+        "written_by": _versions(),
+        "denominators": contents.denominators,
+        "missing": contents.missing,
+    }
+
+
+def _fixed(
+    submission: Submission, control: Control, settings: AnalysisSettings
+) -> tuple[str | None, str]:
+    """When the thresholds were fixed, None where that is not recorded, and the same in words."""
+    at = submission.submitted_at
+    if settings.analysis_id == submission.campaign.analysis_id:
+        return at, (
+            f"They are part of the campaign as it was submitted, at {at}. Images may be older: "
+            "campaigns with the same recipe share them."
+        )
+    when = f"at {control.settings_at}" if control.settings_at else "at a time that is not recorded"
+    return control.settings_at or None, (
+        f"They were changed {when}, after the submission at {at}, when results could be seen. The "
+        "thresholds as submitted are in campaign.json."
+    )
+
+
+def _add_pictures(
+    store: Store,
+    submission: Submission,
+    settings: AnalysisSettings,
+    results: Sequence[PromptResult],
+    bundle: Bundle,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """Add all pictures; returns in sentences what is missing."""
+    pictures = Pictures(store, submission, bundle)
+    flagged = [result for result in results if result.flagged]
+    for done, result in enumerate(flagged, 1):
+        pictures.add_prompt(result)
+        progress(done, len(flagged))
+    pictures.seal()
+    training = pictures.add_training(settings, flagged)
+    sentences = []
+    if pictures.missing:
+        sentences.append(f"Images of cliques: {pictures.missing}; images.json says why.")
+    if training:
+        sentences.append(f"Training pictures: {training}; training.json says why.")
+    return tuple(sentences)
+
+
+def _add_additions(
+    bundle: Bundle, additions: Additions, results: Sequence[PromptResult]
+) -> tuple[str, ...]:
+    """Add what the store does not hold; returns in sentences what people said."""
+    found = additions.replays
+    if found:
+        replays = {
+            "sample_seed": additions.sample_seed,
+            "images": len(found.replays),
+            "equal": found.equal,
+            "explained": len(found.explained),
+            "unexplained": len(found.unexplained),
+            "not_made": found.not_made,
+            "parked": found.parked,
+            "replays": found.replays,
+        }
+        bundle.add_json("replays.json", replays)
+    if not additions.labels:
+        return ()
+    agreed = agreement(additions.labels, results)
+    bundle.add_json("labels.json", agreed)
+    for labels in additions.labels:
+        bundle.add(f"labels/{labels.reviewer}.csv", labels.csv)
+    return agreed.in_words
+
+
+def _add_verifications(
+    store: Store,
+    campaign_id: str,
+    analysis_id: str,
+    results: Sequence[PromptResult],
+    bundle: Bundle,
+) -> tuple[str, ...]:
+    """Add what searches for this analysis found; returns in sentences what the newest one did, and
+    whether results changed after it."""
+    stored = load_verifications(store, campaign_id)
+    found = [search for search in stored if search.analysis_id == analysis_id]
+    if not found:
+        return ()
+    bundle.add_json("verifications.json", found)
+    return (*summary(found[0]), *_changed_since(found[0], results))
+
+
+def _changed_since(search: VerificationResult, results: Sequence[PromptResult]) -> Iterator[str]:
+    looked_for = {(clique.prompt_id, clique.seed) for clique in search.cliques}
+    looked_for |= {(clique.prompt_id, clique.seed) for clique in search.not_verified}
+    present = {(r.prompt_id, c.representative_seed) for r in results for c in r.cliques}
+    if looked_for != present:
+        yield (
+            f"Results changed after that search: {len(present - looked_for)} of {len(present)} "
+            f"pictures that represent a clique now were not looked for, and "
+            f"{len(looked_for - present)} of {len(looked_for)} that were represent none any more; "
+            f"run `seedsweep verify {search.campaign_id}` again."
+        )
+
+
+def _still_parked(store: Store, submission: Submission) -> list[Parked]:
+    """Leave out the units that were made after all, by this campaign or another."""
+    campaign = submission.campaign
+    return [
+        unit
+        for unit in load_parked(store, campaign.campaign_id)
+        if not is_done(store, campaign, unit.prompt_id, unit.seeds)
+    ]
+
+
+def _versions() -> dict[str, str]:
+    libraries = {name: version(name) for name in LIBRARIES}
+    return {
+        "seedsweep": version("seedsweep"),
+        "code_sha256": _code_digest(),
+        "python": platform.python_version(),
+        **libraries,
+    }
+
+
+def _code_digest() -> str:
+    """A hash of all of seedsweep's own source files: releases are not the only code that runs."""
+    total = hashlib.sha256()
+    for name, content in sorted(_sources(files("seedsweep"), "seedsweep")):
+        total.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _sources(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    """Every source file below the folder: its path, and what it holds."""
+    for entry in folder.iterdir():
+        name = f"{path}/{entry.name}"
+        if entry.is_dir():
+            yield from _sources(entry, name)
+        elif entry.name.endswith((".py", ".lua", ".html")):
+            yield name, entry.read_bytes()

@@ -1,0 +1,122 @@
+"""What people said of flagged prompts and their training pictures, and how far they agree."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seedsweep.audit.evidence.verify_bundle import LABELS, read_labels, tally_labels
+from seedsweep.audit.findings.intervals import Kappa, Rate, cohen_kappa, mcnemar, rate
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.prompt_results import PromptResult
+
+REVIEWER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """One reviewer's labels by prompt id, and the CSV that they were read from."""
+
+    reviewer: str
+    csv: bytes
+    given: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PairAgreement:
+    """How often two reviewers said the same of what both labelled, with its exact interval, and
+    Cohen's kappa of it, which sets that against chance.
+
+    `mcnemar_p` is of "same" against all else: whether one of them says it more readily.
+    """
+
+    a: str
+    b: str
+    agreement: Rate
+    kappa: Kappa
+    mcnemar_p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What reviewers said, as `tally_labels` counts it, and in sentences."""
+
+    counts: dict[str, Any]
+    pairs: tuple[PairAgreement, ...]
+    in_words: tuple[str, ...]
+
+
+def labels_file(folder: Path, reviewer: str) -> Path:
+    """Where a reviewer's labels are; raises `ConfigError` for a name that no file can have."""
+    if not re.fullmatch(REVIEWER, reviewer):
+        raise ConfigError(
+            f"{reviewer!r} cannot name a reviewer; use letters, digits, '.', '_' and '-' alone."
+        )
+    return folder / f"labels-{reviewer}.csv"
+
+
+def open_labels(path: Path) -> Labels:
+    """Read a reviewer's labels; raises `ConfigError` where they are not what `label` writes."""
+    named = re.fullmatch(rf"labels-({REVIEWER})\.csv", path.name)
+    if named is None:
+        raise ConfigError(f"{path} does not name a reviewer; call it labels-NAME.csv.")
+    try:
+        csv = path.read_bytes()
+        return Labels(named[1], csv, read_labels(csv))
+    except OSError as error:
+        raise ConfigError(f"The labels {path} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise ConfigError(
+            f"The labels {path} are not what `seedsweep label` writes ({error}); restore them."
+        ) from error
+
+
+def agreement(labels: Sequence[Labels], results: Sequence[PromptResult]) -> Agreement:
+    """Count labels, and how far each two reviewers agree on what both labelled.
+
+    Raises `ConfigError` for two files of one reviewer, or labels of prompts that have no match.
+    """
+    given = {reviewer.reviewer: reviewer.given for reviewer in labels}
+    if len(given) < len(labels):
+        raise ConfigError("Two files of labels are one reviewer's; give each reviewer once.")
+    try:
+        counts = tally_labels(given, [result.model_dump(mode="json") for result in results])
+    except ValueError as error:
+        raise ConfigError(f"The labels are of another campaign or analysis: {error}.") from error
+    pairs = tuple(_agreement(pair, given) for pair in counts["pairs"])
+    return Agreement(counts, pairs, tuple(_in_words(counts, pairs)))
+
+
+def _agreement(pair: dict[str, Any], given: dict[str, dict[str, str]]) -> PairAgreement:
+    table = pair["table"]
+    other = [label for label in LABELS if label != "same"]
+    only_a = sum(table["same"][label] for label in other)
+    only_b = sum(table[label]["same"] for label in other)
+    agreed = rate(pair["agreed"], pair["both_labelled"])
+    a, b = given[pair["a"]], given[pair["b"]]
+    both = sorted({*a} & {*b})
+    kappa = cohen_kappa([a[item] for item in both], [b[item] for item in both], LABELS)
+    return PairAgreement(pair["a"], pair["b"], agreed, kappa, mcnemar(only_a, only_b))
+
+
+def _in_words(counts: dict[str, Any], pairs: Sequence[PairAgreement]) -> Iterator[str]:
+    for reviewer, given in counts["reviewers"].items():
+        said = ", ".join(f"{label} {count}" for label, count in given["matched"].items())
+        yield f"{reviewer}, of {counts['matched']} prompts with a match: {said}."
+    for pair in pairs:
+        how = f"{100 * pair.agreement.confidence:g} %, {pair.agreement.method}"
+        yield (
+            f"{pair.a} and {pair.b} agree on {pair.agreement} ({how}) of what both labelled; "
+            f"Cohen's kappa {pair.kappa}; McNemar's p for calling one the same is "
+            f"{pair.mcnemar_p:.2g}."
+        )
+    confirmed = counts["confirmed"]
+    if confirmed is None:
+        yield "One reviewer alone confirms nothing."
+        return
+    found = confirmed["extracted"]
+    yield (
+        f"Confirmed: {found['n']} of {found['of']} extracted prompts that every reviewer labelled "
+        f"were called the same picture by all of them; {counts['extracted']} are extracted in all."
+    )

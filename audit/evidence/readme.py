@@ -1,0 +1,101 @@
+"""A bundle's README: how to check it, what is in it, and what it can not say."""
+
+import textwrap
+from dataclasses import dataclass
+
+WIDTH = 92
+
+_VERIFY = """\
+    python3 verify_bundle.py
+    python3 verify_bundle.py --distances
+    python3 verify_bundle.py --key PUBLIC.pem
+
+verify_bundle.py needs Python 3.9 or newer and nothing else: no network, no package. It \
+checks that every file is as manifest.json says and none is added, that the stored PNGs have the \
+pixels whose sha256 was recorded when they were made, that ids, counts and verdicts follow from \
+what they are computed from, Cohen's kappa among them, and that representatives are as far from \
+their training pictures as said. It computes no interval, p or adaptive score again and does not \
+compare the sentences of this file. --distances also computes every distance within the cliques \
+again, which takes long for large pictures. A signature is checked by the command openssl (3.0 or \
+newer), where it is there.
+
+Hashes show that a file was changed by somebody who did not change the manifest too. Who could \
+change all of it could make it whole again: note the sha256 of manifest.json elsewhere when you \
+receive the bundle, or have it signed and get the public key from the signer by another way, and \
+take the verifier from a copy of seedsweep (audit/evidence/verify_bundle.py) that you trust."""
+
+_FILES = """\
+manifest.json   hashes of all files, ids, settings, versions, and what was counted
+SHA256SUMS      the hash of the manifest, and of its signature
+campaign.json   the campaign as it was stored when it was submitted
+prompts.json    its prompts, in order
+results.json    what the analysis says of every prompt, best first
+parked.json     units that were given up, and why
+images.json     every known image of flagged prompts: the digest of its pixels, what made it
+images/         the pictures of the cliques, as they were stored
+training.json   the training pictures that were matched, and how they were prepared
+training/       these pictures, brought to the generations' size, as they were compared
+replays.json    images that were made again from their records, where that was asked for
+labels/         what people said, a file for each reviewer, where somebody looked
+labels.json     counts of that, and how far reviewers agree
+verifications.json
+                what searches of the whole training set found, newest first, where there were any"""
+
+_NOT_SEARCHED = "For this analysis the training set was not searched with `seedsweep verify`."
+
+_LIMITS = """\
+Flagged, matched and extracted are computed; they confirm nothing. Confirmed is what every one of \
+at least two people called the same picture, without knowing what the other one said.
+
+The fingerprint of the model says which files were loaded, not how they were trained. Times are \
+those of the machines that wrote them. Images of prompts that are not flagged are counted here and \
+not held: their verdicts cannot be checked from this bundle. What made an image is as its worker \
+recorded it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What of the bundle its README tells."""
+
+    campaign_id: str
+    analysis_id: str
+    thresholds_fixed: str
+    denominators: dict[str, dict[str, int]]
+    missing: tuple[str, ...]
+    people_said: tuple[str, ...]
+    search: tuple[str, ...]
+    limits: tuple[str, ...]
+    signed: bool
+
+
+def readme(contents: Contents) -> str:
+    """Write the bundle's README; it names no prompt."""
+    counts = [f"{c['n']:>12,} of {c['of']:,}  {name}" for name, c in contents.denominators.items()]
+    missing = contents.missing or ("Nothing.",)
+    search = contents.search or (_NOT_SEARCHED,)
+    people_said = contents.people_said or ("Nobody's labels are in it: nothing is confirmed.",)
+    parts = [
+        f"Evidence of the audit {contents.campaign_id}, analysis {contents.analysis_id}",
+        _wrapped("The bundle is " + ("signed." if contents.signed else "not signed.")),
+        _titled("How to check it", _wrapped(_VERIFY)),
+        _titled("What is in it", _FILES),
+        _titled("What was counted", "\n".join(counts)),
+        _titled("What a search of the training set found", "\n".join(map(_wrapped, search))),
+        _titled("What people said", "\n".join(map(_wrapped, people_said))),
+        _titled("When the thresholds were fixed", _wrapped(contents.thresholds_fixed)),
+        _titled("What could not be put in", "\n".join(map(_wrapped, missing))),
+        _titled(
+            "What this audit can not say", "\n\n".join(map(_wrapped, (*contents.limits, _LIMITS)))
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _titled(title: str, text: str) -> str:
+    return f"{title}\n{'-' * len(title)}\n{text}"
+
+
+def _wrapped(text: str) -> str:
+    return "\n\n".join(
+        part if part.startswith(" ") else textwrap.fill(part, WIDTH) for part in text.split("\n\n")
+    )

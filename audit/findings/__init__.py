@@ -1,0 +1,1 @@
+"""What calibrate, compare, duplication and verify conclude, with their intervals."""

@@ -1,0 +1,248 @@
+"""Thresholds for a campaign from its control prompts and known positives, with their evidence."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from seedsweep.audit.findings.control_prompts import Marks, among
+from seedsweep.audit.findings.operating_point import (
+    NEVER,
+    OperatingPoint,
+    Scores,
+    controls_needed,
+    operating_point,
+)
+from seedsweep.audit.findings.precision_recall import Curve, precision_recall
+from seedsweep.scheduler.campaign.current import settings_now
+from seedsweep.storage.campaigns import load_campaign, load_prompts
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import ANALYSIS, AnalysisSettings, Submission, digest
+from seedsweep.storage.store import Store
+from seedsweep.workers.analysis.flag_threshold import STEPS
+from seedsweep.workers.analysts.prompt_score import PromptScore, Scoring, score_prompts
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of the thresholds: at most that share of controls flagged, at one of these
+    clique sizes, and the precision where `base_rate` of all prompts are repeated."""
+
+    false_positive_rate: float
+    base_rate: float
+    min_clique_sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of marked prompts, all of whose images were there; `warnings` say what was not
+    as it should be. `sizes` ascend."""
+
+    submission: Submission
+    settings: AnalysisSettings
+    sizes: tuple[int, ...]
+    marks: Marks
+    by_prompt: dict[str, PromptScore]
+    warnings: tuple[str, ...]
+
+    def edges(self, marks: Marks, size: int) -> Scores:
+        """The steps of the edge threshold at which these prompts are flagged, for one size."""
+        place = self.sizes.index(size)
+        return self._scores(marks, lambda score: score.critical[place].step)
+
+    def extractions(self, marks: Marks, size: int) -> Scores:
+        """The steps of the verification threshold at which these prompts' pictures match."""
+        place = self.sizes.index(size)
+        return self._scores(marks, lambda score: _l2_step(score.l2[place]))
+
+    def _scores(self, marks: Marks, step: Callable[[PromptScore], int | None]) -> Scores:
+        steps = {prompt: step(score) or NEVER for prompt, score in self.by_prompt.items()}
+        return Scores(
+            controls=np.array([steps[prompt] for prompt in marks.controls], dtype=np.int64),
+            positives=np.array([steps[p.prompt] for p in marks.positives], dtype=np.int64),
+            groups=tuple(positive.group for positive in marks.positives),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One clique size, its best edge threshold, and what all thresholds do with the prompts."""
+
+    min_clique_size: int
+    point: OperatingPoint
+    scores: Scores
+    curve: Curve | None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What came of it. `chosen` is one of the `candidates`: of those whose false-positive rate is
+    shown, or else of all, the one with the highest lower bound of recall, the smallest of equals.
+    `verification` is None where the campaign has no training set; its flags are then extractions.
+    `analysis_id` names the campaign's analysis of that time, `scoring_id` as of `scoring_id`.
+    """
+
+    campaign_id: str
+    analysis_id: str
+    scoring_id: str
+    tiles: int
+    seeds: int
+    written_at: str
+    wish: Wish
+    controls: int
+    positives: int
+    groups: int
+    candidates: tuple[Candidate, ...]
+    chosen_size: int
+    verification: OperatingPoint | None
+    warnings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.chosen_size not in [each.min_clique_size for each in self.candidates]:
+            raise ValueError(f"no candidate has the chosen clique size {self.chosen_size}")
+
+    @property
+    def chosen(self) -> Candidate:
+        """The candidate with the chosen clique size."""
+        return next(c for c in self.candidates if c.min_clique_size == self.chosen_size)
+
+
+def scoring_id(settings: AnalysisSettings) -> str:
+    """Name how prompts are scored: by all settings but for thresholds and the clique size, which a
+    calibration chooses, and `matrix`, which alters no result.
+
+    So a calibration holds for each analysis with the same one.
+    """
+    analysis = {"edge_threshold", "min_clique_size", "matrix"}
+    verification = {"threshold", "training_set", "controls"}
+    apart = {"analysis": analysis, "verification": verification}
+    return digest({"algorithm": ANALYSIS, **settings.model_dump(exclude=apart)})
+
+
+def score_marked(
+    store: Store,
+    campaign_id: str,
+    marks: Marks,
+    sizes: Sequence[int],
+    processes: int,
+    progress: Progress,
+) -> Scored:
+    """Score the marked prompts of a campaign from its stored images; no size means its own.
+
+    It is judged with its present settings, but for the thresholds. Raises `ConfigError` where a
+    size cannot be, or no control or no positive that was given has all its images.
+    """
+    submission = load_campaign(store, campaign_id)
+    settings = settings_now(store, submission)
+    chosen = tuple(sorted(set(sizes))) or (settings.analysis.min_clique_size,)
+    seeds = submission.campaign.sampling.seeds
+    if chosen[-1] > seeds:
+        raise ConfigError(
+            f"No clique can have {chosen[-1]} members where each prompt has {seeds} images; "
+            "ask for a smaller --min-clique-size."
+        )
+    present = among(marks, load_prompts(store, campaign_id))
+    _refuse_none(marks, present, "are among the prompts of the campaign", campaign_id)
+    scoring = Scoring(store.url, submission, settings, chosen)
+    scores = score_prompts(scoring, present.prompts, processes, progress)
+    whole = {score.prompt: score for score in scores if score.whole}
+    used = among(present, list(whole))
+    _refuse_none(present, used, "have all their images in the campaign", campaign_id)
+    warnings = [
+        *_left_out(len(marks.prompts) - len(present.prompts), "are not in the campaign"),
+        *_left_out(len(present.prompts) - len(used.prompts), "lack images"),
+        *_undecided(list(whole.values())),
+    ]
+    return Scored(submission, settings, chosen, used, whole, tuple(warnings))
+
+
+def calibrate(scored: Scored, marks: Marks, wish: Wish) -> Calibration:
+    """Choose thresholds from these of the scored prompts.
+
+    Without positives there is nothing to choose a clique size by: then `ConfigError` unless one.
+    """
+    sizes = wish.min_clique_sizes
+    if len(sizes) > 1 and not marks.positives:
+        raise ConfigError(
+            "Clique sizes are chosen by their recall, and no prompt is known to be repeated; "
+            "name some with --positives, or give one --min-clique-size."
+        )
+    candidates = tuple(_candidate(scored.edges(marks, size), size, wish) for size in sizes)
+    chosen = _best(candidates)
+    verification = None
+    if scored.settings.verification:
+        scores = scored.extractions(marks, chosen.min_clique_size)
+        verification = operating_point(scores, wish.false_positive_rate, wish.base_rate)
+    return Calibration(
+        campaign_id=scored.submission.campaign.campaign_id,
+        analysis_id=scored.settings.analysis_id,
+        scoring_id=scoring_id(scored.settings),
+        tiles=scored.settings.analysis.tiles,
+        seeds=scored.submission.campaign.sampling.seeds,
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        wish=wish,
+        controls=len(marks.controls),
+        positives=len(marks.positives),
+        groups=len({positive.group for positive in marks.positives}),
+        candidates=candidates,
+        chosen_size=chosen.min_clique_size,
+        verification=verification,
+        warnings=(*scored.warnings, *_too_few(len(marks.controls), wish)),
+    )
+
+
+def _candidate(scores: Scores, size: int, wish: Wish) -> Candidate:
+    choices = len(wish.min_clique_sizes)
+    point = operating_point(scores, wish.false_positive_rate, wish.base_rate, choices)
+    return Candidate(size, point, scores, precision_recall(scores))
+
+
+def _best(candidates: Sequence[Candidate]) -> Candidate:
+    shown = [candidate for candidate in candidates if candidate.point.shown]
+    return max(shown or candidates, key=lambda c: (c.point.recall.low, -c.min_clique_size))
+
+
+def _l2_step(l2: float | None) -> int | None:
+    """The first step whose threshold is at least that l2, as `is_extracted` compares them."""
+    if l2 is None:
+        return None
+    return int(np.searchsorted(np.arange(1, STEPS + 1) / STEPS, l2)) + 1
+
+
+def _refuse_none(before: Marks, after: Marks, what: str, campaign_id: str) -> None:
+    for kind, given, left in (
+        ("controls", before.controls, after.controls),
+        ("positives", before.positives, after.positives),
+    ):
+        if not left and (given or kind == "controls"):
+            raise ConfigError(
+                f"None of the {len(given)} {kind} {what} {campaign_id}; name prompts of it that "
+                "were generated."
+            )
+
+
+def _left_out(count: int, why: str) -> list[str]:
+    return [f"{count} prompts that the files name {why} and were left out."] if count else []
+
+
+def _undecided(scores: Sequence[PromptScore]) -> list[str]:
+    count = sum(not all(found.decided for found in score.critical) for score in scores)
+    return (
+        [f"{count} prompts may be flagged earlier: the search for a clique ended at max_steps."]
+        if count
+        else []
+    )
+
+
+def _too_few(controls: int, wish: Wish) -> list[str]:
+    needed = controls_needed(wish.false_positive_rate, len(wish.min_clique_sizes))
+    if controls >= needed:
+        return []
+    return [
+        f"{controls} controls are too few to show a false-positive rate of "
+        f"{wish.false_positive_rate:g}: that takes {needed}, none of them flagged; the thresholds "
+        "are those at which no larger share of these controls is flagged."
+    ]

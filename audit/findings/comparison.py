@@ -1,0 +1,212 @@
+"""Two campaigns over the same prompts and seeds, prompt by prompt."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from seedsweep.audit.findings.comparability import (
+    Arm,
+    Contrast,
+    contrasts,
+    refuse_unlike,
+    same_training_set,
+)
+from seedsweep.audit.findings.intervals import (
+    Difference,
+    PairedRates,
+    mean_difference,
+    paired_rates,
+)
+from seedsweep.scheduler.campaign.current import settings_now
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.results import read_results
+from seedsweep.storage.store import Store
+
+CHANGED_SHOWN = 10
+
+CAVEAT = (
+    "One model stands on each side, the outcome of one training run: the intervals and p say how "
+    "far other prompts could have told another story, taken as independent of one another. They "
+    "say nothing of how far another training run of the same recipe would differ."
+)
+SIZES = (
+    "A prompt that is not flagged counts as a clique of 0, since smaller cliques are not looked "
+    "for."
+)
+
+Pair = tuple[PromptResult, PromptResult]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Prompts that were not compared: analysed in one alone, or not with the same seeds."""
+
+    only_a: int
+    only_b: int
+    other_seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Distinct training pictures extracted in each; `both` is None where their sets differ."""
+
+    a: int
+    b: int
+    both: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A prompt's clique in each, 0 where it is not flagged."""
+
+    prompt_id: str
+    prompt: str
+    a: int
+    b: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """So many prompts have these clique sizes."""
+
+    a: int
+    b: int
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What changes from campaign `a` to campaign `b`; differences are b − a.
+
+    `analysis_a` and `analysis_b` name the analyses whose results they are, present at `written_at`.
+    `extracted` and `pictures` are None unless both have a training set. `unproven`: so many prompts
+    have a clique in one of them that was not proven the largest. `shrunk` and `grown`: those that
+    changed most, at most `CHANGED_SHOWN` each. `notes`: what to know before believing it.
+    """
+
+    a: str
+    b: str
+    analysis_a: str
+    analysis_b: str
+    written_at: str
+    prompts: int
+    left_out: LeftOut
+    flagged: PairedRates
+    extracted: PairedRates | None
+    pictures: Pictures | None
+    clique_size: Difference
+    unproven: int
+    shrunk: tuple[Change, ...]
+    grown: tuple[Change, ...]
+    points: tuple[Point, ...]
+    contrasts: tuple[Contrast, ...]
+    notes: tuple[str, ...]
+
+
+def compare_campaigns(store: Store, a: str, b: str) -> Comparison:
+    """Compare the present analyses of two campaigns, over the prompts analysed in both with the
+    same seeds.
+
+    Raises `ConfigError` for an unknown campaign, and for two that do not compare: other seeds,
+    other settings, no prompt in common.
+    """
+    one, other = (_arm(store, campaign_id) for campaign_id in (a, b))
+    refuse_unlike(one, other)
+    pairs, left_out = pair_up(*(_results(store, arm) for arm in (one, other)))
+    if not pairs:
+        raise ConfigError(
+            f"No prompt was analysed in both {a} and {b} with the same seeds "
+            f"({left_out.only_a} in the first alone, {left_out.only_b} in the second alone, "
+            f"{left_out.other_seeds} with other seeds); name campaigns over the same prompts, and "
+            "let them end."
+        )
+    verified = one.settings.verification is not None and other.settings.verification is not None
+    same = same_training_set(one, other)
+    return Comparison(
+        a=a,
+        b=b,
+        analysis_a=one.settings.analysis_id,
+        analysis_b=other.settings.analysis_id,
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        prompts=len(pairs),
+        left_out=left_out,
+        flagged=paired_rates([(x.flagged, y.flagged) for x, y in pairs]),
+        extracted=paired_rates([(_extracted(x), _extracted(y)) for x, y in pairs])
+        if verified
+        else None,
+        pictures=_pictures(pairs, same) if verified else None,
+        clique_size=mean_difference(
+            [x.clique_size for x, _ in pairs], [y.clique_size for _, y in pairs]
+        ),
+        unproven=sum(not (x.clique_proven and y.clique_proven) for x, y in pairs),
+        shrunk=_changed((x, y) for x, y in pairs if y.clique_size < x.clique_size),
+        grown=_changed((x, y) for x, y in pairs if y.clique_size > x.clique_size),
+        points=_points(pairs),
+        contrasts=contrasts(one, other),
+        notes=_notes(one, other, verified, same),
+    )
+
+
+def pair_up(a: Iterable[PromptResult], b: Iterable[PromptResult]) -> tuple[list[Pair], LeftOut]:
+    """Pair the results of the same prompt and seeds, by prompt id; count those without a partner.
+
+    A prompt with a seed too few in one of them has none: a clique grows with the seeds.
+    """
+    first, second = ({result.prompt_id: result for result in each} for each in (a, b))
+    common = sorted(first.keys() & second.keys())
+    pairs = [
+        (first[prompt_id], second[prompt_id])
+        for prompt_id in common
+        if first[prompt_id].seeds_digest == second[prompt_id].seeds_digest
+    ]
+    alone_a, alone_b = (len(each) - len(common) for each in (first, second))
+    return pairs, LeftOut(alone_a, alone_b, len(common) - len(pairs))
+
+
+def _arm(store: Store, campaign_id: str) -> Arm:
+    submission = load_campaign(store, campaign_id)
+    return Arm(submission, settings_now(store, submission))
+
+
+def _results(store: Store, arm: Arm) -> list[PromptResult]:
+    return read_results(store, arm.settings.analysis_id, arm.campaign_id)
+
+
+def _extracted(result: PromptResult) -> bool:
+    return result.extracted
+
+
+def _pictures(pairs: Sequence[Pair], same_set: bool) -> Pictures:
+    a, b = (
+        {match.training_id for pair in pairs for match in pair[side].matches if match.extracted}
+        for side in (0, 1)
+    )
+    return Pictures(len(a), len(b), len(a & b) if same_set else None)
+
+
+def _changed(pairs: Iterable[Pair]) -> tuple[Change, ...]:
+    changes = [Change(x.prompt_id, x.prompt, x.clique_size, y.clique_size) for x, y in pairs]
+    changes.sort(key=lambda change: (-abs(change.b - change.a), change.prompt_id))
+    return tuple(changes[:CHANGED_SHOWN])
+
+
+def _points(pairs: Sequence[Pair]) -> tuple[Point, ...]:
+    counts = Counter((x.clique_size, y.clique_size) for x, y in pairs)
+    return tuple(Point(*sizes, count) for sizes, count in sorted(counts.items()))
+
+
+def _notes(a: Arm, b: Arm, verified: bool, same_set: bool) -> tuple[str, ...]:
+    notes = [CAVEAT, SIZES]
+    if a.submission.campaign.generation_id == b.submission.campaign.generation_id:
+        notes.append("Both have the same recipe, so images of a prompt and seed are the same.")
+    if verified and not same_set:
+        notes.append(
+            "They are compared with different training sets, so extractions may differ for that "
+            "reason alone, and pictures of one are not sought in the other."
+        )
+    if not verified:
+        notes.append("Extractions are not compared, since not both have a training set.")
+    return tuple(notes)

@@ -1,0 +1,261 @@
+"""How often prompts are flagged and extracted by the number of copies of their training picture."""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seedsweep.audit.findings.intervals import Rate, rate
+from seedsweep.scheduler.campaign.current import settings_now
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import Prompt
+from seedsweep.storage.results import read_results
+from seedsweep.storage.store import Store
+
+COPIES = "copies"
+
+CHOSEN = (
+    "Prompts that were chosen for their copies say nothing of how common memorisation is, and "
+    "those of one number of copies need not be like others of it. The sample is drawn from the "
+    "whole file of copies, each prompt with the same chance, whatever its copies."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Prompts of `first` to `last` copies, both included."""
+
+    first: int
+    last: int
+    flagged: Rate
+    extracted: Rate | None
+
+    def __str__(self) -> str:
+        return f"{self.first}" if self.first == self.last else f"{self.first}-{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """`prompts` of the file's were analysed; bins of powers of two, and all of them together.
+
+    Empty bins between others are there, with rates of n = 0. `extracted` is None without a
+    training set.
+    """
+
+    prompts: int
+    flagged: Rate
+    extracted: Rate | None
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Prompts drawn uniformly from the file of copies with the seed `seed`.
+
+    `not_analysed`: those of the drawn that the campaign did not analyse; while there are any, what
+    is left is no uniform sample.
+    """
+
+    drawn: int
+    seed: int
+    not_analysed: tuple[str, ...]
+    curve: Curve
+
+
+@dataclass(frozen=True, slots=True)
+class Duplication:
+    """Of the analysis `analysis_id`, present at `written_at`.
+
+    `without_copies`: so many analysed prompts are not in the file, and left out.
+    """
+
+    campaign_id: str
+    analysis_id: str
+    written_at: str
+    file: str
+    without_copies: int
+    curve: Curve
+    sample: Sample | None
+    notes: tuple[str, ...]
+
+
+def measure_duplication(
+    store: Store,
+    campaign_id: str,
+    file: Path,
+    column: str | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+) -> Duplication:
+    """Join the present results of a campaign with the copies of their prompts.
+
+    `column` names the file's column of prompts, the campaign's own unless given. Equal arguments
+    draw equal samples. Raises `ConfigError` where the campaign is not known, the file cannot be
+    read, it shares no prompt with the results, or it has fewer prompts than the sample.
+    """
+    submission = load_campaign(store, campaign_id)
+    prompts = submission.campaign.prompts
+    copies = read_copies(file, column or prompts.column or "prompt", prompts.delimiter)
+    settings = settings_now(store, submission)
+    found = read_results(store, settings.analysis_id, campaign_id)
+    results = {result.prompt_id: result for result in found}
+    if not results:
+        raise ConfigError(
+            f"No prompt of {campaign_id} is analysed yet; wait for some, or `seedsweep analyse "
+            f"{campaign_id}`."
+        )
+    ids = {Prompt(text=text).prompt_id: text for text in copies}
+    joined = [(results[key], copies[text]) for key, text in ids.items() if key in results]
+    if not joined:
+        raise ConfigError(
+            f"None of the {len(copies)} prompts in {file} was analysed by {campaign_id}; give a "
+            "file with the campaign's prompts, and --column where they stand in another column."
+        )
+    verified = settings.verification is not None
+    drawn = _draw(list(ids), file, sample, seed) if sample is not None else None
+    return Duplication(
+        campaign_id=campaign_id,
+        analysis_id=settings.analysis_id,
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        file=str(file),
+        without_copies=len(results) - len(joined),
+        curve=draw_curve(joined, verified),
+        sample=None
+        if drawn is None
+        else Sample(
+            drawn=len(drawn),
+            seed=seed,
+            not_analysed=tuple(ids[key] for key in drawn if key not in results),
+            curve=draw_curve(
+                [(results[key], copies[ids[key]]) for key in drawn if key in results], verified
+            ),
+        ),
+        notes=tuple(_notes(ids, results, drawn)),
+    )
+
+
+def read_copies(file: Path, column: str, delimiter: str = ",") -> dict[str, int]:
+    """Read each prompt's copies from a .csv or .parquet file with a column `copies`.
+
+    White space around prompts is removed and blank ones are skipped, as of prompts files. Where a
+    prompt stands more than once, as the caption of several pictures, its most copied picture
+    counts. Raises `ConfigError` for what cannot be read or is no count.
+    """
+    copies: dict[str, int] = {}
+    for row, (text, value) in enumerate(_rows(file, column, delimiter), 1):
+        prompt = str(text or "").strip()
+        if not prompt:
+            continue
+        try:
+            count = int(str(value))
+        except ValueError:
+            count = -1
+        if count < 0:
+            raise ConfigError(
+                f"Row {row} of {file} has {value!r} for `{COPIES}`; give a whole number, 0 at "
+                "least."
+            )
+        copies[prompt] = max(count, copies.get(prompt, 0))
+    return copies
+
+
+def draw_curve(joined: Sequence[tuple[PromptResult, int]], verified: bool) -> Curve:
+    """Bin results by their copies: 0, 1, 2, 3–4, 5–8 and so on, from the first that is not empty
+    to the last."""
+    places = [bin_of(copies) for _, copies in joined]
+    bins = []
+    for place in range(min(places, default=0), max(places, default=-1) + 1):
+        members = [result for (result, _), at in zip(joined, places, strict=True) if at == place]
+        bins.append(Bin(*_ends(place), *_rates(members, verified)))
+    return Curve(len(joined), *_rates([result for result, _ in joined], verified), tuple(bins))
+
+
+def bin_of(copies: int) -> int:
+    """The bin's place: 0 for none, 1 for 1, 2 for 2, 3 for 3 and 4, 4 for 5 to 8 …"""
+    return (copies - 1).bit_length() + 1 if copies else 0
+
+
+def _ends(place: int) -> tuple[int, int]:
+    if place < 2:
+        return place, place
+    return 2 ** (place - 2) + 1, 2 ** (place - 1)
+
+
+def _rates(results: Sequence[PromptResult], verified: bool) -> tuple[Rate, Rate | None]:
+    flagged = rate(sum(result.flagged for result in results), len(results))
+    if not verified:
+        return flagged, None
+    extracted = sum(result.extracted for result in results)
+    return flagged, rate(extracted, len(results))
+
+
+def _draw(ids: list[str], file: Path, count: int, seed: int) -> list[str]:
+    if count > len(ids):
+        raise ConfigError(
+            f"{file} holds {len(ids)} prompts, so a sample of {count} cannot be drawn; ask for "
+            "fewer with --sample."
+        )
+    # Sorted, so that another order of the file draws the same prompts.
+    chosen = np.random.default_rng(seed).choice(len(ids), count, replace=False)
+    ordered = sorted(ids)
+    return [ordered[place] for place in sorted(chosen.tolist())]
+
+
+def _notes(
+    ids: Mapping[str, str], results: Mapping[str, PromptResult], drawn: Iterable[str] | None
+) -> Iterator[str]:
+    without = len(results.keys() - ids.keys())
+    if without:
+        yield f"{without} analysed prompts have no copies in the file, and are left out."
+    if drawn is None:
+        return
+    yield CHOSEN
+    missing = sum(key not in results for key in drawn)
+    if missing:
+        yield (
+            f"{missing} prompts of the sample were not analysed, so what is shown of it is no "
+            "uniform sample; submit a campaign with them too. --json lists them."
+        )
+
+
+def _rows(file: Path, column: str, delimiter: str) -> Iterator[tuple[object, object]]:
+    readers = {".csv": _read_csv, ".parquet": _read_parquet}
+    reader = readers.get(file.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"The file {file} is of no known kind; give a {', '.join(readers)} file.")
+    try:
+        yield from reader(file, column, delimiter)
+    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        raise ConfigError(
+            f"The file {file} cannot be read ({error}); give one that can with --copies."
+        ) from error
+
+
+def _read_csv(file: Path, column: str, delimiter: str) -> Iterator[tuple[object, object]]:
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        rows = csv.DictReader(opened, delimiter=delimiter)
+        _check_columns(file, column, list(rows.fieldnames or []))
+        for row in rows:
+            yield row[column], row[COPIES]
+
+
+def _read_parquet(file: Path, column: str, _: str) -> Iterator[tuple[object, object]]:
+    with pq.ParquetFile(file) as opened:
+        _check_columns(file, column, opened.schema_arrow.names)
+        for batch in opened.iter_batches(columns=[column, COPIES]):
+            texts, counts = batch.column(column), batch.column(COPIES)
+            yield from zip(texts.to_pylist(), counts.to_pylist(), strict=True)
+
+
+def _check_columns(file: Path, column: str, names: list[str]) -> None:
+    for wanted in (column, COPIES):
+        if wanted not in names:
+            hint = "name it with --column" if wanted == column else "give a file that has one"
+            raise ConfigError(f"{file} has no column {wanted!r} but {names}; {hint}.")

@@ -1,0 +1,93 @@
+"""What `calibrate`, `compare` and `duplication` found, kept in the store with the campaign."""
+
+import dataclasses
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from seedsweep.audit.findings.calibration import Calibration
+from seedsweep.audit.findings.comparison import Comparison
+from seedsweep.audit.findings.duplication import Duplication
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ConfigError, ShardCorruptError, StoreUnavailableError
+from seedsweep.storage.records import digest
+from seedsweep.storage.store import Store
+
+F = TypeVar("F", Calibration, Comparison, Duplication)
+
+_CALIBRATION = TypeAdapter(Calibration)
+_COMPARISON = TypeAdapter(Comparison)
+_DUPLICATION = TypeAdapter(Duplication)
+
+
+def keep(store: Store, found: Calibration | Comparison | Duplication) -> None:
+    """Store a finding; the same one found again takes its place.
+
+    A comparison is kept with both campaigns, where the next one of the two, whichever way round,
+    takes its place.
+    """
+    match found:
+        case Calibration():
+            key = keys.finding(found.campaign_id, "calibrations", _hash(_CALIBRATION, found))
+            store.replace(key, _CALIBRATION.dump_json(found))
+        case Comparison():
+            data = _COMPARISON.dump_json(found)
+            store.replace(keys.finding(found.a, "comparisons", found.b), data)
+            store.replace(keys.finding(found.b, "comparisons", found.a), data)
+        case Duplication():
+            key = keys.finding(found.campaign_id, "duplications", _hash(_DUPLICATION, found))
+            store.replace(key, _DUPLICATION.dump_json(found))
+
+
+def try_to_keep(store: Store, found: Calibration | Comparison | Duplication) -> str:
+    """Store a finding, but where the store cannot be written return the sentence that says so.
+
+    It is empty where the finding is kept.
+    """
+    try:
+        keep(store, found)
+    except (ConfigError, StoreUnavailableError) as error:
+        return f"This is not kept, so no report will show it: {error}"
+    return ""
+
+
+def load_calibrations(store: Store, campaign_id: str) -> list[Calibration]:
+    """Load the campaign's calibrations, newest first.
+
+    Raises `ShardCorruptError` where one is not what was written; so do the others here.
+    """
+    return _load(store, campaign_id, "calibrations", _CALIBRATION, "calibrate")
+
+
+def load_comparisons(store: Store, campaign_id: str) -> list[Comparison]:
+    """Load the campaign's comparisons, one with each other campaign, newest first."""
+    return _load(store, campaign_id, "comparisons", _COMPARISON, "compare")
+
+
+def load_duplications(store: Store, campaign_id: str) -> list[Duplication]:
+    """Load the campaign's duplication curves, newest first."""
+    return _load(store, campaign_id, "duplications", _DUPLICATION, "duplication")
+
+
+def _hash(adapter: TypeAdapter[F], found: F) -> str:
+    return digest(adapter.dump_python(dataclasses.replace(found, written_at=""), mode="json"))
+
+
+def _load(
+    store: Store, campaign_id: str, kind: keys.Found, adapter: TypeAdapter[F], command: str
+) -> list[F]:
+    listed = store.list(keys.findings_prefix(campaign_id, kind))
+    read = ((key, store.read(key)) for key in listed)
+    # One that was removed since it was listed is kept no more.
+    found = [_from_json(adapter, key, data, command) for key, data in read if data is not None]
+    return sorted(found, key=lambda each: each.written_at, reverse=True)
+
+
+def _from_json(adapter: TypeAdapter[F], key: str, data: bytes, command: str) -> F:
+    try:
+        return adapter.validate_json(data)
+    except ValidationError as error:
+        raise ShardCorruptError(
+            f"The object {key} is not what was written; remove it, and run `seedsweep {command}` "
+            "again."
+        ) from error

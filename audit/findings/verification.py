@@ -1,0 +1,249 @@
+"""Search a training set for the pictures that a campaign's flagged prompts repeat."""
+
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from seedsweep.audit.findings.control_pictures import read_controls
+from seedsweep.scheduler.campaign.current import results_now, settings_now
+from seedsweep.scheduler.campaign.file import explain
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign, load_verifications, store_verification
+from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
+from seedsweep.storage.prompt_results import Match, PromptResult
+from seedsweep.storage.records import Submission, Verification
+from seedsweep.storage.shards import decode_shard
+from seedsweep.storage.store import Store
+from seedsweep.storage.verification_results import (
+    UnverifiedClique,
+    VerificationResult,
+    VerifiedClique,
+)
+from seedsweep.workers.analysis.distances import tiled_to
+from seedsweep.workers.analysis.matching import is_extracted, match_limit, near_groups
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.stored_images import decode_pixels
+from seedsweep.workers.training.search import Matched, TrainingSearch, open_set
+from seedsweep.workers.training.search_actors import searchers
+
+Progress = Callable[[int, int], None]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to search, and what is asked for instead of the campaign's own settings; None leaves a
+    setting."""
+
+    training_set: Path | None = None
+    controls: Path | None = None
+    threshold: float | None = None
+    neighbours_of: str | None = None
+    flip: bool | None = None
+
+    def apply(self, settings: Verification | None) -> Verification:
+        """The settings with the changes; raises `ConfigError` where there is no training set."""
+        if self.training_set is not None:
+            named = {"training_set": str(self.training_set.absolute()), "fingerprint": ""}
+        elif settings is not None:
+            named = {}
+        else:
+            raise ConfigError("The campaign has no [verification]; give --training-set PATH.")
+        asked = {
+            "threshold": self.threshold,
+            "neighbours_of": self.neighbours_of,
+            "flip": self.flip,
+            "controls": str(self.controls.absolute()) if self.controls else None,
+        }
+        changed = {name: value for name, value in asked.items() if value is not None}
+        known = settings.model_dump() if settings else {}
+        try:
+            return Verification.model_validate({**known, **named, **changed})
+        except ValidationError as error:
+            raise ConfigError(explain(error, Verification)) from error
+
+
+def verify_campaign(
+    store: Store, campaign_id: str, wanted: Wanted, actors: Actors, progress: Progress
+) -> VerificationResult:
+    """Search the training set for the representatives of all cliques; stores what was found.
+
+    Equal pictures and settings give an equal result, whatever the actors and however the training
+    set is cut, and that of comparing all pixels. Raises `ConfigError` for what cannot be searched,
+    or where no prompt is analysed or flagged, `TrainingSetError` where no training picture can be
+    read or the set changes meanwhile, and as `searchers` does. `progress` is called with how many
+    slices are done, and of how many.
+    """
+    submission = load_campaign(store, campaign_id)
+    settings = settings_now(store, submission)
+    asked = wanted.apply(settings.verification)
+    sampling = submission.campaign.sampling
+    results = results_now(store, campaign_id)
+    if not results:
+        raise ConfigError(
+            f"No prompt of {campaign_id} has been analysed yet by this version of the analysis; "
+            f"let the campaign run, or try `seedsweep analyse {campaign_id}`."
+        )
+    flagged = [result for result in results if result.flagged]
+    known, pictures, unknown = _representatives(store, submission, flagged)
+    if not known:
+        raise ConfigError(_nothing_to_verify(campaign_id, unknown))
+    training = open_set(Path(asked.training_set))
+    size = sampling.width, sampling.height
+    controls = read_controls(asked, size)
+    with searchers(actors) as crew:
+        search = TrainingSearch(crew, training, asked, progress)
+        found = search.match(np.stack([*pictures, *controls.pictures]), len(pictures))
+    tiles = settings.analysis.tiles
+    verified = [
+        _verified(known[i], pictures[i], found, i, asked, tiles) for i in range(len(pictures))
+    ]
+    outcome = VerificationResult(
+        campaign_id=campaign_id,
+        analysis_id=settings.analysis_id,
+        settings=asked,
+        verified_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        versions=f"seedsweep {version('seedsweep')}, Python {platform.python_version()}",
+        coverage=found.coverage,
+        cliques=tuple(verified),
+        not_verified=tuple(unknown),
+        groups=_groups(verified, found, asked),
+        controls=controls.judged(found, len(pictures), asked),
+    )
+    store_verification(store, outcome)
+    return outcome
+
+
+def verification_now(store: Store, campaign_id: str) -> VerificationResult | None:
+    """What the newest search for the present analysis found; None where there is none."""
+    settings = settings_now(store, load_campaign(store, campaign_id))
+    found = load_verifications(store, campaign_id)
+    return next((one for one in found if one.analysis_id == settings.analysis_id), None)
+
+
+def is_verified(store: Store, campaign_id: str) -> bool:
+    """Whether nothing is left to search for: no training set is named, no prompt flagged, or each
+    that is was looked for with the settings of the present analysis."""
+    settings = settings_now(store, load_campaign(store, campaign_id))
+    flagged = {result.prompt_id for result in results_now(store, campaign_id) if result.flagged}
+    if settings.verification is None or not flagged:
+        return True
+    known = verification_now(store, campaign_id)
+    if known is None or known.settings != settings.verification:
+        return False
+    return flagged == known.prompts | {clique.prompt_id for clique in known.not_verified}
+
+
+@dataclass(frozen=True, slots=True)
+class _Clique:
+    """A clique of a flagged prompt, by the seed of its representative."""
+
+    result: PromptResult
+    seed: int
+
+
+def _representatives(
+    store: Store, submission: Submission, flagged: Iterable[PromptResult]
+) -> tuple[list[_Clique], list[Pixels], list[UnverifiedClique]]:
+    """The cliques whose representatives could be read, these, and the other cliques."""
+    known, pictures, unknown = [], [], []
+    for result in flagged:
+        for seed in (clique.representative_seed for clique in result.cliques):
+            try:
+                pictures.append(_representative(store, submission, result, seed))
+                known.append(_Clique(result, seed))
+            except PermanentError as error:
+                unknown.append(
+                    UnverifiedClique(
+                        prompt_id=result.prompt_id,
+                        prompt=result.prompt,
+                        seed=seed,
+                        reason=str(error),
+                    )
+                )
+    return known, pictures, unknown
+
+
+def _representative(
+    store: Store, submission: Submission, result: PromptResult, seed: int
+) -> Pixels:
+    campaign = submission.campaign
+    for cut in submission.cuts:
+        if cut.first <= seed <= cut.last:
+            key = keys.shard(campaign.generation_id, result.prompt_id, cut)
+            data = store.read(key)
+            if data is not None:
+                for image in decode_shard(data, key, [seed]):
+                    return decode_pixels(image, campaign.sampling)
+    raise ShardCorruptError(f"The image of seed {seed} is not in the store.")
+
+
+def _nothing_to_verify(campaign_id: str, unknown: Sequence[UnverifiedClique]) -> str:
+    if unknown:
+        return (
+            f"None of the {len(unknown)} cliques of {campaign_id} has a picture to verify "
+            f"({unknown[0].reason}); make the images again with another campaign."
+        )
+    return (
+        f"No prompt of {campaign_id} is flagged, so there is no picture to look for in a training "
+        f"set; let the campaign run, or try `seedsweep analyse {campaign_id} --edge-threshold …`."
+    )
+
+
+def _verified(
+    clique: _Clique,
+    picture: Pixels,
+    found: Matched,
+    place: int,
+    settings: Verification,
+    tiles: int,
+) -> VerifiedClique:
+    near = found.fetched[place]
+    match = found.match(place, settings.alpha, tiled_to(picture, near.pixels, tiles))
+    return VerifiedClique(
+        prompt_id=clique.result.prompt_id,
+        prompt=clique.result.prompt,
+        seed=clique.seed,
+        match=Match(
+            training_id=near.name,
+            l2=match.l2,
+            tiled_l2=match.tiled_l2,
+            adaptive=match.adaptive,
+            extracted=is_extracted(match, settings.threshold, min(picture.shape[:2])),
+            transform=near.transform,
+        ),
+        copies=found.copies[near.position],
+        caption=near.caption,
+    )
+
+
+def _groups(
+    verified: Sequence[VerifiedClique], found: Matched, settings: Verification
+) -> tuple[tuple[str, ...], ...]:
+    """The extracted training pictures, those as near each other as a match has to be together."""
+    extracted = {
+        clique.match.training_id: fetched
+        for clique, fetched in zip(verified, found.fetched, strict=False)
+        if clique.match.extracted
+    }
+    if not extracted:
+        return ()
+    names, pictures = list(extracted), np.stack([each.pixels for each in extracted.values()])
+    limits = [
+        match_limit(
+            settings.threshold,
+            found.spreads[each.position],
+            settings.alpha,
+            min(pictures.shape[1:3]),
+        )
+        for each in extracted.values()
+    ]
+    groups = near_groups(pictures, limits, settings.flip)
+    return tuple(tuple(names[place] for place in group) for group in groups)

@@ -1,0 +1,77 @@
+"""What `verify` prints: for people and for scripts."""
+
+from seedsweep.audit.findings.intervals import Rate, rate
+from seedsweep.storage.verification_results import Coverage, VerificationResult
+
+
+def summary(found: VerificationResult) -> list[str]:
+    """What came of it, in sentences: the headline first."""
+    settings = found.settings
+    pictures = sum(map(len, found.groups))
+    sentences = [
+        f"Distinct training pictures extracted: {len(found.groups)} "
+        f"(before grouping those as near each other as a match has to be: {pictures}). "
+        f"Prompts that extract them: {len(found.prompts_extracted)}.",
+        f"Flagged prompts that match: {flagged_rate(found)} ({_method(found)}).",
+    ]
+    if controls := control_rate(found):
+        sentences.append(
+            f"Control pictures that match, none of which was trained on: {controls} "
+            f"(likewise){_of_controls(found)}."
+        )
+    sentences += _covered(found.coverage, settings.flip)
+    whose = {"training": "the training picture's", "generation": "the generation's"}
+    sentences.append(
+        f"A match has l2 ≤ {settings.threshold:g} and below 256 px an adaptive score ≤ 1: l2 ÷ "
+        f"({settings.alpha:g} × the mean l2 to {whose[settings.neighbours_of]} "  # noqa: RUF001
+        f"{settings.neighbours} nearest training pictures). k: training pictures within l2 "
+        f"{settings.threshold:g} of the matched one, itself among them."
+    )
+    if found.not_verified:
+        sentences.append(
+            f"Cliques whose picture could not be looked at: {len(found.not_verified)}. The first: "
+            f"{found.not_verified[0].reason}"
+        )
+    return sentences
+
+
+def flagged_rate(found: VerificationResult) -> Rate:
+    """How many of the flagged prompts that were looked at match."""
+    return rate(len(found.prompts_extracted), len(found.prompts))
+
+
+def _method(found: VerificationResult) -> str:
+    share = flagged_rate(found)
+    return f"{100 * share.confidence:g} %, {share.method}"
+
+
+def control_rate(found: VerificationResult) -> Rate | None:
+    """How many of the controls match, None where there are none."""
+    controls = found.controls
+    return rate(controls.matches, controls.searched) if controls else None
+
+
+def _of_controls(found: VerificationResult) -> str:
+    controls = found.controls
+    if controls is None:
+        return ""
+    unreadable = controls.coverage.unreadable
+    first = "" if controls.whole else f"; the first {controls.searched:,} of the set"
+    return first + (f"; {unreadable} could not be read" if unreadable else "")
+
+
+def _covered(coverage: Coverage, flip: bool) -> list[str]:
+    sentences = [
+        f"{coverage.read:,} of {coverage.pictures:,} pictures of {coverage.path} could be read "
+        f"and were compared{', as they are and mirrored' if flip else ''}."
+    ]
+    if coverage.examples:
+        named = "; ".join(f"{one.name} ({one.reason})" for one in coverage.examples)
+        sentences.append(f"Of {coverage.unreadable:,} that could not the first are {named}.")
+    if coverage.broken:
+        first = coverage.broken[0]
+        sentences.append(
+            f"Files that could not be read to their end, and may hold more: {len(coverage.broken)}."
+            f" The first: {first.name} ({first.reason})."
+        )
+    return sentences

@@ -1,0 +1,1 @@
+"""Images made again, to see whether they are what was stored."""

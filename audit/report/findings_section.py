@@ -1,0 +1,166 @@
+"""What other commands found of the analysis that a report shows, laid out for it.
+
+`report_findings.html` only draws it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from seedsweep.audit.report import calibration_page, comparison_page, duplication_page
+from seedsweep.audit.findings.calibration import Calibration, scoring_id
+from seedsweep.audit.report.calibration_page import CalibrationPage
+from seedsweep.audit.report.comparison_page import ComparisonPage
+from seedsweep.audit.report.duplication_page import DuplicationPage
+from seedsweep.audit.findings.saved import load_calibrations, load_comparisons, load_duplications
+from seedsweep.audit.findings.verification_summary import summary
+from seedsweep.storage.campaigns import load_verifications
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.records import AnalysisSettings
+from seedsweep.storage.store import Store
+from seedsweep.storage.verification_results import VerificationResult
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchShown:
+    """What the newest search of a training set came to; the headline is the first sentence, and
+    `distinct` how many training pictures were extracted, near-duplicates counted once."""
+
+    verified_at: str
+    distinct: int
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationShown:
+    """The newest calibration that holds for the analysis; `relation` says how the two stand."""
+
+    page: CalibrationPage
+    relation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A kind of finding that there is none of, and the command that adds one."""
+
+    name: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What there is of one analysis, the newest of each kind; comparisons: one with each campaign.
+
+    `not_shown`: a sentence for each kind that is stored of other analyses too, or cannot be read.
+    """
+
+    search: SearchShown | None
+    calibration: CalibrationShown | None
+    duplication: DuplicationPage | None
+    comparisons: tuple[ComparisonPage, ...]
+    missing: tuple[Missing, ...]
+    not_shown: tuple[str, ...]
+
+
+def gather_findings(
+    store: Store, campaign_id: str, analysis_id: str, settings: AnalysisSettings | None
+) -> Findings:
+    """Read what was found of that analysis, whose settings are None where they are not known.
+
+    What is not what was written is said and not shown. Raises `StoreUnavailableError` where the
+    store fails.
+    """
+    sought = _Sought(store, campaign_id, analysis_id)
+    searches = sought.read(
+        "search of a training set",
+        "verify {} --training-set PATH",
+        load_verifications,
+        lambda found: found.analysis_id,
+    )
+    scoring = scoring_id(settings) if settings else None
+    calibrations = sought.read(
+        "calibration",
+        "calibrate {} --controls FILE -o DIR",
+        load_calibrations,
+        lambda found: analysis_id if found.scoring_id == scoring else found.analysis_id,
+    )
+    duplications = sought.read(
+        "duplication curve",
+        "duplication {} --copies FILE",
+        load_duplications,
+        lambda found: found.analysis_id,
+    )
+    comparisons = sought.read(
+        "comparison",
+        "compare {} ID",
+        load_comparisons,
+        lambda found: found.analysis_a if found.a == campaign_id else found.analysis_b,
+    )
+    return Findings(
+        search=next(map(_search, searches), None),
+        calibration=next((_calibration(c, analysis_id, settings) for c in calibrations), None),
+        duplication=next(map(duplication_page.lay_out, duplications), None),
+        comparisons=tuple(map(comparison_page.lay_out, comparisons)),
+        missing=tuple(sought.missing),
+        not_shown=tuple(sought.not_shown),
+    )
+
+
+@dataclass
+class _Sought:
+    """Reads the findings of one analysis, and notes what there is none of and what is left out."""
+
+    store: Store
+    campaign_id: str
+    analysis_id: str
+    missing: list[Missing] = field(default_factory=list)
+    not_shown: list[str] = field(default_factory=list)
+
+    def read(
+        self,
+        name: str,
+        command: str,
+        load: Callable[[Store, str], Sequence[T]],
+        analysis_of: Callable[[T], str],
+    ) -> list[T]:
+        """Those of the analysis, as they are loaded; `command` has a place for the campaign."""
+        try:
+            found = load(self.store, self.campaign_id)
+        except ShardCorruptError as error:
+            self.not_shown.append(str(error))
+            return []
+        shown = [each for each in found if analysis_of(each) == self.analysis_id]
+        others = sorted({analysis_of(each) for each in found} - {self.analysis_id})
+        if not shown:
+            command = f"seedsweep {command.format(self.campaign_id)}"
+            self.missing.append(Missing(name, command))
+        if others:
+            whose = "another analysis" if len(others) == 1 else "other analyses"
+            self.not_shown.append(
+                f"Of {whose} ({', '.join(others)}) there is a {name} too, which is not shown."
+            )
+        return shown
+
+
+def _search(found: VerificationResult) -> SearchShown:
+    return SearchShown(found.verified_at, len(found.groups), tuple(summary(found)))
+
+
+def _calibration(
+    found: Calibration, analysis_id: str, settings: AnalysisSettings | None
+) -> CalibrationShown:
+    relations = []
+    if found.analysis_id != analysis_id:
+        relations.append(f"It was made under analysis {found.analysis_id}, which scores alike.")
+    if settings:
+        used = settings.analysis.edge_threshold, settings.analysis.min_clique_size
+        if used == (found.chosen.point.threshold, found.chosen_size):
+            relations.append("The results in this report are at the operating point below.")
+        else:
+            relations.append(
+                f"The results in this report are not at the operating point below, but at edge "
+                f"threshold {used[0]:g} with cliques of {used[1]} or more."
+            )
+    return CalibrationShown(calibration_page.lay_out(found), " ".join(relations))

@@ -1,0 +1,48 @@
+"""One-file HTML pages: drawn from records, all text escaped, and written whole."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from seedsweep.storage.errors import ConfigError
+
+_NOTHING: Mapping[str, str] = {}
+
+
+def templates(package: str = "seedsweep.audit.report") -> Environment:
+    """The package's templates; all that they show is escaped, and has to be there."""
+    environment = Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = lambda value: f"{value:,}"
+    return environment
+
+
+def draw_page(template: str, page: object) -> str:
+    """Draw a template, which knows the record as `page`; the page needs no other file."""
+    return templates().get_template(template).render(page=page)
+
+
+def write_page(html: str, folder: Path, beside: Mapping[str, str] = _NOTHING) -> Path:
+    """Write `folder`/index.html, after the files `beside` it, each whole or not at all.
+
+    Returns the page's path. Raises `ConfigError` where the folder cannot be written.
+    """
+    target = folder / "index.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (*beside.items(), (target.name, html)):
+            unfinished = folder / f".{name}.writing"
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(folder / name)
+    except OSError as error:
+        raise ConfigError(
+            f"The page {target} cannot be written ({error.strerror or error}); "
+            "name a folder that can be."
+        ) from error
+    return target

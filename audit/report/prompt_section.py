@@ -1,0 +1,216 @@
+"""What one flagged prompt shows: its clique's pictures, its training picture, its distances."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from seedsweep.audit.findings.matched_pictures import Pixels, TrainingPictures, has_changed
+from seedsweep.audit.report.histogram import Histogram, draw_histogram
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.prompt_results import Clique, Match, PromptResult
+from seedsweep.storage.records import Campaign, SeedRange
+from seedsweep.storage.shards import StoredImage, decode_shard
+from seedsweep.storage.store import Store
+from seedsweep.workers.analysis.distances import tiled_pairs
+from seedsweep.workers.images import decode_png, encode_png
+
+PICTURES_SHOWN = 16
+HISTOGRAM_SEEDS = 45
+PIXEL_ART_SIDE = 128
+"""Pictures up to this size are shown pixel by pixel, larger ones reduced and smoothed."""
+_LARGE, _MEDIUM, _THUMB = 512, 192, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as data: URIs; `uri` is None where `missing` says why there is nothing to show."""
+
+    caption: str
+    uri: str | None
+    thumb: str | None
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A further clique of a prompt: its representative, and the picture of its match if any."""
+
+    clique: Clique
+    representative: Picture
+    training: Picture | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a flagged prompt's section shows.
+
+    `others` are the clique's pictures beside the representative, by seed, at most
+    `PICTURES_SHOWN` - 1. `training` is None where the prompt has no match. `histogram` is of the
+    first `HISTOGRAM_SEEDS` pictures that are evidence, `clique_in_histogram` of which are the
+    clique's. `further`: the other pictures that the prompt repeats. `provenance` says what made the
+    pictures that were read.
+    """
+
+    representative: Picture
+    others: tuple[Picture, ...]
+    training: Picture | None
+    histogram: Histogram | None
+    clique_in_histogram: int
+    further: tuple[Repeated, ...]
+    notes: tuple[str, ...]
+    provenance: frozenset[tuple[str, str]]
+
+
+@dataclass
+class PromptImages:
+    """One prompt's stored images, read a unit at a time and only when they are asked for."""
+
+    store: Store
+    campaign: Campaign
+    cuts: Sequence[SeedRange]
+    prompt_id: str
+    notes: list[str] = field(default_factory=list)
+    _read: dict[SeedRange, dict[int, StoredImage]] = field(default_factory=dict)
+
+    def image(self, seed: int) -> StoredImage | None:
+        """The image of this seed, or None where no readable shard holds it."""
+        cut = next((cut for cut in self.cuts if cut.first <= seed <= cut.last), None)
+        return self._unit(cut).get(seed) if cut else None
+
+    def pixels(self, seed: int) -> Pixels | None:
+        """The pixels of this seed, or None where no readable shard holds them."""
+        image = self.image(seed)
+        try:
+            return decode_png(image.png) if image else None
+        except ShardCorruptError as error:
+            self.notes.append(f"Seed {seed}: {error}")
+            return None
+
+    def evidence(self, count: int) -> list[StoredImage]:
+        """The first `count` images, by seed, that are evidence."""
+        found: list[StoredImage] = []
+        for cut in self.cuts:
+            if len(found) >= count:
+                break
+            found += [image for image in self._unit(cut).values() if image.flaw is None]
+        return found[:count]
+
+    def provenance(self) -> frozenset[tuple[str, str]]:
+        """What made the images read so far: (label, value)."""
+        records = {image.provenance for unit in self._read.values() for image in unit.values()}
+        return frozenset(
+            pair
+            for record in records
+            for pair in (
+                ("device", record.device),
+                ("dtype", record.dtype),
+                ("threads", str(record.threads)),
+                ("batch size", str(record.batch_size)),
+                ("versions", record.versions),
+            )
+        )
+
+    def _unit(self, cut: SeedRange) -> dict[int, StoredImage]:
+        if cut not in self._read:
+            key = keys.shard(self.campaign.generation_id, self.prompt_id, cut)
+            data = self.store.read(key)
+            try:
+                images = [] if data is None else decode_shard(data, key)
+                if data is None:
+                    why = ' (keep = "flagged")' if self.campaign.keep == "flagged" else ""
+                    self.notes.append(f"Seeds {cut.first}-{cut.last} have no shard{why}.")
+            except ShardCorruptError as error:
+                images = []
+                self.notes.append(str(error))
+            self._read[cut] = {image.seed: image for image in images}
+        return self._read[cut]
+
+
+def gather_evidence(
+    images: PromptImages,
+    result: PromptResult,
+    training: TrainingPictures,
+    tiles: int,
+    threshold: float | None,
+) -> Evidence:
+    """Gather what a flagged prompt's section shows.
+
+    What cannot be read is said in place of the picture and stops nothing. `threshold` is the edge
+    threshold, None where it is not known. Raises `StoreUnavailableError` where the store fails.
+    """
+    chosen = result.representative_seed
+    others = [seed for seed in result.clique_seeds if seed != chosen][: PICTURES_SHOWN - 1]
+    representative = None if chosen is None else images.pixels(chosen)
+    seeds, histogram = _histogram(images, tiles, threshold)
+    return Evidence(
+        representative=_picture(f"seed {chosen}", representative, _LARGE),
+        others=tuple(_picture(f"seed {s}", images.pixels(s), _MEDIUM) for s in others),
+        training=_training_picture(result.match, representative, training),
+        histogram=histogram,
+        clique_in_histogram=len(seeds & set(result.clique_seeds)),
+        further=tuple(_repeated(clique, images, training) for clique in result.further_cliques),
+        notes=tuple(images.notes),
+        provenance=images.provenance(),
+    )
+
+
+def _histogram(
+    images: PromptImages, tiles: int, threshold: float | None
+) -> tuple[frozenset[int], Histogram | None]:
+    decoded = {image.seed: images.pixels(image.seed) for image in images.evidence(HISTOGRAM_SEEDS)}
+    found = {seed: pixels for seed, pixels in decoded.items() if pixels is not None}
+    seeds = frozenset(found)
+    if len(found) < 2:
+        return seeds, None
+    stack = np.stack(list(found.values()))
+    pairs = tiled_pairs(stack, tiles, threshold or 0.0)
+    edges = pairs.edges if threshold is not None else np.zeros_like(pairs.edges)
+    return seeds, draw_histogram(pairs.distances, edges, threshold)
+
+
+def _repeated(clique: Clique, images: PromptImages, training: TrainingPictures) -> Repeated:
+    seed = clique.representative_seed
+    pixels = images.pixels(seed)
+    picture = _picture(f"seed {seed}", pixels, _LARGE)
+    return Repeated(clique, picture, _training_picture(clique.match, pixels, training))
+
+
+def _training_picture(
+    match: Match | None, representative: Pixels | None, training: TrainingPictures
+) -> Picture | None:
+    """The picture of the match, unless it is no longer the one that was matched."""
+    if match is None:
+        return None
+    name, reason = match.training_id, training.problem
+    pixels = training.pictures.get(name)
+    if pixels is not None and match.transform and match.transform.flip:
+        pixels = np.ascontiguousarray(pixels[:, ::-1])
+    if pixels is None:
+        reason = reason or "the training set no longer holds this picture"
+    elif representative is not None and has_changed(representative, pixels, match.l2):
+        pixels = None
+        reason = "the picture now under this id is another one: the training set has changed"
+    return _picture(name, pixels, _LARGE, reason)
+
+
+def _picture(caption: str, pixels: Pixels | None, side: int, missing: str = "") -> Picture:
+    if pixels is None:
+        return Picture(caption, None, None, missing or "not stored")
+    return Picture(caption, data_uri(pixels, side), data_uri(pixels, _THUMB))
+
+
+def data_uri(pixels: Pixels, side: int) -> str:
+    """The picture as a data: URI: exact where it is small, else reduced to `side` and lossy."""
+    longest = max(pixels.shape[:2])
+    if longest <= PIXEL_ART_SIDE:
+        return f"data:image/png;base64,{base64.b64encode(encode_png(pixels)).decode()}"
+    scale = min(1.0, side / longest)
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    reduced = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    bgr = cv2.cvtColor(reduced, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, 88))
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"

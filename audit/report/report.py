@@ -1,0 +1,273 @@
+"""Results → one HTML file that people can keep, print and send: it needs nothing beside itself.
+
+`gather_report` reads the store into frozen records; the templates `report*.html` only draw them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from seedsweep.audit.report.calibration_page import WORDS
+from seedsweep.audit.findings.intervals import Rate, rate
+from seedsweep.audit.findings.limitations import limit_words
+from seedsweep.audit.findings.matched_pictures import gather_training
+from seedsweep.audit.report.html import templates, write_page
+from seedsweep.audit.report.prompt_section import (
+    PIXEL_ART_SIDE,
+    Evidence,
+    PromptImages,
+    gather_evidence,
+)
+from seedsweep.audit.report.findings_section import Findings, gather_findings
+from seedsweep.scheduler.campaign.descriptions import (
+    Fact,
+    analysis_words,
+    is_small,
+    recorded_facts,
+    run_facts,
+    verification_words,
+)
+from seedsweep.storage.campaigns import load_campaign, load_control, load_parked, load_prompts
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.receipts import is_done
+from seedsweep.storage.records import AnalysisSettings, Parked, Submission
+from seedsweep.storage.results import read_results
+from seedsweep.storage.store import Store
+
+SECTIONS = 100
+"""So many flagged prompts have a section with pictures; all of them are in the table."""
+NEAREST = 10
+PARKED_SHOWN = 50
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """A flagged prompt in the ranking; `evidence` is None beyond the first `SECTIONS`."""
+
+    rank: int
+    result: PromptResult
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How far the campaign has come, and what it found.
+
+    `images` includes `excluded`, the pictures that are no evidence. `undecided` prompts are not
+    flagged, but not proven to lack a large enough clique either.
+    """
+
+    prompts: int
+    analysed: int
+    images: int
+    excluded: int
+    fewer_seeds: int
+    flagged: int
+    matched: int
+    extracted: int
+    training_pictures: int
+    undecided: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the report shows.
+
+    `settings_known`: `analysis` and `verification` tell the settings of this very analysis; else
+    they tell the campaign's own. `verified`: they name a training set.
+    """
+
+    submission: Submission
+    analysis_id: str
+    settings_known: bool
+    own_analysis: bool
+    verified: bool
+    written_at: str
+    counts: Counts
+    small: bool
+    pixel_art: bool
+    run: tuple[Fact, ...]
+    recorded: tuple[Fact, ...]
+    analysis: tuple[str, ...]
+    verification: tuple[str, ...]
+    limits: tuple[str, ...]
+    flagged_rate: Rate
+    extracted_rate: Rate
+    flagged: tuple[Flagged, ...]
+    training_problem: str
+    nearest: tuple[PromptResult, ...]
+    parked: tuple[Parked, ...]
+    parked_prompts: tuple[str, ...]
+    parked_reasons: tuple[tuple[str, int], ...]
+    findings: Findings
+
+
+def write_report(
+    store: Store,
+    campaign_id: str,
+    analysis_id: str | None,
+    folder: Path,
+    progress: Progress | None = None,
+) -> Path:
+    """Write `folder`/index.html, whole or not at all, and return its path.
+
+    The file needs neither the store nor a network. `analysis_id` None means the campaign's own
+    analysis. `progress(done, total)` counts the flagged prompts whose pictures are gathered. What
+    of the evidence cannot be read any more is said in its place. Raises `ConfigError` for an
+    unknown campaign or a folder that cannot be written, `ShardCorruptError` where the campaign or
+    its results are not what was written, `StoreUnavailableError` where the store fails.
+    """
+    report = gather_report(store, campaign_id, analysis_id, progress)
+    return write_page(render_report(report), folder)
+
+
+def gather_report(
+    store: Store, campaign_id: str, analysis_id: str | None, progress: Progress | None = None
+) -> Report:
+    """Read all that the report shows; arguments and errors as of `write_report`."""
+    submission = load_campaign(store, campaign_id)
+    campaign, sampling = submission.campaign, submission.campaign.sampling
+    analysis_id = analysis_id or campaign.analysis_id
+    found = _settings(store, submission, analysis_id)
+    settings = found or campaign.settings
+    prompts = load_prompts(store, campaign_id)
+    results = read_results(store, analysis_id, campaign_id)
+    parked = _still_parked(store, submission, load_parked(store, campaign_id))
+    ranked = [result for result in results if result.flagged]
+    training = gather_training(settings, sampling, ranked[:SECTIONS])
+
+    def evidence(result: PromptResult) -> Evidence:
+        images = PromptImages(store, campaign, submission.cuts, result.prompt_id)
+        threshold = found.analysis.edge_threshold if found else None
+        return gather_evidence(images, result, training, settings.analysis.tiles, threshold)
+
+    flagged = _rank(ranked, evidence, progress)
+    counts = _count(results, len(prompts), sampling.seeds)
+    return Report(
+        submission=submission,
+        analysis_id=analysis_id,
+        settings_known=found is not None,
+        own_analysis=analysis_id == campaign.analysis_id,
+        verified=settings.verification is not None,
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        counts=counts,
+        small=is_small(sampling),
+        pixel_art=max(sampling.width, sampling.height) <= PIXEL_ART_SIDE,
+        run=run_facts(submission),
+        recorded=recorded_facts(_provenance(store, submission, results, flagged)),
+        analysis=analysis_words(settings.analysis),
+        verification=verification_words(settings.verification, sampling),
+        limits=limit_words(settings, sampling.seeds),
+        flagged_rate=rate(counts.flagged, counts.analysed),
+        extracted_rate=rate(counts.extracted, counts.analysed),
+        flagged=flagged,
+        training_problem=training.problem,
+        nearest=tuple(islice((r for r in results if not r.flagged and r.edges), NEAREST)),
+        parked=parked,
+        parked_prompts=tuple(prompts[unit.index // len(submission.cuts)] for unit in parked),
+        parked_reasons=tuple(Counter(unit.reason for unit in parked).most_common()),
+        findings=gather_findings(store, campaign_id, analysis_id, found),
+    )
+
+
+def render_report(report: Report) -> str:
+    """Draw the report as one HTML document; every text in it is escaped."""
+    environment = templates()
+    environment.filters.update(distance=_distance, percent=_percent, moment=_moment, **WORDS)
+    return environment.get_template("report.html").render(
+        report=report,
+        campaign=report.submission.campaign,
+        counts=report.counts,
+        sections=SECTIONS,
+        parked_shown=PARKED_SHOWN,
+        pixel_art_side=PIXEL_ART_SIDE,
+    )
+
+
+def _settings(store: Store, submission: Submission, analysis_id: str) -> AnalysisSettings | None:
+    """The settings that `analysis_id` names: the campaign's own or its latest re-analysis's."""
+    latest = load_control(store, submission.campaign.campaign_id).settings
+    for settings in (submission.campaign.settings, latest):
+        if settings and settings.analysis_id == analysis_id:
+            return settings
+    return None
+
+
+def _rank(
+    ranked: Sequence[PromptResult],
+    gather: Callable[[PromptResult], Evidence],
+    progress: Progress | None,
+) -> tuple[Flagged, ...]:
+    flagged = []
+    for rank, result in enumerate(ranked, 1):
+        evidence = gather(result) if rank <= SECTIONS else None
+        if evidence and progress:
+            progress(rank, min(len(ranked), SECTIONS))
+        flagged.append(Flagged(rank, result, evidence))
+    return tuple(flagged)
+
+
+def _count(results: Sequence[PromptResult], prompts: int, seeds: int) -> Counts:
+    flagged = [result for result in results if result.flagged]
+    pictures = {m.training_id for result in flagged for m in result.matches if m.extracted}
+    return Counts(
+        prompts=prompts,
+        analysed=len(results),
+        images=sum(result.seeds for result in results),
+        excluded=sum(result.excluded for result in results),
+        fewer_seeds=sum(result.seeds < seeds for result in results),
+        flagged=len(flagged),
+        matched=sum(bool(result.matches) for result in flagged),
+        extracted=sum(result.extracted for result in flagged),
+        training_pictures=len(pictures),
+        undecided=sum(not (result.flagged or result.clique_proven) for result in results),
+    )
+
+
+def _still_parked(
+    store: Store, submission: Submission, parked: Iterable[Parked]
+) -> tuple[Parked, ...]:
+    """Leave out the units that were made after all, by this campaign or another."""
+    campaign = submission.campaign
+    return tuple(
+        unit for unit in parked if not is_done(store, campaign, unit.prompt_id, unit.seeds)
+    )
+
+
+def _provenance(
+    store: Store,
+    submission: Submission,
+    results: Sequence[PromptResult],
+    flagged: Sequence[Flagged],
+) -> frozenset[tuple[str, str]]:
+    """What made the pictures that the report shows, or those of one prompt where it shows none."""
+    found = frozenset[tuple[str, str]]().union(
+        *(prompt.evidence.provenance for prompt in flagged if prompt.evidence)
+    )
+    if found or not results:
+        return found
+    images = PromptImages(store, submission.campaign, submission.cuts, results[0].prompt_id)
+    images.evidence(1)
+    return images.provenance()
+
+
+def _distance(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.3g} %" if whole else "0 %"
+
+
+def _moment(text: str) -> str:
+    """An ISO 8601 moment for people, or the text itself where it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".rstrip()

@@ -1,0 +1,1 @@
+"""Prompts that are ready are analysed, and again with other settings."""

@@ -1,0 +1,281 @@
+"""Take prompts that are ready, have them analysed, store what was found."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from seedsweep.scheduler.campaign.current import settings_now
+from seedsweep.scheduler.campaign.retention import Keeper
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign, load_prompts
+from seedsweep.storage.errors import (
+    ConfigError,
+    ImagesNotKeptError,
+    PermanentError,
+    RayUnavailableError,
+    TransientError,
+)
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.records import AnalysisSettings, Campaign, Prompt, SeedRange
+from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, Parts
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.analysts import actor_metrics
+from seedsweep.workers.analysts.actor import Analysed, Request
+from seedsweep.workers.analysts.actor_pool import analyse
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.monitoring import health, metrics
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+READY_AT_ONCE = 16
+SETTINGS_SECONDS = 5.0
+"""A changed analysis reaches the prompts that become ready so many seconds later."""
+
+BEAT_SECONDS = 4.0
+RETRY_SECONDS = 2.0
+TROUBLE_SECONDS = 30.0
+"""A prompt that cannot be analysed until somebody mends something is tried again this often."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """A campaign as the auditor last saw it in the store."""
+
+    campaign: Campaign
+    cuts: tuple[SeedRange, ...]
+    prompts: Sequence[str]
+    index: dict[str, int]
+    settings: AnalysisSettings
+    seen: float
+
+
+class Auditor:
+    """Has the prompts of all live campaigns analysed as they become ready, campaign by turns.
+
+    A prompt is taken off the ready list only once its result is stored, and the images that are not
+    to stay are deleted, so nothing that happens to the auditor, the broker or the store loses one.
+    Where images are gone that the ledger counts as done, they are made again first.
+    """
+
+    def __init__(
+        self, store: Store, ledger: Ledger, workforce: Workforce, stopped: Callable[[], bool]
+    ) -> None:
+        self._store, self._ledger, self._workforce = store, ledger, workforce
+        self._stopped = stopped
+        self._name = uuid.uuid4().hex
+        self._known: dict[str, _Known] = {}
+        self._results, self._keeper = Parts(store), Keeper(store)
+        self._taken: dict[str, set[int]] = {}
+        self._part: list[Analysed] = []
+        self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
+        self._was_away = self._ray_is_away = self._has_joined = False
+
+    def run(self, actors: Actors) -> None:
+        """Analyse until stopped; what is away is waited for.
+
+        Raises `ConfigError` where the Ray cluster refuses us, and `RayUnavailableError` where one
+        goes that was joined, since a process cannot join another one; what is analysed is stored.
+        """
+        health.expect(health.BEAT)
+        health.expect(health.RAY)
+        while not self._stopped():
+            try:
+                self._analyse(actors)
+            except RayUnavailableError as error:
+                self._give_back(error)
+                if self._has_joined:
+                    raise
+                self._wait_for_ray(error)
+        self._patiently(self._store_now)
+
+    def _analyse(self, actors: Actors) -> None:
+        for analysed in analyse(self._requests(), self._store.url, actors):
+            self._has_joined = True
+            self._show_health(analysed is not None)
+            if analysed is not None:
+                self._take_note(analysed)
+            self._patiently(self._store_part)
+            self._patiently(self._beat)
+
+    def _wait_for_ray(self, error: RayUnavailableError) -> None:
+        if not self._ray_is_away:
+            log.warning("The analyst waits: %s", error)
+        self._ray_is_away = True
+        health.begin(health.TURN)
+        self._patiently(self._beat)
+        time.sleep(RETRY_SECONDS)
+
+    def _give_back(self, error: RayUnavailableError) -> None:
+        """Store what is analysed, and have what is under way taken again, with the reason."""
+        self._patiently(self._store_now)
+        for campaign_id, prompts in self._taken.items():
+            for prompt in prompts:
+                give_back = partial(self._ledger.put_back, campaign_id, prompt)
+                self._patiently(partial(give_back, RETRY_SECONDS, str(error)))
+        self._taken.clear()
+
+    def _show_health(self, is_analysed: bool) -> None:
+        health.begin(health.TURN)
+        health.begin(health.RAY)
+        if not any(self._taken.values()):
+            health.end(health.ANALYSIS)
+        elif is_analysed:
+            health.begin(health.ANALYSIS)
+
+    def _requests(self) -> Iterator[Request | None]:
+        while not self._stopped():
+            found = False
+            for campaign_id in self._patiently(self._ledger.campaigns) or []:
+                # Each campaign on its own: trouble with one must not lose what another one gave.
+                requests = self._patiently(partial(self._take_ready, campaign_id)) or []
+                found = found or bool(requests)
+                yield from requests
+            if not found:
+                yield None
+
+    def _take_ready(self, campaign_id: str) -> list[Request]:
+        prompts = self._ledger.take_ready(campaign_id, READY_AT_ONCE)
+        return self._requests_for(campaign_id, prompts) if prompts else []
+
+    def _requests_for(self, campaign_id: str, prompts: list[int]) -> list[Request]:
+        try:
+            known = self._campaign(campaign_id)
+        except (PermanentError, ConfigError) as error:
+            for prompt in prompts:
+                self._ledger.put_back(campaign_id, prompt, TROUBLE_SECONDS, str(error))
+            return []
+        receipt = not self._keeper.keeps(known.campaign)
+        if not any(self._taken.values()):
+            health.begin(health.ANALYSIS)
+        self._taken.setdefault(campaign_id, set()).update(prompts)
+        return [Request(campaign_id, known.prompts[i], known.settings, receipt) for i in prompts]
+
+    def _campaign(self, campaign_id: str) -> _Known:
+        known, now = self._known.get(campaign_id), time.monotonic()
+        if known is None or now - known.seen > SETTINGS_SECONDS:
+            submission = load_campaign(self._store, campaign_id)
+            settings = settings_now(self._store, submission)
+            prompts = known.prompts if known else load_prompts(self._store, campaign_id)
+            index = known.index if known else {text: i for i, text in enumerate(prompts)}
+            known = _Known(submission.campaign, submission.cuts, prompts, index, settings, now)
+            self._known[campaign_id] = known
+        return known
+
+    def _take_note(self, analysed: Analysed) -> None:
+        warn_of_corrupt(analysed)
+        actor_metrics.note(analysed)
+        if analysed.missing or isinstance(analysed.error, ImagesNotKeptError):
+            self._patiently(lambda: self._make_again(analysed))
+            return
+        if analysed.error is None:
+            self._part.append(analysed)
+            return
+        metrics.PROMPTS_FAILED.inc()
+        log.warning("A prompt of %s: %s", analysed.request.campaign_id, analysed.error)
+        self._patiently(lambda: self._put_back(analysed, str(analysed.error)))
+
+    def _make_again(self, analysed: Analysed) -> None:
+        """Have images made again that are wanted and not there; those given up are done without."""
+        campaign_id = analysed.request.campaign_id
+        known = self._known[campaign_id]
+        prompt = known.index[analysed.request.prompt]
+        self._taken[campaign_id].discard(prompt)
+        gone = analysed.missing if analysed.error is None else self._not_kept(analysed.request)
+        lost = {prompt * len(known.cuts) + cut for cut in gone}
+        lost -= self._ledger.parked_units(campaign_id)
+        if lost:
+            self._ledger.reopen(campaign_id, sorted(lost))
+            log.warning(
+                "The images of %d units of %s are wanted and not there; they are made again.",
+                *(len(lost), campaign_id),
+            )
+        elif analysed.error is None:
+            self._taken[campaign_id].add(prompt)
+            self._part.append(analysed)
+        else:
+            self._put_back(analysed, str(analysed.error))
+
+    def _not_kept(self, request: Request) -> list[int]:
+        """Which cuts of the prompt have no shard."""
+        known, prompt_id = self._known[request.campaign_id], Prompt(text=request.prompt).prompt_id
+        shards = [keys.shard(known.campaign.generation_id, prompt_id, cut) for cut in known.cuts]
+        return [place for place, key in enumerate(shards) if not self._store.exists(key)]
+
+    def _put_back(self, analysed: Analysed, reason: str) -> None:
+        campaign_id = analysed.request.campaign_id
+        prompt = self._known[campaign_id].index[analysed.request.prompt]
+        self._taken[campaign_id].discard(prompt)
+        if isinstance(analysed.error, TransientError):
+            self._ledger.put_back(campaign_id, prompt, RETRY_SECONDS, "")
+        else:
+            self._ledger.put_back(campaign_id, prompt, TROUBLE_SECONDS, reason)
+
+    def _store_part(self) -> None:
+        if is_due(self._part, self._stored_at):
+            self._store_now()
+
+    def _store_now(self) -> None:
+        for (campaign_id, analysis_id), part in _grouped(self._part).items():
+            results = [analysed.value for analysed in part]
+            self._results.add(analysis_id, campaign_id, results)
+            known = self._known[campaign_id]
+            receipted = [a.value.prompt_id for a in part if a.receipted]
+            self._keeper.drop(known.campaign, known.cuts, receipted)
+            for result in results:
+                prompt = known.index[result.prompt]
+                self._ledger.analysed(campaign_id, prompt, result.flagged)
+                self._taken[campaign_id].discard(prompt)
+            metrics.PROMPTS_ANALYSED.inc(len(results))
+            metrics.PROMPTS_FLAGGED.inc(sum(result.flagged for result in results))
+            metrics.LAST_PROGRESS.set_to_current_time()
+            log.info("%d prompts of %s were analysed.", len(results), campaign_id)
+        self._part, self._stored_at = [], time.monotonic()
+
+    def _beat(self) -> None:
+        """Show life, and keep what is under way from being taken again."""
+        if time.monotonic() - self._beaten > BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            self._workforce.beat_analyst(self._name)
+            for campaign_id, prompts in self._taken.items():
+                if prompts:
+                    self._ledger.renew_ready(campaign_id, prompts)
+            health.begin(health.BEAT)
+
+    def _patiently(self, step: Callable[[], T]) -> T | None:
+        """Take a step; where store or broker is away, say so once and go on."""
+        try:
+            value = step()
+        except TransientError as error:
+            if not self._was_away:
+                log.warning("The analyst waits: %s", error)
+            self._was_away = True
+            time.sleep(RETRY_SECONDS / 2)
+            return None
+        self._was_away = False
+        return value
+
+
+def is_due(part: Sequence[Analysed], since: float) -> bool:
+    """Whether results are to be stored: not one object a prompt, and none kept long."""
+    return bool(part) and (len(part) >= PART_PROMPTS or time.monotonic() - since > PART_SECONDS)
+
+
+def warn_of_corrupt(analysed: Analysed) -> None:
+    for key in analysed.corrupt:
+        log.warning("The object %s is corrupt; its images were left out.", key)
+
+
+def _grouped(part: Sequence[Analysed]) -> dict[tuple[str, str], list[Analysed]]:
+    """What was analysed by campaign and analysis."""
+    groups: dict[tuple[str, str], list[Analysed]] = {}
+    for item in part:
+        key = item.request.campaign_id, item.request.settings.analysis_id
+        groups.setdefault(key, []).append(item)
+    return groups

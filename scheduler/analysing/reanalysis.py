@@ -1,0 +1,145 @@
+"""Analyse a campaign's stored images again with other settings."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from seedsweep.scheduler.analysing.analyst_service import is_due, warn_of_corrupt
+from seedsweep.scheduler.campaign.file import explain
+from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
+from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
+from seedsweep.storage.records import AnalysisSettings, Submission
+from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.store import Store
+from seedsweep.workers.analysts.actor import Analysed, Request
+from seedsweep.workers.analysts.actor_pool import analyse
+from seedsweep.workers.cluster.ray_cluster import Actors
+
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is asked for instead of the campaign's own settings; None leaves a setting."""
+
+    edge_threshold: float | None = None
+    min_clique_size: int | None = None
+    tiles: int | None = None
+    verification_threshold: float | None = None
+    matrix: str | None = None
+
+    def apply(self, settings: AnalysisSettings) -> AnalysisSettings:
+        """The settings with the changes; raises `ConfigError` for values that make no sense."""
+        verification = settings.verification
+        if self.verification_threshold is not None:
+            if verification is None:
+                raise ConfigError(
+                    "The campaign has no [verification], so --verification-threshold has nothing "
+                    "to act on; leave it out."
+                )
+            verification = _changed(verification, {"threshold": self.verification_threshold})
+        wanted = {
+            "edge_threshold": self.edge_threshold,
+            "min_clique_size": self.min_clique_size,
+            "tiles": self.tiles,
+            "matrix": self.matrix,
+        }
+        given = {name: value for name, value in wanted.items() if value is not None}
+        analysis = _changed(settings.analysis, given)
+        return AnalysisSettings(analysis=analysis, verification=verification)
+
+
+@dataclass(frozen=True, slots=True)
+class Reanalysis:
+    """How a re-analysis ended: which one it is, and the prompts that it could not judge.
+
+    `reason` says for one of `refused` prompts why their images cannot be looked at again.
+    """
+
+    analysis_id: str
+    prompts: int
+    refused: int
+    reason: str
+
+
+def analyse_again(
+    store: Store,
+    campaign_id: str,
+    changes: Changes,
+    actors: Actors,
+    progress: Callable[[int, int], None],
+) -> Reanalysis:
+    """Analyse all prompts of a campaign as asked, and make that the campaign's present analysis.
+
+    That stays as it is if images of a prompt were not kept and are wanted. `progress` is called
+    with how many prompts are done, and of how many.
+    """
+    submission = load_campaign(store, campaign_id)
+    settings = changes.apply(submission.campaign.settings)
+    prompts = load_prompts(store, campaign_id)
+    refused = audit_stored(store, submission, settings, prompts, actors, progress)
+    if not refused:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        wanted = {"settings": settings, "settings_at": now}
+        control = load_control(store, campaign_id)
+        store_control(store, campaign_id, control.model_copy(update=wanted))
+    reason = str(refused[0]) if refused else ""
+    return Reanalysis(settings.analysis_id, len(prompts), len(refused), reason)
+
+
+def audit_stored(
+    store: Store,
+    submission: Submission,
+    settings: AnalysisSettings,
+    prompts: Sequence[str],
+    actors: Actors,
+    progress: Callable[[int, int], None],
+) -> list[ImagesNotKeptError]:
+    """Analyse stored images again; prompts that have this very analysis already are left out.
+
+    Returns why prompts could not be judged whose pictures are wanted and were not to stay; all
+    others are. No image is deleted, whatever the campaign keeps, and no receipt stored. `progress`
+    is called with how many prompts are done, and of how many.
+    """
+    campaign_id = submission.campaign.campaign_id
+    known = {r.prompt for r in read_results(store, settings.analysis_id, campaign_id)}
+    missing = [text for text in prompts if text not in known]
+    done = len(prompts) - len(missing)
+    progress(done, len(prompts))
+    refused: list[ImagesNotKeptError] = []
+    if not missing:
+        return refused
+    requests = [Request(campaign_id, text, settings) for text in missing]
+    for part in _in_parts(analyse(requests, store.url, actors)):
+        refused += [a.error for a in part if isinstance(a.error, ImagesNotKeptError)]
+        judged = [a.value for a in part if not isinstance(a.error, ImagesNotKeptError)]
+        if judged:
+            store_results(store, settings.analysis_id, campaign_id, judged)
+        done += len(part)
+        progress(done, len(prompts))
+    return refused
+
+
+def _in_parts(analysed: Iterator[Analysed | None]) -> Iterator[list[Analysed]]:
+    part: list[Analysed] = []
+    began = time.monotonic()
+    for item in analysed:
+        if item is not None:
+            part.append(item)
+            warn_of_corrupt(item)
+        if is_due(part, began):
+            yield part
+            part, began = [], time.monotonic()
+    if part:
+        yield part
+
+
+def _changed(record: R, values: dict[str, float | str]) -> R:
+    try:
+        return type(record).model_validate({**record.model_dump(), **values})
+    except ValidationError as error:
+        raise ConfigError(explain(error, type(record))) from error

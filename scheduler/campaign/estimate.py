@@ -1,0 +1,264 @@
+"""What a campaign will cost, before it is run."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.window import window_size
+from seedsweep.storage.receipts import list_receipts
+from seedsweep.storage.records import Sampling, WorkUnit
+from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
+from seedsweep.storage.shards import list_shards
+from seedsweep.storage.store import Store
+from seedsweep.workers.generation.throughput import Rate, Sizes
+
+PNG_BYTES_PER_PIXEL = 1.6
+"""412 KB for a photograph of 512 px; noise takes about 3."""
+
+DESCRIPTOR_BYTES_PER_PIXEL = 2 / 16
+ROW_BYTES = 200
+
+CAMPAIGN_OBJECTS = 4
+"""The campaign, its prompts, what is wanted of it, and which of its units are done."""
+
+UNIT_BYTES = 1_900
+"""A unit in the window, in the broker: 1.6 KB for its message with a prompt of 70 letters, 0.3 KB
+for its token and lease. Measured on Valkey 9 by `INFO memory`: 1,451 bytes a message, and 2,151
+with a prompt of 300 letters; 43 bytes for token and lease of 200 units, more of many units."""
+
+READY_BYTES = 71
+"""A prompt that waits for its analysis: `INFO memory` of 350,000 of them in Valkey 9."""
+
+STATE_BYTES = 1_000
+"""What every campaign has in the broker, however small it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """A planned campaign and which of its units are done: (units,) bool."""
+
+    plan: Plan
+    done: NDArray[np.bool_]
+
+    @property
+    def images_done(self) -> int:
+        """How many of the campaign's images are made."""
+        return self.plan.images(self.done)
+
+    @property
+    def prompts_left(self) -> int:
+        """How many prompts lack a unit."""
+        return int((~self._by_prompt()).any(axis=1).sum())
+
+    def missing(self, count: int) -> list[WorkUnit]:
+        """Up to `count` units that are missing, each of another prompt, at the seeds of the first
+        that most prompts lack; none where all is done."""
+        missing = ~self._by_prompt()
+        cut = int(missing.sum(axis=0).argmax())
+        prompts = np.flatnonzero(missing[:, cut])[:count].tolist()
+        return [self.plan.unit(prompt * len(self.plan.cuts) + cut) for prompt in prompts]
+
+    def _by_prompt(self) -> NDArray[np.bool_]:
+        return self.done.reshape(-1, len(self.plan.cuts))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a campaign holds, what of it is stored, and what the rest takes.
+
+    `bytes` is an estimate of all its shards, `bytes_to_write` of those that are missing, `objects`
+    at most so many are written; `kept_bytes` and `kept_objects` are in the store once all is
+    analysed, if few prompts are flagged. `hours` are those of one device for the missing images: 0
+    where none is; `wall_hours` of all `devices` together. `broker_bytes` is what the broker holds
+    while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
+    cost at `price` for one; None without a price. `rate` is None where all is done.
+    """
+
+    campaign_id: str
+    prompts: int
+    units: int
+    units_done: int
+    images: int
+    images_done: int
+    bytes: int
+    hours: float
+    bytes_measured: bool
+    bytes_to_write: int
+    objects: int
+    keep: str
+    kept_bytes: int
+    kept_objects: int
+    broker_bytes: int
+    broker_bytes_at_most: int
+    devices: int
+    wall_hours: float
+    price: float | None
+    cost: float | None
+    rate: Rate | None
+
+    def __str__(self) -> str:
+        return "\n".join(f"{label:<11}{text}" for label, text in self._lines() if text)
+
+    def _lines(self) -> list[tuple[str, str]]:
+        note = "" if self.bytes_measured else " (not measured)"
+        left = self.units - self.units_done
+        return [
+            ("Campaign", self.campaign_id),
+            ("Prompts", f"{self.prompts:,}"),
+            ("Units", f"{self.units:,}, {self.units_done:,} of them stored"),
+            ("Images", f"{self.images:,}, {self.images - self.images_done:,} to be made"),
+            ("Rate", _rate(self.rate)),
+            ("Work", self._work()),
+            ("Wall time", self._wall_time()),
+            ("Money", self._money()),
+            ("Shards", f"about {_size(self.bytes)} in {self.units:,} objects{note}"),
+            ("To write", f"about {_size(self.bytes_to_write)} in {left:,} shards{note}"),
+            ("Objects", f"at most {self.objects:,} are written, results included"),
+            ("Kept", self._kept(note)),
+            (
+                "Broker",
+                f"about {_size(self.broker_bytes)}, and {_size(self.broker_bytes_at_most)} where "
+                "no analyst serves",
+            ),
+        ]
+
+    def _work(self) -> str:
+        if not self.hours:
+            return "none, all is stored"
+        what = "GPU" if self.rate and self.rate.device.startswith("cuda") else "device"
+        if self.hours < 48:
+            return f"{_number(self.hours)} {what}-hours"
+        return f"{_number(self.hours / 24)} {what}-days"
+
+    def _wall_time(self) -> str:
+        devices = "one device" if self.devices == 1 else f"{self.devices:,} devices"
+        return f"{_duration(self.wall_hours)} on {devices}" if self.hours else ""
+
+    def _money(self) -> str:
+        if self.cost is None:
+            return ""
+        return f"{self.cost:,.2f} at {self.price:g} for a device-hour"
+
+    def _kept(self, note: str) -> str:
+        if self.keep == "all":
+            return ""
+        return (
+            f"at the end about {_size(self.kept_bytes)} in {self.kept_objects:,} objects, and the "
+            f"shards of flagged prompts{note}"
+        )
+
+
+def take_stock(store: Store, plan: Plan) -> Stock:
+    """See which units of a plan are done: those with a shard, or that a receipt covers."""
+    done = plan.done(list_shards(store, plan.campaign.generation_id))
+    if plan.campaign.keep == "flagged":
+        done |= plan.receipted(list_receipts(store, plan.campaign.campaign_id))
+    return Stock(plan, done)
+
+
+def usual_sizes(sampling: Sampling) -> Sizes:
+    """The sizes of shards of photographs, where nothing was measured."""
+    pixels = sampling.width * sampling.height
+    described = pixels * DESCRIPTOR_BYTES_PER_PIXEL + ROW_BYTES
+    return Sizes(0, pixels * PNG_BYTES_PER_PIXEL + described, 0, described, measured=False)
+
+
+def reckon(
+    stock: Stock, rate: Rate | None, sizes: Sizes, devices: int = 1, price: float | None = None
+) -> Estimate:
+    """Reckon what a campaign takes at this rate; there must be one if anything is missing."""
+    plan = stock.plan
+    images, units, units_done = plan.image_count, len(plan), int(stock.done.sum())
+    left, units_left = images - stock.images_done, units - units_done
+    hours = left / rate.images_per_second / 3600 if rate and left else 0.0
+    parts = _parts(stock.prompts_left, hours / devices)
+    all_parts = _parts(len(plan.prompts), hours / devices)
+    keeps_all = plan.campaign.keep == "all"
+    receipts = 0 if keeps_all else len(plan.prompts)
+    broker = state_bytes(len(plan), len(plan.prompts), _window(stock, devices, rate))
+    shard_bytes = int(units * sizes.shard + images * sizes.shard_image)
+    receipt_bytes = int(receipts * sizes.receipt + images * sizes.receipt_image)
+    kept = units if keeps_all else receipts
+    return Estimate(
+        campaign_id=plan.campaign.campaign_id,
+        prompts=len(plan.prompts),
+        units=units,
+        units_done=units_done,
+        images=images,
+        images_done=stock.images_done,
+        bytes=shard_bytes,
+        hours=hours,
+        bytes_measured=sizes.measured,
+        bytes_to_write=int(units_left * sizes.shard + left * sizes.shard_image),
+        objects=units_left + parts + CAMPAIGN_OBJECTS + (0 if keeps_all else stock.prompts_left),
+        keep=plan.campaign.keep,
+        kept_bytes=shard_bytes if keeps_all else receipt_bytes,
+        kept_objects=kept + all_parts + CAMPAIGN_OBJECTS,
+        broker_bytes=broker,
+        broker_bytes_at_most=broker + READY_BYTES * len(plan.prompts),
+        devices=devices,
+        wall_hours=hours / devices,
+        price=price,
+        cost=None if price is None else price * hours,
+        rate=rate if left else None,
+    )
+
+
+def state_bytes(units: int, prompts: int, window: int) -> int:
+    """The broker's bytes for a campaign of which no prompt waits for its analysis.
+
+    A bit for every unit, one for every prompt, and the units in the window with their messages.
+    """
+    return STATE_BYTES + -(-units // 8) + -(-prompts // 8) + window * UNIT_BYTES
+
+
+def _window(stock: Stock, devices: int, rate: Rate | None) -> int:
+    """The units that the scheduler keeps queued or claimed for so many devices, as it reckons."""
+    left = len(stock.plan) - int(stock.done.sum())
+    images_per_unit = stock.plan.image_count / len(stock.plan)
+    pace = devices * rate.images_per_second / images_per_unit if rate else 0.0
+    return min(left, window_size(devices, pace))
+
+
+def _parts(prompts: int, wall_hours: float) -> int:
+    """At most so many parts hold the results of these prompts, if one analyst stores them all.
+
+    A part is stored when it is full, and otherwise every `PART_SECONDS` that give a result; every
+    `SMALL_PARTS` of them become one.
+    """
+    full, timed = -(-prompts // PART_PROMPTS), int(wall_hours * 3600 / PART_SECONDS) + 1
+    return sum(divmod(min(prompts, full + timed), SMALL_PARTS))
+
+
+def _rate(rate: Rate | None) -> str:
+    if rate is None:
+        return ""
+    pace = f"{_number(rate.images_per_second)} images/s"
+    if not rate.rounds:
+        return f"{pace}, as given"
+    return (
+        f"{pace} on {rate.device} ({_number(rate.lowest)} to {_number(rate.highest)} in "
+        f"{rate.rounds:,} rounds; {rate.images:,} images in {_number(rate.seconds)} s)"
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if count < 1000:
+            return f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} PB"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _duration(hours: float) -> str:
+    if hours < 0.025:
+        return f"{_number(hours * 3600)} s"
+    if hours < 1.5:
+        return f"{_number(hours * 60)} min"
+    return f"{_number(hours)} h" if hours < 48 else f"{_number(hours / 24)} days"

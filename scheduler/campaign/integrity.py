@@ -1,0 +1,185 @@
+"""Hold every stored shard of a campaign against what was made; have what is wrong made again."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.restore import load_plan
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import forget_done, load_campaign, load_parked
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.parallel import map_in_order
+from seedsweep.storage.receipts import list_receipts, read_receipt, receipt_key
+from seedsweep.storage.records import Sampling
+from seedsweep.storage.results import drop_results
+from seedsweep.storage.shards import StoredImage, decode_shard, list_shards
+from seedsweep.storage.store import Store
+from seedsweep.workers.analysis.descriptors import describe
+from seedsweep.workers.stored_images import decode_pixels
+
+READERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A shard that is not what was made: its unit's index, its key, and what is wrong with it."""
+
+    index: int
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """What was found of a campaign's units; `corrupt` and `holes` are by ascending index.
+
+    Every unit is one of `stored` and `receipted` (`corrupt` ones among them), `holes`, `parked` or
+    `missing`. `receipted`: its images were not to stay, and the prompt's receipt is there; `holes`:
+    the ledger says done, but there is neither; `missing`: simply not made yet; `parked`: given up.
+    `images`: how many pictures the shards that are not corrupt hold.
+    """
+
+    units: int
+    stored: int
+    receipted: int
+    images: int
+    corrupt: tuple[Fault, ...]
+    holes: tuple[int, ...]
+    missing: int
+    parked: int
+
+
+def check_campaign(
+    store: Store, campaign_id: str, ledger: Ledger | None, progress: Callable[[int, int], None]
+) -> Checkup:
+    """Read every shard and every receipt of a campaign whole; changes nothing.
+
+    A shard that passes holds exactly its unit's seeds of its prompt, and every picture of it has
+    the campaign's size, the pixels whose digest was recorded and the descriptor of those pixels.
+    `progress` is called with how many objects are read, and of how many. Without a ledger no holes
+    are known. Raises `ConfigError` for an unknown campaign, and whatever the store or the broker
+    raises.
+    """
+    plan = load_plan(store, load_campaign(store, campaign_id))
+    # First the ledger: a unit becomes done after its shard, so what is listed later holds it.
+    claimed_done = ledger.done_units(campaign_id) if ledger else None
+    stored = plan.done(list_shards(store, plan.campaign.generation_id))
+    indexes = np.flatnonzero(stored).tolist()
+    images, corrupt = 0, []
+    progress(0, len(indexes))
+    examine = partial(_examine, store, plan)
+    examined = zip(indexes, map_in_order(examine, indexes, READERS), strict=True)
+    for count, (index, found) in enumerate(examined, start=1):
+        if isinstance(found, Fault):
+            corrupt.append(found)
+        elif found is None:
+            stored[index] = False
+        else:
+            images += found
+        progress(count, len(indexes))
+    # Receipts last: they were there before the first shard that went meanwhile.
+    receipted = plan.receipted(list_receipts(store, campaign_id)) & ~stored
+    faults = _examine_receipts(store, plan, receipted, partial(_further, progress, len(indexes)))
+    corrupt = sorted([*corrupt, *faults], key=lambda fault: fault.index)
+    parked = _parked(store, plan) & ~stored & ~receipted
+    there = stored | receipted | parked
+    holes = np.zeros_like(stored) if claimed_done is None else claimed_done & ~there
+    return Checkup(
+        units=len(plan),
+        stored=int(stored.sum()),
+        receipted=int(receipted.sum()),
+        images=images,
+        corrupt=tuple(corrupt),
+        holes=tuple(np.flatnonzero(holes).tolist()),
+        missing=int((~there & ~holes).sum()),
+        parked=int(parked.sum()),
+    )
+
+
+def repair(store: Store, campaign_id: str, ledger: Ledger | None, checkup: Checkup) -> int:
+    """Delete corrupt shards and have them and the holes made again; returns how many units.
+
+    With a ledger the units are open again at once and their prompts analysed again; without one
+    the campaign's next run finds the shards missing. The results of these prompts are dropped in
+    every analysis of the campaign; those of other prompts stay. A broker that does not answer
+    raises `BrokerUnavailableError`, and results that cannot be read `ShardCorruptError`, before
+    any shard is deleted. Whatever ends this early, another check finds the rest; and one of any
+    other campaign that shares a shard finds it as a hole there.
+    """
+    indexes = sorted({*checkup.holes, *(fault.index for fault in checkup.corrupt)})
+    if not indexes:
+        return 0
+    if ledger:
+        ledger.ping()
+    plan = load_plan(store, load_campaign(store, campaign_id))
+    forget_done(store, campaign_id)
+    # Results go first: once a shard is gone, nothing tells any more that a verdict is stale.
+    drop_results(store, campaign_id, {plan.unit(index).prompt_id for index in indexes})
+    for fault in checkup.corrupt:
+        store.delete(fault.key)
+    if ledger:
+        ledger.reopen(campaign_id, indexes)
+    return len(indexes)
+
+
+def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
+    """How many images the unit's shard holds, or what is wrong with it; None where it is gone."""
+    key = keys.unit_shard(plan.unit(index))
+    data = store.read(key)
+    if data is None:
+        return None
+    try:
+        images = decode_shard(data, key)
+        for image in images:
+            _verify(image, plan.campaign.sampling)
+    except ShardCorruptError as error:
+        return Fault(index, key, str(error))
+    return len(images)
+
+
+def _examine_receipts(
+    store: Store, plan: Plan, receipted: NDArray[np.bool_], progress: Callable[[int, int], None]
+) -> Iterator[Fault]:
+    """Yield a fault for each of the units whose receipt is not what was written."""
+    cuts = len(plan.cuts)
+    prompts = np.flatnonzero(receipted.reshape(-1, cuts).any(axis=1)).tolist()
+    examine = partial(_examine_receipt, store, plan)
+    examined = zip(prompts, map_in_order(examine, prompts, READERS), strict=True)
+    for count, (prompt, reason) in enumerate(examined, start=1):
+        units = range(prompt * cuts, (prompt + 1) * cuts) if reason else ()
+        key = receipt_key(plan.campaign, plan.unit(prompt * cuts).prompt_id)
+        yield from (Fault(index, key, reason) for index in units if receipted[index])
+        progress(count, len(prompts))
+
+
+def _examine_receipt(store: Store, plan: Plan, prompt: int) -> str:
+    """What is wrong with the prompt's receipt; empty where nothing is."""
+    try:
+        read_receipt(store, plan.campaign, plan.unit(prompt * len(plan.cuts)).prompt_id)
+    except ShardCorruptError as error:
+        return str(error)
+    return ""
+
+
+def _further(progress: Callable[[int, int], None], before: int, count: int, total: int) -> None:
+    progress(before + count, before + total)
+
+
+def _verify(image: StoredImage, sampling: Sampling) -> None:
+    pixels = decode_pixels(image, sampling)
+    if describe(pixels, image.blocks) != image.descriptor:
+        raise ShardCorruptError(
+            f"The descriptor of seed {image.seed} is not that of its image; make its shard anew."
+        )
+
+
+def _parked(store: Store, plan: Plan) -> NDArray[np.bool_]:
+    """Which units were given up: (units,) bool."""
+    parked = np.zeros(len(plan), dtype=np.bool_)
+    parked[[unit.index for unit in load_parked(store, plan.campaign.campaign_id)]] = True
+    return parked

@@ -1,0 +1,191 @@
+"""How far campaigns are, and what is stuck."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from seedsweep.scheduler.campaign.plan import Plan, count_images
+from seedsweep.scheduler.campaign.restore import load_plan, restore_state
+from seedsweep.storage.campaigns import load_campaign, load_control, load_parked
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import LiveCounts
+from seedsweep.storage.records import Prompt, Submission
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Sign, Workforce
+from seedsweep.workers.stored_images import corrupt_shards
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One campaign's state: what `status --json` prints.
+
+    `state`: queued, running, paused, cancelled, failed or done (analysis included). `stuck` says
+    in sentences what keeps the campaign from going on, or has failed in it.
+    """
+
+    id: str
+    name: str
+    state: str
+    submitted_at: str
+    units: int
+    units_done: int
+    units_parked: int
+    images: int
+    images_done: int
+    prompts: int
+    prompts_analysed: int
+    flagged: int
+    stuck: tuple[str, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Whether every unit is done or parked and every prompt analysed."""
+        units_left = self.units - self.units_done - self.units_parked
+        return units_left == 0 and self.prompts_analysed == self.prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What serves the campaigns just now: whether a scheduler leads, the workers, the analysts."""
+
+    led: bool
+    signs: tuple[Sign, ...]
+    analysts: int
+
+    @property
+    def workers(self) -> int:
+        """How many workers live."""
+        return sum(sign.alive for sign in self.signs)
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The campaigns' live state, and who serves it."""
+
+    ledger: Ledger
+    workforce: Workforce
+
+    @staticmethod
+    def at(url: str) -> "Broker":
+        """The broker at a URL; raises `ConfigError` where that is none."""
+        return Broker(Ledger(url), Workforce(url))
+
+
+def read_services(broker: Broker) -> Services:
+    """See what serves the campaigns.
+
+    Raises `BrokerUnavailableError` where the broker does not answer, or not to us.
+    """
+    workforce = broker.workforce
+    return Services(workforce.is_led(), tuple(workforce.signs()), workforce.analysts())
+
+
+def read_progress(
+    store: Store, campaign_id: str, broker: Broker | None, services: Services | None
+) -> Progress:
+    """Read a campaign's progress: from the broker where it knows the campaign, else the store."""
+    submission = load_campaign(store, campaign_id)
+    if broker is not None and services is not None:
+        counts = broker.ledger.counts(campaign_id)
+        done = broker.ledger.done_units(campaign_id)
+        if counts is not None and done is not None and broker.ledger.has_epoch():
+            images = count_images(submission.cuts, done)
+            state = load_control(store, campaign_id).state
+            progress = _live_progress(submission, counts, images, state)
+            return replace(progress, stuck=tuple(_stuck(campaign_id, counts, services)))
+    return _stored_progress(store, submission)
+
+
+def failures(store: Store, plan: Plan) -> list[str]:
+    """Say in sentences what a campaign could not do: parked units, and images that were lost."""
+    campaign = plan.campaign
+    sentences = [
+        f"Unit {unit.index} (prompt {unit.prompt_id}, seeds {unit.seeds.first} to "
+        f"{unit.seeds.last}) was parked: {unit.reason}"
+        for unit in load_parked(store, campaign.campaign_id)
+    ]
+    if sentences:
+        again = f"`seedsweep resume {campaign.campaign_id} --failed`"
+        sentences.append(f"{again} has parked units tried again by the next run.")
+    for index in restore_state(store, plan).ready:
+        prompt_id = Prompt(text=plan.prompts[index]).prompt_id
+        corrupt = corrupt_shards(
+            store, campaign.generation_id, prompt_id, plan.cuts, campaign.sampling
+        )
+        sentences += [
+            f"The shard {key} is corrupt, so its images were left out; "
+            f"`seedsweep check {campaign.campaign_id} --repair` has them made anew."
+            for key in corrupt
+        ]
+    return sentences
+
+
+def _live_progress(
+    submission: Submission, counts: LiveCounts, images_done: int, wanted: str
+) -> Progress:
+    progress = Progress(
+        id=submission.campaign.campaign_id,
+        name=submission.campaign.name,
+        state=wanted,
+        submitted_at=submission.submitted_at,
+        units=counts.units,
+        units_done=counts.done,
+        units_parked=counts.parked,
+        images=submission.campaign.prompts.count * sum(map(len, submission.cuts)),
+        images_done=images_done,
+        prompts=counts.prompts,
+        prompts_analysed=counts.analysed,
+        flagged=counts.flagged,
+    )
+    return _with_state(progress, counts.window > 0)
+
+
+def _stored_progress(store: Store, submission: Submission) -> Progress:
+    plan = load_plan(store, submission)
+    restored = restore_state(store, plan)
+    progress = Progress(
+        id=submission.campaign.campaign_id,
+        name=submission.campaign.name,
+        state=restored.state,
+        submitted_at=submission.submitted_at,
+        units=len(plan),
+        units_done=int(restored.done.sum()),
+        units_parked=len(restored.parked),
+        images=plan.image_count,
+        images_done=plan.images(restored.done),
+        prompts=len(plan.prompts),
+        prompts_analysed=int(restored.analysed.sum()),
+        flagged=len(restored.flagged),
+    )
+    return _with_state(progress, False)
+
+
+def _with_state(progress: Progress, live: bool) -> Progress:
+    state = progress.state
+    if progress.settled:
+        state = "failed" if progress.units_done == 0 else "done"
+    elif state == "active":
+        begun = live or progress.units_done + progress.units_parked > 0
+        state = "running" if begun else "queued"
+    return replace(progress, state=state)
+
+
+def _stuck(campaign_id: str, counts: LiveCounts, services: Services) -> Iterator[str]:
+    if counts.parked:
+        yield (
+            f"{counts.parked} units were given up; their reasons are in the store, below parked/, "
+            f"and `seedsweep resume {campaign_id} --failed` tries them again."
+        )
+    if counts.settled or counts.state != "active":
+        return
+    if counts.trouble:
+        yield counts.trouble
+    if counts.failing:
+        yield f"{counts.failing} units failed or lost their worker before, and are tried again."
+    if counts.remaining:
+        yield from (sign.worker.why_out for sign in services.signs if sign.worker.why_out)
+    if not services.led:
+        yield "No scheduler leads; start `seedsweep scheduler`."
+    if counts.remaining and not services.workers:
+        yield "No worker lives; start `seedsweep worker`."
+    if counts.ready and not services.analysts:
+        yield f"{counts.ready} prompts wait for an analyst; start `seedsweep analyst`."

@@ -1,0 +1,96 @@
+"""A campaign's plan and live state, from the store alone."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.retention import Keeper
+from seedsweep.storage.campaigns import load_control, load_done, load_parked, load_prompts
+from seedsweep.storage.live_state import Restored
+from seedsweep.storage.receipts import list_receipts
+from seedsweep.storage.records import Submission
+from seedsweep.storage.results import read_outcomes
+from seedsweep.storage.shards import list_shards
+from seedsweep.storage.store import Store
+
+KEYS_A_SIGN = 1000
+
+
+def load_plan(store: Store, submission: Submission) -> Plan:
+    """Load the plan of a stored campaign."""
+    prompts = load_prompts(store, submission.campaign.campaign_id)
+    return Plan(submission.campaign, prompts, submission.cuts)
+
+
+def restore_state(
+    store: Store, plan: Plan, note: Callable[[], None] = lambda: None, checkpointed: bool = False
+) -> Restored:
+    """Rebuild a campaign's live state.
+
+    A prompt is ready when its units are all done or parked and no result covers its images, or when
+    images of it are left that were not to stay. What is done is learnt from a listing of all shards
+    and receipts; with `checkpointed` from the last checkpoint and the results, where there is a
+    checkpoint: then units stored since count as not done, which a worker that claims one finds out
+    before it renders. `note` is called again and again meanwhile.
+    """
+    campaign = plan.campaign
+    control = load_control(store, campaign.campaign_id)
+    analysis_id = (control.settings or campaign.settings).analysis_id
+    outcomes = read_outcomes(store, analysis_id, campaign.campaign_id)
+    note()
+    found = [outcomes.get(prompt_id) for prompt_id in plan.prompt_ids()]
+    lengths = np.array([len(cut) for cut in plan.cuts], dtype=np.int64)
+    seeds = np.array([outcome.seeds if outcome else -1 for outcome in found], dtype=np.int64)
+    shape = (len(plan.prompts), len(plan.cuts))
+
+    flagged = np.array([bool(outcome and outcome.flagged) for outcome in found], dtype=np.bool_)
+    left = np.zeros(len(plan.prompts), dtype=np.bool_)
+    done = load_done(store, campaign.campaign_id, len(plan)) if checkpointed else None
+    if done is not None:
+        done |= np.repeat(seeds == lengths.sum(), len(plan.cuts))
+    elif campaign.keep == "flagged":
+        done, left = _done_by_receipts_too(store, plan, flagged, note)
+    else:
+        done = _stored(store, plan, note)
+    parked = {p.index for p in load_parked(store, campaign.campaign_id)}
+    parked -= set(np.flatnonzero(done).tolist())
+    settled = done.copy()
+    settled[list(parked)] = True
+    complete = settled.reshape(shape).all(axis=1)
+    covered = (seeds == done.reshape(shape) @ lengths) & ~left
+    return Restored(
+        per_prompt=len(plan.cuts),
+        done=done,
+        parked=frozenset(parked),
+        ready=tuple(np.flatnonzero(complete & ~covered).tolist()),
+        analysed=complete & covered,
+        flagged=frozenset(np.flatnonzero(flagged).tolist()),
+        state=control.state,
+    )
+
+
+def _stored(store: Store, plan: Plan, note: Callable[[], None]) -> NDArray[np.bool_]:
+    """Which units have their shard: (units,) bool."""
+    return plan.done(_noting(list_shards(store, plan.campaign.generation_id), note))
+
+
+def _done_by_receipts_too(
+    store: Store, plan: Plan, flagged: NDArray[np.bool_], note: Callable[[], None]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which units are done, (units,) bool, and of which prompts images are left that were not to
+    stay, (prompts,) bool."""
+    stored = _stored(store, plan, note)
+    receipted = plan.receipted(_noting(list_receipts(store, plan.campaign.campaign_id), note))
+    left = (stored & receipted).reshape(len(plan.prompts), -1).any(axis=1) & ~flagged
+    if left.any() and Keeper(store).keeps(plan.campaign):
+        left[:] = False
+    return stored | receipted, left
+
+
+def _noting(keys: Iterable[str], note: Callable[[], None]) -> Iterator[str]:
+    for count, key in enumerate(keys):
+        if count % KEYS_A_SIGN == 0:
+            note()
+        yield key

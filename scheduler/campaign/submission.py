@@ -1,0 +1,37 @@
+"""A resolved campaign → a campaign in the store."""
+
+import platform
+from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import store_campaign
+from seedsweep.storage.records import Campaign, SeedRange, Submission
+from seedsweep.storage.shards import list_shards
+from seedsweep.storage.store import Store
+
+
+def stored_ranges(store: Store, campaign: Campaign) -> Counter[SeedRange]:
+    """Count, over all prompts, the seed ranges that shards of this recipe hold."""
+    found = list_shards(store, campaign.generation_id)
+    return Counter(keys.parse_shard(key)[1] for key in found)
+
+
+def plan_campaign(store: Store, campaign: Campaign, prompts: list[str]) -> Plan:
+    """Plan a campaign along what the store holds already; writes nothing."""
+    sampling = campaign.sampling
+    cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored_ranges(store, campaign))
+    return Plan(campaign, prompts, cuts)
+
+
+def submit_campaign(store: Store, plan: Plan) -> Submission:
+    """Store a campaign, once; the same one again gives the first submission."""
+    submission = Submission(
+        campaign=plan.campaign,
+        cuts=plan.cuts,
+        submitted_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        versions=f"seedsweep {version('seedsweep')}, Python {platform.python_version()}",
+    )
+    return store_campaign(store, submission, plan.prompts)

@@ -1,0 +1,1 @@
+"""Units are fed to the queues, and taken back from workers that are lost."""

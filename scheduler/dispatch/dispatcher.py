@@ -1,0 +1,308 @@
+"""Feed the queues in a bounded window, take back what was lost, and restore what Redis forgot."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.restore import load_plan, restore_state
+from seedsweep.scheduler.campaign.window import SECONDS_AHEAD, window_size
+from seedsweep.scheduler.dispatch.checkpoints import Checkpoints
+from seedsweep.scheduler.dispatch.fair_share import demand_of, fair_shares
+from seedsweep.scheduler.dispatch.gauges import Gauges
+from seedsweep.storage.campaigns import load_campaign, load_control, store_parked
+from seedsweep.storage.errors import (
+    BrokerUnavailableError,
+    ConfigError,
+    PermanentError,
+    TransientError,
+)
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import LiveCounts, Restored
+from seedsweep.storage.records import Control, Parked, WorkUnit
+from seedsweep.storage.store import Store
+from seedsweep.storage.workforce import Demand, Workforce
+from seedsweep.workers.generation.celery_app import queue_of
+from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.monitoring.campaign_collector import CampaignCollector
+from seedsweep.workers.monitoring.log_context import about_campaign
+from seedsweep.workers.monitoring.rate import Rate
+
+log = logging.getLogger(__name__)
+
+
+SILENT_SECONDS = 10.0
+"""Queued units whose queue has been empty for so long have lost their messages."""
+
+LOOK_SECONDS = 1.5
+"""How often the store is looked at for new campaigns and for what is wanted of known ones."""
+
+LEAD_SECONDS = 1.0
+"""How often a scheduler shows that it leads while it restores a large campaign."""
+
+Publish = Callable[[str, Iterable[WorkUnit]], None]
+Campaigns = Callable[[], Iterable[str]]
+
+
+class Dispatcher:
+    """Keeps workers busy with the units of its campaigns; `tick` is called again and again.
+
+    Any number of dispatchers may run: one leads, the others wait. Nothing that it knows is lost
+    with it. `campaigns` names those in the store that it is to care for; `collector` shows them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        workforce: Workforce,
+        publish: Publish,
+        campaigns: Campaigns,
+        collector: CampaignCollector | None = None,
+    ) -> None:
+        self._store, self._ledger, self._workforce = store, ledger, workforce
+        self._publish, self._campaigns = publish, campaigns
+        self._plans: dict[str, Plan] = {}
+        self._controls: dict[str, Control] = {}
+        self._checkpoints = Checkpoints(store, ledger)
+        self._settled: set[str] = set()
+        self._unreadable: set[str] = set()
+        self._rates: dict[str, Rate] = {}
+        self._last_heard: dict[str, float] = {}
+        self._looked = -LOOK_SECONDS
+        self._leads, self._led = False, 0.0
+        self._gauges = Gauges(ledger, workforce, collector or CampaignCollector())
+
+    def begin(self, plan: Plan, restored: Restored) -> None:
+        """Take on a campaign whose state is known already, on a broker that is new."""
+        campaign_id = plan.campaign.campaign_id
+        self._plans[campaign_id], self._controls[campaign_id] = plan, Control()
+        self._ledger.restore(campaign_id, restored)
+        self._ledger.begin_epoch()
+
+    def tick(self) -> None:
+        """Restore, look for campaigns, reap and feed once, if this dispatcher leads.
+
+        Raises `TransientError` where broker or store do not answer; the next tick goes on.
+        """
+        if not self._take_the_lead():
+            return
+        if not self._ledger.has_epoch():
+            self._begin_epoch()
+        counts = self._count()
+        for campaign_id in counts:
+            self._reap(campaign_id)
+        workers = self._workforce.workers_by_model()
+        self._feed(counts, workers)
+        self._gauges.show(self._plans, counts, workers)
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._look()
+            for campaign_id, count in counts.items():
+                self._checkpoints.update(campaign_id, count)
+            self._looked = time.monotonic()
+
+    def resign(self) -> None:
+        """Let another scheduler lead at once; where the broker is away, once the lease ends."""
+        with contextlib.suppress(BrokerUnavailableError):
+            self._workforce.resign()
+
+    def _keep_the_lead(self) -> None:
+        """Called again and again while a large campaign is restored, which another one must not."""
+        health.begin(health.TURN)
+        if time.monotonic() - self._led > LEAD_SECONDS and not self._take_the_lead():
+            raise TransientError("Another scheduler leads now; this one waits for its turn.")
+
+    def _take_the_lead(self) -> bool:
+        self._led = time.monotonic()
+        leads = self._workforce.lead()
+        if leads != self._leads:
+            log.info("This scheduler leads now." if leads else "Another scheduler leads now.")
+            self._leads = leads
+            metrics.LEADING.set(leads)
+            if not leads:
+                self._plans, self._settled = {}, set()
+                self._gauges.clear()
+        return leads
+
+    def _begin_epoch(self) -> None:
+        """Restore every campaign before the epoch begins, so that no change falls between."""
+        known = list(self._campaigns())
+        if known:
+            log.warning(
+                "The broker knows no campaigns; %d are restored from the store.", len(known)
+            )
+        self._settled.clear()
+        for campaign_id in known:
+            with self._left_out_if_broken(campaign_id):
+                self._restore(self._load(campaign_id))
+        self._ledger.begin_epoch()
+
+    def _look(self) -> None:
+        """Take on what is new, do what is wanted, and drop what has gone from the store."""
+        present = set(self._campaigns())
+        for campaign_id in present - self._plans.keys() - self._settled - self._unreadable:
+            with self._left_out_if_broken(campaign_id):
+                self._take_on(campaign_id)
+        for campaign_id in (self._plans.keys() | self._settled) - present:
+            log.info("The campaign %s has gone from the store.", campaign_id)
+            self._ledger.forget(campaign_id)
+            self._plans.pop(campaign_id, None)
+            self._settled.discard(campaign_id)
+        for campaign_id in list(self._plans):
+            with self._left_out_if_broken(campaign_id):
+                self._steer(campaign_id)
+        self._find_reopened()
+
+    def _steer(self, campaign_id: str) -> None:
+        wanted = self._controls[campaign_id] = load_control(self._store, campaign_id)
+        counts = self._ledger.counts(campaign_id)
+        if counts is not None and counts.state != wanted.state:
+            log.info("The campaign %s is %s now.", campaign_id, wanted.state)
+            self._ledger.set_state(campaign_id, wanted.state)
+
+    def _take_on(self, campaign_id: str) -> None:
+        counts = self._ledger.counts(campaign_id)
+        if counts is not None and counts.settled:
+            self._settled.add(campaign_id)
+            return
+        plan = self._load(campaign_id)
+        if counts is None or counts.units != len(plan):
+            self._restore(plan)
+
+    def _load(self, campaign_id: str) -> Plan:
+        plan = load_plan(self._store, load_campaign(self._store, campaign_id))
+        self._controls[campaign_id] = load_control(self._store, campaign_id)
+        self._plans[campaign_id] = plan
+        return plan
+
+    @contextlib.contextmanager
+    def _left_out_if_broken(self, campaign_id: str) -> Iterator[None]:
+        """What is wrong with one campaign in the store must not stop the others."""
+        with about_campaign(campaign_id):
+            try:
+                yield
+            except PermanentError as error:
+                log.error("The campaign %s is left out: %s", campaign_id, error)
+                self._unreadable.add(campaign_id)
+                self._plans.pop(campaign_id, None)
+            except ConfigError:
+                # Its record is not there: it is being submitted, so it is looked at again.
+                self._plans.pop(campaign_id, None)
+
+    def _restore(self, plan: Plan) -> None:
+        restored = restore_state(self._store, plan, self._keep_the_lead, checkpointed=True)
+        campaign_id = plan.campaign.campaign_id
+        self._ledger.restore(campaign_id, restored)
+        log.info(
+            "Campaign %s: %d prompts, %d units, %d of them stored, %d parked.",
+            *(campaign_id, len(plan.prompts), len(plan), restored.done.sum()),
+            len(restored.parked),
+        )
+
+    def _count(self) -> dict[str, LiveCounts]:
+        """The counts of all campaigns that are not settled; settled ones are put aside."""
+        found: dict[str, LiveCounts] = {}
+        for campaign_id in list(self._plans):
+            counts = self._ledger.counts(campaign_id)
+            if counts is None:
+                del self._plans[campaign_id]  # and so it is taken on anew
+            elif counts.settled:
+                self._checkpoints.update(campaign_id, counts)
+                log.info(
+                    "The campaign %s is done: %d units, %d parked; %d prompts, %d flagged.",
+                    *(campaign_id, counts.units, counts.parked, counts.prompts, counts.flagged),
+                )
+                del self._plans[campaign_id]
+                self._rates.pop(campaign_id, None)
+                self._settled.add(campaign_id)
+            else:
+                found[campaign_id] = counts
+        return found
+
+    def _find_reopened(self) -> None:
+        for campaign_id in list(self._settled):
+            counts = self._ledger.counts(campaign_id)
+            if counts is None or not counts.settled:
+                self._settled.discard(campaign_id)
+
+    def _reap(self, campaign_id: str) -> None:
+        reaped = self._ledger.reap(campaign_id)
+        metrics.LEASE_EXPIRIES.inc(reaped.expired)
+        metrics.RETRIES.labels("lease_expired").inc(reaped.expired - len(reaped.to_park))
+        for index in reaped.to_park:
+            unit = self._plans[campaign_id].unit(index)
+            reason = "The worker vanished each time that this unit was under way."
+            parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason)
+            store_parked(self._store, campaign_id, parked)
+            self._ledger.park(campaign_id, index)
+            metrics.PARKED.labels("lost").inc()
+
+    def _feed(self, counts: Mapping[str, LiveCounts], workers: Mapping[str, int]) -> None:
+        """Fill each model's window and say how strongly each is wanted."""
+        demand: dict[str, Demand] = {}
+        for model_id, campaigns in self._by_model(counts).items():
+            mine = {campaign_id: counts[campaign_id] for campaign_id in campaigns}
+            self._find_lost_messages(model_id, mine)
+            missing = self._missing(mine, workers.get(model_id, 0))
+            for campaign_id, share in fair_shares(mine, self._controls, missing).items():
+                self._issue(model_id, campaign_id, share)
+            wanted = demand_of((count, self._controls[c]) for c, count in mine.items())
+            if wanted:
+                demand[model_id] = wanted
+        self._workforce.demand(demand)
+
+    def _by_model(self, campaigns: Iterable[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for campaign_id in campaigns:
+            model_id = self._plans[campaign_id].campaign.model.model_id
+            found.setdefault(model_id, []).append(campaign_id)
+        return found
+
+    def _missing(self, counts: Mapping[str, LiveCounts], workers: int) -> int:
+        """How many units a model's window lacks."""
+        pace = 0.0
+        for campaign_id, count in counts.items():
+            rate = self._rates.setdefault(campaign_id, Rate(SECONDS_AHEAD))
+            rate.update(count.done)
+            pace += rate.per_second
+        return window_size(max(1, workers), pace) - sum(count.window for count in counts.values())
+
+    def _issue(self, model_id: str, campaign_id: str, count: int) -> None:
+        token, indexes = self._ledger.issue(campaign_id, count)
+        plan = self._plans[campaign_id]
+        if indexes:
+            metrics.LAST_PROGRESS.set_to_current_time()
+            self._publish(queue_of(model_id), (plan.unit(index, token) for index in indexes))
+
+    def _find_lost_messages(self, model_id: str, counts: Mapping[str, LiveCounts]) -> None:
+        now = time.monotonic()
+        queued = [campaign_id for campaign_id, count in counts.items() if count.queued]
+        heard = self._last_heard.setdefault(model_id, now)
+        if not queued or self._workforce.messages(queue_of(model_id)):
+            self._last_heard[model_id] = now
+        elif now - heard > SILENT_SECONDS:
+            log.warning("Messages of %s were lost; they are sent again.", ", ".join(queued))
+            for campaign_id in queued:
+                count = self._ledger.reissue_queued(campaign_id)
+                metrics.RETRIES.labels("message_lost").inc(count)
+            self._last_heard[model_id] = now
+
+
+def drive(dispatcher: Dispatcher, stopped: Callable[[], bool], pause: float = 0.1) -> None:
+    """Tick until stopped; a broker or store that is away is waited for."""
+    was_away = False
+    health.expect(health.TICK)
+    while not stopped():
+        health.begin(health.TURN)
+        try:
+            dispatcher.tick()
+            health.begin(health.TICK)
+            if was_away:
+                log.info("Broker and store answer again.")
+            was_away = False
+        except TransientError as error:
+            if not was_away:
+                log.warning("The scheduler waits: %s", error)
+            was_away = True
+        time.sleep(pause)

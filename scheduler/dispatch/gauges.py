@@ -1,0 +1,113 @@
+"""What the leading scheduler shows of the campaigns, the workers and the broker."""
+
+import time
+from collections.abc import Mapping
+
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.live_state import LiveCounts
+from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.monitoring import metrics
+from seedsweep.workers.monitoring.campaign_collector import CampaignCollector, CampaignState
+
+SLOW_SECONDS = 1.5
+"""How often is looked at what costs more than a glance."""
+
+
+_LEADERS = (
+    *(metrics.REMAINING, metrics.WORKERS_LIVE, metrics.WORKERS_LOST),
+    *(metrics.BROKER_MEMORY, metrics.BROKER_MEMORY_LIMIT),
+    *(metrics.BROKER_CONNECTIONS, metrics.BROKER_ROUND_TRIP),
+)
+
+
+class Gauges:
+    """Keeps the scheduler's metrics true, as often as `show` is called."""
+
+    def __init__(self, ledger: Ledger, workforce: Workforce, collector: CampaignCollector) -> None:
+        self._ledger, self._workforce, self._collector = ledger, workforce, collector
+        self._device_seconds: dict[str, float] = {}
+        self._images_done: dict[str, int] = {}
+        self._shown_at = time.monotonic()
+        self._looked = -SLOW_SECONDS
+
+    def clear(self) -> None:
+        """Another scheduler leads: these are its campaigns, and its numbers."""
+        self._collector.update({})
+        self._device_seconds.clear()
+        for gauge in _LEADERS:
+            gauge.set(0)
+        _show_window(0, 0)
+
+    def show(
+        self,
+        plans: Mapping[str, Plan],
+        counts: Mapping[str, LiveCounts],
+        workers: Mapping[str, int],
+    ) -> None:
+        """Show these campaigns, and how many live workers serve each model.
+
+        Raises `BrokerUnavailableError`.
+        """
+        self._add_device_seconds(plans, counts, workers)
+        if time.monotonic() - self._looked > SLOW_SECONDS:
+            self._look(plans, counts)
+            self._looked = time.monotonic()
+        self._collector.update(
+            {
+                campaign_id: CampaignState(
+                    counts=count,
+                    images=plans[campaign_id].image_count,
+                    images_done=self._images_done.get(campaign_id, 0),
+                    device_seconds=self._device_seconds.get(campaign_id, 0.0),
+                )
+                for campaign_id, count in counts.items()
+            }
+        )
+        _show_window(
+            sum(c.queued for c in counts.values()), sum(c.claimed for c in counts.values())
+        )
+        active = [count for count in counts.values() if count.state == "active"]
+        metrics.REMAINING.set(sum(count.remaining for count in active))
+        metrics.WORKERS_LIVE.set(sum(workers.values()))
+
+    def _add_device_seconds(
+        self,
+        plans: Mapping[str, Plan],
+        counts: Mapping[str, LiveCounts],
+        workers: Mapping[str, int],
+    ) -> None:
+        now = time.monotonic()
+        seconds, self._shown_at = now - self._shown_at, now
+        sharing: dict[str, list[str]] = {}
+        for campaign_id, count in counts.items():
+            if count.remaining:
+                sharing.setdefault(plans[campaign_id].campaign.model.model_id, []).append(
+                    campaign_id
+                )
+        for model_id, campaigns in sharing.items():
+            claimed = sum(counts[c].claimed for c in campaigns)
+            for c in campaigns:
+                share = counts[c].claimed / claimed if claimed else 1 / len(campaigns)
+                spent = seconds * workers.get(model_id, 0) * share
+                self._device_seconds[c] = self._device_seconds.get(c, 0.0) + spent
+        self._device_seconds = {c: self._device_seconds.get(c, 0.0) for c in counts}
+
+    def _look(self, plans: Mapping[str, Plan], counts: Mapping[str, LiveCounts]) -> None:
+        self._images_done = {}
+        for campaign_id in counts:
+            done = self._ledger.done_units(campaign_id)
+            if done is not None:
+                self._images_done[campaign_id] = plans[campaign_id].images(done)
+        signs = self._workforce.signs()
+        metrics.WORKERS_LOST.set(sum(not sign.alive for sign in signs))
+        load = self._workforce.load()
+        metrics.BROKER_MEMORY.set(load.memory_bytes)
+        metrics.BROKER_MEMORY_LIMIT.set(load.memory_limit_bytes)
+        metrics.BROKER_CONNECTIONS.set(load.connections)
+        metrics.BROKER_ROUND_TRIP.set(load.round_trip_seconds)
+
+
+def _show_window(queued: int, claimed: int) -> None:
+    metrics.WINDOW.labels("queued").set(queued)
+    metrics.WINDOW.labels("claimed").set(claimed)

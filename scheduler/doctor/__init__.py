@@ -1,0 +1,1 @@
+"""What is wrong with broker, store, Ray, devices and model, and how to mend it."""

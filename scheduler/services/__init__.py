@@ -1,0 +1,1 @@
+"""The processes that run for long, and how they are started and ended."""

@@ -1,0 +1,106 @@
+"""A supervised child process, which is started again when it dies."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from seedsweep.storage.errors import ConfigError, SeedsweepError
+
+STOP_SECONDS = 15.0
+
+
+MAX_QUICK_DEATHS = 5
+
+
+QUICK_SECONDS = 20.0
+
+
+class Child:
+    """A supervised process: `ensure_alive` starts it again when it has died."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.name, self.log = name, log
+        self._command, self._environment = command, environment
+        self._quick_deaths = 0
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the present process."""
+        return self._process.pid
+
+    def ensure_alive(self) -> None:
+        """Start the process again if it has died.
+
+        Raises `ConfigError` where it ended because of the user's settings, and `SeedsweepError`
+        where it died `MAX_QUICK_DEATHS` times in a row soon after its start.
+        """
+        code = self._process.poll()
+        if code is None:
+            return
+        if code == 2:
+            raise ConfigError(self._last_words())
+        # A worker that took itself out ends with 1, however long it lived.
+        quick = code == 1 or time.monotonic() - self._began < QUICK_SECONDS
+        self._quick_deaths = self._quick_deaths + 1 if quick else 0
+        if self._quick_deaths >= MAX_QUICK_DEATHS:
+            raise SeedsweepError(
+                f"The {self.name} keeps dying (exit {code}); its last words: {self._last_words()}"
+            )
+        self._start()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def stop(self, deadline: float) -> None:
+        """Wait for the process until `deadline` (monotonic seconds), then kill it."""
+        self.ask_to_stop()
+        try:
+            self._process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> None:
+        self._began = time.monotonic()
+        leash = [
+            sys.executable,
+            "-m",
+            "seedsweep.scheduler.services.end_with_parent",
+            str(os.getpid()),
+        ]
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*leash, *self._command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **self._environment},
+                start_new_session=True,
+            )
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"none; see {self.log}."
+
+
+@contextlib.contextmanager
+def stopping(children: list[Child]) -> Iterator[list[Child]]:
+    """Stop all children at the end, together, whatever happened."""
+    try:
+        yield children
+    finally:
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in reversed(children):
+            child.ask_to_stop()
+        for child in reversed(children):
+            child.stop(deadline)

@@ -1,0 +1,1 @@
+"""The command line: it reads options, calls one function, and prints."""

@@ -1,0 +1,79 @@
+"""The command that chooses thresholds from control prompts and known positives."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seedsweep.cli.calibration_table import for_scripts, print_calibration
+from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store, say
+
+if TYPE_CHECKING:
+    pass
+
+
+def calibrate(
+    campaign_id: CampaignId,
+    controls: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Prompts of it that the model was never trained on."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
+    positives: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prompts of it whose picture is known to be repeated."),
+    ] = None,
+    column: Annotated[str, typer.Option(help="The files' column of prompts.")] = "prompt",
+    group_column: Annotated[
+        str | None,
+        typer.Option(help="The column of positives (.csv) that names the training picture."),
+    ] = None,
+    false_positive_rate: Annotated[
+        float, typer.Option(min=0.000001, max=0.5, help="So many controls may be flagged at most.")
+    ] = 0.01,
+    base_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of prompts that are repeated; a guess.")
+    ] = 0.0003,
+    min_clique_size: Annotated[
+        list[int] | None,
+        typer.Option(min=2, help="Try this size; may be given again. The campaign's, if not."),
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="One per core.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose edge threshold and clique size from stored images of prompts whose truth is known.
+
+    Writes a page with the curves, and calibrated.toml for a campaign file. The threshold is the
+    largest that the controls allow; what they are too few to show is said. The campaign's report
+    shows it from then on.
+
+    Example: seedsweep calibrate emoji-0123456789ab --controls unseen.txt -o calibration
+    """
+    from seedsweep.audit.findings.calibration import Wish, score_marked
+    from seedsweep.audit.findings.calibration import calibrate as decide
+    from seedsweep.audit.findings.control_prompts import read_marks
+    from seedsweep.audit.findings.saved import try_to_keep
+    from seedsweep.audit.report.calibration_page import write_calibration
+    from seedsweep.cli.progress_bars import counted
+
+    opened = find_store(store)
+    marks = read_marks(controls, positives, column, group_column)
+    sizes = min_clique_size or []
+    with counted("prompts scored") as progress:
+        workers = processes or os.cpu_count() or 1
+        scored = score_marked(opened, campaign_id, marks, sizes, workers, progress)
+    wish = Wish(false_positive_rate, base_rate, scored.sizes)
+    calibration = decide(scored, scored.marks, wish)
+    page = write_calibration(calibration, output)
+    for warning in calibration.warnings:
+        say(warning)
+    if problem := try_to_keep(opened, calibration):
+        say(problem)
+    if as_json:
+        print(json.dumps(for_scripts(calibration), indent=2))
+    else:
+        print_calibration(calibration)
+        print(page)

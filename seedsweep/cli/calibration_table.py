@@ -1,0 +1,65 @@
+"""What `calibrate` prints: for people and for scripts."""
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seedsweep.audit.findings.calibration import Calibration
+
+
+def for_scripts(calibration: "Calibration") -> dict[str, object]:
+    """The calibration for scripts: all but the single scores."""
+    import dataclasses
+
+    from seedsweep.audit.findings.calibration import Candidate
+
+    def candidate(each: Candidate) -> dict[str, object]:
+        point = dataclasses.asdict(each.point)
+        curve = dataclasses.asdict(each.curve) if each.curve else None
+        return {"min_clique_size": each.min_clique_size, **point, "curve": curve}
+
+    chosen, verification = calibration.chosen, calibration.verification
+    return {
+        "campaign_id": calibration.campaign_id,
+        "analysis_id": calibration.analysis_id,
+        "written_at": calibration.written_at,
+        "tiles": calibration.tiles,
+        "seeds": calibration.seeds,
+        "controls": calibration.controls,
+        "positives": calibration.positives,
+        "groups": calibration.groups,
+        "false_positive_rate": calibration.wish.false_positive_rate,
+        "base_rate": calibration.wish.base_rate,
+        "edge_threshold": chosen.point.threshold,
+        "min_clique_size": chosen.min_clique_size,
+        "candidates": [candidate(each) for each in calibration.candidates],
+        "verification": dataclasses.asdict(verification) if verification else None,
+        "warnings": list(calibration.warnings),
+    }
+
+
+def print_calibration(calibration: "Calibration") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from seedsweep.audit.findings.rate_words import percent_words, share_words
+
+    base = f"at {100 * calibration.wish.base_rate:g} %"
+    table = Table(title=f"False-positive rate {calibration.wish.false_positive_rate:g}")
+    for name in ("clique", "edge threshold", "controls flagged", "the rate", "recall"):
+        table.add_column(name)
+    table.add_column(f"precision {base}")
+    table.add_column("at worst")
+    for each in calibration.candidates:
+        point = each.point
+        table.add_row(
+            f"{each.min_clique_size}{' chosen' if each is calibration.chosen else ''}",
+            "none" if point.threshold is None else f"{point.threshold:g}",
+            share_words(point.false_positives),
+            point.summary,
+            share_words(point.recall),
+            percent_words(point.precision),
+            percent_words(point.precision_worst),
+        )
+    # In a log it gets the width it needs.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

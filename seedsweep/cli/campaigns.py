@@ -1,0 +1,236 @@
+"""The commands that make a campaign and follow it."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seedsweep.cli.options import (
+    AsJson,
+    File,
+    Priority,
+    StoreUrl,
+    Weight,
+    find,
+    find_broker,
+    find_store,
+    say,
+)
+from seedsweep.cli.results import draw_report, print_found
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
+
+if TYPE_CHECKING:
+    from seedsweep.scheduler.campaign.plan import Plan
+    from seedsweep.storage.store import Store
+
+
+def run(
+    file: File,
+    store: StoreUrl = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes; one per device, else per core, unless given."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the report goes; ./seedsweep-reports/ID if unset."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a whole campaign on this machine, or go on with it where it stopped.
+
+    Example: seedsweep run examples/emoji/campaign.toml --workers 2
+    """
+    from seedsweep.cli.progress_bars import Display
+    from seedsweep.scheduler.services.local_run import Crew, log_folder, run_campaign
+
+    opened = find_store(store)
+    plan = _submit(opened, _plan(opened, file))
+    campaign_id = plan.campaign.campaign_id
+    say(f"{_outline(plan)}; logs in {log_folder(opened, campaign_id)}.")
+    try:
+        with Display(plan.image_count).shown() as display:
+            run_campaign(opened, plan, Crew.for_this_machine(workers), display.show)
+    except KeyboardInterrupt:
+        say("Stopped; the same command goes on from here.")
+        raise typer.Exit(130) from None
+    say(display.summary)
+    _verify(opened, campaign_id)
+    print_found(opened, campaign_id, as_json, flagged_only=True)
+    page = draw_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
+    say(f"Report: {page}")
+    failed = _explain_failures(opened, plan)
+    print(campaign_id)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _verify(store: "Store", campaign_id: str) -> None:
+    """Search the campaign's training set for what it flagged, unless that is done; what stands in
+    the way is said, and spares the results."""
+    from seedsweep.audit.findings.verification import Wanted, is_verified, verify_campaign
+    from seedsweep.cli.progress_bars import counted
+    from seedsweep.workers.cluster.ray_cluster import Actors
+
+    try:
+        if is_verified(store, campaign_id):
+            return
+        with counted("slices searched") as progress:
+            verify_campaign(store, campaign_id, Wanted(), Actors(os.cpu_count() or 1), progress)
+    except SeedsweepError as error:
+        say(f"The training set was not searched: {error}")
+
+
+def plan(
+    file: File,
+    store: StoreUrl = None,
+    images_per_second: Annotated[
+        float | None,
+        typer.Option(min=1e-6, help="One device's rate, taken as given: nothing is measured."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Measure on this one, cpu or cuda:0, …; the first visible.")
+    ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Devices at work at a time, to reckon wall time with.")
+    ] = 1,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="What a device-hour costs, in any currency.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a campaign would make and take, and what of it is there already.
+
+    Unless a rate is given, the model is loaded and makes a few images, to measure rate and bytes;
+    nothing is written to the store.
+
+    Example: seedsweep plan examples/emoji/campaign.toml --devices 100 --price 2.5
+    """
+    from seedsweep.cli.progress_bars import noticed
+    from seedsweep.scheduler.campaign.estimate import reckon, take_stock, usual_sizes
+    from seedsweep.workers.devices import choose_device
+    from seedsweep.workers.generation.throughput import SIZED_ROUNDS, Rate, measure
+
+    chosen = choose_device(device)
+    opened = find_store(store)
+    stock = take_stock(opened, _plan(opened, file))
+    campaign, missing = stock.plan.campaign, stock.missing(SIZED_ROUNDS)
+    rate, sizes = None, usual_sizes(campaign.sampling)
+    if images_per_second is not None:
+        rate = Rate.given(chosen, images_per_second)
+    elif missing:
+        with noticed(f"The model is loaded and measured on {chosen}") as notice:
+            rate, sizes = measure(opened, campaign, missing, chosen, notice)
+    reckoned = reckon(stock, rate, sizes, devices, price)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(reckoned), indent=2))
+    else:
+        print(reckoned)
+
+
+def submit(
+    file: File,
+    store: StoreUrl = None,
+    stage_model: Annotated[
+        bool, typer.Option(help="Copy the model's folder to the store, for workers on other hosts.")
+    ] = False,
+    priority: Priority = None,
+    weight: Weight = None,
+) -> None:
+    """Hand a campaign to a running deployment; the same file twice is the same campaign.
+
+    Example: seedsweep submit examples/emoji/campaign.toml --stage-model --priority 1
+    """
+    from seedsweep.scheduler.campaign.control import prioritise as prioritised
+    from seedsweep.storage.campaigns import load_control
+    from seedsweep.workers.models.staging import stage_model as stage
+
+    opened = find_store(store)
+    planned = _plan(opened, file)
+    if stage_model:
+        uploaded = stage(opened, planned.campaign.model)
+        say(f"The model is in the store; {uploaded / 1e6:.1f} MB of it were copied.")
+    planned = _submit(opened, planned)
+    campaign_id = planned.campaign.campaign_id
+    if priority is not None or weight is not None:
+        prioritised(opened, campaign_id, priority, weight)
+    say(f"{_outline(planned)}; a scheduler takes it up within seconds.")
+    state = load_control(opened, campaign_id).state
+    if state != "active":
+        say(f"It is {state}; `seedsweep resume {campaign_id}` lets it go on.")
+    print(campaign_id)
+
+
+def status(
+    campaign_id: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    store: StoreUrl = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far campaigns are, newest first, who works on them, and what is stuck.
+
+    Example: seedsweep status --watch
+    """
+    from seedsweep.cli.status_table import Overview, watch_overview
+    from seedsweep.scheduler.campaign.progress import read_progress, read_services
+    from seedsweep.storage.campaigns import list_campaigns
+
+    if watch and as_json:
+        raise ConfigError("--watch draws for people; for scripts call `status --json` repeatedly.")
+    environment, opened = find(store)
+    broker = find_broker(environment)
+
+    def look() -> Overview:
+        services, trouble = None, ""
+        try:
+            services = read_services(broker) if broker else None
+        except BrokerUnavailableError as error:
+            trouble = str(error)
+        names = [campaign_id] if campaign_id else list_campaigns(opened)
+        campaigns = [read_progress(opened, name, broker, services) for name in names]
+        return Overview(campaigns, services, trouble)
+
+    if watch:
+        watch_overview(look)
+        return
+    overview = look()
+    if as_json:
+        print(json.dumps([dataclasses.asdict(item) for item in overview.campaigns], indent=2))
+    else:
+        overview.print()
+
+
+def _plan(store: "Store", file: Path) -> "Plan":
+    from seedsweep.scheduler.campaign.file import read_campaign
+    from seedsweep.scheduler.campaign.submission import plan_campaign
+
+    campaign, prompts = read_campaign(file)
+    return plan_campaign(store, campaign, prompts)
+
+
+def _submit(store: "Store", plan: "Plan") -> "Plan":
+    """Store the plan; returns that of the first submission, which may have other units."""
+    from seedsweep.scheduler.campaign.submission import submit_campaign
+
+    submission = submit_campaign(store, plan)
+    return dataclasses.replace(plan, campaign=submission.campaign, cuts=submission.cuts)
+
+
+def _outline(plan: "Plan") -> str:
+    return (
+        f"Campaign {plan.campaign.campaign_id}: {len(plan.prompts)} prompts, "
+        f"{plan.image_count} images, {len(plan)} units"
+    )
+
+
+def _explain_failures(store: "Store", plan: "Plan") -> bool:
+    """Say which units were parked and which shards are corrupt; True if there are any."""
+    from seedsweep.scheduler.campaign.progress import failures
+
+    found = failures(store, plan)
+    for sentence in found:
+        say(sentence)
+    return bool(found)

@@ -1,0 +1,92 @@
+"""The commands that set results side by side: two campaigns, and numbers of copies."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store, say
+
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="DIR", help="Write one HTML page there as well."),
+]
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="The campaign before.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The campaign after.")],
+    store: StoreUrl = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two campaigns over the same prompts and seeds: before and after deduplication, say.
+
+    Prompts are paired; differences are B − A, with intervals and an exact test. These cover the
+    choice of prompts: how far another training run would differ, they do not say. The reports of
+    both show it from then on.
+
+    Example: seedsweep compare base-0123456789ab tuned-ab0123456789 -o comparison
+    """
+    from seedsweep.audit.findings.comparison import compare_campaigns
+    from seedsweep.audit.findings.saved import try_to_keep
+    from seedsweep.audit.report.comparison_page import draw_comparison
+    from seedsweep.audit.report.html import write_page
+    from seedsweep.cli.comparison_tables import print_comparison
+
+    opened = find_store(store)
+    found = compare_campaigns(opened, a, b)
+    if problem := try_to_keep(opened, found):
+        say(problem)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found), indent=2))
+    else:
+        print_comparison(found)
+    if output is not None:
+        say(f"{write_page(draw_comparison(found), output)}")
+
+
+def duplication(
+    campaign_id: CampaignId,
+    copies: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="A .csv or .parquet with the prompts and a column `copies`."
+        ),
+    ],
+    column: Annotated[
+        str | None, typer.Option(help="Its column of prompts; the campaign's own unless given.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Show so many prompts of FILE, drawn at random, too.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another one draws another sample.")] = 0,
+    store: StoreUrl = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how many prompts are flagged and extracted by the copies of their training picture.
+
+    Where a prompt stands in FILE more than once, its most copied picture counts. The campaign's
+    report shows the curve from then on.
+
+    Example: seedsweep duplication emoji-0123456789ab --copies prompts.csv --sample 50
+    """
+    from seedsweep.audit.findings.duplication import measure_duplication
+    from seedsweep.audit.findings.saved import try_to_keep
+    from seedsweep.audit.report.duplication_page import draw_duplication
+    from seedsweep.audit.report.html import write_page
+    from seedsweep.cli.comparison_tables import print_duplication
+
+    opened = find_store(store)
+    found = measure_duplication(opened, campaign_id, copies, column, sample, seed)
+    if problem := try_to_keep(opened, found):
+        say(problem)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found), indent=2))
+    else:
+        print_duplication(found)
+    if output is not None:
+        say(f"{write_page(draw_duplication(found), output)}")

@@ -1,0 +1,91 @@
+"""What `compare` and `duplication` print."""
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from seedsweep.audit.findings.comparison import Change, Comparison
+from seedsweep.audit.findings.duplication import Bin, Curve, Duplication
+from seedsweep.cli.console import console
+
+
+def print_comparison(found: Comparison) -> None:
+    """Print rates and cells as tables, what changed most, and in what the campaigns differ."""
+    left_out = found.left_out
+    print(f"A: {found.a}")
+    print(f"B: {found.b}")
+    print(
+        f"{found.prompts} prompts analysed in both with the same seeds; left out: "
+        f"{left_out.only_a} in A alone, {left_out.only_b} in B alone, {left_out.other_seeds} with "
+        "other seeds."
+    )
+    console().print(_rates(found))
+    flagged = found.flagged
+    print(
+        f"{100 * flagged.a.confidence:g} % intervals; rates: {flagged.a.method}; differences: "
+        f"{flagged.difference.method}; p: {flagged.test}."
+    )
+    if found.pictures:
+        both = "" if found.pictures.both is None else f", {found.pictures.both} of them in both"
+        print(
+            f"Distinct training pictures extracted: {found.pictures.a} in A, {found.pictures.b} "
+            f"in B{both}."
+        )
+    method = "" if found.clique_size.low is None else f" ({found.clique_size.method})"
+    print(f"Mean change of clique size: {found.clique_size}{method}.")
+    if found.unproven:
+        print(f"{found.unproven} prompts have a clique that was not proven the largest.")
+    for title, changes in (("shrank", found.shrunk), ("grew", found.grown)):
+        if changes:
+            console().print(_changes(f"Cliques that {title} most", changes))
+    for contrast in found.contrasts:
+        print(f"{contrast.label}: {contrast.a} | {contrast.b}")
+    for note in found.notes:
+        print(note)
+
+
+def print_duplication(found: Duplication) -> None:
+    """Print the curve, and that of the sample."""
+    console().print(_curve(f"{found.curve.prompts} prompts with known copies", found.curve))
+    if found.sample:
+        title = f"a random sample of {found.sample.drawn}, {found.sample.curve.prompts} analysed"
+        console().print(_curve(title, found.sample.curve))
+    print(f"{100 * found.curve.flagged.confidence:g} % intervals: {found.curve.flagged.method}.")
+    for note in found.notes:
+        print(note)
+
+
+def _rates(found: Comparison) -> Table:
+    table = Table("")
+    for name in ("A", "B", "B - A", "both", "only A", "only B", "neither", "p"):
+        table.add_column(name, justify="right")
+    for name, rates in (("flagged", found.flagged), ("extracted", found.extracted)):
+        if rates is None:
+            continue
+        cells = (rates.both, rates.only_a, rates.only_b, rates.neither)
+        told = (str(rates.a), str(rates.b), str(rates.difference))
+        table.add_row(name, *map(escape, told), *map(str, cells), f"{rates.p:.3g}")
+    return table
+
+
+def _changes(title: str, changes: Sequence[Change]) -> Table:
+    table = Table("prompt", title=title, title_justify="left")
+    for name in ("A", "B", "B - A"):
+        table.add_column(name, justify="right")
+    for change in changes:
+        text = change.prompt if len(change.prompt) <= 48 else change.prompt[:47] + "…"
+        table.add_row(escape(text), str(change.a), str(change.b), f"{change.b - change.a:+d}")
+    return table
+
+
+def _curve(title: str, curve: Curve) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in ("copies", "flagged", "extracted"):
+        table.add_column(name, justify="right")
+    rows: list[Bin | Curve] = [*curve.bins, curve]
+    for item in rows:
+        name = str(item) if isinstance(item, Bin) else "all"
+        told = "" if item.extracted is None else str(item.extracted)
+        table.add_row(name, escape(str(item.flagged)), escape(told))
+    return table

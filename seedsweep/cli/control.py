@@ -1,0 +1,103 @@
+"""The commands that steer a campaign which is submitted."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seedsweep.cli.options import (
+    CampaignId,
+    Priority,
+    StoreUrl,
+    Weight,
+    find,
+    find_broker,
+    find_store,
+    say,
+)
+from seedsweep.storage.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seedsweep.scheduler.campaign.control import State
+
+
+def prioritise(
+    campaign_id: CampaignId,
+    store: StoreUrl = None,
+    priority: Priority = None,
+    weight: Weight = None,
+) -> None:
+    """Change how a campaign shares workers with others, while it runs.
+
+    One of higher priority goes first; among equals each gets its share by weight.
+
+    Example: seedsweep prioritise emoji-0123456789ab --priority 1 --weight 2
+    """
+    from seedsweep.scheduler.campaign.control import prioritise as prioritised
+
+    if priority is None and weight is None:
+        raise ConfigError("Nothing is to be changed; give --priority, --weight or both.")
+    control = prioritised(find_store(store), campaign_id, priority, weight)
+    say(
+        f"The campaign {campaign_id} has priority {control.priority} and weight "
+        f"{control.weight:g} as soon as a scheduler reads it from the store."
+    )
+
+
+def pause(campaign_id: CampaignId, store: StoreUrl = None) -> None:
+    """Let a campaign rest: no unit of it is begun any more, those under way are finished.
+
+    Example: seedsweep pause emoji-0123456789ab
+    """
+    _steer(campaign_id, store, "paused")
+
+
+def resume(
+    campaign_id: CampaignId,
+    store: StoreUrl = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Try its parked units again; not if it is cancelled.")
+    ] = False,
+) -> None:
+    """Let a paused or cancelled campaign go on, or have what failed in it tried again.
+
+    Example: seedsweep resume emoji-0123456789ab --failed
+    """
+    if failed:
+        _retry(campaign_id, store)
+    else:
+        _steer(campaign_id, store, "active")
+
+
+def cancel(campaign_id: CampaignId, store: StoreUrl = None) -> None:
+    """Give a campaign up; what it has made stays in the store.
+
+    Example: seedsweep cancel emoji-0123456789ab
+    """
+    _steer(campaign_id, store, "cancelled")
+
+
+def _steer(campaign_id: str, url: str | None, state: "State") -> None:
+    from seedsweep.scheduler.campaign.control import steer
+
+    environment, opened = find(url)
+    broker = find_broker(environment)
+    told = steer(opened, campaign_id, state, broker.ledger if broker else None)
+    when = "now" if told else "as soon as a scheduler reads it from the store"
+    say(f"The campaign {campaign_id} is {state} {when}.")
+
+
+def _retry(campaign_id: str, url: str | None) -> None:
+    from seedsweep.scheduler.campaign.control import retry_parked
+
+    environment, opened = find(url)
+    broker = find_broker(environment)
+    retried = retry_parked(opened, campaign_id, broker.ledger if broker else None)
+    if not retried.units:
+        say(f"No unit of {campaign_id} is parked, so none is tried again; the campaign is active.")
+    elif retried.told:
+        say(f"{retried.units} parked units of {campaign_id} are tried again now.")
+    else:
+        say(
+            f"{retried.units} parked units of {campaign_id} are tried again when it is run again; "
+            "where a scheduler serves it, repeat this once the broker answers."
+        )

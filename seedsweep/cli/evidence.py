@@ -1,0 +1,97 @@
+"""The commands that make a bundle of evidence, and have people look at it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seedsweep.cli.options import CampaignId, StoreUrl, find_store, say
+
+if TYPE_CHECKING:
+    from seedsweep.audit.replay.replay import Replays
+    from seedsweep.storage.store import Store
+
+
+def evidence(
+    campaign_id: CampaignId,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="A new folder for the bundle.")
+    ],
+    replays: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Make so many images again; needs the model."),
+    ] = None,
+    sample_seed: Annotated[int, typer.Option(help="Equal ones draw equal images.")] = 0,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CSV", help="What a reviewer said: a labels-NAME.csv."),
+    ] = None,
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEY.pem", help="Sign with this ed25519 private key.")
+    ] = None,
+    store: StoreUrl = None,
+) -> None:
+    """Write a bundle that stands up later: hashes, results, pictures, and what checks them.
+
+    It holds the clique of each flagged prompt as it was stored and the training picture that is its
+    match, and can be checked with Python alone by the `verify_bundle.py` in it. The sha256 that is
+    printed is that of its manifest: note it where the bundle is not.
+
+    Example: seedsweep evidence emoji-0123456789ab -o evidence --replays 20
+
+    Example: seedsweep evidence emoji-0123456789ab -o final --labels evidence/labels-ann.csv
+    --labels evidence/labels-ben.csv --sign key.pem
+    """
+    from seedsweep.audit.evidence.bundle import Additions, write_evidence
+    from seedsweep.audit.evidence.labels import open_labels
+    from seedsweep.audit.evidence.signature import open_signer
+    from seedsweep.audit.evidence.writer import refuse_taken
+    from seedsweep.cli.progress_bars import counted
+
+    # All that may be refused comes before what takes long.
+    refuse_taken(output)
+    given = tuple(open_labels(path) for path in labels or ())
+    signer = open_signer(sign) if sign else None
+    opened = find_store(store)
+    replayed = _replay(opened, campaign_id, replays, sample_seed) if replays else None
+    additions = Additions(replayed, sample_seed, given, signer)
+    with counted("flagged prompts copied") as progress:
+        sealed = write_evidence(opened, campaign_id, output, additions, progress)
+    for sentence in sealed.labels_in_words:
+        say(sentence)
+    print(f"{sealed.sha256}  {sealed.folder / 'manifest.json'}")
+
+
+def label(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle of `evidence`.")],
+    reviewer: Annotated[str, typer.Option(metavar="NAME", help="Who looks.")],
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The page's port; 0: a free one.")
+    ] = 0,
+) -> None:
+    """Look at flagged prompts beside their training pictures, on a page on this machine alone.
+
+    Each answer is kept at once in DIR/labels-NAME.csv, and the same command goes on where it
+    stopped. Which picture is left and which pair comes next is drawn from the reviewer's name;
+    nothing says what the analysis or another reviewer thinks.
+
+    Example: seedsweep label evidence --reviewer ann
+    """
+    from seedsweep.web.reviewer_page import Labelling, LabelServer
+
+    labelling = Labelling(folder, reviewer)
+    with LabelServer(labelling, port) as server:
+        say(f"Open this page, and end with Ctrl-C: it is {reviewer}'s alone.")
+        print(server.url, flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say(f"{labelling.answered} of {len(labelling.pairs)} are in {labelling.path}.")
+
+
+def _replay(store: "Store", campaign_id: str, count: int, seed: int) -> "Replays":
+    from seedsweep.audit.replay.replay import Here, replay_some
+    from seedsweep.cli.progress_bars import counted
+
+    with counted("images made again") as progress:
+        return replay_some(store, campaign_id, count, seed, Here(), progress)

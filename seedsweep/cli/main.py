@@ -1,0 +1,73 @@
+"""The command line. Heavy libraries are imported where a command needs them, so help is instant."""
+
+import sys
+
+import typer
+
+from seedsweep.cli import (
+    calibration,
+    campaigns,
+    comparison,
+    control,
+    doctor,
+    evidence,
+    replay,
+    results,
+    services,
+    verification,
+)
+from seedsweep.cli.options import say
+from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
+
+app = typer.Typer(
+    name="seedsweep",
+    help="Find the training images that an image-generation model has memorised.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (
+    campaigns.run,
+    campaigns.plan,
+    campaigns.submit,
+    campaigns.status,
+    control.prioritise,
+    control.pause,
+    control.resume,
+    control.cancel,
+    results.results,
+    results.report,
+    results.analyse,
+    comparison.compare,
+    comparison.duplication,
+    calibration.calibrate,
+    verification.verify,
+    results.check,
+    replay.replay,
+    evidence.evidence,
+    evidence.label,
+    services.scheduler,
+    services.worker,
+    services.analyst,
+    services.workers,
+    doctor.doctor,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line: bad input ends in one sentence and an exit code, never a traceback."""
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except TransientError as error:
+        _fail(error, 3)
+    except SeedsweepError as error:
+        _fail(error, 1)
+
+
+def _fail(error: SeedsweepError, code: int) -> None:
+    say(str(error))
+    sys.exit(code)

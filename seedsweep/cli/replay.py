@@ -1,0 +1,75 @@
+"""The command that makes images again from their records."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store
+from seedsweep.storage.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seedsweep.audit.replay.replay import Replays
+
+
+def replay(
+    campaign_id: CampaignId,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="P", help="The prompt's text, or its prompt_id.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="S", help="The image's seed.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="So many stored images, drawn at random.")
+    ] = None,
+    sample_seed: Annotated[int, typer.Option(help="Equal ones draw equal images.")] = 0,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu or cuda:0, …; the recorded one, else the first visible."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; as recorded.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make images again from their records, and compare them with what is stored.
+
+    They are equal bit for bit, or it is said how far they differ and what here is not as recorded.
+    A model that is not the one that was submitted is refused. Exit code 1 says that pixels differ
+    though nothing recorded does.
+
+    Example: seedsweep replay emoji-0123456789ab --prompt seedling --seed 3
+
+    Example: seedsweep replay emoji-0123456789ab --sample 50 --sample-seed 1
+    """
+    from seedsweep.audit.replay.replay import Here, replay_one, replay_some
+    from seedsweep.cli.progress_bars import counted
+    from seedsweep.cli.replay_table import print_replays
+    from seedsweep.workers.devices import choose_device
+
+    here = Here(choose_device(device) if device else None, threads)
+    opened = find_store(store)
+    with counted("images made again") as progress:
+        if sample is not None and prompt is None and seed is None:
+            found = replay_some(opened, campaign_id, sample, sample_seed, here, progress)
+        elif sample is None and prompt is not None and seed is not None:
+            found = replay_one(opened, campaign_id, prompt, seed, here, progress)
+        else:
+            raise ConfigError("Give --prompt and --seed for one image, or --sample for many.")
+    if as_json:
+        print(json.dumps(_for_scripts(found), indent=2))
+    else:
+        print_replays(found)
+    if found.unexplained:
+        raise typer.Exit(1)
+
+
+def _for_scripts(found: "Replays") -> dict[str, object]:
+    return {
+        "campaign": found.campaign_id,
+        "images": len(found.replays),
+        "equal": found.equal,
+        "explained": len(found.explained),
+        "unexplained": len(found.unexplained),
+        "not_made": found.not_made,
+        "parked": found.parked,
+        "replays": [replay.model_dump(mode="json") for replay in found.replays],
+    }

@@ -1,0 +1,86 @@
+"""What `replay` prints for people."""
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from seedsweep.audit.replay.replay import Replays
+from seedsweep.cli.console import console
+from seedsweep.storage.replay_results import Difference, Replay
+
+PROMPT_LENGTH = 40
+
+
+def print_replays(found: Replays) -> None:
+    """Print a line for each image, then what all of them came to."""
+    table = Table("prompt")
+    for name in ("seed", "pixels", "l2", "tiled l2", "levels", "share"):
+        table.add_column(name, justify="right")
+    table.add_column("not as recorded")
+    for replay in found.replays:
+        table.add_row(*_cells(replay))
+    console().print(table)
+    for sentence in summary(found):
+        print(sentence)
+
+
+def summary(found: Replays) -> list[str]:
+    """What came of it, in sentences."""
+    parts = [f"{found.equal} of {len(found.replays)} equal bit for bit"]
+    if found.explained:
+        facts = sorted({d.fact for replay in found.explained for d in replay.differences})
+        parts.append(f"{_apart(found.explained)}, where not all is as recorded: {', '.join(facts)}")
+    if found.unexplained:
+        parts.append(f"{_apart(found.unexplained)}, though nothing recorded differs")
+    sentences = ["; ".join(parts) + "."]
+    if any(replay.here.device == "cpu" for replay in found.unexplained):
+        sentences.append("Of a CPU the type is not recorded: another one may make other pixels.")
+    if found.not_made or found.parked:
+        sentences.append(
+            f"Also drawn, and left out: {found.not_made} images that are not made, "
+            f"{found.parked} whose units are parked."
+        )
+    return sentences
+
+
+def _apart(replays: Sequence[Replay]) -> str:
+    known = [replay.distance.l2 for replay in replays if replay.distance]
+    unknown = len(replays) - len(known)
+    parts = [f"{len(known)} within l2 {max(known):.2g}"] if known else []
+    if unknown:
+        whose = "its picture was" if unknown == 1 else "their pictures were"
+        parts.append(f"{unknown} at an unknown distance, since {whose} not kept")
+    return " and ".join(parts)
+
+
+def _cells(replay: Replay) -> list[str]:
+    text = replay.prompt
+    short = text if len(text) <= PROMPT_LENGTH else text[: PROMPT_LENGTH - 1] + "…"
+    facts = "; ".join(map(_fact, replay.differences))
+    because = facts or ("" if replay.is_equal else "nothing recorded differs")
+    return [
+        escape(short),
+        str(replay.seed),
+        "equal" if replay.is_equal else "differ",
+        *_distance_cells(replay),
+        escape(because),
+    ]
+
+
+def _distance_cells(replay: Replay) -> list[str]:
+    distance = replay.distance
+    if replay.is_equal:
+        return [""] * 4
+    if distance is None:
+        return ["not kept", "", "", ""]
+    return [
+        f"{distance.l2:.2g}",
+        f"{distance.tiled_l2:.2g}",
+        str(distance.levels),
+        f"{100 * distance.share:.3g} %",
+    ]
+
+
+def _fact(difference: Difference) -> str:
+    return f"{difference.fact} {difference.recorded or 'none'} → {difference.here or 'none'}"

@@ -1,0 +1,181 @@
+"""The commands that show what a campaign found, judge it again and check what it stored."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from seedsweep.cli.options import (
+    ActorDevice,
+    AsJson,
+    CampaignId,
+    StoreUrl,
+    find,
+    find_broker,
+    find_store,
+    say,
+)
+from seedsweep.storage.errors import ShardCorruptError
+
+if TYPE_CHECKING:
+    from seedsweep.storage.prompt_results import PromptResult
+    from seedsweep.storage.store import Store
+
+
+def results(
+    campaign_id: CampaignId,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+    to_csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write all prompts as CSV.")
+    ] = None,
+) -> None:
+    """Show what was found, best first: a table of the flagged prompts, or all prompts as data.
+
+    Example: seedsweep results emoji-0123456789ab --json
+    """
+    from seedsweep.audit.report.csv_export import write_csv
+    from seedsweep.scheduler.campaign.current import results_now
+
+    opened = find_store(store)
+    if to_csv is not None:
+        write_csv(results_now(opened, campaign_id), to_csv)
+    print_found(opened, campaign_id, as_json)
+
+
+def report(
+    campaign_id: CampaignId,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
+    store: StoreUrl = None,
+) -> None:
+    """Write the report: one HTML file with the pictures.
+
+    It shows what `verify`, `calibrate`, `compare` and `duplication` found, too.
+
+    Example: seedsweep report emoji-0123456789ab -o report
+    """
+    print(draw_report(find_store(store), campaign_id, output))
+
+
+def analyse(
+    campaign_id: CampaignId,
+    store: StoreUrl = None,
+    edge_threshold: Annotated[float | None, typer.Option(help="Tiled l2 of an edge.")] = None,
+    min_clique_size: Annotated[int | None, typer.Option(help="Clique that makes a flag.")] = None,
+    tiles: Annotated[int | None, typer.Option(help="Tiles along each side.")] = None,
+    verification_threshold: Annotated[float | None, typer.Option(help="l2 of a match.")] = None,
+    matrix: Annotated[
+        Literal["pruned", "full"] | None,
+        typer.Option(help="Prune by descriptors, or compare all pixels."),
+    ] = None,
+    device: ActorDevice = "cpu",
+    actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Analyse stored images again; what is not given is as the campaign has it.
+
+    From then on `results`, `report` and `status` show this analysis. Older results stay in the
+    store, and come back at once when they are asked for again. Where images are wanted that were
+    not to stay, all other prompts are judged and shown, and `results` shows what it did before.
+
+    Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
+    """
+    from seedsweep.cli.progress_bars import counted
+    from seedsweep.scheduler.analysing.reanalysis import Changes, analyse_again
+    from seedsweep.storage.results import read_results
+    from seedsweep.workers.cluster.ray_cluster import Actors
+
+    environment, opened = find(store)
+    changes = Changes(edge_threshold, min_clique_size, tiles, verification_threshold, matrix)
+    crew = Actors(actors or os.cpu_count() or 1, device, environment.ray_address)
+    with counted("prompts analysed") as progress:
+        ended = analyse_again(opened, campaign_id, changes, crew, progress)
+    print_results_of(read_results(opened, ended.analysis_id, campaign_id), as_json)
+    if ended.refused:
+        say(f"{ended.refused} of {ended.prompts} prompts could not be judged: {ended.reason}")
+        raise typer.Exit(1)
+
+
+def check(
+    campaign_id: CampaignId,
+    store: StoreUrl = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have what is corrupt or lost made again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read every shard of a campaign and hold its images against their hashes.
+
+    Example: seedsweep check emoji-0123456789ab --repair
+    """
+    from seedsweep.cli.progress_bars import counted
+    from seedsweep.cli.tables import print_checkup
+    from seedsweep.scheduler.campaign.integrity import check_campaign
+    from seedsweep.scheduler.campaign.integrity import repair as mend
+
+    environment, opened = find(store)
+    broker = find_broker(environment)
+    ledger = broker.ledger if broker else None
+    with counted("shards read") as progress:
+        checkup = check_campaign(opened, campaign_id, ledger, progress)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(checkup), indent=2))
+    else:
+        print_checkup(checkup)
+    flawed = bool(checkup.corrupt or checkup.holes)
+    if flawed and not repair:
+        say(f"`seedsweep check {campaign_id} --repair` has them made again.")
+        raise typer.Exit(1)
+    if flawed:
+        units = mend(opened, campaign_id, ledger, checkup)
+        how = "by the running workers" if ledger else "when the campaign is run again"
+        say(f"{units} units are made again {how}.")
+
+
+def print_found(
+    store: "Store", campaign_id: str, as_json: bool, flagged_only: bool = False
+) -> None:
+    """Print the results of a campaign's present analysis, and for people what the newest search of
+    a training set for them came to, or why that is not known."""
+    from seedsweep.audit.findings.verification import verification_now
+    from seedsweep.audit.findings.verification_summary import summary
+    from seedsweep.scheduler.campaign.current import results_now
+
+    print_results_of(results_now(store, campaign_id), as_json, flagged_only)
+    if as_json:
+        return
+    try:
+        verification = verification_now(store, campaign_id)
+    except ShardCorruptError as error:
+        say(str(error))
+        return
+    for sentence in summary(verification) if verification else ():
+        print(sentence)
+
+
+def print_results_of(
+    found: "list[PromptResult]", as_json: bool, flagged_only: bool = False
+) -> None:
+    """Print results: a table, or JSON of all prompts or of the flagged ones."""
+    from seedsweep.cli.tables import print_results
+
+    if as_json:
+        chosen = [result for result in found if result.flagged or not flagged_only]
+        print(json.dumps([result.model_dump(mode="json") for result in chosen], indent=2))
+    else:
+        print_results(found)
+
+
+def draw_report(store: "Store", campaign_id: str, folder: Path) -> Path:
+    """Draw the report of a campaign's present analysis; returns the page's path."""
+    from seedsweep.audit.report.report import write_report
+    from seedsweep.cli.progress_bars import counted
+    from seedsweep.scheduler.campaign.current import settings_now
+    from seedsweep.storage.campaigns import load_campaign
+
+    settings = settings_now(store, load_campaign(store, campaign_id))
+    with counted("flagged prompts drawn") as progress:
+        return write_report(store, campaign_id, settings.analysis_id, folder, progress)

@@ -1,0 +1,57 @@
+"""The command that searches a training set for what flagged prompts repeat."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find
+
+
+def verify(
+    campaign_id: CampaignId,
+    training_set: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Parquet, WebDataset tar or folder; the campaign's."),
+    ] = None,
+    controls: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Pictures never trained on; the campaign's."),
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="l2 of a match; the campaign's.")] = None,
+    neighbours_of: Annotated[
+        Literal["training", "generation"] | None,
+        typer.Option(help="Whose neighbours the adaptive score compares with; the campaign's."),
+    ] = None,
+    flip: Annotated[
+        bool | None, typer.Option(help="Mirror training pictures as well; the campaign's.")
+    ] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search a training set of any size for the pictures that flagged prompts repeat.
+
+    It is read twice, slice by slice, each by a Ray actor and never held in memory; what could not
+    be read is counted and named. What is found is stored with the campaign.
+
+    Example: seedsweep verify emoji-0123456789ab --training-set train.parquet
+
+    Example: seedsweep verify emoji-0123456789ab --training-set tars --controls never-trained-on
+    """
+    from seedsweep.audit.findings.verification import Wanted, verify_campaign
+    from seedsweep.cli.progress_bars import counted
+    from seedsweep.cli.verification_table import for_scripts, print_verification
+    from seedsweep.workers.cluster.ray_cluster import Actors
+
+    environment, opened = find(store)
+    wanted = Wanted(training_set, controls, threshold, neighbours_of, flip)
+    crew = Actors(actors or os.cpu_count() or 1, address=environment.ray_address)
+    with counted("slices searched") as progress:
+        found = verify_campaign(opened, campaign_id, wanted, crew, progress)
+    if as_json:
+        print(json.dumps(for_scripts(found), indent=2))
+    else:
+        print_verification(found)

@@ -1,0 +1,58 @@
+"""What `verify` prints: for people and for scripts."""
+
+import dataclasses
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from seedsweep.audit.findings.verification_summary import control_rate, flagged_rate, summary
+from seedsweep.storage.verification_results import VerificationResult, VerifiedClique
+
+PROMPT_LENGTH = 40
+
+
+LOG_WIDTH = 160
+
+
+def print_verification(found: VerificationResult) -> None:
+    """Print a line for each clique of a flagged prompt, then what all of them came to."""
+    table = Table("prompt")
+    table.add_column("seed", justify="right")
+    table.add_column("training picture")
+    for name in ("l2", "tiled l2", "adaptive", "k", "extracted"):
+        table.add_column(name, justify="right")
+    for clique in found.cliques:
+        table.add_row(*_cells(clique))
+    width = None if sys.stdout.isatty() else LOG_WIDTH
+    Console(emoji=False, width=width).print(table)
+    for sentence in summary(found):
+        print(sentence)
+
+
+def for_scripts(found: VerificationResult) -> dict[str, object]:
+    """All of it, and what follows from it: the headline's numbers, and rates with intervals."""
+    controls = control_rate(found)
+    return {
+        "training_pictures_extracted": sum(map(len, found.groups)),
+        "distinct_training_pictures_extracted": len(found.groups),
+        "prompts_extracted": len(found.prompts_extracted),
+        "flagged_rate": dataclasses.asdict(flagged_rate(found)),
+        "control_rate": dataclasses.asdict(controls) if controls else None,
+        **found.model_dump(mode="json"),
+    }
+
+
+def _cells(clique: VerifiedClique) -> list[str]:
+    text, match = clique.prompt, clique.match
+    return [
+        escape(text if len(text) <= PROMPT_LENGTH else text[: PROMPT_LENGTH - 1] + "…"),
+        str(clique.seed),
+        escape(match.training_id),
+        f"{match.l2:.3f}",
+        f"{match.tiled_l2:.3f}",
+        "" if match.adaptive is None else f"{match.adaptive:.2f}",
+        str(clique.copies),
+        "yes" if match.extracted else "no",
+    ]
