@@ -10,11 +10,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-import seedsweep.cli.main
 from seedsweep.audit.findings.calibration import Wish, calibrate, score_marked
 from seedsweep.audit.findings.control_prompts import Marks, Positive, read_marks
 from seedsweep.audit.findings.saved import load_calibrations
 from seedsweep.audit.report.calibration_page import render_fragment, render_page
+from seedsweep.cli import main as command_line
 from seedsweep.cli.calibration_table import for_scripts
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.campaign.restore import load_plan
@@ -88,7 +88,7 @@ def run(made, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["seedsweep", *words, *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            seedsweep.cli.main.main()
+            command_line.main()
         return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
 
     return run

@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import CliRunner
 
-import seedsweep.cli.main
-import seedsweep.cli.progress_bars
-import seedsweep.scheduler.doctor.checks
-import seedsweep.workers.generation.throughput
+from seedsweep.cli import main as command_line
+from seedsweep.cli import progress_bars
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
+from seedsweep.scheduler.doctor import checks
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import (
     list_campaigns,
@@ -27,6 +26,7 @@ from seedsweep.storage.campaigns import (
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Control, Parked, Worker
 from seedsweep.storage.results import store_results
+from seedsweep.workers.generation import throughput
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.deployment import ROOT, Process
@@ -34,8 +34,7 @@ from tests.results import make_flagged
 from tests.tiny_model import save_tiny_model
 
 COMMANDS = [
-    command.name or command.callback.__name__
-    for command in seedsweep.cli.main.app.registered_commands
+    command.name or command.callback.__name__ for command in command_line.app.registered_commands
 ]
 HEAVY = ["torch", "diffusers", "transformers", "ray", "celery", "cv2", "pyarrow", "pandas", "scipy"]
 
@@ -74,7 +73,7 @@ def seedsweep(folder, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["seedsweep", *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            seedsweep.cli.main.main()
+            command_line.main()
         return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
 
     return run
@@ -141,14 +140,14 @@ def refused(finished, *words):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_commands_help_has_an_example(command):
-    shown = CliRunner().invoke(seedsweep.cli.main.app, [command, "--help"]).output
+    shown = CliRunner().invoke(command_line.app, [command, "--help"]).output
     assert f"Example: seedsweep {command}" in shown
 
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, seedsweep.cli.main; from typer.testing import CliRunner; "
-        "CliRunner().invoke(seedsweep.cli.main.app, ['--help']); print(*sys.modules)"
+        "import sys; from seedsweep.cli.main import app; from typer.testing import CliRunner; "
+        "CliRunner().invoke(app, ['--help']); print(*sys.modules)"
     )
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert set(HEAVY).isdisjoint(loaded)
@@ -157,7 +156,7 @@ def test_help_imports_nothing_heavy():
 class TestPlan:
     @pytest.fixture(autouse=True)
     def _in_a_moment(self, monkeypatch):
-        monkeypatch.setattr(seedsweep.workers.generation.throughput, "MIN_SECONDS", 0.0)
+        monkeypatch.setattr(throughput, "MIN_SECONDS", 0.0)
 
     @pytest.fixture
     def tiny(self, folder):
@@ -222,13 +221,13 @@ class TestPlan:
 
     def test_in_a_log_only_what_takes_long_is_said(self, seedsweep, monkeypatch):
         assert seedsweep("plan", "campaign.toml").stderr == ""
-        monkeypatch.setattr(seedsweep.cli.progress_bars, "NOTICE_SECONDS", 0.0)
-        monkeypatch.setattr(seedsweep.cli.progress_bars, "LINE_SECONDS", 0.0)
+        monkeypatch.setattr(progress_bars, "NOTICE_SECONDS", 0.0)
+        monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
         said = seedsweep("plan", "campaign.toml", "--device", "cpu").stderr
         assert "The model is loaded and measured on cpu: 4 images in" in said
 
     def test_where_all_is_stored_nothing_is_measured(self, seedsweep, shards, monkeypatch):
-        monkeypatch.setattr(seedsweep.workers.generation.throughput, "measure", None)
+        monkeypatch.setattr(throughput, "measure", None)
         plan = json.loads(seedsweep("plan", "campaign.toml", "--json", "--price", "2").stdout)
         assert (plan["units_done"], plan["images_done"]) == (6, 12)
         assert (plan["hours"], plan["wall_hours"], plan["cost"], plan["rate"]) == (0, 0, 0, None)
@@ -592,10 +591,10 @@ class TestStatus:
         self, folder, campaign_id, wait_until, monkeypatch
     ):
         code = (
-            "import signal, seedsweep.cli.main, seedsweep.cli.status_table;"
-            "seedsweep.cli.status_table.LOG_SECONDS = 0.1;"
+            "import signal; from seedsweep.cli import main as command_line, status_table;"
+            "status_table.LOG_SECONDS = 0.1;"
             # Whoever runs the tests in a shell's background has SIGINT ignored for all of them.
-            "signal.signal(signal.SIGINT, signal.default_int_handler); seedsweep.cli.main.main()"
+            "signal.signal(signal.SIGINT, signal.default_int_handler); command_line.main()"
         )
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         command = [sys.executable, "-c", code, "status", "--watch"]
@@ -687,7 +686,7 @@ class TestDoctor:
     @pytest.fixture
     def without_ray(self, monkeypatch):
         """Ray takes seconds to look at."""
-        monkeypatch.setattr(seedsweep.scheduler.doctor.checks, "_ray", lambda address: iter(()))
+        monkeypatch.setattr(checks, "_ray", lambda address: iter(()))
 
     def test_where_all_is_well_it_ends_with_0(self, seedsweep, broker_url):
         ended = seedsweep("doctor", "campaign.toml", "--json", SEEDSWEEP_BROKER_URL=broker_url)

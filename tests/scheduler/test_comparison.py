@@ -6,7 +6,6 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-import seedsweep.cli.main
 from seedsweep.audit.findings.comparison import (
     CAVEAT,
     Change,
@@ -16,6 +15,7 @@ from seedsweep.audit.findings.comparison import (
     compare_campaigns,
 )
 from seedsweep.audit.report.comparison_page import SIDE, draw_comparison, draw_scatter
+from seedsweep.cli import main as command_line
 from seedsweep.storage.campaigns import load_campaign, store_control
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
@@ -219,7 +219,7 @@ class TestPage:
 class TestCommand:
     def run(self, store, *arguments):
         command = ["compare", *arguments, "--store", store.url]
-        return CliRunner().invoke(seedsweep.cli.main.app, command)
+        return CliRunner().invoke(command_line.app, command)
 
     def test_it_prints_rates_cells_and_what_changed(self, store, arms):
         shown = self.run(store, *arms)

@@ -3,14 +3,15 @@ import shutil
 import numpy as np
 import pytest
 
-import seedsweep.scheduler.campaign.restore
-import seedsweep.scheduler.dispatch.dispatcher
-import seedsweep.storage.ledger
+from seedsweep.scheduler.campaign import window
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
+from seedsweep.scheduler.dispatch import checkpoints
+from seedsweep.scheduler.dispatch import dispatcher as dispatcher_module
 from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
 from seedsweep.storage import keys
+from seedsweep.storage import ledger as ledger_module
 from seedsweep.storage.campaigns import load_parked, store_control, store_done, store_parked
 from seedsweep.storage.errors import BrokerUnavailableError, TransientError
 from seedsweep.storage.folder_store import FolderStore
@@ -120,10 +121,10 @@ def test_the_window_is_bounded_and_grows_with_the_live_workers(
 ):
     dispatcher.tick()
     dispatcher.tick()
-    assert len(published) == seedsweep.scheduler.campaign.window.UNITS_PER_WORKER
+    assert len(published) == window.UNITS_PER_WORKER
     serve(workforce, plan, "a", "b", "c")
     dispatcher.tick()
-    assert len(published) == 3 * seedsweep.scheduler.campaign.window.UNITS_PER_WORKER
+    assert len(published) == 3 * window.UNITS_PER_WORKER
 
 
 def test_every_unit_is_published_once_until_all_are_done(
@@ -141,7 +142,7 @@ def test_every_unit_is_published_once_until_all_are_done(
 def test_units_of_a_vanished_worker_are_published_again(
     dispatcher, ledger, published, plan, broker, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(seedsweep.storage.ledger, "LEASE_MS", 50)
+    monkeypatch.setattr(ledger_module, "LEASE_MS", 50)
     dispatcher.tick()
     lost = published.pop(0)
     assert ledger.claim(plan.campaign.campaign_id, lost.index, lost.token).outcome == "granted"
@@ -159,7 +160,7 @@ def test_units_of_a_vanished_worker_are_published_again(
 def test_a_unit_that_loses_its_worker_five_times_is_parked_with_its_reason(
     dispatcher, ledger, published, plan, store, broker, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(seedsweep.storage.ledger, "LEASE_MS", 20)
+    monkeypatch.setattr(ledger_module, "LEASE_MS", 20)
     campaign_id = plan.campaign.campaign_id
 
     def killed_again():
@@ -178,7 +179,7 @@ def test_a_unit_that_loses_its_worker_five_times_is_parked_with_its_reason(
 def test_messages_that_the_broker_lost_are_published_again(
     dispatcher, ledger, published, plan, broker, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(dispatcher_module, "SILENT_SECONDS", 0.05)
     dispatcher.tick()
     first = {unit.index for unit in published}
     published.clear()
@@ -190,10 +191,10 @@ def test_messages_that_the_broker_lost_are_published_again(
 def test_while_messages_wait_in_the_queue_none_is_published_twice(
     dispatcher, published, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "SILENT_SECONDS", 0.0)
     for _ in range(5):
         dispatcher.tick()
-    assert len(published) == seedsweep.scheduler.campaign.window.UNITS_PER_WORKER
+    assert len(published) == window.UNITS_PER_WORKER
 
 
 def test_a_broker_that_lost_everything_is_mended_from_the_store(
@@ -295,7 +296,7 @@ def test_every_campaign_is_restored_before_changes_are_accepted_again(
 
 
 def test_a_campaign_that_is_submitted_is_taken_up(dispatch, ledger, plan, published, monkeypatch):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
     dispatcher = dispatch(published)
     dispatcher.tick()
     dispatcher.tick()
@@ -306,7 +307,7 @@ def test_a_campaign_that_is_submitted_is_taken_up(dispatch, ledger, plan, publis
 def test_what_is_wanted_of_a_campaign_is_read_from_the_store(
     dispatcher, store, ledger, plan, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
     campaign_id = plan.campaign.campaign_id
     for state in ("paused", "active", "cancelled"):
         store_control(store, campaign_id, Control(state=state))
@@ -317,7 +318,7 @@ def test_what_is_wanted_of_a_campaign_is_read_from_the_store(
 def test_a_campaign_that_cannot_be_read_does_not_keep_the_others_from_going_on(
     dispatch, store, ledger, plan, published, submit_another, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
     store.create("campaigns/aaa-broken/campaign.json", b"{")
     store.create("campaigns/aab-half/prompts.parquet", b"being submitted")
     broken = submit_another()
@@ -334,7 +335,7 @@ def test_a_campaign_that_cannot_be_read_does_not_keep_the_others_from_going_on(
 def test_a_campaign_that_has_gone_from_the_store_is_forgotten(
     dispatcher, store, ledger, plan, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
     dispatcher.tick()
     shutil.rmtree(store.root / "campaigns" / plan.campaign.campaign_id)
     dispatcher.tick()
@@ -344,7 +345,7 @@ def test_a_campaign_that_has_gone_from_the_store_is_forgotten(
 def test_a_settled_campaign_that_is_reopened_is_fed_again(
     dispatcher, ledger, published, plan, broker, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
     campaign_id = plan.campaign.campaign_id
     while not ledger.counts(campaign_id).settled:
         dispatcher.tick()
@@ -361,8 +362,8 @@ def test_a_settled_campaign_that_is_reopened_is_fed_again(
 def test_campaigns_of_one_model_share_its_window_and_one_that_ends_leaves_it_to_the_other(
     dispatch, ledger, plan, submit_another, published, broker, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "SECONDS_AHEAD", 0.0)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(window, "SECONDS_AHEAD", 0.0)
     other = submit_another(sampling=plan.campaign.sampling.model_copy(update={"steps": 9}))
     dispatcher = dispatch(published)
     plans = {p.campaign.campaign_id: p for p in (plan, other)}
@@ -398,9 +399,9 @@ def order_of_work(dispatcher, ledger, published, broker, plan, units):
 def test_priority_and_weight_are_read_while_campaigns_run(
     dispatch, store, ledger, plan, submit_another, published, broker, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "SECONDS_AHEAD", 0.0)
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "UNITS_PER_WORKER", 8)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(window, "SECONDS_AHEAD", 0.0)
+    monkeypatch.setattr(window, "UNITS_PER_WORKER", 8)
     other = submit_another(sampling=plan.campaign.sampling.model_copy(update={"steps": 9}))
     mine, others = plan.campaign.campaign_id, other.campaign.campaign_id
     dispatcher = dispatch(published)
@@ -420,16 +421,16 @@ def test_priority_and_weight_are_read_while_campaigns_run(
 def test_a_broker_that_lost_everything_is_mended_from_the_checkpoint_without_a_listing(
     dispatcher, dispatch, ledger, published, plan, broker, store, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.scheduler.campaign.restore, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "SECONDS_AHEAD", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(window, "SECONDS_AHEAD", 0.0)
     campaign_id = plan.campaign.campaign_id
     for _ in range(3):
         list(work_off(published, ledger, plan, broker, store))
         dispatcher.tick()
     done = ledger.counts(campaign_id).done
     assert 0 < done < len(plan)
-    monkeypatch.setattr(seedsweep.scheduler.campaign.restore, "CHECKPOINT_SECONDS", 1e9)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 1e9)
     list(work_off(published, ledger, plan, broker, store))
     unnoted = ledger.counts(campaign_id).done - done
     assert unnoted > 0
@@ -478,7 +479,7 @@ def test_what_a_checkpoint_missed_of_an_analysed_prompt_its_result_tells(store, 
 def test_a_scheduler_that_restores_for_long_keeps_the_lead_or_gives_way(
     dispatcher, dispatch, plan, broker, store, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "LEAD_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "LEAD_SECONDS", 0.0)
     other = dispatch([])
     dispatcher.tick()
     listing, led = store.list, []
@@ -510,7 +511,7 @@ def test_a_scheduler_that_restores_for_long_keeps_the_lead_or_gives_way(
 def test_a_campaign_that_was_being_submitted_is_taken_up_once_its_record_is_there(
     dispatch, store, ledger, plan, published, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.scheduler.dispatch.dispatcher, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
     campaign_id = plan.campaign.campaign_id
     record = store.read(f"campaigns/{campaign_id}/campaign.json")
     store.delete(f"campaigns/{campaign_id}/campaign.json")

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import seedsweep.cli.main
 from seedsweep.audit.findings.duplication import (
     CHOSEN,
     bin_of,
@@ -19,6 +18,7 @@ from seedsweep.audit.findings.duplication import (
     read_copies,
 )
 from seedsweep.audit.report.duplication_page import draw_duplication, picture_of
+from seedsweep.cli import main as command_line
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from tests.arms import result, submit
@@ -175,7 +175,7 @@ class TestPage:
 class TestCommand:
     def run(self, store, *arguments):
         command = ["duplication", *map(str, arguments), "--store", store.url]
-        return CliRunner().invoke(seedsweep.cli.main.app, command)
+        return CliRunner().invoke(command_line.app, command)
 
     def test_it_prints_a_table_of_the_bins(self, store, campaign_id, file, tmp_path):
         shown = self.run(store, campaign_id, "--copies", file, "--sample", 3, "-o", tmp_path / "p")

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import seedsweep.cli.main
 from seedsweep.audit.evidence.signature import open_signer
 from seedsweep.audit.evidence.verify_bundle import check_bundle, decode_png, l2, tiled_l2
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.replay.replay import Here, replay_some
+from seedsweep.cli import main as command_line
 from seedsweep.storage.campaigns import (
     load_control,
     store_control,
@@ -69,7 +69,7 @@ def seedsweep(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["seedsweep", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            seedsweep.cli.main.main()
+            command_line.main()
         return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
 
     return run

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import seedsweep.cli.main
 from seedsweep.audit.findings.saved import (
     keep,
     load_calibrations,
@@ -17,6 +16,7 @@ from seedsweep.audit.findings.saved import (
 )
 from seedsweep.audit.report.calibration_page import render_page
 from seedsweep.audit.report.comparison_page import draw_comparison
+from seedsweep.cli import main as command_line
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_control
 from seedsweep.storage.errors import ShardCorruptError
@@ -146,7 +146,7 @@ def test_a_calibration_that_cannot_be_is_corrupt(store, arms, change):
 class TestCommands:
     def run(self, store, *arguments):
         command = [*map(str, arguments), "--store", store.url]
-        return CliRunner().invoke(seedsweep.cli.main.app, command)
+        return CliRunner().invoke(command_line.app, command)
 
     def commands(self, arms, folder):
         (folder / "copies.csv").write_text("prompt,copies\na,9\nb,2\n")

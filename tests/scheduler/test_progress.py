@@ -1,10 +1,10 @@
 import pytest
 
-import seedsweep.storage.ledger
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.progress import Broker, failures, read_progress, read_services
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
+from seedsweep.storage import ledger as ledger_module
 from seedsweep.storage.campaigns import store_control, store_parked
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.folder_store import FolderStore
@@ -146,7 +146,7 @@ class TestWhatIsStuck:
         assert served.stuck == ()
 
     def test_units_that_lost_their_worker(self, served, monkeypatch, wait_until):
-        monkeypatch.setattr(seedsweep.storage.ledger, "LEASE_MS", 1)
+        monkeypatch.setattr(ledger_module, "LEASE_MS", 1)
         token, (index,) = served.issue()
         served.ledger.claim(served.id, index, token)
 

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-import seedsweep.cli.main
-import seedsweep.cli.progress_bars
 from seedsweep.audit.replay.replay import Replays
+from seedsweep.cli import main as command_line
+from seedsweep.cli import progress_bars
 from seedsweep.cli.replay_table import summary
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.campaign.restore import load_plan
@@ -111,7 +111,7 @@ def replay(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["seedsweep", "replay", *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            seedsweep.cli.main.main()
+            command_line.main()
         return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
 
     return run
@@ -220,7 +220,7 @@ def test_images_that_were_not_kept_are_compared_by_their_recorded_digest(desk, r
 
 
 def test_in_a_log_progress_is_plain_lines_on_stderr(desk, replay, monkeypatch):
-    monkeypatch.setattr(seedsweep.cli.progress_bars, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
     finished = replay(desk.id, "--sample", "3", "--json")
     assert "images made again: 3/3" in finished.stderr
     assert json.loads(finished.stdout)["images"] == 3

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import seedsweep.audit.findings.control_pictures
-import seedsweep.cli.main
+from seedsweep.audit.findings import control_pictures
 from seedsweep.audit.findings.verification import Wanted, is_verified
 from seedsweep.audit.findings.verification_summary import summary
+from seedsweep.cli import main as command_line
 from seedsweep.cli.verification_table import for_scripts
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.campaign.restore import load_plan
@@ -156,7 +156,7 @@ def run_verify(desk, monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, "argv", ["seedsweep", "verify", *arguments])
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
-        seedsweep.cli.main.main()
+        command_line.main()
     return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
 
 
@@ -242,7 +242,7 @@ def test_results_end_with_what_the_search_came_to(desk, found, monkeypatch, caps
     monkeypatch.chdir(desk.folder)
     monkeypatch.setattr(sys, "argv", ["seedsweep", "results", desk.id])
     with pytest.raises(SystemExit):
-        seedsweep.cli.main.main()
+        command_line.main()
     assert capsys.readouterr().out.endswith("\n".join(summary(found)) + "\n")
 
 
@@ -256,7 +256,7 @@ def test_results_are_shown_though_a_search_of_them_cannot_be_read(
     monkeypatch.chdir(tmp_path / "copy")
     monkeypatch.setattr(sys, "argv", ["seedsweep", "results", desk.id])
     with pytest.raises(SystemExit) as ended:
-        seedsweep.cli.main.main()
+        command_line.main()
     shown = capsys.readouterr()
     assert (ended.value.code, PROMPTS[0] in shown.out) == (0, True)
     assert f"The object {key} is not what was written; remove it" in shown.err
@@ -306,7 +306,7 @@ def cluster(found):
 def test_of_many_control_pictures_the_first_are_searched_for_and_that_is_said(
     desk, verify, cluster, monkeypatch
 ):
-    monkeypatch.setattr(seedsweep.audit.findings.control_pictures, "CONTROLS", 4)
+    monkeypatch.setattr(control_pictures, "CONTROLS", 4)
     monkeypatch.setenv("SEEDSWEEP_RAY_ADDRESS", cluster)
     sets = ["--training-set", "train", "--controls", "never.parquet"]
     done = verify(desk.id, *sets, "--neighbours-of", "generation")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import seedsweep.storage.prompts
+from seedsweep.storage import prompts as prompts_module
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompts import StoredPrompts, encode_prompts
 
@@ -17,7 +17,7 @@ texts = st.lists(
 @given(texts, st.integers(1, 7))
 def test_prompts_come_back_as_any_sequence_has_them(prompts, group):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seedsweep.storage.prompts, "GROUP", group)
+        patch.setattr(prompts_module, "GROUP", group)
         stored = StoredPrompts("k", encode_prompts(prompts))
     assert (len(stored), list(stored), stored[1:-1:2]) == (len(prompts), prompts, prompts[1:-1:2])
     assert [stored[-i] for i in range(1, len(prompts) + 1)] == prompts[::-1]
@@ -27,11 +27,11 @@ def test_prompts_come_back_as_any_sequence_has_them(prompts, group):
 
 
 def test_few_groups_are_decoded_at_a_time(monkeypatch):
-    monkeypatch.setattr(seedsweep.storage.prompts, "GROUP", 5)
+    monkeypatch.setattr(prompts_module, "GROUP", 5)
     stored = StoredPrompts("k", encode_prompts([f"prompt {i}" for i in range(100)]))
     assert list(stored) == [f"prompt {i}" for i in range(100)]
     decoded = stored._group.cache_info()
-    assert (decoded.misses, decoded.currsize) == (20, seedsweep.storage.prompts.GROUPS_HELD)
+    assert (decoded.misses, decoded.currsize) == (20, prompts_module.GROUPS_HELD)
 
 
 def test_no_flipped_bit_gives_other_prompts():

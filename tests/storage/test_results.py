@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import seedsweep.storage.results
 from seedsweep.storage import keys
+from seedsweep.storage import results as results_module
 from seedsweep.storage.errors import ShardCorruptError, StoreUnavailableError
 from seedsweep.storage.prompt_results import Clique, Match, PromptResult, Transform
 from seedsweep.storage.records import Prompt
@@ -244,7 +244,7 @@ def test_a_corrupt_part_ends_a_drop_before_anything_of_its_analysis_is_dropped(s
 class TestParts:
     @pytest.fixture
     def parts(self, store, monkeypatch):
-        monkeypatch.setattr(seedsweep.storage.results, "SMALL_PARTS", 3)
+        monkeypatch.setattr(results_module, "SMALL_PARTS", 3)
         return Parts(store)
 
     def names(self, store):

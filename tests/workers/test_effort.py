@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import seedsweep.workers.analysts.cost
-import seedsweep.workers.analysts.stored_prompt
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.observed_store import ObservedStore, Operation
 from seedsweep.storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
+from seedsweep.workers import stored_images
 from seedsweep.workers.analysis.bounds import candidates
 from seedsweep.workers.analysis.descriptors import summarise
+from seedsweep.workers.analysts import cost
 from seedsweep.workers.analysts.actor import Analyst, Request
 from seedsweep.workers.analysts.cost import Effort, Step, Tally
 from seedsweep.workers.images import decode_png, encode_png
@@ -41,7 +41,7 @@ def decoded(monkeypatch):
         calls.append(png)
         return decode_png(png)
 
-    monkeypatch.setattr(seedsweep.workers.analysts.stored_prompt, "decode_png", decode)
+    monkeypatch.setattr(stored_images, "decode_png", decode)
     return calls
 
 
@@ -215,9 +215,7 @@ def test_each_moment_belongs_to_the_innermost_step(nested):
                 take(tally, inner)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            seedsweep.workers.analysts.cost.time, "perf_counter", lambda: float(next(ticks))
-        )
+        patch.setattr(cost.time, "perf_counter", lambda: float(next(ticks)))
         tally = Tally()
         take(tally, nested)
     assert dict(tally.effort(()).steps) == expected

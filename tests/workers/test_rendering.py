@@ -4,10 +4,7 @@ import weakref
 import numpy as np
 import pytest
 
-import seedsweep.storage.ledger
-import seedsweep.workers.generation.heartbeat
-import seedsweep.workers.generation.renderer
-import seedsweep.workers.generation.shard_writer
+from seedsweep.storage import ledger as ledger_module
 from seedsweep.storage.campaigns import load_parked, store_campaign
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
@@ -22,6 +19,8 @@ from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import Submission
 from seedsweep.storage.shards import decode_shard
+from seedsweep.workers.generation import heartbeat, shard_writer
+from seedsweep.workers.generation import renderer as renderer_module
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
@@ -82,7 +81,7 @@ def loads(monkeypatch):
         seen.append(campaign)
         return load_pipeline(store, campaign, device, threads)
 
-    monkeypatch.setattr(seedsweep.workers.generation.renderer, "load_pipeline", load)
+    monkeypatch.setattr(renderer_module, "load_pipeline", load)
     return seen
 
 
@@ -197,7 +196,7 @@ def test_a_unit_that_fails_three_times_is_parked_with_its_reason(
     renderer, store, ledger, issue, campaign, monkeypatch
 ):
     pipeline = BrokenPipeline(GenerationError("The model failed on it; leave it out."))
-    monkeypatch.setattr(seedsweep.workers.generation.renderer, "load_pipeline", lambda *_: pipeline)
+    monkeypatch.setattr(renderer_module, "load_pipeline", lambda *_: pipeline)
     first = issue()
     renderer.render(first)
     for _ in range(2):
@@ -213,7 +212,7 @@ def test_an_unexpected_error_parks_the_unit_too_and_the_worker_lives(
     renderer, store, issue, campaign, monkeypatch
 ):
     monkeypatch.setattr(
-        seedsweep.workers.generation.renderer,
+        renderer_module,
         "load_pipeline",
         lambda *_: BrokenPipeline(ZeroDivisionError("oh")),
     )
@@ -231,7 +230,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_per_process(
         loads.append(1)
         raise ModelLoadError("No such model; name another.")
 
-    monkeypatch.setattr(seedsweep.workers.generation.renderer, "load_pipeline", refuse)
+    monkeypatch.setattr(renderer_module, "load_pipeline", refuse)
     for _ in range(3):
         renderer.render(issue())
     assert len(loads) == 1
@@ -241,9 +240,9 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_per_process(
 def test_while_the_store_fails_units_go_back_and_none_is_parked(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(seedsweep.workers.generation.renderer, "PAUSE_WHEN_STORE_FAILS", 0.01)
-    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0.01)
+    monkeypatch.setattr(shard_writer, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 0.0)
     working = store.create
 
     def full(key, data):
@@ -262,14 +261,14 @@ def test_while_the_store_fails_units_go_back_and_none_is_parked(
 def test_a_wrong_environment_is_no_unit_s_fault(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(seedsweep.workers.generation.renderer, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0.0)
 
     def refuse(key):
         raise ConfigError("The store refuses the credentials; correct them.")
 
     with monkeypatch.context() as wrong:
         wrong.setattr(store, "exists", refuse)
-        for _ in range(seedsweep.storage.ledger.MAX_ERRORS + 1):
+        for _ in range(ledger_module.MAX_ERRORS + 1):
             renderer.render(issue())
             counts = ledger.counts(campaign.campaign_id)
             assert (counts.claimed, counts.queued, counts.failing) == (0, 0, 0)
@@ -281,7 +280,7 @@ def test_a_wrong_environment_is_no_unit_s_fault(
 def test_a_model_whose_holder_is_away_is_loaded_once_that_is_back(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(seedsweep.workers.generation.renderer, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0.0)
     tried = []
 
     def away(*_):
@@ -289,12 +288,12 @@ def test_a_model_whose_holder_is_away_is_loaded_once_that_is_back(
         raise TransientError("The hub does not answer; try again.")
 
     with monkeypatch.context() as offline:
-        offline.setattr(seedsweep.workers.generation.renderer, "load_pipeline", away)
-        for _ in range(seedsweep.storage.ledger.MAX_ERRORS + 1):
+        offline.setattr(renderer_module, "load_pipeline", away)
+        for _ in range(ledger_module.MAX_ERRORS + 1):
             renderer.render(issue())
             counts = ledger.counts(campaign.campaign_id)
             assert (counts.claimed, counts.queued, counts.failing) == (0, 0, 0)
-    assert len(tried) == seedsweep.storage.ledger.MAX_ERRORS + 1
+    assert len(tried) == ledger_module.MAX_ERRORS + 1
     assert load_parked(store, campaign.campaign_id) == []
     renderer.render(issue())
     wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
@@ -332,7 +331,7 @@ def test_another_model_is_loaded_only_once_the_old_one_is_gone(
         loaded.extend([weakref.ref(pipeline), weakref.ref(getattr(weights, "unet", weights))])
         return pipeline
 
-    monkeypatch.setattr(seedsweep.workers.generation.renderer, "load_pipeline", load)
+    monkeypatch.setattr(renderer_module, "load_pipeline", load)
     of_tiny = submit(make_campaign(tiny_model, seeds=3, steps=1))
     units = [issue(of_tiny), issue(), issue(of_tiny)]
     for unit in units:
@@ -344,8 +343,8 @@ def test_another_model_is_loaded_only_once_the_old_one_is_gone(
 def test_the_heartbeat_keeps_a_long_unit_from_being_given_to_another(
     store, ledger, workforce, issue, campaign, monkeypatch, wait_until, broker
 ):
-    monkeypatch.setattr(seedsweep.storage.ledger, "LEASE_MS", 400)
-    monkeypatch.setattr(seedsweep.workers.generation.heartbeat, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(ledger_module, "LEASE_MS", 400)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.1)
     finish = threading.Event()
 
     class SlowPipeline:
@@ -353,9 +352,7 @@ def test_the_heartbeat_keeps_a_long_unit_from_being_given_to_another(
             finish.wait(10)
             return load_pipeline(store, campaign, "cpu", 1).generate(prompt, seeds)
 
-    monkeypatch.setattr(
-        seedsweep.workers.generation.renderer, "load_pipeline", lambda *_: SlowPipeline()
-    )
+    monkeypatch.setattr(renderer_module, "load_pipeline", lambda *_: SlowPipeline())
     slow = Renderer(store, ledger, workforce, "slow")
     thread = threading.Thread(target=slow.render, args=[issue()])
     thread.start()
@@ -403,9 +400,7 @@ class TestTakingItselfOut:
             pipeline = BrokenPipeline(error)
             with monkeypatch.context() as patch:
                 if error:
-                    patch.setattr(
-                        seedsweep.workers.generation.renderer, "load_pipeline", lambda *_: pipeline
-                    )
+                    patch.setattr(renderer_module, "load_pipeline", lambda *_: pipeline)
                 worker = Renderer(store, ledger, workforce, "w", leave=lambda: left.append(1))
                 for _ in range(units):
                     if not left:
@@ -468,9 +463,7 @@ class TestTakingItselfOut:
                     raise GenerationError("The prompt is too long; leave it out.")
                 return whole.generate(prompt, seeds)
 
-        monkeypatch.setattr(
-            seedsweep.workers.generation.renderer, "load_pipeline", lambda *_: Choosy()
-        )
+        monkeypatch.setattr(renderer_module, "load_pipeline", lambda *_: Choosy())
         worker = Renderer(store, ledger, workforce, "w")
         for _ in range(3 * 4 + 1):
             worker.render(take())
@@ -488,7 +481,7 @@ class TestTakingItselfOut:
         ]
 
     def test_what_is_nobodys_fault_takes_no_worker_out(self, work, ledger, campaign, monkeypatch):
-        monkeypatch.setattr(seedsweep.workers.generation.renderer, "PAUSE_WHEN_STORE_FAILS", 0.0)
+        monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0.0)
         for error in (StoreUnavailableError("away"), ConfigError("wrong"), TransientError("away")):
             _, left = work(error, units=8)
             assert left == []

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-import seedsweep.workers.generation.renderer
-import seedsweep.workers.generation.shard_writer
 from seedsweep.storage.campaigns import load_parked, store_campaign
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import MAX_ERRORS
@@ -14,6 +12,8 @@ from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.shards import decode_shard
 from seedsweep.storage.stores import open_store
+from seedsweep.workers.generation import renderer as renderer_module
+from seedsweep.workers.generation import shard_writer
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.proxy import INTERNAL_ERROR, STORAGE_FULL, Faults
@@ -61,9 +61,9 @@ def issue(ledger, campaign, make_unit):
 @pytest.fixture
 def renderer(proxied_url, ledger, workforce, campaign, monkeypatch):
     """A worker that soon loses its patience, behind the proxy."""
-    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(seedsweep.workers.generation.renderer, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    monkeypatch.setattr(shard_writer, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0.0)
     store = S3Store(proxied_url, patience=HASTE)
     store.create("known/already", b"")
     renderer = Renderer(store, ledger, workforce, "worker-under-test")

@@ -3,11 +3,11 @@ import threading
 import numpy as np
 import pytest
 
-import seedsweep.workers.generation.shard_writer
 from seedsweep.storage.errors import StoreUnavailableError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.shards import decode_shard
+from seedsweep.workers.generation import shard_writer
 from seedsweep.workers.generation.shard_writer import BUFFERED_UNITS, Writer, encode_unit
 from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
@@ -85,7 +85,7 @@ def start(outcomes):
 
 @pytest.fixture
 def away(tmp_path, monkeypatch):
-    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 0.01)
     return AwayStore(tmp_path)
 
 
@@ -118,7 +118,7 @@ def encodings(monkeypatch):
     """The units that were encoded."""
     seen = []
     monkeypatch.setattr(
-        seedsweep.workers.generation.shard_writer,
+        shard_writer,
         "encode_unit",
         lambda u, g, b: seen.append(u) or encode_unit(u, g, b),
     )
@@ -163,7 +163,7 @@ def test_a_store_that_is_away_is_tried_until_it_takes_the_shard_which_is_encoded
 def test_patience_ends_and_the_next_unit_is_tried(
     start, away, rendered, outcomes, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(shard_writer, "PATIENCE_SECONDS", 0.05)
     writer = start(away)
     (first, second) = rendered(2)
     writer.put(*first)
@@ -203,7 +203,7 @@ def test_closing_stores_what_was_handed_over(start, held, rendered, outcomes):
 def test_closing_does_not_wait_for_a_store_that_is_away(
     start, away, rendered, outcomes, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(seedsweep.workers.generation.shard_writer, "RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 60.0)
     writer = start(away)
     units = rendered(BUFFERED_UNITS + 1)
     within_seconds(lambda: [writer.put(*unit) for unit in units])
