@@ -16,8 +16,8 @@ from pathlib import Path
 
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
-from tests.deployment import Deployment, Process, pixels
-from tests.servers import wait_until
+from tests.support.deployment import Deployment, Process, pixels
+from tests.support.servers import wait_until
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji" / "campaign.toml"
 

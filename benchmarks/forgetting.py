@@ -29,8 +29,8 @@ from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.heartbeat import BEAT_SECONDS
-from tests.deployment import Deployment
-from tests.servers import wait_until
+from tests.support.deployment import Deployment
+from tests.support.servers import wait_until
 
 LEFT = 2000
 IMAGES_A_UNIT = 50

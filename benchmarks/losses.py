@@ -21,8 +21,8 @@ import redis
 
 from benchmarks.machine import machine
 from seedsweep.storage.ledger import Ledger
-from tests.deployment import Deployment
-from tests.servers import wait_until
+from tests.support.deployment import Deployment
+from tests.support.servers import wait_until
 
 CAMPAIGN = """
 name = "losses"

@@ -25,8 +25,8 @@ from pathlib import Path
 from benchmarks.machine import machine
 from benchmarks.sides import Bare, Deployed
 from seedsweep.scheduler.campaign.file import read_campaign
-from tests.deployment import Deployment
-from tests.servers import free_ports, wait_until
+from tests.support.deployment import Deployment
+from tests.support.servers import free_ports, wait_until
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji"
 MARK = 0.97

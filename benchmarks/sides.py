@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from seedsweep.scheduler.campaign.control import steer
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 POLL_SECONDS = 0.005
 PATIENCE_SECONDS = 60.0

@@ -29,9 +29,9 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
-from tests.deployment import Deployment
-from tests.processes import cpu_seconds, resident_bytes
-from tests.servers import wait_until
+from tests.support.deployment import Deployment
+from tests.support.processes import cpu_seconds, resident_bytes
+from tests.support.servers import wait_until
 
 SLOTS_A_PROCESS = 250
 SETTLE_SECONDS = 8.0

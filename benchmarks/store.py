@@ -25,7 +25,7 @@ from minio import Minio
 
 from benchmarks.machine import machine
 from seedsweep.storage.s3.store import SINGLE_PUT, S3Store
-from tests.servers import WEED, S3Server
+from tests.support.servers import WEED, S3Server
 
 BUCKET = "benchmark"
 CASES = [

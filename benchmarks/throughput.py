@@ -23,9 +23,9 @@ from benchmarks.machine import machine
 from seedsweep.scheduler.services.embedded_broker import embedded_broker
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
-from tests.deployment import Process
-from tests.processes import cpu_seconds, resident_bytes
-from tests.servers import wait_until
+from tests.support.deployment import Process
+from tests.support.processes import cpu_seconds, resident_bytes
+from tests.support.servers import wait_until
 
 SEEDS_A_UNIT = 2
 UNITS_A_PROMPT = 10

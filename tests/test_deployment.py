@@ -15,8 +15,8 @@ from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.workforce import Workforce
-from tests.deployment import PROMPTS, Deployment, Process, pixels, write_campaign
-from tests.servers import wait_until
+from tests.support.deployment import PROMPTS, Deployment, Process, pixels, write_campaign
+from tests.support.servers import wait_until
 
 WINDOW = 16
 """At most so many units are under way on two workers: two in hand, two buffered, two queued."""

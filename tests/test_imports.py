@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import seedsweep
+from tests.support.checkout import ROOT
 
-ROOT = Path(__file__).parents[1]
 ROOMS = ("audit", "scheduler", "storage", "workers")
 
 

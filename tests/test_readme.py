@@ -16,11 +16,11 @@ from typer.main import get_command
 from deploy.local.__main__ import make_parser
 from seedsweep.cli.main import app
 from seedsweep.scheduler.campaign.file import parse_campaign
+from tests.support.checkout import ROOT
 
-REPOSITORY = Path(__file__).parents[1]
-EMOJI = REPOSITORY / "examples" / "emoji"
-README = (REPOSITORY / "README.md").read_text()
-DEPLOYING = (REPOSITORY / "deploy" / "README.md").read_text()
+EMOJI = ROOT / "examples" / "emoji"
+README = (ROOT / "README.md").read_text()
+DEPLOYING = (ROOT / "deploy" / "README.md").read_text()
 QUICK_START = (
     "python3 -m venv .venv && .venv/bin/pip install -e . "
     "&& .venv/bin/seedsweep run examples/emoji/campaign.toml"
@@ -101,7 +101,7 @@ def test_the_commands_of_a_deployment_are_ones_that_exist():
 
 
 def test_every_file_that_a_page_links_to_is_there():
-    for page in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("d*/**/*.md")):
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("d*/**/*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 

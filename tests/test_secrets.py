@@ -26,9 +26,9 @@ import redis
 
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
-from tests.deployment import Deployment, write_campaign
-from tests.proxy import Faults
-from tests.servers import free_ports, wait_until
+from tests.support.deployment import Deployment, write_campaign
+from tests.support.proxy import Faults
+from tests.support.servers import free_ports, wait_until
 
 OWN_PLACES = ("broker/broker.conf", "s3/s3.json", "s3/data/")
 """Where the servers have their secrets from; the store's data are read through its door."""

@@ -18,7 +18,8 @@ from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.pipelines.noise import noise_share
-from tests.processes import children, is_alive
+from tests.support.checkout import ROOT
+from tests.support.processes import children, is_alive
 
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 CAMPAIGN = """
@@ -55,7 +56,7 @@ class Desk:
         return subprocess.Popen(
             [sys.executable, "-m", "seedsweep.cli", *arguments],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

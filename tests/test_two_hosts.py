@@ -12,9 +12,9 @@ import pytest
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.workforce import Workforce
-from tests.deployment import PROMPTS, Deployment, pixels, write_campaign
-from tests.hosts import two_hosts, why_not
-from tests.servers import wait_until
+from tests.support.deployment import PROMPTS, Deployment, pixels, write_campaign
+from tests.support.hosts import two_hosts, why_not
+from tests.support.servers import wait_until
 
 SEEDS = 960
 UNITS = len(PROMPTS) * SEEDS // 20

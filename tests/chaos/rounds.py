@@ -21,9 +21,9 @@ from seedsweep.storage.ledger import LEASE_MS, MAX_LOSSES, Ledger
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.workforce import ANALYSTS, Workforce
 from seedsweep.workers.generation.celery_app import queue_of
-from tests.deployment import PROMPTS, Deployment, pixels, stored_images, write_campaign
-from tests.proxy import INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL, Faults
-from tests.servers import wait_until
+from tests.support.deployment import PROMPTS, Deployment, pixels, stored_images, write_campaign
+from tests.support.proxy import INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL, Faults
+from tests.support.servers import wait_until
 
 SEEDS = 600
 UNITS = len(PROMPTS) * SEEDS // 20

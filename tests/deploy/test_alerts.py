@@ -2,17 +2,16 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
 from deploy.grafana.queries import FOREIGN, SHOWN, metrics_in
-from tests.tools import need
+from tests.support.checkout import ROOT
+from tests.support.tools import need
 
-REPOSITORY = Path(__file__).parents[2]
-PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
-OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 GROUPS = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
 RULES = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 CASES = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
@@ -98,7 +97,7 @@ def test_an_alert_says_how_bad_it_is_what_it_is_and_what_to_do(alert):
     for text in ("summary", "description"):
         assert re.fullmatch(r"\S.*\.", rule["annotations"][text])
     page, anchor = rule["annotations"]["runbook_url"].split("#")
-    assert (REPOSITORY / page).read_text() == OPERATIONS
+    assert (ROOT / page).read_text() == OPERATIONS
     assert anchor == alert.lower()
     assert f"### {alert}\n" in OPERATIONS
 

@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from seedsweep.cli.main import app
-from tests.deploy.charts import (
+from tests.support.charts import (
     BASE,
     CHART,
     CUSTOM,

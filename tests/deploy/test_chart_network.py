@@ -6,7 +6,7 @@ import pytest
 
 from seedsweep.workers.monitoring.http_pages import ANALYST_PORT, SCHEDULER_PORT, WORKER_PORT
 from seedsweep.workers.monitoring.metrics import CATALOGUE
-from tests.deploy.charts import (
+from tests.support.charts import (
     chosen,
     containers,
     each_set,

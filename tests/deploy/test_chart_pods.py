@@ -8,7 +8,7 @@ import typer
 
 from seedsweep.cli.main import app
 from seedsweep.workers.monitoring.http_pages import ANALYST_PORT, SCHEDULER_PORT, WORKER_PORT
-from tests.deploy.charts import (
+from tests.support.charts import (
     DEPLOY,
     containers,
     each_set,

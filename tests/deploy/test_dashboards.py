@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -24,14 +23,14 @@ from deploy.grafana.queries import (
     panel_queries,
 )
 from seedsweep.workers.monitoring.metrics import CATALOGUE
-from tests.tools import need
+from tests.support.checkout import ROOT
+from tests.support.tools import need
 
-REPOSITORY = Path(__file__).parents[2]
-FILES = sorted((REPOSITORY / DASHBOARDS).glob("*.json"))
+FILES = sorted((ROOT / DASHBOARDS).glob("*.json"))
 QUERIES = [query for file in FILES for query in panel_queries(file)]
 RULES = [
     rule["expr"]
-    for group in yaml.safe_load((REPOSITORY / "deploy/prometheus/alerts.yml").read_text())["groups"]
+    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
 EXPRESSIONS = [expr for _, _, expr in QUERIES] + RULES
@@ -55,7 +54,7 @@ def matchers(expr):
 
 
 def test_the_files_are_what_the_code_makes():
-    assert differing(REPOSITORY) == []
+    assert differing(ROOT) == []
 
 
 def test_there_is_one_dashboard_for_each_question():
@@ -70,7 +69,7 @@ def test_the_same_code_makes_the_same_files():
 def test_a_file_that_was_changed_by_hand_is_named(tmp_path):
     for path in generated():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPOSITORY / path, tmp_path / path)
+        shutil.copy(ROOT / path, tmp_path / path)
     changed = tmp_path / DASHBOARDS / "campaign.json"
     changed.write_text(changed.read_text() + " ")
     assert differing(tmp_path) == [DASHBOARDS / "campaign.json"]
@@ -80,7 +79,7 @@ def test_a_file_that_was_changed_by_hand_is_named(tmp_path):
 
 def test_the_command_says_that_nothing_differs():
     command = [sys.executable, "-m", "deploy.generate", "--check"]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
@@ -184,13 +183,13 @@ def test_ids_are_unique():
 
 
 def test_grafana_finds_prometheus_and_the_dashboards():
-    provisioning = REPOSITORY / "deploy" / "grafana" / "provisioning"
+    provisioning = ROOT / "deploy" / "grafana" / "provisioning"
     (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())[
         "datasources"
     ]
     assert source["type"] == "prometheus"
     assert source["url"] == "${PROMETHEUS_URL}"
-    prometheus = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     assert source["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
     (provider,) = yaml.safe_load((provisioning / "dashboards/seedsweep.yaml").read_text())[
         "providers"

@@ -11,9 +11,10 @@ import pytest
 
 from deploy.docker import healthcheck, requirements
 from seedsweep.storage.ledger import Ledger
-from tests.deployment import ROOT, Deployment, write_campaign
-from tests.servers import free_ports, wait_until
-from tests.tools import need
+from tests.support.checkout import ROOT
+from tests.support.deployment import Deployment, write_campaign
+from tests.support.servers import free_ports, wait_until
+from tests.support.tools import need
 
 DOCKER = ROOT / "deploy" / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()

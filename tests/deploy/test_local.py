@@ -17,9 +17,9 @@ from deploy.local.ports import HOST, is_free
 from deploy.local.stopping import stop
 from seedsweep.storage.errors import ConfigError
 from seedsweep.workers.pipelines.noise import noise_share
-from tests.deployment import PROMPTS, write_campaign
-from tests.local import Local
-from tests.servers import wait_until
+from tests.support.deployment import PROMPTS, write_campaign
+from tests.support.local import Local
+from tests.support.servers import wait_until
 
 PARTS = ["store", "broker", "ray", "scheduler", "analyst", "worker"]
 

@@ -1,14 +1,12 @@
 """docs/metrics.md tells of every metric, and is what the catalogue makes of it."""
 
-from pathlib import Path
-
 import pytest
 
 from deploy.metrics_page import metrics_page
 from seedsweep.workers.monitoring.metrics import CATALOGUE
+from tests.support.checkout import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
-PAGE = (REPOSITORY / "docs" / "metrics.md").read_text()
+PAGE = (ROOT / "docs" / "metrics.md").read_text()
 
 
 def test_the_page_is_what_the_catalogue_makes_of_it():

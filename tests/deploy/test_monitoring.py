@@ -17,10 +17,11 @@ from deploy.generate import DASHBOARDS
 from deploy.grafana.queries import NEEDS_GPU, filled_in, metrics_in, panel_queries
 from deploy.local.answers import get
 from seedsweep.workers.monitoring.metrics import ANY, CATALOGUE
-from tests.deployment import write_campaign
-from tests.local import ROOT, Local
-from tests.servers import wait_until
-from tests.tools import need
+from tests.support.checkout import ROOT
+from tests.support.deployment import write_campaign
+from tests.support.local import Local
+from tests.support.servers import wait_until
+from tests.support.tools import need
 
 FILES = sorted((ROOT / DASHBOARDS).glob("*.json"))
 QUERIES = [query for file in FILES for query in panel_queries(file)]

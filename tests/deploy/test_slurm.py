@@ -9,14 +9,14 @@ import signal
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.servers import wait_until
-from tests.tools import need
+from tests.support.checkout import ROOT
+from tests.support.servers import wait_until
+from tests.support.tools import need
 
-SCRIPT = Path(__file__).parents[2] / "deploy/slurm/seedsweep-workers.sbatch"
+SCRIPT = ROOT / "deploy/slurm/seedsweep-workers.sbatch"
 
 WORKER = """#!{python}
 import os, signal, sys, time

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployment import ROOT, Deployment, write_campaign
-from tests.servers import wait_until
-from tests.slurm import Slurm
-from tests.tools import need
+from tests.support.checkout import ROOT
+from tests.support.deployment import Deployment, write_campaign
+from tests.support.servers import wait_until
+from tests.support.slurm import Slurm
+from tests.support.tools import need
 
 SCRIPT = ROOT / "deploy/slurm/seedsweep-workers.sbatch"
 VARIABLES = [

@@ -13,11 +13,12 @@ import pytest
 import typer.main
 
 from seedsweep.cli.main import app
-from tests.deployment import Deployment, write_campaign
-from tests.servers import wait_until
-from tests.tools import need
+from tests.support.checkout import ROOT
+from tests.support.deployment import Deployment, write_campaign
+from tests.support.servers import wait_until
+from tests.support.tools import need
 
-UNITS = Path(__file__).parents[2] / "deploy/systemd"
+UNITS = ROOT / "deploy/systemd"
 COMMON = UNITS / "seedsweep-.service.d/common.conf"
 SERVICES = ["seedsweep-scheduler.service", "seedsweep-analyst.service", "seedsweep-worker@.service"]
 SYSTEM_UNITS = Path("/lib/systemd/system")
@@ -166,7 +167,7 @@ class Confined(Deployment):
         unit = next(unit for unit in SERVICES if f"-{arguments[0]}" in unit)
         file = self.folder / f"{unit}.json"
         file.write_text(json.dumps(service(unit)))
-        wrapper = [sys.executable, str(Path(__file__).with_name("confine.py")), str(file)]
+        wrapper = [sys.executable, str(ROOT / "tests/support/confine.py"), str(file)]
         self._start(name, [*wrapper, sys.executable, "-m", "seedsweep.cli", *arguments])
 
 

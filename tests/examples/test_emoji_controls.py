@@ -5,15 +5,15 @@ import hashlib
 import io
 import tomllib
 from collections import defaultdict
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from seedsweep.audit.findings.operating_point import controls_needed
+from tests.support.checkout import ROOT
 
-EMOJI = Path(__file__).parents[2] / "examples" / "emoji"
+EMOJI = ROOT / "examples" / "emoji"
 PAIRS = [("campaign", "controlled"), ("paper-regime", "paper-controlled")]
 
 

@@ -8,7 +8,6 @@ import math
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +23,9 @@ from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.images import encode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
+from tests.support.checkout import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "emoji" / "score.py"
+SCRIPT = ROOT / "examples" / "emoji" / "score.py"
 SIDE, SEEDS, SIZE, TILES = 8, 16, 3, 2
 CAMPAIGN = f"""
 name = "scored"

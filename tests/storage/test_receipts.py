@@ -27,7 +27,7 @@ from seedsweep.storage.records import (
     SeedRange,
     digest,
 )
-from tests.results import make_result
+from tests.support.results import make_result
 
 modest = settings(max_examples=30, derandomize=True, deadline=None)
 MADE = Provenance(batch_size=4, threads=1, device="cpu", dtype="float32", versions="v", recipe="{}")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from seedsweep.storage.errors import ConfigError, StoreUnavailableError
 from seedsweep.storage.observed_store import ObservedStore
 from seedsweep.storage.stores import open_store
+from tests.support.checkout import ROOT
 
-ROOT = Path(__file__).parents[2]
 BIG = 8 * 1024 * 1024
 
 
@@ -96,6 +96,7 @@ def test_a_second_create_is_refused_and_changes_nothing(store):
 RACER = """
 import sys, time
 from seedsweep.storage.store import open_store
+from tests.support.checkout import ROOT
 store, letter, keys = open_store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 data = letter.encode() * 5000
 print("ready", flush=True)

@@ -22,7 +22,7 @@ from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.pipelines.protocol import Generation
 from seedsweep.workers.stored_images import corrupt_shards
-from tests.tiny_model import save_tiny_model
+from tests.support.tiny_model import save_tiny_model
 
 MADE = Provenance(
     batch_size=4, threads=1, device="cpu", dtype="float32", versions="test", recipe="{}"

@@ -1,0 +1,435 @@
+"""People look at pairs of pictures: the page they do it on, and what comes of it."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from fractions import Fraction
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
+
+from seedsweep.audit.evidence.labels import agreement, open_labels
+from seedsweep.audit.evidence.verify_bundle import LABELS, check_bundle, kappa_of
+from seedsweep.storage.errors import ConfigError
+from seedsweep.web.reviewer_page import Labelling, LabelServer
+from tests.support.bundles import Audit, seal_anew
+
+NOW = "2026-01-01T00:00:00+00:00"
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory):
+    return Audit(tmp_path_factory.mktemp("audit"))
+
+
+@pytest.fixture
+def bundle(audit, tmp_path):
+    return audit.bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
+def serve():
+    """Serve reviewers' pages until the test ends; gives each page's visitor."""
+    served = []
+
+    def start(folder, reviewer="ann"):
+        server = LabelServer(Labelling(folder, reviewer))
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        served.append((server, thread))
+        return Visitor(server)
+
+    yield start
+    for server, thread in served:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Visitor:
+    """Visits a reviewer's page as a browser does."""
+
+    def __init__(self, server):
+        self.server, self.url = server, server.url
+
+    def get(self, path="", host=None):
+        request = urllib.request.Request(self.url + path, headers={"Host": host} if host else {})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return answer.read(), answer.headers
+
+    def page(self, path=""):
+        return self.get(path)[0].decode()
+
+    def say(self, label, place=None):
+        """Answer what the page asks, and give the page that follows."""
+        if place is None:
+            place = re.search(r'name="place" value="(\d+)"', self.page())[1]
+        form = urllib.parse.urlencode({"place": place, "label": label}).encode()
+        with urllib.request.urlopen(self.url + "label", form, timeout=10) as answer:  # noqa: S310
+            return answer.read().decode()
+
+    def shown(self, place):
+        return self.get(f"picture/{place}/left")[0], self.get(f"picture/{place}/right")[0]
+
+
+def refused(visit):
+    with pytest.raises(urllib.error.HTTPError) as error:
+        visit()
+    return error.value.code == 404
+
+
+def rows(folder, reviewer="ann"):
+    with (folder / f"labels-{reviewer}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_labels(folder, reviewer, labels):
+    lines = [f"{prompt_id},{label},{NOW}" for prompt_id, label in labels.items()]
+    path = folder / f"labels-{reviewer}.csv"
+    path.write_text("\n".join(["prompt_id,label,time", *lines, ""]))
+    return path
+
+
+def test_answers_are_kept_one_after_another_until_all_pairs_are_done(bundle, serve, audit):
+    visitor = serve(bundle)
+    for done, label in enumerate(LABELS, 1):
+        page = visitor.say(label)
+        assert f"{done} of 3 answered" in page
+        assert [row["label"] for row in rows(bundle)] == [*LABELS[:done]]
+    assert "Every pair is answered" in page
+    assert {row["prompt_id"] for row in rows(bundle)} == {r.prompt_id for r in audit.results[:3]}
+
+
+def test_a_reviewer_goes_on_where_they_stopped(bundle, serve):
+    first = serve(bundle)
+    first.say("same")
+    again = serve(bundle)
+    assert "1 of 3 answered" in again.page()
+    assert 'name="place" value="1"' in again.page()
+    again.say("unsure")
+    assert [row["label"] for row in rows(bundle)] == ["same", "unsure"]
+
+
+def test_two_pages_of_one_reviewer_lose_no_answer(bundle, serve):
+    one, other = serve(bundle), serve(bundle)
+    one.say("same", place=0)
+    other.say("different", place=1)
+    assert [row["label"] for row in rows(bundle)] == ["same", "different"]
+
+
+def test_an_answer_can_be_taken_back(bundle, serve):
+    visitor = serve(bundle)
+    visitor.say("same")
+    assert re.search(r'value="same" class="chosen"', visitor.page("pair/0"))
+    visitor.say("different", place=0)
+    assert [row["label"] for row in rows(bundle)] == ["different"]
+
+
+def test_both_pictures_of_a_pair_are_shown(bundle, serve, audit):
+    visitor = serve(bundle)
+    pairs = {frozenset(visitor.shown(place)) for place in range(3)}
+    training = {
+        prompt: (bundle / entry["file"]).read_bytes()
+        for entry in json.loads((bundle / "training.json").read_bytes())["pictures"]
+        for prompt in entry["prompts"]
+    }
+    assert pairs == {
+        frozenset(
+            [
+                training[r.prompt_id],
+                (bundle / f"images/{r.prompt_id}/{r.representative_seed}.png").read_bytes(),
+            ]
+        )
+        for r in audit.results[:3]
+    }
+
+
+def test_order_and_sides_follow_from_the_reviewers_name_alone(bundle):
+    def shown(reviewer):
+        return Labelling(bundle, reviewer).pairs
+
+    reviewers = [f"reviewer-{number}" for number in range(40)]
+    assert all(shown(reviewer) == shown(reviewer) for reviewer in reviewers[:3])
+    orders = {tuple(pair.prompt_id for pair in shown(reviewer)) for reviewer in reviewers}
+    assert len(orders) == 6
+    one = shown("ann")[0]
+    lefts = {p.left for r in reviewers for p in shown(r) if p.prompt_id == one.prompt_id}
+    assert lefts == {one.left, one.right}
+
+
+def test_two_reviewers_do_not_see_what_the_other_says(bundle, serve):
+    ann, ben = serve(bundle, "ann"), serve(bundle, "ben")
+    before = re.sub(r'nonce-?="?[\w-]+"', "", ben.page())
+    for label in LABELS:
+        ann.say(label)
+    assert re.sub(r'nonce-?="?[\w-]+"', "", ben.page()) == before
+    ben.say("same")
+    assert len(rows(bundle, "ann")) == 3
+    assert len(rows(bundle, "ben")) == 1
+
+
+def test_the_page_names_neither_prompts_nor_what_the_analysis_says(bundle, serve, audit):
+    page = serve(bundle).page()
+    for result in audit.results:
+        assert result.prompt_id not in page
+        assert result.prompt not in page
+    assert "alert" not in page
+    assert "0.0" not in page
+    assert "known-" not in page
+
+
+def test_nobody_without_the_token_reads_or_answers(bundle, serve):
+    visitor = serve(bundle)
+    origin = visitor.url.rsplit("/", 2)[0]
+    for path in ("/", "/label", "/picture/0/left", f"/{'x' * 32}/", f"/{visitor.server.token}"):
+        assert refused(lambda path=path: urllib.request.urlopen(origin + path, timeout=10))  # noqa: S310
+    form = b"place=0&label=same"
+    assert refused(lambda: urllib.request.urlopen(f"{origin}/label", form, timeout=10))  # noqa: S310
+    assert not (bundle / "labels-ann.csv").exists()
+
+
+def test_a_foreign_name_that_leads_here_is_refused(bundle, serve):
+    visitor = serve(bundle)
+    assert refused(lambda: visitor.get(host="evil.example:80"))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"",
+        b"place=9&label=same",
+        b"place=-1&label=same",
+        b"place=0&label=yes",
+        b"place=%C2%B2&label=same",
+        b"place=0&label=same" + b" " * 2000,
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_refused(bundle, serve, form):
+    visitor = serve(bundle)
+    assert refused(lambda: urllib.request.urlopen(visitor.url + "label", form, timeout=10))  # noqa: S310
+    assert not (bundle / "labels-ann.csv").exists()
+
+
+def test_the_page_may_load_nothing_from_elsewhere_and_listens_here_alone(bundle, serve):
+    visitor = serve(bundle)
+    policy = visitor.get()[1]["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert visitor.server.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["", "../ann", "a b", "<b>", ".ann"])
+def test_a_reviewers_name_leads_nowhere_else(bundle, name):
+    with pytest.raises(ConfigError, match="cannot name a reviewer"):
+        Labelling(bundle, name)
+
+
+def test_pictures_that_were_changed_are_not_shown(bundle, audit):
+    result = audit.results[0]
+    (bundle / f"images/{result.prompt_id}/{result.representative_seed}.png").write_bytes(b"other")
+    with pytest.raises(ConfigError, match="was changed"):
+        Labelling(bundle, "ann")
+
+
+def test_labels_are_put_in_a_bundle_and_agreement_is_told(audit, bundle):
+    first, second, third = (result.prompt_id for result in audit.results[:3])
+    ann = write_labels(bundle, "ann", {first: "same", second: "same", third: "different"})
+    ben = write_labels(bundle, "ben", {third: "different", first: "same", second: "unsure"})
+    final = audit.bundle(bundle.parent / "final", labels=(open_labels(ann), open_labels(ben)))
+    assert (final / "labels" / "ann.csv").read_bytes() == ann.read_bytes()
+    found = json.loads((final / "labels.json").read_bytes())
+    [pair], [counted] = found["pairs"], found["counts"]["pairs"]
+    assert (pair["agreement"]["count"], pair["agreement"]["n"]) == (2, 3)
+    # Clopper and Pearson for 2 of 3.
+    assert pair["agreement"]["low"] == pytest.approx(0.0943, abs=1e-4)
+    assert pair["agreement"]["high"] == pytest.approx(0.9916, abs=1e-4)
+    # They agree on 6 of 9 of the products, chance on 3 of 9: (6 - 3) / (9 - 3).
+    assert pair["kappa"]["value"] == pytest.approx(0.5)
+    assert pair["mcnemar_p"] == 1.0
+    assert counted["table"]["same"] == {"same": 1, "different": 0, "unsure": 1}
+    assert found["counts"]["confirmed"] == {
+        "extracted": {"n": 1, "of": 2},
+        "matched": {"n": 1, "of": 3},
+    }
+    assert found["counts"]["reviewers"]["ann"]["extracted"]["same"] == 2
+    confirmed = "Confirmed: 1 of 2 extracted prompts"
+    assert "ann and ben agree on 2/3 = 0.67 [0.09, 0.99]" in found["in_words"][2]
+    assert "Cohen's kappa 0.50, no interval (3 in common" in found["in_words"][2]
+    assert found["in_words"][3].startswith(confirmed)
+    assert confirmed in (final / "README.txt").read_text()
+    assert not list(check_bundle(final))
+
+
+def test_counts_of_labels_that_people_did_not_give_are_found(audit, bundle, tmp_path):
+    labels = {result.prompt_id: "same" for result in audit.results[:2]}
+    given = [open_labels(write_labels(bundle, name, labels)) for name in ("ann", "ben")]
+    final = audit.bundle(tmp_path / "final", labels=tuple(given))
+    found = json.loads((final / "labels.json").read_bytes())
+    found["counts"]["confirmed"]["extracted"]["n"] = 1
+    (final / "labels.json").write_text(json.dumps(found))
+    seal_anew(final)
+    assert list(check_bundle(final)) == [
+        "The counts in labels.json do not follow from the reviewers' labels."
+    ]
+
+
+@pytest.mark.parametrize("forged", [0.9, None])
+def test_a_kappa_that_does_not_follow_from_the_labels_is_found(audit, bundle, tmp_path, forged):
+    first, second = (result.prompt_id for result in audit.results[:2])
+    ann = open_labels(write_labels(bundle, "ann", {first: "same", second: "different"}))
+    ben = open_labels(write_labels(bundle, "ben", {first: "same", second: "same"}))
+    final = audit.bundle(tmp_path / "final", labels=(ann, ben))
+    assert not list(check_bundle(final))
+    found = json.loads((final / "labels.json").read_bytes())
+    found["pairs"][0]["kappa"]["value"] = forged
+    (final / "labels.json").write_text(json.dumps(found))
+    seal_anew(final)
+    assert list(check_bundle(final)) == [f"Cohen's kappa of ann and ben is 0.0, not {forged}."]
+
+
+FORGED_AGREEMENT = {
+    "no pair": lambda found: found["pairs"].clear(),
+    "another reviewer": lambda found: found["pairs"][0].update(b="zoe"),
+    "more agreement": lambda found: found["pairs"][0]["agreement"].update(count=2),
+    "more items": lambda found: found["pairs"][0]["kappa"].update(n=9),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGED_AGREEMENT)
+def test_agreement_that_does_not_follow_from_the_labels_is_found(audit, bundle, tmp_path, forgery):
+    first, second = (result.prompt_id for result in audit.results[:2])
+    ann = open_labels(write_labels(bundle, "ann", {first: "same", second: "different"}))
+    ben = open_labels(write_labels(bundle, "ben", {first: "same", second: "same"}))
+    final = audit.bundle(tmp_path / "final", labels=(ann, ben))
+    found = json.loads((final / "labels.json").read_bytes())
+    FORGED_AGREEMENT[forgery](found)
+    (final / "labels.json").write_text(json.dumps(found))
+    seal_anew(final)
+    assert list(check_bundle(final)) == [
+        "The agreement in labels.json does not follow from the reviewers' labels."
+    ]
+
+
+@pytest.mark.parametrize("both", [0, 1, 3])
+def test_a_kappa_that_is_undefined_is_told_as_such(audit, bundle, tmp_path, both):
+    """Chance alone gives full agreement where each says one thing of everything."""
+    prompt_ids = [result.prompt_id for result in audit.results[:3]]
+    ann = open_labels(write_labels(bundle, "ann", dict.fromkeys(prompt_ids[:both], "same")))
+    ben = open_labels(write_labels(bundle, "ben", dict.fromkeys(prompt_ids, "same")))
+    final = audit.bundle(tmp_path / "final", labels=(ann, ben))
+    text = (final / "labels.json").read_text()
+    kappa = json.loads(text)["pairs"][0]["kappa"]
+    assert (kappa["value"], kappa["low"], kappa["high"], kappa["n"]) == (None, None, None, both)
+    assert "NaN" not in text
+    reason = "undefined" if both else "labelled nothing in common"
+    assert reason in " ".join((final / "README.txt").read_text().split())
+    assert not list(check_bundle(final))
+
+
+@given(st.lists(st.tuples(*[st.sampled_from(LABELS)] * 2), max_size=12))
+@settings(deadline=None)
+def test_the_verifiers_kappa_is_that_of_scikit_learn_and_of_every_pair_of_items(pairs):
+    table = {a: {b: pairs.count((a, b)) for b in LABELS} for a in LABELS}
+    found = kappa_of(table)
+    agreed = [a == b for a, b in pairs]
+    by_chance = [a == b for (a, _), (_, b) in product(pairs, pairs)]
+    if all(by_chance):
+        assert found is None
+        return
+    observed, expected = (Fraction(sum(same), len(same)) for same in (agreed, by_chance))
+    assert found == pytest.approx(float((observed - expected) / (1 - expected)), abs=1e-12)
+    first, second = zip(*pairs, strict=True)
+    assert found == pytest.approx(cohen_kappa_score(first, second, labels=LABELS), abs=1e-12)
+
+
+def test_equal_labels_give_equal_bytes(audit, bundle, tmp_path):
+    first, second, third = (result.prompt_id for result in audit.results[:3])
+    said = {
+        "ann": {first: "same", second: "same", third: "different"},
+        "ben": {first: "same", second: "unsure", third: "different"},
+    }
+    given = tuple(open_labels(write_labels(bundle, name, labels)) for name, labels in said.items())
+    one, other = (audit.bundle(tmp_path / name, labels=given) for name in ("one", "other"))
+    assert (one / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
+
+
+def test_one_reviewer_alone_confirms_nothing(audit, bundle):
+    path = write_labels(bundle, "ann", {audit.results[0].prompt_id: "same"})
+    counts = agreement([open_labels(path)], audit.results).counts
+    assert counts["confirmed"] is None
+    assert counts["pairs"] == []
+
+
+def test_what_only_one_of_two_labelled_counts_for_neither(audit, bundle):
+    first, second, _ = (result.prompt_id for result in audit.results[:3])
+    ann = open_labels(write_labels(bundle, "ann", {first: "same", second: "same"}))
+    ben = open_labels(write_labels(bundle, "ben", {first: "same"}))
+    counts = agreement([ann, ben], audit.results).counts
+    assert counts["pairs"][0]["both_labelled"] == 1
+    assert counts["confirmed"]["extracted"] == {"n": 1, "of": 1}
+
+
+BROKEN = {
+    "labels-ann.csv": "prompt_id,verdict\n",
+    "labels-ben.csv": f"prompt_id,label,time\nabc,perhaps,{NOW}\n",
+    "labels-cat.csv": f"prompt_id,label,time\nabc,same,{NOW}\nabc,same,{NOW}\n",
+    "labels-dan.csv": "",
+    "ann.csv": f"prompt_id,label,time\nabc,same,{NOW}\n",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_labels_that_are_none_are_the_users_error(tmp_path, name):
+    (tmp_path / name).write_text(BROKEN[name])
+    with pytest.raises(ConfigError, match=name.replace(".", r"\.")):
+        open_labels(tmp_path / name)
+
+
+def test_labels_of_other_prompts_and_one_reviewer_twice_are_refused(audit, bundle):
+    stray = open_labels(write_labels(bundle, "ann", {"0" * 16: "same"}))
+    with pytest.raises(ConfigError, match="another campaign or analysis"):
+        agreement([stray], audit.results)
+    with pytest.raises(ConfigError, match="one reviewer's"):
+        agreement([stray, stray], audit.results)
+
+
+def test_a_bundle_without_a_pair_is_refused(audit, bundle):
+    (bundle / "results.json").write_text("[]")
+    with pytest.raises(ConfigError, match="was changed"):
+        Labelling(bundle, "ann")
+    with pytest.raises(ConfigError, match="is not a bundle"):
+        Labelling(audit.folder, "ann")
+
+
+def test_the_command_serves_the_page_until_it_is_interrupted(bundle):
+    command = [
+        sys.executable,
+        "-m",
+        "seedsweep.cli",
+        "label",
+        str(bundle),
+        "--reviewer",
+        "ann",
+    ]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        try:
+            url = process.stdout.readline().strip()
+            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
+                assert b"0 of 3 answered" in answer.read()
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=30)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "0 of 3 are in" in said

@@ -1,0 +1,325 @@
+"""`seedsweep calibrate`: thresholds from prompts whose truth is known, from the command line on."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tomllib
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from seedsweep.audit.findings.calibration import Wish, calibrate, score_marked
+from seedsweep.audit.findings.control_prompts import Marks, Positive, read_marks
+from seedsweep.audit.findings.saved import load_calibrations
+from seedsweep.audit.report.calibration_page import render_fragment, render_page
+from seedsweep.cli import main as command_line
+from seedsweep.cli.calibration_table import for_scripts
+from seedsweep.scheduler.campaign.file import read_campaign
+from seedsweep.scheduler.campaign.restore import load_plan
+from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import ImagesNotKeptError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.receipts import Receipt, store_receipt
+from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt, Sampling, digest
+from seedsweep.storage.shards import decode_shard
+from seedsweep.workers.analysts.prompt_result import analyse_stored
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.images import encode_png
+from seedsweep.workers.pipelines.loading import load_pipeline
+from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
+from tests.support.results import make_result
+
+CAMPAIGN = """
+name = "known"
+[model]
+pipeline = "noise"
+[prompts]
+file = "prompts.txt"
+[sampling]
+seeds = 8
+width = 16
+height = 16
+images_per_unit = 4
+[analysis]
+tiles = 2
+min_clique_size = 4
+"""
+PROMPTS = [f"prompt {number}" for number in range(48)]
+CONTROLS = [prompt for prompt in PROMPTS if noise_share(prompt) == 0]
+POSITIVES = [prompt for prompt in PROMPTS if noise_share(prompt) >= 0.25]
+
+
+def submit(folder, text=CAMPAIGN):
+    """Submit the campaign and make all of its images; returns store and id."""
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS))
+    (folder / "campaign.toml").write_text(text)
+    store = FolderStore(folder / "seedsweep-data")
+    campaign, prompts = read_campaign(folder / "campaign.toml")
+    submit_campaign(store, plan_campaign(store, campaign, prompts))
+    plan = load_plan(store, load_campaign(store, campaign.campaign_id))
+    pipeline = load_pipeline(store, campaign, "cpu", 1)
+    for unit in map(plan.unit, range(len(plan))):
+        images = pipeline.generate(unit.prompt, range(unit.seeds.first, unit.seeds.last + 1))
+        store.create(keys.unit_shard(unit), encode_unit(unit, images))
+    return store, campaign.campaign_id
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("known")
+    (folder / "controls.txt").write_text("\n".join(CONTROLS))
+    rows = [f"{prompt},{number // 3}" for number, prompt in enumerate(POSITIVES)]
+    (folder / "positives.csv").write_text("\n".join(["prompt,picture", *rows]))
+    return folder, *submit(folder)
+
+
+@pytest.fixture
+def run(made, monkeypatch, capsys):
+    """Run the command in the campaign's folder; returns code and output as a shell would."""
+    folder, _, campaign_id = made
+
+    def run(*arguments, controls="controls.txt"):
+        monkeypatch.chdir(folder)
+        words = ["calibrate", campaign_id, "--controls", controls, "--processes", "1", "-o", "out"]
+        monkeypatch.setattr(sys, "argv", ["seedsweep", *words, *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+def scored(made, sizes=(2, 4), marks=None):
+    _, store, campaign_id = made
+    marks = marks or Marks(tuple(CONTROLS), tuple(Positive(p, p) for p in POSITIVES))
+    return score_marked(store, campaign_id, marks, sizes, 1, lambda done, total: None)
+
+
+def refused(finished, *words):
+    """Exit code 2, nothing on stdout, and one sentence without a traceback on stderr."""
+    lines = finished.stderr.strip().splitlines()
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert len(lines) == 1, finished.stderr
+    assert all(word in lines[0] for word in words), lines[0]
+    return True
+
+
+def test_thresholds_come_out_as_a_page_and_as_part_of_a_campaign_file(run, made):
+    ended = run("--positives", "positives.csv", "--group-column", "picture")
+    assert ended.returncode == 0
+    assert ended.stdout.splitlines()[-1] == "out/index.html"
+    text = (made[0] / "out" / "calibrated.toml").read_text()
+    fragment = tomllib.loads(text)
+    analysis = Analysis.model_validate(fragment["analysis"])
+    assert (analysis.tiles, analysis.min_clique_size) == (2, 4)
+    assert f"{len(CONTROLS)} controls" in " ".join(text.replace("#", "").split())
+    assert tomllib.loads(CAMPAIGN.split("[analysis]")[0] + text)
+
+
+def test_what_is_found_is_kept_with_the_campaign(run, made):
+    ended = run("--positives", "positives.csv", "--json", "--false-positive-rate", "0.25")
+    _, store, campaign_id = made
+    kept = load_calibrations(store, campaign_id)
+    (found,) = [each for each in kept if each.wish.false_positive_rate == 0.25]
+    assert json.loads(json.dumps(for_scripts(found))) == json.loads(ended.stdout)
+
+
+def test_what_is_reported_is_what_the_analysis_flags_at_that_threshold(run, made):
+    """The oracle is the analysis itself, on each prompt."""
+    ended = run("--positives", "positives.csv", "--json", "--false-positive-rate", "0.2")
+    found = json.loads(ended.stdout)
+    (point,) = found["candidates"]
+    settings = AnalysisSettings(
+        analysis=Analysis(
+            tiles=found["tiles"],
+            edge_threshold=found["edge_threshold"],
+            min_clique_size=found["min_clique_size"],
+        )
+    )
+    _, store, campaign_id = made
+    submission = load_campaign(store, campaign_id)
+
+    def flagged(prompts):
+        return sum(
+            analyse_stored(store, submission, prompt, settings, None)[0].flagged
+            for prompt in prompts
+        )
+
+    assert point["false_positives"]["count"] == flagged(CONTROLS)
+    assert point["recall"]["count"] == flagged(POSITIVES) > 0
+    assert (point["false_positives"]["n"], point["recall"]["n"]) == (len(CONTROLS), len(POSITIVES))
+
+
+def test_too_few_controls_are_warned_of_with_how_many_it_takes(run):
+    ended = run("--positives", "positives.csv", "--json")
+    assert ended.returncode == 0
+    assert f"{len(CONTROLS)} controls are too few" in ended.stderr
+    assert "takes 299" in ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["warnings"] == ended.stderr.strip().splitlines()
+    assert not found["candidates"][0]["shown"]
+
+
+def test_without_positives_there_is_a_threshold_and_no_recall(run):
+    ended = run("--json")
+    found = json.loads(ended.stdout)
+    assert found["edge_threshold"] > 0
+    (point,) = found["candidates"]
+    assert (point["recall"]["n"], point["precision"], point["curve"]) == (0, None, None)
+
+
+def test_the_clique_size_with_the_highest_bound_of_recall_is_chosen(made):
+    found = scored(made, (2, 4, 8))
+    calibration = calibrate(found, found.marks, Wish(0.3, 0.0003, found.sizes))
+    lows = {c.min_clique_size: c.point.recall.low for c in calibration.candidates}
+    best = max(lows.values())
+    assert calibration.chosen.min_clique_size == min(k for k, low in lows.items() if low == best)
+    # A quarter of the seeds repeat for some: no clique of all eight is closer than noise there.
+    assert lows[8] < best
+
+
+def test_several_processes_find_the_same(made):
+    _, store, campaign_id = made
+    marks = Marks(tuple(CONTROLS[:3]), tuple(Positive(p, p) for p in POSITIVES[:3]))
+    steps = []
+    apart = score_marked(store, campaign_id, marks, (4,), 2, lambda *done: steps.append(done))
+    assert apart.by_prompt == scored(made, (4,), marks).by_prompt
+    assert steps[-1] == (6, 6)
+
+
+def test_prompts_that_lack_images_are_left_out_and_that_is_said(tmp_path):
+    store, campaign_id = submit(tmp_path)
+    plan = load_plan(store, load_campaign(store, campaign_id))
+    store.delete(keys.unit_shard(plan.unit(2 * PROMPTS.index(CONTROLS[0]))))
+    found = scored((tmp_path, store, campaign_id), (4,), Marks((*CONTROLS, "unknown"), ()))
+    assert found.marks.controls == tuple(CONTROLS[1:])
+    assert [warning.split(" that")[0] for warning in found.warnings] == ["1 prompts"] * 2
+
+
+def test_a_training_set_gives_a_verification_threshold_or_says_that_controls_set_none(tmp_path):
+    pictures = tmp_path / "train"
+    pictures.mkdir()
+    pipeline = NoisePipeline(Sampling(width=16, height=16))
+    for prompt in POSITIVES:
+        repeated = pipeline.generate(prompt, range(100))
+        chosen = min(
+            repeated, key=lambda g: np.abs(g.pixels.astype(int) - repeated[0].pixels).sum()
+        )
+        (pictures / f"{Prompt(text=prompt).prompt_id}.png").write_bytes(encode_png(chosen.pixels))
+    text = CAMPAIGN + f'[verification]\ntraining_set = "{pictures}"\n'
+    found = scored((tmp_path, *submit(tmp_path, text)), (4,))
+    calibration = calibrate(found, found.marks, Wish(0.3, 0.0003, (4,)))
+    assert calibration.verification.false_positives.count == 0
+    assert calibration.verification.recall.count > 0
+    # Noise is far from all training pictures by the adaptive score, whatever its l2.
+    assert not calibration.verification.is_bounded
+    assert "[verification]" not in render_fragment(calibration)
+    near = dataclasses.replace(calibration.verification, threshold=0.125)
+    bounded = dataclasses.replace(calibration, verification=near)
+    assert "# threshold = 0.125" in render_fragment(bounded)
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_needs_nothing_beside_itself_and_escapes_what_it_is_told(made):
+    found = scored(made)
+    calibration = calibrate(found, found.marks, Wish(0.3, 0.0003, found.sizes))
+    odd = dataclasses.replace(calibration, warnings=("<script>alert(1)</script>",))
+    tags = Tags()
+    page = render_page(odd)
+    tags.feed(page)
+    assert "script" not in {tag for tag, _ in tags.found}
+    assert not any({"src", "href"} & set(attributes) for _, attributes in tags.found)
+    assert "&lt;script&gt;" in page
+    assert sum(tag == "svg" for tag, _ in tags.found) == 2
+    assert any(attributes.get("class") == "band" for _, attributes in tags.found)
+
+
+def test_what_the_fragment_is_told_stays_a_comment(made):
+    found = scored(made, (4,))
+    calibration = calibrate(found, found.marks, Wish(0.3, 0.0003, (4,)))
+    odd = dataclasses.replace(calibration, warnings=("a\n[model]\npipeline = 'noise'",))
+    assert set(tomllib.loads(render_fragment(odd))) == {"analysis"}
+
+
+def test_controls_that_are_alike_at_once_leave_the_threshold_out(made):
+    found = scored(made, (4,))
+    alike = Marks(tuple(POSITIVES), ())
+    by_prompt = {
+        prompt: dataclasses.replace(
+            score, critical=tuple(dataclasses.replace(c, step=1) for c in score.critical)
+        )
+        for prompt, score in found.by_prompt.items()
+    }
+    calibration = calibrate(
+        dataclasses.replace(found, by_prompt=by_prompt), alike, Wish(0.01, 0.0003, (4,))
+    )
+    fragment = tomllib.loads(render_fragment(calibration))
+    assert fragment["analysis"] == {"tiles": 2, "min_clique_size": 4}
+    assert "none" in render_page(calibration)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--min-clique-size", "9"), ("9 members", "8 images", "--min-clique-size")),
+        (("--min-clique-size", "2", "--min-clique-size", "4"), ("--positives",)),
+        (("--positives", "controls.txt"), ("are in both", "leave each in one")),
+        (("--positives", "none.txt"), ("none.txt", "cannot be read")),
+        (("--positives", "positives.csv", "--column", "text"), ("'text'", "'prompt'")),
+        (("--positives", "positives.csv", "--group-column", "x"), ("'x'", "'picture'")),
+        (("--positives", "strange.txt"), ("None of the 1 positives", "generated")),
+        (("--positives", "strange.txt", "--group-column", "x"), (".csv", "strange.txt")),
+        (("-o", "controls.txt"), ("controls.txt", "cannot be written")),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(run, made, arguments, words):
+    (made[0] / "strange.txt").write_text("a prompt of another campaign")
+    assert refused(run(*arguments), *words)
+
+
+def test_positives_of_one_picture_are_one_group_and_those_of_none_are_alone(tmp_path):
+    (tmp_path / "controls.txt").write_text("a\n")
+    (tmp_path / "positives.csv").write_text("prompt,picture\n b ,1\nc,1\nd,\ne,2\n")
+    marks = read_marks(tmp_path / "controls.txt", tmp_path / "positives.csv", "prompt", "picture")
+    found = {positive.prompt: positive.group for positive in marks.positives}
+    assert found == {"b": "1", "c": "1", "d": "d", "e": "2"}
+
+
+def test_images_that_were_not_kept_are_refused_with_what_to_do(tmp_path):
+    store, campaign_id = submit(
+        tmp_path, CAMPAIGN.replace("[model]", 'keep = "flagged"\n[model]', 1)
+    )
+    submission = load_campaign(store, campaign_id)
+    plan = load_plan(store, submission)
+    units = [plan.unit(2 * PROMPTS.index(CONTROLS[0]) + half) for half in (0, 1)]
+    shards = [keys.unit_shard(unit) for unit in units]
+    images = tuple(image for key in shards for image in decode_shard(store.read(key), key))
+    result = make_result(
+        prompt_id=units[0].prompt_id,
+        prompt=units[0].prompt,
+        seeds_digest=digest([image.seed for image in images]),
+    )
+    store_receipt(store, submission.campaign, Receipt(images, "0" * 16, result))
+    for key in shards:
+        store.delete(key)
+    with pytest.raises(ImagesNotKeptError, match='keep = "all"'):
+        scored((tmp_path, store, campaign_id), (4,))
+
+
+def test_controls_of_another_campaign_are_refused(run, made):
+    (made[0] / "strange.txt").write_text("a prompt of another campaign")
+    assert refused(run(controls="strange.txt"), "None of the 1 controls", made[2])

@@ -1,0 +1,192 @@
+"""The duplication curve: how copies are read, joined, binned, sampled and drawn."""
+
+import json
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from seedsweep.audit.findings.duplication import (
+    CHOSEN,
+    bin_of,
+    draw_curve,
+    measure_duplication,
+    read_copies,
+)
+from seedsweep.audit.report.duplication_page import draw_duplication, picture_of
+from seedsweep.cli import main as command_line
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.folder_store import FolderStore
+from tests.support.arms import result, submit
+
+EVIL = "<b>bold</b>"
+SIZES = {"never": 0, "once": 0, "twice": 0, "often": 5, EVIL: 6, "unlisted": 4}
+COPIES = {"never": 0, "once": 1, "twice": 2, "often": 9, EVIL: 16, "not analysed": 3}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture
+def campaign_id(store):
+    return submit(store, "lab", SIZES, {"often": "1.png"})
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "copies.csv"
+    rows = [f'"{text}",{copies}' for text, copies in COPIES.items()]
+    path.write_text("\n".join(["prompt,copies", *rows]))
+    return path
+
+
+@pytest.fixture
+def found(store, campaign_id, file):
+    return measure_duplication(store, campaign_id, file, sample=6)
+
+
+class TestReading:
+    def test_a_prompt_of_several_pictures_has_the_copies_of_its_most_copied(self, tmp_path):
+        path = tmp_path / "train.parquet"
+        table = pa.table({"caption": ["a", " a ", "b", "", None], "copies": [1, 7, 2, 3, 4]})
+        pq.write_table(table, path)
+        assert read_copies(path, "caption") == {"a": 7, "b": 2}
+
+    def test_the_campaigns_delimiter_is_used(self, tmp_path):
+        path = tmp_path / "copies.csv"
+        path.write_text("Caption;copies\na, b;3\n")
+        assert read_copies(path, "Caption", ";") == {"a, b": 3}
+
+    @pytest.mark.parametrize("value", ["-1", "2.5", "many", ""])
+    def test_what_is_no_count_is_refused_with_its_row(self, tmp_path, value):
+        path = tmp_path / "copies.csv"
+        path.write_text(f"prompt,copies\na,1\nb,{value}\n")
+        with pytest.raises(ConfigError, match=r"Row 2 of .*copies\.csv"):
+            read_copies(path, "prompt")
+
+    @pytest.mark.parametrize(
+        ("name", "text", "says"),
+        [
+            ("copies.txt", "a", "no known kind"),
+            ("missing.csv", None, "cannot be read"),
+            ("copies.csv", "caption,copies\na,1", "--column"),
+            ("copies.csv", "prompt,count\na,1", "has no column 'copies'"),
+            ("copies.parquet", "no parquet", "cannot be read"),
+        ],
+    )
+    def test_other_files_are_refused(self, tmp_path, name, text, says):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+        with pytest.raises(ConfigError, match=re.escape(says)):
+            read_copies(tmp_path / name, "prompt")
+
+
+class TestCurve:
+    def test_bins_are_powers_of_two_from_first_to_last(self, found):
+        assert [str(item) for item in found.curve.bins] == ["0", "1", "2", "3-4", "5-8", "9-16"]
+        assert [item.flagged.n for item in found.curve.bins] == [1, 1, 1, 0, 0, 2]
+        last = found.curve.bins[-1]
+        assert (last.flagged.count, last.extracted.count) == (2, 1)
+        assert str(found.curve.bins[3].flagged) == "not shown (n = 0)"
+
+    def test_all_together_and_what_is_left_out(self, found):
+        assert (found.curve.prompts, found.without_copies) == (5, 1)
+        assert (found.curve.flagged.count, found.curve.flagged.n) == (2, 5)
+        assert any(note.startswith("1 analysed prompts have no copies") for note in found.notes)
+
+    @given(st.integers(0, 10**6))
+    def test_every_number_of_copies_lies_within_its_bin(self, copies):
+        (only,) = draw_curve([(result("a"), copies)], verified=False).bins[-1:]
+        assert only.first <= copies <= only.last
+        assert bin_of(only.first) == bin_of(only.last) == bin_of(copies)
+
+    def test_without_a_training_set_extraction_is_not_known(self, store, file):
+        other = submit(store, "other", SIZES, verification=None)
+        curve = measure_duplication(store, other, file).curve
+        assert curve.extracted is None
+        assert all(item.extracted is None for item in curve.bins)
+
+    def test_a_file_of_other_prompts_is_refused(self, store, campaign_id, tmp_path):
+        (tmp_path / "x.csv").write_text("prompt,copies\nelsewhere,2\n")
+        with pytest.raises(ConfigError, match="None of the 1 prompts"):
+            measure_duplication(store, campaign_id, tmp_path / "x.csv")
+
+    def test_a_campaign_without_results_is_refused(self, store, file):
+        empty = submit(store, "empty", {})
+        with pytest.raises(ConfigError, match=r"No prompt of empty-.* is analysed yet"):
+            measure_duplication(store, empty, file)
+
+
+class TestSample:
+    def test_it_is_drawn_from_the_whole_file(self, found):
+        assert found.sample.drawn == 6
+        assert found.sample.not_analysed == ("not analysed",)
+        assert found.sample.curve == found.curve
+        assert CHOSEN in found.notes
+        assert any("1 prompts of the sample were not analysed" in note for note in found.notes)
+
+    def test_equal_seeds_draw_equal_prompts_whatever_the_files_order(
+        self, store, campaign_id, file
+    ):
+        first = measure_duplication(store, campaign_id, file, sample=3, seed=5).sample
+        head, *rows = file.read_text().splitlines()
+        file.write_text("\n".join([head, *reversed(rows)]))
+        assert measure_duplication(store, campaign_id, file, sample=3, seed=5).sample == first
+
+    def test_each_prompt_has_the_same_chance(self, store, campaign_id, file):
+        drawn = [
+            measure_duplication(store, campaign_id, file, sample=2, seed=seed).sample.not_analysed
+            for seed in range(120)
+        ]
+        # Of six prompts two are drawn: one in three times, ± four standard errors.
+        assert sum(map(bool, drawn)) / 120 == pytest.approx(1 / 3, abs=0.18)
+
+    def test_more_than_there_are_cannot_be_drawn(self, store, campaign_id, file):
+        with pytest.raises(ConfigError, match="holds 6 prompts"):
+            measure_duplication(store, campaign_id, file, sample=7)
+
+
+class TestPage:
+    def test_it_needs_nothing_beside_itself_and_escapes_names(self, store, campaign_id, tmp_path):
+        path = tmp_path / "<i>.csv"
+        path.write_text("prompt,copies\noften,2\n")
+        html = draw_duplication(measure_duplication(store, campaign_id, path))
+        assert not re.search(r"src=|href=|url\(|@import|<link|<i>", html)
+        assert "&lt;i&gt;.csv" in html
+
+    def test_empty_bins_have_no_mark_and_intervals_hold_their_rate(self, found):
+        picture = picture_of(found.curve, "all")
+        assert len(picture.marks) == 2 * 4
+        for mark in picture.marks:
+            assert picture.top <= mark.high <= mark.y <= mark.low <= picture.base
+
+    def test_the_sample_stands_beside_it(self, found):
+        html = draw_duplication(found)
+        assert "A random sample of 6 (seed 0): 5 analysed" in html
+        assert html.count("<svg") == 2
+
+
+class TestCommand:
+    def run(self, store, *arguments):
+        command = ["duplication", *map(str, arguments), "--store", store.url]
+        return CliRunner().invoke(command_line.app, command)
+
+    def test_it_prints_a_table_of_the_bins(self, store, campaign_id, file, tmp_path):
+        shown = self.run(store, campaign_id, "--copies", file, "--sample", 3, "-o", tmp_path / "p")
+        assert shown.exit_code == 0, shown.output
+        (line, *_) = [line for line in shown.stdout.splitlines() if "9-16" in line]
+        assert "2/2 = 1.00 [0.16, 1.00]" in line
+        assert "1/2 = 0.50 [0.01, 0.99]" in line
+        assert "a random sample of 3" in shown.stdout
+        assert (tmp_path / "p" / "index.html").is_file()
+
+    def test_json_has_all_of_it(self, store, campaign_id, file):
+        told = json.loads(self.run(store, campaign_id, "--copies", file, "--json").stdout)
+        assert told["sample"] is None
+        assert told["curve"]["bins"][-1]["extracted"]["count"] == 1

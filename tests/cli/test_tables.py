@@ -1,0 +1,171 @@
+import dataclasses
+
+import pytest
+
+from seedsweep.cli.doctor import print_finding
+from seedsweep.cli.status_table import Overview, print_workers
+from seedsweep.cli.tables import print_checkup, print_results
+from seedsweep.scheduler.campaign.integrity import Checkup, Fault
+from seedsweep.scheduler.campaign.progress import Progress, Services
+from seedsweep.scheduler.doctor.diagnosis import Finding
+from seedsweep.storage.prompt_results import Clique, Match
+from seedsweep.storage.records import Worker
+from seedsweep.storage.workforce import Sign
+from tests.support.results import make_flagged
+
+MARKUP = "[red]:cat:[/red]"
+
+CAMPAIGN = Progress(
+    id="small-0123456789ab",
+    name="small",
+    state="running",
+    submitted_at="2026",
+    units=60,
+    units_done=31,
+    units_parked=2,
+    images=600,
+    images_done=310,
+    prompts=30,
+    prompts_analysed=13,
+    flagged=4,
+)
+RESULT = make_flagged(prompt=MARKUP)
+
+
+def sign(name="w", seconds_ago=1.0, **changes):
+    said = {"host": "gpu1", "device": "cuda:0", "model": "m", "images": 7}
+    worker = Worker(name=name, images_per_second=1.25, **said | changes)
+    return Sign(worker, "model-id", seconds_ago)
+
+
+@pytest.fixture
+def printed(capsys):
+    """What something prints, by line."""
+
+    def printed(show, *arguments):
+        capsys.readouterr()
+        show(*arguments)
+        return capsys.readouterr().out.splitlines()
+
+    return printed
+
+
+def line_of(lines, word):
+    """The only line that holds a word, without the table's frame."""
+    (line,) = [line for line in lines if word in line]
+    return line.replace("│", " ").split()
+
+
+class TestOverview:
+    def test_a_campaign_is_one_line_of_figures(self, printed):
+        lines = printed(Overview([CAMPAIGN], None).print)
+        found = line_of(lines, CAMPAIGN.id)
+        assert found == [CAMPAIGN.id, "running", "31/60", "2", "310/600", "13/30", "4"]
+
+    def test_campaigns_keep_their_order(self, printed):
+        ids = ["b-1", "c-2", "a-3"]
+        campaigns = [dataclasses.replace(CAMPAIGN, id=name) for name in ids]
+        lines = "\n".join(printed(Overview(campaigns, None).print))
+        assert sorted(ids, key=lines.index) == ids
+
+    def test_where_no_broker_answers_that_is_said(self, printed):
+        assert "No broker is configured" in "".join(printed(Overview([CAMPAIGN], None).print))
+        troubled = " ".join(printed(Overview([CAMPAIGN], None, "It [refuses] us.").print))
+        assert "This is what the store knows. It [refuses] us." in troubled
+        known = Services(led=True, signs=(), analysts=1)
+        assert "what the store knows" not in "".join(printed(Overview([CAMPAIGN], known).print))
+
+    def test_what_is_stuck_stands_below_with_its_campaign(self, printed):
+        campaign = dataclasses.replace(CAMPAIGN, stuck=("It is stuck.", f"It broke at {MARKUP}."))
+        lines = printed(Overview([campaign], Services(True, (), 1)).print)
+        said = ("It is stuck.", f"It broke at {MARKUP}.")
+        assert lines[-2:] == [f"{CAMPAIGN.id}: {sentence}" for sentence in said]
+
+    def test_workers_are_shown_and_a_lost_one_is_marked(self, printed):
+        services = Services(True, (sign("alive", 1.0), sign("vanished", 61.0)), 1)
+        lines = printed(Overview([CAMPAIGN], services).print)
+        figures = ["gpu1", "cuda:0", "m", "7", "1.25"]
+        assert line_of(lines, "alive") == ["alive", *figures, "1", "s", "ago"]
+        assert line_of(lines, "vanished") == ["vanished", *figures, "61", "s", "ago,", "lost"]
+
+    @pytest.mark.parametrize("field", ["name", "host", "device", "model"])
+    def test_what_a_worker_says_of_itself_is_no_markup(self, printed, field):
+        services = Services(True, (sign(**{field: MARKUP}),), 1)
+        assert MARKUP in line_of(printed(Overview([], services).print), "1.25")
+
+
+def test_workers_are_counted_in_words_above_their_table(printed):
+    services = Services(False, (sign("alive"), sign("vanished", 61.0)), 2)
+    first, *table = printed(print_workers, services)
+    assert first == "no scheduler leads, 2 analysts and 1 workers live."
+    assert line_of(table, "vanished")[-1] == "lost"
+    out = sign("broken", 1.0, why_out=f"It failed with {MARKUP}.")
+    *table, last = printed(print_workers, Services(True, (sign("alive"), out), 1))
+    assert line_of(table, "broken")[-1] == "out"
+    assert "1 workers live" in table[0]
+    assert last == f"It failed with {MARKUP}."
+    (only,) = printed(print_workers, Services(True, (), 0))
+    assert only == "a scheduler leads, 0 analysts and 0 workers live."
+
+
+def test_a_checkup_names_each_corrupt_shard_and_each_hole_and_counts_the_rest(printed):
+    fault = Fault(3, "shards/x/1-2.parquet", f"It is cut short {MARKUP}.")
+    checkup = Checkup(
+        units=13,
+        stored=5,
+        receipted=4,
+        images=8,
+        corrupt=(fault,),
+        holes=(6, 7),
+        missing=1,
+        parked=2,
+    )
+    corrupt, *holes, summary = printed(print_checkup, checkup)
+    assert corrupt == f"Unit 3: {fault.key} is corrupt: {fault.reason}"
+    assert [line.split(":")[0] for line in holes] == ["Unit 6", "Unit 7"]
+    for figure in ("5 of 13 units", "8 images", "4 units whose images were not to stay"):
+        assert figure in summary
+    for figure in ("1 corrupt", "2 holes", "1 not made", "2 parked"):
+        assert figure in summary
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mark"), [("fine", "ok"), ("warning", "warning"), ("failure", "FAILURE")]
+)
+def test_a_finding_is_marked_and_its_remedy_stands_below(printed, verdict, mark):
+    (only,) = printed(print_finding, Finding("disk", verdict, f"It is {MARKUP}."))
+    assert only.split(maxsplit=1) == [mark, f"disk: It is {MARKUP}."]
+    first, second = printed(print_finding, Finding("disk", verdict, "It is full.", "Free some."))
+    assert first.split(maxsplit=1) == [mark, "disk: It is full."]
+    assert second.strip() == "→ Free some."
+
+
+def test_flagged_prompts_are_a_table_in_which_nothing_is_markup(printed):
+    name = f"{MARKUP}.png"
+    match = Match(training_id=name, l2=0.05, tiled_l2=0.06, adaptive=None, extracted=True)
+    flagged = RESULT.model_copy(update={"match": match})
+    plain = RESULT.model_copy(update={"flagged": False, "prompt": "an owl"})
+    lines = printed(print_results, [flagged, plain])
+    found = line_of(lines, "0.012")
+    assert found == [MARKUP, "2", "4", "0.012", f"{MARKUP}.png", "0.050", "yes"]
+    assert "1 of 2 prompts flagged" in lines[0]
+    assert not [line for line in lines if "an owl" in line]
+
+
+def test_a_prompt_that_repeats_several_pictures_has_a_line_for_each(printed):
+    match = Match(training_id="b.png", l2=0.07, tiled_l2=0.08, adaptive=0.5, extracted=True)
+    further = Clique(clique_seeds=(0, 2), mean_distance=0.034, representative_seed=0, match=match)
+    lines = printed(print_results, [RESULT.model_copy(update={"further_cliques": (further,)})])
+    assert line_of(lines, "another") == [
+        *("another", "picture", "2", "0.034", "b.png", "0.070", "0.50", "yes")
+    ]
+
+
+def test_a_clique_that_may_be_larger_says_how_large(printed):
+    unproven = RESULT.model_copy(update={"clique_proven": False, "clique_upper_bound": 9})
+    assert "2 (≤ 9)" in "\n".join(printed(print_results, [unproven]))
+
+
+def test_where_no_prompt_is_flagged_there_is_no_table(printed):
+    plain = RESULT.model_copy(update={"flagged": False})
+    assert printed(print_results, [plain, plain]) == ["0 of 2 prompts flagged."]

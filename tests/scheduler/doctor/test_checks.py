@@ -1,0 +1,590 @@
+import contextlib
+import dataclasses
+import http.server
+import json
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import redis
+
+from seedsweep.scheduler.doctor import checks
+from seedsweep.scheduler.doctor.broker_check import judge_broker
+from seedsweep.scheduler.doctor.checks import examine
+from seedsweep.scheduler.doctor.diagnosis import Finding, exit_code
+from seedsweep.scheduler.doctor.probes import ask_apart, ask_torch
+from seedsweep.scheduler.environment import Environment
+from seedsweep.storage.broker.facts import BrokerFacts, read_broker_facts
+from seedsweep.storage.errors import (
+    BrokerUnavailableError,
+    ConfigError,
+    SeedsweepError,
+    TransientError,
+)
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.s3.store import S3Store
+from seedsweep.storage.store import StoreFacts
+from tests.support.servers import ray_cluster
+from tests.support.tiny_model import save_tiny_model
+
+SECRET = "p/s#3:cr@t"  # noqa: S105
+CAMPAIGN = """
+name = "small"
+[model]
+{model}
+[prompts]
+file = "prompts.txt"
+[sampling]
+seeds = 4
+width = {width}
+height = 16
+"""
+
+
+@pytest.fixture
+def store_url(tmp_path):
+    return f"file:{tmp_path / 'store'}"
+
+
+@pytest.fixture
+def write_campaign(tmp_path):
+    """Write a campaign file; returns its path."""
+
+    def write(model='pipeline = "noise"', width=16):
+        (tmp_path / "prompts.txt").write_text("a cat\n")
+        path = tmp_path / "campaign.toml"
+        path.write_text(CAMPAIGN.format(model=model, width=width))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def look(monkeypatch, store_url):
+    """Examine without Ray, which takes seconds; returns the findings about one thing, or all."""
+    monkeypatch.setattr(checks, "_ray", lambda address: iter(()))
+
+    def look(about=None, store=store_url, campaign=None, create_bucket=False, **environment):
+        found = list(examine(Environment(**environment), store, campaign, create_bucket))
+        return [finding for finding in found if about in (None, finding.about)]
+
+    return look
+
+
+def verdicts(findings):
+    return [finding.verdict for finding in findings]
+
+
+def failure(findings, *words, code=2):
+    """The only failure among the findings: one line that holds the words, and its exit code."""
+    (failed,) = [finding for finding in findings if finding.verdict == "failure"]
+    assert "\n" not in failed.says + failed.remedy
+    assert "Traceback" not in failed.says
+    for word in words:
+        assert word in failed.says + failed.remedy
+    assert exit_code(findings) == code
+    return failed
+
+
+def test_where_all_is_well_everything_is_looked_at_and_nothing_fails(
+    broker_url, store_url, write_campaign
+):
+    environment = Environment(broker_url=broker_url)
+    found = list(examine(environment, store_url, write_campaign()))
+    assert {finding.about for finding in found} >= {"broker", "store", "Ray", "devices", "model"}
+    assert exit_code(found) == 0
+    (ray,) = [finding for finding in found if finding.about == "Ray"]
+    assert ray.verdict == "fine"
+    assert "127.0.0.1" in ray.says
+    assert list(FolderStore(Path(store_url.removeprefix("file:"))).list("")) == []
+    assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
+
+
+def test_the_exit_code_is_that_of_the_worst_finding():
+    fine, warning = Finding("x", "fine", ""), Finding("x", "warning", "")
+    failed, away = Finding("x", "failure", ""), Finding("x", "failure", "", unreachable=True)
+    assert exit_code([]) == exit_code([fine, warning]) == 0
+    assert exit_code([fine, failed, warning]) == 2
+    assert exit_code([failed, away, failed]) == 3
+
+
+def test_an_error_in_a_check_is_a_finding_and_the_others_go_on(look, monkeypatch):
+    def stumble(environment):
+        yield Finding("broker", "fine", "So far so good.")
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(checks, "_broker", stumble)
+    failure(look("broker"), "ZeroDivisionError", "by zero")
+    assert "store" in [finding.about for finding in look()]
+
+
+# The broker
+
+
+def test_no_broker_is_worth_a_warning(look):
+    (found,) = look("broker")
+    assert found.verdict == "warning"
+    assert "SEEDSWEEP_BROKER_URL" in found.remedy
+
+
+def test_a_broker_without_an_append_only_file_loses_only_time(look, broker, broker_url):
+    fine, warning = look("broker", broker_url=broker_url)
+    assert verdicts([fine, warning]) == ["fine", "warning"]
+    assert "appendonly yes" in warning.remedy
+    with configured(broker, appendonly="yes"):
+        assert verdicts(look("broker", broker_url=broker_url)) == ["fine"]
+
+
+def test_a_broker_that_forgets_when_it_is_full_fails(look, broker, broker_url):
+    with configured(broker, **{"maxmemory-policy": "allkeys-lru"}):
+        found = look("broker", broker_url=broker_url)
+    failure(found, "allkeys-lru", "CONFIG SET maxmemory-policy noeviction")
+
+
+def test_a_wrong_password_fails_without_being_printed(look, broker_url):
+    wrong = broker_url.replace(":s3cret@", ":0ther-one@")
+    found = look("broker", broker_url=wrong)
+    failure(found, "password", "SEEDSWEEP_BROKER_URL")
+    assert "0ther-one" not in str(found)
+
+
+def test_a_broker_that_wants_a_password_says_so(look, broker_url):
+    failure(look("broker", broker_url=broker_url.replace(":s3cret@", "")), "password")
+
+
+def test_a_broker_that_is_not_there_is_unreachable(look, free_port):
+    port = free_port()
+    found = look("broker", broker_url=f"redis://:hush@127.0.0.1:{port}/0")
+    assert failure(found, f"127.0.0.1:{port}", code=3).unreachable
+    assert "hush" not in str(found)
+
+
+def test_a_server_that_is_no_redis_is_unreachable(look):
+    class Refuse(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = look("broker", broker_url=f"redis://127.0.0.1:{server.server_port}/0")
+        server.shutdown()
+    failure(found, "as a Redis does", code=3)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{SECRET}@127.0.0.1:6379/0",
+        "redis://:p/s3cr@127.0.0.1/0",
+        "redis://:12/s3cr@127.0.0.1/0",
+        "redis://:s3cr[@127.0.0.1/0",
+        "redis://:s3cr@127.0.0.1:s3cr/0",
+        "s3cr",
+        "http://:s3cr@127.0.0.1:6379",
+        "redis://:s3cr@127.0.0.1:6379?s3cr=1",
+        "",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_without_being_repeated(url):
+    with pytest.raises(ConfigError) as caught:
+        read_broker_facts(url)
+    assert "s3cr" not in str(caught.value)
+    assert "redis://:PASSWORD@HOST:PORT/NUMBER" in str(caught.value)
+
+
+def test_a_database_that_is_not_there_is_refused(broker_url):
+    with pytest.raises(ConfigError, match="DB index"):
+        read_broker_facts(broker_url.removesuffix("/0") + "/99")
+
+
+def test_a_silent_server_is_unreachable_within_seconds(monkeypatch):
+    monkeypatch.setattr("seedsweep.storage.broker.facts.TIMEOUT_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(BrokerUnavailableError, match=where):
+            read_broker_facts(f"redis://{where}/0")
+
+
+def test_a_brokers_facts_are_what_it_says_of_itself(broker, broker_url):
+    before = read_broker_facts(broker_url)
+    assert before.product == "valkey"
+    assert before.version == broker.info()["valkey_version"]
+    assert before.redis_version == broker.info()["redis_version"]
+    assert before.append_only is False
+    assert before.eviction_policy == "noeviction"
+    assert (before.max_bytes, before.persistence_error, before.needs_password) == (0, False, True)
+    assert 0 < before.round_trip_ms < 1000
+    assert abs(before.clock_skew_seconds) < 1
+    broker.set("some", bytes(10**6))
+    with configured(broker, appendonly="yes", maxmemory="1gb"):
+        after = read_broker_facts(broker_url)
+    assert (after.append_only, after.max_bytes) == (True, 2**30)
+    assert after.used_bytes > before.used_bytes + 10**6
+    assert broker.keys() == [b"some"]
+
+
+def test_a_broker_that_lets_everyone_in_is_known_whatever_the_url_says(broker, broker_url):
+    stranger = broker_url.replace(":s3cret@", "")
+    broker.acl_setuser("guest", enabled=True, passwords=["+any"], categories=["+@all"])
+    named = broker_url.replace(":s3cret@", "guest:any@")
+    assert read_broker_facts(named).needs_password
+    with configured(broker, requirepass=""):
+        assert not read_broker_facts(stranger).needs_password
+        assert not read_broker_facts(named).needs_password
+    broker.acl_deluser("guest")
+
+
+def test_what_a_managed_broker_keeps_to_itself_is_unknown_and_no_failure(look, broker, broker_url):
+    rights = {"categories": ["+@all"], "commands": ["-info", "-config"], "keys": ["*"]}
+    broker.acl_setuser("tenant", enabled=True, passwords=["+pw"], **rights)
+    found = look("broker", broker_url=broker_url.replace(":s3cret@", "tenant:pw@"))
+    broker.acl_deluser("tenant")
+    assert verdicts(found) == ["fine", "warning", "warning", "warning"]
+    assert "noeviction" in found[2].remedy
+
+
+@contextlib.contextmanager
+def configured(broker, **settings):
+    """Set the broker's configuration for a while."""
+    before = {name: broker.config_get(name)[name] for name in settings}
+    for name, value in settings.items():
+        broker.config_set(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            broker.config_set(name, value)
+
+
+def facts(**changes):
+    usual = BrokerFacts(
+        product="valkey",
+        version="9.1.0",
+        redis_version="7.2.4",
+        append_only=True,
+        eviction_policy="noeviction",
+        used_bytes=10**6,
+        max_bytes=0,
+        clock_skew_seconds=0.0,
+        round_trip_ms=0.1,
+        persistence_error=False,
+        needs_password=True,
+    )
+    return dataclasses.replace(usual, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "words"),
+    [
+        ({"redis_version": "5.0.14"}, "failure", ["5.0.14", "HELLO", "6.0"]),
+        ({"redis_version": "6.0.0"}, "warning", ["6.0.0", "7.2", "tested"]),
+        ({"redis_version": "6.2.14"}, "warning", ["6.2.14", "7.2", "tested"]),
+        ({"redis_version": ""}, "warning", ["version"]),
+        ({"redis_version": "unstable"}, "warning", ["version"]),
+        ({"append_only": False}, "warning", ["append-only", "CONFIG SET appendonly yes"]),
+        ({"append_only": None}, "warning", ["append-only"]),
+        ({"eviction_policy": "volatile-ttl"}, "failure", ["volatile-ttl", "noeviction"]),
+        ({"eviction_policy": None}, "warning", ["noeviction"]),
+        ({"persistence_error": True}, "failure", ["disk"]),
+    ],
+)
+def test_each_shortcoming_of_a_broker_is_judged_by_itself(changes, verdict, words):
+    fine, found = judge_broker(facts(**changes), "redis://:x@127.0.0.1:6379/0")
+    assert (fine.verdict, found.verdict) == ("fine", verdict)
+    assert found.remedy
+    for word in words:
+        assert word in found.says + found.remedy
+
+
+@pytest.mark.parametrize("version", ["7.2.0", "7.4.1", "8.0.0", "10.0.3"])
+def test_later_versions_are_fine(version):
+    url = "redis://:x@127.0.0.1:6379/0"
+    assert verdicts(judge_broker(facts(redis_version=version), url)) == ["fine"]
+
+
+@pytest.mark.parametrize(
+    ("url", "needs_password", "words"),
+    [
+        ("redis://127.0.0.1:6379", False, []),
+        ("redis://[::1]:6379", False, []),
+        ("redis://localhost:6379", False, []),
+        ("unix:///run/valkey.sock", False, []),
+        ("redis://:x@broker:6379", True, ["rediss://"]),
+        ("rediss://broker:6379", False, ["requirepass"]),
+        ("redis://10.0.0.7:6379", False, ["requirepass", "rediss://"]),
+        ("rediss://:x@10.0.0.7:6379", True, []),
+    ],
+)
+def test_a_door_to_other_machines_wants_a_password_and_a_certificate(url, needs_password, words):
+    _, *found = judge_broker(facts(needs_password=needs_password), url)
+    assert verdicts(found) == ["warning"] * len(words)
+    for finding, word in zip(found, words, strict=True):
+        assert word in finding.remedy
+
+
+# The store and its disk
+
+
+def test_a_stores_speed_is_measured_and_nothing_is_left(look, store_url, tmp_path):
+    (found,) = look("store")
+    assert found.verdict == "fine"
+    assert "MB/s" in found.says
+    assert store_url in found.says
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+
+
+def test_a_store_that_cannot_be_written_is_unreachable_and_the_rest_is_looked_at(look, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    found = look(store=f"file:{tmp_path / 'taken' / 'data'}")
+    assert failure(found, "taken/data", code=3).about == "store"
+    assert "devices" in [finding.about for finding in found]
+
+
+def test_a_url_that_names_no_store_fails(look):
+    found = look("store", store="ftp://somewhere")
+    failure(found, "ftp")
+
+
+def test_a_folder_has_no_bucket_to_create(look):
+    assert verdicts(look("store", create_bucket=True)) == ["warning", "fine"]
+
+
+class OtherStore(FolderStore):
+    """A folder store that says of itself what a test wants."""
+
+    facts = StoreFacts(conditional_create=True, clock_skew_seconds=0.0)
+
+    def inspect(self):
+        return self.facts
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected", "words"),
+    [
+        (StoreFacts(True, 59.0), [], []),
+        (StoreFacts(True, 61.0), ["warning"], ["61 s", "NTP"]),
+        (StoreFacts(True, -61.0), ["warning"], ["61 s"]),
+        (StoreFacts(True, -901.0), ["failure"], ["901 s"]),
+        (StoreFacts(False, 0.0), ["warning"], ["last one wins"]),
+    ],
+)
+def test_what_a_store_says_of_itself_is_judged(look, tmp_path, monkeypatch, facts, expected, words):
+    monkeypatch.setattr(OtherStore, "facts", facts)
+    monkeypatch.setattr(checks, "open_store", lambda url: OtherStore(tmp_path / "store"))
+    found = look("store")
+    assert verdicts(found) == ["fine", *expected]
+    for word in words:
+        assert word in found[1].says + found[1].remedy
+
+
+def test_a_store_that_gives_back_something_else_fails(look, tmp_path, monkeypatch):
+    store = OtherStore(tmp_path / "store")
+    monkeypatch.setattr(checks, "open_store", lambda url: store)
+    monkeypatch.setattr(store, "read", lambda key: b"something else")
+    failure(look("store"), "give back")
+    assert list(store.list("")) == []
+
+
+def test_a_real_s3_server_is_fine(look, s3_url):
+    found = look("store", store=s3_url)
+    assert exit_code(found) == 0
+    assert "MB/s" in found[0].says
+    assert list(S3Store(s3_url).list("")) == []
+    assert look("disk", store=s3_url) == []
+
+
+def test_a_missing_bucket_is_made_when_that_is_asked_for(look, s3_server):
+    url = f"s3://not-there-yet?endpoint={s3_server.endpoint}"
+    failure(look("store", store=url), "bucket", "--create-bucket")
+    assert exit_code(look("store", store=url, create_bucket=True)) == 0
+    assert exit_code(look("store", store=url, create_bucket=True)) == 0
+
+
+def test_wrong_credentials_fail_without_being_printed(look, s3_url, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wr0ng-secret")
+    found = look("store", store=s3_url)
+    failure(found, "secret")
+    assert "wr0ng-secret" not in str(found)
+
+
+def test_little_room_on_the_disk_or_in_shared_memory_is_worth_a_warning(look, monkeypatch):
+    assert verdicts(look("disk")) == ["fine"]
+    monkeypatch.setattr(checks, "DISK_BYTES", 10**18)
+    monkeypatch.setattr(checks, "SHARED_BYTES", 10**18)
+    assert verdicts(look("disk")) == ["warning"]
+    monkeypatch.setattr(checks, "SHARED_MEMORY", Path("/"))
+    (found,) = look("shared memory")
+    assert found.verdict == "warning"
+    assert "--shm-size" in found.remedy
+
+
+# Ray
+
+
+def test_a_ray_cluster_is_joined_and_counted(store_url):
+    with ray_cluster() as address:
+        found = list(examine(Environment(ray_address=address), store_url, None))
+    (ray,) = [finding for finding in found if finding.about == "Ray"]
+    assert ray.verdict == "fine", ray
+    assert f"at {address} has 1 node with 3 CPUs" in ray.says
+
+
+def test_a_ray_cluster_with_a_token_of_its_own_refuses_and_says_what_to_set(store_url):
+    with ray_cluster(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="of-the-cluster" * 4) as address:
+        found = list(examine(Environment(ray_address=address), store_url, None))
+    assert failure(found, address, "RAY_AUTH_TOKEN").about == "Ray"
+
+
+def test_a_ray_cluster_without_tokens_that_would_end_our_actors_is_refused(store_url, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of-this-machine" * 4)
+    with ray_cluster(RAY_AUTH_MODE="disabled") as address:
+        found = list(examine(Environment(ray_address=address), store_url, None))
+    assert "runs no actor of ours" in failure(found, address, "RAY_AUTH_MODE").says
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_a_ray_cluster_that_is_not_there_is_unreachable_at_once(store_url, free_port, form):
+    address = form.format(free_port())
+    found = list(examine(Environment(ray_address=address), store_url, None))
+    assert failure(found, address, code=3).about == "Ray"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:port", "ray://[127.0.0.1:6379"])
+def test_a_ray_address_that_cannot_be_read_is_refused(store_url, address):
+    found = list(examine(Environment(ray_address=address), store_url, None))
+    failure(found, address, "HOST:PORT")
+
+
+def test_a_ray_that_others_can_reach_without_a_token_is_worth_a_warning(store_url, monkeypatch):
+    answer = {"version": "2", "seconds": 1.0, "nodes": 1, "cpus": 2.0, "host": "10.0.0.7"}
+
+    def see(**facts):
+        monkeypatch.setattr(checks, "ask_apart", lambda *_, seconds: answer | facts)
+        found = examine(Environment(), store_url, None)
+        return verdicts(finding for finding in found if finding.about == "Ray")
+
+    assert see(open=True, token=False) == ["fine", "warning"]
+    assert see(open=True, token=True) == ["fine"]
+    assert see(open=False, token=False) == ["fine"]
+
+
+# Devices
+
+
+def test_a_machine_without_a_device_is_fine(look, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (found,) = look("devices")
+    assert (found.verdict, "cpu only" in found.says) == ("fine", True)
+
+
+def test_a_device_with_a_torch_for_the_cpu_fails(look, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    if ask_apart(ask_torch, seconds=60)["cuda"]:
+        pytest.skip("this torch is built for CUDA")
+    failure(look("devices"), "built for the CPU", "CUDA build")
+
+
+def test_devices_are_named_with_their_memory(look, monkeypatch):
+    answer = {
+        "version": "2.13.0",
+        "cuda": "13.0",
+        "devices": [{"name": "GPU", "bytes": 80 * 10**9}],
+    }
+    monkeypatch.setattr(checks, "ask_apart", lambda *_, seconds: answer)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    (found,) = look("devices")
+    assert (found.verdict, found.says) == ("fine", "cuda:0 is GPU with 80.0 GB.")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    failure(look("devices"), "2 NVIDIA devices", "sees 1")
+
+
+# The model
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny-model")
+    save_tiny_model(folder)
+    return folder
+
+
+def test_a_model_is_loaded_and_measured(look, write_campaign, tiny_model):
+    (found,) = look("model", campaign=write_campaign(f'path = "{tiny_model}"'))
+    assert found.verdict == "fine", found
+    for words in ("StableDiffusionPipeline", "million parameters", "float32", "safetensors"):
+        assert words in found.says
+
+
+def test_a_function_is_loaded_where_it_is_allowed_and_refused_elsewhere(
+    look, write_campaign, tmp_path, monkeypatch
+):
+    (tmp_path / "dots.py").write_text("def draw(prompt, seed, width, height): ...")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    campaign = write_campaign('pipeline = "python"\npath = "dots:draw"')
+    failure(look("model", campaign=campaign), "dots:draw", "SEEDSWEEP_ALLOW_PYTHON")
+    monkeypatch.setenv("SEEDSWEEP_ALLOW_PYTHON", "dots:draw")
+    (found,) = look("model", campaign=campaign)
+    assert found.verdict == "fine"
+    assert "The pipeline python loads on cpu" in found.says
+
+
+def test_a_size_that_the_model_was_not_made_for_is_worth_a_warning(
+    look, write_campaign, tiny_model
+):
+    _, warning = look("model", campaign=write_campaign(f'path = "{tiny_model}"', width=32))
+    assert warning.verdict == "warning"
+    assert "16 x 16" in warning.says
+    assert "32 x 16" in warning.says
+
+
+def test_a_campaign_file_that_is_wrong_is_a_failure_in_its_own_words(
+    look, write_campaign, tmp_path
+):
+    failure(look("model", campaign=tmp_path / "nowhere.toml"), "nowhere.toml", "check the path")
+    wrong = write_campaign('pipline = "noise"')
+    failure(look("model", campaign=wrong), "model.pipline", "did you mean pipeline?")
+    unnamed = write_campaign(f'path = "{tmp_path / "no-model"}"')
+    failure(look("model", campaign=unnamed), "no-model")
+
+
+def test_a_model_with_broken_weights_fails_in_one_sentence(look, write_campaign, tmp_path):
+    folder = tmp_path / "model"
+    save_tiny_model(folder)
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"broken")
+    failure(look("model", campaign=write_campaign('path = "model"')), str(folder))
+
+
+# A process of its own
+
+
+def test_a_question_that_takes_too_long_is_given_up():
+    with pytest.raises(TransientError, match=r"within 0\.01 s"):
+        ask_apart(ask_torch, seconds=0.01)
+
+
+def test_a_question_whose_process_dies_is_answered_with_its_last_words():
+    def no_such_question():
+        return {}
+
+    with pytest.raises(SeedsweepError, match=r"no_such_question.*; mend that first"):
+        ask_apart(no_such_question, seconds=60)
+
+
+def test_findings_can_be_printed_as_json():
+    finding = dataclasses.asdict(Finding("broker", "fine", "It answers."))
+    assert json.loads(json.dumps(finding))["about"] == "broker"
+
+
+def test_this_machines_client_still_needs_what_an_old_broker_lacks(broker, broker_url):
+    """The reason for the oldest version that is taken: HELLO opens each connection."""
+    broker.acl_setuser("old", enabled=True, passwords=["+pw"], categories=["+@all"])
+    with contextlib.closing(
+        redis.Redis.from_url(broker_url.replace(":s3cret@", "old:pw@"))
+    ) as client:
+        client.ping()
+        assert broker.info("commandstats")["cmdstat_hello"]["calls"] > 0
+    broker.acl_deluser("old")

@@ -1,0 +1,678 @@
+"""What holds for `s3:` alone; what every store promises is in test_store.py."""
+
+import contextlib
+import http.client
+import io
+import logging
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import pytest
+from minio import Minio
+
+from seedsweep.storage.errors import ConfigError, StoreUnavailableError
+from seedsweep.storage.s3.connection import Patience
+from seedsweep.storage.s3.store import S3Store
+from seedsweep.storage.stores import open_store
+from tests.support.servers import S3Server
+
+HASTE = Patience(connect=1.0, read=1.0, again=3.0, backoff=0.001)
+CALLS = {
+    "create": lambda store: store.create("a/b", b"data"),
+    "replace": lambda store: store.replace("a/b", b"data"),
+    "read": lambda store: store.read("a/b"),
+    "read_range": lambda store: store.read_range("a/b", 0, 1),
+    "exists": lambda store: store.exists("a/b"),
+    "list": lambda store: list(store.list("a/")),
+    "folders": lambda store: list(store.folders("")),
+    "delete": lambda store: store.delete("a/b"),
+    "inspect": lambda store: store.inspect(),
+}
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    def is_create(self):
+        return "If-None-Match" in self.headers
+
+
+@dataclass
+class Answer:
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def s3_error(status, code, message="told by a test"):
+    xml = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return Answer(status, xml.encode(), {"Content-Type": "application/xml"})
+
+
+@pytest.fixture
+def serve():
+    """Start an HTTP server that answers as a function says, and drops connections for None."""
+    with contextlib.ExitStack() as running:
+
+        def start(behave):
+            server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(behave))
+            running.callback(server.server_close)
+            running.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield start
+
+
+def handler_of(behave):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def answer(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            given = behave(Request(self.command, self.path, dict(self.headers), body))
+            if given is None:
+                self.close_connection = True
+                return
+            self.send_response_only(given.status)
+            for name, value in {"Content-Length": str(len(given.body)), **given.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(given.body)
+            # A body cut short ends with its connection.
+            self.close_connection = int(given.headers.get("Content-Length", 0)) > len(given.body)
+
+        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = answer
+
+        def log_message(self, *_):
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def pass_on(s3_server):
+    """Give a request to the real server, and return its answer."""
+
+    def ask(request):
+        connection = http.client.HTTPConnection("127.0.0.1", s3_server.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.putrequest(
+                request.method, request.path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in request.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(request.body)
+            response = connection.getresponse()
+            headers = {
+                name: value
+                for name, value in response.getheaders()
+                if name.lower() not in ("connection", "transfer-encoding", "content-length")
+            }
+            return Answer(response.status, response.read(), headers)
+
+    return ask
+
+
+@pytest.fixture
+def behind(s3_url, serve):
+    """A store that sees the real server through one that behaves as a function says."""
+
+    def open_behind(behave, **options):
+        url = f"{s3_url.partition('?')[0]}?endpoint={serve(behave)}"
+        return S3Store(url, **{"patience": HASTE, **options})
+
+    return open_behind
+
+
+@pytest.fixture
+def bare(s3_server):
+    """The minio client alone, on the real server."""
+    return Minio(
+        f"127.0.0.1:{s3_server.port}",
+        s3_server.access_key,
+        s3_server.secret_key,
+        secure=False,
+        region="us-east-1",
+    )
+
+
+def first(count, given, otherwise):
+    """Answer the first `count` requests with `given` and hand the rest on."""
+    seen = []
+
+    def behave(request):
+        seen.append(request)
+        return given if len(seen) <= count else otherwise(request)
+
+    return behave
+
+
+class TestSettings:
+    """What is wrong with the user's URL or environment is told in one sentence, exit code 2."""
+
+    @every_call
+    def test_a_missing_bucket(self, s3_server, call):
+        store = S3Store(f"s3://nowhere/x?endpoint={s3_server.endpoint}")
+        with pytest.raises(ConfigError, match=r"there is no such bucket; create it, or run `seed"):
+            call(store)
+
+    def test_a_missing_bucket_can_be_created_and_is_kept_when_it_is_there(self, s3_server):
+        store = S3Store(f"s3://made-by-a-test?endpoint={s3_server.endpoint}")
+        store.create_bucket()
+        assert store.create("a", b"1")
+        store.create_bucket()
+        assert store.read("a") == b"1"
+
+    @every_call
+    def test_a_wrong_secret_key(self, s3_url, monkeypatch, call):
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-and-s3cret")
+        with pytest.raises(ConfigError, match="correct AWS_SECRET_ACCESS_KEY") as caught:
+            call(open_store(s3_url))
+        assert "s3cret" not in str(caught.value)
+
+    @every_call
+    def test_a_wrong_access_key(self, s3_url, monkeypatch, call):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong-and-s3cret")
+        with pytest.raises(ConfigError, match="correct AWS_ACCESS_KEY_ID") as caught:
+            call(open_store(s3_url))
+        assert "s3cret" not in str(caught.value)
+
+    def test_no_credentials_at_all(self, s3_url, monkeypatch):
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        with pytest.raises(ConfigError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+            open_store(s3_url)
+
+    def test_credentials_may_have_minios_names(self, s3_url, s3_server, monkeypatch):
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        monkeypatch.setenv("MINIO_ACCESS_KEY", s3_server.access_key)
+        monkeypatch.setenv("MINIO_SECRET_KEY", s3_server.secret_key)
+        assert open_store(s3_url).create("a", b"1")
+
+    @every_call
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(404, b"<html>not here</html>", {"Content-Type": "text/html"}),
+            Answer(400, b"Client sent an HTTP request to an HTTPS server."),
+            Answer(501),
+        ],
+        ids=["not found", "tls port", "not implemented"],
+    )
+    def test_a_server_that_is_no_s3_server(self, serve, s3_server, answer, call):
+        store = S3Store(f"s3://bucket?endpoint={serve(lambda _: answer)}")
+        with pytest.raises(ConfigError, match=r"no S3 server answers there\); correct endpoint="):
+            call(store)
+
+    @pytest.mark.parametrize("call", [CALLS[name] for name in CALLS if name != "delete"])
+    @pytest.mark.parametrize("body", [b"<html><br>hello</html>", b"<html>hello</html>", b""])
+    def test_a_server_that_is_no_s3_server_and_welcomes_everything(
+        self, serve, s3_server, body, call
+    ):
+        page = Answer(200, body, {"Content-Type": "text/html"})
+        store = S3Store(f"s3://bucket?endpoint={serve(lambda _: page)}")
+        with pytest.raises(ConfigError, match=r"no S3 server answers there\); correct endpoint="):
+            call(store)
+
+    @every_call
+    @pytest.mark.parametrize("code", ["AccessDenied", "AuthorizationHeaderMalformed"])
+    def test_what_the_server_refuses(self, behind, call, code):
+        store = behind(lambda _: s3_error(403, code))
+        with pytest.raises(ConfigError, match=r"access is denied; let|correct region="):
+            call(store)
+
+
+class TestTrouble:
+    """What may pass is tried again within bounds, then a `StoreUnavailableError`."""
+
+    @every_call
+    def test_nothing_listens(self, s3_server, free_port, call):
+        store = S3Store(f"s3://bucket?endpoint=http://127.0.0.1:{free_port()}", patience=HASTE)
+        with pytest.raises(StoreUnavailableError, match=r"refused\); start it, or correct endpoi"):
+            call(store)
+
+    @every_call
+    def test_a_server_that_never_answers_is_given_up_in_time(self, s3_server, call):
+        patience = Patience(connect=0.2, read=0.2, again=0.1)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            store = S3Store(f"s3://bucket?endpoint=http://127.0.0.1:{port}", patience=patience)
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailableError, match="timed out"):
+                call(store)
+        assert time.monotonic() - begun < 1
+
+    def test_unless_told_otherwise_a_silent_server_costs_less_than_a_minute(self):
+        patience = Patience()
+        assert patience.again + patience.connect + patience.read <= 50
+
+    def test_a_slow_link_is_no_silence(self, s3_server):
+        """Each megabyte has the time that connecting has, not the whole object."""
+        size, patience = 24 * 1024 * 1024, Patience(connect=0.3, read=5.0)
+        taken = []
+
+        def trickle(listener):
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(5)
+                while sum(taken) < size and (piece := connection.recv(1024 * 1024)):
+                    taken.append(len(piece))
+                    threading.Event().wait(0.02)
+                connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 0\r\n\r\n')
+
+        with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
+            trickling = pool.submit(trickle, listener)
+            url = f"s3://bucket?endpoint=http://127.0.0.1:{listener.getsockname()[1]}"
+            begun = time.monotonic()
+            S3Store(url, patience=patience).replace("a", bytes(size))
+            assert time.monotonic() - begun > patience.connect
+            trickling.result()
+
+    @every_call
+    def test_a_failing_server_is_asked_again(self, behind, pass_on, call):
+        call(behind(first(3, s3_error(503, "SlowDown"), pass_on)))
+
+    @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+    def test_so_is_one_behind_a_failing_proxy(self, behind, pass_on, status):
+        page = Answer(status, b"<html>later</html>", {"Content-Type": "text/html"})
+        assert behind(first(3, page, pass_on)).create("a", b"1")
+
+    @every_call
+    @pytest.mark.parametrize(
+        "answer",
+        [s3_error(503, "SlowDown"), Answer(502, b"Bad Gateway", {"Content-Type": "text/plain"})],
+        ids=["xml", "text"],
+    )
+    def test_a_server_that_goes_on_failing_is_given_up(self, behind, call, answer):
+        with pytest.raises(StoreUnavailableError, match=r"(SlowDown: told by a test|HTTP 502)\); "):
+            call(behind(lambda _: answer))
+
+    @every_call
+    def test_a_dropped_connection_is_made_again(self, behind, pass_on, call):
+        call(behind(first(2, None, pass_on)))
+
+    @pytest.mark.parametrize("read", ["read", "read_range"])
+    def test_a_body_cut_short_is_read_again_and_never_returned(self, behind, pass_on, read):
+        def cut(request):
+            answer = pass_on(request)
+            if request.method == "GET" and len(cuts) < 2:
+                cuts.append(request)
+                answer.headers["Content-Length"] = str(len(answer.body))
+                answer.body = answer.body[:5000]
+            return answer
+
+        cuts = []
+        store = behind(cut)
+        store.replace("a/b", b"x" * 9000)
+        arguments = ("a/b",) if read == "read" else ("a/b", 0, 8000)
+        assert set(getattr(store, read)(*arguments)) == set(b"x")
+        assert len(cuts) == 2
+
+    def test_a_body_that_is_cut_short_every_time_is_given_up(self, behind):
+        cut = Answer(200, b"abc", {"Content-Length": "5", "ETag": '"1"'})
+        with pytest.raises(StoreUnavailableError, match="could not read a/b"):
+            behind(lambda _: cut).read("a/b")
+
+    @pytest.mark.parametrize("write", ["create", "replace"])
+    def test_an_object_altered_on_the_way_is_never_stored(self, behind, pass_on, write):
+        def alter(request):
+            if request.method == "PUT" and "/a/b" in request.path:
+                request.body = request.body[::-1]
+            return pass_on(request)
+
+        store = behind(alter)
+        with pytest.raises(StoreUnavailableError, match="could not write a/b"):
+            CALLS[write](store)
+        assert store.read("a/b") is None
+
+    def test_strange_answers_of_a_server_that_was_s3_before_may_pass(self, behind, pass_on):
+        """A proxy whose server is away must not end a worker that has run for days."""
+        store = behind(lambda request: (answers or [pass_on(request)])[0])
+        answers = []
+        assert store.create("a", b"1")
+        answers.append(Answer(404, b"default backend", {"Content-Type": "text/plain"}))
+        with pytest.raises(StoreUnavailableError, match="not that of an S3 server"):
+            store.read("a")
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            s3_error(
+                507, "XMinioStorageFull", "Storage backend has reached its minimum free drive"
+            ),
+            s3_error(500, "InternalError", "write data: no space left on device"),
+            Answer(507, b"", {"Content-Type": "text/plain"}),
+        ],
+        ids=["MinIO", "disk", "status"],
+    )
+    @pytest.mark.parametrize("write", ["create", "replace"])
+    def test_a_full_store_asks_for_space(self, behind, write, answer):
+        with pytest.raises(StoreUnavailableError, match="give it space"):
+            CALLS[write](behind(lambda _: answer))
+
+    def test_a_store_outlives_its_servers_restart(self, s3_server, s3_url, wait_until):
+        store = open_store(s3_url)
+        store.create("a", b"1")
+        s3_server.restart()
+
+        def is_back():
+            with contextlib.suppress(StoreUnavailableError):  # it listens before it is whole
+                return store.read("a") == b"1"
+
+        wait_until(is_back, timeout=60)
+        assert not store.create("a", b"2")
+        assert store.create("b", b"2")
+
+
+class TestCreate:
+    """How `create` is create-only."""
+
+    def test_a_lost_answer_makes_it_false_and_the_object_is_there(self, behind, pass_on):
+        def lose(request):
+            answer = pass_on(request)
+            if request.is_create() and "/a/b" in request.path and not lost:
+                lost.append(answer)
+                return None
+            return answer
+
+        lost = []
+        store = behind(lose)
+        assert not store.create("a/b", b"data")
+        assert lost[0].status == 200
+        assert store.read("a/b") == b"data"
+
+    def test_a_conflict_with_another_writer_is_tried_again(self, behind, pass_on):
+        conflict = s3_error(409, "ConditionalRequestConflict")
+        assert behind(first(2, conflict, pass_on)).create("a/b", b"data")
+
+    def test_many_threads_probe_once(self, behind, pass_on):
+        def note(request):
+            if request.method == "PUT" and "/.probe-" in request.path:
+                probes.append(request)
+            return pass_on(request)
+
+        probes = []
+        store = behind(note)
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(lambda number: store.create(f"a/{number}", b""), range(40)))
+        assert len(probes) == 2
+
+    def test_a_probe_that_failed_is_made_again(self, behind, pass_on):
+        store = behind(lambda request: (answers or [pass_on(request)])[0])
+        answers = [s3_error(503, "SlowDown")]
+        with pytest.raises(StoreUnavailableError):
+            store.create("a", b"1")
+        answers.clear()
+        assert store.create("a", b"1")
+        assert not store.create("a", b"2")
+
+    @pytest.mark.parametrize("refusal", ["ignores", "refuses"])
+    def test_where_the_server_does_not_honour_it_the_last_whole_object_stays(
+        self, behind, pass_on, bare, refusal
+    ):
+        def ignore(request):
+            if not request.is_create():
+                return pass_on(request)
+            if refusal == "refuses":
+                return s3_error(501, "NotImplemented")
+            bucket, _, name = request.path[1:].partition("/")
+            put = bare.put_object(bucket, name, io.BytesIO(request.body), len(request.body))
+            return Answer(200, b"", {"ETag": f'"{put.etag}"'})
+
+        store = behind(ignore)
+        assert not store.inspect().conditional_create
+        assert store.create("a/b", b"first")
+        assert not store.create("a/b", b"second")
+        assert store.read("a/b") == b"first"
+        with ThreadPoolExecutor(4) as pool:
+            won = list(pool.map(lambda letter: store.create("c", letter * 90_000), [b"x", b"y"]))
+        assert any(won)
+        assert store.read("c") in (b"x" * 90_000, b"y" * 90_000)
+
+    def test_an_object_beyond_64_mib_goes_in_parts_and_is_created_once(self, behind, pass_on):
+        def note(request):
+            requests.append((request.method, len(request.body)))
+            return pass_on(request)
+
+        requests = []
+        store, data = behind(note, patience=Patience()), os.urandom(1024) * (65 * 1024)
+        assert store.create("a/b", data)
+        assert not store.create("a/b", data[:-1])
+        assert store.read("a/b") == data
+        puts = [size for method, size in requests if method == "PUT"]
+        assert puts == [64 * 1024 * 1024, 1024 * 1024]
+
+    def test_one_of_64_mib_goes_in_one_request(self, behind, pass_on):
+        def note(request):
+            requests.append((request.method, len(request.body)))
+            return pass_on(request)
+
+        requests = []
+        behind(note, patience=Patience()).replace("a/b", bytes(64 * 1024 * 1024))
+        assert requests == [("PUT", 64 * 1024 * 1024)]
+
+    def test_what_the_probe_leaves_behind_is_never_listed(self, behind, pass_on):
+        def keep(request):
+            return s3_error(403, "AccessDenied") if request.method == "DELETE" else pass_on(request)
+
+        store = behind(keep)
+        assert store.create("a", b"1")
+        assert list(store.list("")) == ["a"]
+        assert list(store.folders("")) == []
+
+
+def test_a_clock_that_goes_wrong_is_seen(behind, pass_on):
+    def late(request):
+        answer = pass_on(request)
+        answer.headers["Date"] = formatdate(time.time() - 3600, usegmt=True)
+        return answer
+
+    assert behind(late).inspect().clock_skew_seconds == pytest.approx(-3600, abs=2)
+
+
+def test_each_thread_keeps_its_connection(s3_server, s3_url):
+    """One process's threads make no more connections than there are threads."""
+    made = []
+
+    class Counting(ThreadingHTTPServer):
+        def process_request(self, request, client_address):
+            made.append(client_address)
+            super().process_request(request, client_address)
+
+    answer = Answer(200, b"data", {"ETag": '"1"'})
+    server = Counting(("127.0.0.1", 0), handler_of(lambda _: answer))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with ThreadPoolExecutor(6) as pool:
+        store = S3Store(f"s3://bucket?endpoint=http://127.0.0.1:{server.server_port}", threads=6)
+        assert list(pool.map(lambda _: store.read("a"), range(300))) == [b"data"] * 300
+    server.shutdown()
+    server.server_close()
+    assert len(made) <= 6
+
+
+def make_certificate(folder):
+    """Make a certificate for 127.0.0.1 that no known authority signed; returns it and its key."""
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
+            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key", "-out", "cert"),
+        ],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    return folder / "cert", folder / "key"
+
+
+class TestTls:
+    @pytest.fixture(scope="class")
+    def certificate(self, tmp_path_factory):
+        return make_certificate(tmp_path_factory.mktemp("tls"))
+
+    @pytest.fixture(scope="class")
+    def server(self, certificate, tmp_path_factory):
+        with S3Server(tmp_path_factory.mktemp("s3-tls"), *certificate) as server:
+            server.start()
+            yield server
+
+    @pytest.fixture
+    def url(self, s3_server, server):
+        return f"s3://tls-tests/x?endpoint={server.endpoint}"
+
+    def test_a_certificate_named_by_the_environment_is_trusted(self, url, certificate, monkeypatch):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        store = S3Store(url)
+        store.create_bucket()
+        assert store.create("a/b", b"data")
+        assert not store.create("a/b", b"other")
+        assert store.read("a/b") == b"data"
+        assert store.read_range("a/b", -2, 2) == b"ta"
+        assert list(store.list("")) == ["a/b"]
+
+    @every_call
+    def test_one_of_no_known_authority_is_refused(self, url, monkeypatch, call):
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        with pytest.raises(ConfigError, match=r"certificate.*; set SSL_CERT_FILE to the"):
+            call(S3Store(url, patience=HASTE))
+
+    @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+    def test_a_certificate_file_that_holds_none_is_refused(
+        self, url, tmp_path, monkeypatch, content
+    ):
+        if content is not None:
+            (tmp_path / "cert").write_bytes(content)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
+        with pytest.raises(ConfigError, match="set SSL_CERT_FILE to the"):
+            S3Store(url, patience=HASTE).read("a")
+
+    def test_a_server_that_was_trusted_may_mend_its_certificate(
+        self, s3_server, certificate, tmp_path, monkeypatch
+    ):
+        """One that ran out must not end a worker that has run for days."""
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        answer = Answer(200, b"data", {"ETag": '"1"', "Connection": "close"})
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler_of(lambda _: answer)) as server:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            url = f"s3://bucket?endpoint=https://127.0.0.1:{server.server_port}"
+            store = S3Store(url, patience=HASTE)
+            assert store.read("a") == b"data"
+            context.load_cert_chain(*make_certificate(tmp_path))
+            with pytest.raises(StoreUnavailableError, match="set SSL_CERT_FILE to the"):
+                store.read("a")
+            context.load_cert_chain(*certificate)
+            assert store.read("a") == b"data"
+            server.shutdown()
+
+
+class TestUrl:
+    @pytest.fixture(autouse=True)
+    def environment(self, monkeypatch):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA-of-nobody")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-nobody")
+        monkeypatch.delenv("AWS_REGION", raising=False)
+        monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+
+    @pytest.mark.parametrize(
+        ("given", "whole"),
+        [
+            ("bkt?endpoint=http://h:83", "bkt?endpoint=http://h:83&region=us-east-1"),
+            ("bkt/?endpoint=http://h:83/", "bkt?endpoint=http://h:83&region=us-east-1"),
+            ("bkt/a/b/?endpoint=http%3A%2F%2Fh", "bkt/a/b?endpoint=http://h&region=us-east-1"),
+            ("bkt/a?region=eu-west-1", "bkt/a?region=eu-west-1"),
+            ("bkt?region=x-1&endpoint=https://h", "bkt?endpoint=https://h&region=x-1"),
+            ("bkt?endpoint=http://[::1]:83", "bkt?endpoint=http://[::1]:83&region=us-east-1"),
+        ],
+    )
+    def test_a_stores_url_is_whole_and_opens_the_same_store(self, given, whole):
+        store = open_store(f"s3://{given}")
+        assert store.url == f"s3://{whole}"
+        assert open_store(store.url).url == store.url
+
+    @pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+    def test_the_region_may_come_from_the_environment(self, monkeypatch, name):
+        monkeypatch.setenv(name, "eu-central-1")
+        assert open_store("s3://bucket").url == "s3://bucket?region=eu-central-1"
+        url = "s3://bucket?endpoint=http://h&region=x"
+        assert open_store(url).url == url
+
+    @pytest.mark.parametrize(
+        ("url", "why"),
+        [
+            ("s3://AKIA:s3cret@bucket?endpoint=http://h", "holds credentials"),
+            ("s3://s3cret@bucket?endpoint=http://h", "holds credentials"),
+            ("s3://bucket?endpoint=http://AKIA:s3cret@h:1", "holds credentials"),
+            ("s3://bucket?endpoint=http://h&secret_key=s3cret", "options other than endpoint and"),
+            ("s3://bucket?endpoint=http://h&s3cret", "options other than endpoint and"),
+            ("s3://bucket?endpoint=http://h#s3cret", "options other than endpoint and"),
+            ("s3://bucket?endpoint=http://h&endpoint=http://s3cret", "twice or without"),
+            ("s3://bucket?endpoint=", "twice or without a value"),
+            ("s3://?endpoint=http://h", "names no bucket"),
+            ("s3:bucket?endpoint=http://h", "names no bucket"),
+            ("s3://No_Bucket?endpoint=http://h", "names no bucket"),
+            ("s3://bucket?endpoint=h:83", "has an endpoint that is not"),
+            ("s3://bucket?endpoint=http://h/path", "has an endpoint that is not"),
+            ("s3://bucket?endpoint=http://h:port", "cannot be read"),
+            ("s3://bucket?endpoint=http://[", "cannot be read"),
+            ("s3://bucket/../x?endpoint=http://h", "prefix that is not a key"),
+            ("s3://bucket/a//b?endpoint=http://h", "prefix that is not a key"),
+            ("s3://bucket/.hidden?endpoint=http://h", "prefix that is not a key"),
+            ("s3://bucket/x", "names neither an endpoint nor, for AWS, a region"),
+        ],
+    )
+    def test_a_url_that_names_no_store_is_refused_without_showing_secrets(self, url, why):
+        with pytest.raises(ConfigError, match=f"{why}.*write s3://BUCKET/PREFIX") as caught:
+            open_store(url)
+        assert "s3cret" not in str(caught.value)
+
+    def test_opening_makes_no_request(self, free_port):
+        open_store(f"s3://bucket?endpoint=http://127.0.0.1:{free_port()}")
+
+
+def test_no_secret_is_in_url_repr_errors_or_logs(behind, pass_on, s3_server, caplog, monkeypatch):
+    token = "t0ken-of-a-session"  # noqa: S105
+    monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+    caplog.set_level(logging.DEBUG)
+    store = behind(first(2, None, lambda _: s3_error(500, "InternalError")))
+    with pytest.raises(StoreUnavailableError) as caught:
+        store.create("a", b"1")
+    shown = [store.url, repr(store), repr(caught.value), repr(caught.value.__cause__), caplog.text]
+    assert caplog.text
+    for secret in (s3_server.secret_key, s3_server.access_key, token, "Signature="):
+        assert not any(secret in text for text in shown)
+
+
+def test_a_folder_store_is_opened_without_the_s3_client(tmp_path):
+    code = (
+        "import sys; from seedsweep.storage.stores import open_store\n"
+        "open_store(sys.argv[1]).create('a', b'')"
+        "; print('minio' in sys.modules or 'urllib3' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    assert subprocess.run(command, check=True, capture_output=True).stdout == b"False\n"
+
+
+def test_the_server_of_the_tests_is_on_this_machine_alone(s3_server):
+    assert urlsplit(s3_server.endpoint).hostname == "127.0.0.1"

@@ -1,0 +1,76 @@
+"""A deployment by deploy.local, for tests: its commands as people give them."""
+
+import json
+import os
+import subprocess
+import sys
+
+from deploy.local.processes import standing_in
+from deploy.local.settings import load
+from tests.support.checkout import ROOT
+
+
+class Local:
+    """The commands of deploy.local on one folder, with some more variables of the environment."""
+
+    def __init__(self, folder, **environment):
+        self.folder = folder.resolve()
+        self._environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"} | environment
+
+    def command(self, *words, code=0):
+        """Run a command; returns what it printed and what it said."""
+        finished = subprocess.run(
+            [sys.executable, "-m", "deploy.local", *words],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert finished.returncode == code, finished.stderr + self.logs()
+        return finished.stdout, finished.stderr
+
+    def up(self, *options, code=0):
+        return self.command("up", str(self.folder), *options, code=code)
+
+    def down(self, *options):
+        return self.command("down", str(self.folder), *options)
+
+    def status(self, code=0):
+        printed, _ = self.command("status", str(self.folder), "--json", code=code)
+        return {part["name"]: part for part in json.loads(printed)}
+
+    def shell(self, command):
+        """What a command prints in a shell that has read the deployment's environment."""
+        finished = subprocess.run(
+            ["/bin/sh", "-c", f". {self.folder}/env && {command}"],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    def submit(self, file):
+        return self.shell(f"seedsweep submit {file}").splitlines()[-1]
+
+    def campaign(self, campaign_id):
+        (campaign,) = json.loads(self.shell(f"seedsweep status {campaign_id} --json"))
+        return campaign
+
+    @property
+    def settings(self):
+        return load(self.folder / "settings.json")
+
+    def processes(self):
+        """Every process of the deployment, whoever started it."""
+        stands = [path for path in (self.folder / "run").iterdir() if path.is_dir()]
+        return [process for stand in stands for process in standing_in(stand)]
+
+    def logs(self):
+        """What every part said last, for the message of a failed test."""
+        files = sorted(self.folder.glob("log/*.log"))
+        return "\n".join(f"--- {file.name}\n{file.read_text()[-2000:]}" for file in files)

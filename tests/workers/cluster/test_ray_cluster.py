@@ -1,0 +1,145 @@
+import pytest
+
+from seedsweep.storage.campaigns import store_campaign
+from seedsweep.storage.errors import ConfigError, RayUnavailableError, TrainingSetError
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.records import (
+    Analysis,
+    AnalysisSettings,
+    SeedRange,
+    Submission,
+    Verification,
+)
+from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.analysts.actor_pool import analyse
+from seedsweep.workers.analysts.prompt_result import analyse_prompt
+from seedsweep.workers.analysts.stored_prompt import read_prompt
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.monitoring import metrics
+from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.servers import ray_cluster
+
+PROMPTS = [f"prompt {i}" for i in range(8)]
+SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=3))
+
+
+@pytest.fixture
+def stored(tmp_path, make_campaign, make_unit):
+    """A store with eight prompts of a noise campaign, all generated."""
+    store, campaign = FolderStore(tmp_path / "store"), make_campaign(seeds=12)
+    pipeline = load_pipeline(store, campaign, "cpu", 1)
+    for text in PROMPTS:
+        unit = make_unit(campaign, prompt=text, last=11)
+        store.create(unit_shard(unit), encode_unit(unit, pipeline.generate(text, range(12))))
+    submission = Submission(
+        campaign=campaign, cuts=(SeedRange(first=0, last=11),), submitted_at="", versions=""
+    )
+    store_campaign(store, submission, PROMPTS)
+    return store, submission
+
+
+def requests(submission, settings=SETTINGS, prompts=PROMPTS):
+    campaign_id = submission.campaign.campaign_id
+    return [Request(campaign_id, text, settings) for text in prompts]
+
+
+def test_ray_actors_give_the_results_of_a_plain_loop(stored):
+    store, submission = stored
+    wanted = requests(submission)
+    waiting = iter([None, *wanted[:3], None, None, *wanted[3:]])
+    found = [a for a in analyse(waiting, store.url, Actors(2)) if a]
+    expected = {}
+    for request in wanted:
+        prompt = read_prompt(store, submission, request.prompt)
+        expected[request.prompt] = analyse_prompt(prompt, SETTINGS, None)
+    assert {a.request.prompt: a.value for a in found} == expected
+    assert any(result.flagged for result in expected.values())
+
+
+def actors_shown():
+    return tuple(
+        metrics.RAY_ACTORS.labels(state)._value.get()  # what a scrape would show
+        for state in ("busy", "idle")
+    )
+
+
+def test_it_is_shown_how_many_actors_are_busy_and_each_gets_a_prompt_before_one_gets_two(stored):
+    store, submission = stored
+    first, second, third = requests(submission, prompts=PROMPTS[:3])
+    shown, finished = [], []
+
+    def wanted():
+        yield None
+        yield first
+        while not finished:
+            yield None
+        yield from (second, third)
+
+    for analysed in analyse(wanted(), store.url, Actors(2)):
+        shown.append(actors_shown())
+        finished += [analysed] if analysed else []
+    assert len(finished) == 3
+    assert shown[0] == (0, 2)
+    assert (1, 1) in shown
+    assert (2, 0) in shown
+    assert actors_shown() == (0, 0)
+
+
+def test_a_training_set_that_cannot_be_read_is_said_of_each_prompt_and_spares_the_others(
+    stored, tmp_path
+):
+    store, submission = stored
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
+    verification = Verification(training_set=str(tmp_path / "pictures"))
+    settings = SETTINGS.model_copy(update={"verification": verification})
+    wanted = [*requests(submission, settings, PROMPTS[:2]), *requests(submission)[2:4]]
+    found = [a for a in analyse(wanted, store.url, Actors(1)) if a]
+    failed = [a for a in found if a.error is not None]
+    assert {a.request.prompt for a in failed} == set(PROMPTS[:2])
+    assert len(found) == 4
+    with pytest.raises(TrainingSetError, match=r"broken\.png") as raised:
+        assert failed[0].value
+    assert "\n" not in str(raised.value)
+
+
+def test_the_actors_of_a_cluster_give_the_same_results(stored):
+    store, submission = stored
+    wanted = requests(submission)
+    here = {a.request: a.value for a in analyse(iter(wanted), store.url, Actors(1)) if a}
+    with ray_cluster() as address:
+        there = {
+            a.request: a.value for a in analyse(wanted, store.url, Actors(2, address=address)) if a
+        }
+    assert there == here
+    assert len(there) == len(PROMPTS)
+
+
+def test_a_cluster_that_does_not_answer_is_unavailable(stored, free_port):
+    store, submission = stored
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(RayUnavailableError, match="SEEDSWEEP_RAY_ADDRESS"):
+        list(analyse(requests(submission), store.url, Actors(1, address=address)))
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:", ":6379", "auto"])
+def test_an_address_that_names_no_cluster_is_refused(stored, address):
+    store, submission = stored
+    with pytest.raises(ConfigError, match="HOST:PORT"):
+        list(analyse(requests(submission), store.url, Actors(1, address=address)))
+
+
+def test_a_gpu_that_ray_does_not_have_is_refused_instead_of_waited_for(stored):
+    store, submission = stored
+    with pytest.raises(ConfigError, match="--device cuda"):
+        list(analyse(requests(submission), store.url, Actors(1, device="cuda")))
+
+
+def test_a_device_that_does_not_exist_is_said_of_each_prompt(stored):
+    store, submission = stored
+    (request,) = requests(submission, prompts=PROMPTS[:1])
+    analysed = Analyst(store.url, "cuda:99").analyse(request)
+    assert isinstance(analysed.error, ConfigError)
+    assert "cuda:99" in str(analysed.error)
