@@ -53,7 +53,7 @@ def start(code, *arguments):
 
 WRITER = """
 import sys
-from seedsweep.storage.store import open_store
+from seedsweep.storage.stores import open_store
 store, (key, letter, size) = open_store(sys.argv[1]), sys.argv[2:5]
 data = letter.encode() * int(size)
 print("ready", flush=True)
@@ -95,7 +95,7 @@ def test_a_second_create_is_refused_and_changes_nothing(store):
 
 RACER = """
 import sys, time
-from seedsweep.storage.store import open_store
+from seedsweep.storage.stores import open_store
 from tests.support.checkout import ROOT
 store, letter, keys = open_store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 data = letter.encode() * 5000

@@ -540,7 +540,7 @@ import sys
 from pathlib import Path
 from seedsweep.storage.errors import SeedsweepError
 from seedsweep.storage.records import Model, Sampling
-from seedsweep.storage.store import FolderStore
+from seedsweep.storage.folder_store import FolderStore
 from seedsweep.workers.models.staging import model_folder
 from seedsweep.workers.models.fingerprint import check_model, fingerprint_model, hub_snapshot
 from tests.support.checkout import ROOT

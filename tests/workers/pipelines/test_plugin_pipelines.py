@@ -127,7 +127,7 @@ def test_a_process_finds_a_function_through_its_environment_and_needs_no_torch(t
         import sys
         from seedsweep.storage.records import *
         from seedsweep.workers.models.fingerprint import fingerprint_model
-        from seedsweep.workers.pipelines.protocol import load_pipeline
+        from seedsweep.workers.pipelines.loading import load_pipeline
         model = Model(pipeline="python", path="spots:draw")
         model = model.model_copy(update={"fingerprint": fingerprint_model(model)})
         assert "spots" not in sys.modules
