@@ -1,9 +1,15 @@
-"""Signatures of bundles, by the command openssl and an ed25519 key that the user has."""
+"""Signatures of bundles, by an ed25519 key that the user has."""
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from seedsweep.audit.evidence.verify_bundle import fingerprint
 from seedsweep.storage.errors import ConfigError
@@ -11,43 +17,34 @@ from seedsweep.storage.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs with a private key that stays where it is; `public` is its public half, as PEM."""
+    """Signs with a private key, which it never shows; `public` is its public half, as PEM."""
 
-    key: Path
+    _key: Ed25519PrivateKey
     public: bytes
     fingerprint: str
 
     def sign(self, file: Path) -> bytes:
-        """The signature of the file's bytes; raises `ConfigError` where there is none."""
-        return _openssl(self.key, "pkeyutl", "-sign", "-rawin", "-in", str(file))
+        """The signature of the file's bytes: 64 of them, the same each time."""
+        return self._key.sign(file.read_bytes())
 
 
 def open_signer(key: Path) -> Signer:
-    """The signer with this private key, a PEM.
+    """The signer with this private key, a PEM without a passphrase.
 
-    Raises `ConfigError` where it cannot be read, is no ed25519 key, or openssl is not here.
+    Raises `ConfigError` if it cannot be read, or is no ed25519 key.
     """
-    public = _openssl(key, "pkey", "-pubout")
     try:
-        return Signer(key, public, fingerprint(public))
-    except ValueError as error:
-        raise ConfigError(
-            f"The key {key} cannot sign a bundle ({error}); make one by "
-            "`openssl genpkey -algorithm ed25519 -out KEY.pem`."
-        ) from error
+        private = load_pem_private_key(key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _unfit(key, getattr(error, "strerror", None) or str(error)) from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise _unfit(key, "it is of another kind")
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return Signer(private, public, fingerprint(public))
 
 
-def _openssl(key: Path, command: str, *arguments: str) -> bytes:
-    program = shutil.which("openssl")
-    if program is None:
-        raise ConfigError("Bundles are signed by the command openssl; install it, or leave --sign.")
-    flag = "-inkey" if command == "pkeyutl" else "-in"
-    finished = subprocess.run(
-        [program, command, flag, str(key), *arguments], capture_output=True, check=False
+def _unfit(key: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"The key {key} cannot sign a bundle ({' '.join(why.split())}); make one by "
+        "`openssl genpkey -algorithm ed25519 -out KEY.pem`."
     )
-    if finished.returncode:
-        said = " ".join(finished.stderr.decode(errors="replace").split())
-        raise ConfigError(
-            f"The key {key} cannot sign ({said}); give the PEM file of an ed25519 key."
-        )
-    return finished.stdout

@@ -5,7 +5,8 @@
 Prints a line for each fault and ends with exit code 1 where there is one, else 0.
 """
 
-# It is copied into every bundle, so it imports nothing of seedsweep, and stays one file.
+# It is copied into every bundle, so it imports nothing of seedsweep, and stays one file. PNGs are
+# read by hand for the same reason: whoever checks a bundle needs Python, and trusts no package.
 
 from __future__ import annotations
 

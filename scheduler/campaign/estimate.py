@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.window import window_size
+from seedsweep.scheduler.quantities import duration_words, number_words, size_words
 from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import Sampling, WorkUnit
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
@@ -113,14 +114,14 @@ class Estimate:
             ("Work", self._work()),
             ("Wall time", self._wall_time()),
             ("Money", self._money()),
-            ("Shards", f"about {_size(self.bytes)} in {self.units:,} objects{note}"),
-            ("To write", f"about {_size(self.bytes_to_write)} in {left:,} shards{note}"),
+            ("Shards", f"about {size_words(self.bytes)} in {self.units:,} objects{note}"),
+            ("To write", f"about {size_words(self.bytes_to_write)} in {left:,} shards{note}"),
             ("Objects", f"at most {self.objects:,} are written, results included"),
             ("Kept", self._kept(note)),
             (
                 "Broker",
-                f"about {_size(self.broker_bytes)}, and {_size(self.broker_bytes_at_most)} where "
-                "no analyst serves",
+                f"about {size_words(self.broker_bytes)}, and "
+                f"{size_words(self.broker_bytes_at_most)} where no analyst serves",
             ),
         ]
 
@@ -129,12 +130,12 @@ class Estimate:
             return "none, all is stored"
         what = "GPU" if self.rate and self.rate.device.startswith("cuda") else "device"
         if self.hours < 48:
-            return f"{_number(self.hours)} {what}-hours"
-        return f"{_number(self.hours / 24)} {what}-days"
+            return f"{number_words(self.hours)} {what}-hours"
+        return f"{number_words(self.hours / 24)} {what}-days"
 
     def _wall_time(self) -> str:
         devices = "one device" if self.devices == 1 else f"{self.devices:,} devices"
-        return f"{_duration(self.wall_hours)} on {devices}" if self.hours else ""
+        return f"{duration_words(3600 * self.wall_hours)} on {devices}" if self.hours else ""
 
     def _money(self) -> str:
         if self.cost is None:
@@ -145,8 +146,8 @@ class Estimate:
         if self.keep == "all":
             return ""
         return (
-            f"at the end about {_size(self.kept_bytes)} in {self.kept_objects:,} objects, and the "
-            f"shards of flagged prompts{note}"
+            f"at the end about {size_words(self.kept_bytes)} in {self.kept_objects:,} objects, and "
+            f"the shards of flagged prompts{note}"
         )
 
 
@@ -235,30 +236,10 @@ def _parts(prompts: int, wall_hours: float) -> int:
 def _rate(rate: Rate | None) -> str:
     if rate is None:
         return ""
-    pace = f"{_number(rate.images_per_second)} images/s"
+    pace = f"{number_words(rate.images_per_second)} images/s"
     if not rate.rounds:
         return f"{pace}, as given"
     return (
-        f"{pace} on {rate.device} ({_number(rate.lowest)} to {_number(rate.highest)} in "
-        f"{rate.rounds:,} rounds; {rate.images:,} images in {_number(rate.seconds)} s)"
+        f"{pace} on {rate.device} ({number_words(rate.lowest)} to {number_words(rate.highest)} in "
+        f"{rate.rounds:,} rounds; {rate.images:,} images in {number_words(rate.seconds)} s)"
     )
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if count < 1000:
-            return f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} PB"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _duration(hours: float) -> str:
-    if hours < 0.025:
-        return f"{_number(hours * 3600)} s"
-    if hours < 1.5:
-        return f"{_number(hours * 60)} min"
-    return f"{_number(hours)} h" if hours < 48 else f"{_number(hours / 24)} days"

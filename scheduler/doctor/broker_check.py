@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from seedsweep.scheduler.doctor.diagnosis import Finding, is_loopback, megabytes
+from seedsweep.scheduler.doctor.diagnosis import Finding, is_loopback
+from seedsweep.scheduler.quantities import size_words
 from seedsweep.storage.broker.facts import BrokerFacts
 
 OLDEST_REDIS = (6, 0)
@@ -15,12 +16,12 @@ TESTED_REDIS = (7, 2)
 
 def judge_broker(facts: BrokerFacts, url: str) -> Iterator[Finding]:
     """Say what a broker is, and what about it is wrong or worth a thought."""
-    limit = f"of {megabytes(facts.max_bytes)}" if facts.max_bytes else "without a limit"
+    limit = f"of {size_words(facts.max_bytes)}" if facts.max_bytes else "without a limit"
     yield Finding(
         "broker",
         "fine",
         f"{facts.product.capitalize()} {facts.version or 'of unknown version'} answers in "
-        f"{facts.round_trip_ms:.1f} ms and uses {megabytes(facts.used_bytes)}, {limit}.",
+        f"{facts.round_trip_ms:.1f} ms and uses {size_words(facts.used_bytes)}, {limit}.",
     )
     yield from _broker_age(facts)
     yield from _broker_memory(facts)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seedsweep.scheduler.doctor.broker_check import judge_broker
-from seedsweep.scheduler.doctor.diagnosis import Finding, guarded, megabytes
+from seedsweep.scheduler.doctor.diagnosis import Finding, guarded
 from seedsweep.scheduler.doctor.probes import (
     MODEL_SECONDS,
     RAY_SECONDS,
@@ -18,6 +18,7 @@ from seedsweep.scheduler.doctor.probes import (
     ask_torch,
 )
 from seedsweep.scheduler.environment import Environment
+from seedsweep.scheduler.quantities import size_words
 from seedsweep.storage.broker.facts import read_broker_facts
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.s3.store import S3Store
@@ -163,12 +164,12 @@ def _shared_memory(folder: Path) -> Iterator[Finding]:
         return
     size = shutil.disk_usage(folder).total
     if size >= SHARED_BYTES:
-        yield Finding("shared memory", "fine", f"{folder} has {megabytes(size)}.")
+        yield Finding("shared memory", "fine", f"{folder} has {size_words(size)}.")
     else:
         yield Finding(
             "shared memory",
             "warning",
-            f"{folder} has only {megabytes(size)}; Ray keeps its objects there.",
+            f"{folder} has only {size_words(size)}; Ray keeps its objects there.",
             "Give the container more: --shm-size=1g, or an emptyDir of medium Memory.",
         )
 
@@ -198,7 +199,7 @@ def _devices() -> Iterator[Finding]:
             "CUDA_VISIBLE_DEVICES.",
         )
     for name, found in zip(devices, facts["devices"], strict=False):
-        memory = megabytes(found["bytes"])
+        memory = size_words(found["bytes"])
         yield Finding("devices", "fine", f"{name} is {found['name']} with {memory}.")
 
 
@@ -217,7 +218,7 @@ def _model(store_url: str, campaign_file: Path) -> Iterator[Finding]:
         "fine",
         f"{facts['path']} loads on {device} in {facts['seconds']:.1f} s from safetensors: a "
         f"{facts['kind']}, {facts['parameters'] / 1e6:,.1f} million parameters as "
-        f"{', '.join(facts['dtypes'])}, {megabytes(facts['bytes'])}.",
+        f"{', '.join(facts['dtypes'])}, {size_words(facts['bytes'])}.",
     )
     side, wanted = facts["side"], tuple(facts["wanted"])
     if side is not None and wanted != (side, side):

@@ -60,7 +60,3 @@ def answers(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def megabytes(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

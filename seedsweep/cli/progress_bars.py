@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from seedsweep.cli.options import say
+from seedsweep.scheduler.quantities import duration_words
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.workers.monitoring.rate import Rate
 
@@ -39,7 +40,7 @@ class Step:
         if left <= 0:
             pace = "all generated"
         elif self.per_second > 0:
-            pace = f"{self.per_second:.1f} images/s, {_duration(left / self.per_second)} left"
+            pace = f"{self.per_second:.1f} images/s, {duration_words(left / self.per_second)} left"
         else:
             pace = "starting"
         parked = f", {self.parked} units parked" if self.parked else ""
@@ -102,7 +103,9 @@ class Display:
         made, seconds = self._now - (self._first or 0), time.monotonic() - self._began
         if not made:
             return "All images were there already."
-        return f"{made:.0f} images in {_duration(seconds)}, {made / seconds:.1f} images/s in all."
+        return (
+            f"{made:.0f} images in {duration_words(seconds)}, {made / seconds:.1f} images/s in all."
+        )
 
 
 @contextmanager
@@ -158,12 +161,4 @@ def noticed(what: str) -> Iterator[Callable[[int, float], None]]:
 
 
 def _made(what: str, images: int, seconds: float) -> str:
-    return f"{what}: {images} images in {_duration(seconds)}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    return f"{what}: {images} images in {duration_words(seconds)}"

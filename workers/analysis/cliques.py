@@ -5,6 +5,9 @@ never enumerated: ordinary graphs have hundreds of thousands (Carlini et al. 202
 section 4.2 needs only one of at least 10).
 """
 
+# Written by hand, since no library decides "is there a clique of ten?" within a bound on its steps:
+# networkx and igraph enumerate, or ran for minutes on graphs that real prompts give.
+
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -6,6 +6,9 @@ are integers that float32 and float64 hold exactly, so every result is the same 
 machine, whatever the BLAS, its threads or the order of the images.
 """
 
+# Written by hand, since what libraries have is inexact or slow: torch.cdist rounds, scipy's pdist
+# takes twelve times as long, and an edge has to be the same edge on every machine.
+
 from __future__ import annotations
 
 import math

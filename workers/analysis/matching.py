@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from seedsweep.workers.analysis.distances import edge_limit, l2_to_all, tiled_to
 from seedsweep.workers.analysis.inner_products import products
@@ -183,14 +184,9 @@ def near_groups(
     mirrored = pictures[:, :, ::-1].reshape(rows.shape) if flip else rows
     norms = squared_norms(rows)
     within = np.array([edge_limit(limit, rows.shape[1]) for limit in limits], dtype=np.float64)
-    groups = {place: [place] for place in range(len(rows))}
+    near = np.zeros((len(rows), len(rows)), np.bool_)
     for place in range(len(rows)):
         alike = products(np.stack([rows[place], mirrored[place]]), rows).max(axis=0)
-        squared = norms - 2 * alike + norms[place]
-        for other in np.flatnonzero(squared <= np.maximum(within, within[place])).tolist():
-            first, second = groups[place], groups[other]
-            if first is not second:
-                first += second
-                groups.update(dict.fromkeys(second, first))
-    distinct = {min(group): sorted(group) for group in groups.values()}
-    return [distinct[first] for first in sorted(distinct)]
+        near[place] = norms - 2 * alike + norms[place] <= np.maximum(within, within[place])
+    count, labels = connected_components(near, directed=False)
+    return sorted(np.flatnonzero(labels == label).tolist() for label in range(count))
