@@ -9,6 +9,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from seedsweep import __version__
 from seedsweep.audit.evidence import verify_bundle
 from seedsweep.audit.evidence.labels import Labels, agreement
 from seedsweep.audit.evidence.pictures import Pictures
@@ -257,7 +258,7 @@ def _still_parked(store: Store, submission: Submission) -> list[Parked]:
 def _versions() -> dict[str, str]:
     libraries = {name: version(name) for name in LIBRARIES}
     return {
-        "seedsweep": version("seedsweep"),
+        "seedsweep": __version__,
         "code_sha256": _code_digest(),
         "python": platform.python_version(),
         **libraries,

@@ -4,13 +4,13 @@ import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from seedsweep import __version__
 from seedsweep.audit.findings.control_pictures import read_controls
 from seedsweep.scheduler.campaign.current import results_now, settings_now
 from seedsweep.scheduler.campaign.file import explain
@@ -110,7 +110,7 @@ def verify_campaign(
         analysis_id=settings.analysis_id,
         settings=asked,
         verified_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        versions=f"seedsweep {version('seedsweep')}, Python {platform.python_version()}",
+        versions=f"seedsweep {__version__}, Python {platform.python_version()}",
         coverage=found.coverage,
         cliques=tuple(verified),
         not_verified=tuple(unknown),

@@ -3,8 +3,8 @@
 import platform
 from collections import Counter
 from datetime import UTC, datetime
-from importlib.metadata import version
 
+from seedsweep import __version__
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
@@ -32,6 +32,6 @@ def submit_campaign(store: Store, plan: Plan) -> Submission:
         campaign=plan.campaign,
         cuts=plan.cuts,
         submitted_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        versions=f"seedsweep {version('seedsweep')}, Python {platform.python_version()}",
+        versions=f"seedsweep {__version__}, Python {platform.python_version()}",
     )
     return store_campaign(store, submission, plan.prompts)

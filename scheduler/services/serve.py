@@ -9,11 +9,11 @@ import platform
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
 from wsgiref.types import WSGIApplication
 
 from prometheus_client.registry import Collector
 
+from seedsweep import __version__
 from seedsweep.scheduler.services.prometheus_targets import advertised, answer_targets
 from seedsweep.scheduler.services.signals import stop_on_sigterm
 from seedsweep.storage import keys
@@ -139,7 +139,7 @@ def _serve(
     targets: WSGIApplication | None = None,
 ) -> str:
     """Serve the service's pages where they are wanted; returns where, empty for nowhere."""
-    metrics.BUILD.labels(version("seedsweep")).set(1)
+    metrics.BUILD.labels(__version__).set(1)
     registry = registry_of(service, collectors)
     port = http_pages.serve(registry, address.host, address.ports(_FIRST_PORTS[service]), targets)
     if port is None:

@@ -1,9 +1,11 @@
 """The command line. Heavy libraries are imported where a command needs them, so help is instant."""
 
 import sys
+from typing import Annotated
 
 import typer
 
+from seedsweep import __version__
 from seedsweep.cli import (
     calibration,
     campaigns,
@@ -21,9 +23,7 @@ from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
 
 app = typer.Typer(
     name="seedsweep",
-    help="Find the training images that an image-generation model has memorised.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -56,10 +56,28 @@ for command in (
     app.command()(command)
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"seedsweep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def seedsweep(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
+    """Find the training images that an image-generation model has memorised."""
+
+
 def main() -> None:
     """Run the command line: bad input ends in one sentence and an exit code, never a traceback."""
     try:
-        app()
+        app(prog_name="seedsweep")
     except ConfigError as error:
         _fail(error, 2)
     except TransientError as error:

@@ -22,10 +22,7 @@ from tests.support.checkout import ROOT
 GAN = """
 import dataclasses
 import numpy as np
-from seedsweep.storage.errors import ModelLoadError, TransientError
-from seedsweep.storage.records import Provenance, canonical
-from seedsweep.workers.pipelines.protocol import Generation
-from tests.support.checkout import ROOT
+from seedsweep.pipelines import Generation, ModelLoadError, Provenance, TransientError, canonical
 
 class Gan:
     def __init__(self, model, sampling, device, threads):

@@ -1,0 +1,214 @@
+"""Stores that an earlier version wrote open, go on and report as they did then.
+
+Each folder below `STORES` holds a campaign's files, its `store` and `expected.json`, what the
+version that wrote them said. Their campaign files name `/proc/self/cwd`, the folder that a process
+works in, so that campaigns have the same ids wherever the folder lies.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from seedsweep.cli import main as command_line
+from tests.support.checkout import ROOT
+
+STORES = ROOT / "tests" / "fixtures" / "stores" / "0.1.0"
+PROGRAM = [sys.executable, "-m", "seedsweep.cli"]
+NAMES = ["finished", "half-done", "parked", "not-kept"]
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="there is no /proc")
+
+
+class Old:
+    """A copy of a store of before with its campaign's files, and the command line to work on it."""
+
+    def __init__(self, folder, monkeypatch, capsys):
+        self.folder, self.store = folder, folder / "store"
+        self.expected = json.loads((folder / "expected.json").read_text())
+        self.campaigns = self.expected["campaigns"]
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def seedsweep(self, *arguments, cwd=None):
+        """Run a command in this process, in the campaign's folder; returns what it printed."""
+        self._monkeypatch.chdir(cwd or self.folder)
+        command = ["seedsweep", *map(str, arguments), "--store", f"file:{self.store}"]
+        self._monkeypatch.setattr(sys, "argv", command)
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        output, said = self._capsys.readouterr()
+        assert ended.value.code == 0, said
+        return output
+
+    def json(self, *arguments, **where):
+        return json.loads(self.seedsweep(*arguments, "--json", **where))
+
+    def run(self, file="campaign.toml"):
+        """Run a campaign to its end, in processes of its own; returns its id."""
+        finished = subprocess.run(
+            [*PROGRAM, "run", file, "--workers", "1", "--store", "file:store"],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}",
+                "SEEDSWEEP_ALLOW_PYTHON": "spots:draw",
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout.splitlines()[-1]
+
+    def files(self, below=""):
+        """What every file of the store holds, but logs."""
+        paths = (path for path in (self.store / below).rglob("*") if path.is_file())
+        found = {path.relative_to(self.store).as_posix(): path.read_bytes() for path in paths}
+        return {key: data for key, data in found.items() if not key.startswith(".")}
+
+    def images(self, pattern="shards/*/*/*/*.parquet"):
+        """Prompt id, seed and hash of every image that such files hold."""
+        columns = ["prompt_id", "seed", "sha256"]
+        tables = [pq.read_table(path, columns=columns) for path in self.store.glob(pattern)]
+        return sorted([*row.values()] for table in tables for row in table.to_pylist())
+
+
+@pytest.fixture
+def old(tmp_path, monkeypatch, capsys):
+    """Copy a store of before to another place."""
+
+    def copy(name):
+        folder = shutil.copytree(STORES / name, tmp_path / name)
+        return Old(folder, monkeypatch, capsys)
+
+    return copy
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryStore:
+    def test_results_and_status_are_what_they_were(self, old, name):
+        old = old(name)
+        assert old.json("status") == [each["status"] for each in old.campaigns]
+        for campaign in old.campaigns:
+            assert old.json("results", campaign["id"]) == campaign["results"]
+
+    def test_it_opens_without_the_campaigns_files(self, old, name, tmp_path):
+        old = old(name)
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        for campaign in old.campaigns:
+            found = old.json("results", campaign["id"], cwd=elsewhere)
+            assert found == campaign["results"]
+            old.seedsweep("report", campaign["id"], "-o", "report", cwd=elsewhere)
+
+    def test_the_report_names_every_flagged_prompt(self, old, name):
+        old = old(name)
+        for campaign in old.campaigns:
+            page = Path(old.seedsweep("report", campaign["id"], "-o", campaign["id"]).strip())
+            text = (old.folder / page).read_text()
+            flagged = [result["prompt"] for result in campaign["results"] if result["flagged"]]
+            assert flagged
+            assert all(prompt in text for prompt in flagged)
+
+    def test_a_bundle_of_evidence_has_the_ids_of_before_and_no_fault(self, old, name):
+        old = old(name)
+        for campaign in old.campaigns:
+            old.seedsweep("evidence", campaign["id"], "-o", campaign["id"])
+            bundle = old.folder / campaign["id"]
+            manifest = json.loads((bundle / "manifest.json").read_text())
+            ids = {"campaign_id": campaign["id"]}
+            ids |= {each: campaign[each] for each in ("generation_id", "analysis_id")}
+            assert ids.items() <= manifest.items()
+            assert manifest["missing"] == []
+            verifier = [sys.executable, "-I", "-S", bundle / "verify_bundle.py"]
+            checked = subprocess.run(verifier, capture_output=True, text=True, check=False)
+            assert (checked.returncode, checked.stderr) == (0, "")
+            assert "No fault" in checked.stdout
+
+    def test_a_check_finds_every_image_as_its_hash_says(self, old, name):
+        old = old(name)
+        for campaign in old.campaigns:
+            checkup = old.json("check", campaign["id"])
+            assert (checkup["corrupt"], checkup["holes"]) == ([], [])
+
+    def test_looking_changes_nothing(self, old, name):
+        old = old(name)
+        before = old.files()
+        for campaign in old.campaigns:
+            old.json("results", campaign["id"])
+            old.json("check", campaign["id"])
+            old.seedsweep("report", campaign["id"], "-o", "report")
+        assert old.files() == before
+
+
+@pytest.mark.parametrize("name", ["finished", "not-kept"])
+def test_a_campaign_that_was_done_is_the_same_campaign_and_nothing_is_made_anew(old, name):
+    old = old(name)
+    before = old.files()
+    assert old.run() in [campaign["id"] for campaign in old.campaigns]
+    assert old.files() == before
+
+
+def test_what_commands_found_is_shown_by_the_report(old):
+    old = old("finished")
+    first = next(each for each in old.campaigns if each["status"]["name"] == "first")
+    kinds = {"verifications", "calibrations", "comparisons", "duplications"}
+    assert first["kept"].keys() == kinds
+    page = old.folder / old.seedsweep("report", first["id"], "-o", "report").strip()
+    text = page.read_text()
+    for command in ("verify", "calibrate", "compare", "duplication"):
+        assert f"seedsweep {command}" not in text
+    assert "dog.png" in text
+
+
+def test_prompts_of_which_no_image_was_kept_count_as_done_by_their_receipts(old):
+    old = old("not-kept")
+    (campaign,) = old.campaigns
+    receipts = old.images("campaigns/*/receipts/*/*/*.parquet")
+    assert receipts == old.expected["receipted"]
+    unflagged = {each["prompt_id"] for each in campaign["results"] if not each["flagged"]}
+    assert {prompt_id for prompt_id, _, _ in receipts} == unflagged
+    assert len(receipts) + len(old.images()) == campaign["status"]["images_done"]
+    assert campaign["status"]["state"] == "done"
+
+
+def ends_as_undisturbed(old, before):
+    """All that was there is as it was, and the rest is what a run in one go makes."""
+    wanted, after = old.expected["undisturbed"], old.files("shards")
+    assert before.items() <= after.items()
+    assert len(before) < len(after) == wanted["shards"]
+    assert old.images() == wanted["images"]
+    (campaign,) = old.campaigns
+    assert old.json("results", campaign["id"]) == wanted["results"]
+    (status,) = old.json("status")
+    assert wanted["status"].items() <= status.items()
+    return True
+
+
+def test_a_campaign_that_was_half_done_makes_only_what_is_missing(old):
+    old = old("half-done")
+    (campaign,) = old.campaigns
+    assert 0 < campaign["status"]["units_done"] < campaign["status"]["units"]
+    before = old.files("shards")
+    assert old.run() == campaign["id"]
+    assert ends_as_undisturbed(old, before)
+
+
+def test_a_parked_unit_is_tried_again_and_what_was_wanted_of_the_campaign_stays(old):
+    old = old("parked")
+    (campaign,) = old.campaigns
+    assert (campaign["status"]["state"], campaign["status"]["units_parked"]) == ("paused", 1)
+    assert campaign["kept"]["parked"]
+    before = old.files("shards")
+    old.seedsweep("resume", campaign["id"], "--failed")
+    assert old.run() == campaign["id"]
+    assert ends_as_undisturbed(old, before)
+    control = json.loads((old.store / "campaigns" / campaign["id"] / "control.json").read_text())
+    assert (control["state"], control["priority"], control["weight"]) == ("active", 2, 3)
