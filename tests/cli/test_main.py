@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import CliRunner
 
+from seedsweep import __version__
 from seedsweep.cli import main as command_line
 from seedsweep.cli import progress_bars
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
@@ -152,6 +153,26 @@ def test_help_imports_nothing_heavy():
     )
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert set(HEAVY).isdisjoint(loaded)
+
+
+def test_the_version_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["seedsweep", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"seedsweep {__version__}\n")
+
+
+def test_a_shell_is_told_how_commands_go_on(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["seedsweep"])
+    for name, value in [
+        ("_SEEDSWEEP_COMPLETE", "complete_bash"),
+        ("COMP_WORDS", "seedsweep re"),
+        ("COMP_CWORD", "1"),
+    ]:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        command_line.main()
+    assert set(capsys.readouterr().out.split()) == {"replay", "report", "results", "resume"}
 
 
 class TestPlan:
