@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from seedsweep.audit.report.calibration_page import WORDS
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.matched_pictures import gather_training
+from seedsweep.audit.report.calibration_page import WORDS
+from seedsweep.audit.report.findings_section import Findings, gather_findings
 from seedsweep.audit.report.html import templates, write_page
 from seedsweep.audit.report.prompt_section import (
     PIXEL_ART_SIDE,
@@ -21,7 +22,6 @@ from seedsweep.audit.report.prompt_section import (
     PromptImages,
     gather_evidence,
 )
-from seedsweep.audit.report.findings_section import Findings, gather_findings
 from seedsweep.scheduler.campaign.descriptions import (
     Fact,
     analysis_words,
