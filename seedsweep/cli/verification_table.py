@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.audit.findings.verification_summary import control_rate, flagged_rate, summary
-from seedsweep.cli.console import console
+from seedsweep.cli.console import console, prompt_cell
 from seedsweep.storage.verification_results import VerificationResult, VerifiedClique
 
 PROMPT_LENGTH = 40
@@ -40,9 +40,9 @@ def for_scripts(found: VerificationResult) -> dict[str, object]:
 
 
 def _cells(clique: VerifiedClique) -> list[str]:
-    text, match = clique.prompt, clique.match
+    match = clique.match
     return [
-        escape(text if len(text) <= PROMPT_LENGTH else text[: PROMPT_LENGTH - 1] + "…"),
+        prompt_cell(clique.prompt, PROMPT_LENGTH),
         str(clique.seed),
         escape(match.training_id),
         f"{match.l2:.3f}",
