@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -22,6 +22,7 @@ from seedsweep.audit.report.prompt_section import (
     PromptImages,
     gather_evidence,
 )
+from seedsweep.scheduler.campaign.current import parked_now
 from seedsweep.scheduler.campaign.descriptions import (
     Fact,
     analysis_words,
@@ -30,9 +31,8 @@ from seedsweep.scheduler.campaign.descriptions import (
     run_facts,
     verification_words,
 )
-from seedsweep.storage.campaigns import load_campaign, load_control, load_parked, load_prompts
+from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.receipts import is_done
 from seedsweep.storage.records import AnalysisSettings, Parked, Submission
 from seedsweep.storage.results import read_results
 from seedsweep.storage.store import Store
@@ -137,7 +137,7 @@ def gather_report(
     settings = found or campaign.settings
     prompts = load_prompts(store, campaign_id)
     results = read_results(store, analysis_id, campaign_id)
-    parked = _still_parked(store, submission, load_parked(store, campaign_id))
+    parked = tuple(parked_now(store, submission))
     ranked = [result for result in results if result.flagged]
     training = gather_training(settings, sampling, ranked[:SECTIONS])
 
@@ -226,16 +226,6 @@ def _count(results: Sequence[PromptResult], prompts: int, seeds: int) -> Counts:
         extracted=sum(result.extracted for result in flagged),
         training_pictures=len(pictures),
         undecided=sum(not (result.flagged or result.clique_proven) for result in results),
-    )
-
-
-def _still_parked(
-    store: Store, submission: Submission, parked: Iterable[Parked]
-) -> tuple[Parked, ...]:
-    """Leave out the units that were made after all, by this campaign or another."""
-    campaign = submission.campaign
-    return tuple(
-        unit for unit in parked if not is_done(store, campaign, unit.prompt_id, unit.seeds)
     )
 
 
