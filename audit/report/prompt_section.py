@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from seedsweep.audit.findings.matched_pictures import Pixels, TrainingPictures, has_changed
+from seedsweep.audit.findings.matched_pictures import (
+    Pixels,
+    TrainingPictures,
+    as_compared,
+    has_changed,
+)
 from seedsweep.audit.report.histogram import Histogram, draw_histogram
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ShardCorruptError
@@ -187,13 +192,13 @@ def _training_picture(
         return None
     name, reason = match.training_id, training.problem
     pixels = training.pictures.get(name)
-    if pixels is not None and match.transform and match.transform.flip:
-        pixels = np.ascontiguousarray(pixels[:, ::-1])
     if pixels is None:
         reason = reason or "the training set no longer holds this picture"
-    elif representative is not None and has_changed(representative, pixels, match.l2):
+    elif representative is not None and has_changed(representative, pixels, match):
         pixels = None
         reason = "the picture now under this id is another one: the training set has changed"
+    else:
+        pixels = as_compared(pixels, match)
     return _picture(name, pixels, _LARGE, reason)
 
 
