@@ -12,11 +12,11 @@ from seedsweep.audit.findings.matched_pictures import Pixels, gather_training, h
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.records import AnalysisSettings, Provenance, Sampling, Submission
-from seedsweep.storage.shards import StoredImage, decode_shard
+from seedsweep.storage.shards import StoredImage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
 from seedsweep.workers.images import digest_pixels, encode_png
-from seedsweep.workers.stored_images import decode_pixels
+from seedsweep.workers.stored_images import decode_pixels, read_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +176,13 @@ class Pictures:
         return reasons
 
     def _decode(self, key: str | None, seeds: list[int]) -> tuple[dict[int, StoredImage], str]:
-        data = self._store.read(key) if key else None
-        if key is None or data is None:
-            return {}, "its picture was not kept"
         try:
-            return {image.seed: image for image in decode_shard(data, key, seeds)}, ""
+            images = read_images(self._store, key, seeds) if key else None
         except ShardCorruptError as error:
             return {}, str(error)
+        if images is None:
+            return {}, "its picture was not kept"
+        return {image.seed: image for image in images}, ""
 
     def _add(self, result: PromptResult, image: StoredImage) -> str:
         try:
