@@ -10,11 +10,13 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from seedsweep.audit.evidence import verify_bundle
+from seedsweep.audit.evidence.denominators import denominators
 from seedsweep.audit.evidence.labels import Labels, agreement
 from seedsweep.audit.evidence.pictures import Pictures
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.evidence.signature import Signer
 from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
+from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.replay.replay import Replays
@@ -87,17 +89,12 @@ def write_evidence(
         missing = _add_pictures(store, submission, settings, results, bundle, progress)
         people_said = _add_additions(bundle, additions, results)
         search = _add_verifications(store, campaign_id, settings.analysis_id, results, bundle)
-        counts = verify_bundle.denominators(
-            [result.model_dump(mode="json") for result in results],
-            submission.model_dump(mode="json"),
-            len(prompts),
-            [unit.model_dump(mode="json") for unit in parked],
-        )
+        counts = count_results(results, len(prompts), submission.campaign.sampling.seeds)
         contents = Contents(
             campaign_id=campaign_id,
             analysis_id=settings.analysis_id,
             thresholds_fixed=_fixed(submission, control, settings)[1],
-            denominators=counts,
+            denominators=denominators(counts, submission, parked),
             missing=missing,
             people_said=people_said,
             search=search,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+from seedsweep.audit.findings.counts import Counts, count_results
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.matched_pictures import gather_training
@@ -52,26 +53,6 @@ class Flagged:
     rank: int
     result: PromptResult
     evidence: Evidence | None
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How far the campaign has come, and what it found.
-
-    `images` includes `excluded`, the pictures that are no evidence. `undecided` prompts are not
-    flagged, but not proven to lack a large enough clique either.
-    """
-
-    prompts: int
-    analysed: int
-    images: int
-    excluded: int
-    fewer_seeds: int
-    flagged: int
-    matched: int
-    extracted: int
-    training_pictures: int
-    undecided: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +128,7 @@ def gather_report(
         return gather_evidence(images, result, training, settings.analysis.tiles, threshold)
 
     flagged = _rank(ranked, evidence, progress)
-    counts = _count(results, len(prompts), sampling.seeds)
+    counts = count_results(results, len(prompts), sampling.seeds)
     return Report(
         submission=submission,
         analysis_id=analysis_id,
@@ -210,23 +191,6 @@ def _rank(
             progress(rank, min(len(ranked), SECTIONS))
         flagged.append(Flagged(rank, result, evidence))
     return tuple(flagged)
-
-
-def _count(results: Sequence[PromptResult], prompts: int, seeds: int) -> Counts:
-    flagged = [result for result in results if result.flagged]
-    pictures = {m.training_id for result in flagged for m in result.matches if m.extracted}
-    return Counts(
-        prompts=prompts,
-        analysed=len(results),
-        images=sum(result.seeds for result in results),
-        excluded=sum(result.excluded for result in results),
-        fewer_seeds=sum(result.seeds < seeds for result in results),
-        flagged=len(flagged),
-        matched=sum(bool(result.matches) for result in flagged),
-        extracted=sum(result.extracted for result in flagged),
-        training_pictures=len(pictures),
-        undecided=sum(not (result.flagged or result.clique_proven) for result in results),
-    )
 
 
 def _provenance(
