@@ -1,6 +1,7 @@
-"""The pictures of one shard, each held to its recorded digest."""
+"""The images of a shard as they are stored, and their pixels, held to the recorded digest."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,27 @@ class BrokenShardError(ShardCorruptError):
         self.key = key
 
 
+@contextlib.contextmanager
+def naming_shard(key: str) -> Iterator[None]:
+    """Raise what is corrupt or gone as `BrokenShardError`, which names the shard."""
+    try:
+        yield
+    except ShardCorruptError as error:
+        raise BrokenShardError(key, str(error)) from error
+
+
+def read_images(
+    store: Store, key: str, seeds: Collection[int] | None = None
+) -> list[StoredImage] | None:
+    """Read a shard's images in the order of the seeds, only those of `seeds` where they are given.
+
+    Returns None where there is no shard. Raises `ShardCorruptError` as `decode_shard` does; the
+    pictures are not decoded.
+    """
+    data = store.read(key)
+    return None if data is None else decode_shard(data, key, seeds)
+
+
 def corrupt_shards(
     store: Store,
     generation_id: str,
@@ -32,9 +54,8 @@ def corrupt_shards(
     corrupt = []
     for cut in cuts:
         key = keys.shard(generation_id, prompt_id, cut)
-        data = store.read(key)
         try:
-            for image in decode_shard(data, key) if data is not None else ():
+            for image in read_images(store, key) or ():
                 decode_pixels(image, sampling)
         except ShardCorruptError:
             corrupt.append(key)

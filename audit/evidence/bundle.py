@@ -11,31 +11,30 @@ from pathlib import Path
 
 from seedsweep import __version__
 from seedsweep.audit.evidence import verify_bundle
+from seedsweep.audit.evidence.denominators import denominators
 from seedsweep.audit.evidence.labels import Labels, agreement
 from seedsweep.audit.evidence.pictures import Pictures
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.evidence.signature import Signer
 from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
+from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.replay.replay import Replays
-from seedsweep.scheduler.campaign.current import settings_now
+from seedsweep.scheduler.campaign.current import parked_now, settings_now
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import (
     load_campaign,
     load_control,
-    load_parked,
     load_prompts,
     load_verifications,
 )
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.receipts import is_done
 from seedsweep.storage.records import (
     ANALYSIS,
     FORMAT,
     AnalysisSettings,
     Control,
-    Parked,
     Submission,
 )
 from seedsweep.storage.results import read_results
@@ -83,7 +82,7 @@ def write_evidence(
     results = read_results(store, settings.analysis_id, campaign_id)
     with new_bundle(folder) as bundle:
         prompts = [*load_prompts(store, campaign_id)]
-        parked = _still_parked(store, submission)
+        parked = parked_now(store, submission)
         bundle.add("campaign.json", store.read(keys.campaign(campaign_id)) or b"")
         bundle.add_json("prompts.json", prompts)
         bundle.add_json("results.json", results)
@@ -91,17 +90,12 @@ def write_evidence(
         missing = _add_pictures(store, submission, settings, results, bundle, progress)
         people_said = _add_additions(bundle, additions, results)
         search = _add_verifications(store, campaign_id, settings.analysis_id, results, bundle)
-        counts = verify_bundle.denominators(
-            [result.model_dump(mode="json") for result in results],
-            submission.model_dump(mode="json"),
-            len(prompts),
-            [unit.model_dump(mode="json") for unit in parked],
-        )
+        counts = count_results(results, len(prompts), submission.campaign.sampling.seeds)
         contents = Contents(
             campaign_id=campaign_id,
             analysis_id=settings.analysis_id,
             thresholds_fixed=_fixed(submission, control, settings)[1],
-            denominators=counts,
+            denominators=denominators(counts, submission, parked),
             missing=missing,
             people_said=people_said,
             search=search,
@@ -243,16 +237,6 @@ def _changed_since(search: VerificationResult, results: Sequence[PromptResult]) 
             f"{len(looked_for - present)} of {len(looked_for)} that were represent none any more; "
             f"run `seedsweep verify {search.campaign_id}` again."
         )
-
-
-def _still_parked(store: Store, submission: Submission) -> list[Parked]:
-    """Leave out the units that were made after all, by this campaign or another."""
-    campaign = submission.campaign
-    return [
-        unit
-        for unit in load_parked(store, campaign.campaign_id)
-        if not is_done(store, campaign, unit.prompt_id, unit.seeds)
-    ]
 
 
 def _versions() -> dict[str, str]:

@@ -5,25 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-import numpy as np
 import PIL
-from numpy.typing import NDArray
 
 from seedsweep.audit.evidence.writer import Bundle
-from seedsweep.audit.findings.matched_pictures import gather_training
+from seedsweep.audit.findings.matched_pictures import Pixels, gather_training, has_changed
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.records import AnalysisSettings, Provenance, Sampling, Submission
-from seedsweep.storage.shards import StoredImage, decode_shard
+from seedsweep.storage.shards import StoredImage
 from seedsweep.storage.store import Store
-from seedsweep.workers.analysis.distances import l2_to_all
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
 from seedsweep.workers.images import digest_pixels, encode_png
-from seedsweep.workers.stored_images import decode_pixels
-
-SAME_L2 = 1e-6
-
-Pixels = NDArray[np.uint8]
+from seedsweep.workers.stored_images import decode_pixels, read_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +176,13 @@ class Pictures:
         return reasons
 
     def _decode(self, key: str | None, seeds: list[int]) -> tuple[dict[int, StoredImage], str]:
-        data = self._store.read(key) if key else None
-        if key is None or data is None:
-            return {}, "its picture was not kept"
         try:
-            return {image.seed: image for image in decode_shard(data, key, seeds)}, ""
+            images = read_images(self._store, key, seeds) if key else None
         except ShardCorruptError as error:
             return {}, str(error)
+        if images is None:
+            return {}, "its picture was not kept"
+        return {image.seed: image for image in images}, ""
 
     def _add(self, result: PromptResult, image: StoredImage) -> str:
         try:
@@ -205,11 +198,8 @@ class Pictures:
         """Why the picture is not the one that was matched; empty where it is, as far as known."""
         for each in matched:
             chosen = self._representatives.get((each.prompt_id, each.seed))
-            if chosen is not None:
-                flip = each.match.transform is not None and each.match.transform.flip
-                compared = pixels[:, ::-1] if flip else pixels
-                if abs(float(l2_to_all(chosen, compared[None])[0]) - each.match.l2) > SAME_L2:
-                    return "the picture now under this id is another one"
+            if chosen is not None and has_changed(chosen, pixels, each.match):
+                return "the picture now under this id is another one"
         return ""
 
 

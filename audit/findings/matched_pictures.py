@@ -1,4 +1,4 @@
-"""The training pictures that matches name."""
+"""The training pictures that matches name, as they are now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import TrainingSetError
-from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.records import AnalysisSettings, Sampling
 from seedsweep.workers.analysis.distances import l2_to_all
 from seedsweep.workers.training.pictures import read_pictures
 
-_SAME_L2 = 1e-6
-
+SAME_L2 = 1e-6
 
 Pixels = NDArray[np.uint8]
 
@@ -46,5 +45,14 @@ def gather_training(
         return TrainingPictures({}, str(error))
 
 
-def has_changed(representative: Pixels, pixels: Pixels, l2: float) -> bool:
-    return abs(float(l2_to_all(representative, pixels[None])[0]) - l2) > _SAME_L2
+def as_compared(pixels: Pixels, match: Match) -> Pixels:
+    """The training picture as the match compared it: mirrored where that is nearer."""
+    is_mirrored = match.transform is not None and match.transform.flip
+    return np.ascontiguousarray(pixels[:, ::-1]) if is_mirrored else pixels
+
+
+def has_changed(representative: Pixels, pixels: Pixels, match: Match) -> bool:
+    """True for a training picture that is not the one that was matched, as its distance from the
+    representative is another one."""
+    distance = float(l2_to_all(representative, as_compared(pixels, match)[None])[0])
+    return abs(distance - match.l2) > SAME_L2

@@ -19,7 +19,6 @@ from seedsweep.storage.campaigns import load_campaign, load_verifications, store
 from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
 from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.records import Submission, Verification
-from seedsweep.storage.shards import decode_shard
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import (
     UnverifiedClique,
@@ -29,7 +28,7 @@ from seedsweep.storage.verification_results import (
 from seedsweep.workers.analysis.distances import tiled_to
 from seedsweep.workers.analysis.matching import is_extracted, match_limit, near_groups
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.stored_images import decode_pixels
+from seedsweep.workers.stored_images import decode_pixels, read_images
 from seedsweep.workers.training.search import Matched, TrainingSearch, open_set
 from seedsweep.workers.training.search_actors import searchers
 
@@ -178,10 +177,8 @@ def _representative(
     for cut in submission.cuts:
         if cut.first <= seed <= cut.last:
             key = keys.shard(campaign.generation_id, result.prompt_id, cut)
-            data = store.read(key)
-            if data is not None:
-                for image in decode_shard(data, key, [seed]):
-                    return decode_pixels(image, campaign.sampling)
+            for image in read_images(store, key, [seed]) or ():
+                return decode_pixels(image, campaign.sampling)
     raise ShardCorruptError(f"The image of seed {seed} is not in the store.")
 
 

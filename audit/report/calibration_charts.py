@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from seedsweep.audit.report.axes import Tick
 from seedsweep.audit.findings.calibration import Calibration, Candidate
 from seedsweep.audit.findings.precision_recall import Curve, flagged_share
+from seedsweep.audit.report.axes import Tick
 from seedsweep.workers.analysis.flag_threshold import STEPS, threshold_of
 
 WIDTH, HEIGHT = 480.0, 300.0

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from seedsweep.audit.findings.calibration import Calibration
-from seedsweep.audit.report.calibration_charts import Chart, draw_precision_recall, draw_shares
-from seedsweep.audit.findings.precision_recall import BAND
 from seedsweep.audit.findings.operating_point import OperatingPoint
-from seedsweep.audit.report.html import templates, write_page
+from seedsweep.audit.findings.precision_recall import BAND
 from seedsweep.audit.findings.rate_words import percent_words, rate_words, share_words
+from seedsweep.audit.report.calibration_charts import Chart, draw_precision_recall, draw_shares
+from seedsweep.audit.report.html import templates, write_page
 
 FRAGMENT = "calibrated.toml"
 

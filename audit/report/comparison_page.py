@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from seedsweep.audit.report.axes import Tick
 from seedsweep.audit.findings.comparison import Comparison, Point
+from seedsweep.audit.report.axes import Tick
 from seedsweep.audit.report.html import draw_page
 
 SIDE = 420.0

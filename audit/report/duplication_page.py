@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from seedsweep.audit.report.axes import Tick
 from seedsweep.audit.findings.duplication import Curve, Duplication
 from seedsweep.audit.findings.intervals import Rate
+from seedsweep.audit.report.axes import Tick
 from seedsweep.audit.report.html import draw_page
 
 WIDTH, HEIGHT = 640.0, 280.0

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from seedsweep.audit.report import calibration_page, comparison_page, duplication_page
 from seedsweep.audit.findings.calibration import Calibration, scoring_id
+from seedsweep.audit.findings.saved import load_calibrations, load_comparisons, load_duplications
+from seedsweep.audit.findings.verification_summary import summary
+from seedsweep.audit.report import calibration_page, comparison_page, duplication_page
 from seedsweep.audit.report.calibration_page import CalibrationPage
 from seedsweep.audit.report.comparison_page import ComparisonPage
 from seedsweep.audit.report.duplication_page import DuplicationPage
-from seedsweep.audit.findings.saved import load_calibrations, load_comparisons, load_duplications
-from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.storage.campaigns import load_verifications
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.records import AnalysisSettings

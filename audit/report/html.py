@@ -6,6 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.whole_file import write_whole
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -37,9 +38,7 @@ def write_page(html: str, folder: Path, beside: Mapping[str, str] = _NOTHING) ->
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in (*beside.items(), (target.name, html)):
-            unfinished = folder / f".{name}.writing"
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(folder / name)
+            write_whole(folder / name, text)
     except OSError as error:
         raise ConfigError(
             f"The page {target} cannot be written ({error.strerror or error}); "

@@ -7,16 +7,22 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from seedsweep.audit.findings.matched_pictures import Pixels, TrainingPictures, has_changed
+from seedsweep.audit.findings.matched_pictures import (
+    Pixels,
+    TrainingPictures,
+    as_compared,
+    has_changed,
+)
 from seedsweep.audit.report.histogram import Histogram, draw_histogram
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import Clique, Match, PromptResult
 from seedsweep.storage.records import Campaign, SeedRange
-from seedsweep.storage.shards import StoredImage, decode_shard
+from seedsweep.storage.shards import StoredImage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import tiled_pairs
 from seedsweep.workers.images import decode_png, encode_png
+from seedsweep.workers.stored_images import read_images
 
 PICTURES_SHOWN = 16
 HISTOGRAM_SEEDS = 45
@@ -117,16 +123,15 @@ class PromptImages:
     def _unit(self, cut: SeedRange) -> dict[int, StoredImage]:
         if cut not in self._read:
             key = keys.shard(self.campaign.generation_id, self.prompt_id, cut)
-            data = self.store.read(key)
             try:
-                images = [] if data is None else decode_shard(data, key)
-                if data is None:
+                images = read_images(self.store, key)
+                if images is None:
                     why = ' (keep = "flagged")' if self.campaign.keep == "flagged" else ""
                     self.notes.append(f"Seeds {cut.first}-{cut.last} have no shard{why}.")
             except ShardCorruptError as error:
-                images = []
+                images = None
                 self.notes.append(str(error))
-            self._read[cut] = {image.seed: image for image in images}
+            self._read[cut] = {image.seed: image for image in images or ()}
         return self._read[cut]
 
 
@@ -187,13 +192,13 @@ def _training_picture(
         return None
     name, reason = match.training_id, training.problem
     pixels = training.pictures.get(name)
-    if pixels is not None and match.transform and match.transform.flip:
-        pixels = np.ascontiguousarray(pixels[:, ::-1])
     if pixels is None:
         reason = reason or "the training set no longer holds this picture"
-    elif representative is not None and has_changed(representative, pixels, match.l2):
+    elif representative is not None and has_changed(representative, pixels, match):
         pixels = None
         reason = "the picture now under this id is another one: the training set has changed"
+    else:
+        pixels = as_compared(pixels, match)
     return _picture(name, pixels, _LARGE, reason)
 
 

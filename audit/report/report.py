@@ -4,16 +4,18 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from seedsweep.audit.report.calibration_page import WORDS
+from seedsweep.audit.findings.counts import Counts, count_results
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.matched_pictures import gather_training
+from seedsweep.audit.report.calibration_page import WORDS
+from seedsweep.audit.report.findings_section import Findings, gather_findings
 from seedsweep.audit.report.html import templates, write_page
 from seedsweep.audit.report.prompt_section import (
     PIXEL_ART_SIDE,
@@ -21,7 +23,7 @@ from seedsweep.audit.report.prompt_section import (
     PromptImages,
     gather_evidence,
 )
-from seedsweep.audit.report.findings_section import Findings, gather_findings
+from seedsweep.scheduler.campaign.current import parked_now
 from seedsweep.scheduler.campaign.descriptions import (
     Fact,
     analysis_words,
@@ -30,9 +32,8 @@ from seedsweep.scheduler.campaign.descriptions import (
     run_facts,
     verification_words,
 )
-from seedsweep.storage.campaigns import load_campaign, load_control, load_parked, load_prompts
+from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.receipts import is_done
 from seedsweep.storage.records import AnalysisSettings, Parked, Submission
 from seedsweep.storage.results import read_results
 from seedsweep.storage.store import Store
@@ -52,26 +53,6 @@ class Flagged:
     rank: int
     result: PromptResult
     evidence: Evidence | None
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How far the campaign has come, and what it found.
-
-    `images` includes `excluded`, the pictures that are no evidence. `undecided` prompts are not
-    flagged, but not proven to lack a large enough clique either.
-    """
-
-    prompts: int
-    analysed: int
-    images: int
-    excluded: int
-    fewer_seeds: int
-    flagged: int
-    matched: int
-    extracted: int
-    training_pictures: int
-    undecided: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +118,7 @@ def gather_report(
     settings = found or campaign.settings
     prompts = load_prompts(store, campaign_id)
     results = read_results(store, analysis_id, campaign_id)
-    parked = _still_parked(store, submission, load_parked(store, campaign_id))
+    parked = tuple(parked_now(store, submission))
     ranked = [result for result in results if result.flagged]
     training = gather_training(settings, sampling, ranked[:SECTIONS])
 
@@ -147,7 +128,7 @@ def gather_report(
         return gather_evidence(images, result, training, settings.analysis.tiles, threshold)
 
     flagged = _rank(ranked, evidence, progress)
-    counts = _count(results, len(prompts), sampling.seeds)
+    counts = count_results(results, len(prompts), sampling.seeds)
     return Report(
         submission=submission,
         analysis_id=analysis_id,
@@ -210,33 +191,6 @@ def _rank(
             progress(rank, min(len(ranked), SECTIONS))
         flagged.append(Flagged(rank, result, evidence))
     return tuple(flagged)
-
-
-def _count(results: Sequence[PromptResult], prompts: int, seeds: int) -> Counts:
-    flagged = [result for result in results if result.flagged]
-    pictures = {m.training_id for result in flagged for m in result.matches if m.extracted}
-    return Counts(
-        prompts=prompts,
-        analysed=len(results),
-        images=sum(result.seeds for result in results),
-        excluded=sum(result.excluded for result in results),
-        fewer_seeds=sum(result.seeds < seeds for result in results),
-        flagged=len(flagged),
-        matched=sum(bool(result.matches) for result in flagged),
-        extracted=sum(result.extracted for result in flagged),
-        training_pictures=len(pictures),
-        undecided=sum(not (result.flagged or result.clique_proven) for result in results),
-    )
-
-
-def _still_parked(
-    store: Store, submission: Submission, parked: Iterable[Parked]
-) -> tuple[Parked, ...]:
-    """Leave out the units that were made after all, by this campaign or another."""
-    campaign = submission.campaign
-    return tuple(
-        unit for unit in parked if not is_done(store, campaign, unit.prompt_id, unit.seeds)
-    )
 
 
 def _provenance(

@@ -16,12 +16,12 @@ from deploy.local import parts, settings
 from deploy.local.part import Layout, Part, client_environment
 from deploy.local.place import Place
 from deploy.local.ports import is_free
-from deploy.local.private import write_private
 from deploy.local.ray_node import clean_up
 from deploy.local.settings import Options, Settings
 from deploy.local.stopping import stop
 from seedsweep.scheduler.services.supervisor import choose_devices
 from seedsweep.storage.errors import ConfigError, SeedsweepError
+from seedsweep.storage.whole_file import write_whole
 
 START_SECONDS = 90.0
 POLL_SECONDS = 0.05
@@ -61,7 +61,7 @@ def up(folder: Path, options: Options, say: Say) -> Settings:
         kept = settings.settle(last, options, workers)
         servers, services = _parts(layout, kept)
         settings.save(kept, layout.settings)
-        write_private(layout.environment, _exports(kept))
+        write_whole(layout.environment, _exports(kept), private=True)
         started = _start(layout, servers, say)
         if "store" in started:
             _examine(kept, say)

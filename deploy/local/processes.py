@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from deploy.local.private import write_private
+from seedsweep.storage.whole_file import write_whole
 
 _PROC = Path("/proc")
 _BOOT = _PROC / "sys/kernel/random/boot_id"
@@ -117,7 +117,7 @@ def standing_in(stand: Path) -> list[Process]:
 
 def save(process: Process, file: Path) -> None:
     """Keep what the process is known by."""
-    write_private(file, json.dumps(asdict(process)))
+    write_whole(file, json.dumps(asdict(process)), private=True)
 
 
 def load(file: Path) -> Process | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from deploy.local.ports import free_ports
-from deploy.local.private import write_private
+from seedsweep.storage.whole_file import write_whole
 
 _ADMIN_GRPC = 10_000
 """So far above its admin port SeaweedFS' own worker looks for it."""
@@ -52,12 +52,13 @@ def write_broker_options(file: Path, data: Path, host: str, port: int, password:
     It forgets at most the last second when it is killed, and refuses writes rather than forget
     anything else where its memory is full.
     """
-    write_private(
+    write_whole(
         file,
         # Otherwise its command would not be the one that it was started with.
         f"set-proc-title no\n"
         f'bind {host}\nport {port}\nrequirepass "{password}"\ndir "{data}"\n'
         'save ""\nappendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n',
+        private=True,
     )
 
 
@@ -71,7 +72,7 @@ def write_weed_identities(file: Path, access_key: str, secret_key: str) -> None:
     credentials = [{"accessKey": access_key, "secretKey": secret_key}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     identity = {"name": "seedsweep", "credentials": credentials, "actions": actions}
-    write_private(file, json.dumps({"identities": [identity]}))
+    write_whole(file, json.dumps({"identities": [identity]}), private=True)
 
 
 def weed_options(

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from deploy.local.ports import free_ports, free_run
-from deploy.local.private import write_private
 from deploy.local.servers import WeedPorts, choose_weed_ports
+from seedsweep.storage.whole_file import write_whole
 
 StoreKind = Literal["weed", "minio"]
 
@@ -97,7 +97,7 @@ def load(file: Path) -> Settings | None:
 
 def save(settings: Settings, file: Path) -> None:
     """Keep it for the next start."""
-    write_private(file, settings.model_dump_json(indent=2))
+    write_whole(file, settings.model_dump_json(indent=2), private=True)
 
 
 def settle(last: Settings | None, options: Options, workers: int) -> Settings:

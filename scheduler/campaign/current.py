@@ -1,8 +1,9 @@
-"""What holds of a campaign now: the settings it is judged by, and its results."""
+"""What holds of a campaign now: the settings it is judged by, its results, what is given up."""
 
-from seedsweep.storage.campaigns import load_campaign, load_control
+from seedsweep.storage.campaigns import load_campaign, load_control, load_parked
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import AnalysisSettings, Submission
+from seedsweep.storage.receipts import is_done
+from seedsweep.storage.records import AnalysisSettings, Parked, Submission
 from seedsweep.storage.results import read_results
 from seedsweep.storage.store import Store
 
@@ -17,3 +18,14 @@ def results_now(store: Store, campaign_id: str) -> list[PromptResult]:
     """The results of the campaign's present analysis, best first."""
     settings = settings_now(store, load_campaign(store, campaign_id))
     return read_results(store, settings.analysis_id, campaign_id)
+
+
+def parked_now(store: Store, submission: Submission) -> list[Parked]:
+    """The campaign's parked units by index, but for those that were made after all, by this
+    campaign or another."""
+    campaign = submission.campaign
+    return [
+        unit
+        for unit in load_parked(store, campaign.campaign_id)
+        if not is_done(store, campaign, unit.prompt_id, unit.seeds)
+    ]

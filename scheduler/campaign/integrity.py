@@ -17,10 +17,10 @@ from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.receipts import list_receipts, read_receipt, receipt_key
 from seedsweep.storage.records import Sampling
 from seedsweep.storage.results import drop_results
-from seedsweep.storage.shards import StoredImage, decode_shard, list_shards
+from seedsweep.storage.shards import StoredImage, list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.descriptors import describe
-from seedsweep.workers.stored_images import decode_pixels
+from seedsweep.workers.stored_images import decode_pixels, read_images
 
 READERS = 8
 
@@ -130,11 +130,10 @@ def repair(store: Store, campaign_id: str, ledger: Ledger | None, checkup: Check
 def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
     """How many images the unit's shard holds, or what is wrong with it; None where it is gone."""
     key = keys.unit_shard(plan.unit(index))
-    data = store.read(key)
-    if data is None:
-        return None
     try:
-        images = decode_shard(data, key)
+        images = read_images(store, key)
+        if images is None:
+            return None
         for image in images:
             _verify(image, plan.campaign.sampling)
     except ShardCorruptError as error:

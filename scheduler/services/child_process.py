@@ -1,4 +1,7 @@
-"""A supervised child process, which is started again when it dies."""
+"""Processes that end with this one, and a supervised one that is started again when it dies.
+
+Each has a session of its own, so that Ctrl-C reaches only this process, which stops them.
+"""
 
 import contextlib
 import os
@@ -8,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from seedsweep.storage.errors import ConfigError, SeedsweepError
 
@@ -18,6 +22,25 @@ MAX_QUICK_DEATHS = 5
 
 
 QUICK_SECONDS = 20.0
+
+
+def start_process(
+    command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process that ends with this one, with exactly this environment and without input.
+
+    It writes to `output`, None for where this process writes to. Raises `OSError` where it cannot
+    be started.
+    """
+    binding = [sys.executable, "-m", "seedsweep.scheduler.services.end_with_parent"]
+    return subprocess.Popen(
+        [*binding, str(os.getpid()), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=environment,
+        start_new_session=True,
+    )
 
 
 class Child:
@@ -72,21 +95,9 @@ class Child:
 
     def _start(self) -> None:
         self._began = time.monotonic()
-        leash = [
-            sys.executable,
-            "-m",
-            "seedsweep.scheduler.services.end_with_parent",
-            str(os.getpid()),
-        ]
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [*leash, *self._command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **self._environment},
-                start_new_session=True,
-            )
+            environment = {**os.environ, **self._environment}
+            self._process = start_process(self._command, environment, output)
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()

@@ -1,8 +1,4 @@
-"""The parts that `run` starts on this machine: a private broker, and supervised child processes.
-
-Children are processes of their own session, so that Ctrl-C reaches only `run`, which stops them in
-order; if `run` itself is killed they end by themselves.
-"""
+"""A private broker on this machine, which ends with the process that started it."""
 
 import contextlib
 import secrets

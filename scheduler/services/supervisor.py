@@ -1,7 +1,7 @@
 """One worker process per device: started, started again when it dies, drained together.
 
-A worker has a session of its own, so that Ctrl-C reaches only the supervisor, which lets all finish
-what they have in hand. If the supervisor is killed they do so by themselves.
+Ctrl-C reaches only the supervisor, which lets all finish what they have in hand. If the supervisor
+is killed they do so by themselves.
 """
 
 import logging
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from seedsweep.scheduler.services.child_process import start_process
 from seedsweep.storage.errors import ConfigError
 from seedsweep.workers.devices import visible_devices
 from seedsweep.workers.monitoring import http_pages
@@ -75,20 +76,10 @@ class Post:
 
     def _start(self) -> None:
         self._began = time.monotonic()
-        leash = [
-            sys.executable,
-            "-m",
-            "seedsweep.scheduler.services.end_with_parent",
-            str(os.getpid()),
-        ]
+        # As OpenMP's spinning threads would take the cores of the other workers.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
         try:
-            self._process = subprocess.Popen(
-                [*leash, *self._command],
-                stdin=subprocess.DEVNULL,
-                # As OpenMP's spinning threads would take the cores of the other workers.
-                env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
-                start_new_session=True,
-            )
+            self._process = start_process(self._command, environment)
         except OSError as error:
             self._code = None
             self._put_off(f"The worker on {self._device} could not be started ({error})", 0.0)

@@ -1,6 +1,5 @@
 """What `calibrate` prints: for people and for scripts."""
 
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,10 +38,10 @@ def for_scripts(calibration: "Calibration") -> dict[str, object]:
 
 
 def print_calibration(calibration: "Calibration") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from seedsweep.audit.findings.rate_words import percent_words, share_words
+    from seedsweep.cli.console import console
 
     base = f"at {100 * calibration.wish.base_rate:g} %"
     table = Table(title=f"False-positive rate {calibration.wish.false_positive_rate:g}")
@@ -61,5 +60,4 @@ def print_calibration(calibration: "Calibration") -> None:
             percent_words(point.precision),
             percent_words(point.precision_worst),
         )
-    # In a log it gets the width it needs.
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console().print(table)

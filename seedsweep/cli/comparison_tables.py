@@ -7,7 +7,9 @@ from rich.table import Table
 
 from seedsweep.audit.findings.comparison import Change, Comparison
 from seedsweep.audit.findings.duplication import Bin, Curve, Duplication
-from seedsweep.cli.console import console
+from seedsweep.cli.console import console, prompt_cell
+
+PROMPT_LENGTH = 48
 
 
 def print_comparison(found: Comparison) -> None:
@@ -74,8 +76,8 @@ def _changes(title: str, changes: Sequence[Change]) -> Table:
     for name in ("A", "B", "B - A"):
         table.add_column(name, justify="right")
     for change in changes:
-        text = change.prompt if len(change.prompt) <= 48 else change.prompt[:47] + "…"
-        table.add_row(escape(text), str(change.a), str(change.b), f"{change.b - change.a:+d}")
+        text = prompt_cell(change.prompt, PROMPT_LENGTH)
+        table.add_row(text, str(change.a), str(change.b), f"{change.b - change.a:+d}")
     return table
 
 

@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.audit.replay.replay import Replays
-from seedsweep.cli.console import console
+from seedsweep.cli.console import console, prompt_cell
 from seedsweep.storage.replay_results import Difference, Replay
 
 PROMPT_LENGTH = 40
@@ -55,12 +55,10 @@ def _apart(replays: Sequence[Replay]) -> str:
 
 
 def _cells(replay: Replay) -> list[str]:
-    text = replay.prompt
-    short = text if len(text) <= PROMPT_LENGTH else text[: PROMPT_LENGTH - 1] + "…"
     facts = "; ".join(map(_fact, replay.differences))
     because = facts or ("" if replay.is_equal else "nothing recorded differs")
     return [
-        escape(short),
+        prompt_cell(replay.prompt, PROMPT_LENGTH),
         str(replay.seed),
         "equal" if replay.is_equal else "differ",
         *_distance_cells(replay),

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from seedsweep.cli.console import console
+from seedsweep.cli.console import console, prompt_cell
 from seedsweep.scheduler.campaign.integrity import Checkup
 from seedsweep.storage.prompt_results import Match, PromptResult
+
+PROMPT_LENGTH = 48
 
 
 def print_checkup(checkup: Checkup) -> None:
@@ -53,7 +55,7 @@ FURTHER = "  another picture"
 def _result_rows(result: PromptResult) -> Iterator[list[str]]:
     """One for each clique: of a prompt that repeats several pictures there are more."""
     proven = "" if result.clique_proven else f" (≤ {result.clique_upper_bound})"
-    text = escape(result.prompt if len(result.prompt) <= 48 else result.prompt[:47] + "…")
+    text = prompt_cell(result.prompt, PROMPT_LENGTH)
     distance = "" if result.mean_distance is None else f"{result.mean_distance:.3f}"
     size = f"{result.clique_size}{proven}"
     yield [text, size, str(result.seeds), distance, *_match_cells(result.match)]

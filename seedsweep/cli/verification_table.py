@@ -1,19 +1,15 @@
 """What `verify` prints: for people and for scripts."""
 
 import dataclasses
-import sys
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.audit.findings.verification_summary import control_rate, flagged_rate, summary
+from seedsweep.cli.console import console, prompt_cell
 from seedsweep.storage.verification_results import VerificationResult, VerifiedClique
 
 PROMPT_LENGTH = 40
-
-
-LOG_WIDTH = 160
 
 
 def print_verification(found: VerificationResult) -> None:
@@ -25,8 +21,7 @@ def print_verification(found: VerificationResult) -> None:
         table.add_column(name, justify="right")
     for clique in found.cliques:
         table.add_row(*_cells(clique))
-    width = None if sys.stdout.isatty() else LOG_WIDTH
-    Console(emoji=False, width=width).print(table)
+    console().print(table)
     for sentence in summary(found):
         print(sentence)
 
@@ -45,9 +40,9 @@ def for_scripts(found: VerificationResult) -> dict[str, object]:
 
 
 def _cells(clique: VerifiedClique) -> list[str]:
-    text, match = clique.prompt, clique.match
+    match = clique.match
     return [
-        escape(text if len(text) <= PROMPT_LENGTH else text[: PROMPT_LENGTH - 1] + "…"),
+        prompt_cell(clique.prompt, PROMPT_LENGTH),
         str(clique.seed),
         escape(match.training_id),
         f"{match.l2:.3f}",

@@ -24,6 +24,7 @@ from seedsweep.audit.evidence.labels import labels_file
 from seedsweep.audit.evidence.verify_bundle import LABEL_COLUMNS, LABELS, MANIFEST, read_labels
 from seedsweep.audit.report.html import templates
 from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.whole_file import write_whole
 
 HOST = "127.0.0.1"
 FORM_BYTES = 1024
@@ -95,9 +96,7 @@ class Labelling:
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(LABEL_COLUMNS)
             writer.writerows([prompt_id, *row] for prompt_id, row in rows.items())
-            unfinished = self.path.with_name(f".{self.path.name}.writing")
-            unfinished.write_text(text.getvalue(), encoding="utf-8")
-            unfinished.replace(self.path)
+            write_whole(self.path, text.getvalue())
             self._rows = rows
 
 

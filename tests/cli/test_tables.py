@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from seedsweep.cli.console import prompt_cell
 from seedsweep.cli.doctor import print_finding
 from seedsweep.cli.status_table import Overview, print_workers
 from seedsweep.cli.tables import print_checkup, print_results
@@ -169,3 +170,10 @@ def test_a_clique_that_may_be_larger_says_how_large(printed):
 def test_where_no_prompt_is_flagged_there_is_no_table(printed):
     plain = RESULT.model_copy(update={"flagged": False})
     assert printed(print_results, [plain, plain]) == ["0 of 2 prompts flagged."]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cell"), [("a fox", "a fox"), ("a fox!", "a fo…"), ("[b]ox", r"\[b]ox")]
+)
+def test_a_long_prompt_is_shortened_and_no_markup_in_it_is_obeyed(prompt, cell):
+    assert prompt_cell(prompt, 5) == cell

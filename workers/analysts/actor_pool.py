@@ -4,17 +4,16 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
+from seedsweep.storage.errors import ConfigError, SeedsweepError
 from seedsweep.workers.analysts.actor import Analysed, Analyst, Request
 from seedsweep.workers.cluster.ray_cluster import (
-    IN_FLIGHT_PER_ACTOR,
     ONE_THREAD,
     Actors,
     Cluster,
-    await_some,
-    in_brief,
     joined_ray,
     noticing_its_end,
+    outcome_of,
+    spread,
 )
 from seedsweep.workers.monitoring import metrics
 
@@ -44,7 +43,7 @@ def analyse(
             for _ in range(actors.count)
         ]
         try:
-            yield from _spread(ray, crew, iter(requests), Cluster(actors.address))
+            yield from _analysed(ray, crew, requests, Cluster(actors.address))
         finally:
             _show(busy=0, idle=0)
 
@@ -58,33 +57,18 @@ def _gpu_share(ray: Any, actors: Actors) -> float:
     return 1 / ACTORS_PER_GPU
 
 
-def _spread(
-    ray: Any, crew: list[Any], requests: Iterator[Request | None], cluster: "Cluster"
+def _analysed(
+    ray: Any, crew: list[Any], requests: Iterable[Request | None], cluster: Cluster
 ) -> Iterator[Analysed | None]:
-    under_way: dict[Any, tuple[int, Request]] = {}
-    load = [0] * len(crew)
-    exhausted = False
-    while under_way or not exhausted:
-        while min(load) < IN_FLIGHT_PER_ACTOR and not exhausted:
-            try:
-                request = next(requests)
-            except StopIteration:
-                exhausted = True
-                break
-            if request is None:
-                break
-            place = load.index(min(load))
-            load[place] += 1
-            under_way[crew[place].analyse.remote(request)] = place, request
-        _show(busy=len(load) - load.count(0), idle=load.count(0))
+    def start(actor: Any, request: Request) -> Any:
+        return actor.analyse.remote(request)
+
+    def note(busy: int) -> None:
+        _show(busy=busy, idle=len(crew) - busy)
         cluster.expect()
-        finished = await_some(ray, list(under_way))
-        for reference in finished:
-            place, request = under_way.pop(reference)
-            load[place] -= 1
-            yield _fetch(ray, reference, request)
-        if not finished:
-            yield None
+
+    for done in spread(ray, crew, requests, start, note):
+        yield _fetch(ray, *done) if done else None
 
 
 def _show(busy: int, idle: int) -> None:
@@ -92,19 +76,11 @@ def _show(busy: int, idle: int) -> None:
     metrics.RAY_ACTORS.labels("idle").set(idle)
 
 
-def _fetch(ray: Any, reference: Any, request: Request) -> Analysed:
+def _fetch(ray: Any, request: Request, reference: Any) -> Analysed:
+    what = f"The analysis of {request.prompt[:80]!r}"
     try:
-        analysed: Analysed = ray.get(reference)
+        analysed: Analysed = outcome_of(ray, reference, what, "the analyst's log says where.")
         return analysed
-    except ray.exceptions.RayError as error:
+    except SeedsweepError as error:
         log.error("The analysis of %r broke off.", request.prompt[:80], exc_info=True)
-        return Analysed(request, 0.0, error=_in_our_words(ray, error, request))
-
-
-def _in_our_words(ray: Any, error: Exception, request: Request) -> SeedsweepError:
-    lost = isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError)
-    kind = TransientError if lost else SeedsweepError
-    return kind(
-        f"The analysis of {request.prompt[:80]!r} broke off ({in_brief(error)}); "
-        "the analyst's log says where."
-    )
+        return Analysed(request, 0.0, error=error)

@@ -14,11 +14,11 @@ from seedsweep.storage.errors import ImagesNotKeptError, ShardCorruptError
 from seedsweep.storage.image_rows import Described
 from seedsweep.storage.receipts import Receipt, read_receipt, receipt_key
 from seedsweep.storage.records import Campaign, Prompt, Sampling, Submission
-from seedsweep.storage.shards import StoredImage, decode_shard, read_described
+from seedsweep.storage.shards import StoredImage, read_described
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.descriptors import descriptor_size
 from seedsweep.workers.analysts.cost import Tally
-from seedsweep.workers.stored_images import BrokenShardError, decode_pixels
+from seedsweep.workers.stored_images import decode_pixels, naming_shard, read_images
 
 IN_MEMORY_BYTES = 1 << 30
 """Pictures beyond that lie in a temporary file: 1,365 of 512 x 512 pixels."""
@@ -67,22 +67,19 @@ class StoredPrompt:
         done = 0
         for key, group in groupby(places, key=lambda place: self.shards[place] or ""):
             seeds = [self.images[place].seed for place in group]
-            try:
-                with self.tally.step("decode"):
-                    for place, image in enumerate(self._read(key, seeds), start=done):
-                        self.tally.decoded += 1
-                        room[place] = decode_pixels(image, self.sampling)
-            except ShardCorruptError as error:
-                raise BrokenShardError(key, str(error)) from error
+            with naming_shard(key), self.tally.step("decode"):
+                for place, image in enumerate(self._read(key, seeds), start=done):
+                    self.tally.decoded += 1
+                    room[place] = decode_pixels(image, self.sampling)
             done += len(seeds)
         return room
 
     def _read(self, key: str, seeds: Sequence[int]) -> list[StoredImage]:
         with self.tally.step("read"):
-            data = self.store.read(key)
-        if data is None:
+            images = read_images(self.store, key, seeds)
+        if images is None:
             raise ShardCorruptError("It is gone.")
-        return decode_shard(data, key, seeds)
+        return images
 
 
 def read_prompt(

@@ -22,21 +22,24 @@ from seedsweep.storage.errors import (
     ConfigError,
     DeviceMemoryError,
     PermanentError,
-    ShardCorruptError,
     TransientError,
 )
 from seedsweep.storage.image_rows import Described
 from seedsweep.storage.receipts import read_receipt
 from seedsweep.storage.records import Campaign, Prompt, Provenance, SeedRange, WorkUnit, canonical
 from seedsweep.storage.replay_results import Difference, Distance, Replay
-from seedsweep.storage.shards import StoredImage, decode_shard
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.devices import visible_devices
 from seedsweep.workers.images import digest_pixels
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.protocol import Generation, Pipeline
-from seedsweep.workers.stored_images import BrokenShardError, decode_pixels
+from seedsweep.workers.stored_images import (
+    BrokenShardError,
+    decode_pixels,
+    naming_shard,
+    read_images,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,12 @@ def read_recorded(
     `ShardCorruptError` where shard or receipt is not what was written.
     """
     key = keys.unit_shard(unit)
-    data = store.read(key)
-    if data is not None:
-        images = decode_shard(data, key)
-        for image in images:
-            if image.seed in seeds:
-                _decode(image, key, campaign)
+    images = read_images(store, key)
+    if images is not None:
+        with naming_shard(key):
+            for image in images:
+                if image.seed in seeds:
+                    decode_pixels(image, campaign.sampling)
         return _recorded(unit.prompt, key, images, seeds)
     receipt = read_receipt(store, campaign, unit.prompt_id)
     return _recorded(unit.prompt, None, receipt.of(unit.seeds), seeds) if receipt else []
@@ -221,18 +224,12 @@ def _compare(store: Store, campaign: Campaign, image: Recorded, made: Generation
 def _stored_pixels(
     store: Store, campaign: Campaign, image: Recorded, key: str
 ) -> NDArray[np.uint8]:
-    data = store.read(key)
-    if data is None:
+    images = read_images(store, key, [image.seed])
+    if images is None:
         raise BrokenShardError(key, "It is gone.")
-    (stored,) = decode_shard(data, key, [image.seed])
-    return _decode(stored, key, campaign)
-
-
-def _decode(image: StoredImage, key: str, campaign: Campaign) -> NDArray[np.uint8]:
-    try:
-        return decode_pixels(image, campaign.sampling)
-    except ShardCorruptError as error:
-        raise BrokenShardError(key, str(error)) from error
+    (stored,) = images
+    with naming_shard(key):
+        return decode_pixels(stored, campaign.sampling)
 
 
 def _distance(made: NDArray[np.uint8], stored: NDArray[np.uint8], tiles: int) -> Distance:

@@ -1,24 +1,23 @@
 """The Ray actors that search a training set, slice by slice."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from seedsweep.storage.errors import SeedsweepError, TransientError
 from seedsweep.workers.cluster.ray_cluster import (
-    IN_FLIGHT_PER_ACTOR,
     ONE_THREAD,
     Actors,
-    await_some,
-    in_brief,
     joined_ray,
     noticing_its_end,
+    outcome_of,
+    spread,
 )
 from seedsweep.workers.training.slice_search import Fetched, Found, Query, Searcher
 from seedsweep.workers.training.slices import Slice
 
-Start = Callable[[Any], Any]
-"""Has an actor begin something, and returns Ray's reference to what will come of it."""
+T = TypeVar("T")
+
+_REMEDY = "try again, with fewer --actors where memory is short."
 
 
 class Searchers:
@@ -31,10 +30,10 @@ class Searchers:
         """What each slice holds, as it is finished. Raises what `searchers` does."""
         shared = self._ray.put(query)
 
-        def start(number: int, part: Slice) -> Start:
-            return lambda actor: actor.search.remote(number, part, shared)
+        def start(actor: Any, numbered: tuple[int, Slice]) -> Any:
+            return actor.search.remote(*numbered, shared)
 
-        return self._each([start(number, part) for number, part in enumerate(slices)])
+        return self._each(enumerate(slices), start)
 
     def fetch(
         self, slices: Sequence[Slice], places: Mapping[int, Sequence[int]], query: Query
@@ -42,37 +41,17 @@ class Searchers:
         """The pictures at these places of the slices with these numbers."""
         shared = self._ray.put(query)
 
-        def start(number: int) -> Start:
-            return lambda actor: actor.fetch.remote(number, slices[number], places[number], shared)
+        def start(actor: Any, number: int) -> Any:
+            return actor.fetch.remote(number, slices[number], places[number], shared)
 
-        for fetched in self._each([start(number) for number in places]):
+        for fetched in self._each(places, start):
             yield from fetched
 
-    def _each(self, starts: Sequence[Start]) -> Iterator[Any]:
-        waiting, load = iter(starts), [0] * len(self._crew)
-        under_way: dict[Any, int] = {}
-        while True:
-            while min(load) < IN_FLIGHT_PER_ACTOR and (start := next(waiting, None)):
-                place = load.index(min(load))
-                load[place] += 1
-                under_way[start(self._crew[place])] = place
-            if not under_way:
-                return
-            for reference in await_some(self._ray, list(under_way)):
-                load[under_way.pop(reference)] -= 1
-                yield self._get(reference)
-
-    def _get(self, reference: Any) -> Any:
-        try:
-            return self._ray.get(reference)
-        except self._ray.exceptions.RayError as error:
-            broken = self._ray.exceptions
-            lost = isinstance(error, broken.RayActorError | broken.WorkerCrashedError)
-            kind = TransientError if lost else SeedsweepError
-            raise kind(
-                f"The search of the training set broke off ({in_brief(error)}); try again, with "
-                "fewer --actors where memory is short."
-            ) from error
+    def _each(self, jobs: Iterable[T], start: Callable[[Any, T], Any]) -> Iterator[Any]:
+        for done in spread(self._ray, self._crew, jobs, start):
+            if done:
+                _, reference = done
+                yield outcome_of(self._ray, reference, "The search of the training set", _REMEDY)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,8 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from seedsweep.audit.evidence import bundle
 from seedsweep.audit.evidence.signature import open_signer
 from seedsweep.audit.evidence.verify_bundle import check_bundle, decode_png, l2, tiled_l2
+from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.replay.replay import Here, replay_some
 from seedsweep.cli import main as command_line
@@ -33,6 +36,8 @@ from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.images import encode_png
 from tests.support.bundles import EVIL, SEEDS, SIDE, Audit, seal_anew
 from tests.support.tools import need
+
+WRONG_COUNTS = "The denominators in manifest.json do not follow from the results."
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +167,27 @@ def test_what_was_counted_is_told_each_with_its_denominator(audit):
     }
     assert not faults(folder)
     assert "14 of 24  images analysed" in (folder / "README.txt").read_text()
+
+
+def test_no_count_of_a_bundle_can_be_another_one(made, tmp_path):
+    folder = shutil.copytree(made.bundle("counted"), tmp_path / "counted")
+    manifest = load(folder, "manifest.json")
+    assert len(manifest["denominators"]) == 12
+    for count in manifest["denominators"].values():
+        for number in ("n", "of"):
+            count[number] += 1
+            (folder / "manifest.json").write_text(json.dumps(manifest))
+            seal_anew(folder)
+            assert faults(folder) == [WRONG_COUNTS]
+            count[number] -= 1
+
+
+def test_a_mistake_in_the_bundles_own_counting_is_found_by_its_verifier(made, monkeypatch):
+    def count_wrongly(results, prompts, seeds):
+        return replace(count_results(results, prompts, seeds), matched_pictures=1)
+
+    monkeypatch.setattr(bundle, "count_results", count_wrongly)
+    assert faults(made.bundle("miscounted")) == [WRONG_COUNTS]
 
 
 def test_equal_stores_give_equal_bytes(made, key, signed):

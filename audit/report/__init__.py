@@ -1,0 +1,1 @@
+"""Findings as pages, charts and files for people."""

@@ -1,0 +1,81 @@
+"""A bundle and its verifier count each for itself; here one is held against the other."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seedsweep.audit.evidence import verify_bundle
+from seedsweep.audit.evidence.denominators import denominators
+from seedsweep.audit.findings.counts import count_results
+from seedsweep.storage.prompt_results import Clique, Match
+from seedsweep.storage.records import (
+    Campaign,
+    Model,
+    Parked,
+    PromptList,
+    Sampling,
+    SeedRange,
+    Submission,
+)
+from tests.support.results import make_flagged, make_result
+
+SEEDS = 8
+CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=7))
+
+matches = st.builds(
+    Match,
+    training_id=st.sampled_from(["1.png", "2.png", "3.png"]),
+    l2=st.just(0.1),
+    tiled_l2=st.just(0.2),
+    adaptive=st.none(),
+    extracted=st.booleans(),
+)
+cliques = st.builds(
+    Clique,
+    clique_seeds=st.just((0, 2)),
+    mean_distance=st.just(0.1),
+    representative_seed=st.just(0),
+    match=st.none() | matches,
+)
+counted = {"seeds": st.integers(1, SEEDS), "excluded": st.integers(0, 3)}
+ordinary = st.builds(make_result, clique_proven=st.booleans(), **counted)
+flagged = st.builds(
+    make_flagged,
+    clique_proven=st.booleans(),
+    match=st.none() | matches,
+    further_cliques=st.lists(cliques, max_size=2).map(tuple),
+    **counted,
+)
+parked_units = st.builds(
+    Parked,
+    index=st.integers(0, 9),
+    prompt_id=st.just("0" * 16),
+    seeds=st.sampled_from(CUTS),
+    reason=st.just("no luck"),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(ordinary | flagged, max_size=6), st.integers(0, 4), st.lists(parked_units))
+def test_a_bundle_counts_as_its_verifier_does(results, not_analysed, parked):
+    prompts = len(results) + not_analysed
+    submission = Submission(
+        campaign=Campaign(
+            name="counted",
+            model=Model(pipeline="noise"),
+            prompts=PromptList(file="prompts.csv", count=prompts),
+            sampling=Sampling(seeds=SEEDS, width=16, height=16),
+        ),
+        cuts=CUTS,
+        submitted_at="",
+        versions="",
+    )
+    by_the_verifier = verify_bundle.denominators(
+        [result.model_dump(mode="json") for result in results],
+        submission.model_dump(mode="json"),
+        prompts,
+        [unit.model_dump(mode="json") for unit in parked],
+    )
+    counts = count_results(results, prompts, SEEDS)
+    told = denominators(counts, submission, parked)
+    assert told == by_the_verifier
+    assert [*told] == [*by_the_verifier]
