@@ -13,6 +13,7 @@ import scheduler.cli
 import scheduler.display
 import scheduler.doctor
 import workers.measuring
+from scheduler.findings import Finding
 from scheduler.restoring import load_plan, restore_state
 from scheduler.submission import plan_campaign, submit_campaign
 from storage import keys
@@ -687,7 +688,9 @@ class TestDoctor:
         """Ray takes seconds to look at."""
         monkeypatch.setattr(scheduler.doctor, "_ray", lambda address: iter(()))
 
-    def test_where_all_is_well_it_ends_with_0(self, seedsweep, broker_url):
+    def test_where_all_is_well_it_ends_with_0(self, seedsweep, broker_url, monkeypatch):
+        fine = Finding("Ray", "fine", "It is looked at in test_doctor.")
+        monkeypatch.setattr(scheduler.doctor, "_ray", lambda address: iter([fine]))
         ended = seedsweep("doctor", "campaign.toml", "--json", SEEDSWEEP_BROKER_URL=broker_url)
         findings = json.loads(ended.stdout)
         assert ended.returncode == 0, findings
