@@ -12,8 +12,8 @@ class Environment(BaseSettings):
     """What the environment says of store, broker and Ray; the broker's URL is a secret.
 
     The credentials of an S3 store are read where it is opened, from the variables that all S3
-    clients know; SEEDSWEEP_CACHE_DIR is read in `workers.host_cache`, SEEDSWEEP_ALLOW_PYTHON in
-    `workers.pipelines.function_pipeline`.
+    clients know; SEEDSWEEP_CACHE_DIR is read in `workers/host_cache.py`, SEEDSWEEP_ALLOW_PYTHON in
+    `seedsweep.workers.pipelines.protocol.function_pipeline`.
     """
 
     model_config = SettingsConfigDict(env_prefix="SEEDSWEEP_", env_ignore_empty=True, frozen=True)

@@ -18,6 +18,9 @@ from seedsweep.storage.workforce import Workforce
 from tests.support.deployment import PROMPTS, Deployment, Process, pixels, write_campaign
 from tests.support.servers import wait_until
 
+SEEDS = 1000
+UNITS = len(PROMPTS) * SEEDS // 20
+
 WINDOW = 16
 """At most so many units are under way on two workers: two in hand, two buffered, two queued."""
 
@@ -26,7 +29,6 @@ WINDOW = 16
 def deployment(tmp_path_factory):
     """Broker, S3 server, scheduler, analyst and two workers; the bucket is made on demand."""
     with Deployment(tmp_path_factory.mktemp("deployment")) as deployment:
-        deployment.seedsweep("doctor", code=2)
         deployment.seedsweep("doctor", "--create-bucket")
         deployment.start_services()
         yield deployment
@@ -53,9 +55,14 @@ def ledger(deployment):
     return Ledger(deployment.broker_url)
 
 
-def run_embedded(deployment, file, folder):
-    """The same campaign on one machine with a folder store: its pixels and its results."""
-    url = f"file:{folder}"
+@pytest.fixture(scope="module")
+def undisturbed(deployment, tmp_path_factory):
+    """The campaign on one machine with a folder store: its pixels and its results.
+
+    They are the same whatever campaign and noise model are called.
+    """
+    url = f"file:{tmp_path_factory.mktemp('embedded')}"
+    file = write_campaign(deployment.folder, "undisturbed", SEEDS)
     output = deployment.seedsweep("run", str(file), "--workers", "2", store=url)
     campaign_id = output.splitlines()[-1]
     results = deployment.seedsweep("results", campaign_id, "--json", store=url)
@@ -91,8 +98,8 @@ def switches(deployment):
     return sum(log.count("are taken now") for log in logs)
 
 
-def assert_equals_the_embedded_run(deployment, store, campaign_id, file, folder):
-    expected_pixels, expected_results = run_embedded(deployment, file, folder)
+def assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed):
+    expected_pixels, expected_results = undisturbed
     assert pixels(store, campaign_id) == expected_pixels
     results = json.loads(deployment.seedsweep("results", campaign_id, "--json"))
     assert results == expected_results
@@ -101,13 +108,12 @@ def assert_equals_the_embedded_run(deployment, store, campaign_id, file, folder)
 
 
 def test_every_service_is_restarted_in_the_middle_and_nothing_is_lost_or_doubled(
-    deployment, store, ledger, tmp_path
+    deployment, store, ledger, undisturbed
 ):
-    file = write_campaign(deployment.folder, "restarts", seeds=1600)
+    file = write_campaign(deployment.folder, "restarts", SEEDS, model="restarts")
     campaign_id = deployment.submit(file)
     assert deployment.submit(file) == campaign_id
     services = deployment.services
-    units = len(PROMPTS) * 1600 // 20
 
     def restart_store():
         deployment.s3.kill()
@@ -119,44 +125,44 @@ def test_every_service_is_restarted_in_the_middle_and_nothing_is_lost_or_doubled
 
     steps = [
         lambda: restart("broker", Process.kill),
+        # Whose end takes seconds in which the workers go on: not among the last.
+        lambda: restart("analyst", Process.kill),
+        lambda: restart("analyst", Process.stop),
         restart_store,
         lambda: restart("scheduler", Process.stop),
         lambda: restart("scheduler", Process.kill),
-        lambda: restart("analyst", Process.kill),
-        lambda: restart("analyst", Process.stop),
         lambda: restart("worker-0", Process.kill),
         lambda: restart("worker-1", Process.stop),
         lambda: restart("broker", Process.stop),
     ]
     for number, step in enumerate(steps, start=1):
-        goal = number * units // (len(steps) + 1)
+        goal = number * UNITS // (len(steps) + 1)
         wait_until(lambda goal=goal: has_done(ledger, campaign_id, goal), timeout=120)
         assert not is_settled(ledger, campaign_id)
         step()
     wait_until(lambda: is_settled(ledger, campaign_id), timeout=180)
-    assert_equals_the_embedded_run(deployment, store, campaign_id, file, tmp_path / "embedded")
+    assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed)
 
 
 def test_a_broker_that_forgets_everything_is_mended_and_nothing_done_is_done_again(
-    deployment, store, ledger, tmp_path
+    deployment, store, ledger, undisturbed
 ):
     before = images_made(deployment)
-    file = write_campaign(deployment.folder, "forgetful", seeds=800, model="forgetful")
+    file = write_campaign(deployment.folder, "forgetful", SEEDS, model="forgetful")
     campaign_id = deployment.submit(file)
-    units = len(PROMPTS) * 800 // 20
-    wait_until(lambda: has_done(ledger, campaign_id, units // 3), timeout=120)
+    wait_until(lambda: has_done(ledger, campaign_id, UNITS // 3), timeout=120)
     with contextlib.closing(redis.Redis.from_url(deployment.broker_url)) as client:
         client.flushall()
     wait_until(lambda: is_settled(ledger, campaign_id), timeout=120)
-    again = images_made(deployment) - before - units * 20
+    again = images_made(deployment) - before - UNITS * 20
     assert 0 <= again <= 20 * WINDOW
-    assert_equals_the_embedded_run(deployment, store, campaign_id, file, tmp_path / "embedded")
+    assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed)
 
 
 def test_two_campaigns_of_different_models_go_on_side_by_side(deployment, ledger):
     before = switches(deployment)
     names, folder = ("left", "right"), deployment.folder
-    files = [write_campaign(folder, name, 1200, model=name) for name in names]
+    files = [write_campaign(folder, name, 800, model=name) for name in names]
     left, right = [deployment.submit(file) for file in files]
     wait_until(lambda: has_done(ledger, left, 20) and has_done(ledger, right, 20), timeout=120)
     assert not is_settled(ledger, left)

@@ -172,7 +172,7 @@ class Chaos:
     def __enter__(self):
         self.deployment.__enter__()
         deployment = self.deployment
-        deployment.seedsweep("doctor", "--create-bucket")
+        deployment.create_bucket()
         for name in SCHEDULERS:
             deployment.start(name, "scheduler", "--metrics-port", "0")
         deployment.start("analyst", "analyst", "--metrics-port", "0")

@@ -15,6 +15,7 @@ from seedsweep.cli import progress_bars
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.scheduler.doctor import checks
+from seedsweep.scheduler.doctor.diagnosis import Finding
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import (
     list_campaigns,
@@ -710,7 +711,9 @@ class TestDoctor:
         """Ray takes seconds to look at."""
         monkeypatch.setattr(checks, "_ray", lambda address: iter(()))
 
-    def test_where_all_is_well_it_ends_with_0(self, seedsweep, broker_url):
+    def test_where_all_is_well_it_ends_with_0(self, seedsweep, broker_url, monkeypatch):
+        fine = Finding("Ray", "fine", "It is looked at in test_checks.")
+        monkeypatch.setattr(checks, "_ray", lambda address: iter([fine]))
         ended = seedsweep("doctor", "campaign.toml", "--json", SEEDSWEEP_BROKER_URL=broker_url)
         findings = json.loads(ended.stdout)
         assert ended.returncode == 0, findings

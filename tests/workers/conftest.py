@@ -38,7 +38,7 @@ def tiny_model(tmp_path_factory):
     return model.model_copy(update={"fingerprint": fingerprint_model(model)})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_campaign():
     """Make a small noise campaign, or one of another model."""
 
@@ -54,7 +54,7 @@ def make_campaign():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_unit():
     """Make the work unit of a prompt and a run of seeds."""
 

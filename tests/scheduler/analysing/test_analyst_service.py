@@ -177,8 +177,12 @@ def test_the_metrics_rise_by_what_the_actors_did(store, ledger, generate, audit,
 
 
 def test_a_ledger_that_knows_a_campaign_without_prompts_to_analyse_keeps_the_auditor_waiting(
-    ledger, generate, audit
+    ledger, generate, audit, monkeypatch
 ):
+    """No Ray is started, which nothing would be sent to."""
+    monkeypatch.setattr(
+        "seedsweep.scheduler.analysing.analyst_service.analyse", lambda requests, *_: requests
+    )
     campaign = generate("sound")
     nothing = Restored(
         per_prompt=1,

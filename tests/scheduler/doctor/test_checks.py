@@ -423,12 +423,19 @@ def test_little_room_on_the_disk_or_in_shared_memory_is_worth_a_warning(look, mo
 # Ray
 
 
-def test_a_ray_cluster_is_joined_and_counted(store_url):
-    with ray_cluster() as address:
-        found = list(examine(Environment(ray_address=address), store_url, None))
+@pytest.fixture(scope="module")
+def open_cluster():
+    """The address of a Ray cluster without tokens."""
+    with ray_cluster(RAY_AUTH_MODE="disabled") as address:
+        yield address
+
+
+def test_a_ray_cluster_is_joined_and_counted(store_url, open_cluster, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    found = list(examine(Environment(ray_address=open_cluster), store_url, None))
     (ray,) = [finding for finding in found if finding.about == "Ray"]
     assert ray.verdict == "fine", ray
-    assert f"at {address} has 1 node with 3 CPUs" in ray.says
+    assert f"at {open_cluster} has 1 node with 3 CPUs" in ray.says
 
 
 def test_a_ray_cluster_with_a_token_of_its_own_refuses_and_says_what_to_set(store_url):
@@ -437,12 +444,13 @@ def test_a_ray_cluster_with_a_token_of_its_own_refuses_and_says_what_to_set(stor
     assert failure(found, address, "RAY_AUTH_TOKEN").about == "Ray"
 
 
-def test_a_ray_cluster_without_tokens_that_would_end_our_actors_is_refused(store_url, monkeypatch):
+def test_a_ray_cluster_without_tokens_that_would_end_our_actors_is_refused(
+    store_url, open_cluster, monkeypatch
+):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "of-this-machine" * 4)
-    with ray_cluster(RAY_AUTH_MODE="disabled") as address:
-        found = list(examine(Environment(ray_address=address), store_url, None))
-    assert "runs no actor of ours" in failure(found, address, "RAY_AUTH_MODE").says
+    found = list(examine(Environment(ray_address=open_cluster), store_url, None))
+    assert "runs no actor of ours" in failure(found, open_cluster, "RAY_AUTH_MODE").says
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
@@ -533,8 +541,10 @@ def test_a_function_is_loaded_where_it_is_allowed_and_refused_elsewhere(
 
 
 def test_a_size_that_the_model_was_not_made_for_is_worth_a_warning(
-    look, write_campaign, tiny_model
+    look, write_campaign, tiny_model, monkeypatch
 ):
+    """The model is loaded in this process, which has torch already."""
+    monkeypatch.setattr(checks, "ask_apart", lambda question, *words, seconds: question(*words))
     _, warning = look("model", campaign=write_campaign(f'path = "{tiny_model}"', width=32))
     assert warning.verdict == "warning"
     assert "16 x 16" in warning.says

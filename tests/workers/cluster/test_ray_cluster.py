@@ -27,10 +27,10 @@ PROMPTS = [f"prompt {i}" for i in range(8)]
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=3))
 
 
-@pytest.fixture
-def stored(tmp_path, make_campaign, make_unit):
-    """A store with eight prompts of a noise campaign, all generated."""
-    store, campaign = FolderStore(tmp_path / "store"), make_campaign(seeds=12)
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory, make_campaign, make_unit):
+    """A store with eight prompts of a noise campaign, all generated; tests only read it."""
+    store, campaign = FolderStore(tmp_path_factory.mktemp("store")), make_campaign(seeds=12)
     pipeline = load_pipeline(store, campaign, "cpu", 1)
     for text in PROMPTS:
         unit = make_unit(campaign, prompt=text, last=11)
@@ -47,16 +47,29 @@ def requests(submission, settings=SETTINGS, prompts=PROMPTS):
     return [Request(campaign_id, text, settings) for text in prompts]
 
 
-def test_ray_actors_give_the_results_of_a_plain_loop(stored):
+@pytest.fixture(scope="module")
+def here(stored):
+    """What the actors of a Ray on this machine found, some prompts of which came late."""
     store, submission = stored
     wanted = requests(submission)
     waiting = iter([None, *wanted[:3], None, None, *wanted[3:]])
-    found = [a for a in analyse(waiting, store.url, Actors(2)) if a]
+    return {a.request: a.value for a in analyse(waiting, store.url, Actors(2)) if a}
+
+
+@pytest.fixture(scope="module")
+def cluster(here):
+    """A Ray cluster, that begins once this process has had a Ray of its own, and so a token."""
+    with ray_cluster() as address:
+        yield address
+
+
+def test_ray_actors_give_the_results_of_a_plain_loop(stored, here):
+    store, submission = stored
     expected = {}
-    for request in wanted:
+    for request in requests(submission):
         prompt = read_prompt(store, submission, request.prompt)
-        expected[request.prompt] = analyse_prompt(prompt, SETTINGS, None)
-    assert {a.request.prompt: a.value for a in found} == expected
+        expected[request] = analyse_prompt(prompt, SETTINGS, None)
+    assert here == expected
     assert any(result.flagged for result in expected.values())
 
 
@@ -95,7 +108,9 @@ def actors_shown():
     )
 
 
-def test_it_is_shown_how_many_actors_are_busy_and_each_gets_a_prompt_before_one_gets_two(stored):
+def test_it_is_shown_how_many_actors_are_busy_and_each_gets_a_prompt_before_one_gets_two(
+    stored, cluster
+):
     store, submission = stored
     first, second, third = requests(submission, prompts=PROMPTS[:3])
     shown, finished = [], []
@@ -107,7 +122,7 @@ def test_it_is_shown_how_many_actors_are_busy_and_each_gets_a_prompt_before_one_
             yield None
         yield from (second, third)
 
-    for analysed in analyse(wanted(), store.url, Actors(2)):
+    for analysed in analyse(wanted(), store.url, Actors(2, address=cluster)):
         shown.append(actors_shown())
         finished += [analysed] if analysed else []
     assert len(finished) == 3
@@ -118,7 +133,7 @@ def test_it_is_shown_how_many_actors_are_busy_and_each_gets_a_prompt_before_one_
 
 
 def test_a_training_set_that_cannot_be_read_is_said_of_each_prompt_and_spares_the_others(
-    stored, tmp_path
+    stored, cluster, tmp_path
 ):
     store, submission = stored
     (tmp_path / "pictures").mkdir()
@@ -126,7 +141,7 @@ def test_a_training_set_that_cannot_be_read_is_said_of_each_prompt_and_spares_th
     verification = Verification(training_set=str(tmp_path / "pictures"))
     settings = SETTINGS.model_copy(update={"verification": verification})
     wanted = [*requests(submission, settings, PROMPTS[:2]), *requests(submission)[2:4]]
-    found = [a for a in analyse(wanted, store.url, Actors(1)) if a]
+    found = [a for a in analyse(wanted, store.url, Actors(1, address=cluster)) if a]
     failed = [a for a in found if a.error is not None]
     assert {a.request.prompt for a in failed} == set(PROMPTS[:2])
     assert len(found) == 4
@@ -135,14 +150,10 @@ def test_a_training_set_that_cannot_be_read_is_said_of_each_prompt_and_spares_th
     assert "\n" not in str(raised.value)
 
 
-def test_the_actors_of_a_cluster_give_the_same_results(stored):
+def test_the_actors_of_a_cluster_give_the_same_results(stored, here, cluster):
     store, submission = stored
-    wanted = requests(submission)
-    here = {a.request: a.value for a in analyse(iter(wanted), store.url, Actors(1)) if a}
-    with ray_cluster() as address:
-        there = {
-            a.request: a.value for a in analyse(wanted, store.url, Actors(2, address=address)) if a
-        }
+    analysed = analyse(requests(submission), store.url, Actors(2, address=cluster))
+    there = {a.request: a.value for a in analysed if a}
     assert there == here
     assert len(there) == len(PROMPTS)
 
@@ -161,10 +172,10 @@ def test_an_address_that_names_no_cluster_is_refused(stored, address):
         list(analyse(requests(submission), store.url, Actors(1, address=address)))
 
 
-def test_a_gpu_that_ray_does_not_have_is_refused_instead_of_waited_for(stored):
+def test_a_gpu_that_ray_does_not_have_is_refused_instead_of_waited_for(stored, cluster):
     store, submission = stored
     with pytest.raises(ConfigError, match="--device cuda"):
-        list(analyse(requests(submission), store.url, Actors(1, device="cuda")))
+        list(analyse(requests(submission), store.url, Actors(1, "cuda", cluster)))
 
 
 def test_a_device_that_does_not_exist_is_said_of_each_prompt(stored):

@@ -1,0 +1,28 @@
+"""The command line in this process: what it prints and says, and its exit code."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+
+import seedsweep.cli.main
+
+
+def seedsweep_here(*arguments, folder, environment):
+    """Run a command in the folder, with these variables of the environment and no others."""
+    printed, said = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(folder),
+        mock.patch.dict(os.environ, dict(environment), clear=True),
+        mock.patch.object(sys, "argv", ["seedsweep", *arguments]),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(said),
+        pytest.raises(SystemExit) as ended,
+    ):
+        seedsweep.cli.main.main()
+    code = ended.value.code or 0
+    return subprocess.CompletedProcess(arguments, code, printed.getvalue(), said.getvalue())
