@@ -5,9 +5,10 @@
 It asks PyPI through uv for what pyproject.toml allows on Linux with Python 3.11. Versions that are
 locked already stay; --upgrade takes the newest. It writes
 
-    requirements.lock          all that the tests need, so all that CI installs
-    requirements-IMAGE.txt     the part of it that an image has
-    requirements-cuda.txt      what torch's build on PyPI needs beside that, but its CPU build not
+    requirements.lock       all but torch that the tests need, so all that CI installs
+    requirements-IMAGE.txt  the part of it that an image has
+    requirements-cuda.txt   torch as PyPI has it, and the CUDA libraries that it needs
+    requirements-cpu.txt    torch's build without CUDA, which only PyTorch's own index has
 
 With --check nothing is written: it names what the files lack, or pin to a version that
 pyproject.toml does not allow, and ends with 1 if there is anything.
@@ -47,9 +48,9 @@ _TORCH_ON_CPUS = {
         "84453b69508ec79902f899c5ed9495acb9e2bbe9fda5f1d5d6f19e3c3842e1a7",  # aarch64
     ]
 }
-"""The files of torch's CPU build for Python 3.11, which only PyTorch's own index has."""
+"""The files of torch's build without CUDA for Python 3.11."""
 
-_TORCH_INDEX = "https://download.pytorch.org/whl/cpu/torch/"
+_CPU_INDEX = "https://download.pytorch.org/whl/cpu/torch/"
 _UV = Path(sysconfig.get_path("scripts")) / "uv"
 _HEAD = "# Written by: python -m deploy.docker.requirements\n"
 _BLOCK = re.compile(r"^([a-z0-9-]+)==(\S+).*\n(?:[ #].*\n)*", re.MULTILINE)
@@ -89,11 +90,13 @@ def pins(file: Path) -> dict[str, Version]:
 
 def faults() -> list[str]:
     """What is wrong with the files, in words."""
-    found = _faults(LOCK, declared())
+    found = _faults(LOCK, [each for each in declared() if each.name != "torch"])
+    for build in ("cpu", "cuda"):
+        found += _faults(file_of(build), [each for each in declared() if each.name == "torch"])
     locked = blocks(LOCK.read_text())
     for image, left_out in LEFT_OUT.items():
         file = file_of(image)
-        found += _faults(file, wanted(image))
+        found += _faults(file, [each for each in wanted(image) if each.name != "torch"])
         held = blocks(file.read_text())
         found += [f"{file.name} holds {name}" for name in sorted(left_out & held.keys())]
         found += [
@@ -122,20 +125,18 @@ def _faults(file: Path, requirements: list[Requirement]) -> list[str]:
     return [*found, *(f"{file.name} has no hash of {name}" for name in without)]
 
 
-def _is_cuda(name: str) -> bool:
-    """Whether only torch's build on PyPI needs the package: seedsweep itself asks for another."""
-    return name.startswith(("cuda-", "nvidia-", "triton")) and name != "nvidia-ml-py"
+def _is_torch(name: str) -> bool:
+    """Whether the package is torch, or a CUDA library that only its build on PyPI needs."""
+    cuda = name.startswith(("cuda-", "nvidia-", "triton")) and name != "nvidia-ml-py"
+    return cuda or name == "torch"
 
 
-def _with_cpu_builds(torch: str, version: Version) -> str:
-    """The lines of torch, with the hashes of its CPU builds."""
+def _cpu_build(version: Version) -> str:
+    """The lines of torch's build without CUDA."""
     known = _TORCH_ON_CPUS.get(str(version))
     if known is None:
-        sys.exit(f"Name the hashes of torch {version} here that {_TORCH_INDEX} lists.")
-    first, *rest = torch.splitlines(keepends=True)
-    ours = [f"    --hash=sha256:{digest} \\\n" for digest in known]
-    others = [line for line in rest if line not in ours]
-    return "".join([first, *ours, *others])
+        sys.exit(f"Name the hashes of torch {version} here that {_CPU_INDEX} lists.")
+    return " \\\n    ".join([f"torch=={version}+cpu", *(f"--hash=sha256:{each}" for each in known)])
 
 
 def _compile(requirements: list[Requirement], output: Path, *options: str | Path) -> None:
@@ -154,17 +155,15 @@ def _write(upgrade: bool) -> None:
         whole.write_text("".join(old.read_text() for old in (LOCK, cuda) if old.exists()))
         _compile(declared(), whole, "--annotate", *(["--upgrade"] if upgrade else []))
         found = blocks(whole.read_text())
-        found["torch"] = _with_cpu_builds(found["torch"], pins(whole)["torch"])
-        ours = {name: block for name, block in found.items() if not _is_cuda(name)}
-        LOCK.write_text(_HEAD + "".join(ours.values()))
-        rest = (re.sub(r"^ +#.*\n", "", found[name], flags=re.M) for name in found.keys() - ours)
-        cuda.write_text(_HEAD + "".join(sorted(rest)))
+        bare = {name: re.sub(r"^ +#.*\n", "", text, flags=re.M) for name, text in found.items()}
+        file_of("cpu").write_text(f"{_HEAD}{_cpu_build(pins(whole)['torch'])}\n")
+        LOCK.write_text(_HEAD + "".join(found[name] for name in found if not _is_torch(name)))
+        cuda.write_text(_HEAD + "".join(bare[name] for name in found if _is_torch(name)))
         for image in LEFT_OUT:
             part.write_text("")
             _compile(wanted(image), part, "--no-annotate", "--constraints", whole)
-            names = [name for name in blocks(part.read_text()) if name in ours]
-            kept = (re.sub(r"^ +#.*\n", "", ours[name], flags=re.M) for name in names)
-            file_of(image).write_text(_HEAD + "".join(kept))
+            names = [name for name in blocks(part.read_text()) if not _is_torch(name)]
+            file_of(image).write_text(_HEAD + "".join(bare[name] for name in names))
 
 
 def main(arguments: list[str]) -> int:

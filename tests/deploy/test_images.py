@@ -110,8 +110,15 @@ def test_the_lock_holds_all_that_pyproject_asks_for_and_what_the_images_hold():
         assert requirements.pins(requirements.file_of(image)).items() <= locked.items()
 
 
+def test_both_builds_of_torch_are_the_same_version_and_no_other_file_has_one():
+    cpu, cuda = (requirements.pins(requirements.file_of(build)) for build in ("cpu", "cuda"))
+    assert cpu.keys() == {"torch"}
+    assert cpu["torch"].public == cuda["torch"].public
+    assert cuda.keys() & requirements.pins(requirements.LOCK).keys() == set()
+
+
 def test_the_lock_names_no_place_to_install_from():
-    for file in (requirements.LOCK, *map(requirements.file_of, [*IMAGES, "cuda"])):
+    for file in (requirements.LOCK, *map(requirements.file_of, [*IMAGES, "cpu", "cuda"])):
         _, *lines = file.read_text().splitlines()
         assert [line for line in lines if line.startswith("-") or "/" in line] == []
 
