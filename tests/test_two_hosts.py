@@ -63,6 +63,7 @@ def run_embedded(deployment, file, folder):
     return pixels(open_store(url), campaign_id), json.loads(results)
 
 
+@pytest.mark.nightly
 def test_a_cable_that_is_out_for_a_minute_costs_time_and_nothing_else(
     hosts, deployment, tmp_path, monkeypatch
 ):
