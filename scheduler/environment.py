@@ -13,7 +13,7 @@ class Environment(BaseSettings):
 
     The credentials of an S3 store are read where it is opened, from the variables that all S3
     clients know; SEEDSWEEP_CACHE_DIR is read in `workers/host_cache.py`, SEEDSWEEP_ALLOW_PYTHON in
-    `seedsweep.workers.pipelines.protocol.function_pipeline`.
+    `workers/pipelines/function_pipeline.py`.
     """
 
     model_config = SettingsConfigDict(env_prefix="SEEDSWEEP_", env_ignore_empty=True, frozen=True)

@@ -44,8 +44,8 @@ KeyOf = Callable[[str, str, SeedRange], str]
 class Described:
     """What is stored of an image beside its picture.
 
-    `descriptor` is what `workers/analysis/descriptors.py` made of its pixels with `blocks`; `sha256`
-    the digest of their raw RGB bytes; `flaw` says why it is no evidence, if it is none.
+    `descriptor` is what `workers/analysis/descriptors.py` made of its pixels with `blocks`;
+    `sha256` the digest of their raw RGB bytes; `flaw` says why it is no evidence, if it is none.
     """
 
     seed: int

