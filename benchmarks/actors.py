@@ -20,7 +20,7 @@ from benchmarks.prompts import store_pictures, submission_of
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import AnalysisSettings
-from seedsweep.workers.analysts.actor import Request
+from seedsweep.workers.analysts.actor import AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.analysts.prompt_result import analyse_stored
 from seedsweep.workers.cluster.ray_cluster import Actors
@@ -44,7 +44,7 @@ def by_actors(store, submission, texts, count, spent):
     """Prompts per second once all were analysed for the first time; notes in `spent` how many
     milliseconds of CPU this process, the driver, took for each."""
     campaign_id, settings = submission.campaign.campaign_id, AnalysisSettings()
-    requests = [Request(campaign_id, text, settings) for text in texts] * TIMES
+    requests = [AnalysisRequest(campaign_id, text, settings) for text in texts] * TIMES
     times = [
         (time.perf_counter(), time.process_time())
         for analysed in analyse(iter(requests), store.url, Actors(count))

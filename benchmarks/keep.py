@@ -14,12 +14,12 @@ from pathlib import Path
 from benchmarks.machine import machine
 from benchmarks.pictures import photographs
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
-from seedsweep.scheduler.campaign.retention import Keeper
+from seedsweep.scheduler.campaign.retention import Retention
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Campaign, Model, PromptList, Provenance, Sampling, Submission
-from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.pipelines.protocol import Generation
 
@@ -65,10 +65,12 @@ def measure(folder, size, seeds):
     plan = store_prompt(store, size, seeds)
     before = held(store, plan)
     campaign = plan.campaign
-    request = Request(campaign.campaign_id, plan.prompts[0], campaign.settings, receipt=True)
-    analysed = Analyst(store.url).analyse(request)
+    request = AnalysisRequest(
+        campaign.campaign_id, plan.prompts[0], campaign.settings, receipt=True
+    )
+    analysed = AnalysisActor(store.url).analyse(request)
     assert analysed.receipted, "the photographs were flagged"
-    Keeper(store).drop(campaign, plan.cuts, [analysed.value.prompt_id])
+    Retention(store).drop(campaign, plan.cuts, [analysed.value.prompt_id])
     return before, held(store, plan)
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.records import SeedRange, WorkUnit
 
-Found = Literal["verifications", "calibrations", "comparisons", "duplications"]
+FindingKind = Literal["verifications", "calibrations", "comparisons", "duplications"]
 """What is kept of a campaign beside its results."""
 
 CAMPAIGNS = "campaigns/"
@@ -48,12 +48,12 @@ def done(campaign_id: str) -> str:
     return f"{CAMPAIGNS}{campaign_id}/done.bin"
 
 
-def findings_prefix(campaign_id: str, kind: Found) -> str:
+def findings_prefix(campaign_id: str, kind: FindingKind) -> str:
     """Where is what a command found for the campaign."""
     return f"{CAMPAIGNS}{campaign_id}/{kind}/"
 
 
-def finding(campaign_id: str, kind: Found, name: str) -> str:
+def finding(campaign_id: str, kind: FindingKind, name: str) -> str:
     """One of these: `name` is a hash of what was sought or found, of a comparison the id of the
     other campaign."""
     return f"{findings_prefix(campaign_id, kind)}{name}.json"

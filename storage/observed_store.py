@@ -17,7 +17,7 @@ Operation = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class StoreRequest:
     """One call of a store's method, and what it took.
 
     `size`: the bytes of objects that were moved, read or written; 0 where it failed. `seconds`: the
@@ -39,7 +39,7 @@ class ObservedStore:
     request.
     """
 
-    def __init__(self, store: Store, observe: Callable[[Request], None]) -> None:
+    def __init__(self, store: Store, observe: Callable[[StoreRequest], None]) -> None:
         self.url = store.url
         self._store, self._observe = store, observe
 
@@ -80,7 +80,7 @@ class ObservedStore:
             failed = True
             raise
         finally:
-            self._observe(Request(operation, size, time.perf_counter() - began, failed))
+            self._observe(StoreRequest(operation, size, time.perf_counter() - began, failed))
 
     def _listed(self, operation: Operation, found: Iterator[str]) -> Iterator[str]:
         seconds, failed = 0.0, False
@@ -98,4 +98,4 @@ class ObservedStore:
             failed = True
             raise
         finally:
-            self._observe(Request(operation, 0, seconds, failed))
+            self._observe(StoreRequest(operation, 0, seconds, failed))

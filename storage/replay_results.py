@@ -3,7 +3,7 @@
 from seedsweep.storage.records import Provenance, Record, Seed
 
 
-class Difference(Record):
+class FactDifference(Record):
     """A recorded fact that is another one here.
 
     `fact` is the name of a provenance's field, or `versions.torch`, `recipe.steps` for a part of
@@ -43,7 +43,7 @@ class Replay(Record):
     sha256_here: str
     distance: Distance | None
     here: Provenance
-    differences: tuple[Difference, ...]
+    differences: tuple[FactDifference, ...]
 
     @property
     def is_equal(self) -> bool:

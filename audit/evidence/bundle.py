@@ -13,7 +13,7 @@ from seedsweep import __version__
 from seedsweep.audit.evidence import verify_bundle
 from seedsweep.audit.evidence.denominators import denominators
 from seedsweep.audit.evidence.labels import Labels, agreement
-from seedsweep.audit.evidence.pictures import Pictures
+from seedsweep.audit.evidence.pictures import PictureFiles
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.evidence.signature import Signer
 from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
@@ -55,7 +55,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Additions:
+class BundleOptions:
     """What a bundle has beside what the store holds; `sample_seed` is what `replays` were drawn
     with."""
 
@@ -66,11 +66,11 @@ class Additions:
 
 
 def write_evidence(
-    store: Store, campaign_id: str, folder: Path, additions: Additions, progress: Progress
+    store: Store, campaign_id: str, folder: Path, options: BundleOptions, progress: Progress
 ) -> Sealed:
     """Write the bundle of a campaign's present analysis to `folder`, whole or not at all.
 
-    Equal stores, training sets and additions give equal bytes on one machine: no time of writing is
+    Equal stores, training sets and options give equal bytes on one machine: no time of writing is
     in it. Pictures that cannot be read any more are named in the manifest and stop nothing.
     `progress(done, total)` counts flagged prompts. Raises `ConfigError` for an unknown campaign, a
     folder that holds something or cannot be written, or labels of other prompts,
@@ -88,7 +88,7 @@ def write_evidence(
         bundle.add_json("results.json", results)
         bundle.add_json("parked.json", parked)
         missing = _add_pictures(store, submission, settings, results, bundle, progress)
-        people_said = _add_additions(bundle, additions, results)
+        people_said = _add_additions(bundle, options, results)
         search = _add_verifications(store, campaign_id, settings.analysis_id, results, bundle)
         counts = count_results(results, len(prompts), submission.campaign.sampling.seeds)
         contents = Contents(
@@ -100,14 +100,14 @@ def write_evidence(
             people_said=people_said,
             search=search,
             limits=limit_words(settings, submission.campaign.sampling.seeds),
-            signed=additions.signer is not None,
+            signed=options.signer is not None,
         )
         bundle.add("README.txt", readme(contents).encode())
         bundle.add(
             "verify_bundle.py",
             files("seedsweep.audit.evidence").joinpath("verify_bundle.py").read_bytes(),
         )
-        sha256 = bundle.seal(_manifest(submission, control, settings, contents), additions.signer)
+        sha256 = bundle.seal(_manifest(submission, control, settings, contents), options.signer)
     return Sealed(folder, sha256, people_said)
 
 
@@ -168,7 +168,7 @@ def _add_pictures(
     progress: Progress,
 ) -> tuple[str, ...]:
     """Add all pictures; returns in sentences what is missing."""
-    pictures = Pictures(store, submission, bundle)
+    pictures = PictureFiles(store, submission, bundle)
     flagged = [result for result in results if result.flagged]
     for done, result in enumerate(flagged, 1):
         pictures.add_prompt(result)
@@ -184,13 +184,13 @@ def _add_pictures(
 
 
 def _add_additions(
-    bundle: Bundle, additions: Additions, results: Sequence[PromptResult]
+    bundle: Bundle, options: BundleOptions, results: Sequence[PromptResult]
 ) -> tuple[str, ...]:
     """Add what the store does not hold; returns in sentences what people said."""
-    found = additions.replays
+    found = options.replays
     if found:
         replays = {
-            "sample_seed": additions.sample_seed,
+            "sample_seed": options.sample_seed,
             "images": len(found.replays),
             "equal": found.equal,
             "explained": len(found.explained),
@@ -200,11 +200,11 @@ def _add_additions(
             "replays": found.replays,
         }
         bundle.add_json("replays.json", replays)
-    if not additions.labels:
+    if not options.labels:
         return ()
-    agreed = agreement(additions.labels, results)
+    agreed = agreement(options.labels, results)
     bundle.add_json("labels.json", agreed)
-    for labels in additions.labels:
+    for labels in options.labels:
         bundle.add(f"labels/{labels.reviewer}.csv", labels.csv)
     return agreed.in_words
 

@@ -81,7 +81,7 @@ class _Matched:
     match: Match
 
 
-class Pictures:
+class PictureFiles:
     """Puts pictures into a bundle, prompt by prompt, and keeps the entries for them."""
 
     def __init__(self, store: Store, submission: Submission, bundle: Bundle) -> None:

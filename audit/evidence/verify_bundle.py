@@ -39,7 +39,7 @@ ED25519 = bytes.fromhex("302a300506032b6570032100")
 Json = Any
 
 
-class Picture(NamedTuple):
+class DecodedPicture(NamedTuple):
     """The raw RGB bytes of a picture, row by row."""
 
     width: int
@@ -193,7 +193,7 @@ def kappa_of(table: dict[str, dict[str, int]]) -> float | None:
     return (agreed - chance) / (n * n - chance) if n * n > chance else None
 
 
-def decode_png(data: bytes) -> Picture:
+def decode_png(data: bytes) -> DecodedPicture:
     """Decode an 8-bit RGB PNG that is not interlaced; raises `ValueError` for anything else."""
     if data[:8] != b"\x89PNG\r\n\x1a\n":
         raise ValueError("it is no PNG")
@@ -219,15 +219,15 @@ def decode_png(data: bytes) -> Picture:
     for start in range(0, len(raw), stride + 1):
         above = _unfilter(raw[start], raw[start + 1 : start + 1 + stride], above)
         rows.append(above)
-    return Picture(width, height, b"".join(rows))
+    return DecodedPicture(width, height, b"".join(rows))
 
 
-def l2(a: Picture, b: Picture) -> float:
+def l2(a: DecodedPicture, b: DecodedPicture) -> float:
     """sqrt(mean((a - b)²)) over all values, pixels in [0, 1]."""
     return tiled_l2(a, b, 1)
 
 
-def tiled_l2(a: Picture, b: Picture, tiles: int) -> float:
+def tiled_l2(a: DecodedPicture, b: DecodedPicture, tiles: int) -> float:
     """The largest l2 over a grid of tiles, larger ones first where sides do not divide."""
     return max(math.sqrt(squared / values) / 255 for squared, values in _tiles(a, b, tiles))
 
@@ -425,7 +425,7 @@ def _check_pictures(
     sampling = load("campaign.json")["campaign"]["sampling"]
     tiles = manifest["settings"]["analysis"]["tiles"]
     images = {entry["prompt_id"]: entry for entry in load("images.json")["prompts"]}
-    training: dict[str, Picture] = {}
+    training: dict[str, DecodedPicture] = {}
     for entry in load("training.json")["pictures"]:
         if entry["file"]:
             picture = _decode(folder / entry["file"])
@@ -434,7 +434,7 @@ def _check_pictures(
     for result in (result for result in results if result["flagged"]):
         listed = {entry["seed"]: entry for entry in images[result["prompt_id"]]["images"]}
         for clique in _cliques(result):
-            found: dict[int, Picture] = {}
+            found: dict[int, DecodedPicture] = {}
             for seed in clique["clique_seeds"]:
                 entry = listed[seed]
                 if entry["file"]:
@@ -448,7 +448,7 @@ def _check_pictures(
                 yield from _check_clique(name, clique, found, manifest["settings"]["analysis"])
 
 
-def _check_picture(picture: Picture, entry: Json, sampling: Json) -> Iterator[str]:
+def _check_picture(picture: DecodedPicture, entry: Json, sampling: Json) -> Iterator[str]:
     if _sha256(picture.rgb) != entry["sha256"]:
         yield f"{entry['file']} has not the pixels whose sha256 is recorded."
     if (picture.width, picture.height) != (sampling["width"], sampling["height"]):
@@ -458,8 +458,8 @@ def _check_picture(picture: Picture, entry: Json, sampling: Json) -> Iterator[st
 def _check_match(
     prompt_id: str,
     clique: Json,
-    pictures: dict[int, Picture],
-    training: dict[str, Picture],
+    pictures: dict[int, DecodedPicture],
+    training: dict[str, DecodedPicture],
     tiles: int,
 ) -> Iterator[str]:
     match, chosen = clique["match"], pictures.get(clique["representative_seed"])
@@ -473,14 +473,14 @@ def _check_match(
             yield f"The {name} of {prompt_id} is {distance}, not {match[name]}."
 
 
-def _mirrored(picture: Picture) -> Picture:
+def _mirrored(picture: DecodedPicture) -> DecodedPicture:
     pixels = [picture.rgb[at : at + 3] for at in range(0, len(picture.rgb), 3)]
     rows = [pixels[at : at + picture.width] for at in range(0, len(pixels), picture.width)]
     return picture._replace(rgb=b"".join(b"".join(reversed(row)) for row in rows))
 
 
 def _check_clique(
-    prompt_id: str, clique: Json, pictures: dict[int, Picture], analysis: Json
+    prompt_id: str, clique: Json, pictures: dict[int, DecodedPicture], analysis: Json
 ) -> Iterator[str]:
     threshold, tiles = Fraction(str(analysis["edge_threshold"])), analysis["tiles"]
     found = []
@@ -599,7 +599,7 @@ def _read_json(path: Path) -> Json:
     return json.loads(path.read_bytes(), parse_constant=refuse)
 
 
-def _decode(path: Path) -> Picture:
+def _decode(path: Path) -> DecodedPicture:
     try:
         return decode_png(path.read_bytes())
     except (ValueError, struct.error, zlib.error) as error:
@@ -639,7 +639,7 @@ def _paeth(left: int, up: int, corner: int) -> int:
     return up if to_up <= to_corner else corner
 
 
-def _tiles(a: Picture, b: Picture, tiles: int) -> Iterator[tuple[int, int]]:
+def _tiles(a: DecodedPicture, b: DecodedPicture, tiles: int) -> Iterator[tuple[int, int]]:
     """The squared distance in each tile, in levels, and how many values the tile has."""
     if (a.width, a.height) != (b.width, b.height):
         raise ValueError("two pictures that are to be compared have different sizes")

@@ -14,7 +14,7 @@ from seedsweep.audit.findings.operating_point import (
     controls_needed,
     operating_point,
 )
-from seedsweep.audit.findings.precision_recall import Curve, precision_recall
+from seedsweep.audit.findings.precision_recall import PrecisionRecall, precision_recall
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import ConfigError
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CalibrationOptions:
     """What is asked of the thresholds: at most that share of controls flagged, at one of these
     clique sizes, and the precision where `base_rate` of all prompts are repeated."""
 
@@ -74,7 +74,7 @@ class Candidate:
     min_clique_size: int
     point: OperatingPoint
     scores: Scores
-    curve: Curve | None
+    curve: PrecisionRecall | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Calibration:
     tiles: int
     seeds: int
     written_at: str
-    wish: Wish
+    wish: CalibrationOptions
     controls: int
     positives: int
     groups: int
@@ -159,7 +159,7 @@ def score_marked(
     return Scored(submission, settings, chosen, used, whole, tuple(warnings))
 
 
-def calibrate(scored: Scored, marks: Marks, wish: Wish) -> Calibration:
+def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibration:
     """Choose thresholds from these of the scored prompts.
 
     Without positives there is nothing to choose a clique size by: then `ConfigError` unless one.
@@ -194,7 +194,7 @@ def calibrate(scored: Scored, marks: Marks, wish: Wish) -> Calibration:
     )
 
 
-def _candidate(scores: Scores, size: int, wish: Wish) -> Candidate:
+def _candidate(scores: Scores, size: int, wish: CalibrationOptions) -> Candidate:
     choices = len(wish.min_clique_sizes)
     point = operating_point(scores, wish.false_positive_rate, wish.base_rate, choices)
     return Candidate(size, point, scores, precision_recall(scores))
@@ -237,7 +237,7 @@ def _undecided(scores: Sequence[PromptScore]) -> list[str]:
     )
 
 
-def _too_few(controls: int, wish: Wish) -> list[str]:
+def _too_few(controls: int, wish: CalibrationOptions) -> list[str]:
     needed = controls_needed(wish.false_positive_rate, len(wish.min_clique_sizes))
     if controls >= needed:
         return []

@@ -13,8 +13,8 @@ from seedsweep.audit.findings.comparability import (
     same_training_set,
 )
 from seedsweep.audit.findings.intervals import (
-    Difference,
     PairedRates,
+    RateDifference,
     mean_difference,
     paired_rates,
 )
@@ -50,7 +50,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class ExtractedPictures:
     """Distinct training pictures extracted in each; `both` is None where their sets differ."""
 
     a: int
@@ -96,8 +96,8 @@ class Comparison:
     left_out: LeftOut
     flagged: PairedRates
     extracted: PairedRates | None
-    pictures: Pictures | None
-    clique_size: Difference
+    pictures: ExtractedPictures | None
+    clique_size: RateDifference
     unproven: int
     shrunk: tuple[Change, ...]
     grown: tuple[Change, ...]
@@ -179,12 +179,12 @@ def _extracted(result: PromptResult) -> bool:
     return result.extracted
 
 
-def _pictures(pairs: Sequence[Pair], same_set: bool) -> Pictures:
+def _pictures(pairs: Sequence[Pair], same_set: bool) -> ExtractedPictures:
     a, b = (
         {match.training_id for pair in pairs for match in pair[side].matches if match.extracted}
         for side in (0, 1)
     )
-    return Pictures(len(a), len(b), len(a & b) if same_set else None)
+    return ExtractedPictures(len(a), len(b), len(a & b) if same_set else None)
 
 
 def _changed(pairs: Iterable[Pair]) -> tuple[Change, ...]:

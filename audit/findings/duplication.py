@@ -42,7 +42,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class DuplicationCurve:
     """`prompts` of the file's were analysed; bins of powers of two, and all of them together.
 
     Empty bins between others are there, with rates of n = 0. `extracted` is None without a
@@ -66,7 +66,7 @@ class Sample:
     drawn: int
     seed: int
     not_analysed: tuple[str, ...]
-    curve: Curve
+    curve: DuplicationCurve
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Duplication:
     written_at: str
     file: str
     without_copies: int
-    curve: Curve
+    curve: DuplicationCurve
     sample: Sample | None
     notes: tuple[str, ...]
 
@@ -119,21 +119,21 @@ def measure_duplication(
             "file with the campaign's prompts, and --column where they stand in another column."
         )
     verified = settings.verification is not None
-    drawn = _draw(list(ids), file, sample, seed) if sample is not None else None
+    drawn = _sample(list(ids), file, sample, seed) if sample is not None else None
     return Duplication(
         campaign_id=campaign_id,
         analysis_id=settings.analysis_id,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         file=str(file),
         without_copies=len(results) - len(joined),
-        curve=draw_curve(joined, verified),
+        curve=bin_curve(joined, verified),
         sample=None
         if drawn is None
         else Sample(
             drawn=len(drawn),
             seed=seed,
             not_analysed=tuple(ids[key] for key in drawn if key not in results),
-            curve=draw_curve(
+            curve=bin_curve(
                 [(results[key], copies[ids[key]]) for key in drawn if key in results], verified
             ),
         ),
@@ -166,7 +166,7 @@ def read_copies(file: Path, column: str, delimiter: str = ",") -> dict[str, int]
     return copies
 
 
-def draw_curve(joined: Sequence[tuple[PromptResult, int]], verified: bool) -> Curve:
+def bin_curve(joined: Sequence[tuple[PromptResult, int]], verified: bool) -> DuplicationCurve:
     """Bin results by their copies: 0, 1, 2, 3–4, 5–8 and so on, from the first that is not empty
     to the last."""
     places = [bin_of(copies) for _, copies in joined]
@@ -174,7 +174,9 @@ def draw_curve(joined: Sequence[tuple[PromptResult, int]], verified: bool) -> Cu
     for place in range(min(places, default=0), max(places, default=-1) + 1):
         members = [result for (result, _), at in zip(joined, places, strict=True) if at == place]
         bins.append(Bin(*_ends(place), *_rates(members, verified)))
-    return Curve(len(joined), *_rates([result for result, _ in joined], verified), tuple(bins))
+    return DuplicationCurve(
+        len(joined), *_rates([result for result, _ in joined], verified), tuple(bins)
+    )
 
 
 def bin_of(copies: int) -> int:
@@ -196,7 +198,7 @@ def _rates(results: Sequence[PromptResult], verified: bool) -> tuple[Rate, Rate 
     return flagged, rate(extracted, len(results))
 
 
-def _draw(ids: list[str], file: Path, count: int, seed: int) -> list[str]:
+def _sample(ids: list[str], file: Path, count: int, seed: int) -> list[str]:
     if count > len(ids):
         raise ConfigError(
             f"{file} holds {len(ids)} prompts, so a sample of {count} cannot be drawn; ask for "

@@ -59,7 +59,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RateDifference:
     """Of `n` pairs, the mean of the second less the first; the interval is None where unknown."""
 
     value: float | None
@@ -113,7 +113,7 @@ class PairedRates:
     only_a: int
     only_b: int
     neither: int
-    difference: Difference
+    difference: RateDifference
     p: float
     test: str
 
@@ -167,7 +167,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 def rate_difference(
     both: int, only_a: int, only_b: int, neither: int, confidence: float = CONFIDENCE
-) -> Difference:
+) -> RateDifference:
     """The share of b less that of a, of the same prompts, with its interval.
 
     Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions
@@ -176,7 +176,7 @@ def rate_difference(
     """
     n = both + only_a + only_b + neither
     if n == 0:
-        return Difference(None, 0, None, None, confidence, NEWCOMBE)
+        return RateDifference(None, 0, None, None, confidence, NEWCOMBE)
     (p_a, low_a, high_a), (p_b, low_b, high_b) = (
         _wilson(both + only, n, confidence) for only in (only_a, only_b)
     )
@@ -184,14 +184,14 @@ def rate_difference(
     below = _joined(p_b - low_b, high_a - p_a, phi)
     above = _joined(high_b - p_b, p_a - low_a, phi)
     value = (only_b - only_a) / n
-    return Difference(
+    return RateDifference(
         value, n, max(-1.0, value - below), min(1.0, value + above), confidence, NEWCOMBE
     )
 
 
 def mean_difference(
     a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE
-) -> Difference:
+) -> RateDifference:
     """The mean of b − a over pairs, with a bootstrap interval over the pairs: BCa, or percentiles
     where there are more than `BCA_MOST`. Equal values give an equal interval.
 
@@ -200,11 +200,11 @@ def mean_difference(
     differences = np.asarray(b, dtype=np.float64) - np.asarray(a, dtype=np.float64)
     n = len(differences)
     if n == 0:
-        return Difference(None, 0, None, None, confidence, "bootstrap")
+        return RateDifference(None, 0, None, None, confidence, "bootstrap")
     value = float(differences.mean())
     if np.ptp(differences) == 0:
         reason = "there is one pair" if n == 1 else "all differences are equal"
-        return Difference(value, n, None, None, confidence, reason)
+        return RateDifference(value, n, None, None, confidence, reason)
     method: Literal["BCa", "percentile"] = "BCa" if n <= BCA_MOST else "percentile"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)
@@ -219,8 +219,8 @@ def mean_difference(
         ).confidence_interval
     low, high = float(found.low), float(found.high)
     if math.isnan(low) or math.isnan(high):
-        return Difference(value, n, None, None, confidence, "too few differ")
-    return Difference(value, n, low, high, confidence, f"{method} bootstrap over pairs")
+        return RateDifference(value, n, None, None, confidence, "too few differ")
+    return RateDifference(value, n, low, high, confidence, f"{method} bootstrap over pairs")
 
 
 def cohen_kappa(

@@ -20,7 +20,7 @@ BAND = (
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class PrecisionRecall:
     """Precision at each recall, at the strictest threshold that reaches it, with a band around it.
 
     `recall` ascends to 1. A precision of 0 says that no threshold reaches that recall. The
@@ -34,7 +34,7 @@ class Curve:
     high: tuple[float, ...] | None
 
 
-def precision_recall(scores: Scores) -> Curve | None:
+def precision_recall(scores: Scores) -> PrecisionRecall | None:
     """The precision-recall curve of the scores; None without controls or without positives."""
     if not len(scores.controls) or not len(scores.positives):
         return None
@@ -61,7 +61,7 @@ def precision_recall(scores: Scores) -> Curve | None:
     everyone = (np.arange(len(groups)), np.arange(len(controls)))
     curve = precision(*everyone)
     if min(map(len, everyone)) < 2:
-        return Curve(_floats(recall), _floats(curve), None, None)
+        return PrecisionRecall(_floats(recall), _floats(curve), None, None)
     band = bootstrap(
         everyone,
         precision,
@@ -72,7 +72,7 @@ def precision_recall(scores: Scores) -> Curve | None:
         method="percentile",
         rng=SEED,
     ).confidence_interval
-    return Curve(_floats(recall), _floats(curve), _floats(band.low), _floats(band.high))
+    return PrecisionRecall(_floats(recall), _floats(curve), _floats(band.low), _floats(band.high))
 
 
 def flagged_share(scores: Steps, steps: Steps) -> NDArray[np.float64]:

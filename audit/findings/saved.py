@@ -39,7 +39,7 @@ def keep(store: Store, found: Calibration | Comparison | Duplication) -> None:
             store.replace(key, _DUPLICATION.dump_json(found))
 
 
-def try_to_keep(store: Store, found: Calibration | Comparison | Duplication) -> str:
+def try_to_save(store: Store, found: Calibration | Comparison | Duplication) -> str:
     """Store a finding, but where the store cannot be written return the sentence that says so.
 
     It is empty where the finding is kept.
@@ -74,7 +74,7 @@ def _hash(adapter: TypeAdapter[F], found: F) -> str:
 
 
 def _load(
-    store: Store, campaign_id: str, kind: keys.Found, adapter: TypeAdapter[F], command: str
+    store: Store, campaign_id: str, kind: keys.FindingKind, adapter: TypeAdapter[F], command: str
 ) -> list[F]:
     listed = store.list(keys.findings_prefix(campaign_id, kind))
     read = ((key, store.read(key)) for key in listed)

@@ -37,7 +37,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SearchOptions:
     """What to search, and what is asked for instead of the campaign's own settings; None leaves a
     setting."""
 
@@ -70,7 +70,7 @@ class Wanted:
 
 
 def verify_campaign(
-    store: Store, campaign_id: str, wanted: Wanted, actors: Actors, progress: Progress
+    store: Store, campaign_id: str, options: SearchOptions, actors: Actors, progress: Progress
 ) -> VerificationResult:
     """Search the training set for the representatives of all cliques; stores what was found.
 
@@ -82,7 +82,7 @@ def verify_campaign(
     """
     submission = load_campaign(store, campaign_id)
     settings = settings_now(store, submission)
-    asked = wanted.apply(settings.verification)
+    asked = options.apply(settings.verification)
     sampling = submission.campaign.sampling
     results = results_now(store, campaign_id)
     if not results:

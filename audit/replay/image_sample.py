@@ -1,4 +1,4 @@
-"""Draw stored images of a campaign at random, each with the same chance."""
+"""Sample stored images of a campaign at random, each with the same chance."""
 
 import random
 from bisect import bisect_right
@@ -19,7 +19,7 @@ UNITS_IN_VAIN = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class ImageSample:
     """Images that were drawn, as (unit's index, seed) in the order they came.
 
     `not_made` and `parked`: how many that came beside them are not stored, and why.
@@ -30,14 +30,14 @@ class Draw:
     parked: int
 
 
-def draw_images(store: Store, plan: Plan, count: int, seed: int) -> Draw:
-    """Draw so many of the campaign's stored images without replacement; all where there are fewer.
+def sample_images(store: Store, plan: Plan, count: int, seed: int) -> ImageSample:
+    """Sample so many of the campaign's stored images without replacement; all if there are fewer.
 
     Those whose receipt alone is there are drawn too. Equal stores and seeds give equal draws.
     Memory grows with `count`; beyond that it holds a few MB for a million units. The store is asked
     for one unit after another, and for a listing only where most units are missing.
     """
-    drawer = _Drawer(store, plan)
+    drawer = _Sampler(store, plan)
     generator = random.Random(seed)  # noqa: S311 - what is drawn is no secret
     for place in _shuffled(plan.image_count, generator):
         if len(drawer.drawn) == count or drawer.units_in_vain >= UNITS_IN_VAIN:
@@ -46,11 +46,11 @@ def draw_images(store: Store, plan: Plan, count: int, seed: int) -> Draw:
     if len(drawer.drawn) < count and drawer.units_in_vain >= UNITS_IN_VAIN:
         # A fresh draw: going on would need to pass over every image that is not there.
         again = random.Random(f"{seed} of those listed")  # noqa: S311
-        drawer.drawn = _draw_listed(store, plan, count, again)
-    return Draw(tuple(drawer.drawn), drawer.not_made, drawer.parked)
+        drawer.drawn = _sample_listed(store, plan, count, again)
+    return ImageSample(tuple(drawer.drawn), drawer.not_made, drawer.parked)
 
 
-class _Drawer:
+class _Sampler:
     """Takes images by their place among all of the campaign's, and asks the store for each unit
     once."""
 
@@ -62,7 +62,7 @@ class _Drawer:
         self.units_in_vain = self.not_made = self.parked = 0
 
     def take(self, place: int) -> None:
-        """Draw the image, or count it as one that is not there."""
+        """Sample the image, or count it as one that is not there."""
         prompt, offset = divmod(place, self._ends[-1])
         cut = bisect_right(self._ends, offset)
         index = prompt * len(self._ends) + cut
@@ -87,7 +87,7 @@ class _Drawer:
         return self._states[index]
 
 
-def _draw_listed(
+def _sample_listed(
     store: Store, plan: Plan, count: int, generator: random.Random
 ) -> list[tuple[int, int]]:
     recipe, campaign_id = plan.campaign.generation_id, plan.campaign.campaign_id

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from seedsweep.audit.replay.image_sample import draw_images
+from seedsweep.audit.replay.image_sample import sample_images
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.storage.campaigns import load_campaign, load_parked
@@ -47,7 +47,7 @@ class Replays:
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class ReplayOptions:
     """What to make images with; as recorded where it is None."""
 
     device: str | None = None
@@ -55,7 +55,12 @@ class Here:
 
 
 def replay_one(
-    store: Store, campaign_id: str, prompt: str, seed: int, here: Here, progress: Progress
+    store: Store,
+    campaign_id: str,
+    prompt: str,
+    seed: int,
+    options: ReplayOptions,
+    progress: Progress,
 ) -> Replays:
     """Make the image of a prompt, its text or its id, and of a seed again.
 
@@ -68,26 +73,31 @@ def replay_one(
     images = _read(store, plan, [(index, seed)])
     if not images:
         raise ConfigError(_why_missing(store, plan, index, seed))
-    return Replays(campaign_id, _make(store, plan, images, here, progress))
+    return Replays(campaign_id, _make(store, plan, images, options, progress))
 
 
 def replay_some(
-    store: Store, campaign_id: str, count: int, seed: int, here: Here, progress: Progress
+    store: Store,
+    campaign_id: str,
+    count: int,
+    seed: int,
+    options: ReplayOptions,
+    progress: Progress,
 ) -> Replays:
-    """Make so many of the campaign's stored images again, drawn with this seed as `draw_images`
+    """Make so many of the campaign's stored images again, drawn with this seed as `sample_images`
     draws; all of them where there are fewer.
 
     All are read before the first is made. Raises `ConfigError` where there are none, and as
     `replay_one` does.
     """
     plan = load_plan(store, load_campaign(store, campaign_id))
-    draw = draw_images(store, plan, count, seed)
+    draw = sample_images(store, plan, count, seed)
     images = _read(store, plan, draw.images)
     if not images:
         raise ConfigError(
             f"The campaign {campaign_id} has no stored image to make again; let it run first."
         )
-    replays = _make(store, plan, images, here, progress)
+    replays = _make(store, plan, images, options, progress)
     return Replays(campaign_id, replays, draw.not_made, draw.parked)
 
 
@@ -127,13 +137,13 @@ def _read(store: Store, plan: Plan, drawn: Sequence[tuple[int, int]]) -> list[Re
 
 
 def _make(
-    store: Store, plan: Plan, images: list[Recorded], here: Here, progress: Progress
+    store: Store, plan: Plan, images: list[Recorded], options: ReplayOptions, progress: Progress
 ) -> tuple[Replay, ...]:
     order = {(image.prompt, image.seed): place for place, image in enumerate(images)}
     replays = []
     progress(0, len(images))
     with _refusing_corrupt():
-        for replay in make_again(store, plan.campaign, images, here.device, here.threads):
+        for replay in make_again(store, plan.campaign, images, options.device, options.threads):
             replays.append(replay)
             progress(len(replays), len(images))
     return tuple(sorted(replays, key=lambda replay: order[replay.prompt, replay.seed]))

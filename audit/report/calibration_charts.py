@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from seedsweep.audit.findings.calibration import Calibration, Candidate
-from seedsweep.audit.findings.precision_recall import Curve, flagged_share
+from seedsweep.audit.findings.precision_recall import PrecisionRecall, flagged_share
 from seedsweep.audit.report.axes import Tick
 from seedsweep.workers.analysis.flag_threshold import STEPS, threshold_of
 
@@ -58,7 +58,7 @@ class Chart:
     base: float = HEIGHT - _BOTTOM
 
 
-def draw_precision_recall(calibration: Calibration) -> Chart | None:
+def render_precision_recall(calibration: Calibration) -> Chart | None:
     """Precision against recall, the chosen clique size with its band and the others beside it; None
     without positives."""
     chosen = calibration.chosen
@@ -83,7 +83,7 @@ def draw_precision_recall(calibration: Calibration) -> Chart | None:
     )
 
 
-def draw_shares(calibration: Calibration) -> Chart:
+def render_shares(calibration: Calibration) -> Chart:
     """The share of controls and of positives that each edge threshold flags, up to where all are;
     the chosen threshold is marked."""
     scores, threshold = calibration.chosen.scores, calibration.chosen.point.threshold
@@ -120,7 +120,7 @@ def _operating_mark(chosen: Candidate) -> Mark | None:
     return Mark(_x(found.value, 1.0), _y(precision), f"{chosen.point.threshold:g}")
 
 
-def _band(curve: Curve) -> str:
+def _band(curve: PrecisionRecall) -> str:
     if curve.low is None or curve.high is None:
         return ""
     above = list(zip(curve.recall, curve.high, strict=True))

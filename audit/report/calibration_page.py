@@ -10,7 +10,7 @@ from seedsweep.audit.findings.calibration import Calibration
 from seedsweep.audit.findings.operating_point import OperatingPoint
 from seedsweep.audit.findings.precision_recall import BAND
 from seedsweep.audit.findings.rate_words import percent_words, rate_words, share_words
-from seedsweep.audit.report.calibration_charts import Chart, draw_precision_recall, draw_shares
+from seedsweep.audit.report.calibration_charts import Chart, render_precision_recall, render_shares
 from seedsweep.audit.report.html import templates, write_page
 
 FRAGMENT = "calibrated.toml"
@@ -36,15 +36,15 @@ def write_calibration(calibration: Calibration, folder: Path) -> Path:
 
 
 def render_page(calibration: Calibration) -> str:
-    """Draw the page; every text in it is escaped."""
+    """Render the page; every text in it is escaped."""
     environment = templates()
     environment.filters.update(WORDS)
     return environment.get_template("calibration.html").render(page=lay_out(calibration))
 
 
 def lay_out(calibration: Calibration) -> CalibrationPage:
-    """Draw the curves to scale: precision and recall where there are positives, and shares."""
-    charts = (draw_precision_recall(calibration), draw_shares(calibration))
+    """Render the curves to scale: precision and recall where there are positives, and shares."""
+    charts = (render_precision_recall(calibration), render_shares(calibration))
     return CalibrationPage(
         calibration, tuple(filter(None, charts)), BAND, render_fragment(calibration)
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from seedsweep.audit.findings.comparison import Comparison, Point
 from seedsweep.audit.report.axes import Tick
-from seedsweep.audit.report.html import draw_page
+from seedsweep.audit.report.html import render_template
 
 SIDE = 420.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 16.0, 16.0, 44.0
@@ -44,17 +44,17 @@ class ComparisonPage:
     scatter: Scatter
 
 
-def draw_comparison(comparison: Comparison) -> str:
-    """Draw the comparison as one HTML document; every text in it is escaped."""
-    return draw_page("comparison.html", lay_out(comparison))
+def render_comparison(comparison: Comparison) -> str:
+    """Render the comparison as one HTML document; every text in it is escaped."""
+    return render_template("comparison.html", lay_out(comparison))
 
 
 def lay_out(comparison: Comparison) -> ComparisonPage:
-    """Draw the clique sizes to scale."""
-    return ComparisonPage(comparison, draw_scatter(comparison.points))
+    """Render the clique sizes to scale."""
+    return ComparisonPage(comparison, render_scatter(comparison.points))
 
 
-def draw_scatter(points: tuple[Point, ...]) -> Scatter:
+def render_scatter(points: tuple[Point, ...]) -> Scatter:
     """Place one circle for every pair of clique sizes, the largest circles first."""
     largest = max((max(point.a, point.b) for point in points), default=0) or 1
     most = max((point.prompts for point in points), default=1)

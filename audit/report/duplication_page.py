@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from seedsweep.audit.findings.duplication import Curve, Duplication
+from seedsweep.audit.findings.duplication import Duplication, DuplicationCurve
 from seedsweep.audit.findings.intervals import Rate
 from seedsweep.audit.report.axes import Tick
-from seedsweep.audit.report.html import draw_page
+from seedsweep.audit.report.html import render_template
 
 WIDTH, HEIGHT = 640.0, 280.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 16.0, 22.0, 44.0
@@ -13,7 +13,7 @@ _APART = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class CurveMark:
     """One rate: its place, the ends of its interval, and what it says."""
 
     x: float
@@ -29,7 +29,7 @@ class CurvePicture:
     """Rates upwards from 0 to 1, bins of copies to the right; empty bins have no mark."""
 
     name: str
-    marks: tuple[Mark, ...]
+    marks: tuple[CurveMark, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     width: float = WIDTH
@@ -41,11 +41,11 @@ class CurvePicture:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PageSection:
     """A curve, its picture, and of which prompts it is."""
 
     title: str
-    curve: Curve
+    curve: DuplicationCurve
     picture: CurvePicture
 
 
@@ -54,25 +54,27 @@ class DuplicationPage:
     """All that the page shows."""
 
     duplication: Duplication
-    parts: tuple[Part, ...]
+    parts: tuple[PageSection, ...]
 
 
-def draw_duplication(duplication: Duplication) -> str:
-    """Draw the curve as one HTML document; every text in it is escaped."""
-    return draw_page("duplication.html", lay_out(duplication))
+def render_duplication(duplication: Duplication) -> str:
+    """Render the curve as one HTML document; every text in it is escaped."""
+    return render_template("duplication.html", lay_out(duplication))
 
 
 def lay_out(duplication: Duplication) -> DuplicationPage:
-    """Draw the curve to scale, and that of the sample."""
+    """Render the curve to scale, and that of the sample."""
     curves = [("All prompts with known copies", "all", duplication.curve)]
     if duplication.sample:
         title = f"A random sample of {duplication.sample.drawn:,} (seed {duplication.sample.seed})"
         curves.append((title, "sample", duplication.sample.curve))
-    parts = tuple(Part(title, curve, picture_of(curve, name)) for title, name, curve in curves)
+    parts = tuple(
+        PageSection(title, curve, picture_of(curve, name)) for title, name, curve in curves
+    )
     return DuplicationPage(duplication, parts)
 
 
-def picture_of(curve: Curve, name: str) -> CurvePicture:
+def picture_of(curve: DuplicationCurve, name: str) -> CurvePicture:
     """Place the marks of a curve: flagged left of extracted."""
     step = (WIDTH - _LEFT - _RIGHT) / max(1, len(curve.bins))
     places = [_LEFT + step * (place + 0.5) for place in range(len(curve.bins))]
@@ -92,8 +94,10 @@ def picture_of(curve: Curve, name: str) -> CurvePicture:
     )
 
 
-def _mark(x: float, rate: Rate, kind: str, says: str) -> Mark:
-    return Mark(x, _height(rate.value or 0.0), _height(rate.low), _height(rate.high), kind, says)
+def _mark(x: float, rate: Rate, kind: str, says: str) -> CurveMark:
+    return CurveMark(
+        x, _height(rate.value or 0.0), _height(rate.low), _height(rate.high), kind, says
+    )
 
 
 def _height(share: float) -> float:

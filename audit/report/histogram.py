@@ -54,7 +54,7 @@ class Histogram:
     top: float = _TOP
 
 
-def draw_histogram(
+def bin_distances(
     distances: NDArray[np.float64], edges: NDArray[np.bool_], threshold: float | None
 ) -> Histogram | None:
     """Lay out the histogram of a symmetric (n, n) matrix of distances and its edges.

@@ -24,8 +24,8 @@ def templates(package: str = "seedsweep.audit.report") -> Environment:
     return environment
 
 
-def draw_page(template: str, page: object) -> str:
-    """Draw a template, which knows the record as `page`; the page needs no other file."""
+def render_template(template: str, page: object) -> str:
+    """Render a template, which knows the record as `page`; the page needs no other file."""
     return templates().get_template(template).render(page=page)
 
 

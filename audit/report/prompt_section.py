@@ -13,7 +13,7 @@ from seedsweep.audit.findings.matched_pictures import (
     as_compared,
     has_changed,
 )
-from seedsweep.audit.report.histogram import Histogram, draw_histogram
+from seedsweep.audit.report.histogram import Histogram, bin_distances
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import Clique, Match, PromptResult
@@ -51,7 +51,7 @@ class Repeated:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class PromptSection:
     """What a flagged prompt's section shows.
 
     `others` are the clique's pictures beside the representative, by seed, at most
@@ -96,8 +96,8 @@ class PromptImages:
             self.notes.append(f"Seed {seed}: {error}")
             return None
 
-    def evidence(self, count: int) -> list[StoredImage]:
-        """The first `count` images, by seed, that are evidence."""
+    def usable(self, count: int) -> list[StoredImage]:
+        """The first `count` images, by seed, that have no flaw."""
         found: list[StoredImage] = []
         for cut in self.cuts:
             if len(found) >= count:
@@ -135,13 +135,13 @@ class PromptImages:
         return self._read[cut]
 
 
-def gather_evidence(
+def gather_section(
     images: PromptImages,
     result: PromptResult,
     training: TrainingPictures,
     tiles: int,
     threshold: float | None,
-) -> Evidence:
+) -> PromptSection:
     """Gather what a flagged prompt's section shows.
 
     What cannot be read is said in place of the picture and stops nothing. `threshold` is the edge
@@ -151,7 +151,7 @@ def gather_evidence(
     others = [seed for seed in result.clique_seeds if seed != chosen][: PICTURES_SHOWN - 1]
     representative = None if chosen is None else images.pixels(chosen)
     seeds, histogram = _histogram(images, tiles, threshold)
-    return Evidence(
+    return PromptSection(
         representative=_picture(f"seed {chosen}", representative, _LARGE),
         others=tuple(_picture(f"seed {s}", images.pixels(s), _MEDIUM) for s in others),
         training=_training_picture(result.match, representative, training),
@@ -166,7 +166,7 @@ def gather_evidence(
 def _histogram(
     images: PromptImages, tiles: int, threshold: float | None
 ) -> tuple[frozenset[int], Histogram | None]:
-    decoded = {image.seed: images.pixels(image.seed) for image in images.evidence(HISTOGRAM_SEEDS)}
+    decoded = {image.seed: images.pixels(image.seed) for image in images.usable(HISTOGRAM_SEEDS)}
     found = {seed: pixels for seed, pixels in decoded.items() if pixels is not None}
     seeds = frozenset(found)
     if len(found) < 2:
@@ -174,7 +174,7 @@ def _histogram(
     stack = np.stack(list(found.values()))
     pairs = tiled_pairs(stack, tiles, threshold or 0.0)
     edges = pairs.edges if threshold is not None else np.zeros_like(pairs.edges)
-    return seeds, draw_histogram(pairs.distances, edges, threshold)
+    return seeds, bin_distances(pairs.distances, edges, threshold)
 
 
 def _repeated(clique: Clique, images: PromptImages, training: TrainingPictures) -> Repeated:

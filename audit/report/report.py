@@ -19,9 +19,9 @@ from seedsweep.audit.report.findings_section import Findings, gather_findings
 from seedsweep.audit.report.html import templates, write_page
 from seedsweep.audit.report.prompt_section import (
     PIXEL_ART_SIDE,
-    Evidence,
     PromptImages,
-    gather_evidence,
+    PromptSection,
+    gather_section,
 )
 from seedsweep.scheduler.campaign.current import parked_now
 from seedsweep.scheduler.campaign.descriptions import (
@@ -48,11 +48,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Flagged:
-    """A flagged prompt in the ranking; `evidence` is None beyond the first `SECTIONS`."""
+    """A flagged prompt in the ranking; `section` is None beyond the first `SECTIONS`."""
 
     rank: int
     result: PromptResult
-    evidence: Evidence | None
+    section: PromptSection | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,12 @@ def gather_report(
     ranked = [result for result in results if result.flagged]
     training = gather_training(settings, sampling, ranked[:SECTIONS])
 
-    def evidence(result: PromptResult) -> Evidence:
+    def section(result: PromptResult) -> PromptSection:
         images = PromptImages(store, campaign, submission.cuts, result.prompt_id)
         threshold = found.analysis.edge_threshold if found else None
-        return gather_evidence(images, result, training, settings.analysis.tiles, threshold)
+        return gather_section(images, result, training, settings.analysis.tiles, threshold)
 
-    flagged = _rank(ranked, evidence, progress)
+    flagged = _rank(ranked, section, progress)
     counts = count_results(results, len(prompts), sampling.seeds)
     return Report(
         submission=submission,
@@ -157,7 +157,7 @@ def gather_report(
 
 
 def render_report(report: Report) -> str:
-    """Draw the report as one HTML document; every text in it is escaped."""
+    """Render the report as one HTML document; every text in it is escaped."""
     environment = templates()
     environment.filters.update(distance=_distance, percent=_percent, moment=_moment, **WORDS)
     return environment.get_template("report.html").render(
@@ -181,15 +181,15 @@ def _settings(store: Store, submission: Submission, analysis_id: str) -> Analysi
 
 def _rank(
     ranked: Sequence[PromptResult],
-    gather: Callable[[PromptResult], Evidence],
+    gather: Callable[[PromptResult], PromptSection],
     progress: Progress | None,
 ) -> tuple[Flagged, ...]:
     flagged = []
     for rank, result in enumerate(ranked, 1):
-        evidence = gather(result) if rank <= SECTIONS else None
-        if evidence and progress:
+        section = gather(result) if rank <= SECTIONS else None
+        if section and progress:
             progress(rank, min(len(ranked), SECTIONS))
-        flagged.append(Flagged(rank, result, evidence))
+        flagged.append(Flagged(rank, result, section))
     return tuple(flagged)
 
 
@@ -201,12 +201,12 @@ def _provenance(
 ) -> frozenset[tuple[str, str]]:
     """What made the pictures that the report shows, or those of one prompt where it shows none."""
     found = frozenset[tuple[str, str]]().union(
-        *(prompt.evidence.provenance for prompt in flagged if prompt.evidence)
+        *(prompt.section.provenance for prompt in flagged if prompt.section)
     )
     if found or not results:
         return found
     images = PromptImages(store, submission.campaign, submission.cuts, results[0].prompt_id)
-    images.evidence(1)
+    images.usable(1)
     return images.provenance()
 
 

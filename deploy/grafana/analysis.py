@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import Query, Row, board, figures, graph, stack
+from deploy.grafana.panels import PanelQuery, Row, board, figures, graph, stack
 
 WHILE = "[10m]"
 """Results are stored many at once: shorter windows would show nothing but jumps."""
@@ -36,26 +36,26 @@ def _now() -> Row:
                 "Prompts a second",
                 "Prompts whose results were stored, over the last ten minutes.",
                 "ops",
-                Query(f"sum(rate(seedsweep_prompts_analysed_total{WHILE}))", "analysed"),
+                PanelQuery(f"sum(rate(seedsweep_prompts_analysed_total{WHILE}))", "analysed"),
             ),
             figures(
                 "Flagged",
                 "Prompts found flagged within the time range shown.",
                 "short",
-                Query("sum(increase(seedsweep_prompts_flagged_total[$__range]))", "flagged"),
+                PanelQuery("sum(increase(seedsweep_prompts_flagged_total[$__range]))", "flagged"),
                 decimals=0,
             ),
             figures(
                 "Waiting",
                 "Prompts that are ready, and whose result is not stored yet.",
                 "short",
-                Query(f"sum({READY}) or vector(0)", "ready"),
+                PanelQuery(f"sum({READY}) or vector(0)", "ready"),
             ),
             figures(
                 "Failed",
                 "Analyses that failed within the time range shown; they are tried again.",
                 "short",
-                Query("sum(increase(seedsweep_prompts_failed_total[$__range]))", "failed"),
+                PanelQuery("sum(increase(seedsweep_prompts_failed_total[$__range]))", "failed"),
                 limits=(1,),
                 decimals=0,
             ),
@@ -64,7 +64,7 @@ def _now() -> Row:
                 "Share of images whose descriptors did not suffice, over the last ten minutes; "
                 "none where nothing was analysed.",
                 "percentunit",
-                Query(DECODED, "decoded"),
+                PanelQuery(DECODED, "decoded"),
                 decimals=2,
             ),
             figures(
@@ -72,7 +72,7 @@ def _now() -> Row:
                 "Share of pairs that the descriptors' bounds settled, over the last ten minutes; "
                 "none where nothing was analysed.",
                 "percentunit",
-                Query(PRUNED, "pruned"),
+                PanelQuery(PRUNED, "pruned"),
                 decimals=2,
             ),
         ),
@@ -87,21 +87,21 @@ def _pace() -> Row:
                 "Prompts a second",
                 "Prompts analysed, those of them that were flagged, and analyses that failed.",
                 "ops",
-                Query(f"sum(rate(seedsweep_prompts_analysed_total{WHILE}))", "analysed"),
-                Query(f"sum(rate(seedsweep_prompts_flagged_total{WHILE}))", "flagged"),
-                Query(f"sum(rate(seedsweep_prompts_failed_total{WHILE}))", "failed"),
+                PanelQuery(f"sum(rate(seedsweep_prompts_analysed_total{WHILE}))", "analysed"),
+                PanelQuery(f"sum(rate(seedsweep_prompts_flagged_total{WHILE}))", "flagged"),
+                PanelQuery(f"sum(rate(seedsweep_prompts_failed_total{WHILE}))", "failed"),
             ),
             graph(
                 "Prompts that wait",
                 "Prompts that are ready, by campaign; a paused campaign's stay as they are.",
                 "short",
-                Query(READY, "{{campaign}}"),
+                PanelQuery(READY, "{{campaign}}"),
             ),
             stack(
                 "Ray actors",
                 "Actors that analyse a prompt, and those that wait for one.",
                 "short",
-                Query("sum by (state) (seedsweep_ray_actors)", "{{state}}"),
+                PanelQuery("sum by (state) (seedsweep_ray_actors)", "{{state}}"),
             ),
         ),
     )
@@ -115,13 +115,13 @@ def _work() -> Row:
                 "Seconds a prompt",
                 "Seconds an actor takes: half, nine tenths and 99 % of the prompts take less.",
                 "s",
-                *(Query(_seconds(share), f"{share:.0%}") for share in (0.5, 0.9, 0.99)),
+                *(PanelQuery(_seconds(share), f"{share:.0%}") for share in (0.5, 0.9, 0.99)),
             ),
             stack(
                 "Actors' seconds by step",
                 "Seconds a second that the actors spend on each step; as many as actors are busy.",
                 "short",
-                Query(
+                PanelQuery(
                     f"sum by (step) (rate(seedsweep_analysis_step_seconds_sum{WHILE}))", "{{step}}"
                 ),
             ),
@@ -129,8 +129,8 @@ def _work() -> Row:
                 "What descriptors spare",
                 "Pairs that the bounds settled, and images that had to be decoded, as shares.",
                 "percentunit",
-                Query(PRUNED, "pairs pruned"),
-                Query(DECODED, "images decoded"),
+                PanelQuery(PRUNED, "pairs pruned"),
+                PanelQuery(DECODED, "images decoded"),
                 highest=1,
             ),
         ),
@@ -145,7 +145,7 @@ def _around() -> Row:
                 "Read from the store",
                 "Bytes a second that analysts read themselves or through their actors.",
                 "Bps",
-                Query(
+                PanelQuery(
                     'sum by (direction) (rate(seedsweep_store_bytes_total{job="seedsweep-analyst"}'
                     "[$__rate_interval]))",
                     "{{direction}}",
@@ -155,7 +155,7 @@ def _around() -> Row:
                 "Store requests",
                 "Requests a second by operation.",
                 "reqps",
-                Query(
+                PanelQuery(
                     "sum by (operation) (rate(seedsweep_store_request_seconds_count"
                     '{job="seedsweep-analyst"}[$__rate_interval]))',
                     "{{operation}}",
@@ -166,7 +166,7 @@ def _around() -> Row:
                 "Seconds since an analyst last stored results; one that has stored none is not "
                 "shown.",
                 "s",
-                Query(
+                PanelQuery(
                     "time() - max by (instance) (seedsweep_last_progress_timestamp_seconds"
                     '{job="seedsweep-analyst"} > 0)',
                     "{{instance}}",

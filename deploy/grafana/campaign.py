@@ -3,7 +3,17 @@
 from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import Query, Row, board, choice, figures, graph, shares, stack, text_box
+from deploy.grafana.panels import (
+    PanelQuery,
+    Row,
+    board,
+    choice,
+    figures,
+    graph,
+    shares,
+    stack,
+    text_box,
+)
 
 UNITS, IMAGES, PROMPTS = (f"seedsweep_campaign_{each}" for each in ("units", "images", "prompts"))
 DEVICE_SECONDS = 'seedsweep_campaign_device_seconds_total{campaign=~"$campaign"}'
@@ -31,9 +41,9 @@ def _progress() -> Row:
                 "Progress",
                 "Share done; a campaign's series end once it is settled, so the last bit is "
                 "missing here and `seedsweep status` has it.",
-                Query(f"{_last(UNITS, 'done')} / {_last(UNITS, 'all')}", "units"),
-                Query(f"{_last(IMAGES, 'done')} / {_last(IMAGES, 'all')}", "images"),
-                Query(f"{_last(PROMPTS, 'analysed')} / {_last(PROMPTS, 'all')}", "prompts"),
+                PanelQuery(f"{_last(UNITS, 'done')} / {_last(UNITS, 'all')}", "units"),
+                PanelQuery(f"{_last(IMAGES, 'done')} / {_last(IMAGES, 'all')}", "images"),
+                PanelQuery(f"{_last(PROMPTS, 'analysed')} / {_last(PROMPTS, 'all')}", "prompts"),
                 width=5,
             ),
             _of_all("Units", "Work units whose shard is stored, of all.", UNITS, "done"),
@@ -43,14 +53,14 @@ def _progress() -> Row:
                 "Flagged",
                 "Prompts whose largest clique reaches the size that the campaign asks for.",
                 "short",
-                Query(_last(PROMPTS, "flagged"), "flagged"),
+                PanelQuery(_last(PROMPTS, "flagged"), "flagged"),
                 width=2,
             ),
             figures(
                 "Parked",
                 "Units given up, since they failed or lost their worker too often.",
                 "short",
-                Query(_last(UNITS, "parked"), "parked"),
+                PanelQuery(_last(UNITS, "parked"), "parked"),
                 width=2,
                 limits=(1,),
             ),
@@ -59,7 +69,7 @@ def _progress() -> Row:
                 "Time until the last image at the pace of the last half hour; analysis comes on "
                 "top.",
                 "s",
-                Query(
+                PanelQuery(
                     f"({_remaining()}) / (max by (campaign) (deriv({_done()}[30m])) > 0)",
                     "{{campaign}}",
                 ),
@@ -69,8 +79,8 @@ def _progress() -> Row:
                 "Cost",
                 "Device-hours within the time range shown, times the price above.",
                 "short",
-                Query(f"sum(increase({DEVICE_SECONDS}[$__range])) / 3600 * $price", "cost"),
-                Query(f"sum(increase({DEVICE_SECONDS}[$__range])) / 3600", "device-hours"),
+                PanelQuery(f"sum(increase({DEVICE_SECONDS}[$__range])) / 3600 * $price", "cost"),
+                PanelQuery(f"sum(increase({DEVICE_SECONDS}[$__range])) / 3600", "device-hours"),
                 width=3,
                 decimals=2,
             ),
@@ -87,18 +97,18 @@ def _generation() -> Row:
                 "What has become of all work units; those not queued yet wait for room in the "
                 "window.",
                 "short",
-                Query(_now(UNITS, "done"), "done"),
-                Query(_now(UNITS, "claimed"), "claimed"),
-                Query(_now(UNITS, "queued"), "queued"),
-                Query(_now(UNITS, "parked"), "parked"),
-                Query(_not_queued(), "not queued yet"),
+                PanelQuery(_now(UNITS, "done"), "done"),
+                PanelQuery(_now(UNITS, "claimed"), "claimed"),
+                PanelQuery(_now(UNITS, "queued"), "queued"),
+                PanelQuery(_now(UNITS, "parked"), "parked"),
+                PanelQuery(_not_queued(), "not queued yet"),
                 width=12,
             ),
             graph(
                 "Images a second",
                 "Images whose shard was stored, or found in the store, by campaign.",
                 "ops",
-                Query(
+                PanelQuery(
                     "clamp_min(max by (campaign) (deriv(seedsweep_campaign_images"
                     '{campaign=~"$campaign",state="done"}[$__rate_interval])), 0)',
                     "{{campaign}}",
@@ -109,15 +119,15 @@ def _generation() -> Row:
                 "Window",
                 "Units handed out: queued for a worker, or claimed by one.",
                 "short",
-                Query(_by_campaign(UNITS, "queued"), "{{campaign}} queued"),
-                Query(_by_campaign(UNITS, "claimed"), "{{campaign}} claimed"),
+                PanelQuery(_by_campaign(UNITS, "queued"), "{{campaign}} queued"),
+                PanelQuery(_by_campaign(UNITS, "claimed"), "{{campaign}} claimed"),
                 width=12,
             ),
             graph(
                 "Devices at work",
                 "Live workers that serve the campaign's model; campaigns of one model share them.",
                 "short",
-                Query(
+                PanelQuery(
                     f"sum by (campaign) (rate({DEVICE_SECONDS}[$__rate_interval]))",
                     "{{campaign}}",
                 ),
@@ -135,15 +145,15 @@ def _analysis() -> Row:
                 "Prompts analysed and flagged",
                 "Prompts with a result, and those of them that were flagged.",
                 "short",
-                Query(_by_campaign(PROMPTS, "analysed"), "{{campaign}} analysed"),
-                Query(_by_campaign(PROMPTS, "flagged"), "{{campaign}} flagged"),
+                PanelQuery(_by_campaign(PROMPTS, "analysed"), "{{campaign}} analysed"),
+                PanelQuery(_by_campaign(PROMPTS, "flagged"), "{{campaign}} flagged"),
                 width=12,
             ),
             graph(
                 "Prompts that wait for analysis",
                 "Prompts whose units are all done or parked, and whose result is not stored yet.",
                 "short",
-                Query(_by_campaign(PROMPTS, "ready"), "{{campaign}}"),
+                PanelQuery(_by_campaign(PROMPTS, "ready"), "{{campaign}}"),
                 width=12,
             ),
         ),
@@ -155,8 +165,8 @@ def _of_all(title: str, description: str, metric: str, state: str) -> stat.Panel
         title,
         description,
         "short",
-        Query(_last(metric, state), state),
-        Query(_last(metric, "all"), "of all"),
+        PanelQuery(_last(metric, state), state),
+        PanelQuery(_last(metric, "all"), "of all"),
         width=3,
     )
 

@@ -38,7 +38,7 @@ Limits = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class PanelQuery:
     """A PromQL expression, and what its series are called: words, or {{label}}."""
 
     expr: str
@@ -57,7 +57,7 @@ def figures(
     title: str,
     description: str,
     unit: str,
-    *queries: Query,
+    *queries: PanelQuery,
     width: int = 4,
     limits: Limits = (),
     decimals: int | None = None,
@@ -87,7 +87,7 @@ def figures(
     return panel if decimals is None else panel.decimals(decimals)
 
 
-def shares(title: str, description: str, *queries: Query, width: int = 6) -> bargauge.Panel:
+def shares(title: str, description: str, *queries: PanelQuery, width: int = 6) -> bargauge.Panel:
     """One bar from 0 to 100 % for each series, as it is now."""
     return (
         bargauge.Panel()
@@ -113,7 +113,7 @@ def graph(
     title: str,
     description: str,
     unit: str,
-    *queries: Query,
+    *queries: PanelQuery,
     width: int = 8,
     limits: Limits = (),
     highest: float | None = None,
@@ -157,7 +157,7 @@ def stack(
     title: str,
     description: str,
     unit: str,
-    *queries: Query,
+    *queries: PanelQuery,
     width: int = 8,
     percent: bool = False,
 ) -> timeseries.Panel:
@@ -239,11 +239,11 @@ def _numbered(panel: Builder[Panel], number: int) -> Builder[Panel]:
     return panel
 
 
-def _targets(queries: tuple[Query, ...], instant: bool) -> list[Builder[Dataquery]]:
+def _targets(queries: tuple[PanelQuery, ...], instant: bool) -> list[Builder[Dataquery]]:
     return [_target(query, chr(ord("A") + i), instant) for i, query in enumerate(queries)]
 
 
-def _target(query: Query, name: str, instant: bool) -> prometheus.Dataquery:
+def _target(query: PanelQuery, name: str, instant: bool) -> prometheus.Dataquery:
     target = (
         prometheus.Dataquery()
         .expr(query.expr)

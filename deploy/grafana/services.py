@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import Query, Row, board, figures, graph, stack
+from deploy.grafana.panels import PanelQuery, Row, board, figures, graph, stack
 
 OURS = 'job=~"seedsweep-.*"'
 SINCE = "[$__rate_interval]"
@@ -27,36 +27,36 @@ def _now() -> Row:
                 "Services that answer",
                 "Services that Prometheus reaches, by job.",
                 "short",
-                Query(f"sum by (job) (up{{{OURS}}})", "{{job}}"),
+                PanelQuery(f"sum by (job) (up{{{OURS}}})", "{{job}}"),
                 width=6,
             ),
             figures(
                 "Who leads",
                 "1 where a scheduler leads, 0 where it waits for its turn.",
                 "short",
-                Query("max by (instance) (seedsweep_scheduler_leading)", "{{instance}}"),
+                PanelQuery("max by (instance) (seedsweep_scheduler_leading)", "{{instance}}"),
                 width=4,
             ),
             figures(
                 "Workers",
                 "Workers that showed life just now, and those lost within the last hour.",
                 "short",
-                Query("max(seedsweep_workers_live)", "live"),
-                Query("max(seedsweep_workers_lost)", "lost"),
+                PanelQuery("max(seedsweep_workers_live)", "live"),
+                PanelQuery("max(seedsweep_workers_lost)", "lost"),
                 width=4,
             ),
             figures(
                 "Units remaining",
                 "Units neither done nor parked, in active campaigns.",
                 "short",
-                Query("max(seedsweep_units_remaining)", "remaining"),
+                PanelQuery("max(seedsweep_units_remaining)", "remaining"),
                 width=3,
             ),
             figures(
                 "Broker",
                 "Seconds that the broker last took to answer.",
                 "s",
-                Query("max(seedsweep_broker_round_trip_seconds)", "round trip"),
+                PanelQuery("max(seedsweep_broker_round_trip_seconds)", "round trip"),
                 width=3,
                 limits=(0.1, 1),
             ),
@@ -64,7 +64,7 @@ def _now() -> Row:
                 "Versions",
                 "How many services run each version.",
                 "short",
-                Query("count by (version) (seedsweep_build_info)", "{{version}}"),
+                PanelQuery("count by (version) (seedsweep_build_info)", "{{version}}"),
                 width=4,
             ),
         ),
@@ -79,20 +79,20 @@ def _work() -> Row:
                 "Units remaining",
                 "Units neither done nor parked, in active campaigns.",
                 "short",
-                Query("max(seedsweep_units_remaining)", "remaining"),
+                PanelQuery("max(seedsweep_units_remaining)", "remaining"),
             ),
             stack(
                 "Window",
                 "Units handed out, over all campaigns: queued for a worker, or claimed by one.",
                 "short",
-                Query("max by (state) (seedsweep_window_units)", "{{state}}"),
+                PanelQuery("max by (state) (seedsweep_window_units)", "{{state}}"),
             ),
             graph(
                 "Workers",
                 "Workers that showed life within a lease, and those lost within the last hour.",
                 "short",
-                Query("max(seedsweep_workers_live)", "live"),
-                Query("max(seedsweep_workers_lost)", "lost within an hour"),
+                PanelQuery("max(seedsweep_workers_live)", "live"),
+                PanelQuery("max(seedsweep_workers_lost)", "lost within an hour"),
             ),
         ),
     )
@@ -106,19 +106,21 @@ def _trouble() -> Row:
                 "Lease expiries",
                 "Claimed units whose worker vanished, within ten minutes.",
                 "short",
-                Query("sum(increase(seedsweep_lease_expiries_total[10m]))", "expired"),
+                PanelQuery("sum(increase(seedsweep_lease_expiries_total[10m]))", "expired"),
             ),
             graph(
                 "Retries",
                 "Units that went back to the queue within ten minutes, by reason.",
                 "short",
-                Query("sum by (reason) (increase(seedsweep_retries_total[10m]))", "{{reason}}"),
+                PanelQuery(
+                    "sum by (reason) (increase(seedsweep_retries_total[10m]))", "{{reason}}"
+                ),
             ),
             graph(
                 "Parked units",
                 "Units given up within ten minutes: failed three times, or lost their worker five.",
                 "short",
-                Query(
+                PanelQuery(
                     "sum by (reason) (increase(seedsweep_parked_units_total[10m]))", "{{reason}}"
                 ),
                 limits=(1,),
@@ -135,20 +137,20 @@ def _broker() -> Row:
                 "Memory",
                 "Memory that the broker uses, and its limit; a limit of 0 says that it has none.",
                 "bytes",
-                Query("max(seedsweep_broker_memory_bytes)", "used"),
-                Query("max(seedsweep_broker_memory_limit_bytes)", "limit"),
+                PanelQuery("max(seedsweep_broker_memory_bytes)", "used"),
+                PanelQuery("max(seedsweep_broker_memory_limit_bytes)", "limit"),
             ),
             graph(
                 "Connections",
                 "Connections that the broker has: about five for each worker.",
                 "short",
-                Query("max(seedsweep_broker_connections)", "connections"),
+                PanelQuery("max(seedsweep_broker_connections)", "connections"),
             ),
             graph(
                 "Round trip",
                 "Seconds that the broker took to answer the scheduler.",
                 "s",
-                Query("max(seedsweep_broker_round_trip_seconds)", "round trip"),
+                PanelQuery("max(seedsweep_broker_round_trip_seconds)", "round trip"),
                 limits=(0.1, 1),
             ),
         ),
@@ -163,21 +165,21 @@ def _store() -> Row:
                 "Seconds a request, half",
                 "Half of the requests take less, by operation.",
                 "s",
-                Query(_request_seconds(0.5), "{{operation}}"),
+                PanelQuery(_request_seconds(0.5), "{{operation}}"),
                 width=6,
             ),
             graph(
                 "Seconds a request, 99 %",
                 "99 % of the requests take less, by operation.",
                 "s",
-                Query(_request_seconds(0.99), "{{operation}}"),
+                PanelQuery(_request_seconds(0.99), "{{operation}}"),
                 width=6,
             ),
             graph(
                 "Bytes",
                 "Bytes of objects moved a second, by direction and service.",
                 "Bps",
-                Query(
+                PanelQuery(
                     f"sum by (direction, job) (rate(seedsweep_store_bytes_total{SINCE}))",
                     "{{job}} {{direction}}",
                 ),
@@ -187,7 +189,7 @@ def _store() -> Row:
                 "Errors",
                 "Requests a second that the store failed, by operation.",
                 "reqps",
-                Query(
+                PanelQuery(
                     f"sum by (operation) (rate(seedsweep_store_errors_total{SINCE}))",
                     "{{operation}}",
                 ),
@@ -205,13 +207,13 @@ def _processes() -> Row:
                 "Memory",
                 "Memory that processes hold, all of a service together.",
                 "bytes",
-                Query(f"sum by (job) (process_resident_memory_bytes{{{OURS}}})", "{{job}}"),
+                PanelQuery(f"sum by (job) (process_resident_memory_bytes{{{OURS}}})", "{{job}}"),
             ),
             graph(
                 "CPU",
                 "Cores that processes keep busy, all of a service together.",
                 "short",
-                Query(
+                PanelQuery(
                     f"sum by (job) (rate(process_cpu_seconds_total{{{OURS}}}{SINCE}))", "{{job}}"
                 ),
             ),
@@ -220,7 +222,7 @@ def _processes() -> Row:
                 "Files and connections that the process with most of them has open, as a share of "
                 "what it may.",
                 "percentunit",
-                Query(
+                PanelQuery(
                     f"max by (job) (process_open_fds{{{OURS}}} / process_max_fds{{{OURS}}})",
                     "{{job}}",
                 ),
@@ -238,7 +240,7 @@ def _ray() -> Row:
                 "CPU",
                 "Share of each Ray node's CPUs that is busy.",
                 "percent",
-                Query("max by (ip) (ray_node_cpu_utilization)", "{{ip}}"),
+                PanelQuery("max by (ip) (ray_node_cpu_utilization)", "{{ip}}"),
                 width=6,
                 highest=100,
             ),
@@ -246,22 +248,24 @@ def _ray() -> Row:
                 "Memory",
                 "Memory that each Ray node uses, and what it has.",
                 "bytes",
-                Query("max by (ip) (ray_node_mem_used)", "{{ip}} used"),
-                Query("max by (ip) (ray_node_mem_total)", "{{ip}} in all"),
+                PanelQuery("max by (ip) (ray_node_mem_used)", "{{ip}} used"),
+                PanelQuery("max by (ip) (ray_node_mem_total)", "{{ip}} in all"),
                 width=6,
             ),
             stack(
                 "Object store",
                 "Bytes in Ray's own object store, by where they lie.",
                 "bytes",
-                Query("sum by (Location) (ray_object_store_memory)", "{{Location}}"),
+                PanelQuery("sum by (Location) (ray_object_store_memory)", "{{Location}}"),
                 width=6,
             ),
             stack(
                 "Actors",
                 "Actors of the cluster by state, whoever started them.",
                 "short",
-                Query('sum by (State) (ray_gcs_actors_count{State!="Destroyed"})', "{{State}}"),
+                PanelQuery(
+                    'sum by (State) (ray_gcs_actors_count{State!="Destroyed"})', "{{State}}"
+                ),
                 width=6,
             ),
         ),

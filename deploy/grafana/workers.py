@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import Query, Row, board, choice, figures, graph, stack
+from deploy.grafana.panels import PanelQuery, Row, board, choice, figures, graph, stack
 
 CHOSEN = 'job="seedsweep-worker",host=~"$host"'
 WHILE = "[10m]"
@@ -28,20 +28,20 @@ def _now() -> Row:
                 "Images a second",
                 "Images stored by all workers chosen, over the last ten minutes.",
                 "ops",
-                Query(f"sum({_images('stored')})", "stored"),
+                PanelQuery(f"sum({_images('stored')})", "stored"),
             ),
             figures(
                 "Workers",
                 "Workers that Prometheus reaches.",
                 "short",
-                Query(f"sum(up{{{CHOSEN}}})", "workers"),
+                PanelQuery(f"sum(up{{{CHOSEN}}})", "workers"),
             ),
             figures(
                 "Idle",
                 "Share of the last ten minutes in which devices neither loaded a model nor made "
                 "images; a unit counts when it ends.",
                 "percentunit",
-                Query(f"avg({_idle()})", "idle"),
+                PanelQuery(f"avg({_idle()})", "idle"),
                 limits=(0.2, 0.5),
                 decimals=1,
             ),
@@ -49,13 +49,13 @@ def _now() -> Row:
                 "Units held",
                 "Units claimed and not stored yet.",
                 "short",
-                Query(f"sum(seedsweep_held_units{{{CHOSEN}}})", "held"),
+                PanelQuery(f"sum(seedsweep_held_units{{{CHOSEN}}})", "held"),
             ),
             figures(
                 "Units failed",
                 "Failed renderings within the time range shown; each unit is tried three times.",
                 "short",
-                Query(
+                PanelQuery(
                     f'sum(increase(seedsweep_units_total{{{CHOSEN},outcome="failed"}}[$__range]))',
                     "failed",
                 ),
@@ -66,7 +66,7 @@ def _now() -> Row:
                 "Model switches",
                 "How often workers turned to another model within the time range shown.",
                 "short",
-                Query(
+                PanelQuery(
                     f"sum(increase(seedsweep_model_switches_total{{{CHOSEN}}}[$__range]))",
                     "switches",
                 ),
@@ -84,14 +84,14 @@ def _time() -> Row:
                 "Images a second",
                 "Images stored by each worker, over ten minutes.",
                 "ops",
-                Query(f"sum by (worker) ({_images('stored')})", "{{worker}}"),
+                PanelQuery(f"sum by (worker) ({_images('stored')})", "{{worker}}"),
             ),
             graph(
                 "Idle",
                 "Share of ten minutes in which a worker's device neither loaded a model nor made "
                 "images; a unit counts when it ends.",
                 "percentunit",
-                Query(_idle(), "{{worker}}"),
+                PanelQuery(_idle(), "{{worker}}"),
                 highest=1,
             ),
             stack(
@@ -99,14 +99,14 @@ def _time() -> Row:
                 "Seconds by stage as shares of all; encode and upload run beside the next unit's "
                 "denoise.",
                 "percentunit",
-                Query(f"sum by (stage) ({_stage_rate('sum')})", "{{stage}}"),
+                PanelQuery(f"sum by (stage) ({_stage_rate('sum')})", "{{stage}}"),
                 percent=True,
             ),
             graph(
                 "Seconds a unit",
                 "Mean seconds that a unit spends in each stage.",
                 "s",
-                Query(
+                PanelQuery(
                     f"sum by (stage) ({_stage_rate('sum')}) / "
                     f"(sum by (stage) ({_stage_rate('count')}) > 0)",
                     "{{stage}}",
@@ -116,13 +116,13 @@ def _time() -> Row:
                 "Wait in the queue",
                 "Seconds from a unit's issue to its claim: half, nine tenths and 99 % wait less.",
                 "s",
-                *(Query(_queue_wait(share), f"{share:.0%}") for share in (0.5, 0.9, 0.99)),
+                *(PanelQuery(_queue_wait(share), f"{share:.0%}") for share in (0.5, 0.9, 0.99)),
             ),
             graph(
                 "Units held",
                 "Units that a worker has claimed and not stored yet.",
                 "short",
-                Query(f"sum by (worker) (seedsweep_held_units{{{CHOSEN}}})", "{{worker}}"),
+                PanelQuery(f"sum by (worker) (seedsweep_held_units{{{CHOSEN}}})", "{{worker}}"),
             ),
         ),
     )
@@ -137,7 +137,7 @@ def _trouble() -> Row:
                 "Units a second by what became of them; handed back is nobody's fault, and a "
                 "refused one was another's.",
                 "ops",
-                Query(
+                PanelQuery(
                     f"sum by (outcome) (rate(seedsweep_units_total{{{CHOSEN}}}{WHILE}))",
                     "{{outcome}}",
                 ),
@@ -146,7 +146,7 @@ def _trouble() -> Row:
                 "Failed units by worker",
                 "Units that failed within ten minutes: one bad device shows here.",
                 "short",
-                Query(
+                PanelQuery(
                     f'sum by (worker) (increase(seedsweep_units_total{{{CHOSEN},outcome="failed"}}'
                     f"{WHILE}))",
                     "{{worker}}",
@@ -157,7 +157,7 @@ def _trouble() -> Row:
                 "Retries",
                 "Units that workers gave back to the queue within ten minutes, by reason.",
                 "short",
-                Query(
+                PanelQuery(
                     f"sum by (reason) (increase(seedsweep_retries_total{{{CHOSEN},"
                     f'reason=~"failed|handed_back"}}{WHILE}))',
                     "{{reason}}",
@@ -167,13 +167,13 @@ def _trouble() -> Row:
                 "Images found in the store",
                 "Images a second that were there already when their unit was claimed.",
                 "ops",
-                Query(f"sum({_images('existed')})", "existed"),
+                PanelQuery(f"sum({_images('existed')})", "existed"),
             ),
             graph(
                 "Model switches",
                 "How often workers turned to another model within ten minutes.",
                 "short",
-                Query(
+                PanelQuery(
                     "sum by (worker) "
                     f"(increase(seedsweep_model_switches_total{{{CHOSEN}}}{WHILE}))",
                     "{{worker}}",
@@ -184,7 +184,7 @@ def _trouble() -> Row:
                 "Seconds since a worker last finished a unit; one that has finished none is not "
                 "shown.",
                 "s",
-                Query(
+                PanelQuery(
                     "time() - max by (worker) "
                     f"(seedsweep_last_progress_timestamp_seconds{{{CHOSEN}}} > 0)",
                     "{{worker}}",
@@ -203,15 +203,15 @@ def _resources() -> Row:
                 "GPU memory",
                 "Memory of each worker's GPU: used, and in all; empty where there is no GPU.",
                 "bytes",
-                Query(_gpu_memory("used"), "{{worker}} used"),
-                Query(_gpu_memory("total"), "{{worker}} in all"),
+                PanelQuery(_gpu_memory("used"), "{{worker}} used"),
+                PanelQuery(_gpu_memory("total"), "{{worker}} in all"),
                 width=6,
             ),
             graph(
                 "GPU utilisation",
                 "Share of the time that each worker's GPU computed; empty where there is no GPU.",
                 "percentunit",
-                Query(
+                PanelQuery(
                     f"max by (worker) (seedsweep_device_utilisation_ratio{{{CHOSEN}}})",
                     "{{worker}}",
                 ),
@@ -222,14 +222,16 @@ def _resources() -> Row:
                 "Process memory",
                 "Memory of the host that each worker's process holds.",
                 "bytes",
-                Query(f"sum by (worker) (process_resident_memory_bytes{{{CHOSEN}}})", "{{worker}}"),
+                PanelQuery(
+                    f"sum by (worker) (process_resident_memory_bytes{{{CHOSEN}}})", "{{worker}}"
+                ),
                 width=6,
             ),
             graph(
                 "Process CPU",
                 "Cores that each worker's process keeps busy.",
                 "short",
-                Query(
+                PanelQuery(
                     "sum by (worker) "
                     f"(rate(process_cpu_seconds_total{{{CHOSEN}}}[$__rate_interval]))",
                     "{{worker}}",

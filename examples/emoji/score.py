@@ -18,7 +18,13 @@ from pathlib import Path
 
 import typer
 
-from seedsweep.audit.findings.calibration import Calibration, Scored, Wish, calibrate, score_marked
+from seedsweep.audit.findings.calibration import (
+    Calibration,
+    CalibrationOptions,
+    Scored,
+    calibrate,
+    score_marked,
+)
 from seedsweep.audit.findings.control_prompts import Marks, Positive, among
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.operating_point import OperatingPoint
@@ -175,7 +181,7 @@ def main(
     never = tuple(prompt for prompt in choose.controls if known[prompt].rate == 0)
     if not never:
         sys.exit("No prompt of the half `choose` never repeats, so nothing bounds the threshold.")
-    wish = Wish(false_positive_rate, base_rate, (size,))
+    wish = CalibrationOptions(false_positive_rate, base_rate, (size,))
     calibration = calibrate(scored, Marks(never, choose.positives), wish)
     if output:
         write_calibration(calibration, output)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from seedsweep.scheduler.campaign.current import settings_now
-from seedsweep.scheduler.campaign.retention import Keeper
+from seedsweep.scheduler.campaign.retention import Retention
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import (
@@ -25,7 +25,7 @@ from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, Parts
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.analysts import actor_metrics
-from seedsweep.workers.analysts.actor import Analysed, Request
+from seedsweep.workers.analysts.actor import Analysed, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.monitoring import health, metrics
@@ -46,7 +46,7 @@ TROUBLE_SECONDS = 30.0
 
 @dataclass(slots=True)
 class _Known:
-    """A campaign as the auditor last saw it in the store."""
+    """A campaign as the analyst last saw it in the store."""
 
     campaign: Campaign
     cuts: tuple[SeedRange, ...]
@@ -56,11 +56,11 @@ class _Known:
     seen: float
 
 
-class Auditor:
+class AnalystService:
     """Has the prompts of all live campaigns analysed as they become ready, campaign by turns.
 
     A prompt is taken off the ready list only once its result is stored, and the images that are not
-    to stay are deleted, so nothing that happens to the auditor, the broker or the store loses one.
+    to stay are deleted, so nothing that happens to the analyst, the broker or the store loses one.
     Where images are gone that the ledger counts as done, they are made again first.
     """
 
@@ -71,7 +71,7 @@ class Auditor:
         self._stopped = stopped
         self._name = uuid.uuid4().hex
         self._known: dict[str, _Known] = {}
-        self._results, self._keeper = Parts(store), Keeper(store)
+        self._results, self._retention = Parts(store), Retention(store)
         self._taken: dict[str, set[int]] = {}
         self._part: list[Analysed] = []
         self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
@@ -129,7 +129,7 @@ class Auditor:
         elif is_analysed:
             health.begin(health.ANALYSIS)
 
-    def _requests(self) -> Iterator[Request | None]:
+    def _requests(self) -> Iterator[AnalysisRequest | None]:
         while not self._stopped():
             found = False
             for campaign_id in self._patiently(self._ledger.campaigns) or []:
@@ -140,22 +140,24 @@ class Auditor:
             if not found:
                 yield None
 
-    def _take_ready(self, campaign_id: str) -> list[Request]:
+    def _take_ready(self, campaign_id: str) -> list[AnalysisRequest]:
         prompts = self._ledger.take_ready(campaign_id, READY_AT_ONCE)
         return self._requests_for(campaign_id, prompts) if prompts else []
 
-    def _requests_for(self, campaign_id: str, prompts: list[int]) -> list[Request]:
+    def _requests_for(self, campaign_id: str, prompts: list[int]) -> list[AnalysisRequest]:
         try:
             known = self._campaign(campaign_id)
         except (PermanentError, ConfigError) as error:
             for prompt in prompts:
                 self._ledger.put_back(campaign_id, prompt, TROUBLE_SECONDS, str(error))
             return []
-        receipt = not self._keeper.keeps(known.campaign)
+        receipt = not self._retention.keeps(known.campaign)
         if not any(self._taken.values()):
             health.begin(health.ANALYSIS)
         self._taken.setdefault(campaign_id, set()).update(prompts)
-        return [Request(campaign_id, known.prompts[i], known.settings, receipt) for i in prompts]
+        return [
+            AnalysisRequest(campaign_id, known.prompts[i], known.settings, receipt) for i in prompts
+        ]
 
     def _campaign(self, campaign_id: str) -> _Known:
         known, now = self._known.get(campaign_id), time.monotonic()
@@ -202,7 +204,7 @@ class Auditor:
         else:
             self._put_back(analysed, str(analysed.error))
 
-    def _not_kept(self, request: Request) -> list[int]:
+    def _not_kept(self, request: AnalysisRequest) -> list[int]:
         """Which cuts of the prompt have no shard."""
         known, prompt_id = self._known[request.campaign_id], Prompt(text=request.prompt).prompt_id
         shards = [keys.shard(known.campaign.generation_id, prompt_id, cut) for cut in known.cuts]
@@ -227,7 +229,7 @@ class Auditor:
             self._results.add(analysis_id, campaign_id, results)
             known = self._known[campaign_id]
             receipted = [a.value.prompt_id for a in part if a.receipted]
-            self._keeper.drop(known.campaign, known.cuts, receipted)
+            self._retention.drop(known.campaign, known.cuts, receipted)
             for result in results:
                 prompt = known.index[result.prompt]
                 self._ledger.analysed(campaign_id, prompt, result.flagged)

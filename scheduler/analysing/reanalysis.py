@@ -15,7 +15,7 @@ from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.records import AnalysisSettings, Submission
 from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.store import Store
-from seedsweep.workers.analysts.actor import Analysed, Request
+from seedsweep.workers.analysts.actor import Analysed, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.cluster.ray_cluster import Actors
 
@@ -23,7 +23,7 @@ R = TypeVar("R", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class AnalysisOptions:
     """What is asked for instead of the campaign's own settings; None leaves a setting."""
 
     edge_threshold: float | None = None
@@ -33,7 +33,7 @@ class Changes:
     matrix: str | None = None
 
     def apply(self, settings: AnalysisSettings) -> AnalysisSettings:
-        """The settings with the changes; raises `ConfigError` for values that make no sense."""
+        """The settings, changed as asked; raises `ConfigError` for values that make no sense."""
         verification = settings.verification
         if self.verification_threshold is not None:
             if verification is None:
@@ -69,7 +69,7 @@ class Reanalysis:
 def analyse_again(
     store: Store,
     campaign_id: str,
-    changes: Changes,
+    options: AnalysisOptions,
     actors: Actors,
     progress: Callable[[int, int], None],
 ) -> Reanalysis:
@@ -79,9 +79,9 @@ def analyse_again(
     with how many prompts are done, and of how many.
     """
     submission = load_campaign(store, campaign_id)
-    settings = changes.apply(submission.campaign.settings)
+    settings = options.apply(submission.campaign.settings)
     prompts = load_prompts(store, campaign_id)
-    refused = audit_stored(store, submission, settings, prompts, actors, progress)
+    refused = analyse_missing(store, submission, settings, prompts, actors, progress)
     if not refused:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         wanted = {"settings": settings, "settings_at": now}
@@ -91,7 +91,7 @@ def analyse_again(
     return Reanalysis(settings.analysis_id, len(prompts), len(refused), reason)
 
 
-def audit_stored(
+def analyse_missing(
     store: Store,
     submission: Submission,
     settings: AnalysisSettings,
@@ -113,7 +113,7 @@ def audit_stored(
     refused: list[ImagesNotKeptError] = []
     if not missing:
         return refused
-    requests = [Request(campaign_id, text, settings) for text in missing]
+    requests = [AnalysisRequest(campaign_id, text, settings) for text in missing]
     for part in _in_parts(analyse(requests, store.url, actors)):
         refused += [a.error for a in part if isinstance(a.error, ImagesNotKeptError)]
         judged = [a.value for a in part if not isinstance(a.error, ImagesNotKeptError)]

@@ -13,7 +13,7 @@ from seedsweep.storage.records import Sampling, WorkUnit
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
 from seedsweep.storage.shards import list_shards
 from seedsweep.storage.store import Store
-from seedsweep.workers.generation.throughput import Rate, Sizes
+from seedsweep.workers.generation.throughput import Sizes, Throughput
 
 PNG_BYTES_PER_PIXEL = 1.6
 """412 KB for a photograph of 512 px; noise takes about 3."""
@@ -97,7 +97,7 @@ class Estimate:
     wall_hours: float
     price: float | None
     cost: float | None
-    rate: Rate | None
+    rate: Throughput | None
 
     def __str__(self) -> str:
         return "\n".join(f"{label:<11}{text}" for label, text in self._lines() if text)
@@ -110,7 +110,7 @@ class Estimate:
             ("Prompts", f"{self.prompts:,}"),
             ("Units", f"{self.units:,}, {self.units_done:,} of them stored"),
             ("Images", f"{self.images:,}, {self.images - self.images_done:,} to be made"),
-            ("Rate", _rate(self.rate)),
+            ("Throughput", _rate(self.rate)),
             ("Work", self._work()),
             ("Wall time", self._wall_time()),
             ("Money", self._money()),
@@ -167,7 +167,11 @@ def usual_sizes(sampling: Sampling) -> Sizes:
 
 
 def reckon(
-    stock: Stock, rate: Rate | None, sizes: Sizes, devices: int = 1, price: float | None = None
+    stock: Stock,
+    rate: Throughput | None,
+    sizes: Sizes,
+    devices: int = 1,
+    price: float | None = None,
 ) -> Estimate:
     """Reckon what a campaign takes at this rate; there must be one if anything is missing."""
     plan = stock.plan
@@ -215,7 +219,7 @@ def state_bytes(units: int, prompts: int, window: int) -> int:
     return STATE_BYTES + -(-units // 8) + -(-prompts // 8) + window * UNIT_BYTES
 
 
-def _window(stock: Stock, devices: int, rate: Rate | None) -> int:
+def _window(stock: Stock, devices: int, rate: Throughput | None) -> int:
     """The units that the scheduler keeps queued or claimed for so many devices, as it reckons."""
     left = len(stock.plan) - int(stock.done.sum())
     images_per_unit = stock.plan.image_count / len(stock.plan)
@@ -233,7 +237,7 @@ def _parts(prompts: int, wall_hours: float) -> int:
     return sum(divmod(min(prompts, full + timed), SMALL_PARTS))
 
 
-def _rate(rate: Rate | None) -> str:
+def _rate(rate: Throughput | None) -> str:
     if rate is None:
         return ""
     pace = f"{number_words(rate.images_per_second)} images/s"

@@ -135,7 +135,7 @@ def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
         if images is None:
             return None
         for image in images:
-            _verify(image, plan.campaign.sampling)
+            _check(image, plan.campaign.sampling)
     except ShardCorruptError as error:
         return Fault(index, key, str(error))
     return len(images)
@@ -169,7 +169,7 @@ def _further(progress: Callable[[int, int], None], before: int, count: int, tota
     progress(before + count, before + total)
 
 
-def _verify(image: StoredImage, sampling: Sampling) -> None:
+def _check(image: StoredImage, sampling: Sampling) -> None:
     pixels = decode_pixels(image, sampling)
     if describe(pixels, image.blocks) != image.descriptor:
         raise ShardCorruptError(

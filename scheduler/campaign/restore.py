@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.scheduler.campaign.plan import Plan
-from seedsweep.scheduler.campaign.retention import Keeper
+from seedsweep.scheduler.campaign.retention import Retention
 from seedsweep.storage.campaigns import load_control, load_done, load_parked, load_prompts
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.receipts import list_receipts
@@ -84,7 +84,7 @@ def _done_by_receipts_too(
     stored = _stored(store, plan, note)
     receipted = plan.receipted(_noting(list_receipts(store, plan.campaign.campaign_id), note))
     left = (stored & receipted).reshape(len(plan.prompts), -1).any(axis=1) & ~flagged
-    if left.any() and Keeper(store).keeps(plan.campaign):
+    if left.any() and Retention(store).keeps(plan.campaign):
         left[:] = False
     return stored | receipted, left
 

@@ -19,7 +19,7 @@ LOOK_SECONDS = 5.0
 DELETERS = 8
 
 
-class Keeper:
+class Retention:
     """Deletes images that are not to stay; those that campaigns share always do."""
 
     def __init__(self, store: Store) -> None:

@@ -27,7 +27,7 @@ from seedsweep.workers.generation.celery_app import queue_of
 from seedsweep.workers.monitoring import health, metrics
 from seedsweep.workers.monitoring.campaign_collector import CampaignCollector
 from seedsweep.workers.monitoring.log_context import about_campaign
-from seedsweep.workers.monitoring.rate import Rate
+from seedsweep.workers.monitoring.rate import RecentRate
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Dispatcher:
         self._checkpoints = Checkpoints(store, ledger)
         self._settled: set[str] = set()
         self._unreadable: set[str] = set()
-        self._rates: dict[str, Rate] = {}
+        self._rates: dict[str, RecentRate] = {}
         self._last_heard: dict[str, float] = {}
         self._looked = -LOOK_SECONDS
         self._leads, self._led = False, 0.0
@@ -263,7 +263,7 @@ class Dispatcher:
         """How many units a model's window lacks."""
         pace = 0.0
         for campaign_id, count in counts.items():
-            rate = self._rates.setdefault(campaign_id, Rate(SECONDS_AHEAD))
+            rate = self._rates.setdefault(campaign_id, RecentRate(SECONDS_AHEAD))
             rate.update(count.done)
             pace += rate.per_second
         return window_size(max(1, workers), pace) - sum(count.window for count in counts.values())

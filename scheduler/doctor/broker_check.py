@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from seedsweep.scheduler.doctor.diagnosis import Finding, is_loopback
+from seedsweep.scheduler.doctor.diagnosis import Diagnosis, is_loopback
 from seedsweep.scheduler.quantities import size_words
 from seedsweep.storage.broker.facts import BrokerFacts
 
@@ -14,10 +14,10 @@ TESTED_REDIS = (7, 2)
 """What the Valkey of our tests says that it speaks."""
 
 
-def judge_broker(facts: BrokerFacts, url: str) -> Iterator[Finding]:
+def judge_broker(facts: BrokerFacts, url: str) -> Iterator[Diagnosis]:
     """Say what a broker is, and what about it is wrong or worth a thought."""
     limit = f"of {size_words(facts.max_bytes)}" if facts.max_bytes else "without a limit"
-    yield Finding(
+    yield Diagnosis(
         "broker",
         "fine",
         f"{facts.product.capitalize()} {facts.version or 'of unknown version'} answers in "
@@ -29,18 +29,18 @@ def judge_broker(facts: BrokerFacts, url: str) -> Iterator[Finding]:
     yield from _broker_door(facts, url)
 
 
-def _broker_age(facts: BrokerFacts) -> Iterator[Finding]:
+def _broker_age(facts: BrokerFacts) -> Iterator[Diagnosis]:
     speaks = _release(facts.redis_version)
     oldest, tested = (f"{a}.{b}" for a, b in (OLDEST_REDIS, TESTED_REDIS))
     if speaks is None:
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "warning",
             "The broker does not tell its version.",
             f"Make sure that it speaks Redis {tested} or later.",
         )
     elif speaks < OLDEST_REDIS:
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "failure",
             f"The broker speaks Redis {facts.redis_version}, which lacks HELLO; the Python client "
@@ -48,7 +48,7 @@ def _broker_age(facts: BrokerFacts) -> Iterator[Finding]:
             f"Install Valkey, or Redis {oldest} or later.",
         )
     elif speaks < TESTED_REDIS:
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "warning",
             f"The broker speaks Redis {facts.redis_version}; nothing below {tested} is tested.",
@@ -56,16 +56,16 @@ def _broker_age(facts: BrokerFacts) -> Iterator[Finding]:
         )
 
 
-def _broker_memory(facts: BrokerFacts) -> Iterator[Finding]:
+def _broker_memory(facts: BrokerFacts) -> Iterator[Diagnosis]:
     if facts.eviction_policy is None:
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "warning",
             "The broker does not tell what it does when its memory is full.",
             "Make sure that its maxmemory-policy is noeviction.",
         )
     elif facts.eviction_policy != "noeviction":
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "failure",
             f"The broker's maxmemory-policy is {facts.eviction_policy}: when its memory is full "
@@ -74,23 +74,23 @@ def _broker_memory(facts: BrokerFacts) -> Iterator[Finding]:
         )
 
 
-def _broker_disk(facts: BrokerFacts) -> Iterator[Finding]:
+def _broker_disk(facts: BrokerFacts) -> Iterator[Diagnosis]:
     if facts.persistence_error:
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "failure",
             "The broker's last write to its disk failed; it may refuse all changes.",
             "Free its disk, or correct the rights of its folder; its log says which.",
         )
     if facts.append_only is None:
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "warning",
             "The broker does not tell whether it keeps an append-only file.",
             "Switch its persistence on to spare the scheduler a rebuild after a restart.",
         )
     elif not facts.append_only:
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "warning",
             "The broker keeps no append-only file: a restart loses nothing but time, as the "
@@ -99,19 +99,19 @@ def _broker_disk(facts: BrokerFacts) -> Iterator[Finding]:
         )
 
 
-def _broker_door(facts: BrokerFacts, url: str) -> Iterator[Finding]:
+def _broker_door(facts: BrokerFacts, url: str) -> Iterator[Diagnosis]:
     parts = urlsplit(url)
     if parts.scheme == "unix" or is_loopback(parts.hostname or ""):
         return
     if not facts.needs_password:
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "warning",
             f"The broker at {parts.hostname} lets everyone in who can reach it.",
             "Set requirepass or an ACL, and put the password into SEEDSWEEP_BROKER_URL.",
         )
     if parts.scheme == "redis":
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "warning",
             f"The connection to {parts.hostname} is not encrypted, its password included.",

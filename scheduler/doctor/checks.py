@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seedsweep.scheduler.doctor.broker_check import judge_broker
-from seedsweep.scheduler.doctor.diagnosis import Finding, guarded
+from seedsweep.scheduler.doctor.diagnosis import Diagnosis, guarded
 from seedsweep.scheduler.doctor.probes import (
     MODEL_SECONDS,
     RAY_SECONDS,
@@ -40,8 +40,8 @@ def examine(
     store_url: str,
     campaign_file: Path | None,
     create_bucket: bool = False,
-) -> Iterator[Finding]:
-    """Look at everything, yielding each finding as it is made; none of it stops the others.
+) -> Iterator[Diagnosis]:
+    """Look at everything, yielding each diagnosis as it is made; none of it stops the others.
 
     The model is looked at where a campaign file names one; it is brought to this host if it is not
     there. `create_bucket` makes the bucket of an S3 store that has none yet. No object is left
@@ -57,9 +57,9 @@ def examine(
         yield from guarded("model", _model(store_url, campaign_file))
 
 
-def _broker(environment: Environment) -> Iterator[Finding]:
+def _broker(environment: Environment) -> Iterator[Diagnosis]:
     if environment.broker_url is None:
-        yield Finding(
+        yield Diagnosis(
             "broker",
             "warning",
             "No broker is configured: `run` brings its own, the services need one.",
@@ -70,16 +70,16 @@ def _broker(environment: Environment) -> Iterator[Finding]:
     yield from judge_broker(read_broker_facts(url), url)
 
 
-def _store(url: str, create_bucket: bool) -> Iterator[Finding]:
+def _store(url: str, create_bucket: bool) -> Iterator[Diagnosis]:
     store = open_store(url)
     if create_bucket and isinstance(store, S3Store):
         store.create_bucket()
     elif create_bucket:
-        yield Finding("store", "warning", "A folder store has no bucket, so none was created.")
+        yield Diagnosis("store", "warning", "A folder store has no bucket, so none was created.")
     facts = store.inspect()
     yield _speed(store)
     if not facts.conditional_create:
-        yield Finding(
+        yield Diagnosis(
             "store",
             "warning",
             "The store cannot create only what is not there: of two writers the last one wins, "
@@ -88,7 +88,7 @@ def _store(url: str, create_bucket: bool) -> Iterator[Finding]:
         )
     skew = abs(facts.clock_skew_seconds)
     if skew > SKEW_NOTICED:
-        yield Finding(
+        yield Diagnosis(
             "store",
             "failure" if skew > SKEW_REFUSED else "warning",
             f"The clocks of this machine and of the store are {skew:.0f} s apart; S3 servers "
@@ -97,7 +97,7 @@ def _store(url: str, create_bucket: bool) -> Iterator[Finding]:
         )
 
 
-def _speed(store: Store) -> Finding:
+def _speed(store: Store) -> Diagnosis:
     """Write, read and remove one object of a name of its own."""
     key, data = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(PROBE_BYTES)
     began = time.perf_counter()
@@ -109,14 +109,14 @@ def _speed(store: Store) -> Finding:
     finally:
         store.delete(key)
     if not same:
-        return Finding(
+        return Diagnosis(
             "store",
             "failure",
             f"The store {store.url} does not give back what was written.",
             "Check its disks, and what stands between it and this machine.",
         )
     writing, reading = PROBE_BYTES / (written - began), PROBE_BYTES / (read - written)
-    return Finding(
+    return Diagnosis(
         "store",
         "fine",
         f"The store {store.url} writes {writing / 1e6:.0f} and reads {reading / 1e6:.0f} MB/s, "
@@ -124,16 +124,16 @@ def _speed(store: Store) -> Finding:
     )
 
 
-def _disk(store_url: str) -> Iterator[Finding]:
+def _disk(store_url: str) -> Iterator[Diagnosis]:
     store = open_store(store_url)
     if not isinstance(store, FolderStore):
         return
     folder = next(path for path in (store.root, *store.root.parents) if path.is_dir())
     free = shutil.disk_usage(folder).free
     if free >= DISK_BYTES:
-        yield Finding("disk", "fine", f"The store's disk has {free / 1e9:.0f} GB free.")
+        yield Diagnosis("disk", "fine", f"The store's disk has {free / 1e9:.0f} GB free.")
     else:
-        yield Finding(
+        yield Diagnosis(
             "disk",
             "warning",
             f"The disk of {folder} has {free / 1e9:.1f} GB free.",
@@ -141,7 +141,7 @@ def _disk(store_url: str) -> Iterator[Finding]:
         )
 
 
-def _ray(address: str | None) -> Iterator[Finding]:
+def _ray(address: str | None) -> Iterator[Diagnosis]:
     facts = ask_apart(ask_ray, address or "", seconds=RAY_SECONDS)
     token = "on" if facts["token"] else "off"
     if address is None:
@@ -149,9 +149,11 @@ def _ray(address: str | None) -> Iterator[Finding]:
     else:
         nodes = f"{facts['nodes']} node{'s' if facts['nodes'] != 1 else ''}"
         says = f"at {address} has {nodes} with {facts['cpus']:g} CPUs"
-    yield Finding("Ray", "fine", f"Ray {facts['version']} {says}; token authentication is {token}.")
+    yield Diagnosis(
+        "Ray", "fine", f"Ray {facts['version']} {says}; token authentication is {token}."
+    )
     if facts["open"] and not facts["token"]:
-        yield Finding(
+        yield Diagnosis(
             "Ray",
             "warning",
             "Ray's ports are open to other machines: whoever reaches them runs code in it.",
@@ -159,14 +161,14 @@ def _ray(address: str | None) -> Iterator[Finding]:
         )
 
 
-def _shared_memory(folder: Path) -> Iterator[Finding]:
+def _shared_memory(folder: Path) -> Iterator[Diagnosis]:
     if not folder.is_dir():
         return
     size = shutil.disk_usage(folder).total
     if size >= SHARED_BYTES:
-        yield Finding("shared memory", "fine", f"{folder} has {size_words(size)}.")
+        yield Diagnosis("shared memory", "fine", f"{folder} has {size_words(size)}.")
     else:
-        yield Finding(
+        yield Diagnosis(
             "shared memory",
             "warning",
             f"{folder} has only {size_words(size)}; Ray keeps its objects there.",
@@ -174,14 +176,14 @@ def _shared_memory(folder: Path) -> Iterator[Finding]:
         )
 
 
-def _devices() -> Iterator[Finding]:
+def _devices() -> Iterator[Diagnosis]:
     devices = visible_devices()
     if devices == ["cpu"]:
-        yield Finding("devices", "fine", "There is no CUDA device here: cpu only.")
+        yield Diagnosis("devices", "fine", "There is no CUDA device here: cpu only.")
         return
     facts = ask_apart(ask_torch, seconds=TORCH_SECONDS)
     if facts["cuda"] is None:
-        yield Finding(
+        yield Diagnosis(
             "devices",
             "failure",
             f"This machine has {len(devices)} NVIDIA devices, but torch {facts['version']} is "
@@ -190,7 +192,7 @@ def _devices() -> Iterator[Finding]:
             "https://pytorch.org/get-started/locally.",
         )
     elif len(facts["devices"]) != len(devices):
-        yield Finding(
+        yield Diagnosis(
             "devices",
             "failure",
             f"This machine has {len(devices)} NVIDIA devices, but torch {facts['version']} sees "
@@ -200,20 +202,20 @@ def _devices() -> Iterator[Finding]:
         )
     for name, found in zip(devices, facts["devices"], strict=False):
         memory = size_words(found["bytes"])
-        yield Finding("devices", "fine", f"{name} is {found['name']} with {memory}.")
+        yield Diagnosis("devices", "fine", f"{name} is {found['name']} with {memory}.")
 
 
-def _model(store_url: str, campaign_file: Path) -> Iterator[Finding]:
+def _model(store_url: str, campaign_file: Path) -> Iterator[Diagnosis]:
     device = visible_devices()[0]
     facts = ask_apart(ask_model, store_url, str(campaign_file), device, seconds=MODEL_SECONDS)
     if facts["kind"] == "noise":
-        yield Finding("model", "fine", "The campaign's model is noise, which needs no files.")
+        yield Diagnosis("model", "fine", "The campaign's model is noise, which needs no files.")
         return
     if facts["kind"] == "foreign":
         words = f"The pipeline {facts['name']} loads on {device} in {facts['seconds']:.1f} s."
-        yield Finding("model", "fine", words)
+        yield Diagnosis("model", "fine", words)
         return
-    yield Finding(
+    yield Diagnosis(
         "model",
         "fine",
         f"{facts['path']} loads on {device} in {facts['seconds']:.1f} s from safetensors: a "
@@ -222,7 +224,7 @@ def _model(store_url: str, campaign_file: Path) -> Iterator[Finding]:
     )
     side, wanted = facts["side"], tuple(facts["wanted"])
     if side is not None and wanted != (side, side):
-        yield Finding(
+        yield Diagnosis(
             "model",
             "warning",
             f"The model was made for {side} x {side} pictures, and the campaign asks for "

@@ -10,7 +10,7 @@ from seedsweep.storage.errors import SeedsweepError, TransientError
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked at; `remedy` says how to mend what is not fine.
 
     `unreachable`: the failure is that a service did not answer.
@@ -23,22 +23,22 @@ class Finding:
     unreachable: bool = False
 
 
-def exit_code(findings: Iterable[Finding]) -> int:
+def exit_code(diagnoses: Iterable[Diagnosis]) -> int:
     """0 where nothing failed, 3 where something failed because it was unreachable, else 2."""
-    failed = [finding for finding in findings if finding.verdict == "failure"]
-    if any(finding.unreachable for finding in failed):
+    failed = [diagnosis for diagnosis in diagnoses if diagnosis.verdict == "failure"]
+    if any(diagnosis.unreachable for diagnosis in failed):
         return 3
     return 2 if failed else 0
 
 
-def guarded(about: str, check: Iterator[Finding]) -> Iterator[Finding]:
+def guarded(about: str, check: Iterator[Diagnosis]) -> Iterator[Diagnosis]:
     try:
         yield from check
     except SeedsweepError as error:
         unreachable = isinstance(error, TransientError)
-        yield Finding(about, "failure", str(error), unreachable=unreachable)
+        yield Diagnosis(about, "failure", str(error), unreachable=unreachable)
     except Exception as error:  # whatever it is, the other checks go on
-        yield Finding(about, "failure", f"The check itself failed: {in_words(error)}.")
+        yield Diagnosis(about, "failure", f"The check itself failed: {in_words(error)}.")
 
 
 def in_words(error: Exception) -> str:

@@ -110,17 +110,17 @@ def serve_analysis(store: Store, broker_url: str, actors: Actors, address: Metri
 
     Where the Ray cluster goes, the process starts itself anew and waits for it.
     """
-    from seedsweep.scheduler.analysing.analyst_service import Auditor
+    from seedsweep.scheduler.analysing.analyst_service import AnalystService
 
     metrics_at = _serve("analyst", address)
     store = ObservedStore(store, store_metrics.note)
     stopped = stop_on_sigterm()
     workforce = Workforce(broker_url, metrics_at)
-    auditor = Auditor(store, Ledger(broker_url), workforce, stopped)
+    analyst = AnalystService(store, Ledger(broker_url), workforce, stopped)
     where = f"the Ray cluster at {actors.address}" if actors.address else "this machine"
     log.info("The analyst works with %d actors on %s.", actors.count, where)
     try:
-        auditor.run(actors)
+        analyst.run(actors)
     except RayUnavailableError as error:
         log.warning("The analyst starts anew, with the same process id: %s", error)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606

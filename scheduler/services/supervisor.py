@@ -33,7 +33,7 @@ STEADY_SECONDS = 300.0
 TOOK_ITSELF_OUT, REFUSED = 1, 2
 
 
-class Post:
+class DeviceWorker:
     """A device's place: `tend` starts its worker, and starts it again some time after it died."""
 
     def __init__(self, device: str, command: Sequence[str]) -> None:
@@ -170,21 +170,21 @@ def supervise(devices: Sequence[str], commands: Sequence[Sequence[str]]) -> None
     refused its settings.
     """
     signals = _count_signals()
-    posts = [Post(*each) for each in zip(devices, commands, strict=True)]
+    workers = [DeviceWorker(*each) for each in zip(devices, commands, strict=True)]
     log.info("The supervisor keeps a worker on each of %s.", ", ".join(devices))
     while not signals():
-        for post in posts:
-            post.tend()
-        if all(post.is_refused for post in posts):
+        for worker in workers:
+            worker.tend()
+        if all(worker.is_refused for worker in workers):
             raise ConfigError("Every worker refused its settings; mend what they said above.")
         time.sleep(TICK_SECONDS)
     log.info("The workers finish what they have in hand; a second signal kills them.")
-    for post in posts:
-        post.drain()
-    while any(post.is_running for post in posts):
+    for worker in workers:
+        worker.drain()
+    while any(worker.is_running for worker in workers):
         if signals() > 1:
-            for post in posts:
-                post.kill()
+            for worker in workers:
+                worker.kill()
         time.sleep(TICK_SECONDS)
     log.info("The supervisor has stopped.")
 

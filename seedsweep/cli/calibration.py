@@ -52,10 +52,10 @@ def calibrate(
 
     Example: seedsweep calibrate emoji-0123456789ab --controls unseen.txt -o calibration
     """
-    from seedsweep.audit.findings.calibration import Wish, score_marked
+    from seedsweep.audit.findings.calibration import CalibrationOptions, score_marked
     from seedsweep.audit.findings.calibration import calibrate as decide
     from seedsweep.audit.findings.control_prompts import read_marks
-    from seedsweep.audit.findings.saved import try_to_keep
+    from seedsweep.audit.findings.saved import try_to_save
     from seedsweep.audit.report.calibration_page import write_calibration
     from seedsweep.cli.progress_bars import counted
 
@@ -65,12 +65,12 @@ def calibrate(
     with counted("prompts scored") as progress:
         workers = processes or os.cpu_count() or 1
         scored = score_marked(opened, campaign_id, marks, sizes, workers, progress)
-    wish = Wish(false_positive_rate, base_rate, scored.sizes)
+    wish = CalibrationOptions(false_positive_rate, base_rate, scored.sizes)
     calibration = decide(scored, scored.marks, wish)
     page = write_calibration(calibration, output)
     for warning in calibration.warnings:
         say(warning)
-    if problem := try_to_keep(opened, calibration):
+    if problem := try_to_save(opened, calibration):
         say(problem)
     if as_json:
         print(json.dumps(for_scripts(calibration), indent=2))

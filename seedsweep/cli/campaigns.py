@@ -19,7 +19,7 @@ from seedsweep.cli.options import (
     find_store,
     say,
 )
-from seedsweep.cli.results import draw_report, print_found
+from seedsweep.cli.results import print_found, render_report
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(
     say(display.summary)
     _verify(opened, campaign_id)
     print_found(opened, campaign_id, as_json, flagged_only=True)
-    page = draw_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
+    page = render_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
     say(f"Report: {page}")
     failed = _explain_failures(opened, plan)
     print(campaign_id)
@@ -71,7 +71,7 @@ def run(
 def _verify(store: "Store", campaign_id: str) -> None:
     """Search the campaign's training set for what it flagged, unless that is done; what stands in
     the way is said, and spares the results."""
-    from seedsweep.audit.findings.verification import Wanted, is_verified, verify_campaign
+    from seedsweep.audit.findings.verification import SearchOptions, is_verified, verify_campaign
     from seedsweep.cli.progress_bars import counted
     from seedsweep.workers.cluster.ray_cluster import Actors
 
@@ -79,7 +79,9 @@ def _verify(store: "Store", campaign_id: str) -> None:
         if is_verified(store, campaign_id):
             return
         with counted("slices searched") as progress:
-            verify_campaign(store, campaign_id, Wanted(), Actors(os.cpu_count() or 1), progress)
+            verify_campaign(
+                store, campaign_id, SearchOptions(), Actors(os.cpu_count() or 1), progress
+            )
     except SeedsweepError as error:
         say(f"The training set was not searched: {error}")
 
@@ -112,7 +114,7 @@ def plan(
     from seedsweep.cli.progress_bars import noticed
     from seedsweep.scheduler.campaign.estimate import reckon, take_stock, usual_sizes
     from seedsweep.workers.devices import choose_device
-    from seedsweep.workers.generation.throughput import SIZED_ROUNDS, Rate, measure
+    from seedsweep.workers.generation.throughput import SIZED_ROUNDS, Throughput, measure
 
     chosen = choose_device(device)
     opened = find_store(store)
@@ -120,7 +122,7 @@ def plan(
     campaign, missing = stock.plan.campaign, stock.missing(SIZED_ROUNDS)
     rate, sizes = None, usual_sizes(campaign.sampling)
     if images_per_second is not None:
-        rate = Rate.given(chosen, images_per_second)
+        rate = Throughput.given(chosen, images_per_second)
     elif missing:
         with noticed(f"The model is loaded and measured on {chosen}") as notice:
             rate, sizes = measure(opened, campaign, missing, chosen, notice)

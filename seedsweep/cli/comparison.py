@@ -31,21 +31,21 @@ def compare(
     Example: seedsweep compare base-0123456789ab tuned-ab0123456789 -o comparison
     """
     from seedsweep.audit.findings.comparison import compare_campaigns
-    from seedsweep.audit.findings.saved import try_to_keep
-    from seedsweep.audit.report.comparison_page import draw_comparison
+    from seedsweep.audit.findings.saved import try_to_save
+    from seedsweep.audit.report.comparison_page import render_comparison
     from seedsweep.audit.report.html import write_page
     from seedsweep.cli.comparison_tables import print_comparison
 
     opened = find_store(store)
     found = compare_campaigns(opened, a, b)
-    if problem := try_to_keep(opened, found):
+    if problem := try_to_save(opened, found):
         say(problem)
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:
         print_comparison(found)
     if output is not None:
-        say(f"{write_page(draw_comparison(found), output)}")
+        say(f"{write_page(render_comparison(found), output)}")
 
 
 def duplication(
@@ -75,18 +75,18 @@ def duplication(
     Example: seedsweep duplication emoji-0123456789ab --copies prompts.csv --sample 50
     """
     from seedsweep.audit.findings.duplication import measure_duplication
-    from seedsweep.audit.findings.saved import try_to_keep
-    from seedsweep.audit.report.duplication_page import draw_duplication
+    from seedsweep.audit.findings.saved import try_to_save
+    from seedsweep.audit.report.duplication_page import render_duplication
     from seedsweep.audit.report.html import write_page
     from seedsweep.cli.comparison_tables import print_duplication
 
     opened = find_store(store)
     found = measure_duplication(opened, campaign_id, copies, column, sample, seed)
-    if problem := try_to_keep(opened, found):
+    if problem := try_to_save(opened, found):
         say(problem)
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:
         print_duplication(found)
     if output is not None:
-        say(f"{write_page(draw_duplication(found), output)}")
+        say(f"{write_page(render_duplication(found), output)}")

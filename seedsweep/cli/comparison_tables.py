@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.audit.findings.comparison import Change, Comparison
-from seedsweep.audit.findings.duplication import Bin, Curve, Duplication
+from seedsweep.audit.findings.duplication import Bin, Duplication, DuplicationCurve
 from seedsweep.cli.console import console, prompt_cell
 
 PROMPT_LENGTH = 48
@@ -81,11 +81,11 @@ def _changes(title: str, changes: Sequence[Change]) -> Table:
     return table
 
 
-def _curve(title: str, curve: Curve) -> Table:
+def _curve(title: str, curve: DuplicationCurve) -> Table:
     table = Table(title=title, title_justify="left")
     for name in ("copies", "flagged", "extracted"):
         table.add_column(name, justify="right")
-    rows: list[Bin | Curve] = [*curve.bins, curve]
+    rows: list[Bin | DuplicationCurve] = [*curve.bins, curve]
     for item in rows:
         name = str(item) if isinstance(item, Bin) else "all"
         told = "" if item.extracted is None else str(item.extracted)

@@ -10,7 +10,7 @@ import typer
 from seedsweep.cli.options import AsJson, StoreUrl
 
 if TYPE_CHECKING:
-    from seedsweep.scheduler.doctor.diagnosis import Finding
+    from seedsweep.scheduler.doctor.diagnosis import Diagnosis
 
 
 def doctor(
@@ -34,19 +34,19 @@ def doctor(
     from seedsweep.scheduler.environment import Environment
 
     environment = Environment()
-    findings = []
-    for finding in examine(environment, store or environment.store_url, file, create_bucket):
-        findings.append(finding)
+    diagnoses = []
+    for diagnosis in examine(environment, store or environment.store_url, file, create_bucket):
+        diagnoses.append(diagnosis)
         if not as_json:
-            print_finding(finding)
+            print_diagnosis(diagnosis)
     if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
-    raise typer.Exit(exit_code(findings))
+        print(json.dumps([dataclasses.asdict(diagnosis) for diagnosis in diagnoses], indent=2))
+    raise typer.Exit(exit_code(diagnoses))
 
 
-def print_finding(finding: "Finding") -> None:
-    """Print one finding, and below it how to mend what is not fine."""
-    mark = {"fine": "ok", "warning": "warning", "failure": "FAILURE"}[finding.verdict]
-    print(f"{mark:8} {finding.about}: {finding.says}", flush=True)
-    if finding.remedy:
-        print(f"{'':8} → {finding.remedy}", flush=True)
+def print_diagnosis(diagnosis: "Diagnosis") -> None:
+    """Print one diagnosis, and below it how to mend what is not fine."""
+    mark = {"fine": "ok", "warning": "warning", "failure": "FAILURE"}[diagnosis.verdict]
+    print(f"{mark:8} {diagnosis.about}: {diagnosis.says}", flush=True)
+    if diagnosis.remedy:
+        print(f"{'':8} → {diagnosis.remedy}", flush=True)

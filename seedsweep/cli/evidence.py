@@ -42,7 +42,7 @@ def evidence(
     Example: seedsweep evidence emoji-0123456789ab -o final --labels evidence/labels-ann.csv
     --labels evidence/labels-ben.csv --sign key.pem
     """
-    from seedsweep.audit.evidence.bundle import Additions, write_evidence
+    from seedsweep.audit.evidence.bundle import BundleOptions, write_evidence
     from seedsweep.audit.evidence.labels import open_labels
     from seedsweep.audit.evidence.signature import open_signer
     from seedsweep.audit.evidence.writer import refuse_taken
@@ -54,7 +54,7 @@ def evidence(
     signer = open_signer(sign) if sign else None
     opened = find_store(store)
     replayed = _replay(opened, campaign_id, replays, sample_seed) if replays else None
-    additions = Additions(replayed, sample_seed, given, signer)
+    additions = BundleOptions(replayed, sample_seed, given, signer)
     with counted("flagged prompts copied") as progress:
         sealed = write_evidence(opened, campaign_id, output, additions, progress)
     for sentence in sealed.labels_in_words:
@@ -90,8 +90,8 @@ def label(
 
 
 def _replay(store: "Store", campaign_id: str, count: int, seed: int) -> "Replays":
-    from seedsweep.audit.replay.replay import Here, replay_some
+    from seedsweep.audit.replay.replay import ReplayOptions, replay_some
     from seedsweep.cli.progress_bars import counted
 
     with counted("images made again") as progress:
-        return replay_some(store, campaign_id, count, seed, Here(), progress)
+        return replay_some(store, campaign_id, count, seed, ReplayOptions(), progress)

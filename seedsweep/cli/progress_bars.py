@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from seedsweep.cli.options import say
 from seedsweep.scheduler.quantities import duration_words
 from seedsweep.storage.live_state import LiveCounts
-from seedsweep.workers.monitoring.rate import Rate
+from seedsweep.workers.monitoring.rate import RecentRate
 
 RATE_SECONDS = 30.0
 LINE_SECONDS = 5.0
@@ -24,7 +24,7 @@ NOTICE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Moment:
     """One moment of a campaign, in numbers that people read."""
 
     images: float
@@ -55,7 +55,7 @@ class Display:
 
     def __init__(self, images: int) -> None:
         self._images = images
-        self._rate = Rate(RATE_SECONDS)
+        self._rate = RecentRate(RATE_SECONDS)
         self._began = time.monotonic()
         self._first: float | None = None
         self._now = 0.0
@@ -72,18 +72,18 @@ class Display:
 
     @contextmanager
     def shown(self) -> Iterator["Display"]:
-        """Draw for the time of the block."""
+        """Render for the time of the block."""
         with self._bar:
             yield self
 
     def show(self, counts: LiveCounts) -> None:
-        """Draw the campaign's counts."""
+        """Render the campaign's counts."""
         images = self._images * counts.done / counts.units
         self._rate.update(images)
         self._now = images
         if self._first is None:
             self._first = images
-        step = Step(
+        step = Moment(
             images=images,
             total=self._images,
             per_second=self._rate.per_second,

@@ -40,18 +40,18 @@ def replay(
 
     Example: seedsweep replay emoji-0123456789ab --sample 50 --sample-seed 1
     """
-    from seedsweep.audit.replay.replay import Here, replay_one, replay_some
+    from seedsweep.audit.replay.replay import ReplayOptions, replay_one, replay_some
     from seedsweep.cli.progress_bars import counted
     from seedsweep.cli.replay_table import print_replays
     from seedsweep.workers.devices import choose_device
 
-    here = Here(choose_device(device) if device else None, threads)
+    options = ReplayOptions(choose_device(device) if device else None, threads)
     opened = find_store(store)
     with counted("images made again") as progress:
         if sample is not None and prompt is None and seed is None:
-            found = replay_some(opened, campaign_id, sample, sample_seed, here, progress)
+            found = replay_some(opened, campaign_id, sample, sample_seed, options, progress)
         elif sample is None and prompt is not None and seed is not None:
-            found = replay_one(opened, campaign_id, prompt, seed, here, progress)
+            found = replay_one(opened, campaign_id, prompt, seed, options, progress)
         else:
             raise ConfigError("Give --prompt and --seed for one image, or --sample for many.")
     if as_json:

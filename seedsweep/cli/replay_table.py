@@ -7,7 +7,7 @@ from rich.table import Table
 
 from seedsweep.audit.replay.replay import Replays
 from seedsweep.cli.console import console, prompt_cell
-from seedsweep.storage.replay_results import Difference, Replay
+from seedsweep.storage.replay_results import FactDifference, Replay
 
 PROMPT_LENGTH = 40
 
@@ -80,5 +80,5 @@ def _distance_cells(replay: Replay) -> list[str]:
     ]
 
 
-def _fact(difference: Difference) -> str:
+def _fact(difference: FactDifference) -> str:
     return f"{difference.fact} {difference.recorded or 'none'} → {difference.here or 'none'}"

@@ -57,7 +57,7 @@ def report(
 
     Example: seedsweep report emoji-0123456789ab -o report
     """
-    print(draw_report(find_store(store), campaign_id, output))
+    print(render_report(find_store(store), campaign_id, output))
 
 
 def analyse(
@@ -84,12 +84,14 @@ def analyse(
     Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
     """
     from seedsweep.cli.progress_bars import counted
-    from seedsweep.scheduler.analysing.reanalysis import Changes, analyse_again
+    from seedsweep.scheduler.analysing.reanalysis import AnalysisOptions, analyse_again
     from seedsweep.storage.results import read_results
     from seedsweep.workers.cluster.ray_cluster import Actors
 
     environment, opened = find(store)
-    changes = Changes(edge_threshold, min_clique_size, tiles, verification_threshold, matrix)
+    changes = AnalysisOptions(
+        edge_threshold, min_clique_size, tiles, verification_threshold, matrix
+    )
     crew = Actors(actors or os.cpu_count() or 1, device, environment.ray_address)
     with counted("prompts analysed") as progress:
         ended = analyse_again(opened, campaign_id, changes, crew, progress)
@@ -169,8 +171,8 @@ def print_results_of(
         print_results(found)
 
 
-def draw_report(store: "Store", campaign_id: str, folder: Path) -> Path:
-    """Draw the report of a campaign's present analysis; returns the page's path."""
+def render_report(store: "Store", campaign_id: str, folder: Path) -> Path:
+    """Render the report of a campaign's present analysis; returns the page's path."""
     from seedsweep.audit.report.report import write_report
     from seedsweep.cli.progress_bars import counted
     from seedsweep.scheduler.campaign.current import settings_now

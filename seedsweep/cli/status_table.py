@@ -32,9 +32,9 @@ class Overview:
 
     def print(self) -> None:
         """Print it all."""
-        console().print(self.drawn())
+        console().print(self.rendered())
 
-    def drawn(self) -> RenderableType:
+    def rendered(self) -> RenderableType:
         """The tables, and what is stuck below them."""
         parts: list[RenderableType] = [_campaign_table(self.campaigns)]
         if self.services is None:
@@ -48,16 +48,16 @@ class Overview:
 
 
 def watch_overview(look: Callable[[], Overview]) -> None:
-    """Show the overview until Ctrl-C: drawn anew on a terminal, in a log again now and then."""
+    """Show the overview until Ctrl-C: rendered anew on a terminal, in a log again now and then."""
     try:
         if not sys.stdout.isatty():
             while True:
                 look().print()
                 time.sleep(LOG_SECONDS)
-        with Live(look().drawn(), console=console(), auto_refresh=False, screen=True) as live:
+        with Live(look().rendered(), console=console(), auto_refresh=False, screen=True) as live:
             while True:
                 time.sleep(WATCH_SECONDS)
-                live.update(look().drawn(), refresh=True)
+                live.update(look().rendered(), refresh=True)
     except KeyboardInterrupt:
         return
 

@@ -41,16 +41,16 @@ def verify(
 
     Example: seedsweep verify emoji-0123456789ab --training-set tars --controls never-trained-on
     """
-    from seedsweep.audit.findings.verification import Wanted, verify_campaign
+    from seedsweep.audit.findings.verification import SearchOptions, verify_campaign
     from seedsweep.cli.progress_bars import counted
     from seedsweep.cli.verification_table import for_scripts, print_verification
     from seedsweep.workers.cluster.ray_cluster import Actors
 
     environment, opened = find(store)
-    wanted = Wanted(training_set, controls, threshold, neighbours_of, flip)
+    options = SearchOptions(training_set, controls, threshold, neighbours_of, flip)
     crew = Actors(actors or os.cpu_count() or 1, address=environment.ray_address)
     with counted("slices searched") as progress:
-        found = verify_campaign(opened, campaign_id, wanted, crew, progress)
+        found = verify_campaign(opened, campaign_id, options, crew, progress)
     if as_json:
         print(json.dumps(for_scripts(found), indent=2))
     else:

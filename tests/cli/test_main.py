@@ -15,7 +15,7 @@ from seedsweep.cli import progress_bars
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.scheduler.doctor import checks
-from seedsweep.scheduler.doctor.diagnosis import Finding
+from seedsweep.scheduler.doctor.diagnosis import Diagnosis
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import (
     list_campaigns,
@@ -712,13 +712,13 @@ class TestDoctor:
         monkeypatch.setattr(checks, "_ray", lambda address: iter(()))
 
     def test_where_all_is_well_it_ends_with_0(self, seedsweep, broker_url, monkeypatch):
-        fine = Finding("Ray", "fine", "It is looked at in test_checks.")
+        fine = Diagnosis("Ray", "fine", "It is looked at in test_checks.")
         monkeypatch.setattr(checks, "_ray", lambda address: iter([fine]))
         ended = seedsweep("doctor", "campaign.toml", "--json", SEEDSWEEP_BROKER_URL=broker_url)
-        findings = json.loads(ended.stdout)
-        assert ended.returncode == 0, findings
-        assert {"broker", "store", "Ray", "devices", "model"} <= {f["about"] for f in findings}
-        assert not [f for f in findings if f["verdict"] == "failure"]
+        diagnoses = json.loads(ended.stdout)
+        assert ended.returncode == 0, diagnoses
+        assert {"broker", "store", "Ray", "devices", "model"} <= {f["about"] for f in diagnoses}
+        assert not [f for f in diagnoses if f["verdict"] == "failure"]
 
     @pytest.mark.usefixtures("without_ray")
     def test_a_broker_that_is_away_ends_it_with_3(self, seedsweep, away):

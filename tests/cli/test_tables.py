@@ -3,12 +3,12 @@ import dataclasses
 import pytest
 
 from seedsweep.cli.console import prompt_cell
-from seedsweep.cli.doctor import print_finding
+from seedsweep.cli.doctor import print_diagnosis
 from seedsweep.cli.status_table import Overview, print_workers
 from seedsweep.cli.tables import print_checkup, print_results
 from seedsweep.scheduler.campaign.integrity import Checkup, Fault
 from seedsweep.scheduler.campaign.progress import Progress, Services
-from seedsweep.scheduler.doctor.diagnosis import Finding
+from seedsweep.scheduler.doctor.diagnosis import Diagnosis
 from seedsweep.storage.prompt_results import Clique, Match
 from seedsweep.storage.records import Worker
 from seedsweep.storage.workforce import Sign
@@ -134,9 +134,11 @@ def test_a_checkup_names_each_corrupt_shard_and_each_hole_and_counts_the_rest(pr
     ("verdict", "mark"), [("fine", "ok"), ("warning", "warning"), ("failure", "FAILURE")]
 )
 def test_a_finding_is_marked_and_its_remedy_stands_below(printed, verdict, mark):
-    (only,) = printed(print_finding, Finding("disk", verdict, f"It is {MARKUP}."))
+    (only,) = printed(print_diagnosis, Diagnosis("disk", verdict, f"It is {MARKUP}."))
     assert only.split(maxsplit=1) == [mark, f"disk: It is {MARKUP}."]
-    first, second = printed(print_finding, Finding("disk", verdict, "It is full.", "Free some."))
+    first, second = printed(
+        print_diagnosis, Diagnosis("disk", verdict, "It is full.", "Free some.")
+    )
     assert first.split(maxsplit=1) == [mark, "disk: It is full."]
     assert second.strip() == "→ Free some."
 

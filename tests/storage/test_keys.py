@@ -133,7 +133,7 @@ def test_every_key_can_be_stored_and_lies_below_its_prefix(tmp_path):
         keys.parked(campaign, 3): keys.parked_prefix(campaign),
         **{
             keys.finding(campaign, kind, "other-0123456789ab"): keys.findings_prefix(campaign, kind)
-            for kind in get_args(keys.Found)
+            for kind in get_args(keys.FindingKind)
         },
         keys.shard(GENERATION, PROMPT, SeedRange(first=0, last=1)): keys.shards_prefix(GENERATION),
         keys.receipt(campaign, PROMPT, SeedRange(first=0, last=1)): keys.receipts_prefix(campaign),

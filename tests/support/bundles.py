@@ -6,7 +6,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from seedsweep.audit.evidence.bundle import Additions, write_evidence
+from seedsweep.audit.evidence.bundle import BundleOptions, write_evidence
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
@@ -198,7 +198,9 @@ class Audit:
     def bundle(self, name="bundle", **additions):
         """Write the bundle and return its folder."""
         folder = self.folder / name
-        write_evidence(self.store, self.id, folder, Additions(**additions), lambda done, of: None)
+        write_evidence(
+            self.store, self.id, folder, BundleOptions(**additions), lambda done, of: None
+        )
         return folder
 
 

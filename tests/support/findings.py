@@ -1,6 +1,6 @@
 """A campaign and what there can be found of it, as reports show it."""
 
-from seedsweep.audit.findings.calibration import Scored, Wish, calibrate
+from seedsweep.audit.findings.calibration import CalibrationOptions, Scored, calibrate
 from seedsweep.audit.findings.comparison import compare_campaigns
 from seedsweep.audit.findings.control_prompts import Marks, Positive
 from seedsweep.audit.findings.duplication import measure_duplication
@@ -49,7 +49,7 @@ def make_calibration(store, campaign_id, controls=CONTROLS, sizes=(2, 4)):
     marks = Marks(controls, POSITIVES)
     warnings = ("<i>2</i> prompts lack images and were left out.",)
     scored = Scored(submission, settings, sizes, marks, scores, warnings)
-    return calibrate(scored, marks, Wish(0.01, 0.0003, sizes))
+    return calibrate(scored, marks, CalibrationOptions(0.01, 0.0003, sizes))
 
 
 def make_comparison(store, a, b):

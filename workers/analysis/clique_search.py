@@ -27,7 +27,7 @@ class Bitgraph:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundClique:
     """`members`: the clique found, ascending, empty if none was large enough. `bound`: no clique
     among the candidates has more vertices, or none has more than the size asked to be exceeded.
     `complete`: the search ended by itself, not by the step limit. `steps`: as of `step_cost`."""
@@ -104,7 +104,9 @@ def neighbourhood_bound(graph: Bitgraph) -> int:
     return most
 
 
-def search(graph: Bitgraph, candidates: int, exceed: int, stop_at: int, max_steps: int) -> Found:
+def search(
+    graph: Bitgraph, candidates: int, exceed: int, stop_at: int, max_steps: int
+) -> FoundClique:
     """The largest clique among `candidates` with more than `exceed` vertices, or the first one met
     with `stop_at` vertices or more, which then is not claimed to be the largest.
 
@@ -128,7 +130,7 @@ def search(graph: Bitgraph, candidates: int, exceed: int, stop_at: int, max_step
             bound = colour
         inner = remaining & graph.near[vertex]
         if best >= stop_at or steps + step_cost(inner) > max_steps:
-            return Found(members, max(bound, best), best >= stop_at, steps)
+            return FoundClique(members, max(bound, best), best >= stop_at, steps)
         steps += step_cost(inner)
         order.pop()
         stack[-1] = (remaining ^ graph.alone[vertex], order)
@@ -137,4 +139,4 @@ def search(graph: Bitgraph, candidates: int, exceed: int, stop_at: int, max_step
         if inner_order := colour_order(graph, inner, best - len(chosen) - 1):
             chosen.append(vertex)
             stack.append((inner, inner_order))
-    return Found(members, max(best, 0), True, steps)
+    return FoundClique(members, max(best, 0), True, steps)

@@ -28,7 +28,7 @@ MemberDistances = Callable[[tuple[int, ...]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
-class Clique:
+class JudgedClique:
     """Generations all joined by edges: `seeds` ascending, the mean tiled l2 of their pairs, and the
     medoid, with the smallest sum of tiled l2 to the others, the smallest seed among equals."""
 
@@ -50,7 +50,7 @@ class Verdict:
     """
 
     edges: int
-    cliques: tuple[Clique, ...]
+    cliques: tuple[JudgedClique, ...]
     clique_proven: bool
     clique_upper_bound: int
 
@@ -134,8 +134,8 @@ def _further(
 
 def _clique(
     members: tuple[int, ...], distances: NDArray[np.float64], seeds: Sequence[int]
-) -> Clique:
-    return Clique(
+) -> JudgedClique:
+    return JudgedClique(
         seeds=tuple(int(seeds[vertex]) for vertex in members),
         mean_distance=_mean_of_pairs(distances),
         representative_seed=int(seeds[members[_medoid(distances)]]),

@@ -21,7 +21,7 @@ from seedsweep.workers.training.index import TrainingSet, load_training_set
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AnalysisRequest:
     """One prompt of a stored campaign, and how to judge it.
 
     `receipt`: store a receipt of its images, if all are known and it is not flagged.
@@ -43,7 +43,7 @@ class Analysed:
     lost.
     """
 
-    request: Request
+    request: AnalysisRequest
     seconds: float
     result: PromptResult | None = None
     corrupt: tuple[str, ...] = ()
@@ -60,17 +60,17 @@ class Analysed:
         return self.result
 
 
-class Analyst:
+class AnalysisActor:
     """One actor: one store, the campaigns it was last asked for, one training set at hand."""
 
     def __init__(self, store_url: str, device: str = "cpu") -> None:
-        self._requests: list[observed_store.Request] = []
+        self._requests: list[observed_store.StoreRequest] = []
         self._store = ObservedStore(open_store(store_url), self._requests.append)
         self._device = device
         self._submission = lru_cache(maxsize=8)(self._load_submission)
         self._training = lru_cache(maxsize=1)(self._load_training)
 
-    def analyse(self, request: Request) -> Analysed:
+    def analyse(self, request: AnalysisRequest) -> Analysed:
         """Read and analyse one prompt, without what of it is corrupt or missing."""
         began, tally = time.monotonic(), Tally()
         try:
@@ -93,7 +93,9 @@ class Analyst:
         self._requests.clear()
         return effort
 
-    def _analyse(self, request: Request, tally: Tally) -> tuple[PromptResult, StoredPrompt, bool]:
+    def _analyse(
+        self, request: AnalysisRequest, tally: Tally
+    ) -> tuple[PromptResult, StoredPrompt, bool]:
         submission = self._submission(request.campaign_id)
         sampling, settings = submission.campaign.sampling, request.settings
         wanted = settings.verification

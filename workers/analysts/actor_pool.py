@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from seedsweep.storage.errors import ConfigError, SeedsweepError
-from seedsweep.workers.analysts.actor import Analysed, Analyst, Request
+from seedsweep.workers.analysts.actor import Analysed, AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import (
     ONE_THREAD,
     Actors,
@@ -24,7 +24,7 @@ ACTORS_PER_GPU = 4
 
 
 def analyse(
-    requests: Iterable[Request | None], store_url: str, actors: Actors
+    requests: Iterable[AnalysisRequest | None], store_url: str, actors: Actors
 ) -> Iterator[Analysed | None]:
     """Analyse prompts on Ray actors and yield each as it is finished.
 
@@ -37,7 +37,9 @@ def analyse(
     """
     with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
         gpus = _gpu_share(ray, actors)
-        kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(Analyst)
+        kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(
+            AnalysisActor
+        )
         crew = [
             kind.options(runtime_env=ONE_THREAD).remote(store_url, actors.device)
             for _ in range(actors.count)
@@ -58,9 +60,9 @@ def _gpu_share(ray: Any, actors: Actors) -> float:
 
 
 def _analysed(
-    ray: Any, crew: list[Any], requests: Iterable[Request | None], cluster: Cluster
+    ray: Any, crew: list[Any], requests: Iterable[AnalysisRequest | None], cluster: Cluster
 ) -> Iterator[Analysed | None]:
-    def start(actor: Any, request: Request) -> Any:
+    def start(actor: Any, request: AnalysisRequest) -> Any:
         return actor.analyse.remote(request)
 
     def note(busy: int) -> None:
@@ -76,7 +78,7 @@ def _show(busy: int, idle: int) -> None:
     metrics.RAY_ACTORS.labels("idle").set(idle)
 
 
-def _fetch(ray: Any, request: Request, reference: Any) -> Analysed:
+def _fetch(ray: Any, request: AnalysisRequest, reference: Any) -> Analysed:
     what = f"The analysis of {request.prompt[:80]!r}"
     try:
         analysed: Analysed = outcome_of(ray, reference, what, "the analyst's log says where.")

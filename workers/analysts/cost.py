@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from seedsweep.storage.observed_store import Request
+from seedsweep.storage.observed_store import StoreRequest
 
-Step = Literal["read", "prune", "decode", "compare", "clique", "match"]
+AnalysisStep = Literal["read", "prune", "decode", "compare", "clique", "match"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Effort:
     decoded: int
     pairs: int
     candidate_pairs: int
-    steps: tuple[tuple[Step, float], ...]
-    requests: tuple[Request, ...]
+    steps: tuple[tuple[AnalysisStep, float], ...]
+    requests: tuple[StoreRequest, ...]
 
 
 @dataclass(slots=True)
@@ -36,12 +36,12 @@ class Tally:
     decoded: int = 0
     pairs: int = 0
     candidate_pairs: int = 0
-    _seconds: dict[Step, float] = field(default_factory=dict)
-    _step: Step | None = None
+    _seconds: dict[AnalysisStep, float] = field(default_factory=dict)
+    _step: AnalysisStep | None = None
     _since: float = 0.0
 
     @contextlib.contextmanager
-    def step(self, step: Step) -> Iterator[None]:
+    def step(self, step: AnalysisStep) -> Iterator[None]:
         """The block's time is the step's, but for the time of steps within it."""
         outer = self._step
         self._turn_to(step)
@@ -56,12 +56,12 @@ class Tally:
         self.pairs += images * (images - 1) // 2
         self.candidate_pairs += candidate_pairs
 
-    def effort(self, requests: Iterable[Request]) -> Effort:
+    def effort(self, requests: Iterable[StoreRequest]) -> Effort:
         """What was counted so far, and these requests."""
         steps, made = tuple(self._seconds.items()), tuple(requests)
         return Effort(self.images, self.decoded, self.pairs, self.candidate_pairs, steps, made)
 
-    def _turn_to(self, step: Step | None) -> None:
+    def _turn_to(self, step: AnalysisStep | None) -> None:
         now = time.perf_counter()
         if self._step is not None:
             before = self._seconds.get(self._step, 0.0)

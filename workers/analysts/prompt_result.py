@@ -75,15 +75,15 @@ def analyse_prompt(
     distances and whether the matrix is pruned or full. Raises `BrokenShardError` for the first
     shard whose pictures are wanted and cannot be had.
     """
-    evidence = [place for place, image in enumerate(stored.images) if image.flaw is None]
-    verdict, representatives = _judge(stored, evidence, settings.analysis, inner)
+    usable = [place for place, image in enumerate(stored.images) if image.flaw is None]
+    verdict, representatives = _judge(stored, usable, settings.analysis, inner)
     matches: list[Match | None] = [None] * len(representatives)
     if training and (verification := settings.verification):
         tiles = settings.analysis.tiles
         with stored.tally.step("match"):
             matches = [_match(one, tiles, verification, training) for one in representatives]
     seeds = [image.seed for image in stored.images]
-    return result_of(stored.text, seeds, len(seeds) - len(evidence), verdict, matches)
+    return result_of(stored.text, seeds, len(seeds) - len(usable), verdict, matches)
 
 
 def result_of(
@@ -94,7 +94,7 @@ def result_of(
     matches: Sequence[Match | None],
 ) -> PromptResult:
     """The result for the prompt `text`: `seeds` are all that were looked at, of which `excluded`
-    are no evidence, and `matches` those of the verdict's cliques, one for each."""
+    are no usable, and `matches` those of the verdict's cliques, one for each."""
     first = verdict.cliques[0] if verdict.cliques else None
     return PromptResult(
         prompt_id=Prompt(text=text).prompt_id,
@@ -124,23 +124,23 @@ def result_of(
 
 
 def _judge(
-    stored: StoredPrompt, evidence: Sequence[int], settings: Analysis, inner: Products
+    stored: StoredPrompt, usable: Sequence[int], settings: Analysis, inner: Products
 ) -> tuple[Verdict, list[NDArray[np.uint8]]]:
-    """The verdict on the images at the places `evidence`, and the pixels of each clique's
+    """The verdict on the images at the places `usable`, and the pixels of each clique's
     representative. Only images that may join a wanted clique are decoded, or all for the full
     matrix."""
-    survivors = _survivors(stored, evidence, settings)
-    pixels = stored.pixels([evidence[i] for i in survivors.tolist()])
+    survivors = _survivors(stored, usable, settings)
+    pixels = stored.pixels([usable[i] for i in survivors.tolist()])
     with stored.tally.step("compare"):
         pairs = tiled_pairs(pixels, settings.tiles, settings.edge_threshold, inner)
-    edges = np.zeros((len(evidence), len(evidence)), dtype=np.bool_)
+    edges = np.zeros((len(usable), len(usable)), dtype=np.bool_)
     edges[np.ix_(survivors, survivors)] = pairs.edges
 
     def distances(members: tuple[int, ...]) -> NDArray[np.float64]:
         chosen = np.searchsorted(survivors, members)
         return pairs.distances[np.ix_(chosen, chosen)]
 
-    seeds = [stored.images[place].seed for place in evidence]
+    seeds = [stored.images[place].seed for place in usable]
     size, steps = settings.min_clique_size, settings.max_steps
     with stored.tally.step("clique"):
         verdict = verdict_of(edges, distances, seeds, size, steps)
@@ -148,28 +148,26 @@ def _judge(
     return verdict, [pixels[int(np.searchsorted(survivors, place))] for place in places]
 
 
-def _survivors(
-    stored: StoredPrompt, evidence: Sequence[int], settings: Analysis
-) -> NDArray[np.intp]:
-    """Which of the images at the places `evidence` are to be decoded, ascending."""
-    count = len(evidence)
+def _survivors(stored: StoredPrompt, usable: Sequence[int], settings: Analysis) -> NDArray[np.intp]:
+    """Which of the images at the places `usable` are to be decoded, ascending."""
+    count = len(usable)
     if settings.matrix == "full":
         stored.tally.judge(count, count * (count - 1) // 2)
         return np.arange(count)
     with stored.tally.step("prune"):
-        possible = possible_edges(stored, evidence, settings)
+        possible = possible_edges(stored, usable, settings)
     stored.tally.judge(count, int(np.count_nonzero(possible)) // 2)
     return np.flatnonzero(possible.any(axis=1))
 
 
 def possible_edges(
-    stored: StoredPrompt, evidence: Sequence[int], settings: Analysis
+    stored: StoredPrompt, usable: Sequence[int], settings: Analysis
 ) -> NDArray[np.bool_]:
-    """Which pairs of the images at the places `evidence` may be edges of a clique of the wanted
+    """Which pairs of the images at the places `usable` may be edges of a clique of the wanted
     size, told from their descriptors: the matrix of `bounds.candidates`."""
     sampling = stored.sampling
     return candidates(
-        _summaries(stored, evidence),
+        _summaries(stored, usable),
         sampling.height,
         sampling.width,
         settings.tiles,
@@ -178,14 +176,14 @@ def possible_edges(
     )
 
 
-def _summaries(stored: StoredPrompt, evidence: Sequence[int]) -> Summaries:
+def _summaries(stored: StoredPrompt, usable: Sequence[int]) -> Summaries:
     """All in the blocks that most were described with; the others are described anew."""
-    images = [stored.images[place] for place in evidence]
+    images = [stored.images[place] for place in usable]
     kinds = Counter(image.blocks for image in images)
     blocks = kinds.most_common(1)[0][0] if kinds else DEFAULT_BLOCKS
     descriptors = [
         image.descriptor if image.blocks == blocks else describe(stored.pixels([place])[0], blocks)
-        for place, image in zip(evidence, images, strict=True)
+        for place, image in zip(usable, images, strict=True)
     ]
     return summarise(descriptors, stored.sampling.height, stored.sampling.width, blocks)
 

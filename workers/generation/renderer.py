@@ -27,7 +27,7 @@ from seedsweep.workers.generation.heartbeat import Follow, Heartbeat
 from seedsweep.workers.generation.shard_writer import Writer
 from seedsweep.workers.monitoring import health, metrics
 from seedsweep.workers.monitoring.log_context import about_unit
-from seedsweep.workers.monitoring.rate import Rate
+from seedsweep.workers.monitoring.rate import RecentRate
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.protocol import Pipeline
 
@@ -72,7 +72,7 @@ class Renderer:
         self._metrics_at = metrics_at
         self._loaded: tuple[Campaign, Pipeline | ModelLoadError] | None = None
         self._campaigns: dict[str, Campaign] = {}
-        self._images, self._rate = 0, Rate(RATE_SECONDS)
+        self._images, self._rate = 0, RecentRate(RATE_SECONDS)
         self._idle_since = self._reported = time.monotonic()
         self._leave, self._streak, self._why_out = leave, Streak(), ""
         self._writer = Writer(store, self._stored, self._fail)

@@ -27,7 +27,7 @@ from seedsweep.storage.errors import (
 from seedsweep.storage.image_rows import Described
 from seedsweep.storage.receipts import read_receipt
 from seedsweep.storage.records import Campaign, Prompt, Provenance, SeedRange, WorkUnit, canonical
-from seedsweep.storage.replay_results import Difference, Distance, Replay
+from seedsweep.storage.replay_results import Distance, FactDifference, Replay
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.devices import visible_devices
@@ -125,11 +125,11 @@ def make_again(
             yield _compare(store, campaign, image, made[image.seed])
 
 
-def compare_facts(recorded: Provenance, here: Provenance) -> tuple[Difference, ...]:
+def compare_facts(recorded: Provenance, here: Provenance) -> tuple[FactDifference, ...]:
     """Every recorded fact that is another one here, by its name."""
     then, now = _facts(recorded), _facts(here)
     return tuple(
-        Difference(fact=name, recorded=then.get(name, ""), here=now.get(name, ""))
+        FactDifference(fact=name, recorded=then.get(name, ""), here=now.get(name, ""))
         for name in sorted({*then, *now})
         if then.get(name) != now.get(name)
     )

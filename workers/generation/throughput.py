@@ -36,7 +36,7 @@ Note = Callable[[int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Throughput:
     """Images per second of one device: of whole units, so that padded batches count as they cost.
 
     `lowest` and `highest` are those of single rounds, of which there were `rounds`, with `images`
@@ -52,9 +52,11 @@ class Rate:
     seconds: float
 
     @staticmethod
-    def given(device: str, images_per_second: float) -> "Rate":
+    def given(device: str, images_per_second: float) -> "Throughput":
         """A rate that is taken as it is."""
-        return Rate(device, images_per_second, images_per_second, images_per_second, 0, 0, 0.0)
+        return Throughput(
+            device, images_per_second, images_per_second, images_per_second, 0, 0, 0.0
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Sizes:
 
 def measure(
     store: Store, campaign: Campaign, units: Sequence[WorkUnit], device: str, note: Note
-) -> tuple[Rate, Sizes]:
+) -> tuple[Throughput, Sizes]:
     """Generate images of these units, all of one length, on a device as a worker does.
 
     A round is a whole batch, and where a unit ends with a smaller one, one such batch too; rounds
@@ -114,7 +116,7 @@ def sizes_of(shards: Sequence[tuple[bytes, int]]) -> Sizes:
 
 def _measure(
     store: Store, campaign: Campaign, units: Sequence[WorkUnit], device: str, note: Note
-) -> tuple[Rate, Sizes]:
+) -> tuple[Throughput, Sizes]:
     from seedsweep.workers.pipelines.loading import load_pipeline
 
     pipeline = load_pipeline(store, campaign, device, threads=1)
@@ -133,7 +135,7 @@ def _measure(
         if spent >= MAX_SECONDS or (len(paces) >= MIN_ROUNDS and spent >= MIN_SECONDS):
             break
     per_second = len(paces) / sum(paces)
-    rate = Rate(device, per_second, 1 / max(paces), 1 / min(paces), len(paces), images, spent)
+    rate = Throughput(device, per_second, 1 / max(paces), 1 / min(paces), len(paces), images, spent)
     return rate, sizes_of(shards)
 
 

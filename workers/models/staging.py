@@ -200,7 +200,7 @@ def _fetch(store: Store, model: Model, manifest: Manifest, target: Path) -> None
         log.info("Fetching the model %s from the store to %s.", model.path, target)
         for file in manifest.files:
             _receive(store, model, file, folder / file.path)
-        _verify(model, folder)
+        _check(model, folder)
 
     make_once(target, fetch)
 
@@ -224,7 +224,7 @@ def _receive(store: Store, model: Model, file: StagedFile, path: Path) -> None:
         )
 
 
-def _verify(model: Model, folder: Path) -> None:
+def _check(model: Model, folder: Path) -> None:
     found = fingerprint_files(hash_files(folder))
     if found != model.fingerprint:
         raise ModelLoadError(

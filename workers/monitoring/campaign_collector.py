@@ -50,7 +50,7 @@ class CampaignCollector(Collector):
 def registry_of(service: Service, collectors: Iterable[Collector] = ()) -> CollectorRegistry:
     """All that a service shows: what it keeps, what these collectors find, and its process."""
     registry = CollectorRegistry()
-    for metric in metrics.kept_by(service):
+    for metric in metrics.registered_by(service):
         registry.register(metric)
     for collector in collectors:
         registry.register(collector)

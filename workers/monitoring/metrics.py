@@ -51,13 +51,13 @@ class Entry:
 CATALOGUE: dict[str, Entry] = {}
 """Every metric by its name, in the order of docs/metrics.md."""
 
-_KEPT: list[tuple[Entry, Own]] = []
+_REGISTERED: list[tuple[Entry, Own]] = []
 _NONE: Labels = {}
 
 
-def kept_by(service: Service) -> Iterator[Own]:
+def registered_by(service: Service) -> Iterator[Own]:
     """The metrics that a service keeps itself; what is looked up at a scrape is in `collectors`."""
-    return (metric for entry, metric in _KEPT if service in entry.services)
+    return (metric for entry, metric in _REGISTERED if service in entry.services)
 
 
 def _enter(
@@ -71,27 +71,27 @@ def _counter(
     name: str, text: str, services: tuple[Service, ...], labels: Labels = _NONE
 ) -> Counter:
     entry = _enter(name, "counter", text, services, labels)
-    return _keep(entry, Counter(name, text, list(labels), registry=None))
+    return _register(entry, Counter(name, text, list(labels), registry=None))
 
 
 def _gauge(name: str, text: str, services: tuple[Service, ...], labels: Labels = _NONE) -> Gauge:
     entry = _enter(name, "gauge", text, services, labels)
-    return _keep(entry, Gauge(name, text, list(labels), registry=None))
+    return _register(entry, Gauge(name, text, list(labels), registry=None))
 
 
 def _histogram(
     name: str, text: str, services: tuple[Service, ...], labels: Labels = _NONE
 ) -> Histogram:
     entry = _enter(name, "histogram", text, services, labels)
-    return _keep(entry, Histogram(name, text, list(labels), registry=None, buckets=SECONDS))
+    return _register(entry, Histogram(name, text, list(labels), registry=None, buckets=SECONDS))
 
 
-def _keep(entry: Entry, metric: M) -> M:
+def _register(entry: Entry, metric: M) -> M:
     for values in entry.labels.values():
         for value in values:
             # Shown from the start, so that a rate counts the first event too.
             metric.labels(value)
-    _KEPT.append((entry, metric))
+    _REGISTERED.append((entry, metric))
     return metric
 
 

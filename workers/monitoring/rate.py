@@ -4,7 +4,7 @@ import time
 from collections import deque
 
 
-class Rate:
+class RecentRate:
     """The mean growth of a count, per second, over the last `seconds`."""
 
     def __init__(self, seconds: float) -> None:

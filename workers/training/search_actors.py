@@ -12,7 +12,7 @@ from seedsweep.workers.cluster.ray_cluster import (
     outcome_of,
     spread,
 )
-from seedsweep.workers.training.slice_search import Fetched, Found, Query, Searcher
+from seedsweep.workers.training.slice_search import Fetched, Query, Searcher, SliceMatches
 from seedsweep.workers.training.slices import Slice
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class Searchers:
     def __init__(self, ray: Any, crew: Sequence[Any]) -> None:
         self._ray, self._crew = ray, crew
 
-    def search(self, slices: Sequence[Slice], query: Query) -> Iterator[Found]:
+    def search(self, slices: Sequence[Slice], query: Query) -> Iterator[SliceMatches]:
         """What each slice holds, as it is finished. Raises what `searchers` does."""
         shared = self._ray.put(query)
 

@@ -77,7 +77,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class SliceMatches:
     """What the slice with this number holds. `peak_bytes`: the most memory that the process which
     looked ever held."""
 
@@ -101,7 +101,7 @@ class Fetched:
 class Searcher:
     """One actor: it holds nothing but the slice in hand."""
 
-    def search(self, number: int, part: Slice, query: Query) -> Found:
+    def search(self, number: int, part: Slice, query: Query) -> SliceMatches:
         """As `search_slice`."""
         return search_slice(number, part, query)
 
@@ -110,7 +110,7 @@ class Searcher:
         return fetch_pictures(number, part, places, query)
 
 
-def search_slice(number: int, part: Slice, query: Query) -> Found:
+def search_slice(number: int, part: Slice, query: Query) -> SliceMatches:
     """Compare every picture of the slice, the set's `number`-th, with all that is looked for.
 
     What cannot be read is counted. Memory is bounded by a few MB, whatever the slice holds, beside
@@ -125,7 +125,7 @@ def search_slice(number: int, part: Slice, query: Query) -> Found:
     while some := list(islice(pictures, block)):
         rows = np.stack([pixels for _, _, pixels, _ in some]).reshape(len(some), flat.shape[1])
         ranking.add(rows, np.array([place for place, _, _, _ in some]) + number * PLACES)
-    return Found(number, ranking.ranked, reading, _peak_bytes())
+    return SliceMatches(number, ranking.ranked, reading, _peak_bytes())
 
 
 def fetch_pictures(number: int, part: Slice, places: Sequence[int], query: Query) -> list[Fetched]:

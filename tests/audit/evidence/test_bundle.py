@@ -19,7 +19,7 @@ from seedsweep.audit.evidence.signature import open_signer
 from seedsweep.audit.evidence.verify_bundle import check_bundle, decode_png, l2, tiled_l2
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
-from seedsweep.audit.replay.replay import Here, replay_some
+from seedsweep.audit.replay.replay import ReplayOptions, replay_some
 from seedsweep.cli import main as command_line
 from seedsweep.storage.campaigns import (
     load_control,
@@ -61,7 +61,7 @@ def key(tmp_path_factory):
 @pytest.fixture(scope="module")
 def signed(made, key):
     """A signed bundle with all that a bundle can have; tests change it only for a moment."""
-    replays = replay_some(made.store, made.id, 3, 1, Here(), lambda done, of: None)
+    replays = replay_some(made.store, made.id, 3, 1, ReplayOptions(), lambda done, of: None)
     return made.bundle("signed", replays=replays, sample_seed=1, signer=open_signer(key))
 
 
@@ -191,7 +191,7 @@ def test_a_mistake_in_the_bundles_own_counting_is_found_by_its_verifier(made, mo
 
 
 def test_equal_stores_give_equal_bytes(made, key, signed):
-    replays = replay_some(made.store, made.id, 3, 1, Here(), lambda done, of: None)
+    replays = replay_some(made.store, made.id, 3, 1, ReplayOptions(), lambda done, of: None)
     again = made.bundle("again", replays=replays, sample_seed=1, signer=open_signer(key))
     assert contents(again) == contents(signed)
 

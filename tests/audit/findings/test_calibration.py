@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from seedsweep.audit.findings.calibration import Wish, calibrate, score_marked
+from seedsweep.audit.findings.calibration import CalibrationOptions, calibrate, score_marked
 from seedsweep.audit.findings.control_prompts import Marks, Positive, read_marks
 from seedsweep.audit.findings.saved import load_calibrations
 from seedsweep.audit.report.calibration_page import render_fragment, render_page
@@ -176,7 +176,7 @@ def test_without_positives_there_is_a_threshold_and_no_recall(run):
 
 def test_the_clique_size_with_the_highest_bound_of_recall_is_chosen(made):
     found = scored(made, (2, 4, 8))
-    calibration = calibrate(found, found.marks, Wish(0.3, 0.0003, found.sizes))
+    calibration = calibrate(found, found.marks, CalibrationOptions(0.3, 0.0003, found.sizes))
     lows = {c.min_clique_size: c.point.recall.low for c in calibration.candidates}
     best = max(lows.values())
     assert calibration.chosen.min_clique_size == min(k for k, low in lows.items() if low == best)
@@ -214,7 +214,7 @@ def test_a_training_set_gives_a_verification_threshold_or_says_that_controls_set
         (pictures / f"{Prompt(text=prompt).prompt_id}.png").write_bytes(encode_png(chosen.pixels))
     text = CAMPAIGN + f'[verification]\ntraining_set = "{pictures}"\n'
     found = scored((tmp_path, *submit(tmp_path, text)), (4,))
-    calibration = calibrate(found, found.marks, Wish(0.3, 0.0003, (4,)))
+    calibration = calibrate(found, found.marks, CalibrationOptions(0.3, 0.0003, (4,)))
     assert calibration.verification.false_positives.count == 0
     assert calibration.verification.recall.count > 0
     # Noise is far from all training pictures by the adaptive score, whatever its l2.
@@ -236,7 +236,7 @@ class Tags(HTMLParser):
 
 def test_the_page_needs_nothing_beside_itself_and_escapes_what_it_is_told(made):
     found = scored(made)
-    calibration = calibrate(found, found.marks, Wish(0.3, 0.0003, found.sizes))
+    calibration = calibrate(found, found.marks, CalibrationOptions(0.3, 0.0003, found.sizes))
     odd = dataclasses.replace(calibration, warnings=("<script>alert(1)</script>",))
     tags = Tags()
     page = render_page(odd)
@@ -250,7 +250,7 @@ def test_the_page_needs_nothing_beside_itself_and_escapes_what_it_is_told(made):
 
 def test_what_the_fragment_is_told_stays_a_comment(made):
     found = scored(made, (4,))
-    calibration = calibrate(found, found.marks, Wish(0.3, 0.0003, (4,)))
+    calibration = calibrate(found, found.marks, CalibrationOptions(0.3, 0.0003, (4,)))
     odd = dataclasses.replace(calibration, warnings=("a\n[model]\npipeline = 'noise'",))
     assert set(tomllib.loads(render_fragment(odd))) == {"analysis"}
 
@@ -265,7 +265,9 @@ def test_controls_that_are_alike_at_once_leave_the_threshold_out(made):
         for prompt, score in found.by_prompt.items()
     }
     calibration = calibrate(
-        dataclasses.replace(found, by_prompt=by_prompt), alike, Wish(0.01, 0.0003, (4,))
+        dataclasses.replace(found, by_prompt=by_prompt),
+        alike,
+        CalibrationOptions(0.01, 0.0003, (4,)),
     )
     fragment = tomllib.loads(render_fragment(calibration))
     assert fragment["analysis"] == {"tiles": 2, "min_clique_size": 4}

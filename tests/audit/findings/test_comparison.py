@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 from seedsweep.audit.findings.comparison import (
     CAVEAT,
     Change,
+    ExtractedPictures,
     LeftOut,
-    Pictures,
     Point,
     compare_campaigns,
 )
-from seedsweep.audit.report.comparison_page import SIDE, draw_comparison, draw_scatter
+from seedsweep.audit.report.comparison_page import SIDE, render_comparison, render_scatter
 from seedsweep.cli import main as command_line
 from seedsweep.storage.campaigns import load_campaign, store_control
 from seedsweep.storage.errors import ConfigError
@@ -74,11 +74,11 @@ class TestWhatIsCounted:
         assert found.flagged.difference.value == pytest.approx(-0.2)
 
     def test_distinct_training_pictures(self, found):
-        assert found.pictures == Pictures(2, 1, 1)
+        assert found.pictures == ExtractedPictures(2, 1, 1)
 
     def test_one_picture_of_two_prompts_counts_once(self, store, arms):
         c = submit(store, "c", {"a": 5, "b": 4}, {"a": "1.png", "b": "1.png"})
-        assert compare_campaigns(store, arms[0], c).pictures == Pictures(1, 1, 1)
+        assert compare_campaigns(store, arms[0], c).pictures == ExtractedPictures(1, 1, 1)
 
     def test_clique_sizes(self, found):
         assert found.clique_size.value == pytest.approx((0 - 4 - 8 + 3 + 0) / 5)
@@ -128,7 +128,7 @@ class TestWhatIsCounted:
         found = compare_campaigns(store, arms[0], c)
         assert (found.extracted, found.pictures) == (None, None)
         assert any("Extractions are not compared" in note for note in found.notes)
-        assert "extracted</td>" not in draw_comparison(found)
+        assert "extracted</td>" not in render_comparison(found)
 
     def test_the_same_recipe_is_said_to_make_the_same_images(self, store, arms):
         model = load_campaign(store, arms[0]).campaign.model
@@ -183,19 +183,19 @@ class TestWhatIsRefused:
 
 class TestPage:
     def test_it_says_the_caveat_and_needs_nothing_beside_itself(self, found):
-        html = draw_comparison(found)
+        html = render_comparison(found)
         assert CAVEAT in html
         assert not re.search(r"src=|href=|url\(|@import|<link", html)
 
     def test_texts_are_escaped(self, store, arms):
         c = submit(store, "c", AFTER, model=Model(pipeline="noise", path="<b>", fingerprint="x"))
-        html = draw_comparison(compare_campaigns(store, arms[0], c))
+        html = render_comparison(compare_campaigns(store, arms[0], c))
         assert "<script>" not in html
         assert "&lt;script&gt;alert(&#34;x&#34;)" in html
         assert "&lt;b&gt;" in html
 
     def test_what_did_not_change_lies_on_the_diagonal(self, found):
-        scatter = draw_scatter(found.points)
+        scatter = render_scatter(found.points)
         assert len(scatter.circles) == len(found.points)
         for circle in scatter.circles:
             across, up = circle.x - scatter.x_ticks[0].place, scatter.y_ticks[0].place - circle.y
@@ -206,12 +206,12 @@ class TestPage:
             assert circle.y + circle.radius <= scatter.bottom
 
     def test_a_circles_area_grows_with_its_prompts(self):
-        large, small = draw_scatter((Point(0, 0, 400), Point(4, 2, 100))).circles
+        large, small = render_scatter((Point(0, 0, 400), Point(4, 2, 100))).circles
         assert large.radius == pytest.approx(2 * small.radius)
 
     def test_nothing_flagged_is_a_page_too(self, store):
         names = [submit(store, name, {"a": 0, "b": 0}) for name in ("x", "y")]
-        html = draw_comparison(compare_campaigns(store, *names))
+        html = render_comparison(compare_campaigns(store, *names))
         assert "No clique shrank." in html
         assert "no interval (all differences are equal)" in html
 

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from seedsweep.audit.findings.duplication import (
     CHOSEN,
+    bin_curve,
     bin_of,
-    draw_curve,
     measure_duplication,
     read_copies,
 )
-from seedsweep.audit.report.duplication_page import draw_duplication, picture_of
+from seedsweep.audit.report.duplication_page import picture_of, render_duplication
 from seedsweep.cli import main as command_line
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
@@ -102,7 +102,7 @@ class TestCurve:
 
     @given(st.integers(0, 10**6))
     def test_every_number_of_copies_lies_within_its_bin(self, copies):
-        (only,) = draw_curve([(result("a"), copies)], verified=False).bins[-1:]
+        (only,) = bin_curve([(result("a"), copies)], verified=False).bins[-1:]
         assert only.first <= copies <= only.last
         assert bin_of(only.first) == bin_of(only.last) == bin_of(copies)
 
@@ -156,7 +156,7 @@ class TestPage:
     def test_it_needs_nothing_beside_itself_and_escapes_names(self, store, campaign_id, tmp_path):
         path = tmp_path / "<i>.csv"
         path.write_text("prompt,copies\noften,2\n")
-        html = draw_duplication(measure_duplication(store, campaign_id, path))
+        html = render_duplication(measure_duplication(store, campaign_id, path))
         assert not re.search(r"src=|href=|url\(|@import|<link|<i>", html)
         assert "&lt;i&gt;.csv" in html
 
@@ -167,7 +167,7 @@ class TestPage:
             assert picture.top <= mark.high <= mark.y <= mark.low <= picture.base
 
     def test_the_sample_stands_beside_it(self, found):
-        html = draw_duplication(found)
+        html = render_duplication(found)
         assert "A random sample of 6 (seed 0): 5 analysed" in html
         assert html.count("<svg") == 2
 

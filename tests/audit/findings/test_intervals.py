@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seedsweep.audit.findings.intervals import (
     BCA_MOST,
-    Difference,
+    RateDifference,
     cohen_kappa,
     mcnemar,
     mean_difference,
@@ -199,7 +199,7 @@ def test_the_four_cells_add_up_and_tell_both_rates():
 
 
 def test_a_difference_prints_its_sign():
-    assert str(Difference(-0.125, 10, -0.25, 0.5, 0.95, "m")) == "-0.12 [-0.25, +0.50]"
+    assert str(RateDifference(-0.125, 10, -0.25, 0.5, 0.95, "m")) == "-0.12 [-0.25, +0.50]"
 
 
 LABELS = ("same", "different", "unsure")

@@ -12,10 +12,10 @@ from seedsweep.audit.findings.saved import (
     load_calibrations,
     load_comparisons,
     load_duplications,
-    try_to_keep,
+    try_to_save,
 )
 from seedsweep.audit.report.calibration_page import render_page
-from seedsweep.audit.report.comparison_page import draw_comparison
+from seedsweep.audit.report.comparison_page import render_comparison
 from seedsweep.cli import main as command_line
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_control
@@ -80,7 +80,7 @@ class TestComparisons:
         found = make_comparison(store, *arms)
         keep(store, found)
         assert load_comparisons(store, arms[0]) == load_comparisons(store, arms[1]) == [found]
-        assert draw_comparison(load_comparisons(store, arms[1])[0]) == draw_comparison(found)
+        assert render_comparison(load_comparisons(store, arms[1])[0]) == render_comparison(found)
 
     def test_the_next_of_the_two_takes_its_place_whichever_way_round(self, store, arms):
         keep(store, make_comparison(store, *arms))
@@ -180,5 +180,5 @@ class TestCommands:
 
     def test_a_calibration_that_cannot_be_kept_is_said_alike(self, store, arms):
         (store.root / "campaigns" / arms[0] / "calibrations").write_text("")
-        said = try_to_keep(store, make_calibration(store, arms[0]))
+        said = try_to_save(store, make_calibration(store, arms[0]))
         assert "could not write" in said

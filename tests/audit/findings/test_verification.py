@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seedsweep.audit.findings import control_pictures
-from seedsweep.audit.findings.verification import Wanted, is_verified
+from seedsweep.audit.findings.verification import SearchOptions, is_verified
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.cli import main as command_line
 from seedsweep.cli.verification_table import for_scripts
@@ -284,8 +284,8 @@ def test_nothing_is_left_to_search_for_once_every_flagged_prompt_was_looked_for(
 
 def test_the_controls_that_a_campaign_names_are_searched_for():
     named = Verification(training_set="/t", controls="/c", flip=True)
-    assert Wanted().apply(named) == named
-    other = Wanted(controls=Path("/other"), flip=False).apply(named)
+    assert SearchOptions().apply(named) == named
+    other = SearchOptions(controls=Path("/other"), flip=False).apply(named)
     assert (other.controls, other.flip) == ("/other", False)
 
 

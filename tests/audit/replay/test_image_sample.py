@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from seedsweep.audit.replay import image_sample
-from seedsweep.audit.replay.image_sample import draw_images
+from seedsweep.audit.replay.image_sample import sample_images
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
 from seedsweep.storage.campaigns import store_parked
 from seedsweep.storage.folder_store import FolderStore
@@ -50,7 +50,7 @@ class Desk:
         store_parked(self.store, self.plan.campaign.campaign_id, parked)
 
     def draw(self, count, seed=0):
-        return draw_images(self.store, self.plan, count, seed)
+        return sample_images(self.store, self.plan, count, seed)
 
     @property
     def images(self):
@@ -161,7 +161,7 @@ class Full:
 def test_a_draw_of_175_million_images_holds_little_more_than_what_it_draws():
     plan = make_plan(Many(), seeds=500, images_per_unit=50)
     tracemalloc.start()
-    draw = draw_images(Full(), plan, 1000, seed=0)
+    draw = sample_images(Full(), plan, 1000, seed=0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(set(draw.images)) == 1000

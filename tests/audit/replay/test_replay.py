@@ -20,7 +20,7 @@ from seedsweep.storage.campaigns import load_campaign, store_parked
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import Parked, Prompt, Provenance, digest
-from seedsweep.storage.replay_results import Difference, Distance, Replay
+from seedsweep.storage.replay_results import Distance, FactDifference, Replay
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.images import digest_pixels, encode_png
@@ -292,7 +292,7 @@ def one(l2, *facts, device="cpu"):
         sha256_here=("0" if l2 == 0 else "1") * 64,
         distance=None if l2 is None else Distance(l2=l2, tiled_l2=l2, levels=1, share=1),
         here=HERE.model_copy(update={"device": device}),
-        differences=[Difference(fact=fact, recorded="1", here="2") for fact in facts],
+        differences=[FactDifference(fact=fact, recorded="1", here="2") for fact in facts],
     )
 
 

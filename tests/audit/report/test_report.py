@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from seedsweep.audit.report.histogram import draw_histogram
+from seedsweep.audit.report.histogram import bin_distances
 from seedsweep.audit.report.prompt_section import PICTURES_SHOWN, data_uri
 from seedsweep.audit.report.report import gather_report, render_report, write_report
 from seedsweep.storage import keys
@@ -463,7 +463,7 @@ def test_histogram_counts_every_pair_once(threshold: float | None, count: int) -
     distances = half + half.T
     edges = distances <= (threshold or 0.0)
     np.fill_diagonal(edges, False)
-    histogram = draw_histogram(distances, edges, threshold)
+    histogram = bin_distances(distances, edges, threshold)
     assert histogram
     assert histogram.pairs == count * (count - 1) // 2
     assert sum(bar.edges + bar.others for bar in histogram.bars) == histogram.pairs
@@ -480,7 +480,7 @@ def test_histogram_counts_every_pair_once(threshold: float | None, count: int) -
 def test_histogram_has_a_bin_that_ends_at_the_threshold(threshold: float) -> None:
     distances = np.array([[0.0, threshold, 0.6], [threshold, 0.0, 0.6], [0.6, 0.6, 0.0]])
     edges = (distances <= threshold) & (distances > 0)
-    histogram = draw_histogram(distances, edges, threshold)
+    histogram = bin_distances(distances, edges, threshold)
     assert histogram
     assert histogram.threshold
     [bar] = [bar for bar in histogram.bars if bar.edges]
@@ -490,11 +490,11 @@ def test_histogram_has_a_bin_that_ends_at_the_threshold(threshold: float) -> Non
 @pytest.mark.parametrize("count", [0, 1])
 def test_no_pairs_no_histogram(count: int) -> None:
     nothing = np.zeros((count, count))
-    assert draw_histogram(nothing, nothing.astype(bool), 0.1) is None
+    assert bin_distances(nothing, nothing.astype(bool), 0.1) is None
 
 
 def test_equal_pictures_make_a_histogram_too() -> None:
-    histogram = draw_histogram(np.zeros((3, 3)), ~np.eye(3, dtype=bool), 0.1)
+    histogram = bin_distances(np.zeros((3, 3)), ~np.eye(3, dtype=bool), 0.1)
     assert histogram
     assert [bar.edges for bar in histogram.bars] == [3]
 

@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from seedsweep.scheduler.analysing.analyst_service import Auditor
+from seedsweep.scheduler.analysing.analyst_service import AnalystService
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
@@ -22,7 +22,7 @@ from seedsweep.storage.records import (
     Verification,
 )
 from seedsweep.storage.results import read_results
-from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.monitoring import health
@@ -66,7 +66,7 @@ def generate(store, ledger):
 
 @pytest.fixture
 def audit(store, ledger, workforce):
-    """Run an auditor until a condition holds; Ray is real."""
+    """Run an analyst until a condition holds; Ray is real."""
 
     def audit(until, actors=Actors()):  # noqa: B008 - it is frozen
         stopped = threading.Event()
@@ -79,7 +79,7 @@ def audit(store, ledger, workforce):
             assert len(ended) < 600, "nothing came of it"
             return stopped.is_set()
 
-        Auditor(store, ledger, workforce, is_stopped).run(actors)
+        AnalystService(store, ledger, workforce, is_stopped).run(actors)
 
     return audit
 
@@ -150,9 +150,9 @@ def shown():
 
 def counted_alike(store, campaign):
     """What one actor without Ray counts for all prompts of the campaign."""
-    analyst, counts = Analyst(store.url), Counter()
+    analyst, counts = AnalysisActor(store.url), Counter()
     for text in PROMPTS:
-        analysed = analyst.analyse(Request(campaign.campaign_id, text, campaign.settings))
+        analysed = analyst.analyse(AnalysisRequest(campaign.campaign_id, text, campaign.settings))
         effort = analysed.effort
         counts["seedsweep_analysis_seconds_count",] += 1
         counts["seedsweep_analysis_images_total",] += effort.images

@@ -20,7 +20,7 @@ from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange
-from seedsweep.workers.generation.throughput import Rate, Sizes
+from seedsweep.workers.generation.throughput import Sizes, Throughput
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)
 SIZES = Sizes(shard=1000, shard_image=500, receipt=100, receipt_image=50, measured=True)
@@ -48,7 +48,7 @@ def stock_of(plan, done=()):
 
 
 def rate(per_second=2.0, device="cuda:0"):
-    return Rate.given(device, per_second)
+    return Throughput.given(device, per_second)
 
 
 def test_missing_images_at_the_rate_are_the_hours_and_devices_share_them():
@@ -130,7 +130,7 @@ def test_the_papers_campaign_in_words(images_per_second, device, work, wall):
 
 
 def test_a_measured_rate_is_shown_with_its_spread_and_how_many_images_it_rests_on():
-    measured = Rate("cpu", 8.0, 7.5, 8.25, rounds=3, images=96, seconds=12.0)
+    measured = Throughput("cpu", 8.0, 7.5, 8.25, rounds=3, images=96, seconds=12.0)
     found = reckon(stock_of(plan_of()), measured, SIZES)
     assert "8 images/s on cpu (7.5 to 8.25 in 3 rounds; 96 images in 12 s)" in str(found)
     assert "8 images/s, as given" in str(reckon(stock_of(plan_of()), rate(8.0), SIZES))

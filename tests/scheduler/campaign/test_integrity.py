@@ -35,7 +35,7 @@ from seedsweep.storage.records import (
 from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.analysis.descriptors import describe
-from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.images import decode_png, digest_pixels, encode_png
 from seedsweep.workers.pipelines.noise import NoisePipeline
@@ -379,8 +379,10 @@ def judged(tmp_path):
     campaign = MadeCampaign(FolderStore(tmp_path / "store"), keep="flagged")
     campaign.make(*range(6))
     settings = AnalysisSettings(analysis=Analysis(min_clique_size=6))
-    analyst = Analyst(campaign.store.url)
-    assert analyst.analyse(Request(campaign.id, PROMPTS[1], settings, receipt=True)).receipted
+    analyst = AnalysisActor(campaign.store.url)
+    assert analyst.analyse(
+        AnalysisRequest(campaign.id, PROMPTS[1], settings, receipt=True)
+    ).receipted
     for index in (2, 3):
         campaign.store.delete(campaign.key(index))
     return campaign

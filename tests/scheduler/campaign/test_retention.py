@@ -3,8 +3,8 @@ import logging
 import pytest
 
 from seedsweep.scheduler.analysing import analyst_service
-from seedsweep.scheduler.analysing.analyst_service import Auditor
-from seedsweep.scheduler.analysing.reanalysis import audit_stored
+from seedsweep.scheduler.analysing.analyst_service import AnalystService
+from seedsweep.scheduler.analysing.reanalysis import analyse_missing
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.retention import Recipes
@@ -25,7 +25,7 @@ from seedsweep.storage.records import (
     SeedRange,
 )
 from seedsweep.storage.results import read_results
-from seedsweep.workers.analysts.actor import Analyst
+from seedsweep.workers.analysts.actor import AnalysisActor
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.pipelines.loading import load_pipeline
@@ -100,7 +100,7 @@ class Desk:
         self._monkeypatch.setattr("seedsweep.workers.analysts.actor.open_store", lambda url: store)
 
         def analyse(requests, url, actors):
-            analyst = Analyst(url)
+            analyst = AnalysisActor(url)
             return (request and analyst.analyse(request) for request in requests)
 
         self._monkeypatch.setattr(analyst_service, "analyse", analyse)
@@ -108,8 +108,8 @@ class Desk:
         for prompt in range(len(PROMPTS)):
             self.ledger.put_back(plan.campaign.campaign_id, prompt, 0, "")
         looks = iter(range(2))
-        auditor = Auditor(store, ledger, self.workforce, lambda: next(looks, None) is None)
-        auditor.run(Actors())
+        analyst = AnalystService(store, ledger, self.workforce, lambda: next(looks, None) is None)
+        analyst.run(Actors())
 
     def make_what_is_open(self, plan):
         """Do what a worker would; returns the indexes of the units that it made."""
@@ -127,7 +127,7 @@ class Desk:
 
     def judge_again(self, plan, settings):
         submission = load_campaign(self.store, plan.campaign.campaign_id)
-        return audit_stored(
+        return analyse_missing(
             self.store, submission, settings, PROMPTS, Actors(), lambda done, total: None
         )
 

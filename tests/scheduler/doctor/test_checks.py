@@ -13,7 +13,7 @@ import redis
 from seedsweep.scheduler.doctor import checks
 from seedsweep.scheduler.doctor.broker_check import judge_broker
 from seedsweep.scheduler.doctor.checks import examine
-from seedsweep.scheduler.doctor.diagnosis import Finding, exit_code
+from seedsweep.scheduler.doctor.diagnosis import Diagnosis, exit_code
 from seedsweep.scheduler.doctor.probes import ask_apart, ask_torch
 from seedsweep.scheduler.environment import Environment
 from seedsweep.storage.broker.facts import BrokerFacts, read_broker_facts
@@ -63,28 +63,28 @@ def write_campaign(tmp_path):
 
 @pytest.fixture
 def look(monkeypatch, store_url):
-    """Examine without Ray, which takes seconds; returns the findings about one thing, or all."""
+    """Examine without Ray, which takes seconds; returns the diagnoses about one thing, or all."""
     monkeypatch.setattr(checks, "_ray", lambda address: iter(()))
 
     def look(about=None, store=store_url, campaign=None, create_bucket=False, **environment):
         found = list(examine(Environment(**environment), store, campaign, create_bucket))
-        return [finding for finding in found if about in (None, finding.about)]
+        return [diagnosis for diagnosis in found if about in (None, diagnosis.about)]
 
     return look
 
 
-def verdicts(findings):
-    return [finding.verdict for finding in findings]
+def verdicts(diagnoses):
+    return [diagnosis.verdict for diagnosis in diagnoses]
 
 
-def failure(findings, *words, code=2):
-    """The only failure among the findings: one line that holds the words, and its exit code."""
-    (failed,) = [finding for finding in findings if finding.verdict == "failure"]
+def failure(diagnoses, *words, code=2):
+    """The only failure among the diagnoses: one line that holds the words, and its exit code."""
+    (failed,) = [diagnosis for diagnosis in diagnoses if diagnosis.verdict == "failure"]
     assert "\n" not in failed.says + failed.remedy
     assert "Traceback" not in failed.says
     for word in words:
         assert word in failed.says + failed.remedy
-    assert exit_code(findings) == code
+    assert exit_code(diagnoses) == code
     return failed
 
 
@@ -93,9 +93,15 @@ def test_where_all_is_well_everything_is_looked_at_and_nothing_fails(
 ):
     environment = Environment(broker_url=broker_url)
     found = list(examine(environment, store_url, write_campaign()))
-    assert {finding.about for finding in found} >= {"broker", "store", "Ray", "devices", "model"}
+    assert {diagnosis.about for diagnosis in found} >= {
+        "broker",
+        "store",
+        "Ray",
+        "devices",
+        "model",
+    }
     assert exit_code(found) == 0
-    (ray,) = [finding for finding in found if finding.about == "Ray"]
+    (ray,) = [diagnosis for diagnosis in found if diagnosis.about == "Ray"]
     assert ray.verdict == "fine"
     assert "127.0.0.1" in ray.says
     assert list(FolderStore(Path(store_url.removeprefix("file:"))).list("")) == []
@@ -103,8 +109,8 @@ def test_where_all_is_well_everything_is_looked_at_and_nothing_fails(
 
 
 def test_the_exit_code_is_that_of_the_worst_finding():
-    fine, warning = Finding("x", "fine", ""), Finding("x", "warning", "")
-    failed, away = Finding("x", "failure", ""), Finding("x", "failure", "", unreachable=True)
+    fine, warning = Diagnosis("x", "fine", ""), Diagnosis("x", "warning", "")
+    failed, away = Diagnosis("x", "failure", ""), Diagnosis("x", "failure", "", unreachable=True)
     assert exit_code([]) == exit_code([fine, warning]) == 0
     assert exit_code([fine, failed, warning]) == 2
     assert exit_code([failed, away, failed]) == 3
@@ -112,12 +118,12 @@ def test_the_exit_code_is_that_of_the_worst_finding():
 
 def test_an_error_in_a_check_is_a_finding_and_the_others_go_on(look, monkeypatch):
     def stumble(environment):
-        yield Finding("broker", "fine", "So far so good.")
+        yield Diagnosis("broker", "fine", "So far so good.")
         raise ZeroDivisionError("by\nzero")
 
     monkeypatch.setattr(checks, "_broker", stumble)
     failure(look("broker"), "ZeroDivisionError", "by zero")
-    assert "store" in [finding.about for finding in look()]
+    assert "store" in [diagnosis.about for diagnosis in look()]
 
 
 # The broker
@@ -320,8 +326,8 @@ def test_later_versions_are_fine(version):
 def test_a_door_to_other_machines_wants_a_password_and_a_certificate(url, needs_password, words):
     _, *found = judge_broker(facts(needs_password=needs_password), url)
     assert verdicts(found) == ["warning"] * len(words)
-    for finding, word in zip(found, words, strict=True):
-        assert word in finding.remedy
+    for diagnosis, word in zip(found, words, strict=True):
+        assert word in diagnosis.remedy
 
 
 # The store and its disk
@@ -339,7 +345,7 @@ def test_a_store_that_cannot_be_written_is_unreachable_and_the_rest_is_looked_at
     (tmp_path / "taken").write_text("a file")
     found = look(store=f"file:{tmp_path / 'taken' / 'data'}")
     assert failure(found, "taken/data", code=3).about == "store"
-    assert "devices" in [finding.about for finding in found]
+    assert "devices" in [diagnosis.about for diagnosis in found]
 
 
 def test_a_url_that_names_no_store_fails(look):
@@ -433,7 +439,7 @@ def open_cluster():
 def test_a_ray_cluster_is_joined_and_counted(store_url, open_cluster, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     found = list(examine(Environment(ray_address=open_cluster), store_url, None))
-    (ray,) = [finding for finding in found if finding.about == "Ray"]
+    (ray,) = [diagnosis for diagnosis in found if diagnosis.about == "Ray"]
     assert ray.verdict == "fine", ray
     assert f"at {open_cluster} has 1 node with 3 CPUs" in ray.says
 
@@ -472,7 +478,7 @@ def test_a_ray_that_others_can_reach_without_a_token_is_worth_a_warning(store_ur
     def see(**facts):
         monkeypatch.setattr(checks, "ask_apart", lambda *_, seconds: answer | facts)
         found = examine(Environment(), store_url, None)
-        return verdicts(finding for finding in found if finding.about == "Ray")
+        return verdicts(diagnosis for diagnosis in found if diagnosis.about == "Ray")
 
     assert see(open=True, token=False) == ["fine", "warning"]
     assert see(open=True, token=True) == ["fine"]
@@ -585,8 +591,8 @@ def test_a_question_whose_process_dies_is_answered_with_its_last_words():
 
 
 def test_findings_can_be_printed_as_json():
-    finding = dataclasses.asdict(Finding("broker", "fine", "It answers."))
-    assert json.loads(json.dumps(finding))["about"] == "broker"
+    diagnosis = dataclasses.asdict(Diagnosis("broker", "fine", "It answers."))
+    assert json.loads(json.dumps(diagnosis))["about"] == "broker"
 
 
 def test_this_machines_client_still_needs_what_an_old_broker_lacks(broker, broker_url):

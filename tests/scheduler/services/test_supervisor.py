@@ -9,7 +9,7 @@ from seedsweep.scheduler.services.supervisor import (
     FIRST_WAIT_SECONDS,
     LONGEST_WAIT_SECONDS,
     STEADY_SECONDS,
-    Post,
+    DeviceWorker,
     choose_devices,
     next_wait,
     worker_commands,
@@ -187,8 +187,8 @@ def test_a_worker_that_keeps_dying_waits_longer_and_longer_until_it_lives_for_a_
 
 
 def test_a_worker_that_took_itself_out_waits_longest_at_once(wait_until, caplog):
-    post = Post("cuda:3", [sys.executable, "-c", "raise SystemExit(1)"])
-    wait_until(lambda: post.tend() or caplog.messages)
+    worker = DeviceWorker("cuda:3", [sys.executable, "-c", "raise SystemExit(1)"])
+    wait_until(lambda: worker.tend() or caplog.messages)
     (said,) = caplog.messages
     assert "The worker on cuda:3" in said
     assert said.endswith("took itself out (exit 1); it is started again in 60 s.")

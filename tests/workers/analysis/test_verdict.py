@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from seedsweep.workers.analysis.cliques import core
 from seedsweep.workers.analysis.distances import tiled_distances, tiled_edges, tiled_to
-from seedsweep.workers.analysis.verdict import Clique, Verdict, judge, verdict_of
+from seedsweep.workers.analysis.verdict import JudgedClique, Verdict, judge, verdict_of
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)
 
@@ -94,7 +94,7 @@ def test_the_same_picture_again_and_again_is_flagged():
     verdict = judge(images, range(100, 112), 4, 0.1, 10)
     assert verdict == Verdict(
         edges=66,
-        cliques=(Clique(tuple(range(100, 112)), 0.0, 100),),
+        cliques=(JudgedClique(tuple(range(100, 112)), 0.0, 100),),
         clique_proven=True,
         clique_upper_bound=12,
     )

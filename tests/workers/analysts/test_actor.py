@@ -7,7 +7,7 @@ from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ImagesNotKeptError
 from seedsweep.storage.receipts import read_receipt, receipt_key
 from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt
-from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
@@ -42,10 +42,10 @@ class Audited:
         self.stored, self.store = stored, stored.store
         self.campaign = stored.submission.campaign
         store_campaign(self.store, stored.submission, [stored.text])
-        self._analyst = Analyst(self.store.url)
+        self._analyst = AnalysisActor(self.store.url)
 
     def analyse(self, settings=SETTINGS, receipt=True):
-        request = Request(self.campaign.campaign_id, self.stored.text, settings, receipt)
+        request = AnalysisRequest(self.campaign.campaign_id, self.stored.text, settings, receipt)
         return self._analyst.analyse(request)
 
     def receipt(self):

@@ -1,14 +1,14 @@
 import pytest
 
 from seedsweep.storage.errors import StoreUnavailableError, TransientError
-from seedsweep.storage.observed_store import Request as Asked
+from seedsweep.storage.observed_store import StoreRequest as Asked
 from seedsweep.storage.records import Analysis, AnalysisSettings
-from seedsweep.workers.analysts.actor import Analysed, Request
+from seedsweep.workers.analysts.actor import Analysed, AnalysisRequest
 from seedsweep.workers.analysts.actor_metrics import note
 from seedsweep.workers.analysts.cost import Effort
 from seedsweep.workers.monitoring.campaign_collector import registry_of
 
-REQUEST = Request("small-1", "a cat", AnalysisSettings(analysis=Analysis()))
+REQUEST = AnalysisRequest("small-1", "a cat", AnalysisSettings(analysis=Analysis()))
 EFFORT = Effort(
     images=500,
     decoded=7,

@@ -15,8 +15,8 @@ from seedsweep.workers import stored_images
 from seedsweep.workers.analysis.bounds import candidates
 from seedsweep.workers.analysis.descriptors import summarise
 from seedsweep.workers.analysts import cost
-from seedsweep.workers.analysts.actor import Analyst, Request
-from seedsweep.workers.analysts.cost import Effort, Step, Tally
+from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
+from seedsweep.workers.analysts.cost import AnalysisStep, Effort, Tally
 from seedsweep.workers.images import decode_png, encode_png
 from seedsweep.workers.monitoring.metrics import OPERATIONS, STEPS
 
@@ -51,10 +51,10 @@ def analyst_of():
 
     def make(stored):
         store_campaign(stored.store, stored.submission, [stored.text])
-        analyst = Analyst(stored.store.url)
+        analyst = AnalysisActor(stored.store.url)
         campaign_id = stored.submission.campaign.campaign_id
         return lambda settings=SETTINGS: analyst.analyse(
-            Request(campaign_id, stored.text, settings)
+            AnalysisRequest(campaign_id, stored.text, settings)
         )
 
     return make
@@ -69,7 +69,7 @@ def requests(analysed):
 
 
 def test_steps_and_operations_are_those_of_the_metrics():
-    assert get_args(Step) == STEPS
+    assert get_args(AnalysisStep) == STEPS
     assert get_args(Operation) == OPERATIONS
 
 
@@ -174,8 +174,10 @@ def test_a_request_that_the_store_failed_is_told_though_there_is_no_result(
 def test_what_a_receipt_answers_takes_no_more_than_reading(store_prompt, decoded):
     stored = store_prompt(pictures(0, 12), per_shard=4, keep="flagged")
     store_campaign(stored.store, stored.submission, [stored.text])
-    analyst = Analyst(stored.store.url)
-    request = Request(stored.submission.campaign.campaign_id, stored.text, SETTINGS, receipt=True)
+    analyst = AnalysisActor(stored.store.url)
+    request = AnalysisRequest(
+        stored.submission.campaign.campaign_id, stored.text, SETTINGS, receipt=True
+    )
     assert requests(analyst.analyse(request))[-1][0] == "replace"
     for key in stored.keys:
         stored.store.delete(key)

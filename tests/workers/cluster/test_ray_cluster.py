@@ -13,7 +13,7 @@ from seedsweep.storage.records import (
     Submission,
     Verification,
 )
-from seedsweep.workers.analysts.actor import Analyst, Request
+from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.analysts.prompt_result import analyse_prompt
 from seedsweep.workers.analysts.stored_prompt import read_prompt
@@ -44,7 +44,7 @@ def stored(tmp_path_factory, make_campaign, make_unit):
 
 def requests(submission, settings=SETTINGS, prompts=PROMPTS):
     campaign_id = submission.campaign.campaign_id
-    return [Request(campaign_id, text, settings) for text in prompts]
+    return [AnalysisRequest(campaign_id, text, settings) for text in prompts]
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +181,6 @@ def test_a_gpu_that_ray_does_not_have_is_refused_instead_of_waited_for(stored, c
 def test_a_device_that_does_not_exist_is_said_of_each_prompt(stored):
     store, submission = stored
     (request,) = requests(submission, prompts=PROMPTS[:1])
-    analysed = Analyst(store.url, "cuda:99").analyse(request)
+    analysed = AnalysisActor(store.url, "cuda:99").analyse(request)
     assert isinstance(analysed.error, ConfigError)
     assert "cuda:99" in str(analysed.error)

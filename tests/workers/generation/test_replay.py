@@ -13,7 +13,7 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.receipts import Receipt, receipt_key, store_receipt
 from seedsweep.storage.records import Model, Provenance, digest
-from seedsweep.storage.replay_results import Difference, Distance, Replay
+from seedsweep.storage.replay_results import Distance, FactDifference, Replay
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.generation import replay as replaying
 from seedsweep.workers.generation.replay import compare_facts, make_again, read_recorded
@@ -183,7 +183,7 @@ def test_threads_are_as_recorded_unless_given_and_then_named(make_made, tiny_mod
     made = make_made(tiny_model, steps=2).make()
     assert {replay.here.threads for replay in made.replay()} == {1}
     told = {replay.differences for replay in made.replay(threads=2)}
-    assert told == {(Difference(fact="threads", recorded="1", here="2"),)}
+    assert told == {(FactDifference(fact="threads", recorded="1", here="2"),)}
 
 
 def test_a_model_is_loaded_anew_only_for_another_number_of_threads(make_made, watch):
@@ -225,7 +225,9 @@ def test_a_device_that_is_not_here_is_replaced_by_one_that_is_and_named(noise, w
     _, places = watch
     noise.say(device="NVIDIA H100")
     (replay,) = noise.replay([1])
-    assert replay.differences == (Difference(fact="device", recorded="NVIDIA H100", here="cpu"),)
+    assert replay.differences == (
+        FactDifference(fact="device", recorded="NVIDIA H100", here="cpu"),
+    )
     noise.say(device="cuda:1")
     noise.replay([1])
     noise.say(device="cpu")
