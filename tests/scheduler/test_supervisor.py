@@ -15,6 +15,7 @@ from scheduler.supervisor import (
     worker_commands,
 )
 from storage.errors import ConfigError
+from tests.commands import seedsweep_here
 from tests.deployment import ROOT, Process
 from tests.processes import children, is_alive
 
@@ -93,21 +94,17 @@ def test_a_second_signal_kills_workers_that_do_not_finish(supervisor, wait_until
     assert not any(map(is_alive, workers))
 
 
-def seedsweep_worker(environment, folder, *options):
-    return subprocess.run(
-        [sys.executable, "-m", "scheduler.cli", "worker", *options],
-        cwd=folder,
+def test_a_supervisor_all_of_whose_workers_refuse_their_settings_ends(environment, tmp_path):
+    elsewhere = ("--metrics-host", "192.0.2.1", "--devices", "cpu", "--processes", "2")
+    finished = subprocess.run(
+        [sys.executable, "-m", "scheduler.cli", "worker", *elsewhere],
+        cwd=tmp_path,
         env=environment,
         capture_output=True,
         text=True,
         timeout=START_SECONDS,
         check=False,
     )
-
-
-def test_a_supervisor_all_of_whose_workers_refuse_their_settings_ends(environment, tmp_path):
-    elsewhere = ("--metrics-host", "192.0.2.1", "--devices", "cpu", "--processes", "2")
-    finished = seedsweep_worker(environment, tmp_path, *elsewhere)
     assert finished.returncode == 2
     assert finished.stderr.count("Metrics cannot be served on 192.0.2.1") == 2
     assert finished.stderr.splitlines()[-1].startswith("Every worker refused its settings")
@@ -121,7 +118,7 @@ def test_a_supervisor_all_of_whose_workers_refuse_their_settings_ends(environmen
     ],
 )
 def test_options_that_contradict_each_other_are_refused(environment, tmp_path, options, word):
-    finished = seedsweep_worker(environment, tmp_path, *options)
+    finished = seedsweep_here("worker", *options, folder=tmp_path, environment=environment)
     assert finished.returncode == 2
     (sentence,) = finished.stderr.splitlines()
     assert word in sentence
