@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ from deploy.local.__main__ import make_parser
 from seedsweep.cli.main import app
 from seedsweep.scheduler.campaign.file import parse_campaign
 from tests.support.checkout import ROOT
+from tests.support.commands import seedsweep_here
 
 EMOJI = ROOT / "examples" / "emoji"
 README = (ROOT / "README.md").read_text()
@@ -65,6 +67,8 @@ def desk(tmp_path_factory):
 def run_command(line, folder, campaign_id):
     words = [word.replace("ID", campaign_id) for word in shlex.split(line)]
     assert words.pop(0) == "seedsweep"
+    if words[0] not in ("run", "analyse"):
+        return seedsweep_here(*words, folder=folder, environment=os.environ)
     return subprocess.run(
         [sys.executable, "-m", "seedsweep.cli", *words],
         cwd=folder,

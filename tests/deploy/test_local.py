@@ -16,6 +16,7 @@ from deploy.local.place import Place
 from deploy.local.ports import HOST, is_free
 from deploy.local.stopping import stop
 from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.ledger import Ledger
 from seedsweep.workers.pipelines.noise import noise_share
 from tests.support.deployment import PROMPTS, write_campaign
 from tests.support.local import Local
@@ -52,7 +53,9 @@ def files_below(folder):
 def finish(deployment, name):
     """Submit a campaign and wait for it: the prompts that it flags."""
     campaign_id = deployment.submit(write_campaign(deployment.folder, name, 40, model=name))
-    wait_until(lambda: deployment.campaign(campaign_id)["state"] == "done", timeout=60)
+    ledger = Ledger(deployment.shell("printenv SEEDSWEEP_BROKER_URL").strip())
+    wait_until(lambda: (counts := ledger.counts(campaign_id)) and counts.settled, timeout=60)
+    assert deployment.campaign(campaign_id)["state"] == "done"
     results = json.loads(deployment.shell(f"seedsweep results {campaign_id} --json"))
     assert len(results) == len(PROMPTS)
     return {result["prompt"] for result in results if result["flagged"]}

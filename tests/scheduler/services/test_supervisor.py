@@ -16,6 +16,7 @@ from seedsweep.scheduler.services.supervisor import (
 )
 from seedsweep.storage.errors import ConfigError
 from tests.support.checkout import ROOT
+from tests.support.commands import seedsweep_here
 from tests.support.deployment import Process
 from tests.support.processes import children, is_alive
 
@@ -94,21 +95,17 @@ def test_a_second_signal_kills_workers_that_do_not_finish(supervisor, wait_until
     assert not any(map(is_alive, workers))
 
 
-def seedsweep_worker(environment, folder, *options):
-    return subprocess.run(
-        [sys.executable, "-m", "seedsweep.cli", "worker", *options],
-        cwd=folder,
+def test_a_supervisor_all_of_whose_workers_refuse_their_settings_ends(environment, tmp_path):
+    elsewhere = ("--metrics-host", "192.0.2.1", "--devices", "cpu", "--processes", "2")
+    finished = subprocess.run(
+        [sys.executable, "-m", "seedsweep.cli", "worker", *elsewhere],
+        cwd=tmp_path,
         env=environment,
         capture_output=True,
         text=True,
         timeout=START_SECONDS,
         check=False,
     )
-
-
-def test_a_supervisor_all_of_whose_workers_refuse_their_settings_ends(environment, tmp_path):
-    elsewhere = ("--metrics-host", "192.0.2.1", "--devices", "cpu", "--processes", "2")
-    finished = seedsweep_worker(environment, tmp_path, *elsewhere)
     assert finished.returncode == 2
     assert finished.stderr.count("Metrics cannot be served on 192.0.2.1") == 2
     assert finished.stderr.splitlines()[-1].startswith("Every worker refused its settings")
@@ -122,7 +119,7 @@ def test_a_supervisor_all_of_whose_workers_refuse_their_settings_ends(environmen
     ],
 )
 def test_options_that_contradict_each_other_are_refused(environment, tmp_path, options, word):
-    finished = seedsweep_worker(environment, tmp_path, *options)
+    finished = seedsweep_here("worker", *options, folder=tmp_path, environment=environment)
     assert finished.returncode == 2
     (sentence,) = finished.stderr.splitlines()
     assert word in sentence
