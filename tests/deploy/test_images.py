@@ -79,7 +79,7 @@ def test_requirements_are_what_pyproject_asks_for(capsys):
 
 
 def test_a_pin_that_pyproject_does_not_allow_is_named(tmp_path, monkeypatch, capsys):
-    for file in (requirements.LOCK, *map(requirements.file_of, IMAGES)):
+    for file in (requirements.LOCK, *map(requirements.file_of, [*IMAGES, "cpu", "cuda"])):
         changed = re.sub(r"^celery==\S+", "celery==4.0", file.read_text(), flags=re.M)
         (tmp_path / file.name).write_text(changed.replace("\nrich==", "\npoor=="))
     monkeypatch.setattr(requirements, "HERE", tmp_path)

@@ -94,7 +94,7 @@ def test_each_analysis_of_each_campaign_has_its_own_results(store):
     assert read_results(store, "other", "c") == [result("b")]
 
 
-@pytest.mark.parametrize("order", permutations([10, 500, 300]))
+@pytest.mark.parametrize("order", list(permutations([10, 500, 300])))
 def test_the_row_with_most_seeds_speaks_for_its_prompt(store, order):
     for seeds in order:
         store_results(store, "an", "c", [result("a", seeds=seeds), result(f"b{seeds}")])

@@ -526,11 +526,13 @@ def make_certificate(folder):
 
 class TestTls:
     @pytest.fixture(scope="class")
-    def certificate(self, tmp_path_factory):
+    @classmethod
+    def certificate(cls, tmp_path_factory):
         return make_certificate(tmp_path_factory.mktemp("tls"))
 
     @pytest.fixture(scope="class")
-    def server(self, certificate, tmp_path_factory):
+    @classmethod
+    def server(cls, certificate, tmp_path_factory):
         with S3Server(tmp_path_factory.mktemp("s3-tls"), *certificate) as server:
             server.start()
             yield server
