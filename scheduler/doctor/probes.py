@@ -13,6 +13,8 @@ from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.doctor.diagnosis import answers, in_words, is_loopback
 from seedsweep.storage.errors import SeedsweepError, TransientError
 from seedsweep.storage.stores import open_store
+from seedsweep.workers.cluster.ray_cluster import joined_ray
+from seedsweep.workers.pipelines.loading import load_pipeline
 
 RAY_SECONDS, TORCH_SECONDS, MODEL_SECONDS = 60.0, 60.0, 300.0
 
@@ -60,7 +62,6 @@ def answer(question: Callable[..., dict[str, Any]]) -> None:
 
 def ask_ray(address: str) -> dict[str, Any]:
     """Start or join Ray for one call; to be called in a process of its own."""
-    from seedsweep.workers.cluster.ray_cluster import joined_ray
 
     began = time.monotonic()
     with joined_ray(1, address or None) as ray:
@@ -94,7 +95,6 @@ def ask_torch() -> dict[str, Any]:
 
 def ask_model(store_url: str, campaign_file: str, device: str) -> dict[str, Any]:
     """Load a campaign's model and measure it; to be called in a process of its own."""
-    from seedsweep.workers.pipelines.loading import load_pipeline
 
     campaign, _ = read_campaign(Path(campaign_file))
     if campaign.model.pipeline == "noise":

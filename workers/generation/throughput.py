@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
@@ -14,9 +13,9 @@ from seedsweep.storage.image_rows import DESCRIBED, encode_rows
 from seedsweep.storage.parquet import read_table
 from seedsweep.storage.records import Blocks, Campaign, SeedRange, WorkUnit
 from seedsweep.storage.store import Store
-
-if TYPE_CHECKING:
-    from seedsweep.workers.pipelines.protocol import Generation, Pipeline
+from seedsweep.workers.generation.shard_writer import encode_unit
+from seedsweep.workers.pipelines.loading import load_pipeline
+from seedsweep.workers.pipelines.protocol import Generation, Pipeline
 
 MIN_ROUNDS = 2
 """With one there is no spread."""
@@ -117,7 +116,6 @@ def sizes_of(shards: Sequence[tuple[bytes, int]]) -> Sizes:
 def _measure(
     store: Store, campaign: Campaign, units: Sequence[WorkUnit], device: str, note: Note
 ) -> tuple[Throughput, Sizes]:
-    from seedsweep.workers.pipelines.loading import load_pipeline
 
     pipeline = load_pipeline(store, campaign, device, threads=1)
     batch_size, length = campaign.sampling.batch_size, len(units[0].seeds)
@@ -140,7 +138,7 @@ def _measure(
 
 
 def _round(
-    pipeline: "Pipeline", unit: WorkUnit, batch_size: int
+    pipeline: Pipeline, unit: WorkUnit, batch_size: int
 ) -> "tuple[list[Generation], float, float]":
     """One batch of each length that the unit has: its images, its seconds, the whole unit's."""
     whole, rest = divmod(len(unit.seeds), batch_size)
@@ -155,7 +153,7 @@ def _round(
 
 
 def _time(
-    pipeline: "Pipeline", unit: WorkUnit, skipped: int, length: int
+    pipeline: Pipeline, unit: WorkUnit, skipped: int, length: int
 ) -> "tuple[list[Generation], float]":
     first = unit.seeds.first + skipped
     began = time.perf_counter()
@@ -163,8 +161,7 @@ def _time(
     return made, time.perf_counter() - began
 
 
-def _encode(unit: WorkUnit, made: "Sequence[Generation]", blocks: Blocks) -> bytes:
-    from seedsweep.workers.generation.shard_writer import encode_unit
+def _encode(unit: WorkUnit, made: Sequence[Generation], blocks: Blocks) -> bytes:
 
     seeds = SeedRange(first=made[0].seed, last=made[-1].seed)
     return encode_unit(unit.model_copy(update={"seeds": seeds}), made, blocks)

@@ -12,7 +12,6 @@ from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.generation import throughput
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.generation.throughput import measure, sizes_of
-from seedsweep.workers.pipelines import loading
 from seedsweep.workers.pipelines.noise import NoisePipeline
 
 
@@ -45,7 +44,7 @@ class Clockwork:
         self.calls, self._seconds, self._now = [], iter(seconds), 0.0
         self._noise = NoisePipeline(sampling)
         monkeypatch.setattr(throughput.time, "perf_counter", lambda: self._now)
-        monkeypatch.setattr(loading, "load_pipeline", lambda *_, **__: self)
+        monkeypatch.setattr(throughput, "load_pipeline", lambda *_, **__: self)
 
     def generate(self, prompt, seeds):
         self.calls.append((prompt, list(seeds)))
@@ -158,14 +157,14 @@ def test_what_fails_here_is_said_with_the_way_round_it(monkeypatch, store, make_
     with pytest.raises(ConfigError, match=r"SEEDSWEEP_ALLOW_PYTHON.*--images-per-second"):
         measure(store, other, units(other, 4), "cpu", ignore)
     for error in (RuntimeError("no\nluck"), GenerationError("no luck"), MemoryError("no luck")):
-        monkeypatch.setattr(loading, "load_pipeline", Raising(error))
+        monkeypatch.setattr(throughput, "load_pipeline", Raising(error))
         with pytest.raises(ConfigError, match=r"^.*no.*luck.*--images-per-second\.$"):
             measure(store, campaign, units(campaign, 4), "cpu", ignore)
 
 
 def test_a_service_that_is_away_is_no_fault_of_the_file(monkeypatch, store, make_campaign, units):
     campaign = make_campaign()
-    monkeypatch.setattr(loading, "load_pipeline", Raising(TransientError("away")))
+    monkeypatch.setattr(throughput, "load_pipeline", Raising(TransientError("away")))
     with pytest.raises(TransientError, match="away"):
         measure(store, campaign, units(campaign, 4), "cpu", ignore)
 
