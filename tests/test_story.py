@@ -19,6 +19,7 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.pipelines.noise import noise_share
 from tests.support.checkout import ROOT
+from tests.support.commands import seedsweep_here
 from tests.support.processes import children, is_alive
 
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
@@ -63,6 +64,11 @@ class Desk:
         )
 
     def seedsweep(self, *arguments):
+        """Run a command that ends well; one that starts no process needs none of its own either."""
+        if arguments[0] not in ("run", "analyse"):
+            finished = seedsweep_here(*arguments, folder=self.folder, environment=os.environ)
+            assert finished.returncode == 0, finished.stderr
+            return finished.stdout
         process = self.start(*arguments)
         output, progress = process.communicate(timeout=300)
         assert process.returncode == 0, progress
@@ -188,8 +194,17 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(desk, wait_until):
     assert not any(map(is_alive, offspring))
 
 
-def test_a_broken_shard_is_named_its_images_left_out_and_made_anew_once_deleted(desk):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A desk whose campaign was run to its end: with its id and results; tests leave it so."""
+    desk = Desk(tmp_path_factory.mktemp("finished"))
+    desk.write()
     campaign_id = desk.run()
+    return desk, campaign_id, json.loads(desk.seedsweep("results", campaign_id, "--json"))
+
+
+def test_a_broken_shard_is_named_its_images_left_out_and_made_anew_once_deleted(finished):
+    desk, campaign_id, undisturbed = finished
     before, broken = desk.pixels(), desk.shards()[0]
     desk.store.replace(broken, b"not a shard any more")
     for part in desk.store.list("results/"):
@@ -207,13 +222,11 @@ def test_a_broken_shard_is_named_its_images_left_out_and_made_anew_once_deleted(
     desk.store.delete(broken)
     desk.run()
     assert desk.pixels() == before
+    assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == undisturbed
 
 
-def test_images_of_flagged_prompts_alone_are_kept_and_nothing_is_made_twice(desk, tmp_path_factory):
-    everything = Desk(tmp_path_factory.mktemp("everything"))
-    everything.write()
-    expected = json.loads(everything.seedsweep("results", everything.run(), "--json"))
-
+def test_images_of_flagged_prompts_alone_are_kept_and_nothing_is_made_twice(desk, finished):
+    _, _, expected = finished
     desk.write(keep="flagged")
     campaign_id = desk.run()
     results = json.loads(desk.seedsweep("results", campaign_id, "--json"))
