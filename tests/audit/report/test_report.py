@@ -281,11 +281,11 @@ def test_a_training_picture_that_is_nearer_mirrored_is_shown_mirrored(lab: Lab) 
 def test_the_shown_pictures_are_the_cliques(lab: Lab) -> None:
     flagged, _ = lab.analyse()
     report = gather_report(lab.store, lab.campaign_id, None)
-    evidence = report.flagged[0].evidence
-    assert evidence
+    section = report.flagged[0].section
+    assert section
     rest = [seed for seed in flagged.clique_seeds if seed != flagged.representative_seed]
-    assert [p.caption for p in evidence.others] == [f"seed {seed}" for seed in rest[:15]]
-    assert all(picture.uri for picture in evidence.others)
+    assert [p.caption for p in section.others] == [f"seed {seed}" for seed in rest[:15]]
+    assert all(picture.uri for picture in section.others)
 
 
 def test_totals_count_what_was_analysed(lab: Lab) -> None:
@@ -395,12 +395,12 @@ def test_parked_units_are_said_with_their_reason_until_they_are_made(lab: Lab) -
 
 def test_the_histogram_of_a_prompt_counts_its_evidence_only(lab: Lab) -> None:
     lab.analyse()
-    evidence = gather_report(lab.store, lab.campaign_id, None).flagged[0].evidence
-    assert evidence
-    histogram = evidence.histogram
+    section = gather_report(lab.store, lab.campaign_id, None).flagged[0].section
+    assert section
+    histogram = section.histogram
     assert histogram
     assert (histogram.seeds, histogram.pairs) == (45, 990)
-    assert evidence.clique_in_histogram == 20
+    assert section.clique_in_histogram == 20
     assert histogram.edges == 20 * 19 // 2
     assert histogram.threshold
     assert histogram.threshold.label == "0.1"
