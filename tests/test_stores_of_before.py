@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from seedsweep.cli import main as command_line
 from tests.support.checkout import ROOT
+from tests.support.commands import seedsweep_here
 
 STORES = ROOT / "tests" / "fixtures" / "stores" / "0.1.0"
 PROGRAM = [sys.executable, "-m", "seedsweep.cli"]
@@ -28,23 +28,21 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="the
 class Old:
     """A copy of a store of before with its campaign's files, and the command line to work on it."""
 
-    def __init__(self, folder, monkeypatch, capsys):
+    def __init__(self, folder):
         self.folder, self.store = folder, folder / "store"
         self.expected = json.loads((folder / "expected.json").read_text())
         self.campaigns = self.expected["campaigns"]
-        self._monkeypatch, self._capsys = monkeypatch, capsys
 
     def seedsweep(self, *arguments, cwd=None):
-        """Run a command in this process, in the campaign's folder; returns what it printed."""
-        self._monkeypatch.chdir(cwd or self.folder)
-        command = ["seedsweep", *map(str, arguments), "--store", f"file:{self.store}"]
-        self._monkeypatch.setattr(sys, "argv", command)
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        output, said = self._capsys.readouterr()
-        assert ended.value.code == 0, said
-        return output
+        """Run a command in the campaign's folder, or another one; returns what it printed."""
+        ended = seedsweep_here(
+            *map(str, arguments),
+            *("--store", f"file:{self.store}"),
+            folder=cwd or self.folder,
+            environment=os.environ,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
 
     def json(self, *arguments, **where):
         return json.loads(self.seedsweep(*arguments, "--json", **where))
@@ -81,12 +79,12 @@ class Old:
 
 
 @pytest.fixture
-def old(tmp_path, monkeypatch, capsys):
+def old(tmp_path):
     """Copy a store of before to another place."""
 
     def copy(name):
         folder = shutil.copytree(STORES / name, tmp_path / name)
-        return Old(folder, monkeypatch, capsys)
+        return Old(folder)
 
     return copy
 

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-import seedsweep.cli.main
+from seedsweep.cli.main import main
 
 
 def seedsweep_here(*arguments, folder, environment):
@@ -23,6 +23,6 @@ def seedsweep_here(*arguments, folder, environment):
         contextlib.redirect_stderr(said),
         pytest.raises(SystemExit) as ended,
     ):
-        seedsweep.cli.main.main()
+        main()
     code = ended.value.code or 0
     return subprocess.CompletedProcess(arguments, code, printed.getvalue(), said.getvalue())

@@ -1,7 +1,8 @@
 """Which test files compute, and which mostly wait for the servers and services that they start.
 
 `.ci/check` runs the two kinds one after the other, each with as many processes as suits it. A file
-waits if it asks for the fixture of a server, or for a helper that starts processes.
+waits if it asks for the fixture of a server or for a helper that starts processes, or starts
+seedsweep itself.
 """
 
 import re
@@ -12,7 +13,8 @@ _FIXTURES = "broker|broker_url|ledger|proxied_url|s3_proxy|s3_server|s3_url|valk
 _HELPERS = "chaos|commands|deployment|hosts|local|processes|proxy|servers|slurm"
 _WAITS = re.compile(
     rf"^ *def \w+\([^)]*\b(?:{_FIXTURES})\b"
-    rf"|^from tests(?:\.support)?(?:\.| import )(?:{_HELPERS})\b",
+    rf"|^from tests(?:\.support)?(?:\.| import )(?:{_HELPERS})\b"
+    r'|"-m",\s+"seedsweep\.cli"',
     re.MULTILINE,
 )
 

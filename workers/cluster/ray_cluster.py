@@ -20,11 +20,16 @@ from seedsweep.storage.errors import (
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 IN_FLIGHT_PER_ACTOR = 2
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 1.0
 START_SECONDS = 60.0
 """So long may the first actor on a cluster take to start."""
+
+STARTS = 3
+"""How often a Ray on this machine is started before it counts as not to be had."""
 
 
 _PRIVATE = {
@@ -72,8 +77,8 @@ def noticing_its_end(address: str | None) -> Iterator[None]:
 def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
     """Use Ray for the time of the block: one of this machine with so many CPUs, or the cluster.
 
-    Raises `RayUnavailableError` where the cluster does not answer, and `ConfigError` where it
-    refuses us or cannot run our actors.
+    Raises `RayUnavailableError` where the cluster does not answer or no Ray starts here, and
+    `ConfigError` where the cluster refuses us or cannot run our actors.
     """
     os.environ.update(_PRIVATE)
     if address is None or _expect_answer(address) in _LOOPBACK_HOSTS:
@@ -89,13 +94,7 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
         if address:
             _join(ray, address)
         else:
-            ray.init(
-                num_cpus=cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=100 * 1024 * 1024,
-            )
+            _start(ray, cpus)
     has_gone = False
     try:
         if address:
@@ -108,6 +107,33 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
         # Told to leave a cluster that has gone, Ray would wait for it.
         if not has_gone:
             ray.shutdown()
+
+
+def _start(ray: Any, cpus: int) -> None:
+    """Start a Ray on this machine, again if it is not there within Ray's 30 s.
+
+    A busy machine takes that long now and then. What a start in vain leaves ends with this process.
+    """
+    for tries_left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=100 * 1024 * 1024,
+            )
+            return
+        except Exception as error:
+            # Ray itself raises a bare Exception here.
+            if "timed out during startup" not in str(error):
+                raise
+            if not tries_left:
+                raise RayUnavailableError(
+                    f"Ray did not start on this machine, {STARTS} times in a row; it is too busy, "
+                    "so end what else it does, and try again."
+                ) from error
+            log.warning("Ray was not there in time; it is started again.")
 
 
 def _expect_answer(address: str) -> str:
