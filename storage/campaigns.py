@@ -59,13 +59,13 @@ def load_prompts(store: Store, campaign_id: str) -> StoredPrompts:
 
 def list_campaigns(store: Store) -> list[str]:
     """Name every campaign in the store, newest first."""
-    found = []
+    submitted = []
     for campaign_id in store.folders(keys.CAMPAIGNS):
         data = _read_campaign(store, campaign_id)
         if data is not None:
             submission = _from_json(Submission, keys.campaign(campaign_id), data)
-            found.append((submission.submitted_at, campaign_id))
-    return [campaign_id for _, campaign_id in sorted(found, reverse=True)]
+            submitted.append((submission.submitted_at, campaign_id))
+    return [campaign_id for _, campaign_id in sorted(submitted, reverse=True)]
 
 
 def load_control(store: Store, campaign_id: str) -> Control:
@@ -92,9 +92,9 @@ def drop_parked(store: Store, campaign_id: str, index: int) -> None:
 
 def load_parked(store: Store, campaign_id: str) -> list[Parked]:
     """Load the campaign's parked units, by index."""
-    found = ((key, store.read(key)) for key in store.list(keys.parked_prefix(campaign_id)))
+    stored = ((key, store.read(key)) for key in store.list(keys.parked_prefix(campaign_id)))
     # One that was dropped since it was listed is parked no more.
-    records = [_from_json(Parked, key, data) for key, data in found if data is not None]
+    records = [_from_json(Parked, key, data) for key, data in stored if data is not None]
     return sorted(records, key=lambda parked: parked.index)
 
 
@@ -107,10 +107,12 @@ def store_verification(store: Store, result: VerificationResult) -> None:
 def load_verifications(store: Store, campaign_id: str) -> list[VerificationResult]:
     """Load what every search found for the campaign, newest first."""
     listed = store.list(keys.findings_prefix(campaign_id, "verifications"))
-    found = ((key, store.read(key)) for key in listed)
+    stored = ((key, store.read(key)) for key in listed)
     remedy = "remove it, and run `seedsweep verify` again"
     results = [
-        _from_json(VerificationResult, key, data, remedy) for key, data in found if data is not None
+        _from_json(VerificationResult, key, data, remedy)
+        for key, data in stored
+        if data is not None
     ]
     return sorted(results, key=lambda result: result.verified_at, reverse=True)
 

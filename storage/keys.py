@@ -85,8 +85,8 @@ def parse_receipt(key: str) -> tuple[str, SeedRange]:
 
     Raises `ShardCorruptError` for any other key.
     """
-    if found := _RECEIPT.fullmatch(key):
-        _, prompt_id, first, last = found.groups()
+    if match := _RECEIPT.fullmatch(key):
+        _, prompt_id, first, last = match.groups()
         if seeds := _seeds(first, last):
             return prompt_id, seeds
     raise ShardCorruptError(f"{key!r} is not the key of a receipt; move it out of the store.")
@@ -113,8 +113,8 @@ def parse_shard(key: str) -> tuple[str, SeedRange]:
 
     Raises `ShardCorruptError` for any other key.
     """
-    if found := _SHARD.fullmatch(key):
-        _, prompt_id, first, last = found.groups()
+    if match := _SHARD.fullmatch(key):
+        _, prompt_id, first, last = match.groups()
         if seeds := _seeds(first, last):
             return prompt_id, seeds
     raise ShardCorruptError(f"{key!r} is not the key of a shard; move it out of the store.")
@@ -143,8 +143,8 @@ def model_digits(fingerprint: str) -> str:
 
     Raises `ConfigError` for any other fingerprint.
     """
-    if found := _FINGERPRINT.fullmatch(fingerprint):
-        return found[1]
+    if match := _FINGERPRINT.fullmatch(fingerprint):
+        return match[1]
     raise ConfigError(
         f"{fingerprint!r} is not the fingerprint of a model's files; submit the campaign again."
     )

@@ -171,8 +171,8 @@ class Ledger:
     def parked_units(self, campaign_id: str) -> set[int]:
         """Which units are parked; none where the broker does not know the campaign."""
         with translated():
-            found = cast("set[bytes]", self._redis.smembers(f"{ROOT}{campaign_id}:parked"))
-        return {int(index) for index in found}
+            parked = cast("set[bytes]", self._redis.smembers(f"{ROOT}{campaign_id}:parked"))
+        return {int(index) for index in parked}
 
     def done_units(self, campaign_id: str) -> NDArray[np.bool_] | None:
         """Which units are done: (units,) bool; None where the broker does not know the campaign."""

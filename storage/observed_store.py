@@ -82,13 +82,13 @@ class ObservedStore:
         finally:
             self._observe(StoreRequest(operation, size, time.perf_counter() - began, failed))
 
-    def _listed(self, operation: Operation, found: Iterator[str]) -> Iterator[str]:
+    def _listed(self, operation: Operation, listing: Iterator[str]) -> Iterator[str]:
         seconds, failed = 0.0, False
         try:
             while True:
                 began = time.perf_counter()
                 try:
-                    key = next(found, None)
+                    key = next(listing, None)
                 finally:
                     seconds += time.perf_counter() - began
                 if key is None:

@@ -185,8 +185,8 @@ def _read_parts(
     read = partial(_read_part, store, decode)
     while True:
         listed = list(store.list(prefix))
-        found = dict(zip(listed, map_in_order(read, listed, READERS), strict=True))
-        parts = {key: rows for key, rows in found.items() if rows is not None}
+        rows_by_key = dict(zip(listed, map_in_order(read, listed, READERS), strict=True))
+        parts = {key: rows for key, rows in rows_by_key.items() if rows is not None}
         if len(parts) == len(listed):
             return parts
 

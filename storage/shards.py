@@ -97,8 +97,8 @@ def list_shards(store: Store, generation_id: str) -> Iterator[str]:
 def list_fan_out(store: Store, prefix: str) -> Iterator[str]:
     """Yield the keys in all folders right below the prefix, ascending, several listed at a time."""
     folders = [f"{prefix}{name}/" for name in store.folders(prefix)]
-    for found in map_in_order(lambda folder: list(store.list(folder)), folders, LISTERS):
-        yield from found
+    for listed in map_in_order(lambda folder: list(store.list(folder)), folders, LISTERS):
+        yield from listed
 
 
 def read_described(store: Store, key: str) -> list[Described] | None:

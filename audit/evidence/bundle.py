@@ -187,17 +187,17 @@ def _add_additions(
     bundle: Bundle, options: BundleOptions, results: Sequence[PromptResult]
 ) -> tuple[str, ...]:
     """Add what the store does not hold; returns in sentences what people said."""
-    found = options.replays
-    if found:
+    replayed = options.replays
+    if replayed:
         replays = {
             "sample_seed": options.sample_seed,
-            "images": len(found.replays),
-            "equal": found.equal,
-            "explained": len(found.explained),
-            "unexplained": len(found.unexplained),
-            "not_made": found.not_made,
-            "parked": found.parked,
-            "replays": found.replays,
+            "images": len(replayed.replays),
+            "equal": replayed.equal,
+            "explained": len(replayed.explained),
+            "unexplained": len(replayed.unexplained),
+            "not_made": replayed.not_made,
+            "parked": replayed.parked,
+            "replays": replayed.replays,
         }
         bundle.add_json("replays.json", replays)
     if not options.labels:
@@ -219,11 +219,11 @@ def _add_verifications(
     """Add what searches for this analysis found; returns in sentences what the newest one did, and
     whether results changed after it."""
     stored = load_verifications(store, campaign_id)
-    found = [search for search in stored if search.analysis_id == analysis_id]
-    if not found:
+    searches = [search for search in stored if search.analysis_id == analysis_id]
+    if not searches:
         return ()
-    bundle.add_json("verifications.json", found)
-    return (*summary(found[0]), *_changed_since(found[0], results))
+    bundle.add_json("verifications.json", searches)
+    return (*summary(searches[0]), *_changed_since(searches[0], results))
 
 
 def _changed_since(search: VerificationResult, results: Sequence[PromptResult]) -> Iterator[str]:

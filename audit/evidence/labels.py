@@ -115,8 +115,9 @@ def _in_words(counts: dict[str, Any], pairs: Sequence[PairAgreement]) -> Iterato
     if confirmed is None:
         yield "One reviewer alone confirms nothing."
         return
-    found = confirmed["extracted"]
+    extracted = confirmed["extracted"]
     yield (
-        f"Confirmed: {found['n']} of {found['of']} extracted prompts that every reviewer labelled "
-        f"were called the same picture by all of them; {counts['extracted']} are extracted in all."
+        f"Confirmed: {extracted['n']} of {extracted['of']} extracted prompts that every reviewer "
+        "labelled were called the same picture by all of them; "
+        f"{counts['extracted']} are extracted in all."
     )

@@ -99,7 +99,7 @@ class PictureFiles:
         """Add a flagged prompt's cliques, PNGs as they are stored; what is gone stops nothing."""
         prompt = read_prompt(self._store, self._submission, result.prompt)
         clique = {seed for each in result.cliques for seed in each.clique_seeds}
-        found = self._read(prompt, clique, result)
+        reasons = self._read(prompt, clique, result)
         entries = {
             image.seed: ImageEntry(
                 seed=image.seed,
@@ -107,8 +107,8 @@ class PictureFiles:
                 flaw=image.flaw,
                 provenance=self._provenances.setdefault(image.provenance, len(self._provenances)),
                 in_clique=image.seed in clique,
-                file=_file(result, image.seed) if found.get(image.seed) == "" else None,
-                missing=found[image.seed] if image.seed in clique else "",
+                file=_file(result, image.seed) if reasons.get(image.seed) == "" else None,
+                missing=reasons[image.seed] if image.seed in clique else "",
             )
             for image in prompt.images
         }
@@ -208,13 +208,13 @@ def _file(result: PromptResult, seed: int) -> str:
 
 
 def _by_training_id(results: Sequence[PromptResult]) -> Mapping[str, list[_Matched]]:
-    found: dict[str, list[_Matched]] = {}
+    groups: dict[str, list[_Matched]] = {}
     for result in results:
         for clique in result.cliques:
             if match := clique.match:
                 matched = _Matched(result.prompt_id, clique.representative_seed, match)
-                found.setdefault(match.training_id, []).append(matched)
-    return {training_id: found[training_id] for training_id in sorted(found)}
+                groups.setdefault(match.training_id, []).append(matched)
+    return {training_id: groups[training_id] for training_id in sorted(groups)}
 
 
 def _preparation(settings: AnalysisSettings, sampling: Sampling) -> Preparation | None:

@@ -105,10 +105,12 @@ def denominators(
     """What was counted, each as `n` of so many: results and parked units as their JSON."""
     flagged = [result for result in results if result["flagged"]]
     matches = [[c["match"] for c in _cliques(result) if c["match"]] for result in flagged]
-    matched = [found for found in matches if found]
-    extracted = [found for found in matched if any(match["extracted"] for match in found)]
-    pictures = {match["training_id"] for found in matched for match in found}
-    repeated = {m["training_id"] for found in matched for m in found if m["extracted"]}
+    matched = [of_prompt for of_prompt in matches if of_prompt]
+    extracted = [
+        of_prompt for of_prompt in matched if any(match["extracted"] for match in of_prompt)
+    ]
+    pictures = {match["training_id"] for of_prompt in matched for match in of_prompt}
+    repeated = {m["training_id"] for of_prompt in matched for m in of_prompt if m["extracted"]}
     undecided = [r for r in results if not r["flagged"] and not r["clique_proven"]]
     seeds = submission["campaign"]["sampling"]["seeds"]
     images, fewer = sum(r["seeds"] for r in results), sum(r["seeds"] < seeds for r in results)
@@ -141,14 +143,14 @@ def read_labels(data: bytes) -> dict[str, str]:
         raise ValueError(str(error)) from error
     if not rows or rows[0] != LABEL_COLUMNS:
         raise ValueError(f"the columns are not {', '.join(LABEL_COLUMNS)}")
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for row in rows[1:]:
         if len(row) != len(LABEL_COLUMNS) or row[1] not in LABELS:
             raise ValueError(f"{row!r} is no label")
-        if row[0] in found:
+        if row[0] in labels:
             raise ValueError(f"{row[0]} is labelled twice")
-        found[row[0]] = row[1]
-    return found
+        labels[row[0]] = row[1]
+    return labels
 
 
 def tally_labels(given: dict[str, dict[str, str]], results: list[Json]) -> dict[str, Json]:
@@ -253,20 +255,20 @@ def _check_sums(folder: Path) -> Iterator[str]:
 
 
 def _check_files(folder: Path, listed: dict[str, Json]) -> Iterator[str]:
-    found: set[str] = set()
+    present: set[str] = set()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             yield f"{name} is not a plain file."
         elif path.is_file():
-            found.add(name)
+            present.add(name)
         elif not any(other.startswith(f"{name}/") for other in listed):
             yield f"{name} is a folder that {MANIFEST} does not list."
-    for name in sorted(found - {*listed} - {MANIFEST, SIGNATURE, SUMS}):
+    for name in sorted(present - {*listed} - {MANIFEST, SIGNATURE, SUMS}):
         yield f"{name} is not listed in {MANIFEST}."
-    for name in sorted({*listed} - found):
+    for name in sorted({*listed} - present):
         yield f"{name} is missing."
-    for name in sorted(found & {*listed}):
+    for name in sorted(present & {*listed}):
         data = (folder / name).read_bytes()
         if len(data) != listed[name]["size"]:
             yield f"{name} has {len(data)} bytes instead of {listed[name]['size']}."
@@ -325,12 +327,12 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
         yield from _check_labels(folder, load("labels.json"), manifest, results)
     if "verifications.json" in manifest["files"]:
         searches = load("verifications.json")
-        times = [found["verified_at"] for found in searches]
+        times = [search["verified_at"] for search in searches]
         if sorted(times, reverse=True) != times:
             yield "The searches in verifications.json are not the newest first."
-        for found in searches:
-            yield from _check_verification(found, manifest, results, prompts)
-            yield from _check_search_matches(found, submission["campaign"]["sampling"])
+        for search in searches:
+            yield from _check_verification(search, manifest, results, prompts)
+            yield from _check_search_matches(search, submission["campaign"]["sampling"])
 
 
 def _check_ids(manifest: Json, submission: Json, prompts: list[str]) -> Iterator[str]:
@@ -434,18 +436,18 @@ def _check_pictures(
     for result in (result for result in results if result["flagged"]):
         listed = {entry["seed"]: entry for entry in images[result["prompt_id"]]["images"]}
         for clique in _cliques(result):
-            found: dict[int, DecodedPicture] = {}
+            pictures: dict[int, DecodedPicture] = {}
             for seed in clique["clique_seeds"]:
                 entry = listed[seed]
                 if entry["file"]:
-                    found[seed] = _decode(folder / entry["file"])
-                    yield from _check_picture(found[seed], entry, sampling)
+                    pictures[seed] = _decode(folder / entry["file"])
+                    yield from _check_picture(pictures[seed], entry, sampling)
                 elif not entry["missing"]:
                     yield f"Seed {seed} of {result['prompt_id']} has neither picture nor reason."
             name = result["prompt_id"]
-            yield from _check_match(name, clique, found, training, tiles)
-            if distances and len(found) == len(clique["clique_seeds"]):
-                yield from _check_clique(name, clique, found, manifest["settings"]["analysis"])
+            yield from _check_match(name, clique, pictures, training, tiles)
+            if distances and len(pictures) == len(clique["clique_seeds"]):
+                yield from _check_clique(name, clique, pictures, manifest["settings"]["analysis"])
 
 
 def _check_picture(picture: DecodedPicture, entry: Json, sampling: Json) -> Iterator[str]:
@@ -463,12 +465,15 @@ def _check_match(
     tiles: int,
 ) -> Iterator[str]:
     match, chosen = clique["match"], pictures.get(clique["representative_seed"])
-    found = training.get(match["training_id"]) if match else None
-    if chosen is None or found is None:
+    matched = training.get(match["training_id"]) if match else None
+    if chosen is None or matched is None:
         return
     if match["transform"] and match["transform"]["flip"]:
-        found = _mirrored(found)
-    for name, distance in (("l2", l2(chosen, found)), ("tiled_l2", tiled_l2(chosen, found, tiles))):
+        matched = _mirrored(matched)
+    for name, distance in (
+        ("l2", l2(chosen, matched)),
+        ("tiled_l2", tiled_l2(chosen, matched, tiles)),
+    ):
         if abs(distance - match[name]) > SAME_DISTANCE:
             yield f"The {name} of {prompt_id} is {distance}, not {match[name]}."
 
@@ -483,31 +488,31 @@ def _check_clique(
     prompt_id: str, clique: Json, pictures: dict[int, DecodedPicture], analysis: Json
 ) -> Iterator[str]:
     threshold, tiles = Fraction(str(analysis["edge_threshold"])), analysis["tiles"]
-    found = []
+    distances = []
     for a, b in combinations(sorted(pictures), 2):
         cells = list(_tiles(pictures[a], pictures[b], tiles))
         if any(squared > (threshold * 255) ** 2 * values for squared, values in cells):
             yield f"Seeds {a} and {b} of {prompt_id} are no edge."
-        found.append(max(math.sqrt(squared / values) / 255 for squared, values in cells))
-    if abs(math.fsum(found) / len(found) - clique["mean_distance"]) > SAME_DISTANCE:
+        distances.append(max(math.sqrt(squared / values) / 255 for squared, values in cells))
+    if abs(math.fsum(distances) / len(distances) - clique["mean_distance"]) > SAME_DISTANCE:
         yield f"The mean distance within a clique of {prompt_id} is another one."
 
 
 def _check_verification(
-    found: Json, manifest: Json, results: list[Json], prompts: list[str]
+    search: Json, manifest: Json, results: list[Json], prompts: list[str]
 ) -> Iterator[str]:
     """Check what a search of a training set looked for, as far as the bundle tells.
 
     Another picture may represent a clique by now, where the prompt was analysed with more seeds
     after the search, so seeds are not compared; a prompt may also wait to be analysed again.
     """
-    where = f"The search of {found['verified_at']}"
+    where = f"The search of {search['verified_at']}"
     for name in ("campaign_id", "analysis_id"):
-        if found[name] != manifest[name]:
+        if search[name] != manifest[name]:
             yield f"{where} is of another {name[:-3]}."
     unflagged = {result["prompt_id"] for result in results if not result["flagged"]}
     may_be_flagged = {_prompt_id(text) for text in prompts} - unflagged
-    looked_for = [*found["cliques"], *found["not_verified"]]
+    looked_for = [*search["cliques"], *search["not_verified"]]
     for clique in looked_for:
         name = clique["prompt_id"]
         if name != _prompt_id(clique["prompt"]) or name not in may_be_flagged:
@@ -516,20 +521,20 @@ def _check_verification(
         yield f"{where} looked for one picture twice."
 
 
-def _check_search_matches(found: Json, sampling: Json) -> Iterator[str]:
-    where, extracted = f"The search of {found['verified_at']}", set()
-    for match in (clique["match"] for clique in found["cliques"]):
-        if match["extracted"] != _is_extracted(match, found["settings"]["threshold"], sampling):
+def _check_search_matches(search: Json, sampling: Json) -> Iterator[str]:
+    where, extracted = f"The search of {search['verified_at']}", set()
+    for match in (clique["match"] for clique in search["cliques"]):
+        if match["extracted"] != _is_extracted(match, search["settings"]["threshold"], sampling):
             yield f"{where} has a match that is not extracted as its distances say."
         if match["extracted"]:
             extracted.add(match["training_id"])
-    grouped = [name for group in found["groups"] for name in group]
+    grouped = [name for group in search["groups"] for name in group]
     if sorted(grouped) != sorted(extracted):
         yield f"{where} groups other training pictures than it says are extracted."
-    controls = found["controls"]
+    controls = search["controls"]
     if controls and not 0 <= controls["matches"] <= controls["searched"]:
         yield f"{where} has more matches of controls than controls."
-    for part in (found, controls) if controls else (found,):
+    for part in (search, controls) if controls else (search,):
         if not 0 <= part["coverage"]["unreadable"] <= part["coverage"]["pictures"]:
             yield f"{where} could read another number of pictures than there are."
 

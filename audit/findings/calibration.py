@@ -229,7 +229,7 @@ def _left_out(count: int, why: str) -> list[str]:
 
 
 def _undecided(scores: Sequence[PromptScore]) -> list[str]:
-    count = sum(not all(found.decided for found in score.critical) for score in scores)
+    count = sum(not all(critical.decided for critical in score.critical) for score in scores)
     return (
         [f"{count} prompts may be flagged earlier: the search for a clique ended at max_steps."]
         if count

@@ -30,14 +30,14 @@ class Controls:
     coverage: Coverage | None
     whole: bool = True
 
-    def judged(self, found: Matched, first: int, settings: Verification) -> ControlMatches | None:
+    def judged(self, matched: Matched, first: int, settings: Verification) -> ControlMatches | None:
         """How many of the queries from the `first` on, these pictures, count as extracted; None
         where no set is named."""
         if self.coverage is None:
             return None
         matches = [
             is_extracted(
-                found.match(first + place, settings.alpha),
+                matched.match(first + place, settings.alpha),
                 settings.threshold,
                 min(picture.shape[:2]),
             )

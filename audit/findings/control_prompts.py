@@ -49,8 +49,8 @@ def read_marks(
             f"{positives}; leave each in one of them."
         )
     groups = dict(_groups(positives, column, group_column)) if positives and group_column else {}
-    found = tuple(Positive(prompt, groups.get(prompt, prompt)) for prompt in known)
-    return Marks(tuple(unknown), found)
+    grouped = tuple(Positive(prompt, groups.get(prompt, prompt)) for prompt in known)
+    return Marks(tuple(unknown), grouped)
 
 
 def among(marks: Marks, prompts: Sequence[str]) -> Marks:

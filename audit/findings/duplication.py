@@ -104,8 +104,8 @@ def measure_duplication(
     prompts = submission.campaign.prompts
     copies = read_copies(file, column or prompts.column or "prompt", prompts.delimiter)
     settings = settings_now(store, submission)
-    found = read_results(store, settings.analysis_id, campaign_id)
-    results = {result.prompt_id: result for result in found}
+    analysed = read_results(store, settings.analysis_id, campaign_id)
+    results = {result.prompt_id: result for result in analysed}
     if not results:
         raise ConfigError(
             f"No prompt of {campaign_id} is analysed yet; wait for some, or `seedsweep analyse "

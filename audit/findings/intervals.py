@@ -133,10 +133,10 @@ def rate(count: int, n: int, confidence: float = CONFIDENCE, side: Side = "both"
     method = f"exact (Clopper-Pearson), {name}"
     if n == 0:
         return Rate(0, 0, 0.0, 1.0, confidence, method)
-    found = binomtest(count, n, alternative=_ALTERNATIVES[side]).proportion_ci(
+    interval = binomtest(count, n, alternative=_ALTERNATIVES[side]).proportion_ci(
         confidence, method="exact"
     )
-    return Rate(count, n, float(found.low), float(found.high), confidence, method)
+    return Rate(count, n, float(interval.low), float(interval.high), confidence, method)
 
 
 def paired_rates(pairs: Sequence[tuple[bool, bool]], confidence: float = CONFIDENCE) -> PairedRates:
@@ -208,7 +208,7 @@ def mean_difference(
     method: Literal["BCa", "percentile"] = "BCa" if n <= BCA_MOST else "percentile"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)
-        found = bootstrap(
+        interval = bootstrap(
             (differences,),
             _mean,
             n_resamples=RESAMPLES if method == "BCa" else RESAMPLES // 5,
@@ -217,7 +217,7 @@ def mean_difference(
             method=method,
             rng=SEED,
         ).confidence_interval
-    low, high = float(found.low), float(found.high)
+    low, high = float(interval.low), float(interval.high)
     if math.isnan(low) or math.isnan(high):
         return RateDifference(value, n, None, None, confidence, "too few differ")
     return RateDifference(value, n, low, high, confidence, f"{method} bootstrap over pairs")
@@ -268,8 +268,8 @@ def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 
 
 def _wilson(count: int, n: int, confidence: float) -> tuple[float, float, float]:
-    found = binomtest(count, n).proportion_ci(confidence, method="wilson")
-    return count / n, float(found.low), float(found.high)
+    interval = binomtest(count, n).proportion_ci(confidence, method="wilson")
+    return count / n, float(interval.low), float(interval.high)
 
 
 def _phi(both: int, only_a: int, only_b: int, neither: int) -> float:

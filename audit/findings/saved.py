@@ -20,32 +20,32 @@ _COMPARISON = TypeAdapter(Comparison)
 _DUPLICATION = TypeAdapter(Duplication)
 
 
-def keep(store: Store, found: Calibration | Comparison | Duplication) -> None:
+def keep(store: Store, finding: Calibration | Comparison | Duplication) -> None:
     """Store a finding; the same one found again takes its place.
 
     A comparison is kept with both campaigns, where the next one of the two, whichever way round,
     takes its place.
     """
-    match found:
+    match finding:
         case Calibration():
-            key = keys.finding(found.campaign_id, "calibrations", _hash(_CALIBRATION, found))
-            store.replace(key, _CALIBRATION.dump_json(found))
+            key = keys.finding(finding.campaign_id, "calibrations", _hash(_CALIBRATION, finding))
+            store.replace(key, _CALIBRATION.dump_json(finding))
         case Comparison():
-            data = _COMPARISON.dump_json(found)
-            store.replace(keys.finding(found.a, "comparisons", found.b), data)
-            store.replace(keys.finding(found.b, "comparisons", found.a), data)
+            data = _COMPARISON.dump_json(finding)
+            store.replace(keys.finding(finding.a, "comparisons", finding.b), data)
+            store.replace(keys.finding(finding.b, "comparisons", finding.a), data)
         case Duplication():
-            key = keys.finding(found.campaign_id, "duplications", _hash(_DUPLICATION, found))
-            store.replace(key, _DUPLICATION.dump_json(found))
+            key = keys.finding(finding.campaign_id, "duplications", _hash(_DUPLICATION, finding))
+            store.replace(key, _DUPLICATION.dump_json(finding))
 
 
-def try_to_save(store: Store, found: Calibration | Comparison | Duplication) -> str:
+def try_to_save(store: Store, finding: Calibration | Comparison | Duplication) -> str:
     """Store a finding, but where the store cannot be written return the sentence that says so.
 
     It is empty where the finding is kept.
     """
     try:
-        keep(store, found)
+        keep(store, finding)
     except (ConfigError, StoreUnavailableError) as error:
         return f"This is not kept, so no report will show it: {error}"
     return ""
@@ -69,8 +69,8 @@ def load_duplications(store: Store, campaign_id: str) -> list[Duplication]:
     return _load(store, campaign_id, "duplications", _DUPLICATION, "duplication")
 
 
-def _hash(adapter: TypeAdapter[F], found: F) -> str:
-    return digest(adapter.dump_python(dataclasses.replace(found, written_at=""), mode="json"))
+def _hash(adapter: TypeAdapter[F], finding: F) -> str:
+    return digest(adapter.dump_python(dataclasses.replace(finding, written_at=""), mode="json"))
 
 
 def _load(
@@ -79,8 +79,8 @@ def _load(
     listed = store.list(keys.findings_prefix(campaign_id, kind))
     read = ((key, store.read(key)) for key in listed)
     # One that was removed since it was listed is kept no more.
-    found = [_from_json(adapter, key, data, command) for key, data in read if data is not None]
-    return sorted(found, key=lambda each: each.written_at, reverse=True)
+    findings = [_from_json(adapter, key, data, command) for key, data in read if data is not None]
+    return sorted(findings, key=lambda each: each.written_at, reverse=True)
 
 
 def _from_json(adapter: TypeAdapter[F], key: str, data: bytes, command: str) -> F:

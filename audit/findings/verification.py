@@ -99,10 +99,10 @@ def verify_campaign(
     controls = read_controls(asked, size)
     with searchers(actors) as crew:
         search = TrainingSearch(crew, training, asked, progress)
-        found = search.match(np.stack([*pictures, *controls.pictures]), len(pictures))
+        matched = search.match(np.stack([*pictures, *controls.pictures]), len(pictures))
     tiles = settings.analysis.tiles
     verified = [
-        _verified(known[i], pictures[i], found, i, asked, tiles) for i in range(len(pictures))
+        _verified(known[i], pictures[i], matched, i, asked, tiles) for i in range(len(pictures))
     ]
     outcome = VerificationResult(
         campaign_id=campaign_id,
@@ -110,11 +110,11 @@ def verify_campaign(
         settings=asked,
         verified_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         versions=f"seedsweep {__version__}, Python {platform.python_version()}",
-        coverage=found.coverage,
+        coverage=matched.coverage,
         cliques=tuple(verified),
         not_verified=tuple(unknown),
-        groups=_groups(verified, found, asked),
-        controls=controls.judged(found, len(pictures), asked),
+        groups=_groups(verified, matched, asked),
+        controls=controls.judged(matched, len(pictures), asked),
     )
     store_verification(store, outcome)
     return outcome
@@ -123,8 +123,8 @@ def verify_campaign(
 def verification_now(store: Store, campaign_id: str) -> VerificationResult | None:
     """What the newest search for the present analysis found; None where there is none."""
     settings = settings_now(store, load_campaign(store, campaign_id))
-    found = load_verifications(store, campaign_id)
-    return next((one for one in found if one.analysis_id == settings.analysis_id), None)
+    searches = load_verifications(store, campaign_id)
+    return next((one for one in searches if one.analysis_id == settings.analysis_id), None)
 
 
 def is_verified(store: Store, campaign_id: str) -> bool:
@@ -197,13 +197,13 @@ def _nothing_to_verify(campaign_id: str, unknown: Sequence[UnverifiedClique]) ->
 def _verified(
     clique: _Clique,
     picture: Pixels,
-    found: Matched,
+    matched: Matched,
     place: int,
     settings: Verification,
     tiles: int,
 ) -> VerifiedClique:
-    near = found.fetched[place]
-    match = found.match(place, settings.alpha, tiled_to(picture, near.pixels, tiles))
+    near = matched.fetched[place]
+    match = matched.match(place, settings.alpha, tiled_to(picture, near.pixels, tiles))
     return VerifiedClique(
         prompt_id=clique.result.prompt_id,
         prompt=clique.result.prompt,
@@ -216,18 +216,18 @@ def _verified(
             extracted=is_extracted(match, settings.threshold, min(picture.shape[:2])),
             transform=near.transform,
         ),
-        copies=found.copies[near.position],
+        copies=matched.copies[near.position],
         caption=near.caption,
     )
 
 
 def _groups(
-    verified: Sequence[VerifiedClique], found: Matched, settings: Verification
+    verified: Sequence[VerifiedClique], matched: Matched, settings: Verification
 ) -> tuple[tuple[str, ...], ...]:
     """The extracted training pictures, those as near each other as a match has to be together."""
     extracted = {
         clique.match.training_id: fetched
-        for clique, fetched in zip(verified, found.fetched, strict=False)
+        for clique, fetched in zip(verified, matched.fetched, strict=False)
         if clique.match.extracted
     }
     if not extracted:
@@ -236,7 +236,7 @@ def _groups(
     limits = [
         match_limit(
             settings.threshold,
-            found.spreads[each.position],
+            matched.spreads[each.position],
             settings.alpha,
             min(pictures.shape[1:3]),
         )

@@ -4,22 +4,22 @@ from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.storage.verification_results import Coverage, VerificationResult
 
 
-def summary(found: VerificationResult) -> list[str]:
+def summary(verification: VerificationResult) -> list[str]:
     """What came of it, in sentences: the headline first."""
-    settings = found.settings
-    pictures = sum(map(len, found.groups))
+    settings = verification.settings
+    pictures = sum(map(len, verification.groups))
     sentences = [
-        f"Distinct training pictures extracted: {len(found.groups)} "
+        f"Distinct training pictures extracted: {len(verification.groups)} "
         f"(before grouping those as near each other as a match has to be: {pictures}). "
-        f"Prompts that extract them: {len(found.prompts_extracted)}.",
-        f"Flagged prompts that match: {flagged_rate(found)} ({_method(found)}).",
+        f"Prompts that extract them: {len(verification.prompts_extracted)}.",
+        f"Flagged prompts that match: {flagged_rate(verification)} ({_method(verification)}).",
     ]
-    if controls := control_rate(found):
+    if controls := control_rate(verification):
         sentences.append(
             f"Control pictures that match, none of which was trained on: {controls} "
-            f"(likewise){_of_controls(found)}."
+            f"(likewise){_of_controls(verification)}."
         )
-    sentences += _covered(found.coverage, settings.flip)
+    sentences += _covered(verification.coverage, settings.flip)
     whose = {"training": "the training picture's", "generation": "the generation's"}
     sentences.append(
         f"A match has l2 ≤ {settings.threshold:g} and below 256 px an adaptive score ≤ 1: l2 ÷ "
@@ -27,32 +27,32 @@ def summary(found: VerificationResult) -> list[str]:
         f"{settings.neighbours} nearest training pictures). k: training pictures within l2 "
         f"{settings.threshold:g} of the matched one, itself among them."
     )
-    if found.not_verified:
+    if verification.not_verified:
         sentences.append(
-            f"Cliques whose picture could not be looked at: {len(found.not_verified)}. The first: "
-            f"{found.not_verified[0].reason}"
+            f"Cliques whose picture could not be looked at: {len(verification.not_verified)}. "
+            f"The first: {verification.not_verified[0].reason}"
         )
     return sentences
 
 
-def flagged_rate(found: VerificationResult) -> Rate:
+def flagged_rate(verification: VerificationResult) -> Rate:
     """How many of the flagged prompts that were looked at match."""
-    return rate(len(found.prompts_extracted), len(found.prompts))
+    return rate(len(verification.prompts_extracted), len(verification.prompts))
 
 
-def _method(found: VerificationResult) -> str:
-    share = flagged_rate(found)
+def _method(verification: VerificationResult) -> str:
+    share = flagged_rate(verification)
     return f"{100 * share.confidence:g} %, {share.method}"
 
 
-def control_rate(found: VerificationResult) -> Rate | None:
+def control_rate(verification: VerificationResult) -> Rate | None:
     """How many of the controls match, None where there are none."""
-    controls = found.controls
+    controls = verification.controls
     return rate(controls.matches, controls.searched) if controls else None
 
 
-def _of_controls(found: VerificationResult) -> str:
-    controls = found.controls
+def _of_controls(verification: VerificationResult) -> str:
+    controls = verification.controls
     if controls is None:
         return ""
     unreadable = controls.coverage.unreadable

@@ -91,14 +91,14 @@ def render_shares(calibration: Calibration) -> Chart:
     last = min(STEPS, max([_FEWEST_STEPS, *reached]) + 10)
     end = threshold_of(last)
     lines = []
-    for kind, found, label in (
+    for kind, flagged_at, label in (
         ("controls", scores.controls, "controls"),
         ("chosen", scores.positives, "known positives"),
     ):
-        if len(found):
-            steps = np.unique([0, last, *found[found <= last].tolist()])
+        if len(flagged_at):
+            steps = np.unique([0, last, *flagged_at[flagged_at <= last].tolist()])
             places = [threshold_of(step) for step in steps.tolist()]
-            points = list(zip(places, flagged_share(found, steps).tolist(), strict=True))
+            points = list(zip(places, flagged_share(flagged_at, steps).tolist(), strict=True))
             lines.append(Line(_places(_stairs(points), end), kind, label))
     return Chart(
         title="Share of prompts flagged at each edge threshold",
@@ -113,11 +113,11 @@ def render_shares(calibration: Calibration) -> Chart:
 
 def _operating_mark(chosen: Candidate) -> Mark | None:
     """Where the threshold is on the curve: None where it flags nothing."""
-    found, alarms = chosen.point.recall, chosen.point.false_positives
-    if not found.value:
+    recall, alarms = chosen.point.recall, chosen.point.false_positives
+    if not recall.value:
         return None
-    precision = found.count / (found.count + alarms.count)
-    return Mark(_x(found.value, 1.0), _y(precision), f"{chosen.point.threshold:g}")
+    precision = recall.count / (recall.count + alarms.count)
+    return Mark(_x(recall.value, 1.0), _y(precision), f"{chosen.point.threshold:g}")
 
 
 def _band(curve: PrecisionRecall) -> str:

@@ -79,13 +79,13 @@ def picture_of(curve: DuplicationCurve, name: str) -> CurvePicture:
     step = (WIDTH - _LEFT - _RIGHT) / max(1, len(curve.bins))
     places = [_LEFT + step * (place + 0.5) for place in range(len(curve.bins))]
     marks = []
-    for x, found in zip(places, curve.bins, strict=True):
+    for x, bin_ in zip(places, curve.bins, strict=True):
         for kind, rate, shift in (
-            ("flagged", found.flagged, -_APART),
-            ("extracted", found.extracted, _APART),
+            ("flagged", bin_.flagged, -_APART),
+            ("extracted", bin_.extracted, _APART),
         ):
             if rate is not None and rate.value is not None:
-                marks.append(_mark(x + shift, rate, kind, f"{found} copies, {kind}: {rate}"))
+                marks.append(_mark(x + shift, rate, kind, f"{bin_} copies, {kind}: {rate}"))
     return CurvePicture(
         name=name,
         marks=tuple(marks),

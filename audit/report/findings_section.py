@@ -77,26 +77,30 @@ def gather_findings(
         "search of a training set",
         "verify {} --training-set PATH",
         load_verifications,
-        lambda found: found.analysis_id,
+        lambda search: search.analysis_id,
     )
     scoring = scoring_id(settings) if settings else None
     calibrations = sought.read(
         "calibration",
         "calibrate {} --controls FILE -o DIR",
         load_calibrations,
-        lambda found: analysis_id if found.scoring_id == scoring else found.analysis_id,
+        lambda calibration: (
+            analysis_id if calibration.scoring_id == scoring else calibration.analysis_id
+        ),
     )
     duplications = sought.read(
         "duplication curve",
         "duplication {} --copies FILE",
         load_duplications,
-        lambda found: found.analysis_id,
+        lambda duplication: duplication.analysis_id,
     )
     comparisons = sought.read(
         "comparison",
         "compare {} ID",
         load_comparisons,
-        lambda found: found.analysis_a if found.a == campaign_id else found.analysis_b,
+        lambda comparison: (
+            comparison.analysis_a if comparison.a == campaign_id else comparison.analysis_b
+        ),
     )
     return Findings(
         search=next(map(_search, searches), None),
@@ -127,12 +131,12 @@ class _Sought:
     ) -> list[T]:
         """Those of the analysis, as they are loaded; `command` has a place for the campaign."""
         try:
-            found = load(self.store, self.campaign_id)
+            findings = load(self.store, self.campaign_id)
         except ShardCorruptError as error:
             self.not_shown.append(str(error))
             return []
-        shown = [each for each in found if analysis_of(each) == self.analysis_id]
-        others = sorted({analysis_of(each) for each in found} - {self.analysis_id})
+        shown = [each for each in findings if analysis_of(each) == self.analysis_id]
+        others = sorted({analysis_of(each) for each in findings} - {self.analysis_id})
         if not shown:
             command = f"seedsweep {command.format(self.campaign_id)}"
             self.missing.append(Missing(name, command))
@@ -144,23 +148,25 @@ class _Sought:
         return shown
 
 
-def _search(found: VerificationResult) -> SearchShown:
-    return SearchShown(found.verified_at, len(found.groups), tuple(summary(found)))
+def _search(search: VerificationResult) -> SearchShown:
+    return SearchShown(search.verified_at, len(search.groups), tuple(summary(search)))
 
 
 def _calibration(
-    found: Calibration, analysis_id: str, settings: AnalysisSettings | None
+    calibration: Calibration, analysis_id: str, settings: AnalysisSettings | None
 ) -> CalibrationShown:
     relations = []
-    if found.analysis_id != analysis_id:
-        relations.append(f"It was made under analysis {found.analysis_id}, which scores alike.")
+    if calibration.analysis_id != analysis_id:
+        relations.append(
+            f"It was made under analysis {calibration.analysis_id}, which scores alike."
+        )
     if settings:
         used = settings.analysis.edge_threshold, settings.analysis.min_clique_size
-        if used == (found.chosen.point.threshold, found.chosen_size):
+        if used == (calibration.chosen.point.threshold, calibration.chosen_size):
             relations.append("The results in this report are at the operating point below.")
         else:
             relations.append(
                 f"The results in this report are not at the operating point below, but at edge "
                 f"threshold {used[0]:g} with cliques of {used[1]} or more."
             )
-    return CalibrationShown(calibration_page.lay_out(found), " ".join(relations))
+    return CalibrationShown(calibration_page.lay_out(calibration), " ".join(relations))

@@ -98,12 +98,12 @@ class PromptImages:
 
     def usable(self, count: int) -> list[StoredImage]:
         """The first `count` images, by seed, that have no flaw."""
-        found: list[StoredImage] = []
+        images: list[StoredImage] = []
         for cut in self.cuts:
-            if len(found) >= count:
+            if len(images) >= count:
                 break
-            found += [image for image in self._unit(cut).values() if image.flaw is None]
-        return found[:count]
+            images += [image for image in self._unit(cut).values() if image.flaw is None]
+        return images[:count]
 
     def provenance(self) -> frozenset[tuple[str, str]]:
         """What made the images read so far: (label, value)."""
@@ -167,11 +167,11 @@ def _histogram(
     images: PromptImages, tiles: int, threshold: float | None
 ) -> tuple[frozenset[int], Histogram | None]:
     decoded = {image.seed: images.pixels(image.seed) for image in images.usable(HISTOGRAM_SEEDS)}
-    found = {seed: pixels for seed, pixels in decoded.items() if pixels is not None}
-    seeds = frozenset(found)
-    if len(found) < 2:
+    readable = {seed: pixels for seed, pixels in decoded.items() if pixels is not None}
+    seeds = frozenset(readable)
+    if len(readable) < 2:
         return seeds, None
-    stack = np.stack(list(found.values()))
+    stack = np.stack(list(readable.values()))
     pairs = tiled_pairs(stack, tiles, threshold or 0.0)
     edges = pairs.edges if threshold is not None else np.zeros_like(pairs.edges)
     return seeds, bin_distances(pairs.distances, edges, threshold)

@@ -114,8 +114,8 @@ def gather_report(
     submission = load_campaign(store, campaign_id)
     campaign, sampling = submission.campaign, submission.campaign.sampling
     analysis_id = analysis_id or campaign.analysis_id
-    found = _settings(store, submission, analysis_id)
-    settings = found or campaign.settings
+    known_settings = _settings(store, submission, analysis_id)
+    settings = known_settings or campaign.settings
     prompts = load_prompts(store, campaign_id)
     results = read_results(store, analysis_id, campaign_id)
     parked = tuple(parked_now(store, submission))
@@ -124,7 +124,7 @@ def gather_report(
 
     def section(result: PromptResult) -> PromptSection:
         images = PromptImages(store, campaign, submission.cuts, result.prompt_id)
-        threshold = found.analysis.edge_threshold if found else None
+        threshold = known_settings.analysis.edge_threshold if known_settings else None
         return gather_section(images, result, training, settings.analysis.tiles, threshold)
 
     flagged = _rank(ranked, section, progress)
@@ -132,7 +132,7 @@ def gather_report(
     return Report(
         submission=submission,
         analysis_id=analysis_id,
-        settings_known=found is not None,
+        settings_known=known_settings is not None,
         own_analysis=analysis_id == campaign.analysis_id,
         verified=settings.verification is not None,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -152,7 +152,7 @@ def gather_report(
         parked=parked,
         parked_prompts=tuple(prompts[unit.index // len(submission.cuts)] for unit in parked),
         parked_reasons=tuple(Counter(unit.reason for unit in parked).most_common()),
-        findings=gather_findings(store, campaign_id, analysis_id, found),
+        findings=gather_findings(store, campaign_id, analysis_id, known_settings),
     )
 
 
@@ -200,11 +200,11 @@ def _provenance(
     flagged: Sequence[Flagged],
 ) -> frozenset[tuple[str, str]]:
     """What made the pictures that the report shows, or those of one prompt where it shows none."""
-    found = frozenset[tuple[str, str]]().union(
+    shown = frozenset[tuple[str, str]]().union(
         *(prompt.section.provenance for prompt in flagged if prompt.section)
     )
-    if found or not results:
-        return found
+    if shown or not results:
+        return shown
     images = PromptImages(store, submission.campaign, submission.cuts, results[0].prompt_id)
     images.usable(1)
     return images.provenance()

@@ -40,16 +40,16 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
 
 def recorded_facts(provenance: Iterable[tuple[str, str]]) -> tuple[Fact, ...]:
     """What the shards say of the machines that made their images, one fact for each label."""
-    found: dict[str, list[str]] = {}
+    by_label: dict[str, list[str]] = {}
     for label, value in sorted(provenance):
-        found.setdefault(label, []).append(value)
+        by_label.setdefault(label, []).append(value)
     return tuple(
         Fact(
             label.capitalize(),
             " · ".join(values),
             "differs between images" if len(values) > 1 else "",
         )
-        for label, values in found.items()
+        for label, values in by_label.items()
     )
 
 

@@ -74,7 +74,7 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
 
 def explain(error: ValidationError, record: type[BaseModel]) -> str:
     """Say in one sentence what is wrong first: the key, the value and the remedy."""
-    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _known_keys(record, first["loc"][:-1])

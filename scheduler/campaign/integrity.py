@@ -74,13 +74,13 @@ def check_campaign(
     progress(0, len(indexes))
     examine = partial(_examine, store, plan)
     examined = zip(indexes, map_in_order(examine, indexes, READERS), strict=True)
-    for count, (index, found) in enumerate(examined, start=1):
-        if isinstance(found, Fault):
-            corrupt.append(found)
-        elif found is None:
+    for count, (index, outcome) in enumerate(examined, start=1):
+        if isinstance(outcome, Fault):
+            corrupt.append(outcome)
+        elif outcome is None:
             stored[index] = False
         else:
-            images += found
+            images += outcome
         progress(count, len(indexes))
     # Receipts last: they were there before the first shard that went meanwhile.
     receipted = plan.receipted(list_receipts(store, campaign_id)) & ~stored

@@ -25,9 +25,9 @@ def cut_seeds(
     several stored ranges begin at one seed, the one that most prompts have wins, then the longer.
     """
     by_first: dict[int, SeedRange] = {}
-    for found in sorted(stored, key=lambda found: (stored[found], len(found))):
-        if found.first >= seeds.start and found.last < seeds.stop:
-            by_first[found.first] = found
+    for seed_range in sorted(stored, key=lambda seed_range: (stored[seed_range], len(seed_range))):
+        if seed_range.first >= seeds.start and seed_range.last < seeds.stop:
+            by_first[seed_range.first] = seed_range
     cuts, seed = [], seeds.start
     while seed < seeds.stop:
         unit = by_first.get(seed)

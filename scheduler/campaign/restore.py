@@ -40,12 +40,12 @@ def restore_state(
     analysis_id = (control.settings or campaign.settings).analysis_id
     outcomes = read_outcomes(store, analysis_id, campaign.campaign_id)
     note()
-    found = [outcomes.get(prompt_id) for prompt_id in plan.prompt_ids()]
+    ordered = [outcomes.get(prompt_id) for prompt_id in plan.prompt_ids()]
     lengths = np.array([len(cut) for cut in plan.cuts], dtype=np.int64)
-    seeds = np.array([outcome.seeds if outcome else -1 for outcome in found], dtype=np.int64)
+    seeds = np.array([outcome.seeds if outcome else -1 for outcome in ordered], dtype=np.int64)
     shape = (len(plan.prompts), len(plan.cuts))
 
-    flagged = np.array([bool(outcome and outcome.flagged) for outcome in found], dtype=np.bool_)
+    flagged = np.array([bool(outcome and outcome.flagged) for outcome in ordered], dtype=np.bool_)
     left = np.zeros(len(plan.prompts), dtype=np.bool_)
     done = load_done(store, campaign.campaign_id, len(plan)) if checkpointed else None
     if done is not None:

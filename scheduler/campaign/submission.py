@@ -15,8 +15,8 @@ from seedsweep.storage.store import Store
 
 def stored_ranges(store: Store, campaign: Campaign) -> Counter[SeedRange]:
     """Count, over all prompts, the seed ranges that shards of this recipe hold."""
-    found = list_shards(store, campaign.generation_id)
-    return Counter(keys.parse_shard(key)[1] for key in found)
+    shards = list_shards(store, campaign.generation_id)
+    return Counter(keys.parse_shard(key)[1] for key in shards)
 
 
 def plan_campaign(store: Store, campaign: Campaign, prompts: list[str]) -> Plan:

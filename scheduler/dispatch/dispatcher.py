@@ -202,7 +202,7 @@ class Dispatcher:
 
     def _count(self) -> dict[str, LiveCounts]:
         """The counts of all campaigns that are not settled; settled ones are put aside."""
-        found: dict[str, LiveCounts] = {}
+        live: dict[str, LiveCounts] = {}
         for campaign_id in list(self._plans):
             counts = self._ledger.counts(campaign_id)
             if counts is None:
@@ -217,8 +217,8 @@ class Dispatcher:
                 self._rates.pop(campaign_id, None)
                 self._settled.add(campaign_id)
             else:
-                found[campaign_id] = counts
-        return found
+                live[campaign_id] = counts
+        return live
 
     def _find_reopened(self) -> None:
         for campaign_id in list(self._settled):
@@ -253,11 +253,11 @@ class Dispatcher:
         self._workforce.demand(demand)
 
     def _by_model(self, campaigns: Iterable[str]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        by_model: dict[str, list[str]] = {}
         for campaign_id in campaigns:
             model_id = self._plans[campaign_id].campaign.model.model_id
-            found.setdefault(model_id, []).append(campaign_id)
-        return found
+            by_model.setdefault(model_id, []).append(campaign_id)
+        return by_model
 
     def _missing(self, counts: Mapping[str, LiveCounts], workers: int) -> int:
         """How many units a model's window lacks."""

@@ -200,9 +200,9 @@ def _devices() -> Iterator[Diagnosis]:
             f"Compare the driver in nvidia-smi with CUDA {facts['cuda']}, and correct "
             "CUDA_VISIBLE_DEVICES.",
         )
-    for name, found in zip(devices, facts["devices"], strict=False):
-        memory = size_words(found["bytes"])
-        yield Diagnosis("devices", "fine", f"{name} is {found['name']} with {memory}.")
+    for name, device in zip(devices, facts["devices"], strict=False):
+        memory = size_words(device["bytes"])
+        yield Diagnosis("devices", "fine", f"{name} is {device['name']} with {memory}.")
 
 
 def _model(store_url: str, campaign_file: Path) -> Iterator[Diagnosis]:

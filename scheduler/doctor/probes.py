@@ -89,7 +89,7 @@ def ask_torch() -> dict[str, Any]:
     return {
         "version": torch.__version__,
         "cuda": torch.version.cuda,
-        "devices": [{"name": found.name, "bytes": found.total_memory} for found in devices],
+        "devices": [{"name": device.name, "bytes": device.total_memory} for device in devices],
     }
 
 

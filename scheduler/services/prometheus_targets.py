@@ -39,15 +39,15 @@ def find_targets(workforce: Workforce) -> list[Target]:
     One that shows them on loopback only is left out unless it is on this machine: anywhere else its
     address names another service.
     """
-    found = []
+    targets = []
     for shown in workforce.shown():
         if _is_reachable(shown.metrics, shown.host):
-            found.append(Target([shown.metrics], {"job": f"seedsweep-{shown.kind}"}))
+            targets.append(Target([shown.metrics], {"job": f"seedsweep-{shown.kind}"}))
     for worker in (sign.worker for sign in workforce.signs() if sign.alive):
         if worker.metrics and _is_reachable(worker.metrics, worker.host):
             labels = {"worker": worker.name, "host": worker.host, "device": worker.device}
-            found.append(Target([worker.metrics], {"job": "seedsweep-worker", **labels}))
-    return found
+            targets.append(Target([worker.metrics], {"job": "seedsweep-worker", **labels}))
+    return targets
 
 
 def answer_targets(workforce: Workforce) -> WSGIApplication:
@@ -55,12 +55,12 @@ def answer_targets(workforce: Workforce) -> WSGIApplication:
 
     def answer(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            found = find_targets(workforce)
+            targets = find_targets(workforce)
         except BrokerUnavailableError as error:
             start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
             return [f"{error}\n".encode()]
         start_response("200 OK", [("Content-Type", "application/json")])
-        return [json.dumps([asdict(target) for target in found]).encode()]
+        return [json.dumps([asdict(target) for target in targets]).encode()]
 
     return answer
 

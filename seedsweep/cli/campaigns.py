@@ -232,7 +232,7 @@ def _explain_failures(store: "Store", plan: "Plan") -> bool:
     """Say which units were parked and which shards are corrupt; True if there are any."""
     from seedsweep.scheduler.campaign.progress import failures
 
-    found = failures(store, plan)
-    for sentence in found:
+    sentences = failures(store, plan)
+    for sentence in sentences:
         say(sentence)
-    return bool(found)
+    return bool(sentences)

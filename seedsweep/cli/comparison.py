@@ -37,15 +37,15 @@ def compare(
     from seedsweep.cli.comparison_tables import print_comparison
 
     opened = find_store(store)
-    found = compare_campaigns(opened, a, b)
-    if problem := try_to_save(opened, found):
+    comparison = compare_campaigns(opened, a, b)
+    if problem := try_to_save(opened, comparison):
         say(problem)
     if as_json:
-        print(json.dumps(dataclasses.asdict(found), indent=2))
+        print(json.dumps(dataclasses.asdict(comparison), indent=2))
     else:
-        print_comparison(found)
+        print_comparison(comparison)
     if output is not None:
-        say(f"{write_page(render_comparison(found), output)}")
+        say(f"{write_page(render_comparison(comparison), output)}")
 
 
 def duplication(
@@ -81,12 +81,12 @@ def duplication(
     from seedsweep.cli.comparison_tables import print_duplication
 
     opened = find_store(store)
-    found = measure_duplication(opened, campaign_id, copies, column, sample, seed)
-    if problem := try_to_save(opened, found):
+    curves = measure_duplication(opened, campaign_id, copies, column, sample, seed)
+    if problem := try_to_save(opened, curves):
         say(problem)
     if as_json:
-        print(json.dumps(dataclasses.asdict(found), indent=2))
+        print(json.dumps(dataclasses.asdict(curves), indent=2))
     else:
-        print_duplication(found)
+        print_duplication(curves)
     if output is not None:
-        say(f"{write_page(render_duplication(found), output)}")
+        say(f"{write_page(render_duplication(curves), output)}")

@@ -12,57 +12,69 @@ from seedsweep.cli.console import console, prompt_cell
 PROMPT_LENGTH = 48
 
 
-def print_comparison(found: Comparison) -> None:
+def print_comparison(comparison: Comparison) -> None:
     """Print rates and cells as tables, what changed most, and in what the campaigns differ."""
-    left_out = found.left_out
-    print(f"A: {found.a}")
-    print(f"B: {found.b}")
+    left_out = comparison.left_out
+    print(f"A: {comparison.a}")
+    print(f"B: {comparison.b}")
     print(
-        f"{found.prompts} prompts analysed in both with the same seeds; left out: "
+        f"{comparison.prompts} prompts analysed in both with the same seeds; left out: "
         f"{left_out.only_a} in A alone, {left_out.only_b} in B alone, {left_out.other_seeds} with "
         "other seeds."
     )
-    console().print(_rates(found))
-    flagged = found.flagged
+    console().print(_rates(comparison))
+    flagged = comparison.flagged
     print(
         f"{100 * flagged.a.confidence:g} % intervals; rates: {flagged.a.method}; differences: "
         f"{flagged.difference.method}; p: {flagged.test}."
     )
-    if found.pictures:
-        both = "" if found.pictures.both is None else f", {found.pictures.both} of them in both"
-        print(
-            f"Distinct training pictures extracted: {found.pictures.a} in A, {found.pictures.b} "
-            f"in B{both}."
+    if comparison.pictures:
+        both = (
+            ""
+            if comparison.pictures.both is None
+            else f", {comparison.pictures.both} of them in both"
         )
-    method = "" if found.clique_size.low is None else f" ({found.clique_size.method})"
-    print(f"Mean change of clique size: {found.clique_size}{method}.")
-    if found.unproven:
-        print(f"{found.unproven} prompts have a clique that was not proven the largest.")
-    for title, changes in (("shrank", found.shrunk), ("grew", found.grown)):
+        print(
+            f"Distinct training pictures extracted: {comparison.pictures.a} in A, "
+            f"{comparison.pictures.b} in B{both}."
+        )
+    method = "" if comparison.clique_size.low is None else f" ({comparison.clique_size.method})"
+    print(f"Mean change of clique size: {comparison.clique_size}{method}.")
+    if comparison.unproven:
+        print(f"{comparison.unproven} prompts have a clique that was not proven the largest.")
+    for title, changes in (("shrank", comparison.shrunk), ("grew", comparison.grown)):
         if changes:
             console().print(_changes(f"Cliques that {title} most", changes))
-    for contrast in found.contrasts:
+    for contrast in comparison.contrasts:
         print(f"{contrast.label}: {contrast.a} | {contrast.b}")
-    for note in found.notes:
+    for note in comparison.notes:
         print(note)
 
 
-def print_duplication(found: Duplication) -> None:
+def print_duplication(duplication: Duplication) -> None:
     """Print the curve, and that of the sample."""
-    console().print(_curve(f"{found.curve.prompts} prompts with known copies", found.curve))
-    if found.sample:
-        title = f"a random sample of {found.sample.drawn}, {found.sample.curve.prompts} analysed"
-        console().print(_curve(title, found.sample.curve))
-    print(f"{100 * found.curve.flagged.confidence:g} % intervals: {found.curve.flagged.method}.")
-    for note in found.notes:
+    console().print(
+        _curve(f"{duplication.curve.prompts} prompts with known copies", duplication.curve)
+    )
+    if duplication.sample:
+        title = (
+            f"a random sample of {duplication.sample.drawn}, "
+            f"{duplication.sample.curve.prompts} analysed"
+        )
+        console().print(_curve(title, duplication.sample.curve))
+    print(
+        f"{100 * duplication.curve.flagged.confidence:g} % intervals: "
+        f"{duplication.curve.flagged.method}."
+    )
+    for note in duplication.notes:
         print(note)
 
 
-def _rates(found: Comparison) -> Table:
+def _rates(comparison: Comparison) -> Table:
     table = Table("")
     for name in ("A", "B", "B - A", "both", "only A", "only B", "neither", "p"):
         table.add_column(name, justify="right")
-    for name, rates in (("flagged", found.flagged), ("extracted", found.extracted)):
+    for name, rates in (("flagged", comparison.flagged), ("extracted", comparison.extracted)):
         if rates is None:
             continue
         cells = (rates.both, rates.only_a, rates.only_b, rates.neither)

@@ -49,27 +49,27 @@ def replay(
     opened = find_store(store)
     with counted("images made again") as progress:
         if sample is not None and prompt is None and seed is None:
-            found = replay_some(opened, campaign_id, sample, sample_seed, options, progress)
+            replays = replay_some(opened, campaign_id, sample, sample_seed, options, progress)
         elif sample is None and prompt is not None and seed is not None:
-            found = replay_one(opened, campaign_id, prompt, seed, options, progress)
+            replays = replay_one(opened, campaign_id, prompt, seed, options, progress)
         else:
             raise ConfigError("Give --prompt and --seed for one image, or --sample for many.")
     if as_json:
-        print(json.dumps(_for_scripts(found), indent=2))
+        print(json.dumps(_for_scripts(replays), indent=2))
     else:
-        print_replays(found)
-    if found.unexplained:
+        print_replays(replays)
+    if replays.unexplained:
         raise typer.Exit(1)
 
 
-def _for_scripts(found: "Replays") -> dict[str, object]:
+def _for_scripts(replays: "Replays") -> dict[str, object]:
     return {
-        "campaign": found.campaign_id,
-        "images": len(found.replays),
-        "equal": found.equal,
-        "explained": len(found.explained),
-        "unexplained": len(found.unexplained),
-        "not_made": found.not_made,
-        "parked": found.parked,
-        "replays": [replay.model_dump(mode="json") for replay in found.replays],
+        "campaign": replays.campaign_id,
+        "images": len(replays.replays),
+        "equal": replays.equal,
+        "explained": len(replays.explained),
+        "unexplained": len(replays.unexplained),
+        "not_made": replays.not_made,
+        "parked": replays.parked,
+        "replays": [replay.model_dump(mode="json") for replay in replays.replays],
     }

@@ -12,34 +12,36 @@ from seedsweep.storage.replay_results import FactDifference, Replay
 PROMPT_LENGTH = 40
 
 
-def print_replays(found: Replays) -> None:
+def print_replays(replays: Replays) -> None:
     """Print a line for each image, then what all of them came to."""
     table = Table("prompt")
     for name in ("seed", "pixels", "l2", "tiled l2", "levels", "share"):
         table.add_column(name, justify="right")
     table.add_column("not as recorded")
-    for replay in found.replays:
+    for replay in replays.replays:
         table.add_row(*_cells(replay))
     console().print(table)
-    for sentence in summary(found):
+    for sentence in summary(replays):
         print(sentence)
 
 
-def summary(found: Replays) -> list[str]:
+def summary(replays: Replays) -> list[str]:
     """What came of it, in sentences."""
-    parts = [f"{found.equal} of {len(found.replays)} equal bit for bit"]
-    if found.explained:
-        facts = sorted({d.fact for replay in found.explained for d in replay.differences})
-        parts.append(f"{_apart(found.explained)}, where not all is as recorded: {', '.join(facts)}")
-    if found.unexplained:
-        parts.append(f"{_apart(found.unexplained)}, though nothing recorded differs")
+    parts = [f"{replays.equal} of {len(replays.replays)} equal bit for bit"]
+    if replays.explained:
+        facts = sorted({d.fact for replay in replays.explained for d in replay.differences})
+        parts.append(
+            f"{_apart(replays.explained)}, where not all is as recorded: {', '.join(facts)}"
+        )
+    if replays.unexplained:
+        parts.append(f"{_apart(replays.unexplained)}, though nothing recorded differs")
     sentences = ["; ".join(parts) + "."]
-    if any(replay.here.device == "cpu" for replay in found.unexplained):
+    if any(replay.here.device == "cpu" for replay in replays.unexplained):
         sentences.append("Of a CPU the type is not recorded: another one may make other pixels.")
-    if found.not_made or found.parked:
+    if replays.not_made or replays.parked:
         sentences.append(
-            f"Also drawn, and left out: {found.not_made} images that are not made, "
-            f"{found.parked} whose units are parked."
+            f"Also drawn, and left out: {replays.not_made} images that are not made, "
+            f"{replays.parked} whose units are parked."
         )
     return sentences
 

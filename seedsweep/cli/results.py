@@ -159,16 +159,16 @@ def print_found(
 
 
 def print_results_of(
-    found: "list[PromptResult]", as_json: bool, flagged_only: bool = False
+    prompt_results: "list[PromptResult]", as_json: bool, flagged_only: bool = False
 ) -> None:
     """Print results: a table, or JSON of all prompts or of the flagged ones."""
     from seedsweep.cli.tables import print_results
 
     if as_json:
-        chosen = [result for result in found if result.flagged or not flagged_only]
+        chosen = [result for result in prompt_results if result.flagged or not flagged_only]
         print(json.dumps([result.model_dump(mode="json") for result in chosen], indent=2))
     else:
-        print_results(found)
+        print_results(prompt_results)
 
 
 def render_report(store: "Store", campaign_id: str, folder: Path) -> Path:

@@ -50,8 +50,8 @@ def verify(
     options = SearchOptions(training_set, controls, threshold, neighbours_of, flip)
     crew = Actors(actors or os.cpu_count() or 1, address=environment.ray_address)
     with counted("slices searched") as progress:
-        found = verify_campaign(opened, campaign_id, options, crew, progress)
+        verification = verify_campaign(opened, campaign_id, options, crew, progress)
     if as_json:
-        print(json.dumps(for_scripts(found), indent=2))
+        print(json.dumps(for_scripts(verification), indent=2))
     else:
-        print_verification(found)
+        print_verification(verification)

@@ -12,30 +12,30 @@ from seedsweep.storage.verification_results import VerificationResult, VerifiedC
 PROMPT_LENGTH = 40
 
 
-def print_verification(found: VerificationResult) -> None:
+def print_verification(verification: VerificationResult) -> None:
     """Print a line for each clique of a flagged prompt, then what all of them came to."""
     table = Table("prompt")
     table.add_column("seed", justify="right")
     table.add_column("training picture")
     for name in ("l2", "tiled l2", "adaptive", "k", "extracted"):
         table.add_column(name, justify="right")
-    for clique in found.cliques:
+    for clique in verification.cliques:
         table.add_row(*_cells(clique))
     console().print(table)
-    for sentence in summary(found):
+    for sentence in summary(verification):
         print(sentence)
 
 
-def for_scripts(found: VerificationResult) -> dict[str, object]:
+def for_scripts(verification: VerificationResult) -> dict[str, object]:
     """All of it, and what follows from it: the headline's numbers, and rates with intervals."""
-    controls = control_rate(found)
+    controls = control_rate(verification)
     return {
-        "training_pictures_extracted": sum(map(len, found.groups)),
-        "distinct_training_pictures_extracted": len(found.groups),
-        "prompts_extracted": len(found.prompts_extracted),
-        "flagged_rate": dataclasses.asdict(flagged_rate(found)),
+        "training_pictures_extracted": sum(map(len, verification.groups)),
+        "distinct_training_pictures_extracted": len(verification.groups),
+        "prompts_extracted": len(verification.prompts_extracted),
+        "flagged_rate": dataclasses.asdict(flagged_rate(verification)),
         "control_rate": dataclasses.asdict(controls) if controls else None,
-        **found.model_dump(mode="json"),
+        **verification.model_dump(mode="json"),
     }
 
 

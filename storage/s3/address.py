@@ -80,15 +80,15 @@ def parse_address(url: str) -> Address:
 
 def find_credentials(address: Address) -> Provider:
     """Find the credentials in the environment; raises `ConfigError` where there are none."""
-    found = ChainedProvider([EnvAWSProvider(), EnvMinioProvider()])
+    provider = ChainedProvider([EnvAWSProvider(), EnvMinioProvider()])
     try:
-        found.retrieve()
+        provider.retrieve()
     except ValueError as error:
         raise ConfigError(
             f"There are no credentials for the store {address.url}; set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or MINIO_ACCESS_KEY and MINIO_SECRET_KEY."
         ) from error
-    return found
+    return provider
 
 
 def url_error(shown: str, why: str) -> ConfigError:

@@ -179,8 +179,8 @@ class S3Store:
         below = self._prefix + check_prefix(prefix)
         with self._translated("list", prefix):
             try:
-                for found in self._client.list_objects(self._bucket, below, recursive):
-                    yield (found.object_name or "").removeprefix(self._prefix)
+                for entry in self._client.list_objects(self._bucket, below, recursive):
+                    yield (entry.object_name or "").removeprefix(self._prefix)
             except ValueError as error:  # XML, but no listing
                 raise NotS3Error from error
 

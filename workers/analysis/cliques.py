@@ -126,10 +126,10 @@ def decide_clique(
     bound = min(bound, neighbourhood_bound(bits))
     if bound < size:
         return Decision(size, (), size - 1, 0)
-    found = search(bits, bits.everyone, size - 1, size, max_steps)
-    if found.complete and not found.members:
-        return Decision(size, (), size - 1, found.steps)
-    return Decision(size, graph.named(found.members), min(found.bound, bound), found.steps)
+    clique = search(bits, bits.everyone, size - 1, size, max_steps)
+    if clique.complete and not clique.members:
+        return Decision(size, (), size - 1, clique.steps)
+    return Decision(size, graph.named(clique.members), min(clique.bound, bound), clique.steps)
 
 
 def largest_clique(
@@ -173,9 +173,9 @@ def _grown(
         bound = min(bound, max(tighter, len(members)))
     if bound == len(members):
         return members, bound, 0
-    found = search(bits, bits.everyone, len(members), bound, max_steps)
-    members = graph.named(found.members) or members
-    return members, len(members) if found.complete else min(found.bound, bound), found.steps
+    clique = search(bits, bits.everyone, len(members), bound, max_steps)
+    members = graph.named(clique.members) or members
+    return members, len(members) if clique.complete else min(clique.bound, bound), clique.steps
 
 
 def _first(
@@ -197,14 +197,14 @@ def _first(
             steps += step_cost(inner)
             if steps > max_steps:
                 return witness, max_steps
-            found = search(graph.bitgraph, inner, need - 1, need, max_steps - steps)
-            steps += found.steps
-            if not found.complete:
+            clique = search(graph.bitgraph, inner, need - 1, need, max_steps - steps)
+            steps += clique.steps
+            if not clique.complete:
                 return witness, max_steps
-            if len(found.members) < need:
+            if len(clique.members) < need:
                 candidates ^= alone[vertex]
                 continue
-            witness = tuple(sorted([*chosen, name, *graph.named(found.members)]))
+            witness = tuple(sorted([*chosen, name, *graph.named(clique.members)]))
         chosen.append(name)
         candidates = inner
     return witness, steps

@@ -125,12 +125,12 @@ def tiled_pairs(
     _, height, width, _ = images.shape
     shares = _shared_out(tile_grid(height, width, tiles), threads)
     if len(shares) == 1:
-        found = [_pairs_in(shares[0], images, threshold, inner)]
+        parts = [_pairs_in(shares[0], images, threshold, inner)]
     else:
         with ThreadPoolExecutor(len(shares), thread_name_prefix="tiles") as pool:
-            found = list(pool.map(lambda share: _pairs_in(share, images, threshold, inner), shares))
-    worst = np.maximum.reduce([pairs.distances for pairs in found])
-    edges = np.logical_and.reduce([pairs.edges for pairs in found])
+            parts = list(pool.map(lambda share: _pairs_in(share, images, threshold, inner), shares))
+    worst = np.maximum.reduce([pairs.distances for pairs in parts])
+    edges = np.logical_and.reduce([pairs.edges for pairs in parts])
     np.fill_diagonal(edges, False)
     return Pairs(_to_l2(worst), edges)
 

@@ -64,12 +64,12 @@ def critical_steps(
         raise ValueError(f"a clique that says something has two members or more, got {sizes}")
     steps = steps_of(distances)
     np.fill_diagonal(steps, STEPS + 1)
-    found: dict[int, Critical] = {}
+    critical: dict[int, Critical] = {}
     lowest = 1
     for size in sorted(set(sizes)):
-        found[size] = _search(steps, size, lowest, max_steps)
-        lowest = found[size].step or lowest
-    return tuple(found[size] for size in sizes)
+        critical[size] = _search(steps, size, lowest, max_steps)
+        lowest = critical[size].step or lowest
+    return tuple(critical[size] for size in sizes)
 
 
 def _search(steps: NDArray[np.int64], size: int, lowest: int, max_steps: int) -> Critical:

@@ -104,21 +104,21 @@ def nearest_images(
         lower[without] = np.inf
     wanted = min(count, int(np.isfinite(lower).sum()))
     if not wanted:
-        return search.found
+        return search.nearest
     # The most promising first: how near they are decides how many others have to be looked at.
     first = np.argpartition(lower, wanted - 1)[:wanted]
     search.look_at(first, wanted)
     lower[first] = np.inf
-    left = np.flatnonzero(lower <= search.found.l2[-1])
+    left = np.flatnonzero(lower <= search.nearest.l2[-1])
     lower = search.fine(left)
     order = np.argsort(lower, kind="stable")
     left, lower = left[order], lower[order]
     for block in _growing(len(left), image.size):
-        near = lower[block] <= search.found.l2[-1]
+        near = lower[block] <= search.nearest.l2[-1]
         if not near.any():
             break
         search.look_at(left[block][near], wanted)
-    return search.found
+    return search.nearest
 
 
 class _Search:
@@ -128,7 +128,7 @@ class _Search:
         self._image = image
         self._training = training
         self._query, self._part = _describe(image[None])
-        self.found = Nearest(np.empty(0, np.intp), np.empty(0))
+        self.nearest = Nearest(np.empty(0, np.intp), np.empty(0))
 
     def coarse(self) -> NDArray[np.float64]:
         """Lower bounds on the l2 to all training images."""
@@ -155,7 +155,7 @@ class _Search:
 
     def look_at(self, images: NDArray[np.intp], count: int) -> None:
         """Compare with the pixels of these, and keep the `count` nearest of all looked at."""
-        indexes, l2 = self.found.indexes, self.found.l2
+        indexes, l2 = self.nearest.indexes, self.nearest.l2
         for rows in _blocks(len(images), _PICTURE_BYTES // self._image.size):
             some = images[rows]
             indexes = np.concatenate([indexes, some])
@@ -163,7 +163,7 @@ class _Search:
                 [l2, l2_to_all(self._image, np.take(self._training.pictures, some, axis=0))]
             )
         order = np.lexsort((indexes, l2))[:count]
-        self.found = Nearest(indexes[order], l2[order])
+        self.nearest = Nearest(indexes[order], l2[order])
 
     def _bounds(
         self,

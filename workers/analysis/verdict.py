@@ -105,31 +105,31 @@ def verdict_of(
     if any(a >= b for a, b in pairwise(seeds)):
         raise ValueError("the seeds must be different and ascending")
     kept = core(edges, min_clique_size)
-    found = largest_clique(kept, min_clique_size, max_steps)
-    members = [found.members] if found.members else []
-    members += _further(kept, found, min_clique_size, max_steps)
+    largest = largest_clique(kept, min_clique_size, max_steps)
+    members = [largest.members] if largest.members else []
+    members += _further(kept, largest, min_clique_size, max_steps)
     return Verdict(
         edges=int(np.count_nonzero(kept)) // 2,
         cliques=tuple(_clique(each, distances(each), seeds) for each in members),
-        clique_proven=found.proven,
-        clique_upper_bound=found.upper_bound,
+        clique_proven=largest.proven,
+        clique_upper_bound=largest.upper_bound,
     )
 
 
 def _further(
-    graph: NDArray[np.bool_], found: CliqueSearch, size: int, max_steps: int
+    graph: NDArray[np.bool_], largest: CliqueSearch, size: int, max_steps: int
 ) -> Iterator[tuple[int, ...]]:
     """The members of each next clique apart from those before, as far as the steps go."""
-    left, steps = graph.copy(), found.steps
-    while found.members:
-        members = list(found.members)
+    left, steps = graph.copy(), largest.steps
+    while largest.members:
+        members = list(largest.members)
         apart = np.logical_not(np.any(left[members], axis=0))
         apart[members] = False
         left &= np.outer(apart, apart)
-        found = largest_clique(left, size, max_steps - steps)
-        steps += found.steps
-        if found.members:
-            yield found.members
+        largest = largest_clique(left, size, max_steps - steps)
+        steps += largest.steps
+        if largest.members:
+            yield largest.members
 
 
 def _clique(

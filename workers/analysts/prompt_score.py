@@ -70,7 +70,7 @@ class Scoring:
         if verification:
             sampling = stored.sampling
             training = _training(verification, sampling.width, sampling.height)
-            medoids = [_medoid(distances, found) for found in critical]
+            medoids = [_medoid(distances, each) for each in critical]
             matched = {
                 place: _match(pixels[place], analysis, verification, training)
                 for place in {place for place in medoids if place is not None}
@@ -106,10 +106,10 @@ def _scored(scoring: Scoring, prompts: Sequence[str], processes: int) -> Iterato
             raise
 
 
-def _medoid(distances: NDArray[np.float64], found: Critical) -> int | None:
-    if not found.members:
+def _medoid(distances: NDArray[np.float64], critical: Critical) -> int | None:
+    if not critical.members:
         return None
-    members = list(found.members)
+    members = list(critical.members)
     sums = distances[np.ix_(members, members)].sum(axis=1)
     return members[int(sums.argmin())]
 

@@ -97,7 +97,7 @@ def read_prompt(
     campaign, cuts = submission.campaign, submission.cuts
     prompt_id = Prompt(text=text).prompt_id
     shards: list[str | None] = []
-    found: list[Sequence[Described] | None] = []
+    described: list[Sequence[Described] | None] = []
     corrupt: list[str] = []
     for cut in cuts:
         key = keys.shard(campaign.generation_id, prompt_id, cut)
@@ -105,24 +105,28 @@ def read_prompt(
         with _noting_corrupt(corrupt, key):
             images = _described(key, store, campaign.sampling, without)
         shards.append(key)
-        found.append(images)
+        described.append(images)
     receipt = None
-    if None in found and campaign.keep == "flagged":
+    if None in described and campaign.keep == "flagged":
         # Only now: it was stored before the first of the shards was deleted.
         with _noting_corrupt(corrupt, receipt_key(campaign, prompt_id)):
             receipt = _receipt(store, campaign, prompt_id)
     if receipt:
-        for place in [place for place, images in enumerate(found) if images is None]:
-            found[place], shards[place] = receipt.of(cuts[place]), None
+        for place in [place for place, images in enumerate(described) if images is None]:
+            described[place], shards[place] = receipt.of(cuts[place]), None
         corrupt = []
     return StoredPrompt(
         store=store,
         text=text,
         sampling=campaign.sampling,
-        images=tuple(chain.from_iterable(images or () for images in found)),
-        shards=tuple(key for key, images in zip(shards, found, strict=True) for _ in images or ()),
+        images=tuple(chain.from_iterable(images or () for images in described)),
+        shards=tuple(
+            key for key, images in zip(shards, described, strict=True) for _ in images or ()
+        ),
         corrupt=tuple(corrupt),
-        missing=tuple(i for i, key in enumerate(shards) if found[i] is None and key not in corrupt),
+        missing=tuple(
+            i for i, key in enumerate(shards) if described[i] is None and key not in corrupt
+        ),
         receipt=receipt,
         tally=tally or Tally(),
     )
@@ -144,9 +148,9 @@ def _described(
         if store.exists(key):
             raise ShardCorruptError("It is known to be corrupt.")
         return None
-    found = read_described(store, key)
-    _check_descriptors(found or (), sampling)
-    return found
+    images = read_described(store, key)
+    _check_descriptors(images or (), sampling)
+    return images
 
 
 def _receipt(store: Store, campaign: Campaign, prompt_id: str) -> Receipt | None:

@@ -153,12 +153,12 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _model_files(folder: Path) -> list[str]:
-    found = [
+    files = [
         file.relative_to(folder)
         for file in sorted(folder.rglob("*"))
         if file.suffix in FINGERPRINTED and file.is_file()
     ]
-    return [p.as_posix() for p in found if not any(part.startswith(".") for part in p.parts)]
+    return [p.as_posix() for p in files if not any(part.startswith(".") for part in p.parts)]
 
 
 def _hash_file(file: Path) -> str:

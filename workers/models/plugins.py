@@ -24,10 +24,10 @@ _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 def find_plugin(name: str) -> EntryPoint:
     """The one entry point that provides the pipeline `name`; raises `ConfigError` without one."""
-    found = entry_points(group=GROUP)
-    provided = [entry for entry in found if entry.name == name]
+    entries = entry_points(group=GROUP)
+    provided = [entry for entry in entries if entry.name == name]
     if not provided:
-        there = ", ".join(sorted({*BUILT_IN, *found.names}))
+        there = ", ".join(sorted({*BUILT_IN, *entries.names}))
         raise ConfigError(
             f"No pipeline is called {name!r} on this machine, where there are {there}; install the "
             "package that provides it, or correct model.pipeline."

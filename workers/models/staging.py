@@ -90,11 +90,11 @@ def model_folder(store: Store, model: Model) -> Path:
         return _hub_folder(model)
     try:
         cached = cache_folder() / "models" / keys.model_digits(model.fingerprint)
-        found = _fingerprint_here(Path(model.path))
-        if found == model.fingerprint:
+        fingerprint = _fingerprint_here(Path(model.path))
+        if fingerprint == model.fingerprint:
             return Path(model.path)
         if not cached.is_dir():
-            _fetch(store, model, _manifest_or_refusal(store, model, found), cached)
+            _fetch(store, model, _manifest_or_refusal(store, model, fingerprint), cached)
     except ConfigError as error:
         raise ModelLoadError(str(error)) from error
     except OSError as error:
@@ -168,21 +168,21 @@ def _read_manifest(store: Store, model: Model) -> Manifest | None:
 
 
 def _first(error: ValidationError) -> str:
-    found = error.errors()[0]
-    return f"{found['input']!r}: {found['msg']}"[:200]
+    first = error.errors()[0]
+    return f"{first['input']!r}: {first['msg']}"[:200]
 
 
-def _manifest_or_refusal(store: Store, model: Model, found: str | None) -> Manifest:
+def _manifest_or_refusal(store: Store, model: Model, fingerprint: str | None) -> Manifest:
     manifest = _read_manifest(store, model)
     if manifest is not None:
         return manifest
-    if found is None:
+    if fingerprint is None:
         raise ModelLoadError(
             f"The model {model.path} is no folder that this host can read, and the store holds no "
             "copy of it; mount it at the same path, or submit with --stage-model."
         )
     raise ModelLoadError(
-        f"The model {model.path} is not the one that was submitted ({found}, not "
+        f"The model {model.path} is not the one that was submitted ({fingerprint}, not "
         f"{model.fingerprint}); restore it, or submit the campaign again."
     )
 
@@ -225,11 +225,11 @@ def _receive(store: Store, model: Model, file: StagedFile, path: Path) -> None:
 
 
 def _check(model: Model, folder: Path) -> None:
-    found = fingerprint_files(hash_files(folder))
-    if found != model.fingerprint:
+    fingerprint = fingerprint_files(hash_files(folder))
+    if fingerprint != model.fingerprint:
         raise ModelLoadError(
-            f"The staged copy of {model.path} is not the model that was submitted ({found}, not "
-            f"{model.fingerprint}); {_stage_again(model)}."
+            f"The staged copy of {model.path} is not the model that was submitted ({fingerprint}, "
+            f"not {model.fingerprint}); {_stage_again(model)}."
         )
 
 

@@ -12,12 +12,12 @@ _BEYOND = 0.5 / 255
 """How far outside [0, 1] a float is still a rounding error: half a level."""
 
 
-def require_submitted(model: Model, found: str) -> None:
-    if found != model.fingerprint:
+def require_submitted(model: Model, fingerprint: str) -> None:
+    if fingerprint != model.fingerprint:
         raise ModelLoadError(
-            f"This worker's {model.pipeline} pipeline is not the one that was submitted ({found}, "
-            f"not {model.fingerprint}); bring the same code and files here, or submit the campaign "
-            "again."
+            f"This worker's {model.pipeline} pipeline is not the one that was submitted "
+            f"({fingerprint}, not {model.fingerprint}); bring the same code and files here, or "
+            "submit the campaign again."
         )
 
 

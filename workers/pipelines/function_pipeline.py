@@ -43,11 +43,11 @@ def load_function(model: Model, sampling: Sampling, device: str, threads: int) -
             "that name, if you trust the code."
         )
     try:
-        found = find_function(model.path)
+        definition = find_function(model.path)
     except ConfigError as error:
         raise ModelLoadError(str(error)) from error
-    require_submitted(model, found.fingerprint)
-    return FunctionPipeline(found, _import(found), sampling, device, threads)
+    require_submitted(model, definition.fingerprint)
+    return FunctionPipeline(definition, _import(definition), sampling, device, threads)
 
 
 class FunctionPipeline:
@@ -64,13 +64,13 @@ class FunctionPipeline:
 
     def __init__(
         self,
-        found: FoundFunction,
+        definition: FoundFunction,
         function: Callable[[str, int, int, int], object],
         sampling: Sampling,
         device: str,
         threads: int,
     ) -> None:
-        self._found, self._function = found, function
+        self._definition, self._function = definition, function
         self._sampling, self._device, self._threads = sampling, device, threads
 
     def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
@@ -83,7 +83,9 @@ class FunctionPipeline:
 
     def _generation(self, prompt: str, seed: int) -> Generation:
         picture = self._call(prompt, seed)
-        require_picture(f"The function {self._found.name}", picture, self._sampling, floats=True)
+        require_picture(
+            f"The function {self._definition.name}", picture, self._sampling, floats=True
+        )
         scale = 255 if picture.dtype == np.uint8 else 1
         pixels, flaw = to_pixels(picture.astype(np.float64) / scale, blanked=False)
         return Generation(seed, pixels, flaw, self._provenance(picture.dtype))
@@ -97,13 +99,13 @@ class FunctionPipeline:
             raise
         except Exception as error:
             raise GenerationError(
-                f"The function {self._found.name} failed on the prompt {prompt[:80]!r} and seed "
-                f"{seed} ({error!r}); repair it, or leave the prompt out."
+                f"The function {self._definition.name} failed on the prompt {prompt[:80]!r} and "
+                f"seed {seed} ({error!r}); repair it, or leave the prompt out."
             ) from error
 
     def _provenance(self, dtype: np.dtype[Any]) -> Provenance:
         recipe = {
-            "fingerprint": self._found.fingerprint,
+            "fingerprint": self._definition.fingerprint,
             "height": self._sampling.height,
             "pipeline": "python",
             "width": self._sampling.width,
@@ -118,28 +120,30 @@ class FunctionPipeline:
         )
 
 
-def _import(found: FoundFunction) -> Callable[[str, int, int, int], object]:
+def _import(definition: FoundFunction) -> Callable[[str, int, int, int], object]:
     try:
-        function = getattr(_run(found), found.name.partition(":")[2])
+        function = getattr(_run(definition), definition.name.partition(":")[2])
     except TransientError:
         raise
     except Exception as error:
         raise ModelLoadError(
-            f"The function {found.name} could not be imported ({error!r}); install what its module "
-            "needs, or repair it."
+            f"The function {definition.name} could not be imported ({error!r}); install what its "
+            "module needs, or repair it."
         ) from error
     if not callable(function):
-        raise ModelLoadError(f"{found.name} is no function, but {function!r:.80}; name a function.")
+        raise ModelLoadError(
+            f"{definition.name} is no function, but {function!r:.80}; name a function."
+        )
     return function  # type: ignore[no-any-return]
 
 
-def _run(found: FoundFunction) -> ModuleType:
+def _run(definition: FoundFunction) -> ModuleType:
     """Import the source that was found; the process and its bytecode files may remember older."""
-    name = found.spec.name
+    name = definition.spec.name
     if "." in name:
         importlib.import_module(name.rpartition(".")[0])
-    code = compile(found.source, str(found.spec.origin), "exec", dont_inherit=True)
-    sys.modules[name] = module = importlib.util.module_from_spec(found.spec)
+    code = compile(definition.source, str(definition.spec.origin), "exec", dont_inherit=True)
+    sys.modules[name] = module = importlib.util.module_from_spec(definition.spec)
     try:
         exec(code, module.__dict__)  # noqa: S102 - the environment allows it
     except BaseException:

@@ -22,10 +22,10 @@ def load_plugin(model: Model, sampling: Sampling, device: str, threads: int) -> 
     it fails to load.
     """
     try:
-        entry, found = find_plugin(model.pipeline), fingerprint_model(model)
+        entry, fingerprint = find_plugin(model.pipeline), fingerprint_model(model)
     except ConfigError as error:
         raise ModelLoadError(str(error)) from error
-    require_submitted(model, found)
+    require_submitted(model, fingerprint)
     _require_first_version(entry)
     try:
         loaded = entry.load()(model, sampling, device, threads)

@@ -95,18 +95,18 @@ def load_training_set(settings: Verification, width: int, height: int) -> Traini
     try:
         fingerprint = settings.fingerprint or fingerprint_training_set(Path(settings.training_set))
         folder = cache_folder() / "training" / _name(settings, fingerprint, width, height)
-        found = _open(folder, width, height)
-        if found is None:
+        training_set = _open(folder, width, height)
+        if training_set is None:
             index = _Index(settings, width, height)
             make_once(folder, index.write, lambda made: _open(made, width, height) is not None)
-            found = _open(folder, width, height)
+            training_set = _open(folder, width, height)
     except ConfigError as error:
         raise TrainingSetError(str(error)) from error
     except OSError as error:
         raise TrainingSetError(_no_cache(settings, str(error))) from error
-    if found is None:
+    if training_set is None:
         raise TrainingSetError(_no_cache(settings, f"{folder} does not keep what is written"))
-    return found
+    return training_set
 
 
 def _name(settings: Verification, fingerprint: str, width: int, height: int) -> str:
@@ -181,9 +181,11 @@ class _Index:
             raise TrainingSetError(self._changed(path, f"{written} pictures instead of {count}"))
 
     def _refuse_changed(self, path: Path) -> None:
-        found = fingerprint_training_set(path)
-        if found != self.settings.fingerprint:
-            raise TrainingSetError(self._changed(path, f"{found}, not {self.settings.fingerprint}"))
+        fingerprint = fingerprint_training_set(path)
+        if fingerprint != self.settings.fingerprint:
+            raise TrainingSetError(
+                self._changed(path, f"{fingerprint}, not {self.settings.fingerprint}")
+            )
 
     def _changed(self, path: Path, how: str) -> str:
         return (

@@ -147,10 +147,10 @@ class TrainingSearch:
         ranked = nothing(len(query.pictures), query.count)
         readings: dict[int, Reading] = {}
         total = 2 * len(self._training.slices)
-        for found in self._crew.search(self._training.slices, query):
-            ranked = join(ranked, found.ranked)
-            readings[found.number] = found.reading
-            self.peak_bytes = max(self.peak_bytes, found.peak_bytes)
+        for matches in self._crew.search(self._training.slices, query):
+            ranked = join(ranked, matches.ranked)
+            readings[matches.number] = matches.reading
+            self.peak_bytes = max(self.peak_bytes, matches.peak_bytes)
             self._done += 1
             self._progress(self._done, total)
         reading = Reading()
@@ -165,12 +165,12 @@ class TrainingSearch:
             number, place = divmod(position, PLACES)
             places[number].append(place)
         fetched = self._crew.fetch(self._training.slices, places, query)
-        found = {item.position: item for item in fetched}
-        if found.keys() != wanted:
+        by_position = {item.position: item for item in fetched}
+        if by_position.keys() != wanted:
             raise TrainingSetError(
                 f"The training set {self._training.path} changed while it was read; run this again."
             )
-        return found
+        return by_position
 
 
 def open_set(path: Path, what: str = "training set") -> PictureSet:

@@ -131,13 +131,13 @@ def search_slice(number: int, part: Slice, query: Query) -> SliceMatches:
 def fetch_pictures(number: int, part: Slice, places: Sequence[int], query: Query) -> list[Fetched]:
     """The pictures at these places of the slice, without those that cannot be read any more."""
     wanted = set(places)
-    found = list(
+    pictures = list(
         readable_pictures(part, query.settings, query.size, Reading(), wanted.__contains__)
     )
-    captions = read_captions(part, [name for _, name, _, _ in found])
+    captions = read_captions(part, [name for _, name, _, _ in pictures])
     return [
         Fetched(number * PLACES + place, name, pixels, transform, captions.get(name))
-        for place, name, pixels, transform in found
+        for place, name, pixels, transform in pictures
     ]
 
 
