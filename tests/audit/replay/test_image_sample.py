@@ -16,19 +16,15 @@ from seedsweep.storage.campaigns import store_parked
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.receipts import receipt_key
-from seedsweep.storage.records import Campaign, Model, Parked, PromptList, Sampling
+from seedsweep.storage.records import Parked
+from tests.support.campaigns import make_campaign
 
 PROMPTS = ["a cat", "a dog", "an owl"]
 
 
 def make_plan(prompts=PROMPTS, seeds=9, images_per_unit=4, keep="all"):
-    campaign = Campaign(
-        name="small",
-        keep=keep,
-        model=Model(pipeline="noise", fingerprint="noise:"),
-        prompts=PromptList(file="prompts.txt", digest="0", count=len(prompts)),
-        sampling=Sampling(seeds=seeds, first_seed=10, images_per_unit=images_per_unit),
-    )
+    sampling = {"seeds": seeds, "first_seed": 10, "images_per_unit": images_per_unit}
+    campaign = make_campaign(prompts=len(prompts), keep=keep, **sampling)
     return Plan(campaign, prompts, cut_seeds(campaign.seeds, images_per_unit, {}))
 
 

@@ -23,22 +23,16 @@ from seedsweep.storage.receipts import receipt_key
 from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
-    Campaign,
-    Model,
     Parked,
-    PromptList,
-    Sampling,
     SeedRange,
-    Submission,
     digest,
 )
 from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.analysis.descriptors import describe
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
-from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.images import decode_png, digest_pixels, encode_png
-from seedsweep.workers.pipelines.noise import NoisePipeline
+from tests.support.campaigns import make_campaign, make_images, make_submission
 from tests.support.results import make_result
 
 PROMPTS = ["a cat", "a dog", "an owl"]
@@ -51,15 +45,8 @@ class MadeCampaign:
 
     def __init__(self, store, keep="all"):
         self.store = store
-        campaign = Campaign(
-            name="small",
-            keep=keep,
-            model=Model(pipeline="noise", fingerprint="noise:"),
-            prompts=PromptList(file="prompts.txt", digest="0", count=len(PROMPTS)),
-            sampling=Sampling(seeds=5, images_per_unit=3, **SIZES),
-        )
-        submission = Submission(campaign=campaign, cuts=CUTS, submitted_at="", versions="")
-        store_campaign(store, submission, PROMPTS)
+        campaign = make_campaign(prompts=len(PROMPTS), keep=keep, seeds=5, **SIZES)
+        store_campaign(store, make_submission(campaign, CUTS), PROMPTS)
         self.plan = Plan(campaign, PROMPTS, CUTS)
         self.id = campaign.campaign_id
 
@@ -67,12 +54,7 @@ class MadeCampaign:
         return unit_shard(self.plan.unit(index))
 
     def make(self, *indexes):
-        pipeline = NoisePipeline(self.plan.campaign.sampling)
-        for index in indexes:
-            unit = self.plan.unit(index)
-            seeds = range(unit.seeds.first, unit.seeds.last + 1)
-            shard = encode_unit(unit, pipeline.generate(unit.prompt, seeds))
-            self.store.create(self.key(index), shard)
+        make_images(self.store, self.plan, indexes)
 
     def analyse(self, *prompts, analysis_id=None, edges=0):
         """Store results of the prompts, or of all, as if they had been analysed."""

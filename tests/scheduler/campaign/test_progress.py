@@ -9,15 +9,12 @@ from seedsweep.storage.campaigns import store_control, store_parked
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import (
-    Campaign,
     Control,
-    Model,
     Parked,
-    PromptList,
-    Sampling,
     SeedRange,
     Worker,
 )
+from tests.support.campaigns import make_campaign
 
 PROMPTS = ["a cat", "a dog"]
 CUTS = (SeedRange(first=0, last=1), SeedRange(first=2, last=4))
@@ -27,12 +24,7 @@ class Served:
     """A campaign of two prompts with two units each, two and three images, on a real broker."""
 
     def __init__(self, store, url, ledger):
-        campaign = Campaign(
-            name="small",
-            model=Model(pipeline="noise", fingerprint="noise:"),
-            prompts=PromptList(file="p.txt", digest="0", count=len(PROMPTS)),
-            sampling=Sampling(seeds=5, width=8, height=8, images_per_unit=3),
-        )
+        campaign = make_campaign(prompts=len(PROMPTS), seeds=5)
         self.id = campaign.campaign_id
         self.plan = Plan(campaign, PROMPTS, CUTS)
         self.store, self.ledger, self.broker = store, ledger, Broker.at(url)
