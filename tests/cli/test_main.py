@@ -22,13 +22,18 @@ from seedsweep.storage.campaigns import (
     load_control,
     load_parked,
     store_control,
-    store_parked,
 )
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Control, Parked, Worker
+from seedsweep.storage.records import Control, Worker
 from seedsweep.storage.results import store_results
 from seedsweep.workers.generation import throughput
-from tests.support.campaigns import campaign_text, make_images, small_sampling, submit_file
+from tests.support.campaigns import (
+    campaign_text,
+    make_images,
+    park_unit,
+    small_sampling,
+    submit_file,
+)
 from tests.support.checkout import ROOT
 from tests.support.deployment import Process
 from tests.support.results import make_flagged
@@ -446,11 +451,8 @@ class TestRetrying:
     @pytest.fixture(autouse=True)
     def _parked(self, store, campaign_id):
         plan = load_plan(store, load_campaign(store, campaign_id))
-        for unit in (plan.unit(1), plan.unit(4)):
-            record = Parked(
-                index=unit.index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="It broke."
-            )
-            store_parked(store, campaign_id, record)
+        for index in (1, 4):
+            park_unit(store, plan, index, "It broke.")
 
     @pytest.fixture
     def settle(self, ledger, campaign_id, restore):

@@ -7,12 +7,14 @@ import numpy as np
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
+from seedsweep.storage.campaigns import store_parked
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import (
     Analysis,
     Campaign,
     Model,
+    Parked,
     PromptList,
     Sampling,
     SeedRange,
@@ -89,6 +91,13 @@ def make_images(store, plan, indexes=None):
     for unit in map(plan.unit, range(len(plan)) if indexes is None else indexes):
         images = pipeline.generate(unit.prompt, range(unit.seeds.first, unit.seeds.last + 1))
         store.create(unit_shard(unit), encode_unit(unit, images))
+
+
+def park_unit(store, plan, index, reason="no luck"):
+    """Store that the unit was given up."""
+    unit = plan.unit(index)
+    parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason)
+    store_parked(store, plan.campaign.campaign_id, parked)
 
 
 def nothing_done(prompts, per_prompt=1, **changes):

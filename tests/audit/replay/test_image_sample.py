@@ -12,12 +12,10 @@ from scipy.stats import chisquare
 from seedsweep.audit.replay import image_sample
 from seedsweep.audit.replay.image_sample import sample_images
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
-from seedsweep.storage.campaigns import store_parked
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.receipts import receipt_key
-from seedsweep.storage.records import Parked
-from tests.support.campaigns import make_campaign
+from tests.support.campaigns import make_campaign, park_unit
 
 PROMPTS = ["a cat", "a dog", "an owl"]
 
@@ -41,9 +39,7 @@ class Desk:
             self.made.add(index)
 
     def park(self, index):
-        unit = self.plan.unit(index)
-        parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="no luck")
-        store_parked(self.store, self.plan.campaign.campaign_id, parked)
+        park_unit(self.store, self.plan, index)
 
     def draw(self, count, seed=0):
         return sample_images(self.store, self.plan, count, seed)

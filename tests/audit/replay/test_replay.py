@@ -13,14 +13,19 @@ from seedsweep.cli import main as command_line
 from seedsweep.cli import progress_bars
 from seedsweep.cli.replay_table import summary
 from seedsweep.storage import keys
-from seedsweep.storage.campaigns import store_parked
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import Receipt, store_receipt
-from seedsweep.storage.records import Parked, Prompt, Provenance, digest
+from seedsweep.storage.records import Prompt, Provenance, digest
 from seedsweep.storage.replay_results import Distance, FactDifference, Replay
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.images import digest_pixels, encode_png
-from tests.support.campaigns import campaign_file, make_images, small_sampling, submit_file
+from tests.support.campaigns import (
+    campaign_file,
+    make_images,
+    park_unit,
+    small_sampling,
+    submit_file,
+)
 from tests.support.results import make_result
 from tests.support.tiny_model import save_tiny_model
 
@@ -54,9 +59,7 @@ class Desk:
         self.store.replace(self.key(index), encode_shard(self.plan.unit(index), images))
 
     def park(self, index):
-        unit = self.plan.unit(index)
-        parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="no luck")
-        store_parked(self.store, self.id, parked)
+        park_unit(self.store, self.plan, index)
         self.store.delete(self.key(index))
 
     def keep_no_pictures(self, prompt):

@@ -9,7 +9,7 @@ import pytest
 from seedsweep.scheduler.campaign.integrity import Checkup, check_campaign, repair
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
-from seedsweep.storage.campaigns import store_campaign, store_parked
+from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
     ConfigError,
@@ -23,7 +23,6 @@ from seedsweep.storage.receipts import receipt_key
 from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
-    Parked,
     SeedRange,
     digest,
 )
@@ -32,7 +31,7 @@ from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.analysis.descriptors import describe
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.images import decode_png, digest_pixels, encode_png
-from tests.support.campaigns import make_campaign, make_images, make_submission
+from tests.support.campaigns import make_campaign, make_images, make_submission, park_unit
 from tests.support.results import make_result
 
 PROMPTS = ["a cat", "a dog", "an owl"]
@@ -217,9 +216,7 @@ def test_every_unit_counts_once_as_stored_hole_parked_or_missing(campaign, ledge
     campaign.store.delete(campaign.key(2))
     campaign.store.replace(campaign.key(3), b"")
     for index in (0, 2, 4):  # one that was made after all, one that lost its shard, one not made
-        seeds = campaign.plan.unit(index).seeds
-        parked = Parked(index=index, prompt_id="0" * 16, seeds=seeds, reason="It failed.")
-        store_parked(campaign.store, campaign.id, parked)
+        park_unit(campaign.store, campaign.plan, index)
     checkup = campaign.check(ledger)
     assert (checkup.stored, checkup.holes, checkup.parked, checkup.missing) == (2, (1,), 2, 1)
     assert [fault.index for fault in checkup.corrupt] == [3]
@@ -344,9 +341,7 @@ def test_repair_deletes_nothing_while_the_broker_is_away(whole, free_port):
 
 def test_repair_leaves_what_is_sound_parked_or_missing(campaign, ledger):
     campaign.make(0, 1)
-    seeds = campaign.plan.unit(2).seeds
-    parked = Parked(index=2, prompt_id="0" * 16, seeds=seeds, reason="It failed.")
-    store_parked(campaign.store, campaign.id, parked)
+    park_unit(campaign.store, campaign.plan, 2)
     ledger.restore(campaign.id, restore_state(campaign.store, campaign.plan))
     before = ledger.counts(campaign.id)
     checkup = campaign.check(ledger)

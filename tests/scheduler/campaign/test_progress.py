@@ -5,16 +5,15 @@ from seedsweep.scheduler.campaign.progress import Broker, failures, read_progres
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.storage import ledger as ledger_module
-from seedsweep.storage.campaigns import store_control, store_parked
+from seedsweep.storage.campaigns import store_control
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import (
     Control,
-    Parked,
     SeedRange,
     Worker,
 )
-from tests.support.campaigns import make_campaign
+from tests.support.campaigns import make_campaign, park_unit
 
 PROMPTS = ["a cat", "a dog"]
 CUTS = (SeedRange(first=0, last=1), SeedRange(first=2, last=4))
@@ -43,9 +42,7 @@ class Served:
 
     def park(self, index):
         """Give a unit up as a worker does."""
-        unit = self.plan.unit(index)
-        parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="It broke.")
-        store_parked(self.store, self.id, parked)
+        park_unit(self.store, self.plan, index, "It broke.")
         self.ledger.park(self.id, index)
 
     def steer(self, state):
