@@ -26,6 +26,7 @@ import redis
 
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
+from tests.support.campaigns import campaign_text, small_sampling
 from tests.support.deployment import Deployment, write_campaign
 from tests.support.proxy import Faults
 from tests.support.servers import free_ports, wait_until
@@ -34,19 +35,6 @@ OWN_PLACES = ("broker/broker.conf", "s3/s3.json", "s3/data/")
 """Where the servers have their secrets from; the store's data are read through its door."""
 
 BROKEN = "def draw(*_):\n    raise RuntimeError('no such kernel')\n"
-BROKEN_CAMPAIGN = """
-name = "broken"
-[model]
-pipeline = "python"
-path = "broken:draw"
-[prompts]
-file = "one.txt"
-[sampling]
-seeds = 1
-width = 8
-height = 8
-"""
-HUB_CAMPAIGN = BROKEN_CAMPAIGN.replace('pipeline = "python"\npath = "broken:draw"', 'path = "a/b"')
 PAGES = ("metrics", "targets", "healthz", "readyz")
 
 
@@ -284,8 +272,13 @@ def go_through_everything(guarded):
 def write_broken_campaigns(folder):
     (folder / "broken.py").write_text(BROKEN)
     (folder / "one.txt").write_text("a cat")
-    (folder / "broken.toml").write_text(BROKEN_CAMPAIGN)
-    (folder / "hub.toml").write_text(HUB_CAMPAIGN)
+    tables = {"prompts": {"file": "one.txt"}, "sampling": small_sampling(1, 8)}
+    for name, model in (
+        ("broken", {"pipeline": "python", "path": "broken:draw"}),
+        ("hub", {"path": "a/b"}),
+    ):
+        text = campaign_text("broken", model=model, **tables)
+        (folder / f"{name}.toml").write_text(text)
 
 
 def have_the_store_refuse(guarded):

@@ -12,26 +12,11 @@ from pathlib import Path
 import pytest
 
 from seedsweep import __version__
+from tests.support.campaigns import campaign_file, small_sampling
 from tests.support.checkout import ROOT
 
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE")
 PACKAGES = ("seedsweep", "audit", "scheduler", "storage", "workers")
-
-CAMPAIGN = """
-name = "wheel"
-[model]
-pipeline = "noise"
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = 6
-width = 16
-height = 16
-batch_size = 3
-images_per_unit = 3
-[analysis]
-min_clique_size = 3
-"""
 
 
 def pip(*arguments):
@@ -110,8 +95,12 @@ def test_it_holds_every_file_of_the_rooms_once(wheel):
 
 
 def test_a_campaign_runs_from_it_to_its_report(seedsweep, tmp_path):
-    (tmp_path / "campaign.toml").write_text(CAMPAIGN)
-    (tmp_path / "prompts.txt").write_text("a cat\na dog\na hen\n")
+    campaign_file(
+        tmp_path / "campaign.toml",
+        ["a cat", "a dog", "a hen"],
+        sampling=small_sampling(6, 16, batch_size=3, images_per_unit=3),
+        analysis={"min_clique_size": 3},
+    )
     done = seedsweep("run", "campaign.toml", "--store", "file:store", "--workers", "1")
     assert done.returncode == 0, done.stderr
     campaign_id = done.stdout.splitlines()[-1]

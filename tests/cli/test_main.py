@@ -13,7 +13,6 @@ from seedsweep import __version__
 from seedsweep.cli import main as command_line
 from seedsweep.cli import progress_bars
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
-from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.scheduler.doctor import checks
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
 from seedsweep.storage import keys
@@ -23,14 +22,18 @@ from seedsweep.storage.campaigns import (
     load_control,
     load_parked,
     store_control,
-    store_parked,
 )
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Control, Parked, Worker
+from seedsweep.storage.records import Control, Worker
 from seedsweep.storage.results import store_results
 from seedsweep.workers.generation import throughput
-from seedsweep.workers.generation.shard_writer import encode_unit
-from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import (
+    campaign_text,
+    make_images,
+    park_unit,
+    small_sampling,
+    submit_file,
+)
 from tests.support.checkout import ROOT
 from tests.support.deployment import Process
 from tests.support.results import make_flagged
@@ -41,20 +44,9 @@ COMMANDS = [
 ]
 HEAVY = ["torch", "diffusers", "transformers", "ray", "celery", "cv2", "pyarrow", "pandas", "scipy"]
 
-CAMPAIGN = """
-name = "small"
-[model]
-pipeline = "noise"
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = 4
-width = 8
-height = 8
-images_per_unit = 2
-[analysis]
-min_clique_size = 2
-"""
+CAMPAIGN = campaign_text(
+    sampling=small_sampling(4, 8, images_per_unit=2), analysis={"min_clique_size": 2}
+)
 
 
 @pytest.fixture
@@ -97,10 +89,7 @@ def away(free_port):
 @pytest.fixture
 def campaign_id(folder, store):
     """A submitted campaign with one flagged prompt."""
-    from seedsweep.scheduler.campaign.file import read_campaign
-
-    campaign, prompts = read_campaign(folder / "campaign.toml")
-    submit_campaign(store, plan_campaign(store, campaign, prompts))
+    campaign = submit_file(store, folder / "campaign.toml").campaign
     flagged = make_flagged(prompt="a <b>dog</b>")
     store_results(store, campaign.analysis_id, campaign.campaign_id, [flagged])
     return campaign.campaign_id
@@ -121,13 +110,8 @@ def restore(store, ledger, campaign_id):
 def shards(store, campaign_id):
     """The keys of the campaign's shards, all of which are made."""
     plan = load_plan(store, load_campaign(store, campaign_id))
-    pipeline = load_pipeline(store, plan.campaign, "cpu", 1)
-    units = [plan.unit(index) for index in range(len(plan))]
-    for unit in units:
-        seeds = range(unit.seeds.first, unit.seeds.last + 1)
-        shard = encode_unit(unit, pipeline.generate(unit.prompt, seeds))
-        store.create(keys.unit_shard(unit), shard)
-    return [keys.unit_shard(unit) for unit in units]
+    make_images(store, plan)
+    return [keys.unit_shard(plan.unit(index)) for index in range(len(plan))]
 
 
 def refused(finished, *words):
@@ -467,11 +451,8 @@ class TestRetrying:
     @pytest.fixture(autouse=True)
     def _parked(self, store, campaign_id):
         plan = load_plan(store, load_campaign(store, campaign_id))
-        for unit in (plan.unit(1), plan.unit(4)):
-            record = Parked(
-                index=unit.index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="It broke."
-            )
-            store_parked(store, campaign_id, record)
+        for index in (1, 4):
+            park_unit(store, plan, index, "It broke.")
 
     @pytest.fixture
     def settle(self, ledger, campaign_id, restore):

@@ -17,6 +17,7 @@ from deploy.generate import DASHBOARDS
 from deploy.grafana.queries import NEEDS_GPU, filled_in, metrics_in, panel_queries
 from deploy.local.answers import get
 from seedsweep.workers.monitoring.metrics import ANY, CATALOGUE
+from tests.support.campaigns import campaign_text, small_sampling
 from tests.support.checkout import ROOT
 from tests.support.deployment import write_campaign
 from tests.support.local import Local
@@ -50,22 +51,13 @@ def draw(prompt, seed, width, height):
     generator = np.random.default_rng(0 if repeats else [seed, *prompt.encode()])
     return generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
 """
-LONG = """
-name = "long"
-[model]
-pipeline = "python"
-path = "drawn:draw"
-[prompts]
-file = "long.txt"
-[sampling]
-seeds = 40
-width = 32
-height = 32
-images_per_unit = 20
-batch_size = 20
-[analysis]
-min_clique_size = 5
-"""
+LONG = campaign_text(
+    "long",
+    model={"pipeline": "python", "path": "drawn:draw"},
+    prompts={"file": "long.txt"},
+    sampling=small_sampling(40, 32, images_per_unit=20, batch_size=20),
+    analysis={"min_clique_size": 5},
+)
 
 
 class Prometheus:

@@ -12,44 +12,16 @@ import sys
 import numpy as np
 import pytest
 
-from seedsweep.scheduler.campaign.file import read_campaign
-from seedsweep.scheduler.campaign.restore import load_plan
-from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
-from seedsweep.storage import keys
-from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Sampling
-from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.images import encode_png
-from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
+from tests.support.campaigns import campaign_file, make_images, small_sampling, submit_file
 from tests.support.checkout import ROOT
 
 SCRIPT = ROOT / "examples" / "emoji" / "score.py"
 SIDE, SEEDS, SIZE, TILES = 8, 16, 3, 2
-CAMPAIGN = f"""
-name = "scored"
-[model]
-pipeline = "noise"
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = {SEEDS}
-width = {SIDE}
-height = {SIDE}
-images_per_unit = {SEEDS}
-[analysis]
-tiles = {TILES}
-min_clique_size = {SIZE}
-"""
 OWN, ALPHA, NEIGHBOURS = 0.2, 0.65, 3
-VERIFICATION = f"""
-[verification]
-training_set = "training"
-threshold = {OWN}
-alpha = {ALPHA}
-neighbours = {NEIGHBOURS}
-"""
 MARK = SIZE / SEEDS
 RATES = (0, 0.3, 0.005, 0.01, 0.016, 0.02, 0.048, 0.05, 0.07, 0.1, 0.12, MARK, 0.2, 0.22, 1)
 """Every bin of true rates, each of their borders, and the least rate that counts as repeating."""
@@ -144,31 +116,30 @@ class Made:
         self.unseen = write_csv(folder / "controls.csv", ["prompt", "half"], self.controls)
         prompts = [row[0] for row in [*self.measured, *self.controls]]
         unknown = ["nothing is known of this prompt", self.imageless]
-        (folder / "prompts.txt").write_text("\n".join([*prompts, *unknown]))
         self.training = planted()
         (folder / "training").mkdir()
         for n, picture in enumerate(self.training):
             file = folder / "training" / f"{n}.png"
             file.write_bytes(encode_png(picture.astype(np.uint8)))
         self.store = FolderStore(folder / "seedsweep-data")
-        self.unverified = self._submit(CAMPAIGN).campaign_id
-        campaign = self._submit(CAMPAIGN + VERIFICATION)
-        self.id = campaign.campaign_id
-        self._generate(campaign)
-
-    def _submit(self, text):
-        (self.folder / "campaign.toml").write_text(text)
-        campaign, names = read_campaign(self.folder / "campaign.toml")
-        submit_campaign(self.store, plan_campaign(self.store, campaign, names))
-        return campaign
-
-    def _generate(self, campaign):
-        plan = load_plan(self.store, load_campaign(self.store, self.id))
-        pipeline = load_pipeline(self.store, campaign, "cpu", 1)
-        for unit in map(plan.unit, range(len(plan))):
-            if unit.prompt != self.imageless:
-                images = pipeline.generate(unit.prompt, range(SEEDS))
-                self.store.create(keys.unit_shard(unit), encode_unit(unit, images))
+        tables = {
+            "sampling": small_sampling(SEEDS, SIDE, images_per_unit=SEEDS),
+            "analysis": {"tiles": TILES, "min_clique_size": SIZE},
+        }
+        verification = {
+            "training_set": "training",
+            "threshold": OWN,
+            "alpha": ALPHA,
+            "neighbours": NEIGHBOURS,
+        }
+        file, texts = folder / "campaign.toml", [*prompts, *unknown]
+        campaign_file(file, texts, "scored", **tables)
+        self.unverified = submit_file(self.store, file).campaign.campaign_id
+        campaign_file(file, texts, "scored", **tables, verification=verification)
+        plan = submit_file(self.store, file)
+        self.id = plan.campaign.campaign_id
+        made = [place for place, text in enumerate(texts) if text != self.imageless]
+        make_images(self.store, plan, made)
 
 
 @pytest.fixture(scope="module")

@@ -30,18 +30,15 @@ from seedsweep.storage.campaigns import (
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import (
-    Campaign,
     Control,
-    Model,
     Parked,
     Prompt,
-    PromptList,
     SeedRange,
-    Submission,
     Verification,
 )
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.verification_results import ControlMatches, Coverage, VerificationResult
+from tests.support.campaigns import make_campaign, make_submission
 
 PROMPTS = ['a "quoted" cat', "<b>Zoë</b>", "line\nbreak", "last"]
 
@@ -52,13 +49,7 @@ def store(tmp_path):
 
 
 def submission(name="audit", submitted_at="2026-01-01T00:00:00+00:00"):
-    campaign = Campaign(
-        name=name,
-        model=Model(pipeline="noise", fingerprint="noise:"),
-        prompts=PromptList(file="/p.txt", digest="d", count=len(PROMPTS)),
-    )
-    cuts = (SeedRange(first=0, last=49),)
-    return Submission(campaign=campaign, cuts=cuts, submitted_at=submitted_at, versions="v")
+    return make_submission(make_campaign(name, prompts=len(PROMPTS)), at=submitted_at)
 
 
 def parked(index, reason="out of luck"):

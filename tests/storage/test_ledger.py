@@ -10,23 +10,16 @@ from seedsweep.storage import ledger as module
 from seedsweep.storage.broker.connection import EpochMissingError
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.live_state import Reaped, Restored
+from seedsweep.storage.live_state import Reaped
+from tests.support.campaigns import nothing_done
 
 C = "audit-0123456789ab"
 KEY = f"seedsweep:{C}:"
 
 
 def restored(units=6, per_prompt=2, **changes):
-    usual = {
-        "per_prompt": per_prompt,
-        "done": np.zeros(units, dtype=np.bool_),
-        "parked": frozenset(),
-        "ready": (),
-        "analysed": np.zeros(len(changes.get("done", range(units))) // per_prompt, dtype=np.bool_),
-        "flagged": frozenset(),
-        "state": "active",
-    }
-    return Restored(**usual | changes)
+    units = len(changes.get("done", range(units)))
+    return nothing_done(units // per_prompt, per_prompt, **changes)
 
 
 def marked(units, *done):

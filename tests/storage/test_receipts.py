@@ -17,16 +17,13 @@ from seedsweep.storage.receipts import (
 )
 from seedsweep.storage.records import (
     Blocks,
-    Campaign,
     Flaw,
-    Model,
     Prompt,
-    PromptList,
     Provenance,
-    Sampling,
     SeedRange,
     digest,
 )
+from tests.support.campaigns import make_campaign
 from tests.support.results import make_result
 
 modest = settings(max_examples=30, derandomize=True, deadline=None)
@@ -34,13 +31,8 @@ MADE = Provenance(batch_size=4, threads=1, device="cpu", dtype="float32", versio
 
 
 def campaign(name="c", first_seed=7, seeds=3, **sampling):
-    return Campaign(
-        name=name,
-        keep="flagged",
-        model=Model(pipeline="noise"),
-        prompts=PromptList(file="p.txt"),
-        sampling=Sampling(first_seed=first_seed, seeds=seeds, **sampling),
-    )
+    usual = {"keep": "flagged", "first_seed": first_seed, "seeds": seeds}
+    return make_campaign(name, **usual, **sampling)
 
 
 def image(seed, **changes):

@@ -4,44 +4,31 @@ from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.prompt_results import Match
 from seedsweep.storage.records import (
     Analysis,
-    Campaign,
-    Model,
     Prompt,
-    PromptList,
-    Sampling,
-    SeedRange,
-    Submission,
     Verification,
 )
 from seedsweep.storage.results import store_results
+from tests.support.campaigns import make_campaign, make_submission, noise_model
 from tests.support.results import make_flagged, make_result
 
 SEEDS = 8
 
 
-def make_campaign(name, **changes):
-    """A campaign of eight seeds with a training set, or as changed."""
-    usual = {
-        "model": Model(pipeline="noise", path=name, fingerprint=f"noise:{name}"),
-        "prompts": PromptList(file="prompts.csv", column="prompt", count=5, digest="d"),
-        "sampling": Sampling(seeds=SEEDS),
-        "analysis": Analysis(min_clique_size=2),
-        "verification": Verification(training_set="/train", fingerprint="t"),
-    }
-    return Campaign(name=name, **usual | changes)
-
-
 def submit(store, name, sizes, extracted=(), digests=None, **changes):
-    """Store a campaign whose prompts have cliques of these sizes; 0 is not flagged.
+    """Store a campaign, with a training set, whose prompts have cliques of these sizes.
 
-    `extracted`: training ids by prompt. `digests`: hashes of the seeds by prompt.
+    Size 0 is not flagged. `changes`: other values of the campaign's fields. `extracted`:
+    training ids by prompt. `digests`: hashes of the seeds by prompt.
     """
-    campaign = make_campaign(name, **changes)
-    cuts = (SeedRange(first=0, last=SEEDS - 1),)
-    submission = Submission(
-        campaign=campaign, cuts=cuts, submitted_at="2025-11-24T04:46:00+00:00", versions="v"
-    )
-    store_campaign(store, submission, list(sizes))
+    campaign = make_campaign(
+        name,
+        prompts=5,
+        model=noise_model(name),
+        analysis=Analysis(min_clique_size=2),
+        verification=Verification(training_set="/train", fingerprint="t"),
+        seeds=SEEDS,
+    ).model_copy(update=changes)
+    store_campaign(store, make_submission(campaign), list(sizes))
     training = dict(extracted)
     results = [
         result(text, size, training.get(text), (digests or {}).get(text, "same"))

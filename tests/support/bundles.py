@@ -7,11 +7,7 @@ import numpy as np
 from PIL import Image
 
 from seedsweep.audit.evidence.bundle import BundleOptions, write_evidence
-from seedsweep.scheduler.campaign.file import read_campaign
-from seedsweep.scheduler.campaign.restore import load_plan
-from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
-from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Match
 from seedsweep.storage.records import Sampling
@@ -32,27 +28,16 @@ from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
 from seedsweep.workers.pipelines.protocol import Generation
+from tests.support.campaigns import campaign_text, make_images, small_sampling, submit_file
 
 SIDE, SEEDS = 12, 6
 EVIL = '<script>alert("x")</script> ../../etc & "=cmd()"'
-CAMPAIGN = f"""
-name = "small"
-[model]
-pipeline = "noise"
-[prompts]
-file = "prompts.csv"
-column = "text"
-[sampling]
-seeds = {SEEDS}
-width = {SIDE}
-height = {SIDE}
-images_per_unit = 4
-[analysis]
-min_clique_size = 3
-tiles = 2
-[verification]
-training_set = "training"
-"""
+TABLES = {
+    "prompts": {"file": "prompts.csv", "column": "text"},
+    "sampling": small_sampling(SEEDS, SIDE, images_per_unit=4),
+    "analysis": {"min_clique_size": 3, "tiles": 2},
+    "verification": {"training_set": "training"},
+}
 
 
 def prompt_of(share, text):
@@ -73,7 +58,7 @@ class Audit:
         self.prompts = [*self.flagged, prompt_of(0.0, "a cat")]
         lines = ['"' + prompt.replace('"', '""') + '"' for prompt in self.prompts]
         (folder / "prompts.csv").write_text("\n".join(["text", *lines]))
-        (folder / "campaign.toml").write_text(f'keep = "{keep}"\n{CAMPAIGN}')
+        (folder / "campaign.toml").write_text(campaign_text(keep=keep, **TABLES))
         self.store = FolderStore(folder / "seedsweep-data")
         self.training = folder / "training"
         self.training.mkdir()
@@ -82,18 +67,12 @@ class Audit:
             self.save(f"{place}.png", rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8))
         for place, prompt in enumerate(self.flagged[:2]):
             self.save(f"known-{place}.png", self.near(prompt))
-        campaign, prompts = read_campaign(folder / "campaign.toml")
-        submit_campaign(self.store, plan_campaign(self.store, campaign, prompts))
-        self.campaign, self.id = campaign, campaign.campaign_id
-        self.plan = load_plan(self.store, load_campaign(self.store, self.id))
-        self.pipeline = load_pipeline(self.store, campaign, "cpu", 1)
-        for index in range(len(self.plan)):
-            unit = self.plan.unit(index)
-            seeds = range(unit.seeds.first, unit.seeds.last + 1)
-            shard = encode_unit(unit, self.pipeline.generate(unit.prompt, seeds))
-            self.store.create(keys.unit_shard(unit), shard)
+        self.plan = submit_file(self.store, folder / "campaign.toml")
+        self.campaign, self.id = self.plan.campaign, self.plan.campaign.campaign_id
+        make_images(self.store, self.plan)
+        self.pipeline = load_pipeline(self.store, self.campaign, "cpu", 1)
         self.results = [self.judge(place) for place in range(len(self.prompts))]
-        store_results(self.store, campaign.analysis_id, self.id, self.results)
+        store_results(self.store, self.campaign.analysis_id, self.id, self.results)
 
     def save(self, name, pixels):
         Image.fromarray(pixels).save(self.training / name)

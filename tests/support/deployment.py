@@ -17,6 +17,7 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.shards import decode_shard
+from tests.support.campaigns import campaign_file, small_sampling
 from tests.support.checkout import ROOT
 from tests.support.commands import seedsweep_here
 from tests.support.proxy import Proxy
@@ -28,31 +29,19 @@ PASSWORD = "s3cret"  # noqa: S105
 STARTING = ("run", "doctor")
 """Commands that start processes: they are processes themselves here."""
 
-CAMPAIGN = """
-name = "{name}"
-[model]
-pipeline = "noise"
-path = "{model}"
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = {seeds}
-width = 64
-height = 64
-images_per_unit = 20
-batch_size = 20
-[analysis]
-min_clique_size = 5
-"""
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 
 
 def write_campaign(folder, name, seeds, model=""):
     """Write a campaign file of `PROMPTS`, 20 images a unit; `model` tells noise models apart."""
-    (folder / "prompts.txt").write_text("\n".join(PROMPTS))
-    file = folder / f"{name}.toml"
-    file.write_text(CAMPAIGN.format(name=name, seeds=seeds, model=model))
-    return file
+    return campaign_file(
+        folder / f"{name}.toml",
+        PROMPTS,
+        name,
+        model={"pipeline": "noise", "path": model},
+        sampling=small_sampling(seeds, 64, images_per_unit=20, batch_size=20),
+        analysis={"min_clique_size": 5},
+    )
 
 
 class Process:

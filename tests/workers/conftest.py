@@ -6,11 +6,8 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.records import (
     DEFAULT_BLOCKS,
-    Campaign,
     Model,
-    PromptList,
     Provenance,
-    Sampling,
     SeedRange,
     Submission,
     WorkUnit,
@@ -22,6 +19,7 @@ from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.pipelines.protocol import Generation
 from seedsweep.workers.stored_images import corrupt_shards
+from tests.support import campaigns
 from tests.support.tiny_model import save_tiny_model
 
 MADE = Provenance(
@@ -41,17 +39,7 @@ def tiny_model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def make_campaign():
     """Make a small noise campaign, or one of another model."""
-
-    def make(model=None, **sampling):
-        defaults = {"seeds": 6, "width": 16, "height": 16, "batch_size": 4, "images_per_unit": 3}
-        return Campaign(
-            name="small",
-            model=model or Model(pipeline="noise", fingerprint="noise:"),
-            prompts=PromptList(file="prompts.txt", digest="0", count=2),
-            sampling=Sampling(**{**defaults, **sampling}),
-        )
-
-    return make
+    return lambda model=None, **changes: campaigns.make_campaign(model=model, **changes)
 
 
 @pytest.fixture(scope="session")
@@ -111,8 +99,7 @@ def store_prompt(tmp_path, make_campaign, make_unit):
     def put(pictures, flaws=None, per_shard=None, blocks=(DEFAULT_BLOCKS,), store=None, keep="all"):
         count, height, width, _ = pictures.shape
         per_shard = per_shard or count
-        campaign = make_campaign(width=width, height=height, seeds=count)
-        campaign = campaign.model_copy(update={"keep": keep})
+        campaign = make_campaign(width=width, height=height, seeds=count, keep=keep)
         place = store or FolderStore(tmp_path / "prompt")
         units = [
             make_unit(campaign, first=first, last=min(first + per_shard, count) - 1)
@@ -122,8 +109,7 @@ def store_prompt(tmp_path, make_campaign, make_unit):
             seeds = range(unit.seeds.first, unit.seeds.last + 1)
             made = [Generation(s, pictures[s], (flaws or {}).get(s), MADE) for s in seeds]
             place.replace(unit_shard(unit), encode_unit(unit, made, blocks[i % len(blocks)]))
-        cuts = tuple(unit.seeds for unit in units)
-        submission = Submission(campaign=campaign, cuts=cuts, submitted_at="", versions="")
+        submission = campaigns.make_submission(campaign, tuple(unit.seeds for unit in units))
         return PromptInStore(place, submission, "a cat", units)
 
     return put

@@ -24,17 +24,17 @@ from seedsweep.cli import main as command_line
 from seedsweep.storage.campaigns import (
     load_control,
     store_control,
-    store_parked,
     store_verification,
 )
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.receipts import Receipt, store_receipt
-from seedsweep.storage.records import Analysis, AnalysisSettings, Parked, digest
+from seedsweep.storage.records import Analysis, AnalysisSettings, digest
 from seedsweep.storage.results import drop_results, store_results
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.images import encode_png
 from tests.support.bundles import EVIL, SEEDS, SIDE, Audit, seal_anew
+from tests.support.campaigns import park_unit
 from tests.support.tools import need
 
 WRONG_COUNTS = "The denominators in manifest.json do not follow from the results."
@@ -133,16 +133,7 @@ def test_it_holds_the_cliques_as_stored_and_the_training_pictures_as_compared(ma
 
 
 def test_what_was_counted_is_told_each_with_its_denominator(audit):
-    store_parked(
-        audit.store,
-        audit.id,
-        Parked(
-            index=6,
-            prompt_id=audit.results[3].prompt_id,
-            seeds=audit.plan.cuts[0],
-            reason="no luck",
-        ),
-    )
+    park_unit(audit.store, audit.plan, 6)
     audit.store.delete(audit.keys_of(3)[0])
     fewer = audit.results[3].model_copy(update={"seeds": 2, "excluded": 1})
     drop_results(audit.store, audit.id, {fewer.prompt_id, audit.results[2].prompt_id})

@@ -8,14 +8,10 @@ from seedsweep.audit.evidence.denominators import denominators
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.storage.prompt_results import Clique, Match
 from seedsweep.storage.records import (
-    Campaign,
-    Model,
     Parked,
-    PromptList,
-    Sampling,
     SeedRange,
-    Submission,
 )
+from tests.support.campaigns import make_campaign, make_submission
 from tests.support.results import make_flagged, make_result
 
 SEEDS = 8
@@ -58,17 +54,7 @@ parked_units = st.builds(
 @given(st.lists(ordinary | flagged, max_size=6), st.integers(0, 4), st.lists(parked_units))
 def test_a_bundle_counts_as_its_verifier_does(results, not_analysed, parked):
     prompts = len(results) + not_analysed
-    submission = Submission(
-        campaign=Campaign(
-            name="counted",
-            model=Model(pipeline="noise"),
-            prompts=PromptList(file="prompts.csv", count=prompts),
-            sampling=Sampling(seeds=SEEDS, width=16, height=16),
-        ),
-        cuts=CUTS,
-        submitted_at="",
-        versions="",
-    )
+    submission = make_submission(make_campaign(prompts=prompts, seeds=SEEDS), CUTS)
     by_the_verifier = verify_bundle.denominators(
         [result.model_dump(mode="json") for result in results],
         submission.model_dump(mode="json"),

@@ -16,9 +16,7 @@ from seedsweep.audit.findings.saved import load_calibrations
 from seedsweep.audit.report.calibration_page import render_fragment, render_page
 from seedsweep.cli import main as command_line
 from seedsweep.cli.calibration_table import for_scripts
-from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.campaign.restore import load_plan
-from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ImagesNotKeptError
@@ -27,45 +25,33 @@ from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt, Sampling, digest
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.analysts.prompt_result import analyse_stored
-from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.images import encode_png
-from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
+from tests.support.campaigns import (
+    campaign_file,
+    campaign_text,
+    make_images,
+    small_sampling,
+    submit_file,
+)
 from tests.support.results import make_result
 
-CAMPAIGN = """
-name = "known"
-[model]
-pipeline = "noise"
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = 8
-width = 16
-height = 16
-images_per_unit = 4
-[analysis]
-tiles = 2
-min_clique_size = 4
-"""
+TABLES = {
+    "sampling": small_sampling(8, 16, images_per_unit=4),
+    "analysis": {"tiles": 2, "min_clique_size": 4},
+}
 PROMPTS = [f"prompt {number}" for number in range(48)]
 CONTROLS = [prompt for prompt in PROMPTS if noise_share(prompt) == 0]
 POSITIVES = [prompt for prompt in PROMPTS if noise_share(prompt) >= 0.25]
 
 
-def submit(folder, text=CAMPAIGN):
+def submit(folder, **changes):
     """Submit the campaign and make all of its images; returns store and id."""
-    (folder / "prompts.txt").write_text("\n".join(PROMPTS))
-    (folder / "campaign.toml").write_text(text)
     store = FolderStore(folder / "seedsweep-data")
-    campaign, prompts = read_campaign(folder / "campaign.toml")
-    submit_campaign(store, plan_campaign(store, campaign, prompts))
-    plan = load_plan(store, load_campaign(store, campaign.campaign_id))
-    pipeline = load_pipeline(store, campaign, "cpu", 1)
-    for unit in map(plan.unit, range(len(plan))):
-        images = pipeline.generate(unit.prompt, range(unit.seeds.first, unit.seeds.last + 1))
-        store.create(keys.unit_shard(unit), encode_unit(unit, images))
-    return store, campaign.campaign_id
+    file = campaign_file(folder / "campaign.toml", PROMPTS, **TABLES, **changes)
+    plan = submit_file(store, file)
+    make_images(store, plan)
+    return store, plan.campaign.campaign_id
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +105,7 @@ def test_thresholds_come_out_as_a_page_and_as_part_of_a_campaign_file(run, made)
     analysis = Analysis.model_validate(fragment["analysis"])
     assert (analysis.tiles, analysis.min_clique_size) == (2, 4)
     assert f"{len(CONTROLS)} controls" in " ".join(text.replace("#", "").split())
-    assert tomllib.loads(CAMPAIGN.split("[analysis]")[0] + text)
+    assert tomllib.loads(campaign_text(sampling=TABLES["sampling"]) + text)
 
 
 def test_what_is_found_is_kept_with_the_campaign(run, made):
@@ -212,8 +198,8 @@ def test_a_training_set_gives_a_verification_threshold_or_says_that_controls_set
             repeated, key=lambda g: np.abs(g.pixels.astype(int) - repeated[0].pixels).sum()
         )
         (pictures / f"{Prompt(text=prompt).prompt_id}.png").write_bytes(encode_png(chosen.pixels))
-    text = CAMPAIGN + f'[verification]\ntraining_set = "{pictures}"\n'
-    found = scored((tmp_path, *submit(tmp_path, text)), (4,))
+    store, campaign_id = submit(tmp_path, verification={"training_set": str(pictures)})
+    found = scored((tmp_path, store, campaign_id), (4,))
     calibration = calibrate(found, found.marks, CalibrationOptions(0.3, 0.0003, (4,)))
     assert calibration.verification.false_positives.count == 0
     assert calibration.verification.recall.count > 0
@@ -302,9 +288,7 @@ def test_positives_of_one_picture_are_one_group_and_those_of_none_are_alone(tmp_
 
 
 def test_images_that_were_not_kept_are_refused_with_what_to_do(tmp_path):
-    store, campaign_id = submit(
-        tmp_path, CAMPAIGN.replace("[model]", 'keep = "flagged"\n[model]', 1)
-    )
+    store, campaign_id = submit(tmp_path, keep="flagged")
     submission = load_campaign(store, campaign_id)
     plan = load_plan(store, submission)
     units = [plan.unit(2 * PROMPTS.index(CONTROLS[0]) + half) for half in (0, 1)]

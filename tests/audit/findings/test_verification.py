@@ -14,12 +14,8 @@ from seedsweep.audit.findings.verification import SearchOptions, is_verified
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.cli import main as command_line
 from seedsweep.cli.verification_table import for_scripts
-from seedsweep.scheduler.campaign.file import read_campaign
-from seedsweep.scheduler.campaign.restore import load_plan
-from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import (
-    load_campaign,
     load_verifications,
     store_control,
     store_verification,
@@ -32,23 +28,12 @@ from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import campaign_file, make_images, small_sampling, submit_file
 from tests.support.pictures import data_of, write_parquet, write_tar
 from tests.support.results import make_flagged, make_result
 from tests.support.servers import ray_cluster
 
-CAMPAIGN = """
-name = "small"
-[model]
-pipeline = "noise"
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = 4
-width = 16
-height = 16
-steps = 2
-images_per_unit = 2
-"""
+SAMPLING = small_sampling(4, 16, images_per_unit=2)
 PROMPTS = ["a cat", "a [red]dog[/red]", "an owl", "a fox", "an elk", "a gnu"]
 SEED = 3
 SECOND = 1
@@ -74,19 +59,11 @@ class Desk:
 
     def __init__(self, folder):
         self.folder = folder
-        (folder / "prompts.txt").write_text("\n".join(PROMPTS))
-        (folder / "campaign.toml").write_text(CAMPAIGN)
         self.store = FolderStore(folder / "seedsweep-data")
-        campaign, prompts = read_campaign(folder / "campaign.toml")
-        submit_campaign(self.store, plan_campaign(self.store, campaign, prompts))
-        self.id = campaign.campaign_id
-        self.plan = load_plan(self.store, load_campaign(self.store, self.id))
-        pipeline = load_pipeline(self.store, campaign, "cpu", 1)
-        for index in range(len(self.plan)):
-            unit = self.plan.unit(index)
-            seeds = range(unit.seeds.first, unit.seeds.last + 1)
-            shard = encode_unit(unit, pipeline.generate(unit.prompt, seeds))
-            self.store.create(keys.unit_shard(unit), shard)
+        file = campaign_file(folder / "campaign.toml", PROMPTS, sampling=SAMPLING)
+        self.plan = submit_file(self.store, file)
+        self.id = self.plan.campaign.campaign_id
+        make_images(self.store, self.plan)
         results = [
             make_flagged(
                 prompt_id=Prompt(text=text).prompt_id,
@@ -101,7 +78,7 @@ class Desk:
         )
         results[2] = results[2].model_copy(update={"further_cliques": (second,)})
         results.append(make_result(prompt_id=Prompt(text=PROMPTS[5]).prompt_id, prompt=PROMPTS[5]))
-        store_results(self.store, campaign.analysis_id, self.id, results)
+        store_results(self.store, self.plan.campaign.analysis_id, self.id, results)
         self.cat, self.dog, _ = (self.representative(i) for i in range(3))
         self.owl = self.representative(2, SECOND)
         self.repeat(2, near(self.cat, 7))
@@ -354,10 +331,8 @@ def test_what_cannot_be_searched_is_refused_at_once(desk, verify, arguments, wor
 def test_a_campaign_that_is_not_analysed_or_without_a_flagged_prompt_says_what_to_do(
     desk, verify, tmp_path
 ):
-    (tmp_path / "prompts.txt").write_text("a cat")
-    (tmp_path / "campaign.toml").write_text(CAMPAIGN.replace("small", "other"))
-    campaign, prompts = read_campaign(tmp_path / "campaign.toml")
-    submit_campaign(desk.store, plan_campaign(desk.store, campaign, prompts))
+    file = campaign_file(tmp_path / "campaign.toml", ["a cat"], "other", sampling=SAMPLING)
+    campaign = submit_file(desk.store, file).campaign
     done = verify(campaign.campaign_id, "--training-set", "train")
     assert done.returncode == 2
     assert "has been analysed yet" in done.stderr

@@ -12,23 +12,17 @@ from scipy.stats import chisquare
 from seedsweep.audit.replay import image_sample
 from seedsweep.audit.replay.image_sample import sample_images
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
-from seedsweep.storage.campaigns import store_parked
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.receipts import receipt_key
-from seedsweep.storage.records import Campaign, Model, Parked, PromptList, Sampling
+from tests.support.campaigns import make_campaign, park_unit
 
 PROMPTS = ["a cat", "a dog", "an owl"]
 
 
 def make_plan(prompts=PROMPTS, seeds=9, images_per_unit=4, keep="all"):
-    campaign = Campaign(
-        name="small",
-        keep=keep,
-        model=Model(pipeline="noise", fingerprint="noise:"),
-        prompts=PromptList(file="prompts.txt", digest="0", count=len(prompts)),
-        sampling=Sampling(seeds=seeds, first_seed=10, images_per_unit=images_per_unit),
-    )
+    sampling = {"seeds": seeds, "first_seed": 10, "images_per_unit": images_per_unit}
+    campaign = make_campaign(prompts=len(prompts), keep=keep, **sampling)
     return Plan(campaign, prompts, cut_seeds(campaign.seeds, images_per_unit, {}))
 
 
@@ -45,9 +39,7 @@ class Desk:
             self.made.add(index)
 
     def park(self, index):
-        unit = self.plan.unit(index)
-        parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="no luck")
-        store_parked(self.store, self.plan.campaign.campaign_id, parked)
+        park_unit(self.store, self.plan, index)
 
     def draw(self, count, seed=0):
         return sample_images(self.store, self.plan, count, seed)

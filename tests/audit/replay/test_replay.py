@@ -12,36 +12,23 @@ from seedsweep.audit.replay.replay import Replays
 from seedsweep.cli import main as command_line
 from seedsweep.cli import progress_bars
 from seedsweep.cli.replay_table import summary
-from seedsweep.scheduler.campaign.file import read_campaign
-from seedsweep.scheduler.campaign.restore import load_plan
-from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
-from seedsweep.storage.campaigns import load_campaign, store_parked
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import Receipt, store_receipt
-from seedsweep.storage.records import Parked, Prompt, Provenance, digest
+from seedsweep.storage.records import Prompt, Provenance, digest
 from seedsweep.storage.replay_results import Distance, FactDifference, Replay
 from seedsweep.storage.shards import decode_shard, encode_shard
-from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.images import digest_pixels, encode_png
-from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import (
+    campaign_file,
+    make_images,
+    park_unit,
+    small_sampling,
+    submit_file,
+)
 from tests.support.results import make_result
 from tests.support.tiny_model import save_tiny_model
 
-CAMPAIGN = """
-name = "small"
-keep = "flagged"
-[model]
-pipeline = "noise"
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = 4
-width = 16
-height = 16
-steps = 2
-images_per_unit = 2
-"""
 PROMPTS = ["a cat", "a [red]dog[/red]", "an owl"]
 FIELDS = {
     *("prompt_id", "prompt", "seed", "sha256", "sha256_here"),
@@ -52,21 +39,14 @@ FIELDS = {
 class Desk:
     """A folder with a campaign of three prompts and six units, all of which are made."""
 
-    def __init__(self, folder, model='pipeline = "noise"'):
-        (folder / "prompts.txt").write_text("\n".join(PROMPTS))
+    def __init__(self, folder, **tables):
+        sampling = small_sampling(4, 16, steps=2, images_per_unit=2)
         file = folder / "campaign.toml"
-        file.write_text(CAMPAIGN.replace('pipeline = "noise"', model))
+        campaign_file(file, PROMPTS, keep="flagged", sampling=sampling, **tables)
         self.store = FolderStore(folder / "seedsweep-data")
-        campaign, prompts = read_campaign(file)
-        submit_campaign(self.store, plan_campaign(self.store, campaign, prompts))
-        self.id = campaign.campaign_id
-        self.plan = load_plan(self.store, load_campaign(self.store, self.id))
-        pipeline = load_pipeline(self.store, campaign, "cpu", 1)
-        for index in range(len(self.plan)):
-            unit = self.plan.unit(index)
-            seeds = range(unit.seeds.first, unit.seeds.last + 1)
-            shard = encode_unit(unit, pipeline.generate(unit.prompt, seeds))
-            self.store.create(keys.unit_shard(unit), shard)
+        self.plan = submit_file(self.store, file)
+        self.id = self.plan.campaign.campaign_id
+        make_images(self.store, self.plan)
 
     def key(self, index):
         return keys.unit_shard(self.plan.unit(index))
@@ -79,9 +59,7 @@ class Desk:
         self.store.replace(self.key(index), encode_shard(self.plan.unit(index), images))
 
     def park(self, index):
-        unit = self.plan.unit(index)
-        parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="no luck")
-        store_parked(self.store, self.id, parked)
+        park_unit(self.store, self.plan, index)
         self.store.delete(self.key(index))
 
     def keep_no_pictures(self, prompt):
@@ -265,7 +243,7 @@ def test_a_corrupt_image_is_refused_naming_its_shard(desk, replay):
 
 def test_a_real_model_makes_equal_images_again_until_its_files_change(tmp_path, replay):
     save_tiny_model(tmp_path / "model")
-    desk = Desk(tmp_path, 'path = "model"')
+    desk = Desk(tmp_path, model={"path": "model"})
     finished = replay(desk.id, "--sample", "5", "--threads", "1")
     assert finished.returncode == 0, finished.stderr
     assert "5 of 5 equal bit for bit." in finished.stdout

@@ -20,15 +20,11 @@ from seedsweep.storage.prompt_results import Match, PromptResult, Transform
 from seedsweep.storage.records import (
     DEFAULT_BLOCKS,
     Analysis,
-    Campaign,
     Control,
     Flaw,
-    Model,
     Parked,
     Prompt,
-    PromptList,
     Provenance,
-    Sampling,
     SeedRange,
     Submission,
     Verification,
@@ -41,6 +37,7 @@ from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.verdict import judge
 from seedsweep.workers.analysts.prompt_result import result_of
 from seedsweep.workers.images import digest_pixels, encode_png
+from tests.support.campaigns import make_campaign, make_submission, noise_model
 
 SIDE, SEEDS, THRESHOLD = 16, 50, 0.1
 MEMORISED = '<script>alert("x")</script> & a fox at http://example.com/'
@@ -76,17 +73,16 @@ class Lab:
 
     def submit(self, verify: bool = True) -> Submission:
         verification = Verification(training_set=str(self.training_folder)) if verify else None
-        campaign = Campaign(
-            name="lab",
-            model=Model(pipeline="noise", path="lab", fingerprint="noise:lab"),
-            prompts=PromptList(file="prompts.txt", count=len(self.prompts)),
-            sampling=Sampling(seeds=SEEDS, width=SIDE, height=SIDE, images_per_unit=30),
+        campaign = make_campaign(
+            "lab",
+            prompts=len(self.prompts),
+            model=noise_model("lab"),
             analysis=Analysis(tiles=2, edge_threshold=THRESHOLD, min_clique_size=10),
             verification=verification,
+            seeds=SEEDS,
+            images_per_unit=30,
         )
-        submission = Submission(
-            campaign=campaign, cuts=CUTS, submitted_at="2025-11-24T04:46:00+00:00", versions="v1"
-        )
+        submission = make_submission(campaign, CUTS, "2025-11-24T04:46:00+00:00")
         self.submission = store_campaign(self.store, submission, self.prompts)
         self.campaign_id = campaign.campaign_id
         return self.submission

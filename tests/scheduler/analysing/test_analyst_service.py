@@ -1,7 +1,6 @@
 import threading
 from collections import Counter
 
-import numpy as np
 import pytest
 
 from seedsweep.scheduler.analysing.analyst_service import AnalystService
@@ -10,24 +9,17 @@ from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import campaign as campaign_key
-from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import (
     Analysis,
-    Campaign,
-    Model,
-    PromptList,
-    Sampling,
     SeedRange,
     Verification,
 )
 from seedsweep.storage.results import read_results
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.monitoring import health
 from seedsweep.workers.monitoring.campaign_collector import registry_of
-from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import make_campaign, make_images, nothing_done
 
 CUTS = (SeedRange(first=0, last=7),)
 PROMPTS = ["a cat", "a dog", "an owl"]
@@ -43,21 +35,13 @@ def generate(store, ledger):
     """Submit a campaign, make all its images, and let the ledger know."""
 
     def generate(name, verification=None):
-        campaign = Campaign(
-            name=name,
-            model=Model(pipeline="noise", fingerprint="noise:"),
-            prompts=PromptList(file="p.txt", digest=name, count=3),
-            sampling=Sampling(seeds=8, width=16, height=16, images_per_unit=8),
-            analysis=Analysis(min_clique_size=3),
-            verification=verification,
+        analysis = Analysis(min_clique_size=3)
+        campaign = make_campaign(
+            name, prompts=3, analysis=analysis, verification=verification, seeds=8
         )
         plan = Plan(campaign, PROMPTS, CUTS)
         submit_campaign(store, plan)
-        pipeline = load_pipeline(store, campaign, "cpu", 1)
-        for index in range(len(plan)):
-            unit = plan.unit(index)
-            made = pipeline.generate(unit.prompt, range(8))
-            store.create(unit_shard(unit), encode_unit(unit, made))
+        make_images(store, plan)
         ledger.restore(campaign.campaign_id, restore_state(store, plan))
         return campaign
 
@@ -184,16 +168,7 @@ def test_a_ledger_that_knows_a_campaign_without_prompts_to_analyse_keeps_the_aud
         "seedsweep.scheduler.analysing.analyst_service.analyse", lambda requests, *_: requests
     )
     campaign = generate("sound")
-    nothing = Restored(
-        per_prompt=1,
-        done=np.zeros(3, dtype=np.bool_),
-        parked=frozenset(),
-        ready=(),
-        analysed=np.zeros(3, dtype=np.bool_),
-        flagged=frozenset(),
-        state="active",
-    )
-    ledger.restore(campaign.campaign_id, nothing)
+    ledger.restore(campaign.campaign_id, nothing_done(3))
     looks = iter(range(4))
     audit(lambda: next(looks, None) is None)
     assert ledger.counts(campaign.campaign_id).analysed == 0

@@ -18,22 +18,17 @@ from seedsweep.scheduler.campaign.estimate import (
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.live_state import Restored
-from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange
+from seedsweep.storage.records import SeedRange
 from seedsweep.workers.generation.throughput import Sizes, Throughput
+from tests.support.campaigns import make_campaign, nothing_done
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)
 SIZES = Sizes(shard=1000, shard_image=500, receipt=100, receipt_image=50, measured=True)
 
 
 def plan_of(prompts=4, cuts=(50, 50, 20), keep="all"):
-    campaign = Campaign(
-        name="audit",
-        model=Model(pipeline="noise", fingerprint="noise:"),
-        prompts=PromptList(file="/p.txt", digest="0", count=prompts),
-        sampling=Sampling(seeds=sum(cuts), images_per_unit=50),
-        keep=keep,
-    )
+    sampling = {"seeds": sum(cuts), "width": 512, "height": 512, "images_per_unit": 50}
+    campaign = make_campaign(prompts=prompts, keep=keep, **sampling)
     stops = np.cumsum(cuts).tolist()
     ranges = tuple(
         SeedRange(first=stop - n, last=stop - 1) for n, stop in zip(cuts, stops, strict=True)
@@ -171,16 +166,7 @@ class TestBroker:
     """The formula beside a real broker's own account."""
 
     def restore(self, ledger, units, per_prompt, ready=()):
-        prompts = units // per_prompt
-        state = Restored(
-            per_prompt=per_prompt,
-            done=np.zeros(units, dtype=np.bool_),
-            parked=frozenset(),
-            ready=tuple(ready),
-            analysed=np.zeros(prompts, dtype=np.bool_),
-            flagged=frozenset(),
-            state="active",
-        )
+        state = nothing_done(units // per_prompt, per_prompt, ready=tuple(ready))
         ledger.restore("paper", state)
 
     def held(self, broker):

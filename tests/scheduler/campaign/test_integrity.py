@@ -9,7 +9,7 @@ import pytest
 from seedsweep.scheduler.campaign.integrity import Checkup, check_campaign, repair
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
-from seedsweep.storage.campaigns import store_campaign, store_parked
+from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
     ConfigError,
@@ -23,22 +23,15 @@ from seedsweep.storage.receipts import receipt_key
 from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
-    Campaign,
-    Model,
-    Parked,
-    PromptList,
-    Sampling,
     SeedRange,
-    Submission,
     digest,
 )
 from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.analysis.descriptors import describe
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
-from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.images import decode_png, digest_pixels, encode_png
-from seedsweep.workers.pipelines.noise import NoisePipeline
+from tests.support.campaigns import make_campaign, make_images, make_submission, park_unit
 from tests.support.results import make_result
 
 PROMPTS = ["a cat", "a dog", "an owl"]
@@ -51,15 +44,8 @@ class MadeCampaign:
 
     def __init__(self, store, keep="all"):
         self.store = store
-        campaign = Campaign(
-            name="small",
-            keep=keep,
-            model=Model(pipeline="noise", fingerprint="noise:"),
-            prompts=PromptList(file="prompts.txt", digest="0", count=len(PROMPTS)),
-            sampling=Sampling(seeds=5, images_per_unit=3, **SIZES),
-        )
-        submission = Submission(campaign=campaign, cuts=CUTS, submitted_at="", versions="")
-        store_campaign(store, submission, PROMPTS)
+        campaign = make_campaign(prompts=len(PROMPTS), keep=keep, seeds=5, **SIZES)
+        store_campaign(store, make_submission(campaign, CUTS), PROMPTS)
         self.plan = Plan(campaign, PROMPTS, CUTS)
         self.id = campaign.campaign_id
 
@@ -67,12 +53,7 @@ class MadeCampaign:
         return unit_shard(self.plan.unit(index))
 
     def make(self, *indexes):
-        pipeline = NoisePipeline(self.plan.campaign.sampling)
-        for index in indexes:
-            unit = self.plan.unit(index)
-            seeds = range(unit.seeds.first, unit.seeds.last + 1)
-            shard = encode_unit(unit, pipeline.generate(unit.prompt, seeds))
-            self.store.create(self.key(index), shard)
+        make_images(self.store, self.plan, indexes)
 
     def analyse(self, *prompts, analysis_id=None, edges=0):
         """Store results of the prompts, or of all, as if they had been analysed."""
@@ -235,9 +216,7 @@ def test_every_unit_counts_once_as_stored_hole_parked_or_missing(campaign, ledge
     campaign.store.delete(campaign.key(2))
     campaign.store.replace(campaign.key(3), b"")
     for index in (0, 2, 4):  # one that was made after all, one that lost its shard, one not made
-        seeds = campaign.plan.unit(index).seeds
-        parked = Parked(index=index, prompt_id="0" * 16, seeds=seeds, reason="It failed.")
-        store_parked(campaign.store, campaign.id, parked)
+        park_unit(campaign.store, campaign.plan, index)
     checkup = campaign.check(ledger)
     assert (checkup.stored, checkup.holes, checkup.parked, checkup.missing) == (2, (1,), 2, 1)
     assert [fault.index for fault in checkup.corrupt] == [3]
@@ -362,9 +341,7 @@ def test_repair_deletes_nothing_while_the_broker_is_away(whole, free_port):
 
 def test_repair_leaves_what_is_sound_parked_or_missing(campaign, ledger):
     campaign.make(0, 1)
-    seeds = campaign.plan.unit(2).seeds
-    parked = Parked(index=2, prompt_id="0" * 16, seeds=seeds, reason="It failed.")
-    store_parked(campaign.store, campaign.id, parked)
+    park_unit(campaign.store, campaign.plan, 2)
     ledger.restore(campaign.id, restore_state(campaign.store, campaign.plan))
     before = ledger.counts(campaign.id)
     checkup = campaign.check(ledger)

@@ -8,13 +8,10 @@ from seedsweep.storage import keys
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.records import (
     Analysis,
-    Campaign,
-    Model,
     Prompt,
-    PromptList,
-    Sampling,
     SeedRange,
 )
+from tests.support.campaigns import make_campaign
 
 modest = settings(max_examples=200, derandomize=True, deadline=None)
 
@@ -24,13 +21,8 @@ def span(first, last):
 
 
 def campaign(seeds=100, prompts=3, first_seed=0, **analysis):
-    return Campaign(
-        name="audit",
-        model=Model(pipeline="noise", fingerprint="noise:"),
-        prompts=PromptList(file="/p.txt", digest=str(prompts), count=prompts),
-        sampling=Sampling(seeds=seeds, first_seed=first_seed, images_per_unit=50),
-        analysis=Analysis(**analysis),
-    )
+    sampling = {"seeds": seeds, "first_seed": first_seed, "images_per_unit": 50}
+    return make_campaign(prompts=prompts, analysis=Analysis(**analysis), **sampling)
 
 
 def plan_of(campaign, prompts, stored=()):

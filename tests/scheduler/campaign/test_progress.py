@@ -5,19 +5,15 @@ from seedsweep.scheduler.campaign.progress import Broker, failures, read_progres
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.storage import ledger as ledger_module
-from seedsweep.storage.campaigns import store_control, store_parked
+from seedsweep.storage.campaigns import store_control
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import (
-    Campaign,
     Control,
-    Model,
-    Parked,
-    PromptList,
-    Sampling,
     SeedRange,
     Worker,
 )
+from tests.support.campaigns import make_campaign, park_unit
 
 PROMPTS = ["a cat", "a dog"]
 CUTS = (SeedRange(first=0, last=1), SeedRange(first=2, last=4))
@@ -27,12 +23,7 @@ class Served:
     """A campaign of two prompts with two units each, two and three images, on a real broker."""
 
     def __init__(self, store, url, ledger):
-        campaign = Campaign(
-            name="small",
-            model=Model(pipeline="noise", fingerprint="noise:"),
-            prompts=PromptList(file="p.txt", digest="0", count=len(PROMPTS)),
-            sampling=Sampling(seeds=5, width=8, height=8, images_per_unit=3),
-        )
+        campaign = make_campaign(prompts=len(PROMPTS), seeds=5)
         self.id = campaign.campaign_id
         self.plan = Plan(campaign, PROMPTS, CUTS)
         self.store, self.ledger, self.broker = store, ledger, Broker.at(url)
@@ -51,9 +42,7 @@ class Served:
 
     def park(self, index):
         """Give a unit up as a worker does."""
-        unit = self.plan.unit(index)
-        parked = Parked(index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="It broke.")
-        store_parked(self.store, self.id, parked)
+        park_unit(self.store, self.plan, index, "It broke.")
         self.ledger.park(self.id, index)
 
     def steer(self, state):

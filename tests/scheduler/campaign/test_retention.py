@@ -17,18 +17,14 @@ from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
-    Campaign,
     Control,
-    Model,
-    PromptList,
     Sampling,
     SeedRange,
 )
 from seedsweep.storage.results import read_results
 from seedsweep.workers.analysts.actor import AnalysisActor
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.generation.shard_writer import encode_unit
-from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import make_campaign, make_images
 
 CUTS = (SeedRange(first=0, last=3), SeedRange(first=4, last=7))
 PROMPTS = ["a cat", "a dog", "a fox"]
@@ -68,13 +64,10 @@ class Desk:
         self._monkeypatch = monkeypatch
 
     def submit(self, name="c", keep="flagged", matrix="pruned"):
-        campaign = Campaign(
-            name=name,
-            keep=keep,
-            model=Model(pipeline="noise", fingerprint="noise:"),
-            prompts=PromptList(file="p.txt", digest="0", count=len(PROMPTS)),
-            sampling=Sampling(seeds=8, width=16, height=16, images_per_unit=4),
-            analysis=Analysis(min_clique_size=3, matrix=matrix),
+        analysis = Analysis(min_clique_size=3, matrix=matrix)
+        sampling = {"seeds": 8, "images_per_unit": 4}
+        campaign = make_campaign(
+            name, prompts=len(PROMPTS), keep=keep, analysis=analysis, **sampling
         )
         plan = Plan(campaign, PROMPTS, CUTS)
         submit_campaign(self.store, plan)
@@ -83,11 +76,7 @@ class Desk:
         return plan
 
     def make(self, plan, indexes):
-        pipeline = load_pipeline(self.store, plan.campaign, "cpu", 1)
-        for index in indexes:
-            unit = plan.unit(index)
-            made = pipeline.generate(unit.prompt, range(unit.seeds.first, unit.seeds.last + 1))
-            self.store.create(keys.unit_shard(unit), encode_unit(unit, made))
+        make_images(self.store, plan, indexes)
 
     def restore(self, plan):
         self.ledger.restore(plan.campaign.campaign_id, restore_state(self.store, plan))

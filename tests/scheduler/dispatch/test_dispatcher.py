@@ -18,12 +18,8 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.records import (
-    Campaign,
     Control,
-    Model,
     Parked,
-    PromptList,
-    Sampling,
     SeedRange,
     Worker,
 )
@@ -31,6 +27,7 @@ from seedsweep.storage.results import store_results
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import queue_of
 from seedsweep.workers.monitoring import metrics
+from tests.support.campaigns import make_campaign
 from tests.support.results import make_result
 
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
@@ -44,12 +41,7 @@ def store(tmp_path):
 @pytest.fixture
 def plan(store):
     """A stored campaign of 30 prompts with two units each."""
-    campaign = Campaign(
-        name="small",
-        model=Model(pipeline="noise", fingerprint="noise:"),
-        prompts=PromptList(file="p.txt", digest="0", count=30),
-        sampling=Sampling(seeds=10, width=8, height=8, images_per_unit=5),
-    )
+    campaign = make_campaign(prompts=30, seeds=10, images_per_unit=5)
     plan = Plan(campaign, [f"prompt {i}" for i in range(30)], CUTS)
     submit_campaign(store, plan)
     return plan

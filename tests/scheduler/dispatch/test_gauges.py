@@ -5,22 +5,17 @@ import pytest
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.dispatch.gauges import Gauges
-from seedsweep.storage.live_state import Restored
-from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange, Worker
+from seedsweep.storage.records import SeedRange, Worker
 from seedsweep.workers.monitoring import metrics
 from seedsweep.workers.monitoring.campaign_collector import CampaignCollector
+from tests.support.campaigns import make_campaign, noise_model, nothing_done
 
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=7))
 
 
 def make_plan(name, model="m"):
     """A campaign of three prompts with a unit of five images and one of three each."""
-    campaign = Campaign(
-        name=name,
-        model=Model(pipeline="noise", path=model, fingerprint=f"noise:{model}"),
-        prompts=PromptList(file="p.txt", digest="0", count=3),
-        sampling=Sampling(seeds=8, width=8, height=8, images_per_unit=5),
-    )
+    campaign = make_campaign(name, prompts=3, model=noise_model(model), seeds=8, images_per_unit=5)
     return Plan(campaign, ["a", "b", "c"], CUTS)
 
 
@@ -49,20 +44,8 @@ def begin(ledger):
     def begin(plan, done=(), claimed=0, state="active"):
         units = np.zeros(len(plan), dtype=np.bool_)
         units[list(done)] = True
-        none = np.zeros(3, dtype=np.bool_)
         campaign_id = plan.campaign.campaign_id
-        ledger.restore(
-            campaign_id,
-            Restored(
-                per_prompt=2,
-                done=units,
-                parked=frozenset(),
-                ready=(),
-                analysed=none,
-                flagged=frozenset(),
-                state="active",
-            ),
-        )
+        ledger.restore(campaign_id, nothing_done(3, 2, done=units))
         token, indexes = ledger.issue(campaign_id, claimed)
         for index in indexes:
             ledger.claim(campaign_id, index, token)

@@ -26,21 +26,11 @@ from seedsweep.storage.errors import (
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.store import StoreFacts
+from tests.support.campaigns import campaign_file, small_sampling
 from tests.support.servers import ray_cluster
 from tests.support.tiny_model import save_tiny_model
 
 SECRET = "p/s#3:cr@t"  # noqa: S105
-CAMPAIGN = """
-name = "small"
-[model]
-{model}
-[prompts]
-file = "prompts.txt"
-[sampling]
-seeds = 4
-width = {width}
-height = 16
-"""
 
 
 @pytest.fixture
@@ -52,11 +42,11 @@ def store_url(tmp_path):
 def write_campaign(tmp_path):
     """Write a campaign file; returns its path."""
 
-    def write(model='pipeline = "noise"', width=16):
-        (tmp_path / "prompts.txt").write_text("a cat\n")
-        path = tmp_path / "campaign.toml"
-        path.write_text(CAMPAIGN.format(model=model, width=width))
-        return path
+    def write(width=16, **model):
+        sampling = small_sampling(4, 16, width=width)
+        model = model or {"pipeline": "noise"}
+        file = tmp_path / "campaign.toml"
+        return campaign_file(file, ["a cat"], model=model, sampling=sampling)
 
     return write
 
@@ -526,7 +516,7 @@ def tiny_model(tmp_path_factory):
 
 
 def test_a_model_is_loaded_and_measured(look, write_campaign, tiny_model):
-    (found,) = look("model", campaign=write_campaign(f'path = "{tiny_model}"'))
+    (found,) = look("model", campaign=write_campaign(path=str(tiny_model)))
     assert found.verdict == "fine", found
     for words in ("StableDiffusionPipeline", "million parameters", "float32", "safetensors"):
         assert words in found.says
@@ -538,7 +528,7 @@ def test_a_function_is_loaded_where_it_is_allowed_and_refused_elsewhere(
     (tmp_path / "dots.py").write_text("def draw(prompt, seed, width, height): ...")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path))
-    campaign = write_campaign('pipeline = "python"\npath = "dots:draw"')
+    campaign = write_campaign(pipeline="python", path="dots:draw")
     failure(look("model", campaign=campaign), "dots:draw", "SEEDSWEEP_ALLOW_PYTHON")
     monkeypatch.setenv("SEEDSWEEP_ALLOW_PYTHON", "dots:draw")
     (found,) = look("model", campaign=campaign)
@@ -551,7 +541,7 @@ def test_a_size_that_the_model_was_not_made_for_is_worth_a_warning(
 ):
     """The model is loaded in this process, which has torch already."""
     monkeypatch.setattr(checks, "ask_apart", lambda question, *words, seconds: question(*words))
-    _, warning = look("model", campaign=write_campaign(f'path = "{tiny_model}"', width=32))
+    _, warning = look("model", campaign=write_campaign(path=str(tiny_model), width=32))
     assert warning.verdict == "warning"
     assert "16 x 16" in warning.says
     assert "32 x 16" in warning.says
@@ -561,9 +551,9 @@ def test_a_campaign_file_that_is_wrong_is_a_failure_in_its_own_words(
     look, write_campaign, tmp_path
 ):
     failure(look("model", campaign=tmp_path / "nowhere.toml"), "nowhere.toml", "check the path")
-    wrong = write_campaign('pipline = "noise"')
+    wrong = write_campaign(pipline="noise")
     failure(look("model", campaign=wrong), "model.pipline", "did you mean pipeline?")
-    unnamed = write_campaign(f'path = "{tmp_path / "no-model"}"')
+    unnamed = write_campaign(path=str(tmp_path / "no-model"))
     failure(look("model", campaign=unnamed), "no-model")
 
 
@@ -571,7 +561,7 @@ def test_a_model_with_broken_weights_fails_in_one_sentence(look, write_campaign,
     folder = tmp_path / "model"
     save_tiny_model(folder)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"broken")
-    failure(look("model", campaign=write_campaign('path = "model"')), str(folder))
+    failure(look("model", campaign=write_campaign(path="model")), str(folder))
 
 
 # A process of its own

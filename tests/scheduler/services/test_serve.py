@@ -17,11 +17,11 @@ from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.scheduler.services.serve import MetricsAddress, worker_name
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.ledger import LEASE_MS, Ledger
-from seedsweep.storage.live_state import Restored
-from seedsweep.storage.records import Campaign, Model, PromptList, Sampling, SeedRange
+from seedsweep.storage.records import Model, SeedRange
 from seedsweep.storage.workforce import Demand, Workforce
 from seedsweep.workers.generation.celery_app import make_app, publish, queue_of
 from seedsweep.workers.models.fingerprint import fingerprint_model
+from tests.support.campaigns import make_campaign, nothing_done
 from tests.support.checkout import ROOT
 from tests.support.deployment import Process
 
@@ -189,22 +189,9 @@ def test_services_wait_for_a_store_that_cannot_be_read_and_end_on_sigterm(
 
 def set_to_work(broker_url):
     """Have a prompt wait for an analyst, and send a unit to the workers."""
-    campaign = Campaign(
-        name="small",
-        model=Model(pipeline="noise", fingerprint="noise:"),
-        prompts=PromptList(file="p.txt", digest="0", count=2),
-        sampling=Sampling(seeds=1, width=8, height=8),
-    )
+    campaign = make_campaign(seeds=1)
     ledger, model_id = Ledger(broker_url), campaign.model.model_id
-    restored = Restored(
-        per_prompt=1,
-        done=np.array([False, True]),
-        parked=frozenset(),
-        ready=(1,),
-        analysed=np.zeros(2, dtype=np.bool_),
-        flagged=frozenset(),
-        state="active",
-    )
+    restored = nothing_done(2, done=np.array([False, True]), ready=(1,))
     ledger.restore(campaign.campaign_id, restored)
     ledger.begin_epoch()
     Workforce(broker_url).demand({model_id: Demand(1, 1)})
@@ -222,12 +209,8 @@ def test_a_worker_that_fails_whatever_it_is_given_ends_with_exit_code_1_and_park
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("SEEDSWEEP_ALLOW_PYTHON", "broken:draw")
     model = Model(pipeline="python", path="broken:draw")
-    campaign = Campaign(
-        name="broken",
-        model=model.model_copy(update={"fingerprint": fingerprint_model(model)}),
-        prompts=PromptList(file="p.txt", digest="0", count=8),
-        sampling=Sampling(seeds=1, width=8, height=8),
-    )
+    model = model.model_copy(update={"fingerprint": fingerprint_model(model)})
+    campaign = make_campaign("broken", prompts=8, model=model, seeds=1)
     store = FolderStore(tmp_path / "store")
     plan = Plan(
         campaign, [f"prompt {number}" for number in range(8)], (SeedRange(first=0, last=0),)

@@ -2,15 +2,13 @@ from collections import Counter
 
 import pytest
 
+from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ConfigError, RayUnavailableError, TrainingSetError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
-    SeedRange,
-    Submission,
     Verification,
 )
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
@@ -19,9 +17,8 @@ from seedsweep.workers.analysts.prompt_result import analyse_prompt
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 from seedsweep.workers.cluster.ray_cluster import IN_FLIGHT_PER_ACTOR, Actors, spread
 from seedsweep.workers.cluster.ray_cluster import _start as start_ray
-from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.monitoring import metrics
-from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import make_images, make_submission
 from tests.support.servers import ray_cluster
 
 PROMPTS = [f"prompt {i}" for i in range(8)]
@@ -32,14 +29,8 @@ SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=3))
 def stored(tmp_path_factory, make_campaign, make_unit):
     """A store with eight prompts of a noise campaign, all generated; tests only read it."""
     store, campaign = FolderStore(tmp_path_factory.mktemp("store")), make_campaign(seeds=12)
-    pipeline = load_pipeline(store, campaign, "cpu", 1)
-    for text in PROMPTS:
-        unit = make_unit(campaign, prompt=text, last=11)
-        store.create(unit_shard(unit), encode_unit(unit, pipeline.generate(text, range(12))))
-    submission = Submission(
-        campaign=campaign, cuts=(SeedRange(first=0, last=11),), submitted_at="", versions=""
-    )
-    store_campaign(store, submission, PROMPTS)
+    submission = store_campaign(store, make_submission(campaign), PROMPTS)
+    make_images(store, load_plan(store, submission))
     return store, submission
 
 

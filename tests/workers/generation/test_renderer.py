@@ -16,14 +16,13 @@ from seedsweep.storage.errors import (
 )
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.live_state import Restored
-from seedsweep.storage.records import Submission
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.generation import heartbeat, shard_writer
 from seedsweep.workers.generation import renderer as renderer_module
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import make_submission, nothing_done
 
 
 @pytest.fixture
@@ -36,19 +35,8 @@ def submit(store, ledger, make_unit):
     """Store a campaign of two prompts with one unit each, and tell the ledger of it."""
 
     def submit(campaign):
-        cuts = (make_unit(campaign).seeds,)
-        submission = Submission(campaign=campaign, cuts=cuts, submitted_at="2026", versions="test")
-        store_campaign(store, submission, ["a cat", "a dog"])
-        restored = Restored(
-            per_prompt=1,
-            done=np.zeros(2, dtype=np.bool_),
-            parked=frozenset(),
-            ready=(),
-            analysed=np.zeros(2, dtype=np.bool_),
-            flagged=frozenset(),
-            state="active",
-        )
-        ledger.restore(campaign.campaign_id, restored)
+        store_campaign(store, make_submission(campaign), ["a cat", "a dog"])
+        ledger.restore(campaign.campaign_id, nothing_done(2))
         return campaign
 
     return submit
@@ -373,12 +361,8 @@ class TestTakingItselfOut:
     @pytest.fixture
     def campaign(self, store, ledger, make_campaign, make_unit):
         campaign = make_campaign(seeds=3)
-        cuts = (make_unit(campaign).seeds,)
-        submission = Submission(campaign=campaign, cuts=cuts, submitted_at="2026", versions="test")
-        store_campaign(store, submission, list("abcdef"))
-        nothing = np.zeros(6, dtype=np.bool_)
-        state = Restored(1, nothing, frozenset(), (), nothing, frozenset(), "active")
-        ledger.restore(campaign.campaign_id, state)
+        store_campaign(store, make_submission(campaign), list("abcdef"))
+        ledger.restore(campaign.campaign_id, nothing_done(6))
         return campaign
 
     @pytest.fixture

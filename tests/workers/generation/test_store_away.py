@@ -1,13 +1,10 @@
 """A store that goes away between rendering and storing: the unit goes back, and is made once."""
 
-import numpy as np
 import pytest
 
 from seedsweep.storage.campaigns import load_parked, store_campaign
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import MAX_ERRORS
-from seedsweep.storage.live_state import Restored
-from seedsweep.storage.records import Submission
 from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.shards import decode_shard
@@ -16,6 +13,7 @@ from seedsweep.workers.generation import renderer as renderer_module
 from seedsweep.workers.generation import shard_writer
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import make_submission, nothing_done
 from tests.support.proxy import INTERNAL_ERROR, STORAGE_FULL, Faults
 
 HASTE = Patience(connect=0.2, read=0.2, again=0.2, backoff=0.001)
@@ -38,12 +36,8 @@ def direct(s3_url):
 def campaign(direct, ledger, make_campaign, make_unit):
     """A campaign of one unit."""
     campaign = make_campaign(seeds=3)
-    cuts = (make_unit(campaign).seeds,)
-    submission = Submission(campaign=campaign, cuts=cuts, submitted_at="2026", versions="test")
-    store_campaign(direct, submission, ["a cat"])
-    nothing = np.zeros(1, dtype=np.bool_)
-    state = Restored(1, nothing, frozenset(), (), nothing, frozenset(), "active")
-    ledger.restore(campaign.campaign_id, state)
+    store_campaign(direct, make_submission(campaign), ["a cat"])
+    ledger.restore(campaign.campaign_id, nothing_done(1))
     return campaign
 
 
