@@ -35,6 +35,7 @@ from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.images import encode_png
 from tests.support.bundles import EVIL, SEEDS, SIDE, Audit, seal_anew
 from tests.support.campaigns import park_unit
+from tests.support.checkout import ROOT
 from tests.support.tools import need
 
 WRONG_COUNTS = "The denominators in manifest.json do not follow from the results."
@@ -650,3 +651,24 @@ def test_records_in_a_bundle_are_those_of_the_store(made):
         result.model_dump(mode="json")
         for result in sorted(made.results, key=lambda r: (not r.flagged, r.mean_distance or 0))
     ]
+
+
+def test_the_digest_of_our_code_covers_every_room_and_changes_with_each_file(tmp_path, monkeypatch):
+    copied = tmp_path / "seedsweep"
+    shutil.copytree(ROOT / "seedsweep", copied, ignore=shutil.ignore_patterns("__pycache__"))
+    whole = bundle._code_digest()
+    monkeypatch.setattr(bundle, "files", lambda package: copied)
+    assert bundle._code_digest() == whole
+    for name in (
+        "pipelines.py",
+        "cli/main.py",
+        "audit/report/templates/report.html",
+        "scheduler/environment.py",
+        "storage/ledger.lua",
+        "workers/analysis/cliques.py",
+    ):
+        before = (copied / name).read_bytes()
+        (copied / name).write_bytes(before + b"\n")
+        assert bundle._code_digest() != whole, name
+        (copied / name).write_bytes(before)
+    assert bundle._code_digest() == whole
