@@ -19,7 +19,7 @@ from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.pipelines.protocol import Generation
 from seedsweep.workers.stored_images import corrupt_shards
-from tests.support import campaigns
+from tests.support.campaigns import make_campaign, make_submission
 from tests.support.tiny_model import save_tiny_model
 
 MADE = Provenance(
@@ -34,12 +34,6 @@ def tiny_model(tmp_path_factory):
     save_tiny_model(folder)
     model = Model(path=str(folder))
     return model.model_copy(update={"fingerprint": fingerprint_model(model)})
-
-
-@pytest.fixture(scope="session")
-def make_campaign():
-    """Make a small noise campaign, or one of another model."""
-    return lambda model=None, **changes: campaigns.make_campaign(model=model, **changes)
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +87,7 @@ class PromptInStore:
 
 
 @pytest.fixture
-def store_prompt(tmp_path, make_campaign, make_unit):
+def store_prompt(tmp_path, make_unit):
     """Store pictures (n, height, width, 3) as shards of one prompt."""
 
     def put(pictures, flaws=None, per_shard=None, blocks=(DEFAULT_BLOCKS,), store=None, keep="all"):
@@ -109,7 +103,7 @@ def store_prompt(tmp_path, make_campaign, make_unit):
             seeds = range(unit.seeds.first, unit.seeds.last + 1)
             made = [Generation(s, pictures[s], (flaws or {}).get(s), MADE) for s in seeds]
             place.replace(unit_shard(unit), encode_unit(unit, made, blocks[i % len(blocks)]))
-        submission = campaigns.make_submission(campaign, tuple(unit.seeds for unit in units))
+        submission = make_submission(campaign, tuple(unit.seeds for unit in units))
         return PromptInStore(place, submission, "a cat", units)
 
     return put

@@ -18,7 +18,7 @@ from seedsweep.workers.analysts.stored_prompt import read_prompt
 from seedsweep.workers.cluster.ray_cluster import IN_FLIGHT_PER_ACTOR, Actors, spread
 from seedsweep.workers.cluster.ray_cluster import _start as start_ray
 from seedsweep.workers.monitoring import metrics
-from tests.support.campaigns import make_images, make_submission
+from tests.support.campaigns import make_campaign, make_images, make_submission
 from tests.support.servers import ray_cluster
 
 PROMPTS = [f"prompt {i}" for i in range(8)]
@@ -26,7 +26,7 @@ SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=3))
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory, make_campaign, make_unit):
+def stored(tmp_path_factory, make_unit):
     """A store with eight prompts of a noise campaign, all generated; tests only read it."""
     store, campaign = FolderStore(tmp_path_factory.mktemp("store")), make_campaign(seeds=12)
     submission = store_campaign(store, make_submission(campaign), PROMPTS)

@@ -1,10 +1,11 @@
 import pytest
 
 from seedsweep.workers.generation.failure_streak import MAX_FAILED_PROMPTS, Streak
+from tests.support.campaigns import make_campaign
 
 
 @pytest.fixture
-def add(make_campaign, make_unit):
+def add(make_unit):
     """Add a failure of a unit, by its prompt and its index, to a streak."""
     campaign = make_campaign()
 

@@ -9,7 +9,7 @@ from seedsweep.storage.records import Worker
 from seedsweep.storage.workforce import Demand, Workforce
 from seedsweep.workers.generation import heartbeat as heartbeat_module
 from seedsweep.workers.generation.heartbeat import Heartbeat
-from tests.support.campaigns import nothing_done
+from tests.support.campaigns import make_campaign, nothing_done
 
 
 class Beats:
@@ -63,7 +63,7 @@ def server(tmp_path, free_port):
 
 
 @pytest.fixture
-def claimed(ledger, make_campaign, make_unit):
+def claimed(ledger, make_unit):
     """Two claimed units of one campaign and one of another."""
     units = []
     for campaign, count in ((make_campaign(), 2), (make_campaign(seeds=9), 1)):

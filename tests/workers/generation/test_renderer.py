@@ -22,7 +22,7 @@ from seedsweep.workers.generation import renderer as renderer_module
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
-from tests.support.campaigns import make_submission, nothing_done
+from tests.support.campaigns import make_campaign, make_submission, nothing_done
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def submit(store, ledger, make_unit):
 
 
 @pytest.fixture
-def campaign(submit, make_campaign):
+def campaign(submit):
     """A noise campaign that is submitted."""
     return submit(make_campaign(seeds=3))
 
@@ -288,10 +288,10 @@ def test_a_model_whose_holder_is_away_is_loaded_once_that_is_back(
 
 
 def test_campaigns_of_one_model_load_it_once_and_get_the_pixels_of_a_fresh_load(
-    renderer, store, ledger, submit, issue, make_campaign, tiny_model, loads, wait_until
+    renderer, store, ledger, submit, issue, tiny_model, loads, wait_until
 ):
     recipes = [{"steps": 2, "sampler": "EulerDiscreteScheduler"}, {"steps": 3}, {"steps": 2}]
-    campaigns = [submit(make_campaign(tiny_model, seeds=3, **recipe)) for recipe in recipes]
+    campaigns = [submit(make_campaign(model=tiny_model, seeds=3, **recipe)) for recipe in recipes]
     assert len({campaign.generation_id for campaign in campaigns}) == 3
     units = [issue(campaign) for campaign in [*campaigns, campaigns[0]]]
     for unit in units:
@@ -308,7 +308,7 @@ def test_campaigns_of_one_model_load_it_once_and_get_the_pixels_of_a_fresh_load(
 
 
 def test_another_model_is_loaded_only_once_the_old_one_is_gone(
-    renderer, store, submit, issue, make_campaign, tiny_model, campaign, monkeypatch, wait_until
+    renderer, store, submit, issue, tiny_model, campaign, monkeypatch, wait_until
 ):
     loaded, alive = [], []
 
@@ -320,7 +320,7 @@ def test_another_model_is_loaded_only_once_the_old_one_is_gone(
         return pipeline
 
     monkeypatch.setattr(renderer_module, "load_pipeline", load)
-    of_tiny = submit(make_campaign(tiny_model, seeds=3, steps=1))
+    of_tiny = submit(make_campaign(model=tiny_model, seeds=3, steps=1))
     units = [issue(of_tiny), issue(), issue(of_tiny)]
     for unit in units:
         renderer.render(unit)
@@ -359,7 +359,7 @@ class TestTakingItselfOut:
     """Workers at a campaign of six prompts, one unit each; some fail all that they are given."""
 
     @pytest.fixture
-    def campaign(self, store, ledger, make_campaign, make_unit):
+    def campaign(self, store, ledger, make_unit):
         campaign = make_campaign(seeds=3)
         store_campaign(store, make_submission(campaign), list("abcdef"))
         ledger.restore(campaign.campaign_id, nothing_done(6))

@@ -22,6 +22,7 @@ from seedsweep.workers.images import decode_png, digest_pixels, encode_png
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.noise import NoisePipeline
+from tests.support.campaigns import make_campaign
 from tests.support.results import make_result
 from tests.support.tiny_model import save_tiny_model
 
@@ -76,11 +77,11 @@ class MadeUnit:
 
 
 @pytest.fixture
-def make_made(tmp_path, make_campaign, make_unit):
+def make_made(tmp_path, make_unit):
     """Make a stored unit of so many seeds."""
 
     def make(model=None, seeds=6, **sampling):
-        campaign = make_campaign(model, seeds=seeds, **sampling)
+        campaign = make_campaign(model=model, seeds=seeds, **sampling)
         unit = make_unit(campaign, last=seeds - 1)
         return MadeUnit(FolderStore(tmp_path / "store"), campaign, unit)
 

@@ -11,6 +11,7 @@ from seedsweep.workers.generation import shard_writer
 from seedsweep.workers.generation.shard_writer import BUFFERED_UNITS, Writer, encode_unit
 from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import make_campaign
 
 
 class Outcomes:
@@ -97,7 +98,7 @@ def held(tmp_path):
 
 
 @pytest.fixture
-def rendered(make_campaign, make_unit):
+def rendered(make_unit):
     """Rendered units: some with many images, some with one, each with its generations."""
     pipeline = load_pipeline(None, make_campaign(), "cpu", 1)
 

@@ -13,7 +13,7 @@ from seedsweep.workers.generation import renderer as renderer_module
 from seedsweep.workers.generation import shard_writer
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.pipelines.loading import load_pipeline
-from tests.support.campaigns import make_submission, nothing_done
+from tests.support.campaigns import make_campaign, make_submission, nothing_done
 from tests.support.proxy import INTERNAL_ERROR, STORAGE_FULL, Faults
 
 HASTE = Patience(connect=0.2, read=0.2, again=0.2, backoff=0.001)
@@ -33,7 +33,7 @@ def direct(s3_url):
 
 
 @pytest.fixture
-def campaign(direct, ledger, make_campaign, make_unit):
+def campaign(direct, ledger, make_unit):
     """A campaign of one unit."""
     campaign = make_campaign(seeds=3)
     store_campaign(direct, make_submission(campaign), ["a cat"])

@@ -13,6 +13,7 @@ from seedsweep.workers.generation import throughput
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.generation.throughput import measure, sizes_of
 from seedsweep.workers.pipelines.noise import NoisePipeline
+from tests.support.campaigns import make_campaign
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def ignore(images, seconds):
 
 
 def test_the_rate_is_that_of_whole_units_with_a_padded_batch_as_dear_as_it_is(
-    monkeypatch, store, make_campaign, units
+    monkeypatch, store, units
 ):
     """Ten images in batches of four: two whole ones and one of two, each as slow as the others."""
     campaign = make_campaign(batch_size=4, images_per_unit=10)
@@ -77,7 +78,7 @@ def test_the_rate_is_that_of_whole_units_with_a_padded_batch_as_dear_as_it_is(
     assert seen == [(6, 2.0), (12, 6.0)]
 
 
-def test_a_unit_smaller_than_a_batch_is_measured_as_it_is(monkeypatch, store, make_campaign, units):
+def test_a_unit_smaller_than_a_batch_is_measured_as_it_is(monkeypatch, store, units):
     campaign = make_campaign(batch_size=8, images_per_unit=3)
     clock = Clockwork(monkeypatch, campaign.sampling, seconds=[1, 1, 1])
     rate, _ = measure(store, campaign, units(campaign, 3), "cpu", ignore)
@@ -86,7 +87,7 @@ def test_a_unit_smaller_than_a_batch_is_measured_as_it_is(monkeypatch, store, ma
 
 
 def test_a_slow_device_is_given_up_after_one_round_and_a_fast_one_goes_on(
-    monkeypatch, store, make_campaign, units
+    monkeypatch, store, units
 ):
     monkeypatch.setattr(throughput, "MIN_SECONDS", 3.0)
     campaign = make_campaign(batch_size=4, images_per_unit=4)
@@ -96,8 +97,8 @@ def test_a_slow_device_is_given_up_after_one_round_and_a_fast_one_goes_on(
     assert measure(store, campaign, units(campaign, 4), "cpu", ignore)[0].rounds == 3
 
 
-def test_a_real_model_is_measured_and_the_store_left_alone(store, make_campaign, units, tiny_model):
-    campaign = make_campaign(tiny_model, steps=2)
+def test_a_real_model_is_measured_and_the_store_left_alone(store, units, tiny_model):
+    campaign = make_campaign(model=tiny_model, steps=2)
     rate, sizes = measure(store, campaign, units(campaign, 6), "cpu", ignore)
     assert 0 < rate.lowest <= rate.images_per_second <= rate.highest
     assert (rate.device, rate.rounds, rate.images) == ("cpu", 2, 12)
@@ -106,7 +107,7 @@ def test_a_real_model_is_measured_and_the_store_left_alone(store, make_campaign,
 
 
 @pytest.mark.parametrize(("side", "excess"), [(16, 0.1), (64, 0.01)])
-def test_sizes_from_a_few_images_are_those_of_whole_shards(make_campaign, make_unit, side, excess):
+def test_sizes_from_a_few_images_are_those_of_whole_shards(make_unit, side, excess):
     """Foretold from shards of 6 images, held against a shard of 48."""
     campaign = make_campaign(width=side, height=side)
     pipeline = NoisePipeline(campaign.sampling)
@@ -120,7 +121,7 @@ def test_sizes_from_a_few_images_are_those_of_whole_shards(make_campaign, make_u
     assert 1 <= foretold / len(shard("a cat", 48)) < 1 + excess
 
 
-def test_a_receipt_is_foretold_from_shards(store, make_campaign, make_unit):
+def test_a_receipt_is_foretold_from_shards(store, make_unit):
     """But for the verdict, which is not known before."""
     campaign = make_campaign(seeds=48, width=64, height=64)
     pipeline = NoisePipeline(campaign.sampling)
@@ -150,10 +151,10 @@ def test_a_receipt_is_foretold_from_shards(store, make_campaign, make_unit):
     assert sizes.receipt + 48 * sizes.receipt_image == pytest.approx(stored, rel=0.1)
 
 
-def test_what_fails_here_is_said_with_the_way_round_it(monkeypatch, store, make_campaign, units):
+def test_what_fails_here_is_said_with_the_way_round_it(monkeypatch, store, units):
     campaign = make_campaign()
     wrong = Model(pipeline="python", path="spots:draw", fingerprint="python:spots")
-    other = make_campaign(wrong)
+    other = make_campaign(model=wrong)
     with pytest.raises(ConfigError, match=r"SEEDSWEEP_ALLOW_PYTHON.*--images-per-second"):
         measure(store, other, units(other, 4), "cpu", ignore)
     for error in (RuntimeError("no\nluck"), GenerationError("no luck"), MemoryError("no luck")):
@@ -162,7 +163,7 @@ def test_what_fails_here_is_said_with_the_way_round_it(monkeypatch, store, make_
             measure(store, campaign, units(campaign, 4), "cpu", ignore)
 
 
-def test_a_service_that_is_away_is_no_fault_of_the_file(monkeypatch, store, make_campaign, units):
+def test_a_service_that_is_away_is_no_fault_of_the_file(monkeypatch, store, units):
     campaign = make_campaign()
     monkeypatch.setattr(throughput, "load_pipeline", Raising(TransientError("away")))
     with pytest.raises(TransientError, match="away"):

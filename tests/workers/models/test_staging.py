@@ -22,6 +22,7 @@ from seedsweep.workers.models import staging
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.models.staging import model_folder, stage_model
 from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import make_campaign
 from tests.support.checkout import ROOT
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -85,12 +86,12 @@ def pixels(pipeline):
 
 
 def test_a_staged_model_is_loaded_with_its_folder_gone(
-    store, cache, tiny_model, make_campaign, tmp_path, monkeypatch
+    store, cache, tiny_model, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(staging, "PART", 10_000)
     folder = tmp_path / "gone"
     shutil.copytree(tiny_model.path, folder)
-    campaign = make_campaign(tiny_model.model_copy(update={"path": str(folder)}), steps=2)
+    campaign = make_campaign(model=tiny_model.model_copy(update={"path": str(folder)}), steps=2)
     expected = pixels(load_pipeline(store, campaign, "cpu", 1))
     stage_model(store, campaign.model)
     assert any(key.endswith(".part-00001") for key in store.list("model/"))
@@ -592,9 +593,7 @@ def ask(hub, tmp_path):
 FIND = f"find org/tiny {COMMIT}"
 
 
-def test_a_hub_model_is_fetched_once_and_loads_with_the_hub_gone(
-    hub, ask, store, tiny_model, make_campaign
-):
+def test_a_hub_model_is_fetched_once_and_loads_with_the_hub_gone(hub, ask, store, tiny_model):
     [fingerprint] = ask("resolve org/tiny main")
     assert fingerprint == f"commit:{COMMIT}"
     assert hub.fetched() == []
@@ -606,9 +605,9 @@ def test_a_hub_model_is_fetched_once_and_loads_with_the_hub_gone(
     hub.close()
     assert ask(FIND) == [folder]
     assert files(Path(folder)) == files(Path(tiny_model.path))
-    campaign = make_campaign(tiny_model, steps=2)
+    campaign = make_campaign(model=tiny_model, steps=2)
     expected = pixels(load_pipeline(store, campaign, "cpu", 1))
-    copy = make_campaign(tiny_model.model_copy(update={"path": folder}), steps=2)
+    copy = make_campaign(model=tiny_model.model_copy(update={"path": folder}), steps=2)
     assert np.array_equal(pixels(load_pipeline(store, copy, "cpu", 1)), expected)
 
 

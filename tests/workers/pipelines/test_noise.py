@@ -7,10 +7,11 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Sampling
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
+from tests.support.campaigns import make_campaign
 
 
 @pytest.fixture
-def noise(tmp_path, make_campaign):
+def noise(tmp_path):
     return load_pipeline(FolderStore(tmp_path), make_campaign(), device="cpu", threads=1)
 
 

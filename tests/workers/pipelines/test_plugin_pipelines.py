@@ -14,6 +14,7 @@ from seedsweep.storage.errors import GenerationError, ModelLoadError, TransientE
 from seedsweep.storage.records import Flaw, Model, Sampling
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.campaigns import make_campaign
 from tests.support.checkout import ROOT
 
 (SPOTS,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -77,13 +78,13 @@ def allow(monkeypatch):
 
 
 @pytest.fixture
-def function(folder, allow, make_campaign):
+def function(folder, allow):
     """Write a module and load its function `draw` as a worker does."""
 
     def load(source, module="drawing", **sampling):
         write(folder, module, source)
         allow(f"{module}:draw")
-        return load_pipeline(None, campaign(make_campaign, f"{module}:draw", **sampling), "cpu", 1)
+        return load_pipeline(None, campaign(f"{module}:draw", **sampling), "cpu", 1)
 
     return load
 
@@ -100,8 +101,8 @@ def submitted(path, pipeline="python"):
     return model.model_copy(update={"fingerprint": fingerprint_model(model)})
 
 
-def campaign(make_campaign, path, **sampling):
-    return make_campaign(submitted(path), **sampling)
+def campaign(path, **sampling):
+    return make_campaign(model=submitted(path), **sampling)
 
 
 def returns(expression):
@@ -150,26 +151,24 @@ def test_a_process_finds_a_function_through_its_environment_and_needs_no_torch(t
     "allowed", ["", "*", "trap", "trap:*", "trap:draw2", "trap:drawn,ap:draw", "trap:draw:x"]
 )
 def test_a_function_that_the_environment_does_not_name_exactly_is_never_imported(
-    folder, allow, make_campaign, allowed
+    folder, allow, allowed
 ):
     write(folder, "trap", f"open({str(folder / 'sprung')!r}, 'w')")
-    wanted = campaign(make_campaign, "trap:draw")
+    wanted = campaign("trap:draw")
     allow(allowed)
     with pytest.raises(ModelLoadError, match=r"trap:draw may not run.*SEEDSWEEP_ALLOW_PYTHON"):
         load_pipeline(None, wanted, "cpu", 1)
     assert not (folder / "sprung").exists()
 
 
-def test_a_function_of_a_package_is_found_without_running_it_and_runs_with_it(
-    folder, allow, make_campaign
-):
+def test_a_function_of_a_package_is_found_without_running_it_and_runs_with_it(folder, allow):
     package = write(folder, "art.__init__", f"open({str(folder / 'ran')!r}, 'w')")
     write(folder, "art.tones", "tone = 7")
     write(folder, "art.drawing", "from art.tones import tone\nfrom .tones import tone as also\n")
     with (folder / "art" / "drawing.py").open("a") as file:
         file.write(returns("np.full((height, width, 3), tone, np.uint8)"))
     assert package.is_file()
-    wanted = campaign(make_campaign, "art.drawing:draw")
+    wanted = campaign("art.drawing:draw")
     assert not (folder / "ran").exists()
     allow("art.drawing:draw")
     (made,) = load_pipeline(None, wanted, "cpu", 1).generate("a cat", [0])
@@ -177,11 +176,9 @@ def test_a_function_of_a_package_is_found_without_running_it_and_runs_with_it(
     assert (folder / "ran").exists()
 
 
-def test_a_worker_refuses_a_function_that_changed_since_it_was_submitted(
-    folder, allow, make_campaign
-):
+def test_a_worker_refuses_a_function_that_changed_since_it_was_submitted(folder, allow):
     file = write(folder, "drawing", SPOTS)
-    wanted = campaign(make_campaign, "drawing:draw")
+    wanted = campaign("drawing:draw")
     allow("drawing:draw")
     file.write_text(SPOTS + "\n")
     with pytest.raises(ModelLoadError, match="not the one that was submitted"):
@@ -292,8 +289,8 @@ def gan(folder, install):
 
 
 @pytest.mark.parametrize("path", ["", "https://gan.example/v1"])
-def test_a_plug_in_is_loaded_with_the_campaigns_model_and_recipe(gan, make_campaign, path):
-    wanted = make_campaign(submitted(path, "gan"), steps=7)
+def test_a_plug_in_is_loaded_with_the_campaigns_model_and_recipe(gan, path):
+    wanted = make_campaign(model=submitted(path, "gan"), steps=7)
     pipeline = load_pipeline(None, wanted, "cpu", 3)
     made = pipeline.generate("a cat", range(2))
     assert [g.seed for g in made] == [0, 1]
@@ -303,25 +300,21 @@ def test_a_plug_in_is_loaded_with_the_campaigns_model_and_recipe(gan, make_campa
     assert wider.pixels.shape == (8, 24, 3)
 
 
-def test_a_worker_without_the_plug_in_or_with_another_version_says_what_to_install(
-    gan, install, make_campaign
-):
-    wanted = make_campaign(submitted("", "gan"))
+def test_a_worker_without_the_plug_in_or_with_another_version_says_what_to_install(gan, install):
+    wanted = make_campaign(model=submitted("", "gan"))
     install(version="1.3")
     with pytest.raises(ModelLoadError, match=r"my-gan 1\.3, not plugin:gan my-gan 1\.2"):
         load_pipeline(None, wanted, "cpu", 1)
-    missing = make_campaign(Model(pipeline="other", fingerprint="plugin:other its-package 1"))
+    missing = make_campaign(model=Model(pipeline="other", fingerprint="plugin:other its-package 1"))
     with pytest.raises(ModelLoadError, match=r"No pipeline is called 'other'.*install"):
         load_pipeline(None, missing, "cpu", 1)
 
 
-def test_a_plug_in_that_is_updated_below_a_running_worker_wants_it_restarted(
-    gan, install, make_campaign
-):
-    load_pipeline(None, make_campaign(submitted("", "gan")), "cpu", 1)
+def test_a_plug_in_that_is_updated_below_a_running_worker_wants_it_restarted(gan, install):
+    load_pipeline(None, make_campaign(model=submitted("", "gan")), "cpu", 1)
     install(version="1.3")
     with pytest.raises(ModelLoadError, match=r"began with my-gan 1\.2, and my-gan 1\.3.*restart"):
-        load_pipeline(None, make_campaign(submitted("", "gan")), "cpu", 1)
+        load_pipeline(None, make_campaign(model=submitted("", "gan")), "cpu", 1)
 
 
 @pytest.mark.parametrize(
@@ -332,9 +325,9 @@ def test_a_plug_in_that_is_updated_below_a_running_worker_wants_it_restarted(
         ("broken", ModelLoadError, r"gan of my-gan 1\.2 could not be loaded .ZeroDivisionError"),
     ],
 )
-def test_a_plug_in_that_does_not_load_is_reported(gan, make_campaign, path, error, reason):
+def test_a_plug_in_that_does_not_load_is_reported(gan, path, error, reason):
     with pytest.raises(error, match=reason):
-        load_pipeline(None, make_campaign(submitted(path, "gan")), "cpu", 1)
+        load_pipeline(None, make_campaign(model=submitted(path, "gan")), "cpu", 1)
 
 
 @pytest.mark.parametrize(
@@ -345,13 +338,13 @@ def test_a_plug_in_that_does_not_load_is_reported(gan, make_campaign, path, erro
         ("floats", r"gave float32 of shape \(16, 16, 3\), not uint8 of"),
     ],
 )
-def test_a_plug_in_that_breaks_its_promise_is_refused(gan, make_campaign, path, reason):
-    pipeline = load_pipeline(None, make_campaign(submitted(path, "gan")), "cpu", 1)
+def test_a_plug_in_that_breaks_its_promise_is_refused(gan, path, reason):
+    pipeline = load_pipeline(None, make_campaign(model=submitted(path, "gan")), "cpu", 1)
     with pytest.raises(GenerationError, match=reason):
         pipeline.generate("a cat", range(2))
 
 
-def test_a_plug_in_that_is_not_importable_is_refused(folder, install, make_campaign):
+def test_a_plug_in_that_is_not_importable_is_refused(folder, install):
     install()
     with pytest.raises(ModelLoadError, match="ModuleNotFoundError"):
-        load_pipeline(None, make_campaign(submitted("", "gan")), "cpu", 1)
+        load_pipeline(None, make_campaign(model=submitted("", "gan")), "cpu", 1)
