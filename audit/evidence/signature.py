@@ -35,8 +35,12 @@ def open_signer(key: Path) -> Signer:
     """
     try:
         private = load_pem_private_key(key.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _unfit(key, getattr(error, "strerror", None) or str(error)) from error
+    except OSError as error:
+        raise _unfit(key, error.strerror or str(error)) from error
+    except TypeError as error:
+        raise _unfit(key, "it has a passphrase") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _unfit(key, "it is no private key in PEM form") from error
     if not isinstance(private, Ed25519PrivateKey):
         raise _unfit(key, "it is of another kind")
     public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -45,6 +49,6 @@ def open_signer(key: Path) -> Signer:
 
 def _unfit(key: Path, why: str) -> ConfigError:
     return ConfigError(
-        f"The key {key} cannot sign a bundle ({' '.join(why.split())}); make one by "
+        f"The key {key} cannot sign a bundle ({why}); make one by "
         "`openssl genpkey -algorithm ed25519 -out KEY.pem`."
     )
