@@ -81,8 +81,8 @@ def seedsweep(monkeypatch, capsys):
     return run
 
 
-def make_key(path, algorithm="ed25519"):
-    command = [need("openssl"), "genpkey", "-algorithm", algorithm, "-out", str(path)]
+def make_key(path, algorithm="ed25519", *options):
+    command = [need("openssl"), "genpkey", "-algorithm", algorithm, *options, "-out", str(path)]
     subprocess.run(command, check=True, capture_output=True)
     return path
 
@@ -610,11 +610,13 @@ def test_nothing_that_is_there_is_overwritten(audit, seedsweep):
     assert [path.name for path in (audit.folder / "out").iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("what", ["rsa", "no key", "nothing"])
+@pytest.mark.parametrize("what", ["rsa", "passphrase", "no key", "nothing"])
 def test_a_key_that_cannot_sign_is_the_users_error(tmp_path, what):
     path = tmp_path / "key.pem"
     if what == "rsa":
         make_key(path, "RSA")
+    elif what == "passphrase":
+        make_key(path, "ed25519", "-aes256", "-pass", "pass:words")
     elif what == "no key":
         path.write_text("no key")
     with pytest.raises(ConfigError, match=r"key\.pem cannot sign"):
