@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -112,7 +113,7 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
 def _start(ray: Any, cpus: int) -> None:
     """Start a Ray on this machine, again if it is not there within Ray's 30 s.
 
-    A busy machine takes that long now and then. What a start in vain leaves ends with this process.
+    A busy machine takes that long now and then. What a start in vain leaves is ended.
     """
     for tries_left in reversed(range(STARTS)):
         try:
@@ -128,12 +129,21 @@ def _start(ray: Any, cpus: int) -> None:
             # Ray itself raises a bare Exception here.
             if "timed out during startup" not in str(error):
                 raise
+            _end_what_began(error)
             if not tries_left:
                 raise RayUnavailableError(
                     f"Ray did not start on this machine, {STARTS} times in a row; it is too busy, "
                     "so end what else it does, and try again."
                 ) from error
             log.warning("Ray was not there in time; it is started again.")
+
+
+def _end_what_began(error: BaseException) -> None:
+    """End the processes of a Ray that did not start, which nothing but the traceback knows."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        end = getattr(frame.f_locals.get("self"), "kill_all_processes", None)
+        if end:
+            end(check_alive=False, allow_graceful=False)
 
 
 def _expect_answer(address: str) -> str:
