@@ -14,19 +14,18 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
-from skimage import data
 
 from seedsweep.workers.analysis.distances import tiled_distances
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji" / "train.parquet"
 PHOTOGRAPHS = (
-    data.astronaut,
-    data.chelsea,
-    data.coffee,
-    data.rocket,
-    data.immunohistochemistry,
-    data.hubble_deep_field,
-    lambda: data.stereo_motorcycle()[0],
+    "astronaut",
+    "chelsea",
+    "coffee",
+    "rocket",
+    "immunohistochemistry",
+    "hubble_deep_field",
+    "stereo_motorcycle",
 )
 
 
@@ -53,8 +52,13 @@ def same_layout(count, size=512, seed=0, lowest=16):
 
 def photographs(count, size=512, seed=0):
     """Different crops of a few photographs, some mirrored, each with colours of its own."""
+    # Only what measures on photographs needs the package that has them.
+    from skimage import data
+
     rng = np.random.default_rng(seed)
-    sources = [load() for load in PHOTOGRAPHS]
+    loaded = [getattr(data, name)() for name in PHOTOGRAPHS]
+    # The motorcycle comes with its twin for the other eye, and with their disparity.
+    sources = [each[0] if isinstance(each, tuple) else each for each in loaded]
     made = np.empty((count, size, size, 3), np.uint8)
     for number, picture in enumerate(made):
         source = sources[number % len(sources)]

@@ -30,6 +30,8 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
+    # The whole system first: its few long tests, left to the end, would keep one process busy.
+    items.sort(key=lambda item: len(item.path.parents))
     profiles.apply(getattr(item, "obj", None) for item in items)
 
 
@@ -57,6 +59,20 @@ def free_port():
             return probe.getsockname()[1]
 
     return find
+
+
+@pytest.fixture(scope="session")
+def joining_ray():
+    """The variables that have a service or command join the one Ray of this test session.
+
+    For tests that need some Ray, and not one of its own: to start one takes seconds of both cores.
+    """
+    # A process that has had a Ray of its own sends a token from then on; so all are to.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        # Actors have the variables of the node that they run on, not those of who asked for them.
+        with servers.ray_cluster(cpus=4, **servers.S3Server.credentials()) as address:
+            yield {"SEEDSWEEP_RAY_ADDRESS": address, "RAY_AUTH_MODE": "token"}
 
 
 @pytest.fixture

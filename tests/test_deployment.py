@@ -26,9 +26,10 @@ WINDOW = 16
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory):
+def deployment(tmp_path_factory, joining_ray):
     """Broker, S3 server, scheduler, analyst and two workers; the bucket is made on demand."""
-    with Deployment(tmp_path_factory.mktemp("deployment")) as deployment:
+    folder = tmp_path_factory.mktemp("deployment")
+    with Deployment(folder, variables=joining_ray) as deployment:
         deployment.seedsweep("doctor", "--create-bucket")
         deployment.start_services()
         yield deployment

@@ -64,7 +64,8 @@ def desk(tmp_path_factory):
     return folder
 
 
-def run_command(line, folder, campaign_id):
+def run_command(line, folder, campaign_id, joining_ray):
+    """Run a line of the README; a campaign that is run has a Ray of its own, as there."""
     words = [word.replace("ID", campaign_id) for word in shlex.split(line)]
     assert words.pop(0) == "seedsweep"
     if words[0] not in ("run", "analyse"):
@@ -72,7 +73,7 @@ def run_command(line, folder, campaign_id):
     return subprocess.run(
         [sys.executable, "-m", "seedsweep.cli", *words],
         cwd=folder,
-        env=None,
+        env=os.environ if words[0] == "run" else {**os.environ, **joining_ray},
         capture_output=True,
         text=True,
         timeout=600,
@@ -110,10 +111,10 @@ def test_every_file_that_a_page_links_to_is_there():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_commands_shown_work_and_find_what_the_model_memorised(desk):
+def test_the_commands_shown_work_and_find_what_the_model_memorised(desk, joining_ray):
     campaign_id, outputs = "ID", {}
     for line in "".join(blocks("sh")[2:]).splitlines():
-        finished = run_command(line, desk, campaign_id)
+        finished = run_command(line, desk, campaign_id, joining_ray)
         assert finished.returncode == 0, f"{line}: {finished.stderr}"
         outputs[line] = finished.stdout
         if line.startswith("seedsweep run"):

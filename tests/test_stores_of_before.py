@@ -28,7 +28,8 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="the
 class Old:
     """A copy of a store of before with its campaign's files, and the command line to work on it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, variables):
+        self.variables = variables
         self.folder, self.store = folder, folder / "store"
         self.expected = json.loads((folder / "expected.json").read_text())
         self.campaigns = self.expected["campaigns"]
@@ -54,6 +55,7 @@ class Old:
             cwd=self.folder,
             env={
                 **os.environ,
+                **self.variables,
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}",
                 "SEEDSWEEP_ALLOW_PYTHON": "spots:draw",
             },
@@ -79,12 +81,12 @@ class Old:
 
 
 @pytest.fixture
-def old(tmp_path):
+def old(tmp_path, joining_ray):
     """Copy a store of before to another place."""
 
     def copy(name):
         folder = shutil.copytree(STORES / name, tmp_path / name)
-        return Old(folder)
+        return Old(folder, joining_ray)
 
     return copy
 

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -42,10 +41,10 @@ min_clique_size = 5
 
 
 class Desk:
-    """A folder with a campaign, and the command line to work on it."""
+    """A folder with a campaign, and the command line to work on it, with further `variables`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder, variables=None):
+        self.folder, self.environment = folder, {**os.environ, **(variables or {})}
         self.store = FolderStore(folder / "seedsweep-data")
 
     def write(self, seeds=40, size=16, prompts=PROMPTS, keep="all"):
@@ -57,7 +56,7 @@ class Desk:
         return subprocess.Popen(
             [sys.executable, "-m", "seedsweep.cli", *arguments],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**self.environment, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -66,7 +65,7 @@ class Desk:
     def seedsweep(self, *arguments):
         """Run a command that ends well; one that starts no process needs none of its own either."""
         if arguments[0] not in ("run", "analyse"):
-            finished = seedsweep_here(*arguments, folder=self.folder, environment=os.environ)
+            finished = seedsweep_here(*arguments, folder=self.folder, environment=self.environment)
             assert finished.returncode == 0, finished.stderr
             return finished.stdout
         process = self.start(*arguments)
@@ -94,12 +93,22 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path):
+    """A desk whose every command has a Ray of its own, which ends with it."""
     desk = Desk(tmp_path)
     desk.write()
     return desk
 
 
-def test_a_campaign_goes_from_its_file_to_a_report(desk):
+@pytest.fixture
+def joining(tmp_path, joining_ray):
+    """A desk whose commands join a Ray that is there already."""
+    desk = Desk(tmp_path, joining_ray)
+    desk.write()
+    return desk
+
+
+def test_a_campaign_goes_from_its_file_to_a_report(joining):
+    desk = joining
     campaign_id = desk.run()
 
     (campaign,) = json.loads(desk.seedsweep("status", "--json"))
@@ -145,7 +154,7 @@ def test_a_campaign_goes_from_its_file_to_a_report(desk):
 
 
 def test_killed_workers_and_a_killed_run_lose_nothing_and_double_nothing(
-    desk, tmp_path_factory, wait_until
+    desk, tmp_path_factory, joining_ray, wait_until
 ):
     desk.write(seeds=300, size=96)
     process = desk.start("run", "campaign.toml", "--workers", "2")
@@ -172,7 +181,7 @@ def test_killed_workers_and_a_killed_run_lose_nothing_and_double_nothing(
     (campaign,) = json.loads(desk.seedsweep("status", "--json"))
     assert (campaign["state"], campaign["units_parked"]) == ("done", 0)
 
-    undisturbed = Desk(tmp_path_factory.mktemp("undisturbed"))
+    undisturbed = Desk(tmp_path_factory.mktemp("undisturbed"), joining_ray)
     undisturbed.write(seeds=300, size=96)
     undisturbed_id = undisturbed.run()
     assert len(desk.pixels()) == 8 * 300
@@ -195,9 +204,9 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(desk, wait_until):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, joining_ray):
     """A desk whose campaign was run to its end: with its id and results; tests leave it so."""
-    desk = Desk(tmp_path_factory.mktemp("finished"))
+    desk = Desk(tmp_path_factory.mktemp("finished"), joining_ray)
     desk.write()
     campaign_id = desk.run()
     return desk, campaign_id, json.loads(desk.seedsweep("results", campaign_id, "--json"))
@@ -225,8 +234,8 @@ def test_a_broken_shard_is_named_its_images_left_out_and_made_anew_once_deleted(
     assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == undisturbed
 
 
-def test_images_of_flagged_prompts_alone_are_kept_and_nothing_is_made_twice(desk, finished):
-    _, _, expected = finished
+def test_images_of_flagged_prompts_alone_are_kept_and_nothing_is_made_twice(joining, finished):
+    desk, (_, _, expected) = joining, finished
     desk.write(keep="flagged")
     campaign_id = desk.run()
     results = json.loads(desk.seedsweep("results", campaign_id, "--json"))

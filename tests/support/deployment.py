@@ -98,10 +98,12 @@ class Deployment:
     With a `seed` whatever is asked of broker and S3 server goes through a proxy of each, whose
     faults are drawn from it; `direct_broker_url` leads past the broker's. Without, broker and S3
     server may listen on another `host`. With `tls`, the context of a server, the broker's proxy
-    speaks that.
+    speaks that. Every service has the `variables` too.
     """
 
-    def __init__(self, folder, seed=None, host="127.0.0.1", password=PASSWORD, tls=None):
+    def __init__(
+        self, folder, seed=None, host="127.0.0.1", password=PASSWORD, tls=None, variables=None
+    ):
         self.folder, self.host = folder, host
         self.s3 = S3Server(folder / "s3", host=host)
         (port,) = free_ports(1)
@@ -121,6 +123,7 @@ class Deployment:
             "OMP_NUM_THREADS": "1",
             "SEEDSWEEP_STORE_URL": self.store_url,
             "SEEDSWEEP_BROKER_URL": self.broker_url,
+            **(variables or {}),
         }
         self._broker_options = self._write_broker_options(port, password)
         self.services = {}

@@ -62,10 +62,15 @@ class S3Server:
     def __exit__(self, *_):
         self.stop()
 
+    @classmethod
+    def credentials(cls):
+        """The variables that a client of any such server needs."""
+        return {"AWS_ACCESS_KEY_ID": cls.access_key, "AWS_SECRET_ACCESS_KEY": cls.secret_key}
+
     @property
     def environment(self):
         """The variables that a client of this server needs."""
-        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+        return self.credentials()
 
     def stored_bytes(self):
         """How much lies on the disk, that of objects still being written included."""
@@ -118,15 +123,15 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def ray_cluster(**environment):
-    """A Ray of another process with three CPUs, as a cluster would be: its address.
+def ray_cluster(cpus=3, **environment):
+    """A Ray of another process with so many CPUs, as a cluster would be: its address.
 
     It asks for a token where this process sends one: it does once it has had a Ray of its own.
     """
     environment = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")} | environment
     code = (
         "from seedsweep.workers.cluster.ray_cluster import joined_ray\n"
-        "with joined_ray(3, None) as ray:\n"
+        f"with joined_ray({cpus}, None) as ray:\n"
         "    print(ray.get_runtime_context().gcs_address, flush=True); input()"
     )
     with subprocess.Popen(

@@ -54,12 +54,22 @@ def to_pixels(
     Values that are not finite become 0.
     """
     finite = bool(np.isfinite(picture).all())
-    pixels = np.nan_to_num(picture, nan=0.0, posinf=0.0, neginf=0.0)
-    rounded = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    if not finite:
+        picture = np.nan_to_num(picture, nan=0.0, posinf=0.0, neginf=0.0)
+    # In place, since this runs in the thread that keeps the device busy.
+    scaled = picture.clip(0, 1)
+    scaled *= 255
+    rounded = np.rint(scaled, out=scaled).astype(np.uint8)
     if not finite:
         return rounded, Flaw.NOT_FINITE
     if blanked:
         return rounded, Flaw.BLANKED
-    if (rounded == rounded[0, 0]).all():
+    if _is_constant(rounded):
         return rounded, Flaw.CONSTANT
     return rounded, None
+
+
+def _is_constant(pixels: NDArray[np.uint8]) -> bool:
+    """Whether all pixels are one colour; of most pictures, the first row says that they are not."""
+    colour = pixels[0, 0]
+    return bool((pixels[0] == colour).all() and (pixels == colour).all())

@@ -31,7 +31,6 @@ from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import campaign_file, make_images, small_sampling, submit_file
 from tests.support.pictures import data_of, write_parquet, write_tar
 from tests.support.results import make_flagged, make_result
-from tests.support.servers import ray_cluster
 
 SAMPLING = small_sampling(4, 16, images_per_unit=2)
 PROMPTS = ["a cat", "a [red]dog[/red]", "an owl", "a fox", "an elk", "a gnu"]
@@ -273,18 +272,17 @@ def test_whose_neighbours_are_meant_is_said(found):
     assert "to the generation's 50 nearest" in " ".join(summary(other))
 
 
-@pytest.fixture(scope="module")
-def cluster(found):
-    """A Ray cluster, that begins once the other Ray has ended."""
-    with ray_cluster() as address:
-        yield address
+@pytest.fixture
+def on_cluster(joining_ray, monkeypatch):
+    """Have the command join a cluster."""
+    for name, value in joining_ray.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_of_many_control_pictures_the_first_are_searched_for_and_that_is_said(
-    desk, verify, cluster, monkeypatch
+    desk, verify, on_cluster, monkeypatch
 ):
     monkeypatch.setattr(control_pictures, "CONTROLS", 4)
-    monkeypatch.setenv("SEEDSWEEP_RAY_ADDRESS", cluster)
     sets = ["--training-set", "train", "--controls", "never.parquet"]
     done = verify(desk.id, *sets, "--neighbours-of", "generation")
     assert done.returncode == 0, done.stderr
@@ -294,9 +292,8 @@ def test_of_many_control_pictures_the_first_are_searched_for_and_that_is_said(
 
 
 def test_a_cluster_finds_the_same_and_a_search_by_other_settings_is_kept_beside(
-    desk, found, verify, cluster, monkeypatch
+    desk, found, verify, on_cluster
 ):
-    monkeypatch.setenv("SEEDSWEEP_RAY_ADDRESS", cluster)
     done = verify(desk.id, "--training-set", "train", "--threshold", "0.001", "--flip", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

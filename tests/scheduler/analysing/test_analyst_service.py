@@ -49,10 +49,11 @@ def generate(store, ledger):
 
 
 @pytest.fixture
-def audit(store, ledger, workforce):
+def audit(store, ledger, workforce, joining_ray):
     """Run an analyst until a condition holds; Ray is real."""
+    there = Actors(address=joining_ray["SEEDSWEEP_RAY_ADDRESS"])
 
-    def audit(until, actors=Actors()):  # noqa: B008 - it is frozen
+    def audit(until, actors=there):
         stopped = threading.Event()
         ended = []
 

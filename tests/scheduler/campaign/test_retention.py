@@ -57,10 +57,14 @@ class Until:
 
 
 class Desk:
-    """A store with noise campaigns, all their images made, and auditors of them without Ray."""
+    """A store with noise campaigns, all their images made, and auditors of them without Ray.
 
-    def __init__(self, folder, ledger, workforce, monkeypatch):
+    What judges them again joins the Ray that `ray_address` finds.
+    """
+
+    def __init__(self, folder, ledger, workforce, monkeypatch, ray_address):
         self.store, self.ledger, self.workforce = FolderStore(folder), ledger, workforce
+        self._ray_address = ray_address
         self._monkeypatch = monkeypatch
 
     def submit(self, name="c", keep="flagged", matrix="pruned"):
@@ -116,8 +120,9 @@ class Desk:
 
     def judge_again(self, plan, settings):
         submission = load_campaign(self.store, plan.campaign.campaign_id)
+        actors = Actors(address=self._ray_address())
         return analyse_missing(
-            self.store, submission, settings, PROMPTS, Actors(), lambda done, total: None
+            self.store, submission, settings, PROMPTS, actors, lambda done, total: None
         )
 
     def kept(self, plan):
@@ -133,8 +138,12 @@ class Desk:
 
 
 @pytest.fixture
-def make_desk(ledger, workforce, monkeypatch):
-    return lambda folder: Desk(folder, ledger, workforce, monkeypatch)
+def make_desk(ledger, workforce, monkeypatch, request):
+    def ray_address():
+        """Only now is it wanted."""
+        return request.getfixturevalue("joining_ray")["SEEDSWEEP_RAY_ADDRESS"]
+
+    return lambda folder: Desk(folder, ledger, workforce, monkeypatch, ray_address)
 
 
 @pytest.fixture

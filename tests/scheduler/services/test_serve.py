@@ -33,7 +33,7 @@ STOP_SECONDS = 15
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, joining_ray):
     """Start services at once, as processes; returns all that were started, by name.
 
     A name may carry a number, as in worker-2.
@@ -43,6 +43,7 @@ def start(tmp_path):
     def start(broker_url, store, *names):
         environment = {
             **os.environ,
+            **joining_ray,
             "PYTHONPATH": f"{ROOT}:{tmp_path}",
             "OMP_NUM_THREADS": "1",
             "SEEDSWEEP_BROKER_URL": broker_url,

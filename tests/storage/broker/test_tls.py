@@ -237,10 +237,11 @@ def test_a_client_without_tls_is_turned_away_by_a_server_with_it(url, call):
 # The whole of it
 
 
-def test_a_deployment_works_over_tls_alone(certificates, tmp_path, monkeypatch):
+def test_a_deployment_works_over_tls_alone(certificates, tmp_path, joining_ray):
     password = "p/s#3;cr@t%20"  # noqa: S105
     file = write_campaign(tmp_path, "tls", seeds=20)
-    with Deployment(tmp_path, password=password, tls=certificates.server.server_context()) as it:
+    tls = certificates.server.server_context()
+    with Deployment(tmp_path, password=password, tls=tls, variables=joining_ray) as it:
         assert it.broker_url.startswith("rediss://")
         it.seedsweep("doctor", "--create-bucket")
         it.start_services(workers=1)
