@@ -118,7 +118,7 @@ def costs(bare, worker):
     def per_image(totals, *names):
         return 1000 * sum(totals[name] for name in names) / totals["images"]
 
-    took, rendering = per_image(worker, "seconds"), per_image(worker, "render")
+    took, rendering = per_image(worker, "seconds"), per_image(worker, "denoise")
     between = per_image(worker, "wait")
     return {
         "bare loop": per_image(bare, "seconds"),
@@ -131,7 +131,7 @@ def costs(bare, worker):
         "rendering thread ready, but its core taken": per_image(worker, "queued"),
         "rendering thread blocked": took - per_image(worker, "on_core", "queued"),
         "writer, beside it: encode": per_image(worker, "encode"),
-        "writer, beside it: store": per_image(worker, "store"),
+        "writer, beside it: store": per_image(worker, "upload"),
     } | {name: per_image(worker, name) for name in worker if name.startswith("CPU")}
 
 
@@ -171,7 +171,7 @@ def main():
         deployment.start_services(workers=0)
         options = ("--device", "cpu", "--name", "worker", "--metrics-port", str(port))
         deployment.start("worker", "worker", *options)
-        deployed = Deployed(deployment, deployment.submit(file), port)
+        deployed = Deployed(deployment, deployment.submit(file), port, given.images_per_unit)
         wait_until(lambda: (c := deployed.counts()) and c.done >= 4 and c.analysed, timeout=300)
         bare = Bare(campaign, prompts, deployment)
         ending.callback(bare.close)

@@ -24,6 +24,8 @@ from tests.support.servers import wait_until
 
 POLL_SECONDS = 0.005
 PATIENCE_SECONDS = 60.0
+STAGES = {"wait", "denoise", "encode", "upload"}
+"""What is measured of the worker by its metrics; one that it no longer shows is no zero."""
 
 BARE = """
 import itertools, json, sys, time
@@ -101,13 +103,14 @@ class Bare:
 class Deployed:
     """The deployment with its one worker; its campaign is paused unless it is measured."""
 
-    def __init__(self, deployment, campaign_id, metrics_port):
+    def __init__(self, deployment, campaign_id, metrics_port, images_per_unit):
         services = {name: service.pid for name, service in deployment.services.items()}
         self._roots = {**services, "S3 server": deployment.s3._process.pid}
         self._worker, self._rendering = services["worker"], None
         self._metrics = f"http://127.0.0.1:{metrics_port}/metrics"
         self._store = open_store(deployment.environment["SEEDSWEEP_STORE_URL"])
         self._ledger, self._campaign_id = Ledger(deployment.broker_url), campaign_id
+        self._images_per_unit = images_per_unit
 
     def counts(self):
         return self._ledger.counts(self._campaign_id)
@@ -128,10 +131,15 @@ class Deployed:
         steer(self._store, self._campaign_id, "active", self._ledger)
         self._next_unit()
         self._next_unit()
-        begun = self._totals(first := self._next_unit())
-        while (moment := self._next_unit()) - first < seconds:
-            pass
+        first, before = self._next_unit()
+        begun = self._totals(first)
+        while True:
+            moment, after = self._next_unit()
+            if moment - first >= seconds:
+                break
         found = difference(self._totals(moment), begun)
+        # Counted where the clock is read: the worker's own count is of another moment.
+        found["images"] = (after - before) * self._images_per_unit
         self.pause()
         return found
 
@@ -151,24 +159,25 @@ class Deployed:
                 process.send_signal(number)
 
     def _next_unit(self):
-        """Wait for the next unit to be done; returns the moment when it was seen."""
-        done, deadline = self.counts().done, time.perf_counter() + PATIENCE_SECONDS
-        while self.counts().done == done:
+        """Wait for the next unit to be done: when it was seen, and how many were by then."""
+        before, deadline = self.counts().done, time.perf_counter() + PATIENCE_SECONDS
+        while (done := self.counts().done) == before:
             assert time.perf_counter() < deadline, "no unit was done: is the campaign at its end?"
             time.sleep(POLL_SECONDS)
-        return time.perf_counter()
+        return time.perf_counter(), done
 
     def _stages(self):
-        """The worker's metrics: seconds by stage, units by outcome, images."""
+        """The worker's metrics: seconds by stage."""
         with urllib.request.urlopen(self._metrics, timeout=10) as response:  # noqa: S310
             text = response.read().decode()
-        return {
-            sample.labels.get("stage") or sample.labels.get("outcome") or "images": sample.value
+        found = {
+            sample.labels["stage"]: sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.name
-            in ("seedsweep_stage_seconds_sum", "seedsweep_units_total", "seedsweep_images_total")
+            if sample.name == "seedsweep_stage_seconds_sum"
         }
+        assert found.keys() >= STAGES, f"the worker shows no seconds of {STAGES - found.keys()}"
+        return found
 
     def _totals(self, moment):
         on_core, queued = thread_times(self._worker, self._rendering)

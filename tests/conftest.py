@@ -71,7 +71,11 @@ def joining_ray():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
         # Actors have the variables of the node that they run on, not those of who asked for them.
-        with servers.ray_cluster(cpus=4, **servers.S3Server.credentials()) as address:
+        s3 = {
+            "AWS_ACCESS_KEY_ID": servers.S3Server.access_key,
+            "AWS_SECRET_ACCESS_KEY": servers.S3Server.secret_key,
+        }
+        with servers.ray_cluster(cpus=4, **s3) as address:
             yield {"SEEDSWEEP_RAY_ADDRESS": address, "RAY_AUTH_MODE": "token"}
 
 

@@ -62,15 +62,10 @@ class S3Server:
     def __exit__(self, *_):
         self.stop()
 
-    @classmethod
-    def credentials(cls):
-        """The variables that a client of any such server needs."""
-        return {"AWS_ACCESS_KEY_ID": cls.access_key, "AWS_SECRET_ACCESS_KEY": cls.secret_key}
-
     @property
     def environment(self):
         """The variables that a client of this server needs."""
-        return self.credentials()
+        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
 
     def stored_bytes(self):
         """How much lies on the disk, that of objects still being written included."""

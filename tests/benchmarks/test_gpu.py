@@ -1,0 +1,63 @@
+"""The GPU benchmark runs whole on a CPU, on tiny shapes, so that it runs where a GPU is lent."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.gpu.parts import PARTS
+from tests.support.checkout import ROOT
+
+
+def run_parts(*parts):
+    """Run these parts on the CPU; returns what was printed, by part."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", *parts, "--device", "cpu"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    lines = [line.partition(": ") for line in finished.stdout.splitlines()]
+    return {
+        name: [said for part, _, said in lines if part == name]
+        for name in dict.fromkeys(part for part, _, _ in lines)
+    }
+
+
+@pytest.fixture(scope="module")
+def printed():
+    return run_parts(*(part for part in PARTS if part != "generate"))
+
+
+def test_images_are_equal_however_a_unit_comes_to_be_made(printed):
+    ways = dict(line.split(": ", 1) for line in printed["equal"])
+    alike = ["made twice", "in other order", "after a killed worker"]
+    assert all(re.fullmatch(r"(\d+) of \1 images bit-equal", ways[way]) for way in alike), ways
+    assert "bit-equal" in ways["with other seeds beside them, in padded batches"]
+
+
+def test_what_does_not_fit_is_halved_and_replayed_images_are_equal(printed):
+    assert "halved, recorded, remembered" in printed["memory"][0]
+    assert re.fullmatch(r"(\d+) of \1 images bit-equal", printed["replay"][0])
+
+
+def test_every_rate_is_a_number_above_zero(printed):
+    rates = [
+        float(rate) for line in printed["writer"] for rate in re.findall(r"([\d.]+) images/s", line)
+    ]
+    assert len(rates) == 2
+    assert all(rate > 0 for rate in rates)
+    assert "bit-equal to the CPU's" in printed["distances"][0]
+    assert "the same" in printed["example"][0]
+    assert "not examined without a GPU" in printed["metrics"][0]
+
+
+@pytest.mark.nightly
+def test_the_worker_is_compared_with_the_bare_loop_compiled_too():
+    lines = run_parts("generate")["generate"]
+    assert len(lines) == 3
+    assert all(float(re.search(r"= ([\d.]+) \(", line)[1]) > 0 for line in lines)
