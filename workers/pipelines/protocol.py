@@ -53,6 +53,8 @@ def to_pixels(
 
     Values that are not finite become 0.
     """
+    if not np.issubdtype(picture.dtype, np.floating):
+        picture = picture.astype(np.float64)
     finite = bool(np.isfinite(picture).all())
     if not finite:
         picture = np.nan_to_num(picture, nan=0.0, posinf=0.0, neginf=0.0)

@@ -442,3 +442,16 @@ def test_pictures_that_are_no_evidence_are_marked(picture, blanked, flaw):
     rounded, found = to_pixels(picture, blanked)
     assert found == flaw
     assert rounded.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.uint8, np.bool_])
+def test_values_are_rounded_as_diffusers_does_and_the_picture_stays_as_it_is(kind):
+    # Values between two levels, on them, and beyond the ends.
+    values = np.r_[np.linspace(-0.5, 1.5, 1001), (np.arange(256) + 0.5) / 255, -0.0, 1.0, 0.0]
+    picture = np.resize(values, (21, 20, 3)).astype(kind)
+    picture.flags.writeable = False
+    before = picture.copy()
+    rounded, _ = to_pixels(picture, False)
+    expected = (picture.astype(kind).clip(0, 1) * 255).round().astype(np.uint8)
+    assert np.array_equal(rounded, expected)
+    assert np.array_equal(picture, before)

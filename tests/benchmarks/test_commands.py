@@ -1,0 +1,86 @@
+"""Every command in `benchmarks/` runs at a tiny size, and prints figures: no zero, no nan."""
+
+import math
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.checkout import ROOT
+
+SHORT = [
+    ("distances", "--images 24 --rounds 1 --pairs 3"),
+    ("generations", "--prompts 1 --seeds 16 --rounds 1"),
+]
+LONG = [
+    ("deployment", ""),
+    ("forgetting", "--units 60 --rounds 1"),
+    ("losses", "--kills 1 --failovers 1"),
+    ("orchestration", "--rounds 1"),
+    ("slots", "--slots 5 --seconds 3 --outage 3 --no-storms"),
+    ("store", ""),
+    ("submission", "1"),
+    ("throughput", "--units 200 --workers 1"),
+]
+WITH_MORE_PACKAGES = [
+    ("actors", "--prompts 4 --seeds 16 --side 64 --rounds 1"),
+    ("cliques", "--rounds 1 --timeout 0.2"),
+    ("keep", ""),
+    ("matching", "--training 2000 --generations 4 --brute 1"),
+    ("pictures", ""),
+    ("png", "--rounds 1 --seconds 0.1"),
+    ("prompts", "--seeds 16 --side 64 --rounds 1"),
+    ("verification", "--training 500 --queries 4 --actors 1 --part 100"),
+]
+"""What `pip install -e '.[bench]'` brings."""
+
+NOT_HERE = {
+    "gpu": "has tests of its own",
+    "machine": "measures nothing",
+    "sides": "is part of orchestration",
+    "stand_ins": "is part of slots",
+}
+
+
+def check(name, arguments):
+    """Run the command; its tables hold finite figures, and it printed some above zero."""
+    finished = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *arguments.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    _, _, figures = finished.stdout.partition("\n")
+    assert not re.search(r"\b(nan|inf)\b", figures), figures
+    numbers = [float(number) for number in re.findall(r"\b\d+\.\d+\b", figures)]
+    assert any(number > 0 for number in numbers), figures
+    assert all(map(math.isfinite, numbers))
+
+
+@pytest.mark.parametrize(("name", "arguments"), SHORT)
+def test_it_measures_at_a_tiny_size(name, arguments):
+    check(name, arguments)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("name", "arguments"), LONG)
+def test_it_measures_at_a_small_size_that_takes_minutes(name, arguments):
+    check(name, arguments)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("name", "arguments"), WITH_MORE_PACKAGES)
+def test_it_measures_where_the_packages_of_benchmarks_are_installed(name, arguments):
+    for package in ("skimage", "igraph", "imagecodecs"):
+        pytest.importorskip(package)
+    check(name, arguments)
+
+
+def test_no_command_is_left_out():
+    tried = {name for name, _ in (*SHORT, *LONG, *WITH_MORE_PACKAGES)} | NOT_HERE.keys()
+    there = {file.stem for file in (ROOT / "benchmarks").glob("*.py")} - {"__init__"}
+    assert there | {"gpu"} == tried
