@@ -37,7 +37,7 @@ class Bench:
         self.ledger.begin_epoch()
         self.model = folder / "model"
         self.parameters = save_model(self.model, scale, device)
-        self._campaigns = 0
+        self._campaigns = self._stores = 0
 
     def close(self) -> None:
         self._broker.stop()
@@ -102,15 +102,17 @@ class Bench:
         key = unit_shard(plan.unit(index))
         return {image.seed: image for image in decode_shard((store or self.store).read(key), key)}
 
-    def fresh_store(self, name):
-        return FolderStore(self.folder / name)
+    def fresh_store(self):
+        """An empty store."""
+        self._stores += 1
+        return FolderStore(self.folder / f"store-{self._stores}")
 
 
 class Watched(Renderer):
-    """A worker's renderer that notes when each unit was stored, and whether one failed."""
+    """A worker's renderer that notes when it handed each unit to the writer, and what failed."""
 
     def __init__(self, *arguments):
-        self.stored_at, self.failures = [], []
+        self.handed_at, self.stored, self.failures = [], 0, []
         super().__init__(*arguments)
 
     @property
@@ -120,18 +122,19 @@ class Watched(Renderer):
 
     def render_all(self, units):
         """Render the units, and wait until all are stored."""
-        expected = len(self.stored_at)
+        expected = self.stored
         for unit in units:
             self.render(unit)
+            self.handed_at.append(time.perf_counter())
             expected += 1
-        while len(self.stored_at) + len(self.failures) < expected:
+        while self.stored + len(self.failures) < expected:
             time.sleep(0.001)
         if self.failures:
             raise self.failures[0]
 
     def _stored(self, unit):
         super()._stored(unit)
-        self.stored_at.append(time.perf_counter())
+        self.stored += 1
 
     def _fail(self, unit, error):
         self.failures.append(error)

@@ -21,13 +21,9 @@ def save_tiny_model(
 ) -> None:
     """Save a pipeline that reduces by 2, so that sizes must be even; these parts may be others."""
     torch.manual_seed(0)
-    letters = pre_tokenizers.ByteLevel.alphabet()
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(c + "</w>" for c in letters)]
-    tokenizer = CLIPTokenizer(
-        vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=12
-    )
+    tokenizer = letters_tokenizer(12)
     text = CLIPTextConfig(
-        vocab_size=len(words),
+        vocab_size=len(tokenizer),
         hidden_size=16,
         intermediate_size=16,
         num_hidden_layers=1,
@@ -55,6 +51,16 @@ def save_tiny_model(
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder, safe_serialization=True)
+
+
+def letters_tokenizer(longest: int) -> CLIPTokenizer:
+    """A tokenizer whose words are the letters, of prompts of so many at most; its first two tokens
+    begin and end a prompt."""
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(c + "</w>" for c in letters)]
+    return CLIPTokenizer(
+        vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=longest
+    )
 
 
 def tiny_denoiser(
