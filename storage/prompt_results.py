@@ -25,8 +25,14 @@ class Transform(Record):
 
 
 class Match(Record):
-    """A representative's nearest training picture; `adaptive` is null where it is undefined,
-    `transform` in results of earlier versions of the analysis."""
+    """A representative's nearest training picture.
+
+    `adaptive` is the score that decides, that by the neighbours of the training picture or of the
+    generation as the settings say; each is null where the training set has too few distinct
+    pictures to score. `agreement`: the share of the picture's area in which both have the same
+    texture, null where neither has any. `transform` and the last three are null in results of
+    earlier versions of the analysis.
+    """
 
     training_id: str
     l2: float
@@ -34,6 +40,9 @@ class Match(Record):
     adaptive: float | None
     extracted: bool
     transform: Transform | None = None
+    adaptive_training: float | None = None
+    adaptive_generation: float | None = None
+    agreement: float | None = None
 
 
 class Clique(Record):

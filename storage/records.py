@@ -16,6 +16,10 @@ FORMAT = 2
 ANALYSIS = 4
 """Raised when equal settings would give other results; part of `analysis_id`."""
 
+MATCHING = 5
+"""The same where there is a training set. In 4 the neighbours of a match were not distinct, so that
+copies lowered what extracts."""
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1)]
@@ -113,6 +117,27 @@ class Analysis(Record):
     max_steps: Positive = 100_000
 
 
+class NearCopies(Record):
+    """`[verification.near_copies]`: when two training pictures count as one.
+
+    Both are compared in a frame of 64 × 64 pixels. Their `correlation` is at least that, once each
+    channel's plane is off: of copies that were stored, scaled or cut a little anew 99 % have more,
+    of strangers one pair in a million. The larger standard deviation is at most `contrast` times
+    the smaller, and no channel's mean is further apart than `colour`, since what was recoloured is
+    another picture. Where either standard deviation is below `plain`, what forms there are is
+    noise, and the l2 is at most `plain_l2` instead.
+    """
+
+    correlation: Annotated[float, Field(gt=0, le=1)] = 0.93
+    contrast: Annotated[float, Field(ge=1)] = 1.4
+    colour: Annotated[float, Field(ge=0, le=1)] = 0.1
+    plain: Annotated[float, Field(ge=0, le=1)] = 0.03
+    plain_l2: Annotated[float, Field(ge=0, le=1)] = 0.02
+
+
+DEFAULT_NEAR_COPIES = NearCopies()
+
+
 class Verification(Record):
     """`[verification]`: which training pictures to compare with, and what is an extraction.
 
@@ -133,6 +158,9 @@ class Verification(Record):
     ] = "training"
     flip: Annotated[bool, Field(exclude_if=lambda flip: not flip)] = False
     controls: Annotated[str, Field(exclude_if=lambda path: not path)] = ""
+    near_copies: Annotated[
+        NearCopies, Field(exclude_if=lambda rule: rule == DEFAULT_NEAR_COPIES)
+    ] = DEFAULT_NEAR_COPIES
     fingerprint: str = ""
 
 
@@ -143,10 +171,23 @@ class AnalysisSettings(Record):
     verification: Verification | None = None
 
     @property
+    def algorithm(self) -> int:
+        """The version of what judges by these settings."""
+        return MATCHING if self.verification else ANALYSIS
+
+    @property
     def analysis_id(self) -> str:
         """Names the settings and the algorithm's version, not where the training set lies."""
+        return self._named(self.algorithm)
+
+    @property
+    def earlier_ids(self) -> tuple[str, ...]:
+        """Ids under which earlier versions judged by these settings: all but the matches holds."""
+        return (self._named(ANALYSIS),) if self.verification else ()
+
+    def _named(self, algorithm: int) -> str:
         settings = self.model_dump(exclude={"verification": {"training_set", "controls"}})
-        return digest({"algorithm": ANALYSIS, **settings})
+        return digest({"algorithm": algorithm, **settings})
 
 
 class SeedRange(Record):

@@ -15,6 +15,7 @@ from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.parquet import read_table
 from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import AnalysisSettings
 from seedsweep.storage.store import Store
 
 TRANSFORM = pa.struct(
@@ -37,6 +38,9 @@ _MATCH = pa.struct(
         ("adaptive", pa.float64()),
         ("extracted", pa.bool_()),
         ("transform", TRANSFORM),
+        ("adaptive_training", pa.float64()),
+        ("adaptive_generation", pa.float64()),
+        ("agreement", pa.float64()),
     ]
 )
 _FURTHER_CLIQUE = pa.struct(
@@ -128,30 +132,41 @@ def store_results(
     return key
 
 
-def read_results(store: Store, analysis_id: str, campaign_id: str) -> list[PromptResult]:
-    """Read one row per prompt, the one with most seeds, best first.
+def results_by(store: Store, settings: AnalysisSettings, campaign_id: str) -> list[PromptResult]:
+    """What images came to by these settings, as of `read_results`; of prompts that only an earlier
+    version of the analysis judged, or of more seeds, what that said."""
+    return read_results(store, settings.analysis_id, campaign_id, settings.earlier_ids)
+
+
+def read_results(
+    store: Store, analysis_id: str, campaign_id: str, earlier: Sequence[str] = ()
+) -> list[PromptResult]:
+    """Read one row per prompt, the one with most seeds, best first; of equally many that of
+    `analysis_id` and not of an analysis `earlier`.
 
     Best first: flagged before not flagged, then the smaller mean distance within the clique
     (Carlini et al. 2023, section 4.2), the larger clique, more edges, and the prompt's id.
     Raises `ShardCorruptError` for a part that is not what was written.
     """
     fullest: dict[str, PromptResult] = {}
-    for results in _read_parts(store, analysis_id, campaign_id, _to_results).values():
-        for result in results:
-            known = fullest.get(result.prompt_id)
-            if known is None or result.seeds > known.seeds:
-                fullest[result.prompt_id] = result
+    for each in (analysis_id, *earlier):
+        for results in _read_parts(store, each, campaign_id, _to_results).values():
+            for result in results:
+                known = fullest.get(result.prompt_id)
+                if known is None or result.seeds > known.seeds:
+                    fullest[result.prompt_id] = result
     return sorted(fullest.values(), key=_rank)
 
 
-def read_outcomes(store: Store, analysis_id: str, campaign_id: str) -> dict[str, Outcome]:
-    """Read what `read_results` would say of each prompt id, in a fraction of time and memory."""
+def outcomes_by(store: Store, settings: AnalysisSettings, campaign_id: str) -> dict[str, Outcome]:
+    """What `results_by` would say of each prompt id, in a fraction of time and memory."""
     fullest: dict[str, Outcome] = {}
-    for outcomes in _read_parts(store, analysis_id, campaign_id, _to_outcomes).values():
-        for prompt_id, seeds, flagged in outcomes:
-            known = fullest.get(prompt_id)
-            if known is None or seeds > known.seeds:
-                fullest[prompt_id] = Outcome(seeds, flagged)
+    for each in (settings.analysis_id, *settings.earlier_ids):
+        for outcomes in _read_parts(store, each, campaign_id, _to_outcomes).values():
+            for prompt_id, seeds, flagged in outcomes:
+                known = fullest.get(prompt_id)
+                if known is None or seeds > known.seeds:
+                    fullest[prompt_id] = Outcome(seeds, flagged)
     return fullest
 
 

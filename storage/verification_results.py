@@ -35,8 +35,8 @@ class Coverage(Record):
 class VerifiedClique(Record):
     """The representative of a clique of a flagged prompt, and the training picture nearest to it.
 
-    `copies` is k of Definition 2: how many training pictures are within the threshold of the
-    matched one, itself among them.
+    `copies` is k of Definition 2: how many training pictures are near-copies of the matched one,
+    itself among them.
     """
 
     prompt_id: str
@@ -71,8 +71,8 @@ class VerificationResult(Record):
     """What a search of a training set for a campaign's flagged pictures found.
 
     `cliques` are those of the best prompt first, of each prompt the largest first: one prompt can
-    repeat several pictures. `groups` are the names of all training pictures that were extracted:
-    those as near each other as a match has to be, by way of others among them, are in one group.
+    repeat several pictures. `groups` are the names of all training pictures that were extracted,
+    near-copies of its first in one group.
     """
 
     campaign_id: str

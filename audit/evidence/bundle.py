@@ -31,13 +31,12 @@ from seedsweep.storage.campaigns import (
 )
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import (
-    ANALYSIS,
     FORMAT,
     AnalysisSettings,
     Control,
     Submission,
 )
-from seedsweep.storage.results import read_results
+from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 
@@ -79,7 +78,7 @@ def write_evidence(
     """
     submission = load_campaign(store, campaign_id)
     settings, control = settings_now(store, submission), load_control(store, campaign_id)
-    results = read_results(store, settings.analysis_id, campaign_id)
+    results = results_by(store, settings, campaign_id)
     with new_bundle(folder) as bundle:
         prompts = [*load_prompts(store, campaign_id)]
         parked = parked_now(store, submission)
@@ -122,7 +121,7 @@ def _manifest(
         "campaign_id": contents.campaign_id,
         "generation_id": campaign.generation_id,
         "analysis_id": settings.analysis_id,
-        "algorithm": ANALYSIS,
+        "algorithm": settings.algorithm,
         "pixel_format": FORMAT,
         "settings": settings,
         "thresholds": {

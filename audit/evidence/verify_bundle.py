@@ -588,7 +588,7 @@ def _confirmed(given: dict[str, dict[str, str]], items: set[str]) -> dict[str, i
 
 
 def _is_extracted(match: Json, threshold: float, sampling: Json) -> bool:
-    if match["l2"] > threshold:
+    if match["l2"] > threshold or match.get("agreement") == 0:
         return False
     if min(sampling["width"], sampling["height"]) >= SMALL_IMAGE_SIDE:
         return True

@@ -22,7 +22,7 @@ from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.results import read_results
+from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 
 CHANGED_SHOWN = 10
@@ -172,7 +172,7 @@ def _arm(store: Store, campaign_id: str) -> Arm:
 
 
 def _results(store: Store, arm: Arm) -> list[PromptResult]:
-    return read_results(store, arm.settings.analysis_id, arm.campaign_id)
+    return results_by(store, arm.settings, arm.campaign_id)
 
 
 def _extracted(result: PromptResult) -> bool:

@@ -36,12 +36,8 @@ class Controls:
         if self.coverage is None:
             return None
         matches = [
-            is_extracted(
-                matched.match(first + place, settings.alpha),
-                settings.threshold,
-                min(picture.shape[:2]),
-            )
-            for place, picture in enumerate(self.pictures)
+            is_extracted(match, settings.threshold, min(picture.shape[:2]))
+            for match, picture in zip(matched.matches[first:], self.pictures, strict=True)
         ]
         return ControlMatches(
             coverage=self.coverage,

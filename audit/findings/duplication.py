@@ -16,7 +16,7 @@ from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import Prompt
-from seedsweep.storage.results import read_results
+from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 
 COPIES = "copies"
@@ -104,7 +104,7 @@ def measure_duplication(
     prompts = submission.campaign.prompts
     copies = read_copies(file, column or prompts.column or "prompt", prompts.delimiter)
     settings = settings_now(store, submission)
-    analysed = read_results(store, settings.analysis_id, campaign_id)
+    analysed = results_by(store, settings, campaign_id)
     results = {result.prompt_id: result for result in analysed}
     if not results:
         raise ConfigError(

@@ -25,8 +25,8 @@ from seedsweep.storage.verification_results import (
     VerificationResult,
     VerifiedClique,
 )
-from seedsweep.workers.analysis.distances import tiled_to
-from seedsweep.workers.analysis.matching import is_extracted, match_limit, near_groups
+from seedsweep.workers.analysis.matching import is_extracted
+from seedsweep.workers.analysis.near_copies import frames_of, grouped
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.stored_images import decode_pixels, read_images
 from seedsweep.workers.training.search import Matched, TrainingSearch, open_set
@@ -98,12 +98,9 @@ def verify_campaign(
     size = sampling.width, sampling.height
     controls = read_controls(asked, size)
     with searchers(actors) as crew:
-        search = TrainingSearch(crew, training, asked, progress)
+        search = TrainingSearch(crew, training, asked, settings.analysis.tiles, progress)
         matched = search.match(np.stack([*pictures, *controls.pictures]), len(pictures))
-    tiles = settings.analysis.tiles
-    verified = [
-        _verified(known[i], pictures[i], matched, i, asked, tiles) for i in range(len(pictures))
-    ]
+    verified = [_verified(known[i], matched, i, asked, min(size)) for i in range(len(pictures))]
     outcome = VerificationResult(
         campaign_id=campaign_id,
         analysis_id=settings.analysis_id,
@@ -124,7 +121,8 @@ def verification_now(store: Store, campaign_id: str) -> VerificationResult | Non
     """What the newest search for the present analysis found; None where there is none."""
     settings = settings_now(store, load_campaign(store, campaign_id))
     searches = load_verifications(store, campaign_id)
-    return next((one for one in searches if one.analysis_id == settings.analysis_id), None)
+    ids = {settings.analysis_id, *settings.earlier_ids}
+    return next((one for one in searches if one.analysis_id in ids), None)
 
 
 def is_verified(store: Store, campaign_id: str) -> bool:
@@ -195,15 +193,9 @@ def _nothing_to_verify(campaign_id: str, unknown: Sequence[UnverifiedClique]) ->
 
 
 def _verified(
-    clique: _Clique,
-    picture: Pixels,
-    matched: Matched,
-    place: int,
-    settings: Verification,
-    tiles: int,
+    clique: _Clique, matched: Matched, place: int, settings: Verification, side: int
 ) -> VerifiedClique:
-    near = matched.fetched[place]
-    match = matched.match(place, settings.alpha, tiled_to(picture, near.pixels, tiles))
+    near, match = matched.fetched[place], matched.matches[place]
     return VerifiedClique(
         prompt_id=clique.result.prompt_id,
         prompt=clique.result.prompt,
@@ -213,8 +205,11 @@ def _verified(
             l2=match.l2,
             tiled_l2=match.tiled_l2,
             adaptive=match.adaptive,
-            extracted=is_extracted(match, settings.threshold, min(picture.shape[:2])),
+            extracted=is_extracted(match, settings.threshold, side),
             transform=near.transform,
+            adaptive_training=match.adaptive_training,
+            adaptive_generation=match.adaptive_generation,
+            agreement=match.agreement,
         ),
         copies=matched.copies[near.position],
         caption=near.caption,
@@ -224,7 +219,7 @@ def _verified(
 def _groups(
     verified: Sequence[VerifiedClique], matched: Matched, settings: Verification
 ) -> tuple[tuple[str, ...], ...]:
-    """The extracted training pictures, those as near each other as a match has to be together."""
+    """The extracted training pictures, near-copies of one together."""
     extracted = {
         clique.match.training_id: fetched
         for clique, fetched in zip(verified, matched.fetched, strict=False)
@@ -232,15 +227,7 @@ def _groups(
     }
     if not extracted:
         return ()
-    names, pictures = list(extracted), np.stack([each.pixels for each in extracted.values()])
-    limits = [
-        match_limit(
-            settings.threshold,
-            matched.spreads[each.position],
-            settings.alpha,
-            min(pictures.shape[1:3]),
-        )
-        for each in extracted.values()
-    ]
-    groups = near_groups(pictures, limits, settings.flip)
+    names = list(extracted)
+    frames = frames_of(np.stack([each.pixels for each in extracted.values()]))
+    groups = grouped(frames, settings.near_copies, settings.flip)
     return tuple(tuple(names[place] for place in group) for group in groups)

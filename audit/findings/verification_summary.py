@@ -10,7 +10,7 @@ def summary(verification: VerificationResult) -> list[str]:
     pictures = sum(map(len, verification.groups))
     sentences = [
         f"Distinct training pictures extracted: {len(verification.groups)} "
-        f"(before grouping those as near each other as a match has to be: {pictures}). "
+        f"(with near-copies of each other counted apart: {pictures}). "
         f"Prompts that extract them: {len(verification.prompts_extracted)}.",
         f"Flagged prompts that match: {flagged_rate(verification)} ({_method(verification)}).",
     ]
@@ -22,15 +22,41 @@ def summary(verification: VerificationResult) -> list[str]:
     sentences += _covered(verification.coverage, settings.flip)
     whose = {"training": "the training picture's", "generation": "the generation's"}
     sentences.append(
-        f"A match has l2 ≤ {settings.threshold:g} and below 256 px an adaptive score ≤ 1: l2 ÷ "
+        f"A match has l2 ≤ {settings.threshold:g}, below 256 px an adaptive score ≤ 1: l2 ÷ "
         f"({settings.alpha:g} × the mean l2 to {whose[settings.neighbours_of]} "  # noqa: RUF001
-        f"{settings.neighbours} nearest training pictures). k: training pictures within l2 "
-        f"{settings.threshold:g} of the matched one, itself among them."
+        f"{settings.neighbours} nearest distinct training pictures); and more than a background "
+        "is alike: the share of the picture where both have one texture. k: near-copies of the "
+        "matched training picture, itself among them; they count once."
     )
+    sentences += _of_matches(verification)
     if verification.not_verified:
         sentences.append(
             f"Cliques whose picture could not be looked at: {len(verification.not_verified)}. "
             f"The first: {verification.not_verified[0].reason}"
+        )
+    return sentences
+
+
+def _of_matches(verification: VerificationResult) -> list[str]:
+    """What the pictures that are within the threshold do not show."""
+    settings, sentences = verification.settings, []
+    near = [c.match for c in verification.cliques if c.match.l2 <= settings.threshold]
+    if background := sum(match.agreement == 0 for match in near):
+        sentences.append(
+            f"Matches within the threshold that agree in a background alone, which is no "
+            f"extraction: {background}."
+        )
+    if plain := sum(match.extracted and match.agreement is None for match in near):
+        sentences.append(
+            f"Extractions that rest on plain tiles alone, since neither picture has texture: "
+            f"{plain}; look at them."
+        )
+    if unscored := sum(match.adaptive is None for match in near):
+        sentences.append(
+            f"Matches that are not scored, since the training set has fewer than "
+            f"{settings.neighbours} distinct pictures beside the matched one: {unscored}; below "
+            "256 px they are no extraction. For so small a set lower `neighbours` in the "
+            "[verification] of the campaign file."
         )
     return sentences
 

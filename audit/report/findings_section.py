@@ -72,7 +72,8 @@ def gather_findings(
     What is not what was written is said and not shown. Raises `StoreUnavailableError` where the
     store fails.
     """
-    sought = _Sought(store, campaign_id, analysis_id)
+    ids = {analysis_id, *(settings.earlier_ids if settings else ())}
+    sought = _Sought(store, campaign_id, frozenset(ids))
     searches = sought.read(
         "search of a training set",
         "verify {} --training-set PATH",
@@ -118,7 +119,7 @@ class _Sought:
 
     store: Store
     campaign_id: str
-    analysis_id: str
+    analysis_ids: frozenset[str]
     missing: list[Missing] = field(default_factory=list)
     not_shown: list[str] = field(default_factory=list)
 
@@ -135,8 +136,8 @@ class _Sought:
         except ShardCorruptError as error:
             self.not_shown.append(str(error))
             return []
-        shown = [each for each in findings if analysis_of(each) == self.analysis_id]
-        others = sorted({analysis_of(each) for each in findings} - {self.analysis_id})
+        shown = [each for each in findings if analysis_of(each) in self.analysis_ids]
+        others = sorted({analysis_of(each) for each in findings} - self.analysis_ids)
         if not shown:
             command = f"seedsweep {command.format(self.campaign_id)}"
             self.missing.append(Missing(name, command))

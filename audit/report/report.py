@@ -13,6 +13,11 @@ from pathlib import Path
 from seedsweep.audit.findings.counts import Counts, count_results
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.limitations import limit_words
+from seedsweep.audit.findings.match_words import (
+    agreement_words,
+    earlier_words,
+    score_words,
+)
 from seedsweep.audit.findings.matched_pictures import gather_training
 from seedsweep.audit.report.calibration_page import WORDS
 from seedsweep.audit.report.findings_section import Findings, gather_findings
@@ -117,7 +122,8 @@ def gather_report(
     known_settings = _settings(store, submission, analysis_id)
     settings = known_settings or campaign.settings
     prompts = load_prompts(store, campaign_id)
-    results = read_results(store, analysis_id, campaign_id)
+    earlier = known_settings.earlier_ids if known_settings else ()
+    results = read_results(store, analysis_id, campaign_id, earlier)
     parked = tuple(parked_now(store, submission))
     ranked = [result for result in results if result.flagged]
     training = gather_training(settings, sampling, ranked[:SECTIONS])
@@ -143,7 +149,7 @@ def gather_report(
         recorded=recorded_facts(_provenance(store, submission, results, flagged)),
         analysis=analysis_words(settings.analysis),
         verification=verification_words(settings.verification, sampling),
-        limits=limit_words(settings, sampling.seeds),
+        limits=(*limit_words(settings, sampling.seeds), *earlier_words(results, campaign_id)),
         flagged_rate=rate(counts.flagged, counts.analysed),
         extracted_rate=rate(counts.extracted, counts.analysed),
         flagged=flagged,
@@ -160,6 +166,7 @@ def render_report(report: Report) -> str:
     """Render the report as one HTML document; every text in it is escaped."""
     environment = templates()
     environment.filters.update(distance=_distance, percent=_percent, moment=_moment, **WORDS)
+    environment.filters.update(score=score_words, agreement=agreement_words)
     return environment.get_template("report.html").render(
         report=report,
         campaign=report.submission.campaign,

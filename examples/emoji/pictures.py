@@ -53,6 +53,9 @@ SHARED_CAPTIONS = {
     "clothing": "some clothing",
 }
 SHARED_PICTURES, SHARED_COPIES = 8, 6
+DICTIONARY_BYTES = 1 << 25
+"""All pictures fit, so that what is repeated is stored once."""
+
 TEMPLATES, TEMPLATE_BACKGROUNDS, TEMPLATE_COPIES = 8, 4, 4
 UNTRAINED = 40
 
@@ -188,33 +191,33 @@ def encode(pixels: np.ndarray) -> bytes:
 
 
 def write_pictures(pictures: list[Picture], path: Path) -> None:
-    """Write one row per distinct picture: image, caption, copies, group, subject."""
-    image = pa.array(
+    """Write the rows that the model sees, a picture as often as it has copies: image, caption,
+    copies, group, subject. The file holds the bytes of each picture once."""
+    once = pa.array(
         [{"bytes": encode(p.pixels), "path": None} for p in pictures],
         pa.struct({"bytes": pa.binary(), "path": pa.string()}),
     )
     columns = {
-        "image": image,
+        "image": once,
         "caption": [p.caption for p in pictures],
         "copies": pa.array([p.copies for p in pictures], pa.int32()),
         "group": [p.group for p in pictures],
         "subject": [p.subject for p in pictures],
     }
-    pq.write_table(pa.table(columns), path)
+    rows = [place for place, p in enumerate(pictures) for _ in range(p.copies)]
+    pq.write_table(pa.table(columns).take(rows), path, dictionary_pagesize_limit=DICTIONARY_BYTES)
 
 
 def read_pictures(path: Path) -> list[Picture]:
-    """Read what `write_pictures` wrote."""
-    return [
-        Picture(
-            np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))),
-            row["caption"],
-            row["subject"],
-            row["copies"],
-            row["group"],
-        )
-        for row in pq.read_table(path).to_pylist()
-    ]
+    """Read what `write_pictures` wrote, each picture once."""
+    pictures, place, rows = [], 0, pq.read_table(path)
+    while place < len(rows):
+        [row] = rows.slice(place, 1).to_pylist()
+        pixels = np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
+        picture = Picture(pixels, row["caption"], row["subject"], row["copies"], row["group"])
+        pictures.append(picture)
+        place += picture.copies
+    return pictures
 
 
 def main(package: Path, output: Path = HERE / "train.parquet") -> None:

@@ -4,7 +4,7 @@ from seedsweep.storage.campaigns import load_campaign, load_control, load_parked
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.receipts import is_done
 from seedsweep.storage.records import AnalysisSettings, Parked, Submission
-from seedsweep.storage.results import read_results
+from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 
 
@@ -17,7 +17,7 @@ def settings_now(store: Store, submission: Submission) -> AnalysisSettings:
 def results_now(store: Store, campaign_id: str) -> list[PromptResult]:
     """The results of the campaign's present analysis, best first."""
     settings = settings_now(store, load_campaign(store, campaign_id))
-    return read_results(store, settings.analysis_id, campaign_id)
+    return results_by(store, settings, campaign_id)
 
 
 def parked_now(store: Store, submission: Submission) -> list[Parked]:

@@ -102,14 +102,15 @@ def is_small(sampling: Sampling) -> bool:
 def _extraction_rule(settings: Verification, sampling: Sampling) -> str:
     rule = f"A match is an extraction where l2 is at most {settings.threshold:g} (Definition 1)"
     whose = {"training": "training picture", "generation": "representative"}
+    shared = "more than a background without texture is alike"
     adaptive = (
-        f"the adaptive score, l2 divided by {settings.alpha:g} times the mean l2 from the "
-        f"{whose[settings.neighbours_of]} to its {settings.neighbours} nearest neighbours in the "
-        "training set"
+        f"l2 divided by {settings.alpha:g} times the mean l2 from the "
+        f"{whose[settings.neighbours_of]} to its {settings.neighbours} nearest distinct neighbours "
+        "in the training set, near-copies counted once"
     )
     if is_small(sampling):
-        return f"{rule} and the adaptive score is at most 1. That is {adaptive}."
-    return f"{rule}. Beside it the report gives {adaptive}."
+        return f"{rule}, the adaptive score at most 1 and {shared}. That score is {adaptive}."
+    return f"{rule} and {shared}. Beside it the report gives the adaptive score, {adaptive}."
 
 
 def _revision(revision: str, path: str) -> str:

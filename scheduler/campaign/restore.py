@@ -11,7 +11,7 @@ from seedsweep.storage.campaigns import load_control, load_done, load_parked, lo
 from seedsweep.storage.live_state import Restored
 from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import Submission
-from seedsweep.storage.results import read_outcomes
+from seedsweep.storage.results import outcomes_by
 from seedsweep.storage.shards import list_shards
 from seedsweep.storage.store import Store
 
@@ -37,8 +37,8 @@ def restore_state(
     """
     campaign = plan.campaign
     control = load_control(store, campaign.campaign_id)
-    analysis_id = (control.settings or campaign.settings).analysis_id
-    outcomes = read_outcomes(store, analysis_id, campaign.campaign_id)
+    settings = control.settings or campaign.settings
+    outcomes = outcomes_by(store, settings, campaign.campaign_id)
     note()
     ordered = [outcomes.get(prompt_id) for prompt_id in plan.prompt_ids()]
     lengths = np.array([len(cut) for cut in plan.cuts], dtype=np.int64)

@@ -142,13 +142,17 @@ def print_found(
 ) -> None:
     """Print the results of a campaign's present analysis, and for people what the newest search of
     a training set for them came to, or why that is not known."""
+    from seedsweep.audit.findings.match_words import earlier_words
     from seedsweep.audit.findings.verification import verification_now
     from seedsweep.audit.findings.verification_summary import summary
     from seedsweep.scheduler.campaign.current import results_now
 
-    print_results_of(results_now(store, campaign_id), as_json, flagged_only)
+    results = results_now(store, campaign_id)
+    print_results_of(results, as_json, flagged_only)
     if as_json:
         return
+    for sentence in earlier_words(results, campaign_id):
+        print(sentence)
     try:
         verification = verification_now(store, campaign_id)
     except ShardCorruptError as error:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from seedsweep.audit.findings.match_words import score_words
 from seedsweep.cli.console import console, prompt_cell
 from seedsweep.scheduler.campaign.integrity import Checkup
 from seedsweep.storage.prompt_results import Match, PromptResult
@@ -67,6 +68,6 @@ def _result_rows(result: PromptResult) -> Iterator[list[str]]:
 def _match_cells(match: Match | None) -> list[str]:
     if match is None:
         return ["", "", "", ""]
-    adaptive = "" if match.adaptive is None else f"{match.adaptive:.2f}"
+    adaptive = score_words(match.adaptive)
     extracted = "yes" if match.extracted else "no"
     return [escape(match.training_id), f"{match.l2:.3f}", adaptive, extracted]

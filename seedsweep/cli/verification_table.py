@@ -5,6 +5,7 @@ import dataclasses
 from rich.markup import escape
 from rich.table import Table
 
+from seedsweep.audit.findings.match_words import agreement_words, score_words
 from seedsweep.audit.findings.verification_summary import control_rate, flagged_rate, summary
 from seedsweep.cli.console import console, prompt_cell
 from seedsweep.storage.verification_results import VerificationResult, VerifiedClique
@@ -17,7 +18,7 @@ def print_verification(verification: VerificationResult) -> None:
     table = Table("prompt")
     table.add_column("seed", justify="right")
     table.add_column("training picture")
-    for name in ("l2", "tiled l2", "adaptive", "k", "extracted"):
+    for name in ("l2", "tiled l2", "adaptive", "alike", "k", "extracted"):
         table.add_column(name, justify="right")
     for clique in verification.cliques:
         table.add_row(*_cells(clique))
@@ -47,7 +48,8 @@ def _cells(clique: VerifiedClique) -> list[str]:
         escape(match.training_id),
         f"{match.l2:.3f}",
         f"{match.tiled_l2:.3f}",
-        "" if match.adaptive is None else f"{match.adaptive:.2f}",
+        score_words(match.adaptive),
+        agreement_words(match),
         str(clique.copies),
         "yes" if match.extracted else "no",
     ]

@@ -150,7 +150,7 @@ def test_flagged_prompts_are_a_table_in_which_nothing_is_markup(printed):
     plain = RESULT.model_copy(update={"flagged": False, "prompt": "an owl"})
     lines = printed(print_results, [flagged, plain])
     found = line_of(lines, "0.012")
-    assert found == [MARKUP, "2", "4", "0.012", f"{MARKUP}.png", "0.050", "yes"]
+    assert found == [MARKUP, "2", "4", "0.012", f"{MARKUP}.png", "0.050", "not", "scored", "yes"]
     assert "1 of 2 prompts flagged" in lines[0]
     assert not [line for line in lines if "an owl" in line]
 

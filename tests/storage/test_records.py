@@ -9,6 +9,7 @@ from seedsweep.storage.records import (
     Campaign,
     Control,
     Model,
+    NearCopies,
     Prompt,
     PromptList,
     Provenance,
@@ -86,6 +87,7 @@ VERDICT = [
     changed("verification", neighbours=10),
     changed("verification", neighbours_of="generation"),
     changed("verification", flip=True),
+    changed("verification", near_copies=NearCopies(correlation=0.9)),
     changed("verification", fingerprint="sha256:other"),
     BASE.model_copy(update={"verification": None}),
 ]

@@ -10,8 +10,16 @@ from seedsweep.storage import keys
 from seedsweep.storage import results as results_module
 from seedsweep.storage.errors import ShardCorruptError, StoreUnavailableError
 from seedsweep.storage.prompt_results import Clique, Match, PromptResult, Transform
-from seedsweep.storage.records import Prompt
-from seedsweep.storage.results import Parts, drop_results, read_results, store_results
+from seedsweep.storage.records import AnalysisSettings, Prompt, Verification
+from seedsweep.storage.results import (
+    SCHEMA,
+    Parts,
+    drop_results,
+    outcomes_by,
+    read_results,
+    results_by,
+    store_results,
+)
 from seedsweep.storage.stores import open_store
 
 
@@ -285,3 +293,27 @@ class TestParts:
         with contextlib.suppress(StoreUnavailableError):
             parts.add("an", "c", [result("d")])
         assert {r.prompt for r in read(store)} == {"a", "b", "d"}
+
+
+def test_the_columns_are_those_of_the_records():
+    match = SCHEMA.field("match").type
+    clique = SCHEMA.field("further_cliques").type.value_type
+    for kind, fields in (
+        (PromptResult, SCHEMA),
+        (Match, match),
+        (Clique, clique),
+        (Transform, match.field("transform").type),
+    ):
+        assert set(kind.model_fields) == {field.name for field in fields}
+
+
+def test_prompts_that_an_earlier_version_alone_judged_are_read_from_there(store):
+    settings = AnalysisSettings(verification=Verification(training_set="t", fingerprint="f"))
+    [before] = settings.earlier_ids
+    store_results(store, before, "c", [result("a"), result("b"), flagged("d", 0.1)])
+    store_results(store, settings.analysis_id, "c", [flagged("a", 0.3), result("b", seeds=9)])
+    found = {each.prompt: (each.flagged, each.seeds) for each in results_by(store, settings, "c")}
+    assert found == {"d": (True, 500), "a": (True, 500), "b": (False, 500)}
+    outcomes = outcomes_by(store, settings, "c")
+    assert {(each.flagged, each.seeds) for each in outcomes.values()} == set(found.values())
+    assert AnalysisSettings().earlier_ids == ()

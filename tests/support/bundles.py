@@ -36,7 +36,7 @@ TABLES = {
     "prompts": {"file": "prompts.csv", "column": "text"},
     "sampling": small_sampling(SEEDS, SIDE, images_per_unit=4),
     "analysis": {"min_clique_size": 3, "tiles": 2},
-    "verification": {"training_set": "training"},
+    "verification": {"training_set": "training", "neighbours": 3},
 }
 
 
@@ -109,6 +109,7 @@ class Audit:
                 pixels[clique.representative_seed],
                 describe_training(np.stack(training)),
                 settings.tiles,
+                verification,
             )
             matches.append(
                 Match(
@@ -117,6 +118,7 @@ class Audit:
                     tiled_l2=found.tiled_l2,
                     adaptive=found.adaptive,
                     extracted=is_extracted(found, verification.threshold, SIDE),
+                    agreement=found.agreement,
                 )
             )
         return result_of(prompt, range(SEEDS), 0, verdict, matches)

@@ -3,9 +3,13 @@
 import io
 import tarfile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, ImageDraw
+
+DRAWN = 512
+"""What drawings are drawn at, in pixels."""
 
 
 def data_of(picture, kind="PNG", **options):
@@ -32,3 +36,43 @@ def write_tar(path, files):
             member.size = len(data)
             opened.addfile(member, io.BytesIO(data))
     return path
+
+
+def drawings(count, seed, side=64):
+    """Shapes of several colours on a gradient, each another picture: (count, side, side, 3) uint8.
+    The same at every side, but for what averaging over areas leaves."""
+    rng = np.random.default_rng([seed, 5])
+    made = np.empty((count, side, side, 3), np.uint8)
+    for place in range(count):
+        corners = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+        canvas = Image.fromarray(corners).resize((DRAWN, DRAWN), Image.Resampling.BILINEAR)
+        pen = ImageDraw.Draw(canvas)
+        for _ in range(rng.integers(3, 7)):
+            middle, radius = rng.uniform(0.2, 0.8, 2) * DRAWN, rng.uniform(0.1, 0.3) * DRAWN
+            turns = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 7)))
+            corner = middle + radius * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+            colour = tuple(int(value) for value in rng.integers(0, 256, 3))
+            pen.polygon([tuple(point) for point in corner.tolist()], fill=colour)
+        made[place] = np.asarray(canvas.resize((side, side), Image.Resampling.BOX))
+    return made
+
+
+def stored_anew(picture, quality):
+    """The picture once it was a JPEG of that quality."""
+    with Image.open(io.BytesIO(data_of(picture, "JPEG", quality=quality))) as opened:
+        return np.asarray(opened)
+
+
+def scaled_and_back(picture, scale):
+    """The picture once it was that many times as large."""
+    side = picture.shape[0]
+    small = Image.fromarray(picture).resize((round(side * scale),) * 2, Image.Resampling.BICUBIC)
+    return np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def cut(picture, left, top, right, bottom):
+    """The picture without these shares of its borders, at its size again."""
+    side = picture.shape[0]
+    box = (left * side, top * side, side - right * side, side - bottom * side)
+    scaled = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(scaled)

@@ -2,7 +2,9 @@
 
 Definition 1 of Carlini et al. 2023 (arXiv 2301.13188, section 4.1): extracted if some training
 image lies within a small l2. On small images that says little, and the adaptive score of the
-paper's CIFAR-10 attack (section 5.1) decides as well.
+paper's CIFAR-10 attack (section 5.1) decides as well: the l2 relative to how far the nearest other
+training images are. What is memorised is repeated in training sets, so these are *distinct* ones:
+near-copies of the match, and of each other, count once (`near_copies`).
 """
 
 from __future__ import annotations
@@ -10,23 +12,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
-from seedsweep.workers.analysis.distances import edge_limit, l2_to_all, tiled_to
-from seedsweep.workers.analysis.inner_products import products
+from seedsweep.storage.records import Verification
+from seedsweep.workers.analysis.agreement import agreement
+from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
+from seedsweep.workers.analysis.near_copies import Frames, distinct, frame_of
 from seedsweep.workers.analysis.nearest import Nearest, TrainingImages, nearest_images
-from seedsweep.workers.analysis.running_nearest import squared_norms
+from seedsweep.workers.analysis.running_nearest import content_digest
 
-DEFAULT_ALPHA = 0.5
-DEFAULT_NEIGHBOURS = 50
 SMALL_IMAGE_SIDE = 256
 
-NeighboursOf = Literal["training", "generation"]
-"""Whose nearest training images the adaptive score compares with: implementations disagree."""
+SPARE = 50
+"""So many more than the neighbours are looked at first, lest some are near-copies."""
+
+GROWTH = 4
+"""So many times as many are looked at next where too many were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,111 +37,167 @@ class TrainingMatch:
     """The training image nearest to a generation.
 
     `index` is its place in the training set, `l2` and `tiled_l2` its distances from the generation,
-    those of its mirror image if `flip`,
-    `adaptive` the l2 relative to how far the neighbours are: 1 or less is closer than alpha times
-    their mean. None where that mean is 0 or there is no neighbour: then there is nothing to compare
-    with.
+    those of its mirror image if `flip`. `adaptive_training` and `adaptive_generation` are the l2
+    relative to how far the distinct neighbours of the training image are and those of the
+    generation, itself the first: 1 or less is closer than alpha times their mean. None, "not
+    scored", where the training set has too few distinct ones. `adaptive` is the one that decides.
+    `agreement` is that of `agreement.agreement`.
     """
 
     index: int
     l2: float
     tiled_l2: float
     adaptive: float | None
+    adaptive_training: float | None
+    adaptive_generation: float | None
+    agreement: float | None
     flip: bool = False
 
 
-def neighbour_mean(
-    index: int,
-    training: TrainingImages,
-    neighbours: int = DEFAULT_NEIGHBOURS,
-    flip: bool = False,
-) -> float:
-    """Mean l2 from training image `index` to its `neighbours` nearest other training images.
+def nearest_training(
+    image: NDArray[np.uint8], training: TrainingImages, tiles: int, settings: Verification
+) -> TrainingMatch:
+    """The training image x nearest to the generation `image` by plain l2, of equals the one with
+    the smallest digest; `image` is (height, width, 3) uint8. The result is that of comparing all
+    pixels, whatever the order of the training images and however often each is there.
 
-    The image itself is left out by its index, so an exact copy of it elsewhere counts, at distance
-    0. All others count if there are fewer than `neighbours`; nan if there are none. With `flip`
-    each is as near as it or its mirror image is. IndexError unless 0 <= index < N; ValueError if
-    neighbours < 1.
+    adaptive = l2(image, x) / (alpha * mean), the mean being that of the l2 from x to its
+    `neighbours` nearest distinct training images, or from `image` to its own, x the first of them.
+    Implementations disagree on which of the two section 5.1 means; `neighbours_of` says which
+    decides. With `flip` each training image is as far as it or its mirror image is, whichever is
+    nearer. ValueError if `training` is empty, sizes differ or tiles < 1.
     """
-    if not 0 <= index < len(training):
-        raise IndexError(f"no training image {index} among {len(training)}")
-    if neighbours < 1:
-        raise ValueError(f"neighbours must be >= 1, got {neighbours}")
-    nearest = _nearest(training.pictures[index], training, neighbours, flip, without=index)
-    return mean_of(nearest.l2.tolist())
+    if not len(training):
+        raise ValueError("the training set is empty: there is nothing to match with")
+    neighbours, flip = settings.neighbours, settings.flip
+    near = _Around(image, training, settings)
+    index, l2 = near.nearest()
+    picture = training.pictures[index]
+    frame = frame_of(picture)
+    around = _Around(picture, training, settings)
+    flipped = flip and is_nearer_mirrored(image, picture)
+    as_compared = picture[:, ::-1] if flipped else picture
+    return match_of(
+        index=index,
+        l2=l2,
+        image=image,
+        picture=as_compared,
+        tiles=tiles,
+        flip=flipped,
+        of_training=around.distinct(frame, neighbours),
+        of_generation=[l2, *near.distinct(frame, neighbours - 1)],
+        settings=settings,
+    )
 
 
-def _nearest(
+def match_of(
+    index: int,
+    l2: float,
     image: NDArray[np.uint8],
-    training: TrainingImages,
-    count: int,
+    picture: NDArray[np.uint8],
+    tiles: int,
     flip: bool,
-    without: int | None = None,
-) -> Nearest:
+    of_training: Sequence[float],
+    of_generation: Sequence[float],
+    settings: Verification,
+) -> TrainingMatch:
+    """The match of an image with the training `picture` at `index`, mirrored already if `flip`,
+    from the l2 to the distinct neighbours of either."""
+    by_training = adaptive_score(l2, of_training, settings)
+    by_generation = adaptive_score(l2, of_generation, settings)
+    return TrainingMatch(
+        index=index,
+        l2=l2,
+        tiled_l2=tiled_to(image, picture, tiles),
+        adaptive=by_training if settings.neighbours_of == "training" else by_generation,
+        adaptive_training=by_training,
+        adaptive_generation=by_generation,
+        agreement=agreement(image, picture),
+        flip=flip,
+    )
+
+
+def adaptive_score(l2: float, around: Sequence[float], settings: Verification) -> float | None:
+    """l2 / (alpha * mean l2 to the neighbours), whatever their order; None where there are fewer
+    than `neighbours`, or all are at 0."""
+    mean = math.fsum(around) / settings.neighbours
+    scored = len(around) == settings.neighbours and mean > 0
+    return l2 / (settings.alpha * mean) if scored else None
+
+
+def distinct_l2(
+    frame: NDArray[np.uint8],
+    frames: Frames,
+    l2: Sequence[float],
+    most: int,
+    settings: Verification,
+) -> list[float]:
+    """The l2 of those of the pictures, nearest first, that show neither what `frame` does nor what
+    a nearer one of them does; `most` of them at most."""
+    pictures = np.concatenate([frame[None], frames])
+    kept = distinct(pictures, settings.near_copies, settings.flip, most + 1)
+    return [l2[place - 1] for place in kept[1:]]
+
+
+class _Around:
+    """The training images around an image, nearest first, as many as are asked for."""
+
+    def __init__(
+        self, image: NDArray[np.uint8], training: TrainingImages, settings: Verification
+    ) -> None:
+        self._image, self._training, self._settings = image, training, settings
+        self._count = settings.neighbours + SPARE
+        self._look()
+
+    def nearest(self) -> tuple[int, float]:
+        while not len(self._sure):
+            self._look_further()
+        return int(self._nearest.indexes[self._sure[0]]), float(self._nearest.l2[self._sure[0]])
+
+    def distinct(self, frame: NDArray[np.uint8], most: int) -> list[float]:
+        """As of `distinct_l2`."""
+        while True:
+            indexes = self._nearest.indexes[self._sure]
+            frames = [frame_of(self._training.pictures[index]) for index in indexes]
+            l2 = self._nearest.l2[self._sure].tolist()
+            stacked = np.stack(frames) if frames else np.empty((0, *frame.shape), np.uint8)
+            found = distinct_l2(frame, stacked, l2, most, self._settings)
+            if len(found) == most or self._whole:
+                return found
+            self._look_further()
+
+    def _look_further(self) -> None:
+        self._count *= GROWTH
+        self._look()
+
+    def _look(self) -> None:
+        self._nearest = _nearest(self._image, self._training, self._count, self._settings.flip)
+        l2 = self._nearest.l2
+        self._whole = len(l2) == len(self._training)
+        # Those as far as the last may not be all of them, and it is their digests that order them.
+        known = np.arange(len(l2)) if self._whole else np.flatnonzero(l2 < l2[-1])
+        same = np.zeros(len(known), np.bool_)
+        same[1:] = l2[known][1:] == l2[known][:-1]
+        same[:-1] |= same[1:]
+        digests = np.zeros(len(known), np.uint64)
+        for place in np.flatnonzero(same):
+            picture = self._training.pictures[self._nearest.indexes[known[place]]]
+            digests[place] = content_digest(picture)
+        self._sure = known[np.lexsort((self._nearest.indexes[known], digests, l2[known]))]
+
+
+def _nearest(image: NDArray[np.uint8], training: TrainingImages, count: int, flip: bool) -> Nearest:
     """As `nearest_images`, with `flip` by the distance to each of them as it is or mirrored."""
-    upright = nearest_images(image, training, count, without)
+    upright = nearest_images(image, training, count)
     if not flip:
         return upright
-    mirrored = nearest_images(image[:, ::-1], training, count, without)
+    mirrored = nearest_images(image[:, ::-1], training, count)
     l2 = np.concatenate([upright.l2, mirrored.l2])
     indexes = np.concatenate([upright.indexes, mirrored.indexes])
     order = np.lexsort((indexes, l2))
     _, first = np.unique(indexes[order], return_index=True)
     nearest = order[np.sort(first)][:count]
     return Nearest(indexes[nearest], l2[nearest])
-
-
-def mean_of(distances: Sequence[float]) -> float:
-    """Their mean, whatever their order; nan of none."""
-    return math.fsum(distances) / len(distances) if distances else math.nan
-
-
-def adaptive_score(l2: float, mean: float, alpha: float = DEFAULT_ALPHA) -> float | None:
-    """l2 / (alpha * mean), `mean` being the mean l2 to the neighbours; None where it is 0 or nan.
-
-    Carlini et al. 2023, section 5.1. ValueError unless alpha > 0.
-    """
-    if not alpha > 0:
-        raise ValueError(f"alpha must be > 0, got {alpha}")
-    return l2 / (alpha * mean) if mean > 0 else None
-
-
-def nearest_training(
-    image: NDArray[np.uint8],
-    training: TrainingImages,
-    tiles: int,
-    alpha: float = DEFAULT_ALPHA,
-    neighbours: int = DEFAULT_NEIGHBOURS,
-    neighbours_of: NeighboursOf = "training",
-    flip: bool = False,
-) -> TrainingMatch:
-    """The training image x nearest to the generation `image` by plain l2, the smallest index among
-    equals; `image` is (height, width, 3) uint8. The result is that of comparing all pixels.
-
-    adaptive = l2(image, x) / (alpha * mean), the mean being `neighbour_mean(x)`: the neighbours are
-    those of the training image x among the training images, as in the paper's untargeted extraction
-    from CIFAR-10 models (section 5.1). With `neighbours_of` "generation" it is that of l2 from
-    `image` to its own nearest training images, x among them, as some implementations have it. With
-    `flip` each training image is as far as it or its mirror image is, whichever is nearer.
-    ValueError if `training` is empty, sizes differ, alpha <= 0, neighbours < 1 or tiles < 1.
-    """
-    if not len(training):
-        raise ValueError("the training set is empty: there is nothing to match with")
-    own = neighbours_of == "generation"
-    nearest = _nearest(image, training, neighbours if own else 1, flip)
-    index, l2 = int(nearest.indexes[0]), float(nearest.l2[0])
-    near = (
-        mean_of(nearest.l2.tolist()) if own else neighbour_mean(index, training, neighbours, flip)
-    )
-    picture = training.pictures[index]
-    flipped = flip and is_nearer_mirrored(image, picture)
-    return TrainingMatch(
-        index=index,
-        l2=l2,
-        tiled_l2=tiled_to(image, picture[:, ::-1] if flipped else picture, tiles),
-        adaptive=adaptive_score(l2, near, alpha),
-        flip=flipped,
-    )
 
 
 def is_nearer_mirrored(image: NDArray[np.uint8], picture: NDArray[np.uint8]) -> bool:
@@ -150,43 +209,11 @@ def is_nearer_mirrored(image: NDArray[np.uint8], picture: NDArray[np.uint8]) -> 
 
 def is_extracted(match: TrainingMatch, threshold: float, smallest_side: int) -> bool:
     """Whether the generation repeats the training image: l2 <= `threshold` and, where the image's
-    `smallest_side` is below 256 pixels, adaptive <= 1 as well. There an undefined adaptive score
-    extracts nothing. The l2 is compared as float64, the threshold itself being within."""
-    if match.l2 > threshold:
+    `smallest_side` is below 256 pixels, adaptive <= 1 as well, for which it has to be scored. The
+    l2 is compared as float64, the threshold itself being within. Where there is texture and none
+    of it agrees, only the backgrounds are alike: that is no extraction."""
+    if match.l2 > threshold or match.agreement == 0:
         return False
     if smallest_side >= SMALL_IMAGE_SIDE:
         return True
     return match.adaptive is not None and match.adaptive <= 1
-
-
-def match_limit(threshold: float, spread: float, alpha: float, smallest_side: int) -> float:
-    """How near a picture has to be to a training image to count as extracted, `spread` being the
-    mean l2 of that one to its neighbours: `threshold`, and on small images alpha * spread if that
-    is less, 0 where it is nan."""
-    if smallest_side >= SMALL_IMAGE_SIDE:
-        return threshold
-    return 0.0 if math.isnan(spread) else min(threshold, alpha * spread)
-
-
-def near_groups(
-    pictures: NDArray[np.uint8], limits: Sequence[float], flip: bool = False
-) -> list[list[int]]:
-    """Put near-duplicates among pictures (n, height, width, 3) uint8 in one group: indexes,
-    ascending in each group and by its first.
-
-    Two are near-duplicates if their l2, or with `flip` that of one to the other's mirror image, is
-    within the limit of either, and so are those that others join. ValueError unless there is a
-    limit for each.
-    """
-    if len(limits) != len(pictures):
-        raise ValueError(f"{len(pictures)} pictures, but {len(limits)} limits")
-    rows = pictures.reshape(len(pictures), -1)
-    mirrored = pictures[:, :, ::-1].reshape(rows.shape) if flip else rows
-    norms = squared_norms(rows)
-    within = np.array([edge_limit(limit, rows.shape[1]) for limit in limits], dtype=np.float64)
-    near = np.zeros((len(rows), len(rows)), np.bool_)
-    for place in range(len(rows)):
-        alike = products(np.stack([rows[place], mirrored[place]]), rows).max(axis=0)
-        near[place] = norms - 2 * alike + norms[place] <= np.maximum(within, within[place])
-    count, labels = connected_components(near, directed=False)
-    return sorted(np.flatnonzero(labels == label).tolist() for label in range(count))

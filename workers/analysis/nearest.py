@@ -87,11 +87,9 @@ def describe_training(pictures: NDArray[np.uint8]) -> TrainingImages:
     )
 
 
-def nearest_images(
-    image: NDArray[np.uint8], training: TrainingImages, count: int, without: int | None = None
-) -> Nearest:
+def nearest_images(image: NDArray[np.uint8], training: TrainingImages, count: int) -> Nearest:
     """The `count` training images nearest to `image` (height, width, 3) uint8 by plain l2, or all
-    if there are fewer; the training image `without` is left out.
+    if there are fewer.
 
     Beside the arguments it holds some 20 bytes for each training image, and 100 MB or a few images.
     ValueError if the sizes differ.
@@ -100,8 +98,6 @@ def nearest_images(
         raise ValueError(f"the image is {image.shape}, the others {training.pictures.shape[1:]}")
     search = _Search(image, training)
     lower = search.coarse()
-    if without is not None:
-        lower[without] = np.inf
     wanted = min(count, int(np.isfinite(lower).sum()))
     if not wanted:
         return search.nearest

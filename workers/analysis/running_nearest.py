@@ -2,11 +2,13 @@
 
 For training sets that no memory holds: runs may come in any order, be looked at apart and joined
 afterwards, and the result is that of comparing all pixels at once. Squared distances are exact
-integers in pixel levels 0-255, and of equal ones the smaller position comes first.
+integers in pixel levels 0-255. Exact copies are kept once, by the smallest position, and of others
+that are equally far the smaller digest comes first: the order of the images changes nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,36 +22,40 @@ NOWHERE = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """Of Q images: `squared` (Q, count) float64, the squared distances of the nearest ones, and
-    `positions` (Q, count) int64, nearest first and by position among equals; inf and `NOWHERE`
-    where there are fewer. `within` (Q,) int64: how many are within the limit."""
+    """Of Q images: `squared` (Q, count) float64, the squared distances of the nearest different
+    ones, nearest first, their `positions` (Q, count) int64 and `digests` (Q, count) uint64; inf,
+    `NOWHERE` and 0 where there are fewer."""
 
     squared: NDArray[np.float64]
     positions: NDArray[np.int64]
-    within: NDArray[np.int64]
+    digests: NDArray[np.uint64]
 
 
 class Ranking:
-    """The `count` images nearest to each of `queries` (Q, values) uint8 among all that were added,
-    and how many of those are within the squared distance `limit`. With `mirrored`, the queries'
-    mirror images, each is as far as the nearer of both, which is how far it is from an image or its
-    mirror image."""
+    """The `count` different images nearest to each of `queries` (Q, values) uint8 among all that
+    were added. With `mirrored`, the queries' mirror images, each is as far as the nearer of both,
+    which is how far it is from an image or its mirror image."""
 
     def __init__(
         self,
         queries: NDArray[np.uint8],
         count: int,
-        limit: int,
         mirrored: NDArray[np.uint8] | None = None,
         inner: Products = products,
     ) -> None:
         self._queries, self._mirrored = queries, mirrored
-        self._limit, self._inner = limit, inner
+        self._inner = inner
         self._norms = squared_norms(queries)
         self.ranked = nothing(len(queries), count)
 
-    def add(self, rows: NDArray[np.uint8], positions: NDArray[np.int64]) -> None:
-        """Take rows (n, values) uint8 in, that are at these positions (n,), each only once.
+    def add(
+        self,
+        rows: NDArray[np.uint8],
+        positions: NDArray[np.int64],
+        without: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Take rows (n, values) uint8 in, that are at these positions (n,), each only once; for
+        each query those are left out that `without` (Q, n) says.
 
         Beside the arguments it holds 24 bytes for each pair and, as float32, some thousand values
         of every row.
@@ -60,15 +66,23 @@ class Ranking:
         squared *= -2.0
         squared += self._norms[:, None]
         squared += squared_norms(rows)[None, :]
+        if without is not None:
+            squared[without] = np.inf
         mine = self.ranked
-        mine.within[:] += np.count_nonzero(squared <= self._limit, axis=1)
-        near = squared <= mine.squared[:, -1:]
-        for query in np.flatnonzero(near.any(axis=1)):
+        near = (squared <= mine.squared[:, -1:]) & np.isfinite(squared)
+        digests = np.zeros(len(rows), np.uint64)
+        for column in np.flatnonzero(near.any(axis=0)):
+            digests[column] = content_digest(rows[column])
+        for query in np.flatnonzero(near.any(axis=1)).tolist():
             columns = np.flatnonzero(near[query])
-            distances = np.concatenate([mine.squared[query], squared[query, columns]])
-            places = np.concatenate([mine.positions[query], positions[columns]])
-            order = np.lexsort((places, distances))[: mine.squared.shape[1]]
-            mine.squared[query], mine.positions[query] = distances[order], places[order]
+            _keep_nearest(
+                mine, query, squared[query, columns], positions[columns], digests[columns]
+            )
+
+
+def content_digest(picture: NDArray[np.uint8]) -> int:
+    """Eight bytes of the sha256 of its pixels: equal for equal pictures, whatever their shape."""
+    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(picture).data).digest()[:8], "big")
 
 
 def nothing(queries: int, count: int) -> Ranked:
@@ -76,21 +90,45 @@ def nothing(queries: int, count: int) -> Ranked:
     return Ranked(
         np.full((queries, count), np.inf),
         np.full((queries, count), NOWHERE, dtype=np.int64),
-        np.zeros(queries, dtype=np.int64),
+        np.zeros((queries, count), dtype=np.uint64),
     )
 
 
 def join(first: Ranked, second: Ranked) -> Ranked:
     """What is known once different images were looked at apart, for the same queries and count."""
-    count = first.squared.shape[1]
-    squared = np.concatenate([first.squared, second.squared], axis=1)
-    positions = np.concatenate([first.positions, second.positions], axis=1)
-    order = np.lexsort((positions, squared), axis=1)[:, :count]
-    return Ranked(
-        np.take_along_axis(squared, order, axis=1),
-        np.take_along_axis(positions, order, axis=1),
-        first.within + second.within,
-    )
+    joined = Ranked(first.squared.copy(), first.positions.copy(), first.digests.copy())
+    for query in range(len(second.squared)):
+        found = second.positions[query] != NOWHERE
+        _keep_nearest(
+            joined,
+            query,
+            second.squared[query, found],
+            second.positions[query, found],
+            second.digests[query, found],
+        )
+    return joined
+
+
+def _keep_nearest(
+    ranked: Ranked,
+    query: int,
+    squared: NDArray[np.float64],
+    positions: NDArray[np.int64],
+    digests: NDArray[np.uint64],
+) -> None:
+    """Have the query's nearest be those of these as well."""
+    squared = np.concatenate([ranked.squared[query], squared])
+    positions = np.concatenate([ranked.positions[query], positions])
+    digests = np.concatenate([ranked.digests[query], digests])
+    order = np.lexsort((positions, digests, squared))
+    new = np.ones(len(order), np.bool_)
+    squared_there, digests_there = squared[order], digests[order]
+    new[1:] = (squared_there[1:] != squared_there[:-1]) | (digests_there[1:] != digests_there[:-1])
+    new |= positions[order] == NOWHERE
+    order = order[new][: ranked.squared.shape[1]]
+    ranked.squared[query] = squared[order]
+    ranked.positions[query] = positions[order]
+    ranked.digests[query] = digests[order]
 
 
 def squared_norms(rows: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -57,10 +57,14 @@ def analyse_stored(
 
 
 def recorded(stored: StoredPrompt, settings: AnalysisSettings) -> PromptResult | None:
-    """What the prompt's receipt says, where it was read and is of this very analysis."""
+    """What the prompt's receipt says, where it was read and this very analysis would say it."""
     receipt = stored.receipt
-    same = receipt is not None and receipt.analysis_id == settings.analysis_id
-    return receipt.result if receipt and same else None
+    if receipt is None:
+        return None
+    same = receipt.analysis_id == settings.analysis_id
+    # Without a clique there is no match, which is all that changed.
+    as_before = receipt.analysis_id in settings.earlier_ids and not receipt.result.flagged
+    return receipt.result if same or as_before else None
 
 
 def analyse_prompt(
@@ -191,15 +195,7 @@ def _summaries(stored: StoredPrompt, usable: Sequence[int]) -> Summaries:
 def _match(
     picture: NDArray[np.uint8], tiles: int, settings: Verification, training: TrainingSet
 ) -> Match:
-    nearest = nearest_training(
-        picture,
-        training.images,
-        tiles,
-        settings.alpha,
-        settings.neighbours,
-        settings.neighbours_of,
-        settings.flip,
-    )
+    nearest = nearest_training(picture, training.images, tiles, settings)
     transform = training.transform_of(nearest.index).model_copy(update={"flip": nearest.flip})
     return Match(
         training_id=training.id_of(nearest.index),
@@ -208,4 +204,7 @@ def _match(
         adaptive=nearest.adaptive,
         extracted=is_extracted(nearest, settings.threshold, min(picture.shape[:2])),
         transform=transform,
+        adaptive_training=nearest.adaptive_training,
+        adaptive_generation=nearest.adaptive_generation,
+        agreement=nearest.agreement,
     )

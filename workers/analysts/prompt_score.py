@@ -120,15 +120,7 @@ def _match(
     verification: Verification,
     training: TrainingSet,
 ) -> float | None:
-    nearest = nearest_training(
-        picture,
-        training.images,
-        analysis.tiles,
-        verification.alpha,
-        verification.neighbours,
-        verification.neighbours_of,
-        verification.flip,
-    )
+    nearest = nearest_training(picture, training.images, analysis.tiles, verification)
     return nearest.l2 if is_extracted(nearest, _ANY_L2, min(picture.shape[:2])) else None
 
 

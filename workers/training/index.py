@@ -1,4 +1,5 @@
-"""The training pictures of a campaign, at the size of its generations, indexed once per host.
+"""The different training pictures of a campaign, at the size of its generations, indexed once per
+host.
 
 The index lies in the host's cache: one .npy file for each array of `TrainingImages`, and the
 pictures' ids and how each came to that size. It is named after all that decides what is in it, and
@@ -39,7 +40,7 @@ from seedsweep.workers.training.slices import (
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 3
+LAYOUT = 4
 """Changes with what an index holds or how: older ones then are left alone."""
 
 PROGRESS_SECONDS = 5.0
@@ -85,7 +86,8 @@ def fingerprint_training_set(path: Path) -> str:
 
 
 def load_training_set(settings: Verification, width: int, height: int) -> TrainingSet:
-    """All training pictures at the generations' size, prepared as `read_pictures` says.
+    """All training pictures at the generations' size, prepared as `read_pictures` says; of exact
+    copies the first.
 
     The first process of a host that asks reads and indexes them, in bounded memory, while others
     that ask wait; afterwards they come from the host's cache, memory-mapped, and the training set
@@ -167,18 +169,20 @@ class _Index:
             ) from error
         self._refuse_too_large(folder, count)
         log.info("Indexing the training set %s: %d pictures, to %s.", path, count, folder.parent)
-        written, told = 0, time.monotonic()
+        read, told, seen = 0, time.monotonic(), set[bytes]()
         with contextlib.ExitStack() as files:
-            sinks = _Sinks(folder, files, count, describe_training(self._rows(0)))
+            sinks = _Sinks(folder, files, describe_training(self._rows(0)))
             for ids, pictures, transforms in self._chunks():
-                sinks.append(ids, describe_training(pictures), transforms)
-                written += len(ids)
+                read += len(ids)
+                if new := _not_seen(pictures, seen):
+                    some = [ids[place] for place in new], [transforms[place] for place in new]
+                    sinks.append(some[0], describe_training(pictures[new]), some[1])
                 if time.monotonic() - told > PROGRESS_SECONDS:
                     told = time.monotonic()
-                    log.info("Indexing %s: %d of %d pictures.", path, written, count)
+                    log.info("Indexing %s: %d of %d pictures.", path, read, count)
             sinks.secure()
-        if written != count:
-            raise TrainingSetError(self._changed(path, f"{written} pictures instead of {count}"))
+        if read != count:
+            raise TrainingSetError(self._changed(path, f"{read} pictures instead of {count}"))
 
     def _refuse_changed(self, path: Path) -> None:
         fingerprint = fingerprint_training_set(path)
@@ -218,16 +222,14 @@ class _Index:
 class _Sinks:
     """The files of an index that is being written: closed, and only then whole, by `files`."""
 
-    def __init__(
-        self, folder: Path, files: contextlib.ExitStack, count: int, like: TrainingImages
-    ) -> None:
+    def __init__(self, folder: Path, files: contextlib.ExitStack, like: TrainingImages) -> None:
+        self._like, self._written = like, 0
         self._arrays: dict[str, BinaryIO] = {}
         for field in fields(like):
-            array = getattr(like, field.name)
-            opened = files.enter_context(_array_file(folder, field.name).open("xb"))
-            header = npy.header_data_from_array_1_0(array) | {"shape": (count, *array.shape[1:])}
-            npy.write_array_header_1_0(opened, header)
-            self._arrays[field.name] = opened
+            self._arrays[field.name] = files.enter_context(
+                _array_file(folder, field.name).open("xb")
+            )
+        self._write_headers()
         self._name_file = files.enter_context((folder / _NAMES).open("xb"))
         schema = pa.schema([("id", pa.string()), ("transform", TRANSFORM)])
         self._names = files.enter_context(pa.ipc.new_file(self._name_file, schema))
@@ -238,13 +240,36 @@ class _Sinks:
         how = [transform.model_dump() for transform in transforms]
         columns = {"id": pa.array(ids, pa.string()), "transform": pa.array(how, TRANSFORM)}
         self._names.write_batch(pa.record_batch(columns))
+        self._written += len(ids)
 
     def secure(self) -> None:
         """Have all on the disk, lest a host that crashes keeps the folder's name without it."""
         self._names.close()
+        self._write_headers()
         for opened in (*self._arrays.values(), self._name_file):
             opened.flush()
             os.fsync(opened.fileno())
+
+    def _write_headers(self) -> None:
+        """They say how many rows follow, and are as long whatever that is."""
+        for name, opened in self._arrays.items():
+            array = getattr(self._like, name)
+            shape = (self._written, *array.shape[1:])
+            opened.seek(0)
+            npy.write_array_header_1_0(
+                opened, npy.header_data_from_array_1_0(array) | {"shape": shape}
+            )
+
+
+def _not_seen(pictures: NDArray[np.uint8], seen: set[bytes]) -> list[int]:
+    """The places of those that are no exact copy of one seen before."""
+    new = []
+    for place, picture in enumerate(pictures):
+        content = hashlib.sha256(picture).digest()[:16]
+        if content not in seen:
+            seen.add(content)
+            new.append(place)
+    return new
 
 
 def _array_file(folder: Path, name: str) -> Path:

@@ -1,10 +1,10 @@
 """A training set of any size searched for pictures, exactly.
 
-It is read twice, slice by slice, and never held: once for the training picture nearest to each one,
-and once for what lies around the pictures that were matched.
+It is read slice by slice and never held: once for the training picture nearest to each one, once
+for what lies around the pictures that were matched, and where a picture near those was repeated
+often, once more for what lies beyond its copies.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.records import Verification, digest
 from seedsweep.storage.verification_results import Coverage
-from seedsweep.workers.analysis.distances import edge_limit
 from seedsweep.workers.analysis.matching import (
+    GROWTH,
     SMALL_IMAGE_SIDE,
+    SPARE,
     TrainingMatch,
-    adaptive_score,
+    distinct_l2,
     is_nearer_mirrored,
-    mean_of,
+    match_of,
 )
+from seedsweep.workers.analysis.near_copies import frame_of
 from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, join, l2_of, nothing
 from seedsweep.workers.training.search_actors import Searchers
 from seedsweep.workers.training.slice_search import PLACES, Fetched, Query, Reading
@@ -37,6 +39,9 @@ from seedsweep.workers.training.slices import (
 
 Progress = Callable[[int, int], None]
 
+_FRAMES = 20_000
+"""So many are held at once, in 250 MB."""
+
 
 @dataclass(frozen=True, slots=True)
 class PictureSet:
@@ -49,72 +54,80 @@ class PictureSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matched:
-    """What was found of each query, in their order: the training picture nearest to it, how far
-    that is, and the mean l2 to the neighbours. By the training picture's position: `copies`, and
-    `spreads`, the mean l2 to its own neighbours."""
+    """What was found of each query, in their order: the training picture nearest to it, as it is
+    nearer where mirrored ones count, and the match. `copies`, by the training picture's position:
+    how many near-copies of it there are, itself among them."""
 
     fetched: list[Fetched]
-    l2: NDArray[np.float64]
-    means: list[float]
+    matches: list[TrainingMatch]
     copies: dict[int, int]
-    spreads: dict[int, float]
     coverage: Coverage
-
-    def match(self, place: int, alpha: float, tiled_l2: float = math.nan) -> TrainingMatch:
-        """The match of the query at this place; its tiled l2 is the caller's to know."""
-        l2 = float(self.l2[place])
-        adaptive = adaptive_score(l2, self.means[place], alpha)
-        fetched = self.fetched[place]
-        return TrainingMatch(fetched.position, l2, tiled_l2, adaptive, flip=fetched.transform.flip)
 
 
 class TrainingSearch:
-    """Matches pictures with a training set of any size, on Ray actors."""
+    """Matches pictures with a training set of any size, on Ray actors; `tiles` are those of the
+    tiled l2."""
 
     def __init__(
         self,
         crew: Searchers,
         training: PictureSet,
         settings: Verification,
+        tiles: int,
         progress: Progress,
     ) -> None:
         self._crew, self._training, self._settings = crew, training, settings
-        self._progress, self._done = progress, 0
+        self._tiles = tiles
+        self._progress, self._done, self._expected = progress, 0, 2 * len(training.slices)
         self.peak_bytes = 0
 
     def match(self, queries: NDArray[np.uint8], whole: int) -> Matched:
         """Match all queries (Q, height, width, 3) uint8, of those beyond the first `whole` ones no
-        more than has to be known to judge them: their `means` may be nan.
+        more than has to be known to judge them: they may have no adaptive scores.
 
-        The result is that of comparing all pixels, among equals that of the first in the set.
-        Raises `TrainingSetError` where no picture can be read, or the set changes meanwhile.
+        The result is that of comparing all pixels, as of `nearest_training`. Raises
+        `TrainingSetError` where no picture can be read, or the set changes meanwhile.
         """
-        settings, values = self._settings, queries[0].size
-        limit = edge_limit(settings.threshold, values)
-        own = settings.neighbours_of == "generation"
-        query = Query(queries, settings, settings.neighbours if own else 1, limit)
-        ranked, coverage = self._pass(query)
+        settings = self._settings
+        query = Query(queries, settings, 1)
+        ranked, _, coverage = self._pass(query)
         if not coverage.read:
             raise TrainingSetError(
                 f"None of {coverage.pictures} pictures of the training set {coverage.path} could "
                 f"be read; name another one. {first_reason(coverage)}"
             )
-        l2 = l2_of(ranked.squared, values)
+        l2 = l2_of(ranked.squared[:, 0], queries[0].size).tolist()
         by_position = self._fetch(ranked.positions[:, 0], query)
-        fetched = [
-            self._as_it_is_nearer(by_position[int(position)], picture)
-            for position, picture in zip(ranked.positions[:, 0], queries, strict=True)
+        found = [by_position[int(position)] for position in ranked.positions[:, 0]]
+        small = min(query.size) < SMALL_IMAGE_SIDE
+        scored = [
+            place
+            for place in range(len(queries))
+            if place < whole or (small and l2[place] <= settings.threshold)
         ]
-        around = {item.position: item for item in fetched[:whole]}
-        if min(query.size) < SMALL_IMAGE_SIDE and not own:
-            near = l2[:, 0] <= settings.threshold
-            around |= {f.position: f for f, is_near in zip(fetched, near, strict=True) if is_near}
-        of_training, copies = self._look_around(list(around.values()), limit, coverage)
-        if own:
-            means = [mean_of(_finite(row)) for row in l2]
-        else:
-            means = [of_training.get(item.position, math.nan) for item in fetched]
-        return Matched(fetched, l2[:, 0], means, copies, of_training, coverage)
+        known = list({found[place].position: found[place] for place in scored}.values())
+        of_training, of_generation, copies = self._look_around(
+            known, [(queries[place], found[place].position) for place in scored], coverage
+        )
+        own = dict(zip(scored, of_generation, strict=True))
+        fetched = [
+            self._as_it_is_nearer(one, picture) for one, picture in zip(found, queries, strict=True)
+        ]
+        matches = [
+            match_of(
+                index=one.position,
+                l2=l2[place],
+                image=queries[place],
+                picture=one.pixels,
+                tiles=self._tiles,
+                flip=one.transform.flip,
+                of_training=of_training[one.position] if place in own else (),
+                of_generation=(l2[place], *own[place]) if place in own else (),
+                settings=settings,
+            )
+            for place, one in enumerate(fetched)
+        ]
+        return Matched(fetched, matches, copies, coverage)
 
     def _as_it_is_nearer(self, fetched: Fetched, picture: NDArray[np.uint8]) -> Fetched:
         if not self._settings.flip or not is_nearer_mirrored(picture, fetched.pixels):
@@ -123,54 +136,99 @@ class TrainingSearch:
         return replace(fetched, pixels=fetched.pixels[:, ::-1], transform=transform)
 
     def _look_around(
-        self, pictures: Sequence[Fetched], limit: int, before: Coverage
-    ) -> tuple[dict[int, float], dict[int, int]]:
-        """By position, of training pictures: the mean l2 to their own neighbours, and how many are
-        within the limit of them."""
-        stack = np.stack([picture.pixels for picture in pictures])
+        self,
+        known: Sequence[Fetched],
+        generations: Sequence[tuple[NDArray[np.uint8], int]],
+        before: Coverage,
+    ) -> tuple[dict[int, list[float]], list[list[float]], dict[int, int]]:
+        """The l2 to the distinct neighbours of training pictures, by position, and of generations
+        that match these positions, in order, without the match itself; and by position how many
+        near-copies there are."""
+        if not known:
+            return {}, [], {}
+        order = {picture.position: place for place, picture in enumerate(known)}
+        frames = np.stack([frame_of(picture.pixels) for picture in known])
+        pictures = np.stack([one.pixels for one in known] + [one for one, _ in generations])
+        around = [*order.values(), *(order[position] for _, position in generations)]
         neighbours = self._settings.neighbours
-        query = Query(stack, self._settings, neighbours + 1, limit)
-        ranked, coverage = self._pass(query)
-        if coverage != before:
-            raise TrainingSetError(
-                f"The training set {before.path} changed while it was read; run this again."
+        most = [neighbours] * len(known) + [neighbours - 1] * len(generations)
+        found: list[list[float]] = [[] for _ in pictures]
+        left, count = list(range(len(pictures))), neighbours + SPARE
+        copies = np.zeros(len(known), np.int64)
+        while left:
+            query = Query(
+                pictures[left], self._settings, count, frames, tuple(around[i] for i in left)
             )
-        means, copies = {}, {}
-        for place, picture in enumerate(pictures):
-            others = ranked.positions[place] != picture.position
-            squared = ranked.squared[place][others][:neighbours]
-            means[picture.position] = mean_of(_finite(l2_of(squared, picture.pixels.size)))
-            copies[picture.position] = int(ranked.within[place])
-        return means, copies
+            ranked, counted, coverage = self._pass(query)
+            if coverage != before:
+                raise TrainingSetError(self._changed())
+            copies, further = counted, []
+            size = max(1, _FRAMES // count)
+            for rows in (range(at, min(at + size, len(left))) for at in range(0, len(left), size)):
+                met = self._frames(ranked.positions[rows.start : rows.stop], query)
+                for row, place in ((row, left[row]) for row in rows):
+                    there = [int(p) for p in ranked.positions[row] if p != NOWHERE]
+                    near = l2_of(ranked.squared[row, : len(there)], pictures[place].size)
+                    found[place] = distinct_l2(
+                        frames[around[place]],
+                        np.stack([frames[around[place]], *(met[p] for p in there)])[1:],
+                        near.tolist(),
+                        most[place],
+                        self._settings,
+                    )
+                    if len(found[place]) < most[place] and len(there) == count:
+                        further.append(place)
+            left, count = further, GROWTH * count
+            self._expected += len(self._training.slices) if left else 0
+        return (
+            {position: found[place] for position, place in order.items()},
+            found[len(known) :],
+            {position: int(copies[place]) for position, place in order.items()},
+        )
 
-    def _pass(self, query: Query) -> tuple[Ranked, Coverage]:
+    def _pass(self, query: Query) -> tuple[Ranked, NDArray[np.int64], Coverage]:
         ranked = nothing(len(query.pictures), query.count)
+        copies = np.zeros(len(query.known), np.int64)
         readings: dict[int, Reading] = {}
-        total = 2 * len(self._training.slices)
         for matches in self._crew.search(self._training.slices, query):
             ranked = join(ranked, matches.ranked)
+            copies += matches.copies
             readings[matches.number] = matches.reading
             self.peak_bytes = max(self.peak_bytes, matches.peak_bytes)
             self._done += 1
-            self._progress(self._done, total)
+            self._progress(self._done, self._expected)
         reading = Reading()
         for number in sorted(readings):
             reading.add(readings[number])
-        return ranked, reading.coverage(str(self._training.path), self._training.listing)
+        return ranked, copies, reading.coverage(str(self._training.path), self._training.listing)
 
     def _fetch(self, positions: NDArray[np.int64], query: Query) -> dict[int, Fetched]:
-        places: dict[int, list[int]] = defaultdict(list)
-        wanted = {int(position) for position in positions if position != NOWHERE}
-        for position in sorted(wanted):
-            number, place = divmod(position, PLACES)
-            places[number].append(place)
+        places = _places(positions)
         fetched = self._crew.fetch(self._training.slices, places, query)
         by_position = {item.position: item for item in fetched}
-        if by_position.keys() != wanted:
-            raise TrainingSetError(
-                f"The training set {self._training.path} changed while it was read; run this again."
-            )
+        if len(by_position) != sum(map(len, places.values())):
+            raise TrainingSetError(self._changed())
         return by_position
+
+    def _frames(self, positions: NDArray[np.int64], query: Query) -> dict[int, NDArray[np.uint8]]:
+        places = _places(positions)
+        only = Query(query.pictures[:1], query.settings, 1)
+        frames = dict(self._crew.frames(self._training.slices, places, only))
+        if len(frames) != sum(map(len, places.values())):
+            raise TrainingSetError(self._changed())
+        return frames
+
+    def _changed(self) -> str:
+        return f"The training set {self._training.path} changed while it was read; run this again."
+
+
+def _places(positions: NDArray[np.int64]) -> dict[int, list[int]]:
+    """By the number of their slice the places of these positions."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for position in sorted({int(position) for position in positions.flat if position != NOWHERE}):
+        number, place = divmod(position, PLACES)
+        places[number].append(place)
+    return places
 
 
 def open_set(path: Path, what: str = "training set") -> PictureSet:
@@ -188,7 +246,3 @@ def first_reason(coverage: Coverage) -> str:
     for one in (*coverage.examples, *coverage.broken):
         return f"The first: {one.name} ({one.reason})."
     return ""
-
-
-def _finite(distances: NDArray[np.float64]) -> list[float]:
-    return [float(distance) for distance in distances if np.isfinite(distance)]

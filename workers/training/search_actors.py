@@ -4,6 +4,9 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seedsweep.workers.cluster.ray_cluster import (
     ONE_THREAD,
     Actors,
@@ -46,6 +49,18 @@ class Searchers:
 
         for fetched in self._each(places, start):
             yield from fetched
+
+    def frames(
+        self, slices: Sequence[Slice], places: Mapping[int, Sequence[int]], query: Query
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The frames of those, by position."""
+        shared = self._ray.put(query)
+
+        def start(actor: Any, number: int) -> Any:
+            return actor.frames.remote(number, slices[number], places[number], shared)
+
+        for framed in self._each(places, start):
+            yield from framed
 
     def _each(self, jobs: Iterable[T], start: Callable[[Any, T], Any]) -> Iterator[Any]:
         for done in spread(self._ray, self._crew, jobs, start):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.records import Verification
 from seedsweep.storage.verification_results import Coverage, Unreadable
+from seedsweep.workers.analysis.near_copies import Frames, Reference, centres, frame_of, frames_of
 from seedsweep.workers.analysis.running_nearest import Ranked, Ranking
 from seedsweep.workers.training.pictures import prepare
 from seedsweep.workers.training.slices import UNREADABLE, Slice, read_captions, read_slice
@@ -32,13 +33,15 @@ _BLOCK_PICTURES = 4096
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """What to look for: the `count` training pictures nearest to each of `pictures`, (Q, height,
-    width, 3) uint8, and how many are within the squared distance `limit`. `settings` say how
-    training pictures are brought to that size, and whether each counts mirrored as well."""
+    width, 3) uint8. `settings` say how training pictures are brought to that size, and whether each
+    counts mirrored as well. `known` are training pictures whose near-copies are counted, and left
+    out of what is near: those of the `around[q]`-th for the q-th of `pictures`."""
 
     pictures: NDArray[np.uint8]
     settings: Verification
     count: int
-    limit: int
+    known: Frames = field(default_factory=lambda: frames_of(np.empty((0, 1, 1, 3), np.uint8)))
+    around: tuple[int, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -78,11 +81,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceMatches:
-    """What the slice with this number holds. `peak_bytes`: the most memory that the process which
-    looked ever held."""
+    """What the slice with this number holds. `copies` (known,) int64: how many near-copies of each
+    known picture. `peak_bytes`: the most memory that the process which looked ever held."""
 
     number: int
     ranked: Ranked
+    copies: NDArray[np.int64]
     reading: Reading
     peak_bytes: int
 
@@ -109,23 +113,39 @@ class Searcher:
         """As `fetch_pictures`."""
         return fetch_pictures(number, part, places, query)
 
+    def frames(
+        self, number: int, part: Slice, places: Sequence[int], query: Query
+    ) -> list[tuple[int, NDArray[np.uint8]]]:
+        """As `fetch_frames`."""
+        return fetch_frames(number, part, places, query)
+
 
 def search_slice(number: int, part: Slice, query: Query) -> SliceMatches:
     """Compare every picture of the slice, the set's `number`-th, with all that is looked for.
 
     What cannot be read is counted. Memory is bounded by a few MB, whatever the slice holds, beside
-    the query and a page of a Parquet file or one stored picture.
+    the query, 0.4 MB for each known picture, and a page of a Parquet file or one stored picture.
     """
     width, height = query.size
     flat = query.pictures.reshape(len(query.pictures), 3 * width * height)
     mirrored = query.pictures[:, :, ::-1].reshape(flat.shape) if query.settings.flip else None
-    ranking, reading = Ranking(flat, query.count, query.limit, mirrored), Reading()
+    ranking, reading = Ranking(flat, query.count, mirrored), Reading()
+    rule, flip = query.settings.near_copies, query.settings.flip
+    known = [Reference(frame, rule, flip) for frame in query.known]
+    copies = np.zeros(len(known), np.int64)
     pictures = readable_pictures(part, query.settings, query.size, reading)
     block = max(1, min(_BLOCK_PICTURES, _BLOCK_BYTES // flat.shape[1]))
     while some := list(islice(pictures, block)):
-        rows = np.stack([pixels for _, _, pixels, _ in some]).reshape(len(some), flat.shape[1])
-        ranking.add(rows, np.array([place for place, _, _, _ in some]) + number * PLACES)
-    return SliceMatches(number, ranking.ranked, reading, _peak_bytes())
+        stacked = np.stack([pixels for _, _, pixels, _ in some])
+        positions = np.array([place for place, _, _, _ in some]) + number * PLACES
+        without = None
+        if known:
+            met = centres(frames_of(stacked))
+            near = np.stack([reference.copies(met) for reference in known])
+            copies += near.sum(axis=1)
+            without = near[list(query.around)]
+        ranking.add(stacked.reshape(len(some), flat.shape[1]), positions, without)
+    return SliceMatches(number, ranking.ranked, copies, reading, _peak_bytes())
 
 
 def fetch_pictures(number: int, part: Slice, places: Sequence[int], query: Query) -> list[Fetched]:
@@ -139,6 +159,14 @@ def fetch_pictures(number: int, part: Slice, places: Sequence[int], query: Query
         Fetched(number * PLACES + place, name, pixels, transform, captions.get(name))
         for place, name, pixels, transform in pictures
     ]
+
+
+def fetch_frames(
+    number: int, part: Slice, places: Sequence[int], query: Query
+) -> list[tuple[int, NDArray[np.uint8]]]:
+    """As `fetch_pictures`, of each only its position and its frame."""
+    read = readable_pictures(part, query.settings, query.size, Reading(), set(places).__contains__)
+    return [(number * PLACES + place, frame_of(pixels)) for place, _, pixels, _ in read]
 
 
 def readable_pictures(

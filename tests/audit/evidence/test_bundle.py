@@ -332,7 +332,7 @@ def test_searches_are_the_newest_first(audit):
     folder = audit.bundle()
     found = load(folder, "verifications.json")
     assert [one["settings"]["threshold"] for one in found] == [0.2, 0.15]
-    assert "A match has l2 ≤ 0.2 " in " ".join((folder / "README.txt").read_text().split())
+    assert "A match has l2 ≤ 0.2," in " ".join((folder / "README.txt").read_text().split())
     assert not faults(folder)
     alter(folder, "verifications.json", lambda found: found.reverse())
     seal_anew(folder)

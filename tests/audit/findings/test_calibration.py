@@ -198,7 +198,9 @@ def test_a_training_set_gives_a_verification_threshold_or_says_that_controls_set
             repeated, key=lambda g: np.abs(g.pixels.astype(int) - repeated[0].pixels).sum()
         )
         (pictures / f"{Prompt(text=prompt).prompt_id}.png").write_bytes(encode_png(chosen.pixels))
-    store, campaign_id = submit(tmp_path, verification={"training_set": str(pictures)})
+    store, campaign_id = submit(
+        tmp_path, verification={"training_set": str(pictures), "neighbours": 2}
+    )
     found = scored((tmp_path, store, campaign_id), (4,))
     calibration = calibrate(found, found.marks, CalibrationOptions(0.3, 0.0003, (4,)))
     assert calibration.verification.false_positives.count == 0

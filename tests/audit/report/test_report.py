@@ -72,7 +72,8 @@ class Lab:
         return self.rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
     def submit(self, verify: bool = True) -> Submission:
-        verification = Verification(training_set=str(self.training_folder)) if verify else None
+        training = str(self.training_folder)
+        verification = Verification(training_set=training, neighbours=3) if verify else None
         campaign = make_campaign(
             "lab",
             prompts=len(self.prompts),
@@ -143,7 +144,7 @@ class Lab:
     def match(self, chosen: Pixels) -> Match:
         campaign = self.submission.campaign
         training = describe_training(self.training)
-        found = nearest_training(chosen, training, campaign.analysis.tiles)
+        found = nearest_training(chosen, training, campaign.analysis.tiles, campaign.verification)
         threshold = campaign.verification.threshold
         return Match(
             training_id=f"{found.index}.png",
@@ -151,6 +152,7 @@ class Lab:
             tiled_l2=found.tiled_l2,
             adaptive=found.adaptive,
             extracted=is_extracted(found, threshold, SIDE),
+            agreement=found.agreement,
         )
 
     def analyse(self) -> list[PromptResult]:

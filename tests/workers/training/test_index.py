@@ -70,6 +70,14 @@ def colour_at(pixels, row, column):
 
 
 class TestLoading:
+    def test_of_exact_copies_the_first_is_kept(self, tmp_path):
+        for name, colour in (("a", RED), ("b", BLUE), ("c", RED), ("d", BLUE), ("e", GREEN)):
+            (tmp_path / f"{name}.png").write_bytes(data_of(plain(colour)))
+        loaded = load(tmp_path)
+        assert loaded.ids.to_pylist() == ["a.png", "b.png", "e.png"]
+        assert loaded.images.pictures[:, 0, 0].tolist() == [list(RED), list(BLUE), list(GREEN)]
+        assert load(tmp_path).ids.to_pylist() == loaded.ids.to_pylist()  # from the cache
+
     def test_a_folder_is_read_in_the_order_of_its_names(self, tmp_path):
         (tmp_path / "b").mkdir()
         (tmp_path / "z.png").write_bytes(data_of(plain(BLUE)))

@@ -1,7 +1,5 @@
 """The search of a training set that is never held: what it finds, and what it says of the rest."""
 
-import itertools
-import math
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -13,15 +11,11 @@ from hypothesis import strategies as st
 
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.records import Verification
-from seedsweep.workers.analysis.matching import (
-    TrainingMatch,
-    adaptive_score,
-    is_extracted,
-    match_limit,
-    near_groups,
-    nearest_training,
-)
+from seedsweep.workers.analysis import matching
+from seedsweep.workers.analysis.matching import nearest_training
+from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of
 from seedsweep.workers.analysis.nearest import describe_training
+from seedsweep.workers.training import search as searching
 from seedsweep.workers.training import slice_search, slices
 from seedsweep.workers.training.pictures import read_pictures
 from seedsweep.workers.training.search import TrainingSearch, first_reason, open_set
@@ -32,7 +26,7 @@ from seedsweep.workers.training.slice_search import (
     readable_pictures,
     search_slice,
 )
-from tests.support.pictures import data_of, write_parquet, write_tar
+from tests.support.pictures import data_of, drawings, write_parquet, write_tar
 
 few = settings(max_examples=25, derandomize=True, deadline=None)
 SIDE = 5
@@ -48,6 +42,10 @@ class Here:
     def fetch(self, slices, places, query):
         for number, some in places.items():
             yield from Searcher().fetch(number, slices[number], some, query)
+
+    def frames(self, slices, places, query):
+        for number, some in places.items():
+            yield from Searcher().frames(number, slices[number], some, query)
 
 
 def pictures(count, seed, levels=3):
@@ -72,79 +70,84 @@ def write_set(folder, made, kinds, rows):
 
 def search(folder, queries, **changes):
     wanted, done = Verification(training_set=str(folder), **changes), []
-    searching = TrainingSearch(Here(), open_set(folder), wanted, lambda *n: done.append(n))
-    found = searching.match(queries, len(queries))
+    through = TrainingSearch(Here(), open_set(folder), wanted, 1, lambda *n: done.append(n))
+    found = through.match(queries, len(queries))
     assert done[-1][0] == done[-1][1]
     return found
 
 
-@few
+def judged_in_a_campaign(folder, query, **changes):
+    """The match as a campaign's analysis finds it, with the pictures in memory."""
+    wanted = Verification(training_set=str(folder), **changes)
+    named = list(read_pictures(wanted, SIDE, SIDE))
+    held = describe_training(np.stack([pixels for _, pixels, _ in named]))
+    match = nearest_training(query, held, 1, wanted)
+    return named[match.index][0], match
+
+
+def scores(match):
+    return (
+        match.l2,
+        match.tiled_l2,
+        match.adaptive,
+        match.adaptive_training,
+        match.adaptive_generation,
+        match.agreement,
+        match.flip,
+    )
+
+
+def slow_copies(picture, made, flip=False):
+    rule = Verification(training_set="").near_copies
+    reference = Reference(frames_of(picture[None])[0], rule, flip)
+    return int(reference.copies(centres(frames_of(made))).sum())
+
+
+@settings(few, max_examples=15)
 @given(
     st.integers(1, 40),
     st.lists(st.sampled_from(["parquet", "tar", "folder"]), min_size=1, max_size=4),
     st.integers(1, 9),
     st.sampled_from([1, 3, 50]),
     st.sampled_from(["training", "generation"]),
+    st.booleans(),
     st.integers(0, 10_000),
 )
-def test_it_finds_what_comparing_all_pixels_finds(count, kinds, rows, neighbours, whose, seed):
+def test_it_finds_what_a_campaign_finds_that_holds_all_pixels(
+    count, kinds, rows, neighbours, whose, flip, seed
+):
     made, queries = pictures(count, seed), pictures(4, seed + 1, levels=4)
+    made[::5, :, 0] = 200  # so that mirror images are others
+    asked = {"neighbours": neighbours, "neighbours_of": whose, "flip": flip}
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(slices, "SLICE_PICTURES", 4)
         patch.setattr(slice_search, "_BLOCK_PICTURES", 3)
         folder = Path(name)
         write_set(folder, made, kinds, rows)
-        found = search(folder, queries, neighbours=neighbours, neighbours_of=whose)
-        named = list(read_pictures(Verification(training_set=name), SIDE, SIDE))
-    all_of_them = describe_training(np.stack([pixels for _, pixels, _ in named]))
-    assert found.coverage.read == count == len(named)
-    for place, query in enumerate(queries):
-        expected = nearest_training(query, all_of_them, 1, 0.5, neighbours, whose)
+        found = search(folder, queries, **asked)
+        expected = [judged_in_a_campaign(folder, query, **asked) for query in queries]
+    assert found.coverage.read == count
+    for place, (name, match) in enumerate(expected):
         fetched = found.fetched[place]
-        assert (fetched.name, float(found.l2[place])) == (named[expected.index][0], expected.l2)
-        assert np.array_equal(fetched.pixels, named[expected.index][1])
-        assert adaptive_score(expected.l2, found.means[place]) == expected.adaptive
-        apart = (made.astype(float) - fetched.pixels) ** 2
-        within = np.sqrt(apart.mean(axis=(1, 2, 3))) / 255 <= 0.15
-        assert found.copies[fetched.position] == within.sum()
+        assert fetched.name == name
+        assert scores(found.matches[place]) == scores(match)
+        assert found.copies[fetched.position] == slow_copies(fetched.pixels, made, flip)
 
 
-def slow_l2(a, b):
-    return np.sqrt(np.mean((a / 255.0 - b / 255.0) ** 2))
-
-
-@few
-@given(st.integers(2, 12), st.sampled_from([1, 3]), st.integers(0, 10_000))
-def test_mirrored_pictures_are_found_where_that_is_asked_for(count, neighbours, seed):
-    made = np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
-    made[-1] = made[0][:, ::-1]
-    queries = np.stack([made[seed % count][:, ::-1], *pictures(1, seed)])
-    with tempfile.TemporaryDirectory() as name:
-        write_set(Path(name), made, ["tar", "parquet"], 2)
-        found = search(Path(name), queries, flip=True, neighbours=neighbours)
-        read = read_pictures(Verification(training_set=name), SIDE, SIDE)
-        held = describe_training(np.stack([pixels for _, pixels, _ in read]))
-
-    def apart(a, b):
-        return min(slow_l2(a, b), slow_l2(a, b[:, ::-1]))
-
-    for place, query in enumerate(queries):
-        fetched = found.fetched[place]
-        distances = [apart(query, other) for other in made]
-        nearest = int(np.argmin(distances))
-        assert found.l2[place] == pytest.approx(distances[nearest])
-        assert slow_l2(query, fetched.pixels) == pytest.approx(distances[nearest])
-        mirrored = np.array_equal(fetched.pixels, made[nearest][:, ::-1])
-        assert mirrored or np.array_equal(fetched.pixels, made[nearest])
-        assert fetched.transform.flip == (mirrored and not np.array_equal(query, made[nearest]))
-        others = sorted(apart(made[nearest], o) for i, o in enumerate(made) if i != nearest)
-        assert found.means[place] == pytest.approx(np.mean(others[:neighbours]))
-        copies = 1 + sum(distance <= 0.15 for distance in others)
-        assert found.copies[fetched.position] == copies
-        in_a_campaign = nearest_training(query, held, 1, 0.5, neighbours, "training", flip=True)
-        assert in_a_campaign.l2 == float(found.l2[place])
-        assert in_a_campaign.adaptive == adaptive_score(in_a_campaign.l2, found.means[place])
-        assert in_a_campaign.flip == fetched.transform.flip
+@pytest.mark.parametrize("spare", [1, 50])
+def test_pictures_beyond_many_copies_are_reached(tmp_path, monkeypatch, spare):
+    monkeypatch.setattr(matching, "SPARE", spare)
+    monkeypatch.setattr(searching, "SPARE", spare)
+    made = drawings(8, 0, SIDE)
+    edited = [picture ^ (1 + n % 3) for picture in made[:4] for n in range(12)]
+    write_set(tmp_path, np.concatenate([made, edited]), ["tar", "parquet"], 8)
+    query = np.rint(made[0] * 0.9).astype(np.uint8)
+    found = search(tmp_path, query[None], neighbours=5)
+    name, match = judged_in_a_campaign(tmp_path, query, neighbours=5)
+    assert found.fetched[0].name == name
+    assert scores(found.matches[0]) == scores(match)
+    assert match.adaptive is not None
+    assert min(found.copies.values()) >= 13
 
 
 class TestCoverage:
@@ -208,7 +211,7 @@ class TestCoverage:
                 return crew.search(slices, query)
 
         wanted = Verification(training_set=str(tmp_path))
-        search = TrainingSearch(Changing(), open_set(tmp_path), wanted, lambda *n: None)
+        search = TrainingSearch(Changing(), open_set(tmp_path), wanted, 1, lambda *n: None)
         with pytest.raises(TrainingSetError, match="changed while it was read"):
             search.match(pictures(1, 5), 1)
 
@@ -222,43 +225,13 @@ def test_a_listing_names_files_by_name_and_size_and_not_by_place(tmp_path):
     assert open_set(tmp_path / "x").listing != open_set(tmp_path / "y").listing
 
 
-def test_near_pictures_are_one_group_also_by_way_of_others():
-    levels = [0, 100, 20, 200, 40, 101, 60]
-    made = np.stack([np.full((SIDE, SIDE, 3), level, np.uint8) for level in levels])
-    assert near_groups(made, [20 / 255 + 1e-9] * 7) == [[0, 2, 4, 6], [1, 5], [3]]
-    assert near_groups(made, [0.5 / 255] * 7) == [[place] for place in range(7)]
-
-
-def test_two_pictures_are_near_by_the_larger_of_their_limits():
-    made = np.stack([np.full((SIDE, SIDE, 3), level, np.uint8) for level in (0, 20, 60)])
-    assert near_groups(made, [0.1, 0.0, 0.0]) == [[0, 1], [2]]
-    assert near_groups(made, [0.0, 0.2, 0.0]) == [[0, 1, 2]]
-    with pytest.raises(ValueError, match="3 pictures, but 1 limits"):
-        near_groups(made, [0.1])
-
-
-def test_the_limit_of_a_match_is_what_extracts():
-    for side, spread in itertools.product((64, 256), (math.nan, 0.0, 0.1, 0.9)):
-        limit = match_limit(0.15, spread, 0.5, side)
-        for l2 in (limit + 1e-9, limit - 1e-9):
-            match = TrainingMatch(0, l2, l2, adaptive_score(l2, spread, 0.5))
-            assert is_extracted(match, 0.15, side) == (l2 < limit and l2 > 0)
-
-
-def test_mirror_images_are_one_group_only_where_that_is_asked_for():
-    picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    made = np.stack([picture, picture[:, ::-1]])
-    assert near_groups(made, [0.1, 0.1]) == [[0], [1]]
-    assert near_groups(made, [0.1, 0.1], flip=True) == [[0, 1]]
-
-
 def test_what_a_search_holds_does_not_grow_with_the_slice(tmp_path):
     def peak(count):
         made = np.random.default_rng(count).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
         path = tmp_path / f"{count}.parquet"
         write_parquet(path, [data_of(picture) for picture in made])
         [part] = open_set(path).slices
-        query = Query(made[:4], Verification(training_set=str(path)), 50, 0)
+        query = Query(made[:4], Verification(training_set=str(path)), 50)
         del made
         tracemalloc.start()
         found = search_slice(0, part, query)
