@@ -86,6 +86,7 @@ VERDICT = [
     changed("verification", neighbours=10),
     changed("verification", neighbours_of="generation"),
     changed("verification", flip=True),
+    changed("verification", column="jpg"),
     changed("verification", fingerprint="sha256:other"),
     BASE.model_copy(update={"verification": None}),
 ]
@@ -152,11 +153,12 @@ def test_every_setting_of_sampling_analysis_and_verification_is_covered_above():
     }
     tables = {"sampling": Sampling, "analysis": Analysis, "verification": Verification}
     settings = {(table, name) for table, kind in tables.items() for name in kind.model_fields}
-    # Where the training set lies does not matter; its fingerprint says what it is. Controls alter
-    # no result.
+    # Where the training set lies does not matter, nor the folder of pictures that it names; its
+    # fingerprint says what they are. Controls alter no result.
     # `center` is the only crop there is.
     assert settings - covered == {
         ("verification", "training_set"),
+        ("verification", "folder"),
         ("verification", "controls"),
         ("verification", "crop"),
     }

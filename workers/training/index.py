@@ -6,7 +6,6 @@ memory-mapped by every process that matches, so that a training set needs disk a
 """
 
 import contextlib
-import hashlib
 import logging
 import os
 import shutil
@@ -27,36 +26,47 @@ from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.records import Verification, digest
 from seedsweep.storage.results import TRANSFORM
+from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.nearest import TrainingImages, describe_training, training_blocks
 from seedsweep.workers.host_cache import cache_folder, make_once
-from seedsweep.workers.training.pictures import read_pictures
+from seedsweep.workers.training.fingerprint import fingerprint_training_set, state_of
+from seedsweep.workers.training.pictures import (
+    Reading,
+    none_readable,
+    read_pictures,
+    sentences_on,
+)
 from seedsweep.workers.training.slices import (
     UNREADABLE,
+    Contents,
+    PictureColumn,
     count_pictures,
-    not_readable,
-    training_files,
+    look_into,
 )
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 3
+LAYOUT = 4
 """Changes with what an index holds or how: older ones then are left alone."""
 
 PROGRESS_SECONDS = 5.0
 _CHUNK_BYTES = 1 << 23
 _CHUNK_PICTURES = 4096
 _NAMES = "names.arrow"
+_COVERAGE = "coverage.json"
 _NAME_BYTES = 300  # of room to ask for, with some to spare
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
     """Training pictures; `ids` are strings, what each of `images` is called, and `transforms`
-    structs, how each came to its size."""
+    structs, how each came to its size. `coverage`: what of the set they are, None where it is held
+    in memory alone."""
 
     images: TrainingImages
     ids: "pa.ChunkedArray[Any]"
     transforms: "pa.ChunkedArray[Any]"
+    coverage: Coverage | None = None
 
     def id_of(self, index: int) -> str:
         """What the training picture at this place is called."""
@@ -67,33 +77,17 @@ class TrainingSet:
         return Transform.model_validate(self.transforms[index].as_py())
 
 
-def fingerprint_training_set(path: Path) -> str:
-    """Name the training set's content: a hash of its files, and of their names in a folder.
-
-    Raises `ConfigError` where there is no training set to read.
-    """
-    total = hashlib.sha256()
-    try:
-        for file in training_files(path):
-            name = file.relative_to(path).as_posix() if file != path else path.name
-            with file.open("rb") as opened:
-                content = hashlib.file_digest(opened, "sha256").hexdigest()
-            total.update(f"{name} {content}\n".encode())
-    except (TrainingSetError, *UNREADABLE) as error:
-        raise not_readable("training set", path, error) from error
-    return f"sha256:{total.hexdigest()}"
-
-
 def load_training_set(settings: Verification, width: int, height: int) -> TrainingSet:
-    """All training pictures at the generations' size, prepared as `read_pictures` says.
+    """All training pictures that can be read at the generations' size, as `read_pictures` has them;
+    what cannot is logged.
 
     The first process of a host that asks reads and indexes them, in bounded memory, while others
     that ask wait; afterwards they come from the host's cache, memory-mapped, and the training set
-    itself is not needed. Raises `TrainingSetError` where it cannot be read, is no longer the one
+    itself is not needed. Raises `TrainingSetError` where none of it can be read, it is not the one
     that was submitted, or the cache has no room for the index or cannot be written.
     """
     try:
-        fingerprint = settings.fingerprint or fingerprint_training_set(Path(settings.training_set))
+        fingerprint = settings.fingerprint or _fingerprint(settings)
         folder = cache_folder() / "training" / _name(settings, fingerprint, width, height)
         training_set = _open(folder, width, height)
         if training_set is None:
@@ -106,7 +100,23 @@ def load_training_set(settings: Verification, width: int, height: int) -> Traini
         raise TrainingSetError(_no_cache(settings, str(error))) from error
     if training_set is None:
         raise TrainingSetError(_no_cache(settings, f"{folder} does not keep what is written"))
+    _log_coverage(training_set.coverage)
     return training_set
+
+
+def _fingerprint(settings: Verification) -> str:
+    return fingerprint_training_set(Path(settings.training_set), PictureColumn.of(settings))
+
+
+def _log_coverage(coverage: Coverage | None) -> None:
+    if coverage and (said := sentences_on(coverage)):
+        log.warning(
+            "%d of %d pictures of the training set %s could be read. %s",
+            coverage.read,
+            coverage.pictures,
+            coverage.path,
+            " ".join(said),
+        )
 
 
 def _name(settings: Verification, fingerprint: str, width: int, height: int) -> str:
@@ -117,6 +127,7 @@ def _name(settings: Verification, fingerprint: str, width: int, height: int) -> 
             "size": [width, height],
             "resize": settings.resize,
             "crop": settings.crop,
+            "column": settings.column,
             "blocks": training_blocks(height, width).model_dump(),
             "pillow": PIL.__version__,
             "layout": LAYOUT,
@@ -137,11 +148,12 @@ def _open(folder: Path, width: int, height: int) -> TrainingSet | None:
             arrays[field.name] = np.asarray(array)
         with pa.memory_map(str(folder / _NAMES)) as opened:
             ids, transforms = pa.ipc.open_file(opened).read_all().columns
+        coverage = Coverage.model_validate_json((folder / _COVERAGE).read_bytes())
     except (OSError, ValueError, EOFError, pa.ArrowException):
         return None
     if {len(array) for array in arrays.values()} != {len(ids)} or not len(ids):
         return None
-    return TrainingSet(TrainingImages(**arrays), ids, transforms)
+    return TrainingSet(TrainingImages(**arrays), ids, transforms, coverage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,33 +167,42 @@ class _Index:
     def write(self, folder: Path) -> None:
         """Read the whole training set and write its index to the folder, in the order of its
         pictures. Raises `TrainingSetError`, `ConfigError` or `OSError`, the last for the cache."""
-        path = Path(self.settings.training_set)
+        path, column = Path(self.settings.training_set), PictureColumn.of(self.settings)
+        before = state_of(path, column)
         if self.settings.fingerprint:
             self._refuse_changed(path)
-        try:
-            count = count_pictures(path)
-        except (TrainingSetError, *UNREADABLE) as error:
-            raise TrainingSetError(
-                f"The training set {path} cannot be read ({error}); bring it back, or submit the "
-                "campaign again."
-            ) from error
+        contents, reading = self._contents(path, column), Reading()
+        count = count_pictures(contents.slices)
         self._refuse_too_large(folder, count)
         log.info("Indexing the training set %s: %d pictures, to %s.", path, count, folder.parent)
         written, told = 0, time.monotonic()
         with contextlib.ExitStack() as files:
             sinks = _Sinks(folder, files, count, describe_training(self._rows(0)))
-            for ids, pictures, transforms in self._chunks():
+            for ids, pictures, transforms in self._chunks(reading):
                 sinks.append(ids, describe_training(pictures), transforms)
                 written += len(ids)
                 if time.monotonic() - told > PROGRESS_SECONDS:
                     told = time.monotonic()
                     log.info("Indexing %s: %d of %d pictures.", path, written, count)
-            sinks.secure()
-        if written != count:
-            raise TrainingSetError(self._changed(path, f"{written} pictures instead of {count}"))
+            sinks.secure(written)
+        coverage = reading.coverage(str(path), "", contents.left_out)
+        if not written:
+            raise none_readable(coverage)
+        if state_of(path, column) != before:
+            raise TrainingSetError(self._changed(path, "it changed while it was read"))
+        (folder / _COVERAGE).write_text(coverage.model_dump_json())
+
+    def _contents(self, path: Path, column: PictureColumn) -> Contents:
+        try:
+            return look_into(path, column)
+        except (TrainingSetError, *UNREADABLE) as error:
+            raise TrainingSetError(
+                f"The training set {path} cannot be read ({error}); bring it back, or submit the "
+                "campaign again."
+            ) from error
 
     def _refuse_changed(self, path: Path) -> None:
-        fingerprint = fingerprint_training_set(path)
+        fingerprint = _fingerprint(self.settings)
         if fingerprint != self.settings.fingerprint:
             raise TrainingSetError(
                 self._changed(path, f"{fingerprint}, not {self.settings.fingerprint}")
@@ -207,8 +228,10 @@ class _Index:
     def _rows(self, count: int) -> NDArray[np.uint8]:
         return np.zeros((count, self.height, self.width, 3), np.uint8)
 
-    def _chunks(self) -> Iterator[tuple[list[str], NDArray[np.uint8], list[Transform]]]:
-        read = read_pictures(self.settings, self.width, self.height)
+    def _chunks(
+        self, reading: Reading
+    ) -> Iterator[tuple[list[str], NDArray[np.uint8], list[Transform]]]:
+        read = read_pictures(self.settings, self.width, self.height, reading)
         size = max(1, min(_CHUNK_PICTURES, _CHUNK_BYTES // (3 * self.width * self.height)))
         while chunk := list(islice(read, size)):
             ids, pictures, transforms = zip(*chunk, strict=True)
@@ -222,12 +245,11 @@ class _Sinks:
         self, folder: Path, files: contextlib.ExitStack, count: int, like: TrainingImages
     ) -> None:
         self._arrays: dict[str, BinaryIO] = {}
+        self._like = like
         for field in fields(like):
-            array = getattr(like, field.name)
             opened = files.enter_context(_array_file(folder, field.name).open("xb"))
-            header = npy.header_data_from_array_1_0(array) | {"shape": (count, *array.shape[1:])}
-            npy.write_array_header_1_0(opened, header)
             self._arrays[field.name] = opened
+            self._write_header(field.name, count)
         self._name_file = files.enter_context((folder / _NAMES).open("xb"))
         schema = pa.schema([("id", pa.string()), ("transform", TRANSFORM)])
         self._names = files.enter_context(pa.ipc.new_file(self._name_file, schema))
@@ -239,12 +261,22 @@ class _Sinks:
         columns = {"id": pa.array(ids, pa.string()), "transform": pa.array(how, TRANSFORM)}
         self._names.write_batch(pa.record_batch(columns))
 
-    def secure(self) -> None:
-        """Have all on the disk, lest a host that crashes keeps the folder's name without it."""
+    def secure(self, written: int) -> None:
+        """Say that so many were `written`, of those that were to be, and have all on the disk, lest
+        a host that crashes keeps the folder's name without it."""
         self._names.close()
+        for name, opened in self._arrays.items():
+            opened.seek(0)
+            self._write_header(name, written)
         for opened in (*self._arrays.values(), self._name_file):
             opened.flush()
             os.fsync(opened.fileno())
+
+    def _write_header(self, name: str, count: int) -> None:
+        """A header takes the same room for any count: numpy pads it."""
+        array = getattr(self._like, name)
+        header = npy.header_data_from_array_1_0(array) | {"shape": (count, *array.shape[1:])}
+        npy.write_array_header_1_0(self._arrays[name], header)
 
 
 def _array_file(folder: Path, name: str) -> Path:

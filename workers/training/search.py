@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,26 +26,49 @@ from seedsweep.workers.analysis.matching import (
     mean_of,
 )
 from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, join, l2_of, nothing
+from seedsweep.workers.training.fingerprint import size_of
+from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.search_actors import Searchers
-from seedsweep.workers.training.slice_search import PLACES, Fetched, Query, Reading
+from seedsweep.workers.training.slice_search import PLACES, Fetched, Query
 from seedsweep.workers.training.slices import (
     UNREADABLE,
+    USUAL,
+    Contents,
+    PictureColumn,
     Slice,
-    cut_training_set,
+    look_into,
     not_readable,
-    training_files,
 )
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PictureSet:
-    """A set of pictures on disk: its slices, and what names its files by name and size."""
+    """A set of pictures on disk, which is looked into when it is first asked what it holds; that
+    raises `ConfigError` where there is no picture."""
 
     path: Path
-    slices: list[Slice]
-    listing: str
+    what: str
+    column: PictureColumn
+
+    @property
+    def slices(self) -> list[Slice]:
+        """Its parts."""
+        return self.contents.slices
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What it is made of."""
+        try:
+            return look_into(self.path, self.column)
+        except (TrainingSetError, *UNREADABLE) as error:
+            raise not_readable(self.what, self.path, error) from error
+
+    @cached_property
+    def listing(self) -> str:
+        """What names its files, by name and size."""
+        return digest([f"{name} {size_of(file)}" for name, file in self.contents.all_files()])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +102,8 @@ class TrainingSearch:
         settings: Verification,
         progress: Progress,
     ) -> None:
-        self._crew, self._training, self._settings = crew, training, settings
+        self._crew, self._settings = crew, settings
+        self._training = replace(training, column=PictureColumn.of(settings))
         self._progress, self._done = progress, 0
         self.peak_bytes = 0
 
@@ -95,10 +120,7 @@ class TrainingSearch:
         query = Query(queries, settings, settings.neighbours if own else 1, limit)
         ranked, coverage = self._pass(query)
         if not coverage.read:
-            raise TrainingSetError(
-                f"None of {coverage.pictures} pictures of the training set {coverage.path} could "
-                f"be read; name another one. {first_reason(coverage)}"
-            )
+            raise none_readable(coverage)
         l2 = l2_of(ranked.squared, values)
         by_position = self._fetch(ranked.positions[:, 0], query)
         fetched = [
@@ -156,7 +178,9 @@ class TrainingSearch:
         reading = Reading()
         for number in sorted(readings):
             reading.add(readings[number])
-        return ranked, reading.coverage(str(self._training.path), self._training.listing)
+        training = self._training
+        left_out = training.contents.left_out
+        return ranked, reading.coverage(str(training.path), training.listing, left_out)
 
     def _fetch(self, positions: NDArray[np.int64], query: Query) -> dict[int, Fetched]:
         places: dict[int, list[int]] = defaultdict(list)
@@ -173,21 +197,12 @@ class TrainingSearch:
         return by_position
 
 
-def open_set(path: Path, what: str = "training set") -> PictureSet:
-    """Cut the set of pictures at `path`; raises `ConfigError` where there is none to read."""
-    try:
-        files = training_files(path)
-        sizes = [f"{file.relative_to(path).as_posix()} {file.stat().st_size}" for file in files]
-        return PictureSet(path, cut_training_set(path), digest(sizes))
-    except (TrainingSetError, *UNREADABLE) as error:
-        raise not_readable(what, path, error) from error
-
-
-def first_reason(coverage: Coverage) -> str:
-    """A sentence on the first picture that could not be read, empty where all could."""
-    for one in (*coverage.examples, *coverage.broken):
-        return f"The first: {one.name} ({one.reason})."
-    return ""
+def open_set(path: Path, what: str = "training set", column: PictureColumn = USUAL) -> PictureSet:
+    """The set of pictures at `path`, which `what` says the use of; raises `ConfigError` where there
+    is nothing."""
+    if not path.exists():
+        raise not_readable(what, path, FileNotFoundError("it is not there"))
+    return PictureSet(path, what, column)
 
 
 def _finite(distances: NDArray[np.float64]) -> list[float]:
