@@ -32,6 +32,7 @@ from seedsweep.workers.host_cache import cache_folder, make_once
 from seedsweep.workers.training.fingerprint import fingerprint_training_set, state_of
 from seedsweep.workers.training.pictures import (
     Reading,
+    in_words,
     none_readable,
     read_pictures,
     sentences_on,
@@ -100,23 +101,11 @@ def load_training_set(settings: Verification, width: int, height: int) -> Traini
         raise TrainingSetError(_no_cache(settings, str(error))) from error
     if training_set is None:
         raise TrainingSetError(_no_cache(settings, f"{folder} does not keep what is written"))
-    _log_coverage(training_set.coverage)
     return training_set
 
 
 def _fingerprint(settings: Verification) -> str:
     return fingerprint_training_set(Path(settings.training_set), PictureColumn.of(settings))
-
-
-def _log_coverage(coverage: Coverage | None) -> None:
-    if coverage and (said := sentences_on(coverage)):
-        log.warning(
-            "%d of %d pictures of the training set %s could be read. %s",
-            coverage.read,
-            coverage.pictures,
-            coverage.path,
-            " ".join(said),
-        )
 
 
 def _name(settings: Verification, fingerprint: str, width: int, height: int) -> str:
@@ -191,6 +180,7 @@ class _Index:
         if state_of(path, column) != before:
             raise TrainingSetError(self._changed(path, "it changed while it was read"))
         (folder / _COVERAGE).write_text(coverage.model_dump_json())
+        log.log(logging.WARNING if sentences_on(coverage) else logging.INFO, in_words(coverage))
 
     def _contents(self, path: Path, column: PictureColumn) -> Contents:
         try:

@@ -177,6 +177,12 @@ def sentences_on(coverage: Coverage) -> list[str]:
     return sentences
 
 
+def in_words(coverage: Coverage) -> str:
+    """What of the training set could be read, and what not, in a few sentences."""
+    read = f"{coverage.read:,} of {coverage.pictures:,} pictures of the training set"
+    return " ".join([f"{read} {coverage.path} could be read.", *sentences_on(coverage)])
+
+
 def in_short(error: BaseException) -> str:
     """What was wrong, on one line, and the same when it happens again."""
     text = _ADDRESS.sub("", f"{type(error).__name__}: {error}")

@@ -54,13 +54,13 @@ def _check_end(opened: tarfile.TarFile) -> None:
     if file is None:
         return
     file.seek(opened.offset)
-    zeros = 0
-    while data := file.read(_CHUNK):
-        if data.strip(b"\0"):
-            raise ValueError("it is damaged, or goes on after its end mark")
-        zeros += len(data)
-    if zeros < 2 * _BLOCK:
+    data = file.read(_CHUNK)
+    if len(data) < 2 * _BLOCK and not data[:_BLOCK].strip(b"\0"):
         raise EOFError("it has no end mark: it was cut, or its writer was stopped")
+    while data:
+        if data.strip(b"\0"):
+            raise ValueError("it was cut, is damaged, or goes on after its end mark")
+        data = file.read(_CHUNK)
 
 
 def _member_bytes(opened: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
