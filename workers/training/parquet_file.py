@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +78,10 @@ def read_rows(
 
 def named_files(path: Path, column: str, folder: Path) -> Iterator[tuple[int, Path]]:
     """The files that rows name instead of holding a picture, by row."""
-    if _holds_all(path, column):
-        return
-    row = 0
-    for batch in _batches(path, range(len(row_groups(path))), column):
-        for value in batch.column(column):
-            held = value.as_py() if value.is_valid else None
-            if isinstance(held, dict) and held.get("bytes") is None:
-                held = held.get("path")
-            if isinstance(held, str):
-                yield row, folder / held
-            row += 1
+    about = path.stat()
+    if _names_files(path, column, about.st_size, about.st_mtime_ns, about.st_ino):
+        rows = _named(path, range(len(row_groups(path))), column)
+        yield from ((row, folder / name) for row, name in rows)
 
 
 def captions_of(
@@ -137,22 +130,46 @@ def _is_text(kind: Any) -> bool:
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
-def _holds_all(path: Path, column: str) -> bool:
-    """Whether the file is known to name no other one: it holds the bytes of each picture."""
+@lru_cache(maxsize=1 << 16)
+def _names_files(path: Path, column: str, *stamp: int) -> bool:
+    """Whether a row names a file. Where rows may do either, those row groups are read in which a
+    picture's bytes lack, which takes long, so the answer is kept for a file of this stamp."""
     kind = pq.read_schema(path).field(column).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if not pa.types.is_struct(kind):
-        return not _is_text(kind)
-    if kind.get_field_index("path") < 0:
-        return True
+        return _is_text(kind)
     about = pq.read_metadata(path)
-    for group in map(about.row_group, range(about.num_row_groups)):
-        chunks = map(group.column, range(group.num_columns))
-        held = next((c for c in chunks if c.path_in_schema == f"{column}.bytes"), None)
-        if held is None or held.statistics is None or held.statistics.null_count != 0:
-            return False
-    return True
+    groups = [
+        number
+        for number in range(about.num_row_groups)
+        if _may_lack(about.row_group(number), f"{column}.bytes")
+    ]
+    return any(True for _ in _named(path, groups, column))
+
+
+def _may_lack(group: Any, part: str) -> bool:
+    """Whether a row of the row group may be null in this part of its column."""
+    chunks = map(group.column, range(group.num_columns))
+    held = next((chunk for chunk in chunks if chunk.path_in_schema == part), None)
+    return held is None or held.statistics is None or held.statistics.null_count != 0
+
+
+def _named(path: Path, groups: Sequence[int], column: str) -> Iterator[tuple[int, str]]:
+    """What rows of the row groups name, by row."""
+    row = 0
+    for batch in _batches(path, groups, column):
+        for value in batch.column(column):
+            held = None if _holds_bytes(value) else value.as_py()
+            name = held.get("path") if isinstance(held, dict) else held
+            if isinstance(name, str):
+                yield row, name
+            row += 1
+
+
+def _holds_bytes(value: Any) -> bool:
+    is_struct = value.is_valid and isinstance(value, pa.StructScalar)
+    return is_struct and "bytes" in value and value["bytes"].is_valid
 
 
 def _is_absent(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """A training picture as it is stored → its pixels at the size of the generations."""
 
 import io
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def _open(value: bytes | NDArray[np.uint8]) -> Image.Image:
     if isinstance(value, np.ndarray):
         return Image.fromarray(value)
     try:
-        opened = Image.open(io.BytesIO(value), formats=FORMATS)
+        opened = Image.open(io.BytesIO(value), formats=_formats())
     except Image.DecompressionBombError as error:
         raise ValueError(f"it has more than {PICTURE_PIXELS:,} pixels") from error
     if opened.width * opened.height > PICTURE_PIXELS:
@@ -82,6 +83,13 @@ def _open(value: bytes | NDArray[np.uint8]) -> Image.Image:
         clear = opened.info.get("transparency", ())
         opened.info |= {"transparency": tuple(part >> 8 for part in clear)} if clear else {}
     return opened
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow knows."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _in_eight_bits(picture: Image.Image, opened: Image.Image) -> Image.Image:

@@ -193,8 +193,8 @@ def cut_training_set(path: Path, column: PictureColumn = USUAL) -> list[Slice]:
 
 
 def left_out_words(left_out: Mapping[str, int]) -> str:
-    """What is left out, by kind: `12 .gif, 3 .json` and the like."""
-    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
+    """What is left out, by kind: `12 .heic, 3 .json, 2 rows without a picture` and the like."""
+    return ", ".join(_counted(count, kind) for kind, count in sorted(left_out.items()))
 
 
 def not_readable(what: str, path: Path, error: BaseException) -> ConfigError:
@@ -270,7 +270,7 @@ def _files_in(root: Path, left_out: Counter[str]) -> list[Path]:
     for folder, folders, names in os.walk(root, onerror=refuse):
         inside = Path(folder)
         if links := sum((inside / name).is_symlink() for name in folders):
-            left_out["linked folder"] += links
+            left_out["link to a folder"] += links
         for file in (inside / name for name in names):
             kind = kind_of(file)
             if (kind in PICTURES or kind in _CONTAINERS) and file.is_file():
@@ -323,6 +323,12 @@ def _refuse_other_kinds(file: Path, kind: str) -> None:
         "it is of no kind that is read; convert what is pickled, or compressed in another way, to "
         "an array (N, H, W, 3) of uint8, saved with numpy.savez"
     )
+
+
+def _counted(count: int, kind: str) -> str:
+    noun, _, rest = kind.partition(" ")
+    is_plural = count > 1 and not noun.startswith(".")
+    return f"{count:,} {noun}{'s' if is_plural else ''} {rest}".strip()
 
 
 def _count(part: Slice) -> int:

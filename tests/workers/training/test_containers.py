@@ -256,7 +256,7 @@ class TestLeftOut:
             ".xz": 1,
             ".arrow": 1,
             ".png": 1,
-            "linked folder": 1,
+            "link to a folder": 1,
             ".npy without pictures": 1,
             ".parquet without pictures": 1,
         }
@@ -467,6 +467,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=150)
 @given(
     st.sampled_from(sorted(set(WHOLE) - {"csv"})),

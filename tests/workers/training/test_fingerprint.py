@@ -14,7 +14,7 @@ from seedsweep.workers.training import fingerprint, index
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.index import load_training_set
 from seedsweep.workers.training.pictures import read_pictures
-from seedsweep.workers.training.slices import PictureColumn
+from seedsweep.workers.training.slices import PictureColumn, look_into
 from tests.support.pictures import data_of, write_parquet
 
 
@@ -147,3 +147,14 @@ def test_what_holds_its_pictures_is_named_by_its_bytes_whatever_else_it_says(tmp
     before = fingerprint_training_set(path)
     (tmp_path / "0.png").write_bytes(picture(2))
     assert fingerprint_training_set(path) == before
+
+
+def test_rows_may_hold_a_picture_name_one_or_lack_one(tmp_path, folder):
+    held, named = {"bytes": picture(1), "path": "a.png"}, {"bytes": None, "path": "set/0.png"}
+    path = write_parquet(tmp_path / "t.parquet", [held, held, None, None], rows=2)
+    assert [name for name, _ in look_into(path).all_files()] == ["."]
+    write_parquet(path, [held, None, named, held], rows=2)
+    assert [name for name, _ in look_into(path).all_files()] == [".", "t.parquet#2 0.png"]
+    before = fingerprint_training_set(path)
+    (folder / "0.png").write_bytes(picture(9))
+    assert fingerprint_training_set(path) != before

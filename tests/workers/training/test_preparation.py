@@ -184,6 +184,7 @@ def header_of(width, height):
     return bytes(data)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("size", [(20_000, 6_000), (60_000, 60_000)])
 def test_a_picture_of_too_many_pixels_is_refused_by_its_header(size):
     with pytest.raises(UNREADABLE, match="more than 100,000,000"):
@@ -224,6 +225,7 @@ def harmed(draw):
     return bytes(data[: draw(st.none() | st.integers(0, len(data)))])
 
 
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=400)
 @given(harmed() | st.binary(max_size=300))
 def test_whatever_the_bytes_they_are_a_picture_or_unreadable(data):
