@@ -38,6 +38,7 @@ from seedsweep.workers.training.slices import (
     Slice,
     look_into,
     not_readable,
+    refuse_other_kinds,
 )
 
 Progress = Callable[[int, int], None]
@@ -199,9 +200,12 @@ class TrainingSearch:
 
 def open_set(path: Path, what: str = "training set", column: PictureColumn = USUAL) -> PictureSet:
     """The set of pictures at `path`, which `what` says the use of; raises `ConfigError` where there
-    is nothing."""
-    if not path.exists():
-        raise not_readable(what, path, FileNotFoundError("it is not there"))
+    is nothing, or a file of another kind."""
+    try:
+        if not path.is_dir():
+            refuse_other_kinds(path)
+    except (TrainingSetError, *UNREADABLE) as error:
+        raise not_readable(what, path, error) from error
     return PictureSet(path, what, column)
 
 

@@ -182,7 +182,7 @@ def look_into(path: Path, column: PictureColumn = USUAL) -> Contents:
                 contents.slices.extend(slices)
     if not contents.files:
         said = [f"left out: {left_out_words(contents.left_out)}"] if contents.left_out else []
-        raise TrainingSetError("; ".join([f"no picture in {path}", *said, *refused[:1]]))
+        raise TrainingSetError("; ".join(["there is no picture in it", *said, *refused[:1]]))
     return contents
 
 
@@ -195,6 +195,20 @@ def cut_training_set(path: Path, column: PictureColumn = USUAL) -> list[Slice]:
 def left_out_words(left_out: Mapping[str, int]) -> str:
     """What is left out, by kind: `12 .heic, 3 .json, 2 rows without a picture` and the like."""
     return ", ".join(_counted(count, kind) for kind, count in sorted(left_out.items()))
+
+
+def refuse_other_kinds(file: Path) -> None:
+    """Raise unless a file is of a kind that may hold pictures, or Parquet whatever its name ends
+    with."""
+    with file.open("rb") as opened:
+        begins = opened.read(len(_PARQUET_BEGINS))
+    if kind_of(file) in PICTURES:
+        raise NoPicturesError("it is a single picture; name its folder")
+    if kind_of(file) not in _CONTAINERS and begins != _PARQUET_BEGINS:
+        raise NoPicturesError(
+            "it is of no kind that is read; convert what is pickled, or compressed in another way, "
+            "to an array (N, H, W, 3) of uint8, saved with numpy.savez"
+        )
 
 
 def not_readable(what: str, path: Path, error: BaseException) -> ConfigError:
@@ -294,13 +308,12 @@ def _cut_pictures(root: Path, files: Sequence[Path]) -> Iterator[Slice]:
 def _cut_file(root: Path, file: Path, column: PictureColumn) -> list[Slice]:
     """The slices of a file of pictures; raises `NoPicturesError` where it is another one."""
     name, kind = file.relative_to(root).as_posix(), kind_of(file)
+    refuse_other_kinds(file)
     if kind in TARS:
-        file.stat()
         return [Slice(str(root), name)]
     if kind in ARRAYS:
         array, count = picture_array(file, column.name)
         return [Slice(str(root), name, count=count, column=array)]
-    _refuse_other_kinds(file, kind)
     whole = Slice(str(root), name, column=picture_column(file, column.name), folder=column.folder)
     slices, first, row, sizes = [], 0, 0, row_groups(file)
     for group in range(len(sizes)):
@@ -310,19 +323,6 @@ def _cut_file(root: Path, file: Path, column: PictureColumn) -> list[Slice]:
             slices.append(replace(whole, groups=groups, first_row=row, count=rows))
             first, row = group + 1, row + rows
     return slices
-
-
-def _refuse_other_kinds(file: Path, kind: str) -> None:
-    """Raise unless a file that is named is Parquet, whatever its name ends with."""
-    with file.open("rb") as opened:
-        if kind == PARQUET or opened.read(len(_PARQUET_BEGINS)) == _PARQUET_BEGINS:
-            return
-    if kind in PICTURES:
-        raise NoPicturesError("it is a single picture; name its folder")
-    raise NoPicturesError(
-        "it is of no kind that is read; convert what is pickled, or compressed in another way, to "
-        "an array (N, H, W, 3) of uint8, saved with numpy.savez"
-    )
 
 
 def _counted(count: int, kind: str) -> str:
