@@ -11,7 +11,7 @@ class Unreadable(Record):
     reason: str
 
 
-class LeftOut(Record):
+class Omitted(Record):
     """How many files of a folder, members of tars or rows are of a kind that is no picture."""
 
     kind: str
@@ -33,7 +33,7 @@ class Coverage(Record):
     unreadable: int
     examples: tuple[Unreadable, ...] = ()
     broken: tuple[Unreadable, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Omitted, ...] = ()
 
     @property
     def read(self) -> int:

@@ -174,7 +174,7 @@ def test_no_two_recipes_share_an_id():
 def test_where_a_model_or_training_set_lies_changes_neither_id():
     moved = changed("model", path="/elsewhere", revision="v2")
     assert moved.generation_id == BASE.generation_id
-    moved = changed("verification", training_set="/elsewhere")
+    moved = changed("verification", training_set="/elsewhere", folder="/pictures")
     assert moved.analysis_id == BASE.analysis_id
 
 

@@ -93,7 +93,7 @@ def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], str]:
     said = f"it has the shape {shape} of {dtype}"
     is_grey = len(shape) == 3 and shape[2] != 3
     is_shaped = is_grey or (len(shape) == 4 and shape[3] in (1, 3))
-    if dtype != np.uint8 or not is_shaped or min(shape[1:]) < 1:
+    if dtype != np.uint8 or not is_shaped or min(shape[1:]) < 1 or shape[0] < 0:
         return shape, said
     if is_fortran:
         return shape, f"{said} in Fortran's order; save it with numpy.ascontiguousarray"

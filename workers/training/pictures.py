@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.records import Verification
-from seedsweep.storage.verification_results import Coverage, LeftOut, Unreadable
+from seedsweep.storage.verification_results import Coverage, Omitted, Unreadable
 from seedsweep.workers.training.preparation import prepare
 from seedsweep.workers.training.slices import (
     UNREADABLE,
@@ -61,7 +61,7 @@ class Reading:
             unreadable=self.unreadable,
             examples=tuple(self.examples),
             broken=tuple(self.broken),
-            left_out=tuple(LeftOut(kind=kind, count=counts[kind]) for kind in sorted(counts)),
+            left_out=tuple(Omitted(kind=kind, count=counts[kind]) for kind in sorted(counts)),
         )
 
 

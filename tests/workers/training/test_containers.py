@@ -370,84 +370,6 @@ def entries(path):
     return [read() for part in cut_training_set(path) for _, read in read_slice(part)]
 
 
-class TestCut:
-    @settings(max_examples=150)
-    @given(
-        st.sampled_from([TAR, LONG_TAR, GNU_TAR]).flatmap(
-            lambda tar: st.tuples(
-                st.just(tar),
-                st.integers(0, len(tar.rstrip(b"\0")) + 1000)
-                | st.integers(0, len(tar.rstrip(b"\0")) // 512).map(lambda block: 512 * block),
-            )
-        )
-    )
-    def test_a_tar_cut_at_any_byte_is_found_out(self, tmp_path_factory, cut):
-        whole, at = cut
-        end = -(-len(whole.rstrip(b"\0")) // 512) * 512 + 1024
-        path = tmp_path_factory.getbasetemp() / "cut.tar"
-        path.write_bytes(whole[: min(at, end - 1)])
-        with pytest.raises(UNREADABLE):
-            members(path)
-
-    @pytest.mark.parametrize("at", [0, 1, 511, 512, 700, 1024, 1500, 2047, 2048])
-    def test_a_cut_in_headers_at_blocks_and_in_pictures(self, tmp_path, at):
-        path = tmp_path / "cut.tar"
-        path.write_bytes(TAR[:at])
-        with pytest.raises(UNREADABLE):
-            members(path)
-
-    def test_a_tar_is_whole_from_its_end_mark_on(self, tmp_path):
-        path = tmp_path / "cut.tar"
-        for at in range(CONTENT, CONTENT + 1200, 100):
-            path.write_bytes(TAR[:at])
-            if at < CONTENT + 1024:
-                with pytest.raises(EOFError, match="end mark"):
-                    members(path)
-            else:
-                assert len(members(path)) == 4
-
-    def test_a_tar_that_goes_on_after_its_end_mark_is_not_taken_for_whole(self, tmp_path):
-        path = tmp_path / "two.tar"
-        path.write_bytes(TAR + TAR)
-        with pytest.raises(ValueError, match="goes on after its end mark"):
-            members(path)
-
-    def test_a_header_that_is_harmed_does_not_end_the_tar(self, tmp_path):
-        path = tmp_path / "harmed.tar"
-        second = TAR.index(b"002.png")
-        path.write_bytes(TAR[:second] + b"X" + TAR[second + 1 :])
-        with pytest.raises(ValueError, match="it was cut, is damaged, or goes on"):
-            members(path)
-
-    @settings(max_examples=60)
-    @given(st.integers(0, 100_000))
-    def test_a_compressed_tar_cut_at_any_byte_is_found_out(self, tmp_path_factory, at):
-        whole = gzip.compress(TAR, mtime=0)
-        path = tmp_path_factory.getbasetemp() / "cut.tar.gz"
-        path.write_bytes(whole[: at % len(whole)])
-        with pytest.raises(UNREADABLE):
-            [read() for _, read in tar_file.read_members(path, ".tar.gz", Counter())]
-
-    @settings(max_examples=100)
-    @given(st.sampled_from(["parquet", "npy", "npz"]), st.integers(0, 1_000_000))
-    def test_other_files_cut_at_any_byte_are_found_out(self, tmp_path_factory, kind, at):
-        folder = tmp_path_factory.getbasetemp()
-        whole = WHOLE[kind]
-        (folder / f"cut.{kind}").write_bytes(whole[: at % len(whole)])
-        with pytest.raises((TrainingSetError, *UNREADABLE)):
-            entries(folder / f"cut.{kind}")
-
-    def test_what_comes_before_the_cut_is_read_and_the_file_is_named(self, tmp_path):
-        (tmp_path / "a.tar").write_bytes(TAR[: TAR.index(b"003.png")])
-        (tmp_path / "b.tar").write_bytes(TAR[: TAR.index(b"001.png") + 100])
-        whole = WHOLE["npy"]
-        (tmp_path / "c.npy").write_bytes(whole[:-1])
-        met, coverage = read(tmp_path)
-        assert list(met.values()) == [0, 1, 2, 0, 5, 5]
-        assert [one.name for one in coverage.broken] == ["a.tar", "b.tar", "c.npy"]
-        assert coverage.unreadable == 0
-
-
 def bytes_of(write):
     buffer = io.BytesIO()
     write(buffer)
@@ -465,6 +387,90 @@ WHOLE = {
     "npz": bytes_of(lambda file: np.savez_compressed(file, x=np.full((3, 4, 4, 3), 5, np.uint8))),
     "csv": b"file_name,text\na.png,b\n",
 }
+
+
+@settings(max_examples=150)
+@given(
+    st.sampled_from([TAR, LONG_TAR, GNU_TAR]).flatmap(
+        lambda tar: st.tuples(
+            st.just(tar),
+            st.integers(0, len(tar.rstrip(b"\0")) + 1000)
+            | st.integers(0, len(tar.rstrip(b"\0")) // 512).map(lambda block: 512 * block),
+        )
+    )
+)
+def test_a_tar_cut_at_any_byte_is_found_out(tmp_path_factory, cut):
+    whole, at = cut
+    end = -(-len(whole.rstrip(b"\0")) // 512) * 512 + 1024
+    path = tmp_path_factory.getbasetemp() / "cut.tar"
+    path.write_bytes(whole[: min(at, end - 1)])
+    with pytest.raises(UNREADABLE):
+        members(path)
+
+
+@pytest.mark.parametrize("at", [0, 1, 511, 512, 700, 1024, 1500, 2047, 2048])
+def test_a_cut_in_headers_at_blocks_and_in_pictures(tmp_path, at):
+    path = tmp_path / "cut.tar"
+    path.write_bytes(TAR[:at])
+    with pytest.raises(UNREADABLE):
+        members(path)
+
+
+def test_a_tar_is_whole_from_its_end_mark_on(tmp_path):
+    path = tmp_path / "cut.tar"
+    for at in range(CONTENT, CONTENT + 1200, 100):
+        path.write_bytes(TAR[:at])
+        if at < CONTENT + 1024:
+            with pytest.raises(EOFError, match="end mark"):
+                members(path)
+        else:
+            assert len(members(path)) == 4
+
+
+def test_a_tar_that_goes_on_after_its_end_mark_is_not_taken_for_whole(tmp_path):
+    path = tmp_path / "two.tar"
+    path.write_bytes(TAR + TAR)
+    with pytest.raises(ValueError, match="goes on after its end mark"):
+        members(path)
+
+
+def test_a_header_that_is_harmed_does_not_end_the_tar(tmp_path):
+    path = tmp_path / "harmed.tar"
+    second = TAR.index(b"002.png")
+    path.write_bytes(TAR[:second] + b"X" + TAR[second + 1 :])
+    with pytest.raises(ValueError, match="it was cut, is damaged, or goes on"):
+        members(path)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 100_000))
+def test_a_compressed_tar_cut_at_any_byte_is_found_out(tmp_path_factory, at):
+    whole = gzip.compress(TAR, mtime=0)
+    path = tmp_path_factory.getbasetemp() / "cut.tar.gz"
+    path.write_bytes(whole[: at % len(whole)])
+    with pytest.raises(UNREADABLE):
+        [read() for _, read in tar_file.read_members(path, ".tar.gz", Counter())]
+
+
+@settings(max_examples=100)
+@given(st.sampled_from(["parquet", "npy", "npz"]), st.integers(0, 1_000_000))
+def test_other_files_cut_at_any_byte_are_found_out(tmp_path_factory, kind, at):
+    folder = tmp_path_factory.getbasetemp()
+    whole = WHOLE[kind]
+    (folder / f"cut.{kind}").write_bytes(whole[: at % len(whole)])
+    with pytest.raises((TrainingSetError, *UNREADABLE)):
+        entries(folder / f"cut.{kind}")
+
+
+def test_what_comes_before_the_cut_is_read_and_the_file_is_named(tmp_path):
+    (tmp_path / "a.tar").write_bytes(TAR[: TAR.index(b"003.png")])
+    (tmp_path / "b.tar").write_bytes(TAR[: TAR.index(b"001.png") + 100])
+    whole = WHOLE["npy"]
+    (tmp_path / "c.npy").write_bytes(whole[:-1])
+    met, coverage = read(tmp_path)
+    assert list(met.values()) == [0, 1, 2, 0, 5, 5]
+    assert [one.name for one in coverage.broken] == ["a.tar", "b.tar", "c.npy"]
+    assert coverage.unreadable == 0
 
 
 @pytest.mark.filterwarnings("ignore")
