@@ -35,7 +35,8 @@ from seedsweep.workers.analysis import nearest
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.analysis.matching import TrainingMatch, nearest_training
 from seedsweep.workers.images import encode_png
-from seedsweep.workers.training.index import fingerprint_training_set, load_training_set
+from seedsweep.workers.training.fingerprint import fingerprint_training_set
+from seedsweep.workers.training.index import load_training_set
 
 TILES, ALPHA, NEIGHBOURS = 4, 0.5, 50
 BATCH, STRANGERS = 1000, 10**6

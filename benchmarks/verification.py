@@ -94,7 +94,7 @@ def planted(rng, folder, sizes, count, side):
         file = f"{number:05}.parquet"
         wanted = f"{file}#{row}"
         [(_, pixels, _)] = read_pictures(
-            Verification(training_set=str(folder / file)), side, side, wanted.__eq__
+            Verification(training_set=str(folder / file)), side, side, wanted=wanted.__eq__
         )
         names.append(wanted)
         made.append(np.clip(pixels + rng.integers(-12, 13, pixels.shape), 0, 255).astype(np.uint8))

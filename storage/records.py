@@ -144,10 +144,14 @@ class Verification(Record):
     `neighbours_of`: whose nearest training pictures the adaptive score compares with, those of the
     matched training picture or the generation's own. `flip`: a training picture is as far as it or
     its mirror image is, whichever is nearer. `controls`: pictures that were never trained on, for
-    `verify`; they alter no result. Ids name these three only where they are set.
+    `verify`; they alter no result. `column`: where Parquet files and `.npz` archives hold the
+    pictures, "" for the usual one; `folder`: where that column's paths begin, "" for the folder of
+    its file. Ids name these five only where they are set.
     """
 
     training_set: str
+    column: Annotated[str, Field(exclude_if=lambda name: not name)] = ""
+    folder: Annotated[str, Field(exclude_if=lambda path: not path)] = ""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.15
     resize: Literal["short-side", "stretch"] = "short-side"
     crop: Literal["center"] = "center"
@@ -162,6 +166,10 @@ class Verification(Record):
         NearCopies, Field(exclude_if=lambda rule: rule == DEFAULT_NEAR_COPIES)
     ] = DEFAULT_NEAR_COPIES
     fingerprint: str = ""
+
+
+WHEREABOUTS = frozenset({"training_set", "folder", "controls"})
+"""The settings of a verification that say where pictures lie; fingerprints say which they are."""
 
 
 class AnalysisSettings(Record):
@@ -186,7 +194,7 @@ class AnalysisSettings(Record):
         return (self._named(ANALYSIS),) if self.verification else ()
 
     def _named(self, algorithm: int) -> str:
-        settings = self.model_dump(exclude={"verification": {"training_set", "controls"}})
+        settings = self.model_dump(exclude={"verification": set(WHEREABOUTS)})
         return digest({"algorithm": algorithm, **settings})
 
 

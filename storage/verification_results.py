@@ -1,7 +1,7 @@
 """What a search of a training set found for a campaign."""
 
 from seedsweep.storage.prompt_results import Match
-from seedsweep.storage.records import Record, Seed, Verification, digest
+from seedsweep.storage.records import WHEREABOUTS, Record, Seed, Verification, digest
 
 
 class Unreadable(Record):
@@ -11,12 +11,20 @@ class Unreadable(Record):
     reason: str
 
 
+class Omitted(Record):
+    """How many files of a folder, members of tars or rows are of a kind that is no picture."""
+
+    kind: str
+    count: int
+
+
 class Coverage(Record):
     """What of a set of pictures was searched.
 
     `listing` names its files by name and size; `pictures` is how many it holds as far as that could
     be told, `unreadable` how many of them are no evidence, the first of which are `examples`.
     `broken` files end early: what else a tar among them holds is not known, and not counted.
+    `left_out` is what was taken for no picture.
     """
 
     path: str
@@ -25,6 +33,7 @@ class Coverage(Record):
     unreadable: int
     examples: tuple[Unreadable, ...] = ()
     broken: tuple[Unreadable, ...] = ()
+    left_out: tuple[Omitted, ...] = ()
 
     @property
     def read(self) -> int:
@@ -103,7 +112,7 @@ class VerificationResult(Record):
         return digest(
             {
                 "analysis": self.analysis_id,
-                "settings": self.settings.model_dump(exclude={"training_set", "controls"}),
+                "settings": self.settings.model_dump(exclude=set(WHEREABOUTS)),
                 "sets": [self.coverage.listing, controls],
             }
         )

@@ -364,7 +364,7 @@ def _check_ids(manifest: Json, submission: Json, prompts: list[str]) -> Iterator
 
 def _analysis_id(algorithm: int, settings: Json) -> str:
     verification = dict(settings["verification"] or {})
-    for place in ("training_set", "controls"):
+    for place in ("training_set", "folder", "controls"):
         verification.pop(place, None)
     judged = {"analysis": settings["analysis"], "verification": verification or None}
     return _digest({"algorithm": algorithm, **judged})

@@ -18,7 +18,7 @@ from seedsweep.audit.findings.precision_recall import PrecisionRecall, precision
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import AnalysisSettings, Submission, digest
+from seedsweep.storage.records import WHEREABOUTS, AnalysisSettings, Submission, digest
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.flag_threshold import STEPS
 from seedsweep.workers.analysts.prompt_score import PromptScore, Scoring, score_prompts
@@ -117,7 +117,7 @@ def scoring_id(settings: AnalysisSettings) -> str:
     So a calibration holds for each analysis with the same one.
     """
     analysis = {"edge_threshold", "min_clique_size", "matrix"}
-    verification = {"threshold", "training_set", "controls"}
+    verification = {"threshold", *WHEREABOUTS}
     apart = {"analysis": analysis, "verification": verification}
     return digest({"algorithm": settings.algorithm, **settings.model_dump(exclude=apart)})
 

@@ -5,9 +5,14 @@ from dataclasses import dataclass
 
 from seedsweep.scheduler.campaign.descriptions import Fact, run_facts
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import AnalysisSettings, Submission, Verification
+from seedsweep.storage.records import (
+    WHEREABOUTS,
+    AnalysisSettings,
+    Submission,
+    Verification,
+)
 
-_PLACE = {"training_set", "fingerprint", "controls"}
+_PLACE = {*WHEREABOUTS, "column", "fingerprint"}
 _FLAGS = {
     "edge_threshold": "--edge-threshold",
     "min_clique_size": "--min-clique-size",
@@ -81,7 +86,9 @@ def contrasts(a: Arm, b: Arm) -> tuple[Contrast, ...]:
 def same_training_set(a: Arm, b: Arm) -> bool:
     """Whether both are compared with the very same training pictures."""
     one, other = a.settings.verification, b.settings.verification
-    return one is not None and other is not None and one.fingerprint == other.fingerprint
+    if one is None or other is None:
+        return False
+    return (one.fingerprint, one.column) == (other.fingerprint, other.column)
 
 
 def _seeds(seeds: range) -> str:

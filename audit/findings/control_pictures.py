@@ -11,8 +11,9 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Verification
 from seedsweep.storage.verification_results import ControlMatches, Coverage
 from seedsweep.workers.analysis.matching import is_extracted
-from seedsweep.workers.training.search import Matched, first_reason, open_set
-from seedsweep.workers.training.slice_search import Reading, readable_pictures
+from seedsweep.workers.training.pictures import Reading, first_reason, readable_pictures
+from seedsweep.workers.training.search import Matched, open_set
+from seedsweep.workers.training.slices import PictureColumn
 
 CONTROLS = 1000
 """At most so many are searched for: the first ones of their set."""
@@ -55,7 +56,8 @@ def read_controls(settings: Verification, size: tuple[int, int]) -> Controls:
     if not settings.controls:
         return Controls([], None)
     path = Path(settings.controls)
-    opened, reading = open_set(path, "set of control pictures"), Reading()
+    column = PictureColumn(settings.column)
+    opened, reading = open_set(path, "set of control pictures", column), Reading()
     most = max(1, min(CONTROLS, CONTROL_BYTES // (3 * size[0] * size[1])))
     readable = (
         pixels
@@ -64,7 +66,8 @@ def read_controls(settings: Verification, size: tuple[int, int]) -> Controls:
     )
     controls = list(islice(readable, most))
     whole = next(readable, None) is None
-    coverage = reading.coverage(str(opened.path), opened.listing)
+    left_out = opened.contents.left_out
+    coverage = reading.coverage(str(opened.path), opened.listing, left_out)
     if not controls:
         raise ConfigError(
             f"No control picture in {path} could be read; name another set. "

@@ -39,7 +39,7 @@ def gather_training(
         return TrainingPictures({}, "the campaign's file names no training set")
     try:
         width, height = sampling.width, sampling.height
-        read = read_pictures(settings.verification, width, height, wanted.__contains__)
+        read = read_pictures(settings.verification, width, height, wanted=wanted.__contains__)
         return TrainingPictures({name: pixels for name, pixels, _ in read})
     except TrainingSetError as error:
         return TrainingPictures({}, str(error))

@@ -2,6 +2,8 @@
 
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.storage.verification_results import Coverage, VerificationResult
+from seedsweep.workers.training.pictures import sentences_on
+from seedsweep.workers.training.slices import left_out_words
 
 
 def summary(verification: VerificationResult) -> list[str]:
@@ -81,9 +83,11 @@ def _of_controls(verification: VerificationResult) -> str:
     controls = verification.controls
     if controls is None:
         return ""
-    unreadable = controls.coverage.unreadable
+    coverage = controls.coverage
     first = "" if controls.whole else f"; the first {controls.searched:,} of the set"
-    return first + (f"; {unreadable} could not be read" if unreadable else "")
+    unread = f"; {coverage.unreadable} could not be read" if coverage.unreadable else ""
+    counts = {each.kind: each.count for each in coverage.left_out}
+    return first + unread + (f"; left out: {left_out_words(counts)}" if counts else "")
 
 
 def _covered(coverage: Coverage, flip: bool) -> list[str]:
@@ -91,13 +95,4 @@ def _covered(coverage: Coverage, flip: bool) -> list[str]:
         f"{coverage.read:,} of {coverage.pictures:,} pictures of {coverage.path} could be read "
         f"and were compared{', as they are and mirrored' if flip else ''}."
     ]
-    if coverage.examples:
-        named = "; ".join(f"{one.name} ({one.reason})" for one in coverage.examples)
-        sentences.append(f"Of {coverage.unreadable:,} that could not the first are {named}.")
-    if coverage.broken:
-        first = coverage.broken[0]
-        sentences.append(
-            f"Files that could not be read to their end, and may hold more: {len(coverage.broken)}."
-            f" The first: {first.name} ({first.reason})."
-        )
-    return sentences
+    return sentences + sentences_on(coverage)

@@ -29,6 +29,7 @@ from seedsweep.workers.analysts.actor import Analysed, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.training.pictures import in_words, sentences_on
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class AnalystService:
         self._results, self._retention = Parts(store), Retention(store)
         self._taken: dict[str, set[int]] = {}
         self._part: list[Analysed] = []
+        self._warned: set[str] = set()
         self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
         self._was_away = self._ray_is_away = self._has_joined = False
 
@@ -172,6 +174,7 @@ class AnalystService:
 
     def _take_note(self, analysed: Analysed) -> None:
         warn_of_corrupt(analysed)
+        warn_of_unread(analysed, self._warned)
         actor_metrics.note(analysed)
         if analysed.missing or isinstance(analysed.error, ImagesNotKeptError):
             self._patiently(lambda: self._make_again(analysed))
@@ -272,6 +275,14 @@ def is_due(part: Sequence[Analysed], since: float) -> bool:
 def warn_of_corrupt(analysed: Analysed) -> None:
     for key in analysed.corrupt:
         log.warning("The object %s is corrupt; its images were left out.", key)
+
+
+def warn_of_unread(analysed: Analysed, warned: set[str]) -> None:
+    """Say what of the training set could not be read, once for each campaign."""
+    campaign_id, training = analysed.request.campaign_id, analysed.training
+    if training and sentences_on(training) and campaign_id not in warned:
+        warned.add(campaign_id)
+        log.warning("%s: %s", campaign_id, in_words(training))
 
 
 def _grouped(part: Sequence[Analysed]) -> dict[tuple[str, str], list[Analysed]]:

@@ -8,7 +8,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from seedsweep.scheduler.analysing.analyst_service import is_due, warn_of_corrupt
+from seedsweep.scheduler.analysing.analyst_service import (
+    is_due,
+    warn_of_corrupt,
+    warn_of_unread,
+)
 from seedsweep.scheduler.campaign.file import explain
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
@@ -126,11 +130,13 @@ def analyse_missing(
 
 def _in_parts(analysed: Iterator[Analysed | None]) -> Iterator[list[Analysed]]:
     part: list[Analysed] = []
+    warned: set[str] = set()
     began = time.monotonic()
     for item in analysed:
         if item is not None:
             part.append(item)
             warn_of_corrupt(item)
+            warn_of_unread(item, warned)
         if is_due(part, began):
             yield part
             part, began = [], time.monotonic()

@@ -87,7 +87,8 @@ def verification_words(settings: Verification | None, sampling: Sampling) -> tup
     size = f"{sampling.width} × {sampling.height}"  # noqa: RUF001
     return (
         f"The clique's representative, its medoid, is chosen without the training set and then "
-        f"compared with every picture in {settings.training_set}, {how} {size} pixels{crop}. "
+        f"compared with every picture in {settings.training_set} that can be read, {how} {size} "
+        f"pixels{crop}. "
         f"The match is the nearest by plain l2.",
         f"The training set's fingerprint is {settings.fingerprint or 'not recorded'}.",
         _extraction_rule(settings, sampling),

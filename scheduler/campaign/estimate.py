@@ -1,6 +1,7 @@
 """What a campaign will cost, before it is run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,12 @@ from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.window import window_size
 from seedsweep.scheduler.quantities import duration_words, number_words, size_words
 from seedsweep.storage.receipts import list_receipts
-from seedsweep.storage.records import Sampling, WorkUnit
+from seedsweep.storage.records import Sampling, Verification, WorkUnit
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
 from seedsweep.storage.shards import list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.generation.throughput import Sizes, Throughput
+from seedsweep.workers.training.slices import PictureColumn, left_out_words, look_into
 
 PNG_BYTES_PER_PIXEL = 1.6
 """412 KB for a photograph of 512 px; noise takes about 3."""
@@ -38,10 +40,12 @@ STATE_BYTES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """A planned campaign and which of its units are done: (units,) bool."""
+    """A planned campaign and which of its units are done: (units,) bool; `left_out`: how many files
+    of the training set's folder are not read, by kind."""
 
     plan: Plan
     done: NDArray[np.bool_]
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def images_done(self) -> int:
@@ -74,7 +78,8 @@ class Estimate:
     analysed, if few prompts are flagged. `hours` are those of one device for the missing images: 0
     where none is; `wall_hours` of all `devices` together. `broker_bytes` is what the broker holds
     while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
-    cost at `price` for one; None without a price. `rate` is None where all is done.
+    cost at `price` for one; None without a price. `rate` is None where all is done. `left_out`: how
+    many files of the training set's folder are not read, by kind.
     """
 
     campaign_id: str
@@ -98,6 +103,7 @@ class Estimate:
     price: float | None
     cost: float | None
     rate: Throughput | None
+    left_out: dict[str, int]
 
     def __str__(self) -> str:
         return "\n".join(f"{label:<11}{text}" for label, text in self._lines() if text)
@@ -123,6 +129,7 @@ class Estimate:
                 f"about {size_words(self.broker_bytes)}, and "
                 f"{size_words(self.broker_bytes_at_most)} where no analyst serves",
             ),
+            ("Left out", self._left_out()),
         ]
 
     def _work(self) -> str:
@@ -142,6 +149,9 @@ class Estimate:
             return ""
         return f"{self.cost:,.2f} at {self.price:g} for a device-hour"
 
+    def _left_out(self) -> str:
+        return f"{left_out_words(self.left_out)} of the training set" if self.left_out else ""
+
     def _kept(self, note: str) -> str:
         if self.keep == "all":
             return ""
@@ -152,11 +162,12 @@ class Estimate:
 
 
 def take_stock(store: Store, plan: Plan) -> Stock:
-    """See which units of a plan are done: those with a shard, or that a receipt covers."""
+    """See which units of a plan are done, those with a shard, or that a receipt covers, and what of
+    its training set is left out."""
     done = plan.done(list_shards(store, plan.campaign.generation_id))
     if plan.campaign.keep == "flagged":
         done |= plan.receipted(list_receipts(store, plan.campaign.campaign_id))
-    return Stock(plan, done)
+    return Stock(plan, done, _left_out(plan.campaign.verification))
 
 
 def usual_sizes(sampling: Sampling) -> Sizes:
@@ -208,7 +219,14 @@ def reckon(
         price=price,
         cost=None if price is None else price * hours,
         rate=rate if left else None,
+        left_out=stock.left_out,
     )
+
+
+def _left_out(verification: Verification | None) -> dict[str, int]:
+    if verification is None:
+        return {}
+    return dict(look_into(Path(verification.training_set), PictureColumn.of(verification)).left_out)
 
 
 def state_bytes(units: int, prompts: int, window: int) -> int:

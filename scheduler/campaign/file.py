@@ -14,12 +14,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from seedsweep.scheduler.campaign.prompt_files import read_prompts
-from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.records import Campaign, Model, Prompt, PromptList, Verification
 from seedsweep.workers.models.fingerprint import check_model, fingerprint_model
 from seedsweep.workers.models.plugins import BUILT_IN
-from seedsweep.workers.training.index import fingerprint_training_set
+from seedsweep.workers.training.fingerprint import fingerprint_training_set
+from seedsweep.workers.training.pictures import refuse_unreadable
 from seedsweep.workers.training.search import open_set
+from seedsweep.workers.training.slices import PictureColumn
 
 _RESOLVED_HERE = {
     "model": {"fingerprint"},
@@ -45,7 +47,7 @@ def read_campaign(path: Path) -> tuple[Campaign, list[str]]:
         update={
             "model": resolve_model(campaign.model, path.parent),
             "prompts": _with_digest(prompt_list, prompts),
-            "verification": _resolve_verification(campaign.verification, path.parent),
+            "verification": _resolve_verification(campaign, path.parent),
         }
     )
     check_model(resolved.model, resolved.sampling)
@@ -128,15 +130,26 @@ def _with_digest(prompt_list: PromptList, prompts: list[str]) -> PromptList:
     return prompt_list.model_copy(update={"digest": digest, "count": len(prompts)})
 
 
-def _resolve_verification(wanted: Verification | None, folder: Path) -> Verification | None:
+def _resolve_verification(campaign: Campaign, folder: Path) -> Verification | None:
+    wanted, sampling = campaign.verification, campaign.sampling
     if wanted is None:
         return None
     path = folder / wanted.training_set
-    named = {"training_set": str(path), "fingerprint": fingerprint_training_set(path)}
+    named = {"training_set": str(path)}
+    if wanted.folder:
+        named["folder"] = str(folder / wanted.folder)
     if wanted.controls:
-        controls = open_set(folder / wanted.controls, "set of control pictures").path
-        named["controls"] = str(controls)
-    return wanted.model_copy(update=named)
+        controls = open_set(
+            folder / wanted.controls, "set of control pictures", PictureColumn(wanted.column)
+        )
+        named["controls"] = str(controls.contents.path)
+    resolved = wanted.model_copy(update=named)
+    fingerprint = fingerprint_training_set(path, PictureColumn.of(resolved))
+    try:
+        refuse_unreadable(resolved, sampling.width, sampling.height)
+    except TrainingSetError as error:
+        raise ConfigError(str(error)) from error
+    return resolved.model_copy(update={"fingerprint": fingerprint})
 
 
 def _known_keys(record: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

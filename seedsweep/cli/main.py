@@ -19,7 +19,12 @@ from seedsweep.cli import (
     verification,
 )
 from seedsweep.cli.options import say
-from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
+from seedsweep.storage.errors import (
+    ConfigError,
+    SeedsweepError,
+    TrainingSetError,
+    TransientError,
+)
 
 app = typer.Typer(
     name="seedsweep",
@@ -78,7 +83,7 @@ def main() -> None:
     """Run the command line: bad input ends in one sentence and an exit code, never a traceback."""
     try:
         app(prog_name="seedsweep")
-    except ConfigError as error:
+    except (ConfigError, TrainingSetError) as error:
         _fail(error, 2)
     except TransientError as error:
         _fail(error, 3)

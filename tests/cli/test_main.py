@@ -23,6 +23,12 @@ from seedsweep.storage.campaigns import (
     load_parked,
     store_control,
 )
+from seedsweep.storage.errors import (
+    BrokerUnavailableError,
+    ConfigError,
+    ModelLoadError,
+    TrainingSetError,
+)
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Control, Worker
 from seedsweep.storage.results import store_results
@@ -716,3 +722,18 @@ class TestDoctor:
         failed = [f for f in json.loads(ended.stdout) if f["verdict"] == "failure"]
         assert "store" in {f["about"] for f in failed}
         assert ended.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(ConfigError, 2), (TrainingSetError, 2), (BrokerUnavailableError, 3), (ModelLoadError, 1)],
+)
+def test_an_error_is_one_sentence_and_the_exit_code_of_its_kind(monkeypatch, capsys, kind, code):
+    def failing(prog_name):
+        raise kind("What, which and the remedy.")
+
+    monkeypatch.setattr(command_line, "app", failing)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == code
+    assert capsys.readouterr().err == "What, which and the remedy.\n"

@@ -88,6 +88,7 @@ VERDICT = [
     changed("verification", neighbours_of="generation"),
     changed("verification", flip=True),
     changed("verification", near_copies=NearCopies(correlation=0.9)),
+    changed("verification", column="jpg"),
     changed("verification", fingerprint="sha256:other"),
     BASE.model_copy(update={"verification": None}),
 ]
@@ -154,11 +155,12 @@ def test_every_setting_of_sampling_analysis_and_verification_is_covered_above():
     }
     tables = {"sampling": Sampling, "analysis": Analysis, "verification": Verification}
     settings = {(table, name) for table, kind in tables.items() for name in kind.model_fields}
-    # Where the training set lies does not matter; its fingerprint says what it is. Controls alter
-    # no result.
+    # Where the training set lies does not matter, nor the folder of pictures that it names; its
+    # fingerprint says what they are. Controls alter no result.
     # `center` is the only crop there is.
     assert settings - covered == {
         ("verification", "training_set"),
+        ("verification", "folder"),
         ("verification", "controls"),
         ("verification", "crop"),
     }
@@ -174,7 +176,7 @@ def test_no_two_recipes_share_an_id():
 def test_where_a_model_or_training_set_lies_changes_neither_id():
     moved = changed("model", path="/elsewhere", revision="v2")
     assert moved.generation_id == BASE.generation_id
-    moved = changed("verification", training_set="/elsewhere")
+    moved = changed("verification", training_set="/elsewhere", folder="/pictures")
     assert moved.analysis_id == BASE.analysis_id
 
 

@@ -13,6 +13,7 @@ from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import AnalysisSettings, Submission
 from seedsweep.storage.stores import open_store
+from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.inner_products import Products, TorchProducts, products
 from seedsweep.workers.analysts.cost import Effort, Tally
 from seedsweep.workers.analysts.prompt_result import analyse_stored, recorded
@@ -39,8 +40,8 @@ class Analysed:
 
     `corrupt` names the shards that could not be read, and `missing` the cuts of which nothing is
     stored, by their places in the submission; the result does without their images. `receipted`:
-    a receipt of all images is stored, so they need not stay. `effort` is None where the actor was
-    lost.
+    a receipt of all images is stored, so they need not stay. `training` says what of the training
+    set could be read. `effort` is None where the actor was lost.
     """
 
     request: AnalysisRequest
@@ -49,6 +50,7 @@ class Analysed:
     corrupt: tuple[str, ...] = ()
     missing: tuple[int, ...] = ()
     receipted: bool = False
+    training: Coverage | None = None
     error: SeedsweepError | None = None
     effort: Effort | None = None
 
@@ -74,7 +76,7 @@ class AnalysisActor:
         """Read and analyse one prompt, without what of it is corrupt or missing."""
         began, tally = time.monotonic(), Tally()
         try:
-            result, stored, receipted = self._analyse(request, tally)
+            result, stored, receipted, training = self._analyse(request, tally)
         except SeedsweepError as error:
             seconds = time.monotonic() - began
             return Analysed(request, seconds, error=error, effort=self._effort(tally))
@@ -85,6 +87,7 @@ class AnalysisActor:
             corrupt=stored.corrupt,
             missing=stored.missing,
             receipted=receipted,
+            training=training,
             effort=self._effort(tally),
         )
 
@@ -95,7 +98,7 @@ class AnalysisActor:
 
     def _analyse(
         self, request: AnalysisRequest, tally: Tally
-    ) -> tuple[PromptResult, StoredPrompt, bool]:
+    ) -> tuple[PromptResult, StoredPrompt, bool, Coverage | None]:
         submission = self._submission(request.campaign_id)
         sampling, settings = submission.campaign.sampling, request.settings
         wanted = settings.verification
@@ -108,7 +111,7 @@ class AnalysisActor:
         if receipted and recorded(stored, settings) is None:
             receipt = Receipt(stored.images, settings.analysis_id, result)
             store_receipt(self._store, submission.campaign, receipt)
-        return result, stored, receipted
+        return result, stored, receipted, training.coverage if training else None
 
     @cached_property
     def _products(self) -> Products:

@@ -28,14 +28,23 @@ from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.records import Verification, digest
 from seedsweep.storage.results import TRANSFORM
+from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.nearest import TrainingImages, describe_training, training_blocks
 from seedsweep.workers.host_cache import cache_folder, make_once
-from seedsweep.workers.training.pictures import read_pictures
+from seedsweep.workers.training.fingerprint import fingerprint_training_set, state_of
+from seedsweep.workers.training.pictures import (
+    Reading,
+    in_words,
+    none_readable,
+    read_pictures,
+    sentences_on,
+)
 from seedsweep.workers.training.slices import (
     UNREADABLE,
+    Contents,
+    PictureColumn,
     count_pictures,
-    not_readable,
-    training_files,
+    look_into,
 )
 
 log = logging.getLogger(__name__)
@@ -47,17 +56,20 @@ PROGRESS_SECONDS = 5.0
 _CHUNK_BYTES = 1 << 23
 _CHUNK_PICTURES = 4096
 _NAMES = "names.arrow"
+_COVERAGE = "coverage.json"
 _NAME_BYTES = 300  # of room to ask for, with some to spare
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
     """Training pictures; `ids` are strings, what each of `images` is called, and `transforms`
-    structs, how each came to its size."""
+    structs, how each came to its size. `coverage`: what of the set they are, None where it is held
+    in memory alone."""
 
     images: TrainingImages
     ids: "pa.ChunkedArray[Any]"
     transforms: "pa.ChunkedArray[Any]"
+    coverage: Coverage | None = None
 
     def id_of(self, index: int) -> str:
         """What the training picture at this place is called."""
@@ -68,34 +80,17 @@ class TrainingSet:
         return Transform.model_validate(self.transforms[index].as_py())
 
 
-def fingerprint_training_set(path: Path) -> str:
-    """Name the training set's content: a hash of its files, and of their names in a folder.
-
-    Raises `ConfigError` where there is no training set to read.
-    """
-    total = hashlib.sha256()
-    try:
-        for file in training_files(path):
-            name = file.relative_to(path).as_posix() if file != path else path.name
-            with file.open("rb") as opened:
-                content = hashlib.file_digest(opened, "sha256").hexdigest()
-            total.update(f"{name} {content}\n".encode())
-    except (TrainingSetError, *UNREADABLE) as error:
-        raise not_readable("training set", path, error) from error
-    return f"sha256:{total.hexdigest()}"
-
-
 def load_training_set(settings: Verification, width: int, height: int) -> TrainingSet:
-    """All training pictures at the generations' size, prepared as `read_pictures` says; of exact
-    copies the first.
+    """All training pictures that can be read at the generations' size, as `read_pictures` has them,
+    of exact copies the first; what cannot is logged.
 
     The first process of a host that asks reads and indexes them, in bounded memory, while others
     that ask wait; afterwards they come from the host's cache, memory-mapped, and the training set
-    itself is not needed. Raises `TrainingSetError` where it cannot be read, is no longer the one
+    itself is not needed. Raises `TrainingSetError` where none of it can be read, it is not the one
     that was submitted, or the cache has no room for the index or cannot be written.
     """
     try:
-        fingerprint = settings.fingerprint or fingerprint_training_set(Path(settings.training_set))
+        fingerprint = settings.fingerprint or _fingerprint(settings)
         folder = cache_folder() / "training" / _name(settings, fingerprint, width, height)
         training_set = _open(folder, width, height)
         if training_set is None:
@@ -111,6 +106,10 @@ def load_training_set(settings: Verification, width: int, height: int) -> Traini
     return training_set
 
 
+def _fingerprint(settings: Verification) -> str:
+    return fingerprint_training_set(Path(settings.training_set), PictureColumn.of(settings))
+
+
 def _name(settings: Verification, fingerprint: str, width: int, height: int) -> str:
     """What an index holds follows from this alone: the decoders of pictures are Pillow's."""
     return digest(
@@ -119,6 +118,7 @@ def _name(settings: Verification, fingerprint: str, width: int, height: int) -> 
             "size": [width, height],
             "resize": settings.resize,
             "crop": settings.crop,
+            "column": settings.column,
             "blocks": training_blocks(height, width).model_dump(),
             "pillow": PIL.__version__,
             "layout": LAYOUT,
@@ -139,11 +139,12 @@ def _open(folder: Path, width: int, height: int) -> TrainingSet | None:
             arrays[field.name] = np.asarray(array)
         with pa.memory_map(str(folder / _NAMES)) as opened:
             ids, transforms = pa.ipc.open_file(opened).read_all().columns
+        coverage = Coverage.model_validate_json((folder / _COVERAGE).read_bytes())
     except (OSError, ValueError, EOFError, pa.ArrowException):
         return None
     if {len(array) for array in arrays.values()} != {len(ids)} or not len(ids):
         return None
-    return TrainingSet(TrainingImages(**arrays), ids, transforms)
+    return TrainingSet(TrainingImages(**arrays), ids, transforms, coverage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,22 +158,18 @@ class _Index:
     def write(self, folder: Path) -> None:
         """Read the whole training set and write its index to the folder, in the order of its
         pictures. Raises `TrainingSetError`, `ConfigError` or `OSError`, the last for the cache."""
-        path = Path(self.settings.training_set)
+        path, column = Path(self.settings.training_set), PictureColumn.of(self.settings)
+        before = state_of(path, column)
         if self.settings.fingerprint:
             self._refuse_changed(path)
-        try:
-            count = count_pictures(path)
-        except (TrainingSetError, *UNREADABLE) as error:
-            raise TrainingSetError(
-                f"The training set {path} cannot be read ({error}); bring it back, or submit the "
-                "campaign again."
-            ) from error
+        contents, reading = self._contents(path, column), Reading()
+        count = count_pictures(contents.slices)
         self._refuse_too_large(folder, count)
         log.info("Indexing the training set %s: %d pictures, to %s.", path, count, folder.parent)
         read, told, seen = 0, time.monotonic(), set[bytes]()
         with contextlib.ExitStack() as files:
             sinks = _Sinks(folder, files, describe_training(self._rows(0)))
-            for ids, pictures, transforms in self._chunks():
+            for ids, pictures, transforms in self._chunks(reading):
                 read += len(ids)
                 if new := _not_seen(pictures, seen):
                     some = [ids[place] for place in new], [transforms[place] for place in new]
@@ -181,11 +178,25 @@ class _Index:
                     told = time.monotonic()
                     log.info("Indexing %s: %d of %d pictures.", path, read, count)
             sinks.secure()
-        if read != count:
-            raise TrainingSetError(self._changed(path, f"{read} pictures instead of {count}"))
+        coverage = reading.coverage(str(path), "", contents.left_out)
+        if not read:
+            raise none_readable(coverage)
+        if state_of(path, column) != before:
+            raise TrainingSetError(self._changed(path, "it changed while it was read"))
+        (folder / _COVERAGE).write_text(coverage.model_dump_json())
+        log.log(logging.WARNING if sentences_on(coverage) else logging.INFO, in_words(coverage))
+
+    def _contents(self, path: Path, column: PictureColumn) -> Contents:
+        try:
+            return look_into(path, column)
+        except (TrainingSetError, *UNREADABLE) as error:
+            raise TrainingSetError(
+                f"The training set {path} cannot be read ({error}); bring it back, or submit the "
+                "campaign again."
+            ) from error
 
     def _refuse_changed(self, path: Path) -> None:
-        fingerprint = fingerprint_training_set(path)
+        fingerprint = _fingerprint(self.settings)
         if fingerprint != self.settings.fingerprint:
             raise TrainingSetError(
                 self._changed(path, f"{fingerprint}, not {self.settings.fingerprint}")
@@ -211,8 +222,10 @@ class _Index:
     def _rows(self, count: int) -> NDArray[np.uint8]:
         return np.zeros((count, self.height, self.width, 3), np.uint8)
 
-    def _chunks(self) -> Iterator[tuple[list[str], NDArray[np.uint8], list[Transform]]]:
-        read = read_pictures(self.settings, self.width, self.height)
+    def _chunks(
+        self, reading: Reading
+    ) -> Iterator[tuple[list[str], NDArray[np.uint8], list[Transform]]]:
+        read = read_pictures(self.settings, self.width, self.height, reading)
         size = max(1, min(_CHUNK_PICTURES, _CHUNK_BYTES // (3 * self.width * self.height)))
         while chunk := list(islice(read, size)):
             ids, pictures, transforms = zip(*chunk, strict=True)
@@ -243,7 +256,8 @@ class _Sinks:
         self._written += len(ids)
 
     def secure(self) -> None:
-        """Have all on the disk, lest a host that crashes keeps the folder's name without it."""
+        """Say how many were written, and have all on the disk, lest a host that crashes keeps the
+        folder's name without it."""
         self._names.close()
         self._write_headers()
         for opened in (*self._arrays.values(), self._name_file):

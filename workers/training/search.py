@@ -8,6 +8,7 @@ often, once more for what lies beyond its copies.
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,19 @@ from seedsweep.workers.analysis.matching import (
 )
 from seedsweep.workers.analysis.near_copies import frame_of
 from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, join, l2_of, nothing
+from seedsweep.workers.training.fingerprint import size_of
+from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.search_actors import Searchers
-from seedsweep.workers.training.slice_search import PLACES, Fetched, Query, Reading
+from seedsweep.workers.training.slice_search import PLACES, Fetched, Query
 from seedsweep.workers.training.slices import (
     UNREADABLE,
+    USUAL,
+    Contents,
+    PictureColumn,
     Slice,
-    cut_training_set,
+    look_into,
     not_readable,
-    training_files,
+    refuse_other_kinds,
 )
 
 Progress = Callable[[int, int], None]
@@ -43,13 +49,32 @@ _FRAMES = 20_000
 """So many are held at once, in 250 MB."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PictureSet:
-    """A set of pictures on disk: its slices, and what names its files by name and size."""
+    """A set of pictures on disk, which is looked into when it is first asked what it holds; that
+    raises `ConfigError` where there is no picture."""
 
     path: Path
-    slices: list[Slice]
-    listing: str
+    what: str
+    column: PictureColumn
+
+    @property
+    def slices(self) -> list[Slice]:
+        """Its parts."""
+        return self.contents.slices
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What it is made of."""
+        try:
+            return look_into(self.path, self.column)
+        except (TrainingSetError, *UNREADABLE) as error:
+            raise not_readable(self.what, self.path, error) from error
+
+    @cached_property
+    def listing(self) -> str:
+        """What names its files, by name and size."""
+        return digest([f"{name} {size_of(file)}" for name, file in self.contents.all_files()])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,9 +101,9 @@ class TrainingSearch:
         tiles: int,
         progress: Progress,
     ) -> None:
-        self._crew, self._training, self._settings = crew, training, settings
-        self._tiles = tiles
-        self._progress, self._done, self._expected = progress, 0, 2 * len(training.slices)
+        self._crew, self._settings, self._tiles = crew, settings, tiles
+        self._training = replace(training, column=PictureColumn.of(settings))
+        self._progress, self._done, self._expected = progress, 0, 2 * len(self._training.slices)
         self.peak_bytes = 0
 
     def match(self, queries: NDArray[np.uint8], whole: int) -> Matched:
@@ -92,10 +117,7 @@ class TrainingSearch:
         query = Query(queries, settings, 1)
         ranked, _, coverage = self._pass(query)
         if not coverage.read:
-            raise TrainingSetError(
-                f"None of {coverage.pictures} pictures of the training set {coverage.path} could "
-                f"be read; name another one. {first_reason(coverage)}"
-            )
+            raise none_readable(coverage)
         l2 = l2_of(ranked.squared[:, 0], queries[0].size).tolist()
         by_position = self._fetch(ranked.positions[:, 0], query)
         found = [by_position[int(position)] for position in ranked.positions[:, 0]]
@@ -200,7 +222,9 @@ class TrainingSearch:
         reading = Reading()
         for number in sorted(readings):
             reading.add(readings[number])
-        return ranked, copies, reading.coverage(str(self._training.path), self._training.listing)
+        training = self._training
+        left_out = training.contents.left_out
+        return ranked, copies, reading.coverage(str(training.path), training.listing, left_out)
 
     def _fetch(self, positions: NDArray[np.int64], query: Query) -> dict[int, Fetched]:
         places = _places(positions)
@@ -231,18 +255,12 @@ def _places(positions: NDArray[np.int64]) -> dict[int, list[int]]:
     return places
 
 
-def open_set(path: Path, what: str = "training set") -> PictureSet:
-    """Cut the set of pictures at `path`; raises `ConfigError` where there is none to read."""
+def open_set(path: Path, what: str = "training set", column: PictureColumn = USUAL) -> PictureSet:
+    """The set of pictures at `path`, which `what` says the use of; raises `ConfigError` where there
+    is nothing, or a file of another kind."""
     try:
-        files = training_files(path)
-        sizes = [f"{file.relative_to(path).as_posix()} {file.stat().st_size}" for file in files]
-        return PictureSet(path, cut_training_set(path), digest(sizes))
+        if not path.is_dir():
+            refuse_other_kinds(path)
     except (TrainingSetError, *UNREADABLE) as error:
         raise not_readable(what, path, error) from error
-
-
-def first_reason(coverage: Coverage) -> str:
-    """A sentence on the first picture that could not be read, empty where all could."""
-    for one in (*coverage.examples, *coverage.broken):
-        return f"The first: {one.name} ({one.reason})."
-    return ""
+    return PictureSet(path, what, column)

@@ -1,31 +1,24 @@
 """One slice of a training set compared with many pictures at once, and pictures fetched from it."""
 
-import re
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.records import Verification
-from seedsweep.storage.verification_results import Coverage, Unreadable
 from seedsweep.workers.analysis.near_copies import Frames, Reference, centres, frame_of, frames_of
 from seedsweep.workers.analysis.running_nearest import Ranked, Ranking
-from seedsweep.workers.training.pictures import prepare
-from seedsweep.workers.training.slices import UNREADABLE, Slice, read_captions, read_slice
-
-EXAMPLES = 5
-"""Of what cannot be read, so many are named."""
+from seedsweep.workers.training.pictures import Reading, readable_pictures
+from seedsweep.workers.training.slices import Slice, read_captions
 
 PLACES = 1 << 32
 """The position of a picture in its training set is the number of its slice times this, and its
 place in the slice."""
 
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _BLOCK_BYTES = 1 << 23
 _BLOCK_PICTURES = 4096
 
@@ -47,36 +40,6 @@ class Query:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return int(self.pictures.shape[2]), int(self.pictures.shape[1])
-
-
-@dataclass(slots=True)
-class Reading:
-    """How many pictures were met so far, how many of them could not be read, and which first;
-    `broken` says which files end early."""
-
-    pictures: int = 0
-    unreadable: int = 0
-    examples: list[Unreadable] = field(default_factory=list)
-    broken: list[Unreadable] = field(default_factory=list)
-
-    def add(self, other: "Reading") -> None:
-        """Count what was met elsewhere as well."""
-        self.pictures += other.pictures
-        self.unreadable += other.unreadable
-        self.examples = (self.examples + other.examples)[:EXAMPLES]
-        self.broken += other.broken
-
-    def coverage(self, path: str, listing: str) -> Coverage:
-        """What of the set at `path` this reading comes to."""
-        examples, broken = tuple(self.examples), tuple(self.broken)
-        return Coverage(
-            path=path,
-            listing=listing,
-            pictures=self.pictures,
-            unreadable=self.unreadable,
-            examples=examples,
-            broken=broken,
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,51 +130,6 @@ def fetch_frames(
     """As `fetch_pictures`, of each only its position and its frame."""
     read = readable_pictures(part, query.settings, query.size, Reading(), set(places).__contains__)
     return [(number * PLACES + place, frame_of(pixels)) for place, _, pixels, _ in read]
-
-
-def readable_pictures(
-    part: Slice,
-    settings: Verification,
-    size: tuple[int, int],
-    reading: Reading,
-    wanted: Callable[[int], bool] = lambda place: True,
-) -> Iterator[tuple[int, str, NDArray[np.uint8], Transform]]:
-    """The pictures at the places of the slice that are `wanted`, as (place, name, pixels, what was
-    done to them); `reading` counts all that are met."""
-    first = reading.pictures
-    try:
-        for name, read in read_slice(part):
-            place = reading.pictures - first
-            reading.pictures += 1
-            if wanted(place) and (made := _prepared(name, read, settings, size, reading)):
-                yield place, name, *made
-    except UNREADABLE as error:
-        lost = max(0, (part.count or 0) - (reading.pictures - first))
-        reading.pictures += lost
-        reading.unreadable += lost
-        reading.broken.append(Unreadable(name=part.name, reason=in_short(error)))
-
-
-def in_short(error: BaseException) -> str:
-    """What was wrong, on one line, and the same when it happens again."""
-    text = _ADDRESS.sub("", f"{type(error).__name__}: {error}")
-    return " ".join(text.split())[:200]
-
-
-def _prepared(
-    name: str,
-    read: Callable[[], Any],
-    settings: Verification,
-    size: tuple[int, int],
-    reading: Reading,
-) -> tuple[NDArray[np.uint8], Transform] | None:
-    try:
-        return prepare(read(), settings, *size)
-    except UNREADABLE as error:
-        reading.unreadable += 1
-        if len(reading.examples) < EXAMPLES:
-            reading.examples.append(Unreadable(name=name, reason=in_short(error)))
-        return None
 
 
 def _peak_bytes() -> int:

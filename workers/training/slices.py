@@ -1,43 +1,90 @@
-"""A training set cut into slices, and what is stored in each: Parquet files, tars and pictures."""
+"""A training set cut into slices, and what is stored in each: Parquet files, tars, arrays and
+pictures."""
 
+import csv
+import os
+import struct
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
+from seedsweep.storage.records import Verification
+from seedsweep.workers.training.array_file import ARRAYS, WANTED, picture_array, read_array
+from seedsweep.workers.training.parquet_file import (
+    captions_of,
+    named_files,
+    picture_column,
+    read_rows,
+    row_groups,
+)
+from seedsweep.workers.training.picture_file import (
+    METADATA,
+    PICTURES,
+    NoPicturesError,
+    captions_beside,
+    picture_bytes,
+)
+from seedsweep.workers.training.tar_file import TARS, captions_in, read_members
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-PARQUET, TAR = ".parquet", ".tar"
+PARQUET = ".parquet"
+_PARQUET_BEGINS = b"PAR1"
+_CONTAINERS = frozenset({PARQUET, *TARS, *ARRAYS})
+
 UNREADABLE = (
     OSError,
     EOFError,
-    KeyError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+    RuntimeError,
     SyntaxError,
     TypeError,
     ValueError,
     Image.DecompressionBombError,
+    csv.Error,
     pa.ArrowException,
+    struct.error,
     tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
-"""What reading a training set raises where it is not one."""
+"""What reading a training set raises where it is not one: the libraries that read it raise more
+than they say."""
 
 SLICE_PICTURES = 1024
 """A slice of single pictures or of small row groups has about so many."""
 
-# Else a whole row group is held, which may be the whole file, and not only a page of it.
-_READ_BYTES = 1 << 20
-_READ_ROWS = 32
-
 Entry = tuple[str, Callable[[], Any]]
-"""A picture's name, and what reads it: its file's bytes, or what a Parquet row holds."""
+"""A picture's name, and what reads it: its file's bytes, or its pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureColumn:
+    """Which column of Parquet files holds pictures, or array of `.npz` files; "" for the usual one.
+    `folder`: where a column's paths begin, "" for the folder that its file is in."""
+
+    name: str = ""
+    folder: str = ""
+
+    @classmethod
+    def of(cls, settings: Verification) -> Self:
+        """The one that the settings name."""
+        return cls(settings.column, settings.folder)
+
+
+USUAL = PictureColumn()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +92,10 @@ class Slice:
     """A part of the training set at `root` that is read by itself, in order.
 
     `file`, relative to `root` ("." for itself): a Parquet file, of which only the row groups
-    `groups`, the first of them beginning at `first_row`; a tar; or, where there are `pictures`, a
-    folder that holds these. `count` is how many pictures that is, None where only reading tells.
+    `groups`, the first of them beginning at `first_row`; a tar; an array; or, where there are
+    `pictures`, a folder that holds these. `count` is how many pictures that is at most, None where
+    only reading tells. `column` is where a Parquet file or an archive of arrays holds them, and
+    `folder` where that column's paths begin.
     """
 
     root: str
@@ -55,6 +104,8 @@ class Slice:
     groups: tuple[int, ...] = ()
     first_row: int = 0
     count: int | None = None
+    column: str = ""
+    folder: str = ""
 
     @property
     def path(self) -> Path:
@@ -66,109 +117,185 @@ class Slice:
         """What its pictures are named after: the file, or its path in the training set's folder."""
         return Path(self.root).name if self.file == "." else self.file
 
+    @property
+    def paths_from(self) -> Path:
+        """Where the paths in its column begin."""
+        return Path(self.folder) if self.folder else self.path.parent
 
-def training_files(path: Path) -> list[Path]:
-    """The files that the training set is made of, by name: a Parquet file or a tar, or all of those
-    and all pictures in a folder. A folder's Parquet files without an `image` column are left out.
+    def names_files(self) -> bool:
+        """Whether a row of its file names a picture instead of holding it."""
+        return bool(self.groups) and any(named_files(self.path, self.column, self.paths_from))
 
-    Raises `TrainingSetError` where there is no picture, and what is in `UNREADABLE`.
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a training set is made of: its files by name, the slices of all, and of its folder what
+    is left out, by kind."""
+
+    path: Path
+    files: list[Path] = field(default_factory=list)
+    slices: list[Slice] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def all_files(self) -> Iterator[tuple[str, Path]]:
+        """Every file that holds or is a picture of it, with its name in the set: also those that
+        rows of Parquet files name, which need not be there."""
+        by_path = {part.path: part for part in self.slices if part.groups}
+        for file in self.files:
+            yield file.relative_to(self.path).as_posix(), file
+            if part := by_path.get(file):
+                for row, named in named_files(file, part.column, part.paths_from):
+                    yield f"{part.name}#{row} {named.name}", named
+
+
+def look_into(path: Path, column: PictureColumn = USUAL) -> Contents:
+    """What the training set at `path` is made of: a Parquet file, tar or array, or all of those and
+    all pictures in a folder, in the order of their names.
+
+    A file of a folder that holds no pictures is left out, and one that cannot be opened is a slice
+    of unknown size. Raises `TrainingSetError` where there is no picture, and what is in
+    `UNREADABLE`.
     """
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if _is_wanted(f))
-        if not files:
-            raise TrainingSetError(f"no picture in {path}")
-        return files
-    if path.suffix.lower() == TAR:
-        path.stat()
-        return [path]
-    names = pq.read_schema(path).names
-    if "image" not in names:
-        raise TrainingSetError(f"columns are {names}")
-    if pq.read_metadata(path).num_rows == 0:
-        raise TrainingSetError("it has no rows")
-    return [path]
+    if not path.is_dir():
+        slices = _cut_file(path, path, column)
+        if all(part.count == 0 for part in slices):
+            raise TrainingSetError("it holds nothing")
+        return Contents(path, [path], slices)
+    contents, refused = Contents(path), []
+    for are_pictures, run in groupby(_files_in(path, contents.left_out), _is_picture):
+        files = list(run)
+        if are_pictures:
+            contents.files.extend(files)
+            contents.slices.extend(_cut_pictures(path, files))
+            continue
+        for file in files:
+            try:
+                slices = _cut_file(path, file, column)
+            except NoPicturesError as error:
+                refused.append(f"{file.name}: {error}")
+                contents.left_out[f"{kind_of(file)} without pictures"] += 1
+            except UNREADABLE:
+                contents.files.append(file)
+                contents.slices.append(Slice(str(path), file.relative_to(path).as_posix()))
+            else:
+                contents.files.append(file)
+                contents.slices.extend(slices)
+    if not contents.files:
+        said = [f"left out: {left_out_words(contents.left_out)}"] if contents.left_out else []
+        raise TrainingSetError("; ".join(["there is no picture in it", *said, *refused[:1]]))
+    return contents
 
 
-def cut_training_set(path: Path) -> list[Slice]:
-    """The slices of a training set, which hold each of its pictures once, in its order.
+def cut_training_set(path: Path, column: PictureColumn = USUAL) -> list[Slice]:
+    """The slices of a training set, which hold each of its pictures once, in its order; errors as
+    of `look_into`."""
+    return look_into(path, column).slices
 
-    A Parquet file of a folder that cannot be opened is a slice of unknown size. Errors as of
-    `training_files`.
-    """
-    slices: list[Slice] = []
-    for run in _runs(training_files(path)):
-        kind, file = run[0].suffix.lower(), run[0].relative_to(path).as_posix()
-        if path.is_dir() and kind in PICTURES:
-            slices += _cut_pictures(path, run)
-        elif kind == TAR:
-            slices.append(Slice(str(path), file))
-        else:
-            slices += _cut_parquet(path, file)
-    return slices
+
+def left_out_words(left_out: Mapping[str, int]) -> str:
+    """What is left out, by kind: `12 .heic, 3 .json, 2 rows without a picture` and the like."""
+    return ", ".join(_counted(count, kind) for kind, count in sorted(left_out.items()))
+
+
+def refuse_other_kinds(file: Path) -> None:
+    """Raise unless a file is of a kind that may hold pictures, or Parquet whatever its name ends
+    with."""
+    with file.open("rb") as opened:
+        begins = opened.read(len(_PARQUET_BEGINS))
+    if kind_of(file) in PICTURES:
+        raise NoPicturesError("it is a single picture; name its folder")
+    if kind_of(file) not in _CONTAINERS and begins != _PARQUET_BEGINS:
+        raise NoPicturesError(
+            "it is of no kind that is read; convert what is pickled, or compressed in another way, "
+            "to an array (N, H, W, 3) of uint8, saved with numpy.savez"
+        )
 
 
 def not_readable(what: str, path: Path, error: BaseException) -> ConfigError:
     """What to raise where there are no pictures to read: `what` says whose they are."""
-    return ConfigError(
-        f"The {what} {path} cannot be read ({error}); give a Parquet file with an `image` column, "
-        "a WebDataset tar, or a folder of pictures or of such files."
-    )
+    if kind_of(path) in ARRAYS:
+        remedy = f"give one with an array {WANTED}."
+    else:
+        remedy = (
+            "give a folder of pictures, or a Parquet file, tar (.tar, .tar.gz) or array (.npy, "
+            ".npz) of pictures, or a folder of such files."
+        )
+    return ConfigError(f"The {what} {path} cannot be read ({error}); {remedy}")
 
 
-def count_pictures(path: Path) -> int:
-    """How many pictures the training set has; errors as of `training_files`."""
-    return sum(
-        part.count if part.count is not None else sum(1 for _ in read_slice(part))
-        for part in cut_training_set(path)
-    )
+def count_pictures(slices: Sequence[Slice]) -> int:
+    """How many pictures there are at most."""
+    return sum(_count(part) if part.count is None else part.count for part in slices)
 
 
-def read_slice(part: Slice) -> Iterator[Entry]:
-    """Every picture of the slice, in order; each can be read until the next one is asked for.
+def read_slice(part: Slice, left_out: Counter[str] | None = None) -> Iterator[Entry]:
+    """Every picture of the slice, in order; each can be read until the next one is asked for. What
+    is there and is none is counted in `left_out`.
 
     Raises what is in `UNREADABLE` where the file breaks off, at the place where it does.
     """
+    count = Counter[str]() if left_out is None else left_out
+    kind = kind_of(part.path)
     if part.pictures:
-        return _read_folder(part)
-    if part.path.suffix.lower() == TAR:
-        return _read_tar(part)
-    return _read_parquet(part)
+        yield from ((name, partial(picture_bytes, part.path / name)) for name in part.pictures)
+    elif kind in TARS:
+        for member, read in read_members(part.path, kind, count):
+            yield f"{part.name}#{member}", read
+    elif kind in ARRAYS:
+        for place, pixels in read_array(part.path, part.column):
+            yield f"{part.name}#{place}", pixels
+    else:
+        for row, read in read_rows(part.path, part.groups, part.column, part.paths_from, count):
+            yield f"{part.name}#{part.first_row + row}", read
 
 
 def read_captions(part: Slice, names: Sequence[str]) -> dict[str, str]:
     """The training captions of the pictures with these names, where there are any: the column
-    `caption`, or the file of the picture's name with `.txt`. What cannot be read has none."""
+    `caption`, `txt` or `text`, the file of the picture's name with `.txt`, or the folder's
+    `metadata.csv` or `.jsonl`. What cannot be read has none."""
+    kind = kind_of(part.path)
     try:
         if part.pictures:
-            return dict(_folder_captions(part, names))
-        if part.path.suffix.lower() == TAR:
-            return dict(_tar_captions(part, names))
-        return dict(_parquet_captions(part, names))
+            return dict(captions_beside(part.path, names))
+        if kind in TARS:
+            members = {name.removeprefix(f"{part.name}#"): name for name in names}
+            return dict(captions_in(part.path, kind, members))
+        if kind in ARRAYS:
+            return {}
+        rows = {int(name.rpartition("#")[2]) - part.first_row: name for name in names}
+        return dict(captions_of(part.path, part.groups, rows))
     except UNREADABLE:
         return {}
 
 
-def _is_wanted(file: Path) -> bool:
-    kind = file.suffix.lower()
-    if kind not in {*PICTURES, PARQUET, TAR} or not file.is_file():
-        return False
-    return kind != PARQUET or _may_hold_pictures(file)
+def kind_of(file: Path) -> str:
+    """A file's kind: what its name ends with, in small letters."""
+    name = file.name.lower()
+    return ".tar.gz" if name.endswith(".tar.gz") else PurePosixPath(name).suffix
 
 
-def _may_hold_pictures(file: Path) -> bool:
-    try:
-        return "image" in pq.read_schema(file).names
-    except UNREADABLE:
-        return True
+def _files_in(root: Path, left_out: Counter[str]) -> list[Path]:
+    """The files of a folder that are read, by name; the others are counted, captions aside."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = []
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        inside = Path(folder)
+        if links := sum((inside / name).is_symlink() for name in folders):
+            left_out["link to a folder"] += links
+        for file in (inside / name for name in names):
+            kind = kind_of(file)
+            if (kind in PICTURES or kind in _CONTAINERS) and file.is_file():
+                found.append(file)
+            elif kind != ".txt" and file.name not in METADATA:
+                left_out[kind or "file without suffix"] += 1
+    return sorted(found)
 
 
-def _runs(files: Sequence[Path]) -> Iterator[list[Path]]:
-    """Pictures that follow one another, and every other file alone."""
-    for are_pictures, run in groupby(files, lambda file: file.suffix.lower() in PICTURES):
-        if are_pictures:
-            yield list(run)
-        else:
-            yield from ([file] for file in run)
+def _is_picture(file: Path) -> bool:
+    return kind_of(file) in PICTURES
 
 
 def _cut_pictures(root: Path, files: Sequence[Path]) -> Iterator[Slice]:
@@ -178,79 +305,37 @@ def _cut_pictures(root: Path, files: Sequence[Path]) -> Iterator[Slice]:
         yield Slice(str(root), ".", pictures=names, count=len(names))
 
 
-def _cut_parquet(root: Path, file: str) -> list[Slice]:
-    whole = Slice(str(root), file)
-    try:
-        about = pq.read_metadata(whole.path)
-        sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
-    except UNREADABLE:
-        return [whole]
-    slices, first, row = [], 0, 0
+def _cut_file(root: Path, file: Path, column: PictureColumn) -> list[Slice]:
+    """The slices of a file of pictures; raises `NoPicturesError` where it is another one."""
+    name, kind = file.relative_to(root).as_posix(), kind_of(file)
+    refuse_other_kinds(file)
+    if kind in TARS:
+        return [Slice(str(root), name)]
+    if kind in ARRAYS:
+        array, count = picture_array(file, column.name)
+        return [Slice(str(root), name, count=count, column=array)]
+    whole = Slice(str(root), name, column=picture_column(file, column.name), folder=column.folder)
+    slices, first, row, sizes = [], 0, 0, row_groups(file)
     for group in range(len(sizes)):
         rows = sum(sizes[first : group + 1])
         if rows >= SLICE_PICTURES or group == len(sizes) - 1:
             groups = tuple(range(first, group + 1))
-            slices.append(Slice(str(root), file, groups=groups, first_row=row, count=rows))
+            slices.append(replace(whole, groups=groups, first_row=row, count=rows))
             first, row = group + 1, row + rows
     return slices
 
 
-def _read_folder(part: Slice) -> Iterator[Entry]:
-    return ((name, (part.path / name).read_bytes) for name in part.pictures)
+def _counted(count: int, kind: str) -> str:
+    noun, _, rest = kind.partition(" ")
+    is_plural = count > 1 and not noun.startswith(".")
+    return f"{count:,} {noun}{'s' if is_plural else ''} {rest}".strip()
 
 
-def _read_parquet(part: Slice) -> Iterator[Entry]:
-    row = part.first_row
-    with pq.ParquetFile(part.path, buffer_size=_READ_BYTES, pre_buffer=False) as opened:
-        for batch in opened.iter_batches(
-            batch_size=_READ_ROWS, row_groups=list(part.groups), columns=["image"]
-        ):
-            for value in batch.column(0):
-                yield f"{part.name}#{row}", value.as_py
-                row += 1
-
-
-def _read_tar(part: Slice) -> Iterator[Entry]:
-    with tarfile.open(part.path, "r:") as opened:
-        for member in opened:
-            if member.isfile() and PurePosixPath(member.name).suffix.lower() in PICTURES:
-                yield f"{part.name}#{member.name}", partial(_member_bytes, opened, member)
-        if opened.offset >= part.path.stat().st_size:
-            raise EOFError("it has no end mark")
-
-
-def _member_bytes(opened: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = opened.extractfile(member)
-    return file.read() if file else b""
-
-
-def _folder_captions(part: Slice, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for name in names:
-        beside = (part.path / name).with_suffix(".txt")
-        if beside.is_file():
-            yield name, beside.read_text().strip()
-
-
-def _tar_captions(part: Slice, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    wanted = {_without_suffix(name): name for name in names}
-    with tarfile.open(part.path, "r:") as opened:
-        for member in opened:
-            name = f"{part.name}#{member.name}"
-            if name.endswith(".txt") and _without_suffix(name) in wanted:
-                yield wanted[_without_suffix(name)], _member_bytes(opened, member).decode().strip()
-
-
-def _without_suffix(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def _parquet_captions(part: Slice, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    if "caption" not in pq.read_schema(part.path).names:
-        return
-    with pq.ParquetFile(part.path) as opened:
-        table = opened.read_row_groups(list(part.groups), columns=["caption"])
-    for name in names:
-        row = int(name.rpartition("#")[2]) - part.first_row
-        caption = table.column(0)[row].as_py()
-        if isinstance(caption, str):
-            yield name, caption
+def _count(part: Slice) -> int:
+    count = 0
+    try:
+        for _ in read_slice(part):
+            count += 1
+    except UNREADABLE:
+        pass
+    return count

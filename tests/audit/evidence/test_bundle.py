@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from seedsweep.audit.evidence import bundle
+from seedsweep.audit.evidence import bundle, verify_bundle
 from seedsweep.audit.evidence.signature import open_signer
 from seedsweep.audit.evidence.verify_bundle import check_bundle, decode_png, l2, tiled_l2
 from seedsweep.audit.findings.counts import count_results
@@ -29,7 +29,13 @@ from seedsweep.storage.campaigns import (
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.receipts import Receipt, store_receipt
-from seedsweep.storage.records import Analysis, AnalysisSettings, digest
+from seedsweep.storage.records import (
+    ANALYSIS,
+    Analysis,
+    AnalysisSettings,
+    Verification,
+    digest,
+)
 from seedsweep.storage.results import drop_results, store_results
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.images import encode_png
@@ -674,3 +680,13 @@ def test_the_digest_of_our_code_covers_every_room_and_changes_with_each_file(tmp
         assert bundle._code_digest() != whole, name
         (copied / name).write_bytes(before)
     assert bundle._code_digest() == whole
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"controls": "/c"}, {"column": "photo"}, {"column": "photo", "folder": "/f"}]
+)
+def test_the_checker_names_an_analysis_as_the_analysis_does(more):
+    verification = Verification(training_set="/t", fingerprint="f", **more)
+    settings = AnalysisSettings(verification=verification)
+    stored = settings.model_dump(mode="json")
+    assert verify_bundle._analysis_id(ANALYSIS, stored) == settings.analysis_id

@@ -10,7 +10,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from seedsweep.audit.findings.calibration import CalibrationOptions, calibrate, score_marked
+from seedsweep.audit.findings.calibration import (
+    CalibrationOptions,
+    calibrate,
+    score_marked,
+    scoring_id,
+)
 from seedsweep.audit.findings.control_prompts import Marks, Positive, read_marks
 from seedsweep.audit.findings.saved import load_calibrations
 from seedsweep.audit.report.calibration_page import render_fragment, render_page
@@ -22,7 +27,14 @@ from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ImagesNotKeptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import Receipt, store_receipt
-from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt, Sampling, digest
+from seedsweep.storage.records import (
+    Analysis,
+    AnalysisSettings,
+    Prompt,
+    Sampling,
+    Verification,
+    digest,
+)
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.analysts.prompt_result import analyse_stored
 from seedsweep.workers.images import encode_png
@@ -311,3 +323,10 @@ def test_images_that_were_not_kept_are_refused_with_what_to_do(tmp_path):
 def test_controls_of_another_campaign_are_refused(run, made):
     (made[0] / "strange.txt").write_text("a prompt of another campaign")
     assert refused(run(controls="strange.txt"), "None of the 1 controls", made[2])
+
+
+def test_where_pictures_lie_is_no_part_of_how_prompts_are_scored():
+    settings = AnalysisSettings(verification=Verification(training_set="/t", fingerprint="f"))
+    places = {"training_set": "/u", "folder": "/v", "controls": "/w"}
+    moved = settings.verification.model_copy(update=places)
+    assert scoring_id(AnalysisSettings(verification=moved)) == scoring_id(settings)

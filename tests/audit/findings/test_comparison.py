@@ -123,6 +123,12 @@ class TestWhatIsCounted:
         assert found.pictures.both is None
         assert any("different training sets" in note for note in found.notes)
 
+    def test_another_column_of_one_file_is_another_training_set(self, store, arms):
+        here = load_campaign(store, arms[0]).campaign.verification
+        column = here.model_copy(update={"column": "photo", "folder": "/pictures"})
+        c = submit(store, "c", AFTER, verification=column)
+        assert compare_campaigns(store, arms[0], c).pictures.both is None
+
     def test_without_a_training_set_flags_alone_are_compared(self, store, arms):
         c = submit(store, "c", AFTER, verification=None)
         found = compare_campaigns(store, arms[0], c)

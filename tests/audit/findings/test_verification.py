@@ -118,6 +118,7 @@ class Desk:
         )
         (training / "c.png").write_bytes(copies[2])
         (training / "owl.png").write_bytes(data_of(near(self.owl, 1)))
+        (training / "cat.json").write_text("{}")
         controls = [data_of(picture) for picture in noise(5, 1)]
         write_parquet(self.folder / "never.parquet", [*controls, strangers[3], b"no picture"])
 
@@ -205,6 +206,7 @@ def test_the_match_rate_of_controls_stands_beside_with_its_interval(found, print
 def test_coverage_is_stated_and_what_could_not_be_read_is_named(found, printed, desk):
     assert (found.coverage.read, found.coverage.pictures) == (65, 66)
     assert f"65 of 66 pictures of {desk.folder / 'train'} could be read" in printed
+    assert "Left out: 1 .json." in printed
     assert "the first are a.parquet#31 (UnidentifiedImageError" in printed
 
 

@@ -18,7 +18,7 @@ from seedsweep.scheduler.campaign.estimate import (
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import SeedRange
+from seedsweep.storage.records import SeedRange, Verification
 from seedsweep.workers.generation.throughput import Sizes, Throughput
 from tests.support.campaigns import make_campaign, nothing_done
 
@@ -202,3 +202,15 @@ class TestBroker:
         empty = state_bytes(0, 0, 0)
         reckoned = state_bytes(0, 0, window) - empty
         assert reckoned / 1.5 < taken < reckoned * 1.1
+
+
+def test_it_says_which_files_of_the_training_set_are_left_out(tmp_path):
+    (tmp_path / "train").mkdir()
+    for name in ("a.png", "a.json", "b.json", "c.heic"):
+        (tmp_path / "train" / name).write_bytes(b"")
+    plan = plan_of()
+    verification = Verification(training_set=str(tmp_path / "train"))
+    plan = replace(plan, campaign=plan.campaign.model_copy(update={"verification": verification}))
+    stock = take_stock(FolderStore(tmp_path / "store"), plan)
+    assert "Left out   1 .heic, 2 .json of the training set" in str(reckon(stock, rate(), SIZES))
+    assert "Left out" not in str(reckon(stock_of(plan_of()), rate(), SIZES))

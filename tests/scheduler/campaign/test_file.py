@@ -4,12 +4,15 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign, Prompt
+from tests.support.pictures import data_of
 
 OPTIONS = [
     "attention_slicing",
@@ -534,3 +537,78 @@ def test_the_digest_names_the_prompts_and_their_order(read):
     campaign, prompts = read()
     ids = "".join(Prompt(text=text).prompt_id for text in prompts)
     assert campaign.prompts.digest == hashlib.sha256(ids.encode()).hexdigest()
+
+
+PICTURE = data_of(Image.new("RGB", (8, 8), "red"))
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "said"),
+    [
+        (
+            {"t/a.png": b"no picture"},
+            'training_set = "t"',
+            "None of 1 pictures of the training set",
+        ),
+        (
+            {"t/a.png": b"", "t/b.png": PICTURE, "t.toml": b""},
+            'training_set = "t"\ncolumn = "photo"',
+            "column = 'photo' is set, but ",
+        ),
+        (
+            {"t/a.png": PICTURE},
+            'training_set = "t"\nfolder = "t"',
+            "folder = '{folder}/t' is set, but {folder}/t has no column of paths",
+        ),
+        ({"t/a.json": b"", "t/b.json": b""}, 'training_set = "t"', "left out: 2 .json"),
+        ({"t.pkl": b"\x80\x04"}, 'training_set = "t.pkl"', "convert what is pickled"),
+        ({"t.npz": b"PK"}, 'training_set = "t.npz"', "give one with an array (N, H, W, 3)"),
+        ({"t.tar": b""}, 'training_set = "t.tar"', "The first: t.tar (ReadError: empty file)"),
+    ],
+)
+def test_a_training_set_that_is_other_than_it_should_be_is_refused(
+    refused, folder, files, settings, said
+):
+    for name, data in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+    assert said.format(folder=folder) in refused(added(f"[verification]\n{settings}"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "settings", "said"),
+    [
+        ({"jpg": [PICTURE], "png": [PICTURE]}, "", "its columns `jpg` and `png` may all be meant"),
+        ({"photo": [PICTURE]}, "", "set `column` in [verification] to one of its own that is"),
+        ({"photo": [PICTURE]}, 'column = "foto"', "it has no column `foto`"),
+        ({"image": ["https://example.invalid/a.png"]}, "", "is an address and not a picture"),
+        ({"image": ["gone.png"]}, "", "No such file"),
+        ({"jpg": [None]}, "", "Left out: 1 row without a picture."),
+        ({"image": [PICTURE]}, 'folder = "."', "has no column of paths"),
+    ],
+)
+def test_a_parquet_file_without_pictures_that_can_be_read_is_refused(
+    refused, folder, columns, settings, said
+):
+    pq.write_table(pa.table(columns), folder / "t.parquet")
+    message = refused(added(f'[verification]\ntraining_set = "t.parquet"\n{settings}'))
+    assert said in message
+
+
+def test_the_column_and_its_folder_are_settings(read, folder):
+    (folder / "pics").mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / "pics" / name).write_bytes(PICTURE)
+    pq.write_table(pa.table({"where": ["a.png"]}), folder / "t.parquet")
+
+    def fingerprint(settings):
+        text = f'[verification]\ntraining_set = "t.parquet"\ncolumn = "where"\n{settings}'
+        verification = read(added(text))[0].verification
+        assert (verification.column, verification.training_set) == ("where", f"{folder}/t.parquet")
+        return verification.fingerprint
+
+    before = fingerprint('folder = "pics"')
+    (folder / "pics" / "b.png").write_bytes(b"not named, so not of the set")
+    assert fingerprint('folder = "pics"') == before
+    (folder / "pics" / "a.png").write_bytes(data_of(Image.new("RGB", (8, 8), "blue")))
+    assert fingerprint('folder = "pics"') != before

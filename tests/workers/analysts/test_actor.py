@@ -3,12 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from seedsweep.scheduler.analysing.analyst_service import warn_of_unread
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ImagesNotKeptError
 from seedsweep.storage.receipts import read_receipt, receipt_key
-from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt
+from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt, Verification
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.stored_prompt import read_prompt
+from tests.support.pictures import data_of
 
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
 STRICTER = AnalysisSettings(analysis=Analysis(min_clique_size=4, edge_threshold=0.05))
@@ -175,3 +177,23 @@ def test_a_campaign_that_keeps_all_takes_no_receipt_for_an_image(store_prompt):
     assert stored.analyse().receipted
     stored.drop(2)
     assert stored.analyse().missing == (2,)
+
+
+def test_it_says_what_of_the_training_set_could_not_be_read(audited, tmp_path, caplog):
+    train = tmp_path / "train"
+    train.mkdir()
+    (train / "a.png").write_bytes(data_of(unlike(1)[0].astype(np.uint8)))
+    (train / "b.png").write_bytes(b"no picture")
+    (train / "c.json").write_text("{}")
+    verification = Verification(training_set=str(train))
+    prompt = audited(unlike(1).repeat(12, axis=0))
+    analysed = prompt.analyse(SETTINGS.model_copy(update={"verification": verification}))
+    assert analysed.value.match.training_id == "a.png"
+    assert (analysed.training.read, analysed.training.pictures) == (1, 2)
+    warned = set()
+    for item in (analysed, analysed, prompt.analyse()):
+        warn_of_unread(item, warned)
+    [message] = [r.message for r in caplog.records if "analyst_service" in r.name]
+    assert message.startswith(f"{prompt.campaign.campaign_id}: 1 of 2 pictures of the training set")
+    assert "Of 1 that could not the first are b.png (" in message
+    assert message.endswith("Left out: 1 .json.")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedsweep.storage.errors import TrainingSetError
+from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.records import Verification
 from seedsweep.workers.analysis import matching
 from seedsweep.workers.analysis.matching import nearest_training
@@ -17,15 +17,15 @@ from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.training import search as searching
 from seedsweep.workers.training import slice_search, slices
-from seedsweep.workers.training.pictures import read_pictures
-from seedsweep.workers.training.search import TrainingSearch, first_reason, open_set
-from seedsweep.workers.training.slice_search import (
-    Query,
+from seedsweep.workers.training.pictures import (
+    EXAMPLES,
     Reading,
-    Searcher,
+    first_reason,
+    read_pictures,
     readable_pictures,
-    search_slice,
 )
+from seedsweep.workers.training.search import TrainingSearch, open_set
+from seedsweep.workers.training.slice_search import Query, Searcher, search_slice
 from tests.support.pictures import data_of, drawings, write_parquet, write_tar
 
 few = settings(max_examples=25, derandomize=True, deadline=None)
@@ -178,7 +178,7 @@ class TestCoverage:
         write_parquet(tmp_path / "a.parquet", [b"no"] * 20 + [data_of(pictures(1, 0)[0])])
         coverage = search(tmp_path / "a.parquet", pictures(1, 1)).coverage
         assert (coverage.pictures, coverage.unreadable) == (21, 20)
-        assert len(coverage.examples) == slice_search.EXAMPLES
+        assert len(coverage.examples) == EXAMPLES
 
     def test_the_rest_of_a_parquet_file_that_breaks_off_counts_as_not_read(self, tmp_path):
         made = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
@@ -214,6 +214,19 @@ class TestCoverage:
         search = TrainingSearch(Changing(), open_set(tmp_path), wanted, 1, lambda *n: None)
         with pytest.raises(TrainingSetError, match="changed while it was read"):
             search.match(pictures(1, 5), 1)
+
+
+def test_the_column_that_is_set_is_searched(tmp_path):
+    made = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+    photos = [*map(data_of, made), None]
+    write_parquet(tmp_path / "t.parquet", [b"no"] * 4, photo=photos)
+    (tmp_path / "notes.json").write_text("{}")
+    found = search(tmp_path, made, column="photo")
+    assert [item.name for item in found.fetched] == [f"t.parquet#{row}" for row in range(3)]
+    left_out = {each.kind: each.count for each in found.coverage.left_out}
+    assert left_out == {".json": 1, "row without a picture": 1}
+    with pytest.raises(ConfigError, match="no column `foto`"):
+        search(tmp_path / "t.parquet", pictures(1, 0), column="foto")
 
 
 def test_a_listing_names_files_by_name_and_size_and_not_by_place(tmp_path):

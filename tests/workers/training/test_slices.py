@@ -1,14 +1,11 @@
-import io
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image, ImageCms
 
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.records import Verification
 from seedsweep.workers.training import slices
-from seedsweep.workers.training.pictures import prepare, read_pictures
+from seedsweep.workers.training.pictures import read_pictures
 from seedsweep.workers.training.slices import (
     UNREADABLE,
     count_pictures,
@@ -62,7 +59,7 @@ def test_every_picture_of_a_folder_is_in_one_slice_in_the_order_of_the_files(mix
     ]
     assert [data for _, data in found] == [plain(level) for level in range(15)]
     assert [part.count for part in slices] == [4, 3, 1, None, 3, 2]
-    assert count_pictures(mixed) == 15
+    assert count_pictures(slices) == 15
 
 
 def test_the_index_of_the_whole_set_reads_the_same(mixed):
@@ -123,73 +120,3 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(TrainingSetError, match="no picture"):
         cut_training_set(tmp_path)
-
-
-RESIZE = Verification(training_set="t")
-
-
-def profile_of(name):
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes()
-
-
-def test_what_was_done_to_a_picture_is_told():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    picture = Image.new("RGBA", (10, 6), (1, 2, 3, 0))
-    pixels, done = prepare(data_of(picture, exif=exif), RESIZE, 4, 4)
-    assert (pixels == 255).all()
-    assert done.model_dump() == {
-        "width": 10,
-        "height": 6,
-        "orientation": 6,
-        "transparent": True,
-        "profile": "",
-        "resize": "short-side",
-        "crop": "center",
-        "flip": False,
-    }
-
-
-def test_a_picture_that_fits_is_not_touched_and_that_is_told():
-    noise = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    pixels, done = prepare(data_of(noise), RESIZE, 4, 4)
-    assert np.array_equal(pixels, noise)
-    assert (done.resize, done.crop, done.orientation, done.profile) == ("none", "none", 1, "")
-
-
-def test_stretching_crops_nothing():
-    _, done = prepare(plain(3), RESIZE.model_copy(update={"resize": "stretch"}), 8, 4)
-    assert (done.resize, done.crop) == ("stretch", "none")
-
-
-def swapped_profile():
-    """sRGB with red and blue swapped."""
-    profile = bytearray(profile_of("sRGB"))
-    tags = {bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * profile[131], 12)}
-    red, blue = tags[b"rXYZ"] + 4, tags[b"bXYZ"] + 4
-    profile[red : red + 8], profile[blue : blue + 8] = (
-        profile[blue : blue + 8],
-        profile[red : red + 8],
-    )
-    return bytes(profile).replace(b"s\0R\0G\0B", b"o\0w\0n\0n")
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_a_colour_profile_is_converted_to_srgb(mode):
-    profile = swapped_profile()
-    picture = Image.new("RGB", (4, 4), (255, 0, 0)).convert(mode)
-    pixels, done = prepare(data_of(picture, icc_profile=profile), RESIZE, 4, 4)
-    assert pixels[0, 0, 2] > 250
-    assert pixels[0, 0, 0] < 5
-    assert (
-        done.profile
-        == ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip()
-    )
-
-
-@pytest.mark.parametrize("profile", [profile_of("sRGB"), b"no profile", profile_of("LAB")])
-def test_srgb_and_what_is_no_profile_of_the_picture_change_nothing(profile):
-    noise = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    pixels, done = prepare(data_of(noise, icc_profile=profile), RESIZE, 4, 4)
-    assert np.array_equal(pixels, noise)
-    assert done.profile == ""

@@ -1,0 +1,78 @@
+"""A picture that is a file of its own, and the captions that lie beside it."""
+
+import csv
+import json
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from seedsweep.storage.errors import TrainingSetError
+
+PICTURES = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"),
+        *(".ppm", ".pgm"),
+    }
+)
+
+PICTURE_BYTES = 1 << 30
+"""A picture that is stored in more is not read."""
+
+CAPTIONS = ("caption", "txt", "text")
+"""The columns that may hold captions: the first that is there does."""
+
+METADATA = ("metadata.csv", "metadata.jsonl")
+"""What names pictures of its folder and says more of them, in a Hugging Face `imagefolder`."""
+
+
+class NoPicturesError(TrainingSetError):
+    """A file holds no pictures: a folder does without it."""
+
+
+def picture_bytes(path: Path) -> bytes:
+    """A file's bytes; raises `OSError` where there is none, `ValueError` for one too large."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(f"{path} is no file")
+    refuse_bytes(about.st_size)
+    return path.read_bytes()
+
+
+def refuse_bytes(size: int) -> None:
+    """Raise `ValueError` for a picture of more than `PICTURE_BYTES`."""
+    if size > PICTURE_BYTES:
+        raise ValueError(f"it has {size:,} bytes, more than {PICTURE_BYTES:,}")
+
+
+def captions_beside(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Of the pictures with these names in a folder: their captions, from the file of the same name
+    with `.txt`, else from the `METADATA` of a folder that they are in."""
+    left = set()
+    for name in names:
+        beside = (folder / name).with_suffix(".txt")
+        if beside.is_file():
+            yield name, beside.read_text(encoding="utf-8").strip()
+        else:
+            left.add(name)
+    above = {parent for name in left for parent in Path(name).parents}
+    for inside in sorted(above):
+        for file in (folder / inside / name for name in METADATA):
+            if file.is_file():
+                for row in _rows(file):
+                    name, caption = (inside / str(row.get("file_name"))).as_posix(), _caption(row)
+                    if name in left and caption:
+                        yield name, caption
+
+
+def _rows(file: Path) -> Iterable[dict[str, Any]]:
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        if file.suffix == ".csv":
+            yield from csv.DictReader(opened)
+        else:
+            yield from (json.loads(line) for line in opened if line.strip())
+
+
+def _caption(row: dict[str, Any]) -> str | None:
+    caption = next((row[column] for column in CAPTIONS if column in row), None)
+    return caption.strip() if isinstance(caption, str) else None
