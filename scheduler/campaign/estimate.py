@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.prompt_files import RowCounts
 from seedsweep.scheduler.campaign.window import window_size
 from seedsweep.scheduler.quantities import duration_words, number_words, size_words
 from seedsweep.storage.receipts import list_receipts
@@ -74,11 +75,13 @@ class Estimate:
     analysed, if few prompts are flagged. `hours` are those of one device for the missing images: 0
     where none is; `wall_hours` of all `devices` together. `broker_bytes` is what the broker holds
     while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
-    cost at `price` for one; None without a price. `rate` is None where all is done.
+    cost at `price` for one; None without a price. `rate` is None where all is done. `rows` are
+    those of the prompts file.
     """
 
     campaign_id: str
     prompts: int
+    rows: RowCounts
     units: int
     units_done: int
     images: int
@@ -100,7 +103,8 @@ class Estimate:
     rate: Throughput | None
 
     def __str__(self) -> str:
-        return "\n".join(f"{label:<11}{text}" for label, text in self._lines() if text)
+        lines = [f"{label:<11}{text}" for label, text in self._lines() if text]
+        return "\n".join([*lines, *self.rows.remarks])
 
     def _lines(self) -> list[tuple[str, str]]:
         note = "" if self.bytes_measured else " (not measured)"
@@ -108,6 +112,7 @@ class Estimate:
         return [
             ("Campaign", self.campaign_id),
             ("Prompts", f"{self.prompts:,}"),
+            ("Rows", str(self.rows)),
             ("Units", f"{self.units:,}, {self.units_done:,} of them stored"),
             ("Images", f"{self.images:,}, {self.images - self.images_done:,} to be made"),
             ("Throughput", _rate(self.rate)),
@@ -172,8 +177,12 @@ def reckon(
     sizes: Sizes,
     devices: int = 1,
     price: float | None = None,
+    rows: RowCounts | None = None,
 ) -> Estimate:
-    """Reckon what a campaign takes at this rate; there must be one if anything is missing."""
+    """Reckon what a campaign takes at this rate; there must be one if anything is missing.
+
+    `rows` tells what became of the rows of its prompts file.
+    """
     plan = stock.plan
     images, units, units_done = plan.image_count, len(plan), int(stock.done.sum())
     left, units_left = images - stock.images_done, units - units_done
@@ -189,6 +198,7 @@ def reckon(
     return Estimate(
         campaign_id=plan.campaign.campaign_id,
         prompts=len(plan.prompts),
+        rows=rows or RowCounts(),
         units=units,
         units_done=units_done,
         images=images,

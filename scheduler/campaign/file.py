@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from seedsweep.scheduler.campaign.prompt_files import read_prompts
+from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign, Model, Prompt, PromptList, Verification
 from seedsweep.workers.models.fingerprint import check_model, fingerprint_model
@@ -28,17 +28,18 @@ _RESOLVED_HERE = {
 }
 
 
-def read_campaign(path: Path) -> tuple[Campaign, list[str]]:
+def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, list[str]]:
     """Read and resolve a campaign file; returns the campaign and its prompts, in order.
 
-    The same file over the same prompts, model and training set always gives the same campaign.
+    `rows` counts what became of the prompts file's rows. The same file over the same prompts, model
+    and training set always gives the same campaign.
     Raises `ConfigError` with one sentence for whatever is wrong.
     """
     path = path.parent.resolve() / path.name
     campaign = parse_campaign(_load(path), path)
     prompts_file = path.parent / campaign.prompts.file
     prompt_list = campaign.prompts.model_copy(update={"file": str(prompts_file)})
-    prompts = list(read_prompts(prompt_list))
+    prompts = list(read_prompts(prompt_list, rows))
     if not prompts:
         raise ConfigError(f"The prompts file {prompts_file} holds no prompt; add some.")
     resolved = campaign.model_copy(

@@ -24,6 +24,7 @@ from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, Seedsw
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.plan import Plan
+    from seedsweep.scheduler.campaign.prompt_files import RowCounts
     from seedsweep.storage.store import Store
 
 
@@ -113,12 +114,13 @@ def plan(
     """
     from seedsweep.cli.progress_bars import noticed
     from seedsweep.scheduler.campaign.estimate import reckon, take_stock, usual_sizes
+    from seedsweep.scheduler.campaign.prompt_files import RowCounts
     from seedsweep.workers.devices import choose_device
     from seedsweep.workers.generation.throughput import SIZED_ROUNDS, Throughput, measure
 
     chosen = choose_device(device)
-    opened = find_store(store)
-    stock = take_stock(opened, _plan(opened, file))
+    opened, rows = find_store(store), RowCounts()
+    stock = take_stock(opened, _read_plan(opened, file, rows))
     campaign, missing = stock.plan.campaign, stock.missing(SIZED_ROUNDS)
     rate, sizes = None, usual_sizes(campaign.sampling)
     if images_per_second is not None:
@@ -126,7 +128,7 @@ def plan(
     elif missing:
         with noticed(f"The model is loaded and measured on {chosen}") as notice:
             rate, sizes = measure(opened, campaign, missing, chosen, notice)
-    reckoned = reckon(stock, rate, sizes, devices, price)
+    reckoned = reckon(stock, rate, sizes, devices, price, rows)
     if as_json:
         print(json.dumps(dataclasses.asdict(reckoned), indent=2))
     else:
@@ -206,10 +208,23 @@ def status(
 
 
 def _plan(store: "Store", file: Path) -> "Plan":
+    """The file's plan; says which rows of the prompts gave none, and what may not be meant so."""
+    from seedsweep.scheduler.campaign.prompt_files import RowCounts
+
+    rows = RowCounts()
+    plan = _read_plan(store, file, rows)
+    if rows.skipped:
+        say(f"Rows of the prompts: {rows}.")
+    for remark in rows.remarks:
+        say(remark)
+    return plan
+
+
+def _read_plan(store: "Store", file: Path, rows: "RowCounts") -> "Plan":
     from seedsweep.scheduler.campaign.file import read_campaign
     from seedsweep.scheduler.campaign.submission import plan_campaign
 
-    campaign, prompts = read_campaign(file)
+    campaign, prompts = read_campaign(file, rows)
     return plan_campaign(store, campaign, prompts)
 
 
