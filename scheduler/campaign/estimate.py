@@ -103,10 +103,15 @@ class Estimate:
     rate: Throughput | None
 
     def __str__(self) -> str:
-        lines = [f"{label:<11}{text}" for label, text in self._lines() if text]
-        return "\n".join([*lines, *self.rows.remarks])
+        return "\n".join(self.lines)
 
-    def _lines(self) -> list[tuple[str, str]]:
+    @property
+    def lines(self) -> list[str]:
+        """All of it in words, line by line."""
+        lines = [f"{label:<11}{text}" for label, text in self._facts() if text]
+        return [*lines, *self.rows.remarks]
+
+    def _facts(self) -> list[tuple[str, str]]:
         note = "" if self.bytes_measured else " (not measured)"
         left = self.units - self.units_done
         return [

@@ -1,7 +1,6 @@
 """The commands that make a campaign and follow it."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,8 @@ from seedsweep.cli.options import (
     find_broker,
     find_store,
     say,
+    show,
+    show_json,
 )
 from seedsweep.cli.results import print_found, render_report
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
@@ -64,7 +65,7 @@ def run(
     page = render_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
     say(f"Report: {page}")
     failed = _explain_failures(opened, plan)
-    print(campaign_id)
+    show(campaign_id)
     if failed:
         raise typer.Exit(1)
 
@@ -130,9 +131,10 @@ def plan(
             rate, sizes = measure(opened, campaign, missing, chosen, notice)
     reckoned = reckon(stock, rate, sizes, devices, price, rows)
     if as_json:
-        print(json.dumps(dataclasses.asdict(reckoned), indent=2))
+        show_json(dataclasses.asdict(reckoned))
     else:
-        print(reckoned)
+        for line in reckoned.lines:
+            show(line)
 
 
 def submit(
@@ -165,7 +167,7 @@ def submit(
     state = load_control(opened, campaign_id).state
     if state != "active":
         say(f"It is {state}; `seedsweep resume {campaign_id}` lets it go on.")
-    print(campaign_id)
+    show(campaign_id)
 
 
 def status(
@@ -202,7 +204,7 @@ def status(
         return
     overview = look()
     if as_json:
-        print(json.dumps([dataclasses.asdict(item) for item in overview.campaigns], indent=2))
+        show_json([dataclasses.asdict(item) for item in overview.campaigns])
     else:
         overview.print()
 
