@@ -52,6 +52,8 @@ class RowCounts:
     """Prompts that differ from another in nothing but how their accents are encoded."""
     longest: str = ""
     """Where the prompt of most lines stands, if one has several, and how many they are."""
+    heading: str = ""
+    """The first line, taken for the only column's name though it looks like a prompt."""
     unused: list[str] = field(default_factory=list)
     """Columns that are called like settings."""
 
@@ -77,9 +79,15 @@ class RowCounts:
                 f"{', '.join(self.unused)}; [sampling] has the settings, the same for all prompts."
             )
         if self.alike:
+            differ = "prompt differs" if self.alike == 1 else "prompts differ"
             remarks.append(
-                f"{self.alike:,} prompts differ from another in nothing but how accents are "
-                "encoded (Unicode's NFC and NFD); each is a prompt of its own."
+                f"{self.alike:,} {differ} from another in nothing but how accents are encoded "
+                "(Unicode's NFC and NFD); each is a prompt of its own."
+            )
+        if self.heading:
+            remarks.append(
+                f"{self.heading!r} was taken for the name of the only column; if it is a prompt, "
+                "set `header = false`."
             )
         if self.longest:
             remarks.append(
@@ -189,6 +197,8 @@ def _rows(path: Path, settings: PromptList, rows: RowCounts) -> Iterator[Row]:
     def note(names: Iterable[str]) -> None:
         new = [name for name in names if _is_setting(name) and name not in rows.unused]
         rows.unused += [name for name in new if name != settings.column]
+        if is_cells(path) and settings.header and settings.column is None:
+            rows.heading = next((name for name in names if " " in name.strip()), rows.heading)
 
     form = Form(settings.delimiter, settings.quoting, settings.header)
     return read_table(path, wanted, form, note)

@@ -10,23 +10,20 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from seedsweep.scheduler.campaign.json_values import NO_JSON, no_json, read_array
 from seedsweep.scheduler.campaign.text_files import (
     FIELD_CHARACTERS,
-    FILE_BYTES,
     PACKED,
     check_is_file,
     file_kind,
-    open_text,
     read_lines,
-    too_large,
     too_long,
 )
 from seedsweep.storage.errors import ConfigError
@@ -34,8 +31,8 @@ from seedsweep.storage.errors import ConfigError
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, pa.ArrowException)
 """What else than `ConfigError` comes out of a file that is not what its name says."""
 
-_CHUNK = 1 << 16
-_WHITE = re.compile(r"[ \t\n\r]*")
+_BETWEEN = re.compile(r"[,;|\t]")
+"""What may stand between cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +101,9 @@ def _read_csv(
     line, first = next(rows, (1, []))
     names = first if form.header else [str(place) for place in range(1, len(first) + 1)]
     seen(names)
+    if wanted is None and form.header and any(map(_BETWEEN.search, names)):
+        # It is rather several columns with something else between them.
+        raise NoColumnError(None, names)
     places = _places(wanted, names)
     if not form.header:
         yield _csv_row(path, line, first, names, places)
@@ -159,8 +159,8 @@ def _read_jsonl(
                 continue
             try:
                 yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise _no_json(f"Line {number} of {path}", error) from error
+            except NO_JSON as error:
+                raise no_json(f"Line {number} of {path}", error) from error
 
     return _objects("Line", path, values(), wanted, seen)
 
@@ -168,8 +168,7 @@ def _read_jsonl(
 def _read_json(
     path: Path, wanted: Sequence[str] | None, _: Form, seen: Callable[[Iterable[str]], object]
 ) -> Iterator[Row]:
-    with open_text(path) as file:
-        yield from _objects("Item", path, _items(path, file), wanted, seen)
+    return _objects("Item", path, read_array(path), wanted, seen)
 
 
 def _objects(
@@ -200,84 +199,6 @@ def _objects(
             )
     if names and lacking:
         raise NoColumnError(min(lacking), list(names))
-
-
-def _items(path: Path, file: IO[str]) -> Iterator[tuple[int, object]]:
-    """The items of a JSON array, each with its number, decoded one by one."""
-    text = _Text(path, file)
-    if text.take() != "[":
-        raise ConfigError(
-            f"The file {path} holds no array of JSON; write one, or call it .jsonl if each of its "
-            "lines is an object."
-        )
-    if text.peek() == "]":
-        text.take()
-    else:
-        for number in count(1):
-            yield number, text.value(number)
-            end = text.take()
-            if end == "]":
-                break
-            if end != ",":
-                raise ConfigError(
-                    f"After item {number} of {path} comes neither a comma nor the array's end; "
-                    "correct it."
-                )
-    if text.peek():
-        raise ConfigError(f"More than an array stands in {path}; remove what follows it.")
-
-
-class _Text:
-    """A JSON text that is read as far as it is wanted."""
-
-    def __init__(self, path: Path, file: IO[str]) -> None:
-        self._path, self._file = path, file
-        self._text, self._at, self._size = "", 0, 0
-
-    def peek(self) -> str:
-        """The next character that is no white space, empty at the end."""
-        while True:
-            white = _WHITE.match(self._text, self._at)
-            self._at = white.end() if white else self._at
-            if self._at < len(self._text) or not self._read_on():
-                return self._text[self._at : self._at + 1]
-
-    def take(self) -> str:
-        """As `peek`, and go on after it."""
-        character = self.peek()
-        self._at += len(character)
-        return character
-
-    def value(self, number: int) -> object:
-        """The next value, a text or an object."""
-        where = f"Item {number} of {self._path}"
-        self.peek()
-        while True:
-            try:
-                value, self._at = json.JSONDecoder().raw_decode(self._text, self._at)
-            except (ValueError, RecursionError) as error:
-                # It may go on in what was not read yet.
-                if len(self._text) - self._at > FIELD_CHARACTERS:
-                    raise too_long(where) from error
-                if not self._read_on():
-                    raise _no_json(where, error) from error
-            else:
-                return value
-
-    def _read_on(self) -> bool:
-        """Read on, as much again as is left, so that a long value takes few tries."""
-        left = self._text[self._at :]
-        more = self._file.read(max(_CHUNK, len(left)))
-        self._text, self._at = left + more, 0
-        self._size += len(more)
-        if self._size > FILE_BYTES:
-            raise too_large(self._path)
-        return bool(more)
-
-
-def _no_json(where: str, error: Exception) -> ConfigError:
-    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-    return ConfigError(f"{where} is not JSON ({reason}); correct it.")
 
 
 def _read_parquet(

@@ -262,6 +262,23 @@ def test_a_table_without_a_header_has_numbered_columns(tmp_path):
     assert "`header = false`" in message
 
 
+def test_a_first_line_that_looks_like_a_prompt_is_told(tmp_path):
+    path = write(tmp_path / "a.csv", "a green lawn\na hill\n")
+    prompts, rows = count(path)
+    assert prompts == ["a hill"]
+    assert rows.remarks[0].startswith("'a green lawn' was taken for the name")
+    assert count(path, header=False)[0] == ["a green lawn", "a hill"]
+    assert count(path, header=False)[1].remarks == []
+
+
+@pytest.mark.parametrize("between", [";", "\t", "|", ","])
+def test_one_column_that_looks_like_several_is_refused(tmp_path, between):
+    path = write(tmp_path / "a.csv", f"id{between}text\n1{between}a\n")
+    delimiter = ";" if between == "," else ","
+    assert "`delimiter`" in refused(path, delimiter=delimiter)
+    assert read(path, delimiter=delimiter, column=f"id{between}text") == [f"1{between}a"]
+
+
 def test_a_tab_stands_between_the_cells_of_a_tsv_unless_set(tmp_path):
     path = tmp_path / "a.TSV"
     assert read(write(path, "id\ttext\n1\ta, b\n"), column="text") == ["a, b"]
@@ -487,7 +504,7 @@ def test_a_nul_is_refused_by_its_row(tmp_path, kind):
 class TestWhatIsTooLarge:
     @pytest.mark.parametrize("kind", [*PLAIN, "csv.gz", "json.gz"])
     def test_a_text_is_refused_with_the_limit(self, tmp_path, kind, monkeypatch):
-        for module in ("tables", "text_files"):
+        for module in ("tables", "json_values", "text_files"):
             name = f"seedsweep.scheduler.campaign.{module}.FIELD_CHARACTERS"
             monkeypatch.setattr(name, 100_000)
         path = tmp_path / f"a.{kind}"
@@ -504,7 +521,7 @@ class TestWhatIsTooLarge:
 
     @pytest.mark.parametrize("kind", [*PLAIN[:-1], *PACKED])
     def test_a_file_is_refused_with_the_limit(self, tmp_path, kind, monkeypatch):
-        for module in ("tables", "text_files"):
+        for module in ("json_values", "text_files"):
             monkeypatch.setattr(f"seedsweep.scheduler.campaign.{module}.FILE_BYTES", 200_000)
         path = tmp_path / f"a.{kind}"
         texts = [f"{number}" * 20 for number in range(5000)]
