@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import html
+import io
 import json
 import logging
 import sys
@@ -188,6 +189,18 @@ def test_a_csv_shows_text_and_json_is_exact(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert not obeyed(printed.replace("\n", ""))
     assert json.loads(printed)[0]["prompt"] == HOSTILE
+
+
+def test_what_the_terminals_encoding_lacks_is_written_as_an_escape(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    monkeypatch.setattr(sys, "argv", ["seedsweep", "--version"])
+    with pytest.raises(SystemExit):
+        command_line.main()
+    print_results([make_flagged(prompt="Zoë 日本 \ud800")])
+    show("日本")
+    assert rb"Zo\xeb".decode("unicode_escape").encode("latin-1") in written.getvalue()
+    assert rb"\u65e5\u672c \ud800" in written.getvalue()
 
 
 def test_json_is_exact_for_every_character_and_none_of_it_is_obeyed(capsys):
