@@ -71,8 +71,8 @@ def read_table(
 ) -> Iterator[Row]:
     """Yield these columns' cells of each row; of a table with one column that one, if None.
 
-    `seen` is told the names of all columns. Raises `NoColumnError`, `ConfigError` for a row that is
-    wrong, and `UNREADABLE`.
+    `seen` is told the names of all columns, as they come up. Raises `NoColumnError`, `ConfigError`
+    for a row that is wrong, and `UNREADABLE`.
     """
     yield from _READERS[file_kind(path).removesuffix(PACKED)](path, wanted, form, seen)
 
@@ -183,10 +183,10 @@ def _objects(
     lacking = set(wanted or ())
     for number, value in values:
         if isinstance(value, dict):
-            if value.keys() - names.keys():
-                names |= dict.fromkeys(value)
-                seen(names)
-                lacking -= names.keys()
+            if new := [name for name in value if name not in names]:
+                names |= dict.fromkeys(new)
+                seen(new)
+                lacking -= set(new)
             if wanted is None:
                 _places(None, list(names))
             yield Row(where, number, tuple(value.get(name) for name in wanted or names))
