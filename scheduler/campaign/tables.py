@@ -28,7 +28,7 @@ from seedsweep.scheduler.campaign.text_files import (
 )
 from seedsweep.storage.errors import ConfigError
 
-UNREADABLE = (OSError, EOFError, zlib.error, ValueError, pa.ArrowException)
+UNREADABLE = (OSError, EOFError, zlib.error, ValueError, RecursionError, pa.ArrowException)
 """What else than `ConfigError` comes out of a file that is not what its name says."""
 
 _BETWEEN = re.compile(r"[,;|\t]")

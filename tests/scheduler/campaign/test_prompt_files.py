@@ -420,7 +420,20 @@ def test_an_empty_csv_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    ["{", "a prompt", "12", '["a"]', '{"text": 3}', '"\\u0000"', "[" * 9**6, "9" * 5000, "NaN"],
+    [
+        *(
+            "{",
+            "a prompt",
+            "12",
+            '["a"]',
+            '{"text": 3}',
+            '"\\u0000"',
+            "[" * 9**6,
+            "9" * 5000,
+            "NaN",
+        ),
+        *(f'{{"text": {"[" * depth + "]" * depth}}}' for depth in (1, 150)),
+    ],
     ids=lambda value: value[:20],
 )
 def test_bad_json_is_refused_by_its_number(tmp_path, value):
