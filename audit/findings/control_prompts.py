@@ -78,5 +78,5 @@ def _groups(path: Path, column: str, group_column: str) -> Iterator[tuple[str, s
                 yield str(prompt or "").strip(), group
     except NoColumnError as error:
         raise ConfigError(
-            f"The file {path} has no column {error.wanted!r}; name one of {list(error.names)}."
+            f"The file {path} has no column {error.wanted!r}; name one of {list(error.names)[:12]}."
         ) from error
