@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
-from seedsweep.scheduler.campaign.text_files import check_is_file
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign, Model, Prompt, PromptList, Verification
 from seedsweep.workers.models.fingerprint import check_model, fingerprint_model
@@ -129,7 +128,6 @@ def _names_files(model: Model, path: Path) -> bool:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        check_is_file(path)
         with path.open("rb") as file:
             data = file.read(FILE_BYTES + 1)
     except (OSError, ValueError) as error:
