@@ -64,11 +64,23 @@ class Model(Record):
 
 
 class PromptList(Record):
-    """`[prompts]`: where the prompts were read from; `digest` fixes the list itself."""
+    """`[prompts]`: where the prompts were read from; `digest` fixes the list itself.
+
+    `delimiter`, `quoting` and `header` are of .csv and .tsv files: what stands between the cells,
+    whether quotes hold cells together ("csv") or are letters like others ("none"), and whether the
+    first line holds the columns' names; otherwise `column` is a number from 1, as text. Ids name
+    the last two only where they are set.
+    """
 
     file: str
     column: str | None = None
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = Field(
+        default_factory=lambda read: _delimiter(read.get("file", ""))
+    )
+    quoting: Annotated[
+        Literal["csv", "none"], Field(exclude_if=lambda quoting: quoting == "csv")
+    ] = "csv"
+    header: Annotated[bool, Field(exclude_if=lambda header: header)] = True
     limit: Positive | None = None
     digest: str = ""
     count: int = 0
@@ -359,6 +371,10 @@ class Worker(Record):
     images_per_second: float
     metrics: str = ""
     why_out: str = ""
+
+
+def _delimiter(file: str) -> str:
+    return "\t" if file.lower().endswith((".tsv", ".tsv.gz")) else ","
 
 
 def digest(value: object) -> str:

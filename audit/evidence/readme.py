@@ -3,6 +3,8 @@
 import textwrap
 from dataclasses import dataclass
 
+from seedsweep.scheduler.printable import shown_lines
+
 WIDTH = 92
 
 _VERIFY = """\
@@ -88,7 +90,7 @@ def readme(contents: Contents) -> str:
             "What this audit can not say", "\n\n".join(map(_wrapped, (*contents.limits, _LIMITS)))
         ),
     ]
-    return "\n\n".join(parts) + "\n"
+    return shown_lines("\n\n".join(parts)) + "\n"
 
 
 def _titled(title: str, text: str) -> str:

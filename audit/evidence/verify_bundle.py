@@ -60,18 +60,24 @@ def main() -> int:
     given = parser.parse_args()
     faults = 0
     for fault in check_bundle(given.folder, given.key, given.distances):
-        print(f"FAULT {fault}")
+        print(f"FAULT {shown(fault)}")
         faults += 1
     if faults:
         print(f"Faults: {faults}. This is not the bundle that was made.")
         return 1
     data = (given.folder / MANIFEST).read_bytes()
     manifest = json.loads(data)
-    print(f"No fault. {_signed(manifest['signed_by'])}")
+    print(f"No fault. {shown(_signed(manifest['signed_by']))}")
     for sentence in manifest["missing"]:
-        print(f"Not in it, so not checked: {sentence}")
+        print(f"Not in it, so not checked: {shown(sentence)}")
     print(f"sha256 of {MANIFEST}: {_sha256(data)}")
     return 0
+
+
+def shown(value: object) -> str:
+    """The value on one line, with escapes for what a terminal would obey or hide."""
+    text = str(value)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_bundle(folder: Path, key: Path | None = None, distances: bool = False) -> Iterator[str]:

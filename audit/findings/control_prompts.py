@@ -1,11 +1,12 @@
 """Which prompts are controls and which are known positives, as files say."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedsweep.scheduler.campaign.prompt_files import read_prompts
+from seedsweep.scheduler.campaign.prompt_files import TEXTS, read_prompts
+from seedsweep.scheduler.campaign.tables import Form, NoColumnError, is_cells, read_table
+from seedsweep.scheduler.campaign.text_files import file_kind
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import PromptList
 
@@ -63,18 +64,19 @@ def among(marks: Marks, prompts: Sequence[str]) -> Marks:
 
 
 def _list(path: Path, column: str) -> PromptList:
-    return PromptList(file=str(path), column=None if path.suffix.lower() == ".txt" else column)
+    return PromptList(file=str(path), column=None if file_kind(path) in TEXTS else column)
 
 
 def _groups(path: Path, column: str, group_column: str) -> Iterator[tuple[str, str]]:
-    if path.suffix.lower() != ".csv":
+    """The group of each prompt that names one; the file was read for its prompts before."""
+    if not is_cells(path):
         raise ConfigError(f"Groups are read from .csv files, and {path} is none; save it as one.")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        if group_column not in (rows.fieldnames or []):
-            raise ConfigError(
-                f"The file {path} has no column {group_column!r}; name one of {rows.fieldnames}."
-            )
-        for row in rows:
-            if group := (row[group_column] or "").strip():
-                yield (row[column] or "").strip(), group
+    try:
+        form = Form(_list(path, column).delimiter)
+        for _, _, (prompt, group) in read_table(path, (column, group_column), form):
+            if group := str(group or "").strip():
+                yield str(prompt or "").strip(), group
+    except NoColumnError as error:
+        raise ConfigError(
+            f"The file {path} has no column {error.wanted!r}; name one of {list(error.names)[:12]}."
+        ) from error

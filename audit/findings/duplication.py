@@ -1,25 +1,32 @@
 """How often prompts are flagged and extracted by the number of copies of their training picture."""
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.scheduler.campaign.current import settings_now
+from seedsweep.scheduler.campaign.tables import (
+    TABLES,
+    UNREADABLE,
+    Form,
+    NoColumnError,
+    Row,
+    read_table,
+)
+from seedsweep.scheduler.campaign.text_files import file_kind
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Prompt
+from seedsweep.storage.records import Prompt, PromptList
 from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 
 COPIES = "copies"
+_FORM = Form()
 
 CHOSEN = (
     "Prompts that were chosen for their copies say nothing of how common memorisation is, and "
@@ -102,7 +109,7 @@ def measure_duplication(
     """
     submission = load_campaign(store, campaign_id)
     prompts = submission.campaign.prompts
-    copies = read_copies(file, column or prompts.column or "prompt", prompts.delimiter)
+    copies = read_copies(file, column or prompts.column or "prompt", _form(file, prompts))
     settings = settings_now(store, submission)
     analysed = results_by(store, settings, campaign_id)
     results = {result.prompt_id: result for result in analysed}
@@ -141,15 +148,15 @@ def measure_duplication(
     )
 
 
-def read_copies(file: Path, column: str, delimiter: str = ",") -> dict[str, int]:
-    """Read each prompt's copies from a .csv or .parquet file with a column `copies`.
+def read_copies(file: Path, column: str, form: Form = _FORM) -> dict[str, int]:
+    """Read each prompt's copies from a table with a column `copies`.
 
     White space around prompts is removed and blank ones are skipped, as of prompts files. Where a
     prompt stands more than once, as the caption of several pictures, its most copied picture
     counts. Raises `ConfigError` for what cannot be read or is no count.
     """
     copies: dict[str, int] = {}
-    for row, (text, value) in enumerate(_rows(file, column, delimiter), 1):
+    for where, number, (text, value) in _rows(file, column, form):
         prompt = str(text or "").strip()
         if not prompt:
             continue
@@ -159,8 +166,8 @@ def read_copies(file: Path, column: str, delimiter: str = ",") -> dict[str, int]
             count = -1
         if count < 0:
             raise ConfigError(
-                f"Row {row} of {file} has {value!r} for `{COPIES}`; give a whole number, 0 at "
-                "least."
+                f"{where} {number} of {file} has {value!r} for `{COPIES}`; give a whole "
+                "number, 0 at least."
             )
         copies[prompt] = max(count, copies.get(prompt, 0))
     return copies
@@ -227,37 +234,25 @@ def _notes(
         )
 
 
-def _rows(file: Path, column: str, delimiter: str) -> Iterator[tuple[object, object]]:
-    readers = {".csv": _read_csv, ".parquet": _read_parquet}
-    reader = readers.get(file.suffix.lower())
-    if reader is None:
-        raise ConfigError(f"The file {file} is of no known kind; give a {', '.join(readers)} file.")
+def _form(file: Path, prompts: PromptList) -> Form:
+    """How the file's cells stand: as those of the campaign's prompts, unless one is a .tsv."""
+    own, theirs = PromptList(file=str(file)), PromptList(file=prompts.file)
+    like = prompts if own.delimiter == theirs.delimiter else own
+    return Form(like.delimiter, like.quoting)
+
+
+def _rows(file: Path, column: str, form: Form) -> Iterator[Row]:
+    if file_kind(file) not in TABLES:
+        raise ConfigError(f"The file {file} is of no known kind; give a {', '.join(TABLES)} file.")
     try:
-        yield from reader(file, column, delimiter)
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        yield from read_table(file, (column, COPIES), form)
+    except NoColumnError as error:
+        hint = "name it with --column" if error.wanted == column else "give a file that has one"
+        raise ConfigError(
+            f"{file} has no column {error.wanted!r}, or several, but {list(error.names)[:12]}; "
+            f"{hint}."
+        ) from error
+    except UNREADABLE as error:
         raise ConfigError(
             f"The file {file} cannot be read ({error}); give one that can with --copies."
         ) from error
-
-
-def _read_csv(file: Path, column: str, delimiter: str) -> Iterator[tuple[object, object]]:
-    with file.open(encoding="utf-8-sig", newline="") as opened:
-        rows = csv.DictReader(opened, delimiter=delimiter)
-        _check_columns(file, column, list(rows.fieldnames or []))
-        for row in rows:
-            yield row[column], row[COPIES]
-
-
-def _read_parquet(file: Path, column: str, _: str) -> Iterator[tuple[object, object]]:
-    with pq.ParquetFile(file) as opened:
-        _check_columns(file, column, opened.schema_arrow.names)
-        for batch in opened.iter_batches(columns=[column, COPIES]):
-            texts, counts = batch.column(column), batch.column(COPIES)
-            yield from zip(texts.to_pylist(), counts.to_pylist(), strict=True)
-
-
-def _check_columns(file: Path, column: str, names: list[str]) -> None:
-    for wanted in (column, COPIES):
-        if wanted not in names:
-            hint = "name it with --column" if wanted == column else "give a file that has one"
-            raise ConfigError(f"{file} has no column {wanted!r} but {names}; {hint}.")

@@ -12,6 +12,7 @@ from seedsweep.audit.findings.precision_recall import BAND
 from seedsweep.audit.findings.rate_words import percent_words, rate_words, share_words
 from seedsweep.audit.report.calibration_charts import Chart, render_precision_recall, render_shares
 from seedsweep.audit.report.html import templates, write_page
+from seedsweep.scheduler.printable import shown
 
 FRAGMENT = "calibrated.toml"
 
@@ -114,5 +115,7 @@ def _comment(sentences: list[str]) -> list[str]:
     return [
         line
         for sentence in sentences
-        for line in textwrap.wrap(sentence, 98, initial_indent="# ", subsequent_indent="#   ")
+        for line in textwrap.wrap(
+            shown(sentence), 98, initial_indent="# ", subsequent_indent="#   "
+        )
     ]

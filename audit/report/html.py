@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from seedsweep.scheduler.printable import shown_lines
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.whole_file import write_whole
 
@@ -12,16 +13,22 @@ _NOTHING: Mapping[str, str] = {}
 
 
 def templates(package: str = "seedsweep.audit.report") -> Environment:
-    """The package's templates; all that they show is escaped, and has to be there."""
+    """The package's templates; all that they show has to be there, is escaped and not obeyed."""
     environment = Environment(
         loader=PackageLoader(package),
         autoescape=True,
+        finalize=_finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda value: f"{value:,}"
     return environment
+
+
+def _finalize(value: object) -> object:
+    """What a template shows of a value; what it drew itself stays as it is."""
+    return value if hasattr(value, "__html__") else shown_lines(str(value))
 
 
 def render_template(template: str, page: object) -> str:

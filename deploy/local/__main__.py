@@ -21,6 +21,7 @@ from deploy.local.deployment import State, down, status, up
 from deploy.local.part import Layout
 from deploy.local.servers import find_weed
 from deploy.local.settings import Options, Settings, StoreKind
+from seedsweep.scheduler.printable import shown
 from seedsweep.storage.errors import ConfigError, SeedsweepError
 
 PATIENCE = 900.0
@@ -45,7 +46,7 @@ def main(words: list[str]) -> int:
 
 def say(text: str) -> None:
     """Print for people: stderr, at once."""
-    print(text, file=sys.stderr, flush=True)
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 def _up(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.prompt_files import RowCounts
 from seedsweep.scheduler.campaign.window import window_size
 from seedsweep.scheduler.quantities import duration_words, number_words, size_words
 from seedsweep.storage.receipts import list_receipts
@@ -79,11 +80,13 @@ class Estimate:
     where none is; `wall_hours` of all `devices` together. `broker_bytes` is what the broker holds
     while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
     cost at `price` for one; None without a price. `rate` is None where all is done. `left_out`: how
-    many files of the training set's folder are not read, by kind.
+    many files of the training set's folder are not read, by kind. `rows` are those of the prompts
+    file.
     """
 
     campaign_id: str
     prompts: int
+    rows: RowCounts
     units: int
     units_done: int
     images: int
@@ -106,14 +109,21 @@ class Estimate:
     left_out: dict[str, int]
 
     def __str__(self) -> str:
-        return "\n".join(f"{label:<11}{text}" for label, text in self._lines() if text)
+        return "\n".join(self.lines)
 
-    def _lines(self) -> list[tuple[str, str]]:
+    @property
+    def lines(self) -> list[str]:
+        """All of it in words, line by line."""
+        lines = [f"{label:<11}{text}" for label, text in self._facts() if text]
+        return [*lines, *self.rows.remarks]
+
+    def _facts(self) -> list[tuple[str, str]]:
         note = "" if self.bytes_measured else " (not measured)"
         left = self.units - self.units_done
         return [
             ("Campaign", self.campaign_id),
             ("Prompts", f"{self.prompts:,}"),
+            ("Rows", str(self.rows)),
             ("Units", f"{self.units:,}, {self.units_done:,} of them stored"),
             ("Images", f"{self.images:,}, {self.images - self.images_done:,} to be made"),
             ("Throughput", _rate(self.rate)),
@@ -183,8 +193,12 @@ def reckon(
     sizes: Sizes,
     devices: int = 1,
     price: float | None = None,
+    rows: RowCounts | None = None,
 ) -> Estimate:
-    """Reckon what a campaign takes at this rate; there must be one if anything is missing."""
+    """Reckon what a campaign takes at this rate; there must be one if anything is missing.
+
+    `rows` tells what became of the rows of its prompts file.
+    """
     plan = stock.plan
     images, units, units_done = plan.image_count, len(plan), int(stock.done.sum())
     left, units_left = images - stock.images_done, units - units_done
@@ -200,6 +214,7 @@ def reckon(
     return Estimate(
         campaign_id=plan.campaign.campaign_id,
         prompts=len(plan.prompts),
+        rows=rows or RowCounts(),
         units=units,
         units_done=units_done,
         images=images,

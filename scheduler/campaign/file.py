@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from seedsweep.scheduler.campaign.prompt_files import read_prompts
+from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.records import Campaign, Model, Prompt, PromptList, Verification
 from seedsweep.workers.models.fingerprint import check_model, fingerprint_model
@@ -23,6 +23,10 @@ from seedsweep.workers.training.pictures import refuse_unreadable
 from seedsweep.workers.training.search import open_set
 from seedsweep.workers.training.slices import PictureColumn
 
+FILE_BYTES = 1_000_000
+SHOWN_LENGTH = 120
+"""So much of a key or a value is shown where it is wrong."""
+
 _RESOLVED_HERE = {
     "model": {"fingerprint"},
     "prompts": {"digest", "count"},
@@ -30,17 +34,18 @@ _RESOLVED_HERE = {
 }
 
 
-def read_campaign(path: Path) -> tuple[Campaign, list[str]]:
+def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, list[str]]:
     """Read and resolve a campaign file; returns the campaign and its prompts, in order.
 
-    The same file over the same prompts, model and training set always gives the same campaign.
+    `rows` counts what became of the prompts file's rows. The same file over the same prompts, model
+    and training set always gives the same campaign.
     Raises `ConfigError` with one sentence for whatever is wrong.
     """
     path = path.parent.resolve() / path.name
     campaign = parse_campaign(_load(path), path)
     prompts_file = path.parent / campaign.prompts.file
     prompt_list = campaign.prompts.model_copy(update={"file": str(prompts_file)})
-    prompts = list(read_prompts(prompt_list))
+    prompts = list(read_prompts(prompt_list, rows))
     if not prompts:
         raise ConfigError(f"The prompts file {prompts_file} holds no prompt; add some.")
     resolved = campaign.model_copy(
@@ -64,6 +69,10 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         campaign = Campaign.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error, Campaign)}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} holds a value that is too long or too deep; correct it."
+        ) from error
     if campaign.seeds.stop > 2**63:
         raise ConfigError(f"{path}: the seeds pass 2**63; lower sampling.first_seed.")
     if campaign.sampling.negative_prompt and campaign.sampling.guidance_scale <= 1:
@@ -77,7 +86,9 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
 def explain(error: ValidationError, record: type[BaseModel]) -> str:
     """Say in one sentence what is wrong first: the key, the value and the remedy."""
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "json_invalid":
+        return "its values are nested too deep; correct them."
+    where = _cut(".".join(str(part) for part in first["loc"]))
     if first["type"] == "extra_forbidden":
         known = _known_keys(record, first["loc"][:-1])
         close = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
@@ -86,7 +97,11 @@ def explain(error: ValidationError, record: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{where} is missing; add it."
     reason = first["msg"].removeprefix("Input ")
-    return f"{where} = {first['input']!r} {reason}; correct it."
+    return f"{where} = {_cut(repr(first['input']))} {reason}; correct it."
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
 
 
 def resolve_model(model: Model, folder: Path) -> Model:
@@ -115,13 +130,21 @@ def _names_files(model: Model, path: Path) -> bool:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"The campaign file {path} cannot be read ({error.strerror}); check the path."
+            f"The campaign file {path} cannot be read ({reason}); check the path."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML ({error}); correct it.") from error
+    if len(data) > FILE_BYTES:
+        raise ConfigError(
+            f"The campaign file {path} holds more than {FILE_BYTES / 1e6:g} MB; shorten it."
+        )
+    try:
+        return tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML ({_cut(str(error))}); correct it.") from error
 
 
 def _with_digest(prompt_list: PromptList, prompts: list[str]) -> PromptList:

@@ -1,121 +1,268 @@
-"""Read prompts from .txt, .csv, .jsonl and .parquet files, streamed.
+"""Read prompts from files, folders and globs of them, streamed.
 
-The rules, the same for every kind of file: white space around a prompt is removed, blank prompts
-are skipped, a text that was seen before is the same prompt and is skipped, and nothing else is
-changed: quotes, HTML and accents go to the model as they stand. Files are UTF-8.
+The rules, the same for every kind of file: white space around a prompt is removed, rows without a
+text and blank ones are skipped, a text that was seen before is the same prompt and is skipped, and
+nothing else is changed: quotes, HTML and accents go to the model as they stand. Files are UTF-8.
+What was skipped is counted.
 """
 
-import csv
-import json
 import re
-import sys
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from seedsweep.scheduler.campaign.tables import (
+    TABLES,
+    UNREADABLE,
+    Form,
+    NoColumnError,
+    Row,
+    is_cells,
+    read_table,
+)
+from seedsweep.scheduler.campaign.text_files import PACKED, file_kind, read_lines
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import PromptList
+from seedsweep.storage.records import PromptList, Sampling
+
+TEXTS = (".txt", f".txt{PACKED}")
+KINDS = (*TEXTS, *TABLES)
+"""The ends of names of files that prompts are read from."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_NAMES_SHOWN, _NAME_LENGTH = 12, 60
 
 
-def read_prompts(settings: PromptList) -> Iterator[str]:
+@dataclass(slots=True)
+class RowCounts:
+    """What became of the rows of a prompt list, up to its last prompt if it has a limit."""
+
+    read: int = 0
+    null: int = 0
+    """No text: an empty cell of a .csv or .tsv, null, or an object without the key."""
+    blank: int = 0
+    """Nothing but white space."""
+    broken: int = 0
+    """Half a character in it, an unpaired surrogate, such as is left where a text was cut."""
+    repeated: int = 0
+    """A text that was there before."""
+    alike: int = 0
+    """Prompts that differ from another in nothing but how their accents are encoded."""
+    longest: str = ""
+    """Where the prompt of most lines stands, if one has several, and how many they are."""
+    heading: str = ""
+    """The first line, taken for the only column's name though it looks like a prompt."""
+    unused: list[str] = field(default_factory=list)
+    """Columns that are called like settings."""
+
+    def __str__(self) -> str:
+        broken = f", {self.broken:,} with half a character" if self.broken else ""
+        return (
+            f"{self.read:,} read; skipped {self.null:,} without a text, {self.blank:,} blank"
+            f"{broken}, {self.repeated:,} repeated"
+        )
+
+    @property
+    def skipped(self) -> int:
+        """How many rows gave no prompt."""
+        return self.null + self.blank + self.broken + self.repeated
+
+    @property
+    def remarks(self) -> list[str]:
+        """What may not be as it was meant, in sentences."""
+        remarks = []
+        if self.unused:
+            remarks.append(
+                f"Columns of the prompts that look like settings are not used: "
+                f"{', '.join(self.unused)}; [sampling] has the settings, the same for all prompts."
+            )
+        if self.alike:
+            differ = "prompt differs" if self.alike == 1 else "prompts differ"
+            remarks.append(
+                f"{self.alike:,} {differ} from another in nothing but how accents are encoded "
+                "(Unicode's NFC and NFD); each is a prompt of its own."
+            )
+        if self.heading:
+            remarks.append(
+                f"{self.heading!r} was taken for the name of the only column; if it is a prompt, "
+                "set `header = false`."
+            )
+        if self.longest:
+            remarks.append(
+                f"{self.longest}; if that is not one text, a quote opens there that is not meant "
+                'as one: set `quoting = "none"`.'
+            )
+        return remarks
+
+
+def read_prompts(settings: PromptList, rows: RowCounts | None = None) -> Iterator[str]:
     """Yield the distinct prompts of the file in its order, `limit` of them at most.
 
-    Raises `ConfigError` where the file, its column or its text cannot be read.
+    `rows` counts on as they are read. Files of a folder or a glob come in the order of their names.
+    Raises `ConfigError` where a file, its column or its text cannot be read.
     """
-    path = Path(settings.file)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ConfigError(
-            f"The prompts file {path} is of no known kind; give a {', '.join(_READERS)} file."
-        )
+    rows = RowCounts() if rows is None else rows
+    yield from islice(_distinct(_texts(settings, rows), rows), settings.limit)
+
+
+def prompt_files(file: str) -> Sequence[Path]:
+    """The files that a file, a folder or a glob names, in the order of their names.
+
+    Names that begin with a dot or an underscore are passed over, as `_SUCCESS` is. Raises
+    `ConfigError` if there is none, or one of another kind.
+    """
+    path = Path(file)
     try:
-        yield from islice(_distinct(reader(path, settings)), settings.limit)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"The prompts file {path} is not UTF-8; save it as UTF-8.") from error
-    except (OSError, pa.ArrowException, csv.Error) as error:
+        files = [path] if path.is_file() else sorted(filter(_is_meant, _inside(path)))
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise _unreadable(path, error) from error
+    if not files:
+        missing = "it is a folder without files" if path.is_dir() else "there is no such file"
+        raise _unreadable(path, OSError(missing))
+    for each in files:
+        if file_kind(each) not in KINDS:
+            glob = "" if each == path else ", or name those of a folder as folder/*.csv"
+            raise ConfigError(
+                f"The prompts file {each} is of no known kind; give one of "
+                f"{', '.join(kind for kind in KINDS if not kind.endswith(PACKED))}, all but the "
+                f"last also as {PACKED}{glob}."
+            )
+    return files
+
+
+def _inside(path: Path) -> Iterator[Path]:
+    """What a folder holds, or the files that a glob matches below the folder that is there."""
+    if path.is_dir():
+        return path.iterdir()
+    there = next(parent for parent in path.parents if parent.is_dir())
+    matching = there.glob(str(path.relative_to(there)))
+    return (each for each in matching if each.is_file())
+
+
+def _is_meant(path: Path) -> bool:
+    return not path.name.startswith((".", "_"))
+
+
+def _texts(settings: PromptList, rows: RowCounts) -> Iterator[str]:
+    """The texts of all rows that have one."""
+    most = 0
+    for path in prompt_files(settings.file):
+        is_quoted = settings.quoting == "csv" and is_cells(path)
+        try:
+            for row in _rows(path, settings, rows):
+                rows.read += 1
+                text = _text(path, row, rows)
+                if text is None:
+                    continue
+                if is_quoted and (ends := text.strip().count("\n")) > most:
+                    most = ends
+                    rows.longest = f"{row.where} {row.number} of {path} begins a prompt of "
+                    rows.longest += f"{ends + 1:,} lines"
+                yield text
+        except NoColumnError as error:
+            raise _no_column(path, error, settings) from error
+        except UnicodeError as error:
+            raise ConfigError(f"The prompts file {path} is not UTF-8; save it as UTF-8.") from error
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
+
+
+def _text(path: Path, row: Row, rows: RowCounts) -> str | None:
+    """The row's text; None if it has none, which is counted."""
+    (text,) = row.cells
+    if text is None:
+        rows.null += 1
+        return None
+    if not isinstance(text, str) or "\0" in text:
+        held = f"no text but {str(text)[:60]}" if not isinstance(text, str) else "a NUL in its text"
         raise ConfigError(
-            f"The prompts file {path} cannot be read ({error}); correct `file` in [prompts]."
-        ) from error
+            f"{row.where} {row.number} of the prompts file {path} holds {held}; correct it, or "
+            "name a column of text."
+        )
+    if _SURROGATE.search(text):
+        rows.broken += 1
+        return None
+    return text
 
 
-def _distinct(texts: Iterable[str]) -> Iterator[str]:
+def _rows(path: Path, settings: PromptList, rows: RowCounts) -> Iterator[Row]:
+    if file_kind(path) in TEXTS:
+        if settings.column is not None:
+            raise ConfigError(f"The prompts file {path} has no columns; leave `column` out.")
+        return (Row("Line", number, (line,)) for number, line in enumerate(read_lines(path), 1))
+    wanted = None if settings.column is None else [settings.column]
+
+    def note(names: Iterable[str]) -> None:
+        new = [name for name in names if _is_setting(name) and name not in rows.unused]
+        rows.unused += [name for name in new if name != settings.column]
+        if is_cells(path) and settings.header and settings.column is None:
+            rows.heading = next((name for name in names if " " in name.strip()), rows.heading)
+
+    form = Form(settings.delimiter, settings.quoting, settings.header)
+    return read_table(path, wanted, form, note)
+
+
+def _distinct(texts: Iterable[str], rows: RowCounts) -> Iterator[str]:
     seen: set[str] = set()
+    composed: set[str] = set()
+    """What is not as Unicode composes it, composed."""
     for text in map(str.strip, texts):
-        if text and text not in seen:
+        if not text:
+            rows.blank += 1
+        elif text in seen:
+            rows.repeated += 1
+        else:
+            same = unicodedata.normalize("NFC", text)
+            rows.alike += same in composed or (same != text and same in seen)
+            if same != text:
+                composed.add(same)
             seen.add(text)
             yield text
 
 
-def _read_txt(path: Path, settings: PromptList) -> Iterator[str]:
-    if settings.column is not None:
-        raise ConfigError(f"The prompts file {path} has no columns; leave `column` out.")
-    with path.open(encoding="utf-8-sig") as file:
-        yield from file
+_SETTINGS = frozenset(
+    re.sub("[^a-z]", "", name)
+    for name in (
+        *Sampling.model_fields,
+        *("seed", "step", "num_steps", "inference_steps", "num_inference_steps", "sampling_steps"),
+        *("guidance", "cfg", "cfg_scale", "scale", "strength", "eta", "clip_skip", "denoise"),
+        *("scheduler", "sampler_name", "sampling_method", "negative", "neg_prompt", "n_prompt"),
+        *("size", "resolution", "aspect_ratio", "num_images", "n_samples", "n_iter", "lora"),
+    )
+)
 
 
-def _read_csv(path: Path, settings: PromptList) -> Iterator[str]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, delimiter=settings.delimiter)
-        column = _column(path, rows.fieldnames or [], settings)
-        for row in rows:
-            yield row[column] or ""
+@lru_cache(maxsize=10_000)
+def _is_setting(column: str) -> bool:
+    return re.sub("[^a-z]", "", column.lower()) in _SETTINGS
 
 
-def _read_jsonl(path: Path, settings: PromptList) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield _json_prompt(line, f"Line {number} of the prompts file {path}", settings)
-
-
-def _json_prompt(line: str, where: str, settings: PromptList) -> str:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{where} is not JSON ({error.msg}); correct the line.") from error
-    if isinstance(value, dict):
-        if settings.column not in value:
-            raise ConfigError(
-                f"{where} has no {settings.column!r}; set `column` to one of {sorted(value)}."
-            )
-        value = value[settings.column]
-    if not isinstance(value, str) or _SURROGATE.search(value):
-        raise ConfigError(f"{where} holds {value!r} and no text; correct the line.")
-    return value
-
-
-def _read_parquet(path: Path, settings: PromptList) -> Iterator[str]:
-    with pq.ParquetFile(path) as file:
-        column = _column(path, file.schema_arrow.names, settings)
-        kind = file.schema_arrow.field(column).type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise ConfigError(f"Column {column!r} of {path} holds {kind}; name one of text.")
-        for batch in file.iter_batches(columns=[column]):
-            for text in batch.column(0).to_pylist():
-                yield text or ""
-
-
-def _column(path: Path, names: Iterable[str], settings: PromptList) -> str:
-    names = list(names)
-    wanted = settings.column if settings.column is not None or len(names) != 1 else names[0]
-    if wanted is None or wanted not in names:
-        missing = "no `column` is set" if wanted is None else f"there is no column {wanted!r}"
-        raise ConfigError(
-            f"In the prompts file {path} {missing}; set it to one of {names}, and `delimiter` "
-            f"if {settings.delimiter!r} is not what stands between the columns."
+def _no_column(path: Path, error: NoColumnError, settings: PromptList) -> ConfigError:
+    if error.wanted is None:
+        missing = "no `column` is set"
+    elif error.names.count(error.wanted) > 1:
+        missing = f"several columns are called {error.wanted!r}"
+    else:
+        missing = f"there is no column {error.wanted!r}"
+    names = ", ".join(repr(name[:_NAME_LENGTH]) for name in error.names[:_NAMES_SHOWN])
+    more = len(error.names) - _NAMES_SHOWN
+    hint = ""
+    if is_cells(path):
+        hint = (
+            f", and `delimiter` if {settings.delimiter!r} is not what stands between the columns; "
+            "if the first line holds no names, set `header = false` and `column` to a number"
         )
-    return wanted
+    return ConfigError(
+        f"In the prompts file {path} {missing}; set it to one of "
+        f"[{names}{f', … {more:,} more' if more > 0 else ''}]{hint}."
+    )
 
 
-_READERS = {
-    ".txt": _read_txt,
-    ".csv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
-}
+def _unreadable(path: Path, error: Exception) -> ConfigError:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return ConfigError(
+        f"The prompts file {path} cannot be read ({' '.join(reason.split())}); correct `file` in "
+        "[prompts]."
+    )

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
+from seedsweep.scheduler.printable import ShownFormatter
 from seedsweep.workers.monitoring.log_context import Context
 
 LogFormat = Literal["text", "json"]
@@ -17,6 +18,7 @@ def log_to_stderr(form: LogFormat, service: str, worker: str = "", prefix: str =
     As JSON each line is an object with `time` (ISO 8601), `level`, `logger`, `message`, `service`,
     `worker` where this is one, and `campaign`, `unit`, `prompt_id` and `seeds` where the line is
     about them. As text `prefix` stands in each line: services that share one stderr are told apart.
+    What others wrote is shown there and not obeyed, so that no text ends a line.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(Context())
@@ -26,7 +28,7 @@ def log_to_stderr(form: LogFormat, service: str, worker: str = "", prefix: str =
 
 def _text(prefix: str) -> logging.Formatter:
     who = f"[{prefix}] " if prefix else ""
-    return logging.Formatter(f"%(asctime)s {who}%(levelname)s %(message)s")
+    return ShownFormatter(f"%(asctime)s {who}%(levelname)s %(message)s")
 
 
 def _json(service: str, worker: str) -> logging.Formatter:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from seedsweep.scheduler.printable import shown
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.workforce import Workforce
 
@@ -40,9 +41,9 @@ def find_targets(workforce: Workforce) -> list[Target]:
     address names another service.
     """
     targets = []
-    for shown in workforce.shown():
-        if _is_reachable(shown.metrics, shown.host):
-            targets.append(Target([shown.metrics], {"job": f"seedsweep-{shown.kind}"}))
+    for service in workforce.shown():
+        if _is_reachable(service.metrics, service.host):
+            targets.append(Target([service.metrics], {"job": f"seedsweep-{service.kind}"}))
     for worker in (sign.worker for sign in workforce.signs() if sign.alive):
         if worker.metrics and _is_reachable(worker.metrics, worker.host):
             labels = {"worker": worker.name, "host": worker.host, "device": worker.device}
@@ -58,7 +59,7 @@ def answer_targets(workforce: Workforce) -> WSGIApplication:
             targets = find_targets(workforce)
         except BrokerUnavailableError as error:
             start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
-            return [f"{error}\n".encode()]
+            return [f"{shown(str(error))}\n".encode()]
         start_response("200 OK", [("Content-Type", "application/json")])
         return [json.dumps([asdict(target) for target in targets]).encode()]
 

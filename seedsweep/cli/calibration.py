@@ -1,6 +1,5 @@
 """The command that chooses thresholds from control prompts and known positives."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seedsweep.cli.calibration_table import for_scripts, print_calibration
-from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store, say
+from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store, say, show, show_json
 
 if TYPE_CHECKING:
     pass
@@ -73,7 +72,7 @@ def calibrate(
     if problem := try_to_save(opened, calibration):
         say(problem)
     if as_json:
-        print(json.dumps(for_scripts(calibration), indent=2))
+        show_json(for_scripts(calibration))
     else:
         print_calibration(calibration)
-        print(page)
+        show(str(page))

@@ -1,7 +1,6 @@
 """The commands that make a campaign and follow it."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,12 +17,15 @@ from seedsweep.cli.options import (
     find_broker,
     find_store,
     say,
+    show,
+    show_json,
 )
 from seedsweep.cli.results import print_found, render_report
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.plan import Plan
+    from seedsweep.scheduler.campaign.prompt_files import RowCounts
     from seedsweep.storage.store import Store
 
 
@@ -63,7 +65,7 @@ def run(
     page = render_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
     say(f"Report: {page}")
     failed = _explain_failures(opened, plan)
-    print(campaign_id)
+    show(campaign_id)
     if failed:
         raise typer.Exit(1)
 
@@ -113,12 +115,13 @@ def plan(
     """
     from seedsweep.cli.progress_bars import noticed
     from seedsweep.scheduler.campaign.estimate import reckon, take_stock, usual_sizes
+    from seedsweep.scheduler.campaign.prompt_files import RowCounts
     from seedsweep.workers.devices import choose_device
     from seedsweep.workers.generation.throughput import SIZED_ROUNDS, Throughput, measure
 
     chosen = choose_device(device)
-    opened = find_store(store)
-    stock = take_stock(opened, _plan(opened, file))
+    opened, rows = find_store(store), RowCounts()
+    stock = take_stock(opened, _read_plan(opened, file, rows))
     campaign, missing = stock.plan.campaign, stock.missing(SIZED_ROUNDS)
     rate, sizes = None, usual_sizes(campaign.sampling)
     if images_per_second is not None:
@@ -126,11 +129,12 @@ def plan(
     elif missing:
         with noticed(f"The model is loaded and measured on {chosen}") as notice:
             rate, sizes = measure(opened, campaign, missing, chosen, notice)
-    reckoned = reckon(stock, rate, sizes, devices, price)
+    reckoned = reckon(stock, rate, sizes, devices, price, rows)
     if as_json:
-        print(json.dumps(dataclasses.asdict(reckoned), indent=2))
+        show_json(dataclasses.asdict(reckoned))
     else:
-        print(reckoned)
+        for line in reckoned.lines:
+            show(line)
 
 
 def submit(
@@ -163,7 +167,7 @@ def submit(
     state = load_control(opened, campaign_id).state
     if state != "active":
         say(f"It is {state}; `seedsweep resume {campaign_id}` lets it go on.")
-    print(campaign_id)
+    show(campaign_id)
 
 
 def status(
@@ -200,16 +204,29 @@ def status(
         return
     overview = look()
     if as_json:
-        print(json.dumps([dataclasses.asdict(item) for item in overview.campaigns], indent=2))
+        show_json([dataclasses.asdict(item) for item in overview.campaigns])
     else:
         overview.print()
 
 
 def _plan(store: "Store", file: Path) -> "Plan":
+    """The file's plan; says which rows of the prompts gave none, and what may not be meant so."""
+    from seedsweep.scheduler.campaign.prompt_files import RowCounts
+
+    rows = RowCounts()
+    plan = _read_plan(store, file, rows)
+    if rows.skipped:
+        say(f"Rows of the prompts: {rows}.")
+    for remark in rows.remarks:
+        say(remark)
+    return plan
+
+
+def _read_plan(store: "Store", file: Path, rows: "RowCounts") -> "Plan":
     from seedsweep.scheduler.campaign.file import read_campaign
     from seedsweep.scheduler.campaign.submission import plan_campaign
 
-    campaign, prompts = read_campaign(file)
+    campaign, prompts = read_campaign(file, rows)
     return plan_campaign(store, campaign, prompts)
 
 

@@ -1,13 +1,12 @@
 """The commands that set results side by side: two campaigns, and numbers of copies."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store, say
+from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store, say, show_json
 
 Output = Annotated[
     Path | None,
@@ -41,7 +40,7 @@ def compare(
     if problem := try_to_save(opened, comparison):
         say(problem)
     if as_json:
-        print(json.dumps(dataclasses.asdict(comparison), indent=2))
+        show_json(dataclasses.asdict(comparison))
     else:
         print_comparison(comparison)
     if output is not None:
@@ -85,7 +84,7 @@ def duplication(
     if problem := try_to_save(opened, curves):
         say(problem)
     if as_json:
-        print(json.dumps(dataclasses.asdict(curves), indent=2))
+        show_json(dataclasses.asdict(curves))
     else:
         print_duplication(curves)
     if output is not None:

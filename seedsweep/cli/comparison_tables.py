@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.audit.findings.comparison import Change, Comparison
 from seedsweep.audit.findings.duplication import Bin, Duplication, DuplicationCurve
 from seedsweep.cli.console import console, prompt_cell
+from seedsweep.cli.options import show
 
 PROMPT_LENGTH = 48
 
@@ -15,16 +15,16 @@ PROMPT_LENGTH = 48
 def print_comparison(comparison: Comparison) -> None:
     """Print rates and cells as tables, what changed most, and in what the campaigns differ."""
     left_out = comparison.left_out
-    print(f"A: {comparison.a}")
-    print(f"B: {comparison.b}")
-    print(
+    show(f"A: {comparison.a}")
+    show(f"B: {comparison.b}")
+    show(
         f"{comparison.prompts} prompts analysed in both with the same seeds; left out: "
         f"{left_out.only_a} in A alone, {left_out.only_b} in B alone, {left_out.other_seeds} with "
         "other seeds."
     )
     console().print(_rates(comparison))
     flagged = comparison.flagged
-    print(
+    show(
         f"{100 * flagged.a.confidence:g} % intervals; rates: {flagged.a.method}; differences: "
         f"{flagged.difference.method}; p: {flagged.test}."
     )
@@ -34,21 +34,21 @@ def print_comparison(comparison: Comparison) -> None:
             if comparison.pictures.both is None
             else f", {comparison.pictures.both} of them in both"
         )
-        print(
+        show(
             f"Distinct training pictures extracted: {comparison.pictures.a} in A, "
             f"{comparison.pictures.b} in B{both}."
         )
     method = "" if comparison.clique_size.low is None else f" ({comparison.clique_size.method})"
-    print(f"Mean change of clique size: {comparison.clique_size}{method}.")
+    show(f"Mean change of clique size: {comparison.clique_size}{method}.")
     if comparison.unproven:
-        print(f"{comparison.unproven} prompts have a clique that was not proven the largest.")
+        show(f"{comparison.unproven} prompts have a clique that was not proven the largest.")
     for title, changes in (("shrank", comparison.shrunk), ("grew", comparison.grown)):
         if changes:
             console().print(_changes(f"Cliques that {title} most", changes))
     for contrast in comparison.contrasts:
-        print(f"{contrast.label}: {contrast.a} | {contrast.b}")
+        show(f"{contrast.label}: {contrast.a} | {contrast.b}")
     for note in comparison.notes:
-        print(note)
+        show(note)
 
 
 def print_duplication(duplication: Duplication) -> None:
@@ -62,12 +62,12 @@ def print_duplication(duplication: Duplication) -> None:
             f"{duplication.sample.curve.prompts} analysed"
         )
         console().print(_curve(title, duplication.sample.curve))
-    print(
+    show(
         f"{100 * duplication.curve.flagged.confidence:g} % intervals: "
         f"{duplication.curve.flagged.method}."
     )
     for note in duplication.notes:
-        print(note)
+        show(note)
 
 
 def _rates(comparison: Comparison) -> Table:
@@ -79,7 +79,7 @@ def _rates(comparison: Comparison) -> Table:
             continue
         cells = (rates.both, rates.only_a, rates.only_b, rates.neither)
         told = (str(rates.a), str(rates.b), str(rates.difference))
-        table.add_row(name, *map(escape, told), *map(str, cells), f"{rates.p:.3g}")
+        table.add_row(name, *told, *map(str, cells), f"{rates.p:.3g}")
     return table
 
 
@@ -101,5 +101,5 @@ def _curve(title: str, curve: DuplicationCurve) -> Table:
     for item in rows:
         name = str(item) if isinstance(item, Bin) else "all"
         told = "" if item.extracted is None else str(item.extracted)
-        table.add_row(name, escape(str(item.flagged)), escape(told))
+        table.add_row(name, str(item.flagged), told)
     return table

@@ -1,13 +1,12 @@
 """The command that says what is wrong."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedsweep.cli.options import AsJson, StoreUrl
+from seedsweep.cli.options import AsJson, StoreUrl, show, show_json
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.doctor.diagnosis import Diagnosis
@@ -40,13 +39,13 @@ def doctor(
         if not as_json:
             print_diagnosis(diagnosis)
     if as_json:
-        print(json.dumps([dataclasses.asdict(diagnosis) for diagnosis in diagnoses], indent=2))
+        show_json([dataclasses.asdict(diagnosis) for diagnosis in diagnoses])
     raise typer.Exit(exit_code(diagnoses))
 
 
 def print_diagnosis(diagnosis: "Diagnosis") -> None:
     """Print one diagnosis, and below it how to mend what is not fine."""
     mark = {"fine": "ok", "warning": "warning", "failure": "FAILURE"}[diagnosis.verdict]
-    print(f"{mark:8} {diagnosis.about}: {diagnosis.says}", flush=True)
+    show(f"{mark:8} {diagnosis.about}: {diagnosis.says}")
     if diagnosis.remedy:
-        print(f"{'':8} → {diagnosis.remedy}", flush=True)
+        show(f"{'':8} → {diagnosis.remedy}")

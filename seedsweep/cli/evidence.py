@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedsweep.cli.options import CampaignId, StoreUrl, find_store, say
+from seedsweep.cli.options import CampaignId, StoreUrl, find_store, say, show
 
 if TYPE_CHECKING:
     from seedsweep.audit.replay.replay import Replays
@@ -59,7 +59,7 @@ def evidence(
         sealed = write_evidence(opened, campaign_id, output, additions, progress)
     for sentence in sealed.labels_in_words:
         say(sentence)
-    print(f"{sealed.sha256}  {sealed.folder / 'manifest.json'}")
+    show(f"{sealed.sha256}  {sealed.folder / 'manifest.json'}")
 
 
 def label(
@@ -82,7 +82,7 @@ def label(
     labelling = Labelling(folder, reviewer)
     with LabelServer(labelling, port) as server:
         say(f"Open this page, and end with Ctrl-C: it is {reviewer}'s alone.")
-        print(server.url, flush=True)
+        show(server.url)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -1,5 +1,7 @@
 """The command line. Heavy libraries are imported where a command needs them, so help is instant."""
 
+import io
+import logging
 import sys
 from typing import Annotated
 
@@ -19,6 +21,7 @@ from seedsweep.cli import (
     verification,
 )
 from seedsweep.cli.options import say
+from seedsweep.scheduler.printable import ShownFormatter
 from seedsweep.storage.errors import (
     ConfigError,
     SeedsweepError,
@@ -81,6 +84,11 @@ def seedsweep(
 
 def main() -> None:
     """Run the command line: bad input ends in one sentence and an exit code, never a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What the terminal's encoding lacks is written as an escape, not refused.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(ShownFormatter())
     try:
         app(prog_name="seedsweep")
     except (ConfigError, TrainingSetError) as error:

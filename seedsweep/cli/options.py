@@ -1,10 +1,13 @@
 """What the commands share: their arguments, and how they find store and broker."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from seedsweep.scheduler.printable import shown
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.progress import Broker
@@ -52,8 +55,18 @@ LogFormat = Annotated[
 
 
 def say(text: str) -> None:
-    """Print for people: stderr, at once."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line for people: stderr, at once."""
+    print(shown(text), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print a line of what was asked for: stdout, at once."""
+    print(shown(text), flush=True)
+
+
+def show_json(value: object) -> None:
+    """Print a JSON value for scripts: exact, though no character in it can be obeyed."""
+    print(json.dumps(value, indent=2, default=dict).replace("\x7f", r"\u007f"), flush=True)
 
 
 def find(url: str | None) -> "tuple[Environment, Store]":

@@ -95,7 +95,7 @@ class Display:
         self._bar.update(self._task, description=str(step), completed=images)
         if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
-            print(step, file=sys.stderr, flush=True)
+            say(str(step))
 
     @property
     def summary(self) -> str:
@@ -129,7 +129,7 @@ class Counter:
         self._bar.update(self._task, completed=done, total=total)
         if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
-            print(f"{self._what}: {done}/{total}", file=sys.stderr, flush=True)
+            say(f"{self._what}: {done}/{total}")
 
 
 @contextmanager

@@ -1,11 +1,10 @@
 """The command that makes images again from their records."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store
+from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store, show_json
 from seedsweep.storage.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def replay(
         else:
             raise ConfigError("Give --prompt and --seed for one image, or --sample for many.")
     if as_json:
-        print(json.dumps(_for_scripts(replays), indent=2))
+        show_json(_for_scripts(replays))
     else:
         print_replays(replays)
     if replays.unexplained:

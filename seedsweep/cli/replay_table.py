@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.audit.replay.replay import Replays
 from seedsweep.cli.console import console, prompt_cell
+from seedsweep.cli.options import show
 from seedsweep.storage.replay_results import FactDifference, Replay
 
 PROMPT_LENGTH = 40
@@ -22,7 +22,7 @@ def print_replays(replays: Replays) -> None:
         table.add_row(*_cells(replay))
     console().print(table)
     for sentence in summary(replays):
-        print(sentence)
+        show(sentence)
 
 
 def summary(replays: Replays) -> list[str]:
@@ -64,7 +64,7 @@ def _cells(replay: Replay) -> list[str]:
         str(replay.seed),
         "equal" if replay.is_equal else "differ",
         *_distance_cells(replay),
-        escape(because),
+        because,
     ]
 
 

@@ -1,7 +1,6 @@
 """The commands that show what a campaign found, judge it again and check what it stored."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +16,8 @@ from seedsweep.cli.options import (
     find_broker,
     find_store,
     say,
+    show,
+    show_json,
 )
 from seedsweep.storage.errors import ShardCorruptError
 
@@ -57,7 +58,7 @@ def report(
 
     Example: seedsweep report emoji-0123456789ab -o report
     """
-    print(render_report(find_store(store), campaign_id, output))
+    show(str(render_report(find_store(store), campaign_id, output)))
 
 
 def analyse(
@@ -124,7 +125,7 @@ def check(
     with counted("shards read") as progress:
         checkup = check_campaign(opened, campaign_id, ledger, progress)
     if as_json:
-        print(json.dumps(dataclasses.asdict(checkup), indent=2))
+        show_json(dataclasses.asdict(checkup))
     else:
         print_checkup(checkup)
     flawed = bool(checkup.corrupt or checkup.holes)
@@ -159,7 +160,7 @@ def print_found(
         say(str(error))
         return
     for sentence in summary(verification) if verification else ():
-        print(sentence)
+        show(sentence)
 
 
 def print_results_of(
@@ -170,7 +171,7 @@ def print_results_of(
 
     if as_json:
         chosen = [result for result in prompt_results if result.flagged or not flagged_only]
-        print(json.dumps([result.model_dump(mode="json") for result in chosen], indent=2))
+        show_json([result.model_dump(mode="json") for result in chosen])
     else:
         print_results(prompt_results)
 

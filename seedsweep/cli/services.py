@@ -1,7 +1,6 @@
 """The commands that serve: scheduler, worker and analyst, who serves, and what is wrong."""
 
 import dataclasses
-import json
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from seedsweep.cli.options import (
     MetricsPort,
     StoreUrl,
     find,
+    show_json,
 )
 from seedsweep.storage.errors import ConfigError
 
@@ -156,6 +156,6 @@ def workers(as_json: AsJson = False) -> None:
     services = read_services(Broker.at(environment.need_broker()))
     if as_json:
         shown = [{**dataclasses.asdict(sign), "alive": sign.alive} for sign in services.signs]
-        print(json.dumps(shown, default=dict))
+        show_json(shown)
     else:
         print_workers(services)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from seedsweep.cli.console import console
+from seedsweep.cli.options import show
 from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.storage.workforce import Sign
 
@@ -39,11 +38,11 @@ class Overview:
         parts: list[RenderableType] = [_campaign_table(self.campaigns)]
         if self.services is None:
             trouble = self.trouble or "No broker is configured."
-            parts.append(Text(f"This is what the store knows. {trouble}"))
+            parts.append(f"This is what the store knows. {trouble}")
         elif self.services.signs:
             parts.append(_worker_table(self.services.signs))
         for campaign in self.campaigns:
-            parts += [Text(f"{campaign.id}: {sentence}") for sentence in campaign.stuck]
+            parts += [f"{campaign.id}: {sentence}" for sentence in campaign.stuck]
         return Group(*parts)
 
 
@@ -65,12 +64,12 @@ def watch_overview(look: Callable[[], Overview]) -> None:
 def print_workers(services: Services) -> None:
     """Print who serves: scheduler, analysts, and each worker; why some took themselves out."""
     scheduler = "a scheduler leads" if services.led else "no scheduler leads"
-    print(f"{scheduler}, {services.analysts} analysts and {services.workers} workers live.")
+    show(f"{scheduler}, {services.analysts} analysts and {services.workers} workers live.")
     if services.signs:
         console().print(_worker_table(services.signs))
     for sign in services.signs:
         if sign.worker.why_out:
-            print(sign.worker.why_out)
+            show(sign.worker.why_out)
 
 
 def _campaign_table(campaigns: Sequence[Progress]) -> Table:
@@ -99,7 +98,7 @@ def _worker_table(signs: Sequence[Sign]) -> Table:
         end = ", out" if worker.why_out else "" if sign.alive else ", lost"
         ago = f"{sign.seconds_ago:.0f} s ago{end}"
         table.add_row(
-            *map(escape, (worker.name, worker.host, worker.device, worker.model)),
+            *(worker.name, worker.host, worker.device, worker.model),
             *(str(worker.images), f"{worker.images_per_second:.2f}", ago),
         )
     return table

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.audit.findings.match_words import score_words
 from seedsweep.cli.console import console, prompt_cell
+from seedsweep.cli.options import show
 from seedsweep.scheduler.campaign.integrity import Checkup
 from seedsweep.storage.prompt_results import Match, PromptResult
 
@@ -16,10 +16,10 @@ PROMPT_LENGTH = 48
 def print_checkup(checkup: Checkup) -> None:
     """Print what a check found, each corrupt shard and each hole with its unit."""
     for fault in checkup.corrupt:
-        print(f"Unit {fault.index}: {fault.key} is corrupt: {fault.reason}")
+        show(f"Unit {fault.index}: {fault.key} is corrupt: {fault.reason}")
     for index in checkup.holes:
-        print(f"Unit {index}: counted as done, but its shard is not in the store.")
-    print(
+        show(f"Unit {index}: counted as done, but its shard is not in the store.")
+    show(
         f"{checkup.stored} of {checkup.units} units stored, {checkup.images} images as they were "
         f"made; {checkup.receipted} units whose images were not to stay; {len(checkup.corrupt)} "
         f"corrupt, {len(checkup.holes)} holes, {checkup.missing} not made yet, {checkup.parked} "
@@ -44,9 +44,9 @@ def print_results(results: Sequence[PromptResult], limit: int | None = None) -> 
                 table.add_row(*cells)
         console().print(table)
         if len(flagged) > len(shown):
-            print(f"… and {len(flagged) - len(shown)} more.")
+            show(f"… and {len(flagged) - len(shown)} more.")
     else:
-        print(f"0 of {len(results)} prompts flagged.")
+        show(f"0 of {len(results)} prompts flagged.")
 
 
 _TEXT = {"prompt", "training picture"}
@@ -70,4 +70,4 @@ def _match_cells(match: Match | None) -> list[str]:
         return ["", "", "", ""]
     adaptive = score_words(match.adaptive)
     extracted = "yes" if match.extracted else "no"
-    return [escape(match.training_id), f"{match.l2:.3f}", adaptive, extracted]
+    return [match.training_id, f"{match.l2:.3f}", adaptive, extracted]

@@ -1,13 +1,12 @@
 """The command that searches a training set for what flagged prompts repeat."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find
+from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find, show_json
 
 
 def verify(
@@ -52,6 +51,6 @@ def verify(
     with counted("slices searched") as progress:
         verification = verify_campaign(opened, campaign_id, options, crew, progress)
     if as_json:
-        print(json.dumps(for_scripts(verification), indent=2))
+        show_json(for_scripts(verification))
     else:
         print_verification(verification)

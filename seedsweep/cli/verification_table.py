@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.audit.findings.match_words import agreement_words, score_words
 from seedsweep.audit.findings.verification_summary import control_rate, flagged_rate, summary
 from seedsweep.cli.console import console, prompt_cell
+from seedsweep.cli.options import show
 from seedsweep.storage.verification_results import VerificationResult, VerifiedClique
 
 PROMPT_LENGTH = 40
@@ -24,7 +24,7 @@ def print_verification(verification: VerificationResult) -> None:
         table.add_row(*_cells(clique))
     console().print(table)
     for sentence in summary(verification):
-        print(sentence)
+        show(sentence)
 
 
 def for_scripts(verification: VerificationResult) -> dict[str, object]:
@@ -45,7 +45,7 @@ def _cells(clique: VerifiedClique) -> list[str]:
     return [
         prompt_cell(clique.prompt, PROMPT_LENGTH),
         str(clique.seed),
-        escape(match.training_id),
+        match.training_id,
         f"{match.l2:.3f}",
         f"{match.tiled_l2:.3f}",
         score_words(match.adaptive),

@@ -10,6 +10,7 @@ import hmac
 import io
 import json
 import random
+import re
 import secrets
 import threading
 from dataclasses import dataclass
@@ -237,6 +238,8 @@ def _read_pairs(folder: Path, reviewer: str) -> tuple[bool, tuple[Pair, ...]]:
         both = []
         for result in (result for result in results if result["match"]):
             prompt_id, seed = result["prompt_id"], result["representative_seed"]
+            if not re.fullmatch(r"[0-9a-f]{16}", prompt_id):
+                raise ValueError(f"{prompt_id!r} is no prompt's id")
             generated = f"images/{prompt_id}/{seed}.png"
             matched = training.get(result["match"]["training_id"])
             if matched and generated in files:

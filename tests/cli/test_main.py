@@ -189,6 +189,29 @@ class TestPlan:
         assert not (folder / "seedsweep-data").exists()
         assert "12" in seedsweep("plan", "campaign.toml").stdout
 
+    @pytest.fixture
+    def caption_table(self, folder):
+        """The prompts are a table with a null, a blank, a repeat and columns like settings."""
+        rows = ["text,seed,cfg", "a cat,1,7", ",2,7", "an owl,3,7", '" ",4,7', "a cat,5,7"]
+        (folder / "prompts.csv").write_text("\n".join(rows))
+        table = 'file = "prompts.csv"\ncolumn = "text"'
+        (folder / "campaign.toml").write_text(CAMPAIGN.replace('file = "prompts.txt"', table))
+
+    def test_it_says_what_became_of_the_rows(self, seedsweep, caption_table):
+        plan = ["plan", "campaign.toml", "--images-per-second", "2"]
+        shown = seedsweep(*plan).stdout
+        assert "Rows       5 read; skipped 1 without a text, 1 blank, 1 repeated\n" in shown
+        assert "not used: seed, cfg;" in shown
+        rows = json.loads(seedsweep(*plan, "--json").stdout)["rows"]
+        assert (rows["read"], rows["null"], rows["blank"], rows["repeated"]) == (5, 1, 1, 1)
+        assert rows["unused"] == ["seed", "cfg"]
+
+    def test_submit_says_so_too(self, seedsweep, caption_table):
+        finished = seedsweep("submit", "campaign.toml")
+        assert "5 read; skipped 1 without a text, 1 blank, 1 repeated." in finished.stderr
+        assert "not used: seed, cfg;" in finished.stderr
+        assert len(finished.stdout.splitlines()) == 1
+
     def test_devices_share_the_hours_and_a_price_makes_money_of_them(self, seedsweep):
         given = ["--images-per-second", "0.001", "--devices", "4", "--price", "2.5"]
         plan = json.loads(seedsweep("plan", "campaign.toml", "--json", *given).stdout)

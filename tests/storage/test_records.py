@@ -180,6 +180,14 @@ def test_where_a_model_or_training_set_lies_changes_neither_id():
     assert moved.analysis_id == BASE.analysis_id
 
 
+def test_how_a_table_of_prompts_is_read_is_part_of_ids_only_where_it_is_set():
+    stored = PromptList(file="/p.csv").model_dump(mode="json")
+    assert stored.keys() == {"file", "column", "delimiter", "limit", "digest", "count"}
+    assert PromptList(**stored) == PromptList(file="/p.csv", quoting="csv", header=True)
+    assert changed("prompts", quoting="none").campaign_id != BASE.campaign_id
+    assert changed("prompts", header=False).campaign_id != BASE.campaign_id
+
+
 def test_a_campaign_survives_being_stored_and_keeps_its_ids():
     again = Campaign.model_validate_json(BASE.model_dump_json())
     assert again == BASE

@@ -19,6 +19,7 @@ from seedsweep.audit.findings.duplication import (
 )
 from seedsweep.audit.report.duplication_page import picture_of, render_duplication
 from seedsweep.cli import main as command_line
+from seedsweep.scheduler.campaign.tables import Form
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from tests.support.arms import result, submit
@@ -61,13 +62,13 @@ class TestReading:
     def test_the_campaigns_delimiter_is_used(self, tmp_path):
         path = tmp_path / "copies.csv"
         path.write_text("Caption;copies\na, b;3\n")
-        assert read_copies(path, "Caption", ";") == {"a, b": 3}
+        assert read_copies(path, "Caption", Form(";")) == {"a, b": 3}
 
     @pytest.mark.parametrize("value", ["-1", "2.5", "many", ""])
     def test_what_is_no_count_is_refused_with_its_row(self, tmp_path, value):
         path = tmp_path / "copies.csv"
         path.write_text(f"prompt,copies\na,1\nb,{value}\n")
-        with pytest.raises(ConfigError, match=r"Row 2 of .*copies\.csv"):
+        with pytest.raises(ConfigError, match=r"Line 3 of .*copies\.csv"):
             read_copies(path, "prompt")
 
     @pytest.mark.parametrize(

@@ -374,6 +374,25 @@ def test_a_missing_prompts_file_is_refused(refused, folder):
     assert "correct `file` in [prompts]" in message
 
 
+def test_a_folder_and_a_glob_of_prompts_are_found_beside_the_campaign_file(read, folder):
+    (folder / "parts").mkdir()
+    (folder / "parts" / "b.txt").write_text("an owl")
+    (folder / "parts" / "a.txt").write_text("a fox\nan owl")
+    for named in ("parts", "parts/*.txt", "p*/?.txt"):
+        campaign, prompts = read(edited("prompts.txt", named))
+        assert prompts == ["a fox", "an owl"]
+        assert campaign.prompts.file == str(folder / named)
+
+
+def test_what_stands_between_the_cells_of_a_tsv_is_in_the_campaign(read, folder):
+    (folder / "prompts.tsv").write_text("text\tn\na, b\t1\n")
+    text = edited('file = "prompts.txt"', 'file = "prompts.tsv"\ncolumn = "text"')
+    campaign, prompts = read(text)
+    assert prompts == ["a, b"]
+    assert campaign.prompts.delimiter == "\t"
+    assert Campaign.model_validate_json(campaign.model_dump_json()) == campaign
+
+
 def test_a_prompts_file_without_prompts_is_refused(refused, folder):
     (folder / "prompts.txt").write_text("\n  \n")
     assert (

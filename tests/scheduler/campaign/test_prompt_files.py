@@ -1,5 +1,7 @@
 import csv
+import gzip
 import json
+import os
 
 import pandas as pd
 import pyarrow as pa
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seedsweep.scheduler.campaign.prompt_files import read_prompts
+from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import PromptList
 from tests.support.checkout import ROOT
@@ -26,6 +28,14 @@ UNTIDY = [
 
 def read(path, **changes):
     return list(read_prompts(PromptList(file=str(path), **changes)))
+
+
+def count(path, **changes):
+    """The prompts, and what became of the rows."""
+    rows = RowCounts()
+    prompts = list(read_prompts(PromptList(file=str(path), **changes), rows))
+    assert rows.read == len(prompts) + rows.skipped
+    return prompts, rows
 
 
 def write(path, text, encoding="utf-8"):
@@ -74,20 +84,38 @@ def test_a_real_list_is_read_in_its_order_without_blanks_and_repeats(name, rows,
     assert read(LISTS / name, column="Caption", delimiter=";") == expected
 
 
-@pytest.fixture(params=["txt", "csv", "jsonl", "parquet"])
+PLAIN = ("txt", "csv", "tsv", "jsonl", "json", "parquet")
+TABLES = PLAIN[1:]
+PACKED = tuple(f"{kind}.gz" for kind in PLAIN[:-1])
+
+
+def write_kind(path, kind, texts):
+    """Write texts to a file of a kind; returns the settings to read it with."""
+    if kind == "txt":
+        write(path, "\n".join(texts))
+        return {}
+    if kind in ("csv", "tsv"):
+        rows = [["id", "text"], *([i, text] for i, text in enumerate(texts))]
+        write_csv(path, rows, "," if kind == "csv" else "\t")
+    elif kind == "jsonl":
+        write_jsonl(path, [{"text": text} for text in texts])
+    elif kind == "json":
+        write(path, json.dumps([{"text": text} for text in texts], indent=2))
+    else:
+        write_parquet(path, text=pa.array(texts, pa.string()))
+    return {"column": "text"}
+
+
+@pytest.fixture(params=[*PLAIN, *PACKED])
 def file_of(request, tmp_path):
     """Write texts to a file of one kind: its path and the settings to read it with."""
 
     def write_file(texts):
         path = tmp_path / f"prompts.{request.param}"
-        if request.param == "txt":
-            return write(path, "\n".join(texts)), {}
-        if request.param == "csv":
-            rows = [["id", "text"], *([i, text] for i, text in enumerate(texts))]
-            return write_csv(path, rows), {"column": "text"}
-        if request.param == "jsonl":
-            return write_jsonl(path, [{"text": text} for text in texts]), {"column": "text"}
-        return write_parquet(path, text=texts), {"column": "text"}
+        how = write_kind(path, request.param.removesuffix(".gz"), texts)
+        if request.param in PACKED:
+            path.write_bytes(gzip.compress(path.read_bytes()))
+        return path, how
 
     return write_file
 
@@ -99,7 +127,7 @@ def test_every_kind_of_file_gives_the_same_prompts(file_of):
 
 def test_quotes_html_accents_and_line_breaks_stay_as_they_stand(file_of):
     path, how = file_of(UNTIDY)
-    if path.suffix == ".txt":
+    if ".txt" in path.name:
         assert read(path, **how) == [line for text in UNTIDY for line in text.split("\n")]
     else:
         assert read(path, **how) == UNTIDY
@@ -151,14 +179,183 @@ def test_a_single_column_needs_no_name(tmp_path):
     assert read(write_parquet(tmp_path / "a.parquet", text=["a"])) == ["a"]
 
 
-def test_a_row_that_is_too_short_has_no_prompt(tmp_path):
-    path = write(tmp_path / "a.csv", "id,text\n1,a\n2\n3,b,extra\n")
-    assert read(path, column="text") == ["a", "b"]
+@pytest.mark.parametrize("kind", TABLES)
+def test_rows_without_a_text_are_skipped_and_counted_in_every_format_alike(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    how = write_kind(path, kind, ["a", None, " ", "b", None, "a"])
+    prompts, rows = count(path, **how)
+    assert prompts == ["a", "b"]
+    assert (rows.read, rows.null, rows.blank, rows.repeated) == (6, 2, 1, 1)
+    assert str(rows) == "6 read; skipped 2 without a text, 1 blank, 1 repeated"
 
 
-def test_missing_values_are_skipped(tmp_path):
-    path = write_parquet(tmp_path / "a.parquet", text=["a", None, "b"])
-    assert read(path) == ["a", "b"]
+@pytest.mark.parametrize("first", [True, False])
+def test_an_object_without_the_key_has_no_text(tmp_path, first):
+    values = [{"text": "a"}, {"n": 1}] if first else [{"n": 1}, {"text": "a"}]
+    for path in (
+        write_jsonl(tmp_path / "a.jsonl", values),
+        write(tmp_path / "a.json", json.dumps(values)),
+    ):
+        prompts, rows = count(path, column="text")
+        assert prompts == ["a"]
+        assert rows.null == 1
+
+
+def test_a_text_with_half_a_character_is_left_out_and_counted(tmp_path):
+    prompts, rows = count(write(tmp_path / "a.jsonl", '"a \\ud83d"\n"b"\n'))
+    assert prompts == ["b"]
+    assert rows.broken == 1
+    assert "1 with half a character" in str(rows)
+
+
+def test_prompts_that_only_encode_accents_otherwise_are_two_and_it_is_said(tmp_path):
+    for texts in (["caf\u00e9", "cafe\u0301"], ["cafe\u0301", "caf\u00e9"]):
+        prompts, rows = count(write(tmp_path / "a.txt", "\n".join(texts)))
+        assert prompts == texts
+        assert rows.alike == 1
+        assert "how accents are encoded" in rows.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "unused"),
+    [
+        (["text", "seed", "Guidance Scale", "cfgScale", "url"], "seed, Guidance Scale, cfgScale"),
+        (["text", "negative_prompt", "WIDTH", "height"], "negative_prompt, WIDTH, height"),
+        (["steps", "text", "num_inference_steps"], "steps, num_inference_steps"),
+        (["text", "type", "mean_sscd", "URL", "Index"], ""),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_columns_that_look_like_settings_are_named(tmp_path, kind, columns, unused):
+    path = tmp_path / f"a.{kind}"
+    if kind == "csv":
+        write_csv(path, [columns, ["x"] * len(columns)])
+    elif kind == "jsonl":
+        write_jsonl(path, [{"text": "x"}, dict.fromkeys(columns, "x")])
+    else:
+        write_parquet(path, **{name: ["x"] for name in columns})
+    _, rows = count(path, column="text")
+    assert ", ".join(rows.unused) == unused
+    assert [unused in remark for remark in rows.remarks] == ([True] if unused else [])
+
+
+def test_the_column_of_the_prompts_is_no_setting_that_is_not_used(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["text", "negative_prompt"], ["a", "b"]])
+    assert count(path, column="negative_prompt")[1].unused == []
+
+
+def test_a_prompt_of_several_lines_is_named_since_a_quote_may_have_opened_by_mistake(tmp_path):
+    path = write(tmp_path / "a.tsv", 'url\ttext\n1\t"wild\n2\tb\n3\tend"\n4\tc\n')
+    prompts, rows = count(path, column="text")
+    assert prompts == ["wild\n2\tb\n3\tend", "c"]
+    assert rows.remarks[0].startswith(f"Line 2 of {path} begins a prompt of 3 lines")
+    prompts, rows = count(path, column="text", quoting="none")
+    assert prompts == ['"wild', "b", 'end"', "c"]
+    assert rows.remarks == []
+
+
+def test_a_table_without_a_header_has_numbered_columns(tmp_path):
+    path = write(tmp_path / "a.tsv", "a lawn\thttps://one\na hill\thttps://two\n")
+    assert read(path, header=False, column="1") == ["a lawn", "a hill"]
+    message = refused(path)
+    assert "no `column` is set; set it to one of ['a lawn', 'https://one']" in message
+    assert "`header = false`" in message
+
+
+def test_a_first_line_that_looks_like_a_prompt_is_told(tmp_path):
+    path = write(tmp_path / "a.csv", "a green lawn\na hill\n")
+    prompts, rows = count(path)
+    assert prompts == ["a hill"]
+    assert rows.remarks[0].startswith("'a green lawn' was taken for the name")
+    assert count(path, header=False)[0] == ["a green lawn", "a hill"]
+    assert count(path, header=False)[1].remarks == []
+
+
+@pytest.mark.parametrize("between", [";", "\t", "|", ","])
+def test_one_column_that_looks_like_several_is_refused(tmp_path, between):
+    path = write(tmp_path / "a.csv", f"id{between}text\n1{between}a\n")
+    delimiter = ";" if between == "," else ","
+    assert "`delimiter`" in refused(path, delimiter=delimiter)
+    assert read(path, delimiter=delimiter, column=f"id{between}text") == [f"1{between}a"]
+
+
+def test_a_tab_stands_between_the_cells_of_a_tsv_unless_set(tmp_path):
+    path = tmp_path / "a.TSV"
+    assert read(write(path, "id\ttext\n1\ta, b\n"), column="text") == ["a, b"]
+    assert read(write(path, "id;text\n1;a\n"), column="text", delimiter=";") == ["a"]
+    assert PromptList(file="a.tsv.gz").delimiter == "\t"
+    assert PromptList(file="a.csv").delimiter == ","
+
+
+TEXT_COLUMNS = {
+    "string": pa.string(),
+    "large_string": pa.large_string(),
+    "string_view": pa.string_view(),
+    "binary": pa.binary(),
+    "large_binary": pa.large_binary(),
+    "dictionary": pa.dictionary(pa.int8(), pa.string()),
+    "dictionary of large": pa.dictionary(pa.int32(), pa.large_string()),
+}
+
+
+@pytest.mark.parametrize("kind", TEXT_COLUMNS.values(), ids=TEXT_COLUMNS)
+def test_text_is_read_however_parquet_keeps_it(tmp_path, kind):
+    values = ["b", None, "Zoë", "b"]
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        values = [value and value.encode() for value in values]
+    texts = pa.array(values[:3] + values[:1]) if pa.types.is_dictionary(kind) else None
+    column = pa.array(values, kind) if texts is None else texts.cast(kind)
+    prompts, rows = count(write_parquet(tmp_path / "a.parquet", text=column))
+    assert prompts == ["b", "Zoë"]
+    assert (rows.null, rows.repeated) == (1, 1)
+
+
+def test_bytes_of_parquet_that_are_no_text_are_refused(tmp_path):
+    column = pa.array([b"Zo\xeb"], pa.binary())
+    assert "UTF8" in refused(write_parquet(tmp_path / "a.parquet", text=column))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of files of several kinds, and a hidden one of none."""
+    folder = tmp_path / "run[1]" / "parts"
+    folder.mkdir(parents=True)
+    write_parquet(folder / "part-2.parquet", text=["c", "a"])
+    write_csv(folder / "part-1.csv", [["text"], ["b"]])
+    write_jsonl(folder / "part-0.jsonl", [{"text": "a"}])
+    write(folder / "_SUCCESS", "")
+    write(folder / ".part-0.jsonl.crc", "")
+    return folder
+
+
+def test_the_files_of_a_folder_are_read_in_the_order_of_their_names(folder):
+    prompts, rows = count(folder, column="text")
+    assert prompts == ["a", "b", "c"]
+    assert (rows.read, rows.repeated) == (4, 1)
+
+
+def test_a_glob_chooses_files(folder):
+    assert read(folder / "*.[cp]*", column="text") == ["b", "c", "a"]
+    assert read(folder.parent / "**" / "part-?.jsonl", column="text") == ["a"]
+    assert "there is no such file" in refused(folder / "*.txt")
+
+
+def test_a_name_that_looks_like_a_glob_is_a_file_if_it_is_there(tmp_path):
+    write(tmp_path / "a.txt", "the glob's")
+    assert read(write(tmp_path / "[a].txt", "the file's")) == ["the file's"]
+
+
+def test_a_folder_that_holds_anything_else_is_refused(folder):
+    write(folder / "notes.md", "read me")
+    message = refused(folder, column="text")
+    assert str(folder / "notes.md") in message
+    assert "name those of a folder as folder/*.csv" in message
+
+
+def test_the_limit_spares_the_files_behind_it(folder):
+    (folder / "part-2.parquet").write_bytes(b"cut")
+    assert read(folder, column="text", limit=2) == ["a", "b"]
+    assert "part-2.parquet cannot be read" in refused(folder, column="text")
 
 
 def test_jsonl_lines_are_texts_or_objects(tmp_path):
@@ -211,9 +408,10 @@ def test_a_file_that_is_not_there_is_refused_by_name(tmp_path, name):
     assert str(tmp_path / name) in refused(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.csv.gz"])
+@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.parquet.gz", "a.gz"])
 def test_a_file_of_another_kind_is_refused(tmp_path, name):
-    assert ".txt, .csv, .jsonl, .parquet" in refused(write(tmp_path / name, "a"))
+    message = refused(write(tmp_path / name, "a"))
+    assert ".txt, .csv, .tsv, .jsonl, .json, .parquet, all but the last also as .gz" in message
 
 
 def test_an_empty_csv_file_is_refused(tmp_path):
@@ -221,17 +419,146 @@ def test_an_empty_csv_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line",
-    ["{", "a prompt", "12", "null", '["a"]', '{"text": 3}', '{"other": "a"}', '"\\ud800"'],
+    "value",
+    [
+        *(
+            "{",
+            "a prompt",
+            "12",
+            '["a"]',
+            '{"text": 3}',
+            '"\\u0000"',
+            "[" * 9**6,
+            "9" * 5000,
+            "NaN",
+        ),
+        *(f'{{"text": {"[" * depth + "]" * depth}}}' for depth in (1, 150)),
+    ],
+    ids=lambda value: value[:20],
 )
-def test_a_bad_jsonl_line_is_refused_by_its_number(tmp_path, line):
-    path = write(tmp_path / "a.jsonl", f'"fine"\n\n{line}\n')
-    assert refused(path, column="text").startswith("Line 3 of the prompts file")
+def test_bad_json_is_refused_by_its_number(tmp_path, value):
+    path = write(tmp_path / "a.jsonl", f'"fine"\n\n{value}\n')
+    assert refused(path, column="text").startswith("Line 3 of ")
+    path = write(tmp_path / "a.json", f'["fine", null, {value}]')
+    assert refused(path, column="text").startswith("Item 3 of ")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json"])
+def test_a_key_that_no_object_has_is_refused(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    write_kind(path, kind, ["a", "b"])
+    assert "there is no column 'Text'; set it to one of ['text']" in refused(path, column="Text")
+    assert read(path) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "holds no array"),
+        ('{"text": "a"}', "holds no array"),
+        ("[", "Item 1 of"),
+        ('["a"', "After item 1 of"),
+        ('["a" "b"]', "After item 1 of"),
+        ('["a",]', "Item 2 of"),
+        ('["a"] ["b"]', "More than an array"),
+        ('["a', "Item 1 of"),
+    ],
+)
+def test_what_is_no_array_of_json_is_refused(tmp_path, text, says):
+    assert says in refused(write(tmp_path / "a.json", text))
+
+
+def test_an_array_of_json_is_read_piece_by_piece(tmp_path):
+    texts = [f"{i} é" + "x" * (i % 977) for i in range(2000)]
+    assert read(write(tmp_path / "a.json", json.dumps(texts))) == texts
+    assert read(write(tmp_path / "a.json", " [ ] \n")) == []
+    prompts = read_prompts(PromptList(file=str(write(tmp_path / "b.json", '["a", oops'))))
+    assert next(prompts) == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "says"),
+    [
+        ('url\ttext\n1\ta\n2\t"wild\n3\tb\n', {"delimiter": "\t"}, "Line 3 of"),
+        ('url\ttext\n1\ta\n2\t"wild\n3\tb" c\n', {"delimiter": "\t"}, "Line 3 of"),
+        ('text,n\n"a"b,1\n', {}, "Line 2 of"),
+        ("index,text,url\n0,a chair, a table,https://one\n", {}, "Line 2 of"),
+        ('index,text\n0,"a\nb"\n1\n', {}, "Line 4 of"),
+        ("text,n\na\0b,1\n", {}, "Line 2 of"),
+        ("text,n\na,\0\n", {}, "Line 2 of"),
+        ("text,text\na,b\n", {}, "several columns are called 'text'"),
+        ("text,n\na,1\n", {"delimiter": '"'}, "cannot stand between cells"),
+    ],
+)
+def test_a_csv_is_read_strictly(tmp_path, text, form, says):
+    message = refused(write(tmp_path / "a.csv", text), column="text", **form)
+    assert says in message
+
+
+def test_empty_lines_of_a_csv_are_blank_rows(tmp_path):
+    prompts, rows = count(write(tmp_path / "a.csv", "id,text\n\n1,a\n\n"), column="text")
+    assert prompts == ["a"]
+    assert (rows.read, rows.blank) == (3, 2)
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv"])
+def test_a_nul_is_refused_by_its_line(tmp_path, kind):
+    path = write(tmp_path / f"a.{kind}", '"a"\n"b\0"\n')
+    assert f"Line 2 of {path} holds a NUL" in refused(path)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "json"])
+def test_a_nul_is_refused_by_its_row(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    write_kind(path, kind, ["a", "b\0"])
+    assert " 2 of the prompts file" in refused(path)
+
+
+class TestWhatIsTooLarge:
+    @pytest.mark.parametrize("kind", [*PLAIN, "csv.gz", "json.gz"])
+    def test_a_text_is_refused_with_the_limit(self, tmp_path, kind, monkeypatch):
+        for module in ("tables", "json_values", "text_files"):
+            name = f"seedsweep.scheduler.campaign.{module}.FIELD_CHARACTERS"
+            monkeypatch.setattr(name, 100_000)
+        path = tmp_path / f"a.{kind}"
+        how = write_kind(path, kind.removesuffix(".gz"), ["fine", "x" * 300_000])
+        if kind.endswith(".gz"):
+            path.write_bytes(gzip.compress(path.read_bytes()))
+        assert "more than 100,000 characters" in refused(path, **how)
+
+    def test_a_cell_of_many_lines_is_refused_too(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("seedsweep.scheduler.campaign.tables.FIELD_CHARACTERS", 1000)
+        path = write(tmp_path / "a.csv", 'text\na\n"' + "b\n" * 1000 + '"\n')
+        assert "Line 3 of" in refused(path)
+        assert "1000" in refused(path)
+
+    @pytest.mark.parametrize("kind", [*PLAIN[:-1], *PACKED])
+    def test_a_file_is_refused_with_the_limit(self, tmp_path, kind, monkeypatch):
+        for module in ("json_values", "text_files"):
+            monkeypatch.setattr(f"seedsweep.scheduler.campaign.{module}.FILE_BYTES", 200_000)
+        path = tmp_path / f"a.{kind}"
+        texts = [f"{number}" * 20 for number in range(5000)]
+        how = write_kind(path, kind.removesuffix(".gz"), texts)
+        if kind.endswith(".gz"):
+            path.write_bytes(gzip.compress(path.read_bytes()))
+        assert "more than 0.0002 GB" in refused(path, **how)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 20, -1])
+def test_a_packed_file_that_was_cut_is_refused(tmp_path, cut):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(os.urandom(500).hex().encode())[:cut] or b"no gzip")
+    assert "cannot be read" in refused(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.txt")
+    assert "cannot be read" in refused(tmp_path / "a.txt")
 
 
 def test_a_parquet_column_that_holds_no_text_is_refused(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", text=[1, 2])
-    assert "holds int64" in refused(path, column="text")
+    assert "Row 1 of the prompts file" in refused(path, column="text")
 
 
 def test_a_file_that_only_calls_itself_parquet_is_refused(tmp_path):
