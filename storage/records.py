@@ -211,12 +211,16 @@ class Campaign(Record):
 
 
 class Submission(Record):
-    """A campaign as it was submitted: fixed, with the cut of its seeds into units."""
+    """A campaign as it was submitted: fixed, with the cut of its seeds into units.
+
+    `notes` say in sentences what the model does not see of the prompts.
+    """
 
     campaign: Campaign
     cuts: tuple[SeedRange, ...]
     submitted_at: str
     versions: str
+    notes: Annotated[tuple[str, ...], Field(exclude_if=lambda notes: not notes)] = ()
 
 
 class Prompt(Record):

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from seedsweep.scheduler.analysing.analyst_service import is_due, warn_of_corrupt
-from seedsweep.scheduler.campaign.file import explain
+from seedsweep.scheduler.campaign.file import explain, require_reachable
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.records import AnalysisSettings, Submission
@@ -80,6 +80,7 @@ def analyse_again(
     """
     submission = load_campaign(store, campaign_id)
     settings = options.apply(submission.campaign.settings)
+    require_reachable(settings.analysis, submission.campaign.sampling)
     prompts = load_prompts(store, campaign_id)
     refused = analyse_missing(store, submission, settings, prompts, actors, progress)
     if not refused:

@@ -74,7 +74,8 @@ class Estimate:
     analysed, if few prompts are flagged. `hours` are those of one device for the missing images: 0
     where none is; `wall_hours` of all `devices` together. `broker_bytes` is what the broker holds
     while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
-    cost at `price` for one; None without a price. `rate` is None where all is done.
+    cost at `price` for one; None without a price. `rate` is None where all is done. `notes` are the
+    plan's.
     """
 
     campaign_id: str
@@ -98,6 +99,7 @@ class Estimate:
     price: float | None
     cost: float | None
     rate: Throughput | None
+    notes: tuple[str, ...]
 
     def __str__(self) -> str:
         return "\n".join(f"{label:<11}{text}" for label, text in self._lines() if text)
@@ -109,6 +111,7 @@ class Estimate:
             ("Campaign", self.campaign_id),
             ("Prompts", f"{self.prompts:,}"),
             ("Units", f"{self.units:,}, {self.units_done:,} of them stored"),
+            *(("Note", note) for note in self.notes),
             ("Images", f"{self.images:,}, {self.images - self.images_done:,} to be made"),
             ("Throughput", _rate(self.rate)),
             ("Work", self._work()),
@@ -208,6 +211,7 @@ def reckon(
         price=price,
         cost=None if price is None else price * hours,
         rate=rate if left else None,
+        notes=plan.notes,
     )
 
 

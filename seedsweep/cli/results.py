@@ -145,6 +145,7 @@ def print_found(
     from seedsweep.audit.findings.verification import verification_now
     from seedsweep.audit.findings.verification_summary import summary
     from seedsweep.scheduler.campaign.current import results_now
+    from seedsweep.storage.campaigns import load_campaign
 
     print_results_of(results_now(store, campaign_id), as_json, flagged_only)
     if as_json:
@@ -156,6 +157,8 @@ def print_found(
         return
     for sentence in summary(verification) if verification else ():
         print(sentence)
+    for note in load_campaign(store, campaign_id).notes:
+        print(note)
 
 
 def print_results_of(

@@ -36,6 +36,7 @@ from tests.support.campaigns import (
 )
 from tests.support.checkout import ROOT
 from tests.support.deployment import Process
+from tests.support.model_folders import safetensors
 from tests.support.results import make_flagged
 from tests.support.tiny_model import save_tiny_model
 
@@ -195,7 +196,8 @@ class TestPlan:
 
     def test_a_given_rate_needs_neither_torch_nor_the_model(self, folder, tiny):
         code = (
-            "import sys; import seedsweep.cli.main as cli; sys.argv = ['seedsweep', 'plan', "
+            "import sys; sys.modules.update(dict.fromkeys(('torch', 'diffusers', 'transformers')));"
+            "import seedsweep.cli.main as cli; sys.argv = ['seedsweep', 'plan', "
             "'campaign.toml', '--images-per-second', '2']\n"
             "try: cli.main()\nfinally: print(*sys.modules)"
         )
@@ -204,7 +206,16 @@ class TestPlan:
             [sys.executable, "-c", code], cwd=folder, env=environment, text=True
         )
         assert "as given" in said
-        assert {"torch", "diffusers", "transformers", "ray"}.isdisjoint(said.split())
+        assert "ray" not in said.split()
+
+    @pytest.mark.parametrize("command", [("plan", "--images-per-second", "2"), ("submit",)])
+    def test_a_folder_that_is_not_whole_is_refused_whatever_is_asked(
+        self, seedsweep, folder, tiny, command
+    ):
+        (folder / "model" / "tokenizer" / "tokenizer.json").unlink()
+        name, *options = command
+        finished = seedsweep(name, "campaign.toml", *options)
+        assert refused(finished, "tokenizer", "vocabulary")
 
     def test_a_real_model_is_measured_and_the_store_is_untouched(self, seedsweep, store, tiny):
         store.create("campaigns/other", b"")
@@ -256,7 +267,8 @@ class TestPlan:
     def test_a_model_that_cannot_be_loaded_is_refused_with_the_way_round(
         self, seedsweep, folder, tiny
     ):
-        (folder / "model" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"broken")
+        weights = folder / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+        weights.write_bytes(safetensors(other=[3]))
         finished = seedsweep("plan", "campaign.toml", "--device", "cpu")
         assert (finished.returncode, finished.stdout) == (2, "")
         assert "Traceback" not in finished.stderr
