@@ -1,0 +1,138 @@
+"""Whether a model does what it is asked to, found out as it is loaded."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from seedsweep.storage.errors import ModelLoadError
+from seedsweep.storage.records import Model, Sampling
+from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
+from tests.support.tiny_pipelines import save_flux, save_kandinsky
+
+# Kandinsky's combined pipeline gives its parts an argument that is deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:`callback_steps` is deprecated:FutureWarning")
+
+SAVED = {
+    "flux": save_flux,
+    "guided flux": lambda folder: save_flux(folder, guided=True),
+    "kandinsky": save_kandinsky,
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    made = {}
+    for name, save in SAVED.items():
+        made[name] = tmp_path_factory.mktemp("model")
+        save(made[name])
+    return made
+
+
+def load(folder, **sampling):
+    usual = {"steps": 2, "guidance_scale": 3.0, "width": 32, "height": 32, "batch_size": 2}
+    model = Model(path=str(folder), fingerprint="f")
+    return DiffusersPipeline(Path(folder), model, Sampling(**usual | sampling), "cpu", threads=1)
+
+
+def recipe_of(pipeline):
+    return json.loads(pipeline.generate("a cat", [1])[0].provenance.recipe)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "recorded"),
+    [
+        ("flux", 3.0, None),
+        ("flux", 1.0, 1.0),
+        ("flux", 0.0, 0.0),
+        ("guided flux", 3.0, 3.0),
+        ("guided flux", 0.5, 0.5),
+        ("kandinsky", 3.0, 3.0),
+    ],
+)
+def test_a_guidance_scale_is_recorded_only_if_it_is_used(folders, name, given, recorded):
+    pipeline = load(folders[name], guidance_scale=given, width=64, height=64)
+    assert recipe_of(pipeline)["guidance_scale"] == recorded
+
+
+def test_guidance_below_one_is_off_for_a_model_that_needs_two_predictions(tiny_model):
+    pipeline = load(tiny_model.path, guidance_scale=0.5)
+    assert recipe_of(pipeline)["guidance_scale"] is None
+    pipeline = pipeline.with_sampling(Sampling(steps=2, width=16, height=16, guidance_scale=2.0))
+    assert recipe_of(pipeline)["guidance_scale"] == 2.0
+
+
+def test_a_sampler_that_is_used_is_recorded_and_leaves_the_pipelines_own_as_it_was(tiny_model):
+    pipeline = load(tiny_model.path)
+    assert "step" not in vars(pipeline._pipeline.scheduler)
+    assert recipe_of(pipeline)["sampler"] == "DDIMScheduler"
+
+
+REFUSED = [
+    (
+        "flux",
+        {"negative_prompt": "grey"},
+        r"sampling\.negative_prompt alters nothing: FluxPipeline",
+    ),
+    ("guided flux", {"negative_prompt": "grey"}, r"sampling\.negative_prompt alters nothing"),
+    ("kandinsky", {"sampler": "DDPMScheduler"}, r"sampling\.sampler alters nothing: Kandinsky"),
+    ("flux", {"sampler": "DDIMScheduler"}, r"cannot begin a picture.*correct \[sampling\]"),
+]
+
+
+@pytest.mark.parametrize(("name", "sampling", "said"), REFUSED)
+def test_a_setting_that_alters_nothing_is_refused_as_the_model_is_loaded(
+    folders, name, sampling, said
+):
+    with pytest.raises(ModelLoadError, match=said) as caught:
+        load(folders[name], **sampling)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "said"),
+    [("flux", 33, "2 pictures of 32 x 32 where 2 of 33 x 32"), ("kandinsky", 32, "of 64 x 64")],
+)
+def test_pictures_of_another_size_than_asked_for_are_refused_with_the_size(
+    folders, name, width, said
+):
+    pipeline = load(folders[name], width=width)
+    with pytest.raises(ModelLoadError, match=f"made .*{said}.*; set sampling.width to"):
+        pipeline.generate("a cat", [1])
+
+
+@pytest.fixture
+def copy(tiny_model, tmp_path):
+    return Path(shutil.copytree(tiny_model.path, tmp_path / "model"))
+
+
+def test_a_text_encoder_that_makes_the_same_of_two_prompts_is_refused(copy):
+    weights = copy / "text_encoder" / "model.safetensors"
+    zeros = {name: torch.zeros_like(value) for name, value in load_file(weights).items()}
+    save_file(zeros, weights, metadata={"format": "pt"})
+    with pytest.raises(ModelLoadError, match="makes the same of two different prompts"):
+        load(copy)
+
+
+def test_a_tokenizer_without_vocabulary_is_refused_by_name(copy):
+    (copy / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(ModelLoadError, match="The tokenizer of the StableDiffusionPipeline has no"):
+        load(copy)
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "text_encoder", "vae", "scheduler"])
+def test_a_part_that_is_missing_is_refused(copy, part):
+    shutil.rmtree(copy / part)
+    with pytest.raises(ModelLoadError):
+        load(copy)
+
+
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+def test_a_variant_that_is_there_alone_is_loaded(copy, tiny_model, variant):
+    for weights in copy.rglob("*.safetensors"):
+        weights.rename(weights.with_suffix(f".{variant}.safetensors"))
+    made, expected = (load(f).generate("a cat", [1])[0].pixels for f in (copy, tiny_model.path))
+    assert (made == expected).all()
