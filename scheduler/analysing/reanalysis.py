@@ -80,7 +80,7 @@ def analyse_again(
     """
     submission = load_campaign(store, campaign_id)
     settings = options.apply(submission.campaign.settings)
-    require_reachable(settings.analysis, submission.campaign.sampling)
+    require_reachable(settings.analysis.min_clique_size, submission.campaign.sampling)
     prompts = load_prompts(store, campaign_id)
     refused = analyse_missing(store, submission, settings, prompts, actors, progress)
     if not refused:

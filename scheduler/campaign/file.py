@@ -16,7 +16,6 @@ from pydantic import BaseModel, ValidationError
 from seedsweep.scheduler.campaign.prompt_files import read_prompts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import (
-    Analysis,
     Campaign,
     Model,
     Prompt,
@@ -77,7 +76,10 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         raise ConfigError(f"{path}: {explain(error, Campaign)}") from error
     if campaign.seeds.stop > 2**63:
         raise ConfigError(f"{path}: the seeds pass 2**63; lower sampling.first_seed.")
-    require_reachable(campaign.analysis, campaign.sampling)
+    try:
+        require_reachable(campaign.analysis.min_clique_size, campaign.sampling)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     if campaign.sampling.negative_prompt and campaign.sampling.guidance_scale <= 1:
         raise ConfigError(
             f"{path}: sampling.negative_prompt does nothing without guidance; remove it, or raise "
@@ -86,13 +88,12 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
     return campaign
 
 
-def require_reachable(analysis: Analysis, sampling: Sampling) -> None:
+def require_reachable(min_clique_size: int, sampling: Sampling) -> None:
     """Refuse a clique size that no prompt can reach: nothing could ever be flagged."""
-    if analysis.min_clique_size > sampling.seeds:
+    if min_clique_size > sampling.seeds:
         raise ConfigError(
-            f"analysis.min_clique_size = {analysis.min_clique_size} is more than the "
-            f"{sampling.seeds} seeds of each prompt, so nothing could be flagged; lower it, or "
-            "raise sampling.seeds."
+            f"analysis.min_clique_size = {min_clique_size} is more than the {sampling.seeds} seeds "
+            "of each prompt, so nothing could be flagged; lower it, or raise sampling.seeds."
         )
 
 

@@ -217,6 +217,20 @@ class TestPlan:
         finished = seedsweep(name, "campaign.toml", *options)
         assert refused(finished, "tokenizer", "vocabulary")
 
+    def test_prompts_that_the_model_does_not_see_whole_are_counted_and_kept_in_mind(
+        self, seedsweep, folder, tiny
+    ):
+        rate = ("--images-per-second", "2")
+        (note,) = json.loads(seedsweep("plan", "campaign.toml", *rate, "--json").stdout)["notes"]
+        assert note.startswith("1 prompts are longer than the 12 tokens")
+        assert note in seedsweep("plan", "campaign.toml", *rate).stdout
+        submitted = seedsweep("submit", "campaign.toml")
+        assert note in submitted.stderr
+        campaign_id = submitted.stdout.strip()
+        assert note in seedsweep("results", campaign_id).stdout
+        page = seedsweep("report", campaign_id, "-o", "report").stdout.strip()
+        assert "longer than the 12 tokens" in (folder / page).read_text()
+
     def test_a_real_model_is_measured_and_the_store_is_untouched(self, seedsweep, store, tiny):
         store.create("campaigns/other", b"")
         finished = seedsweep("plan", "campaign.toml", "--json", "--device", "cpu")
@@ -364,6 +378,8 @@ def test_a_service_without_a_broker_says_which_variable_is_missing(seedsweep, co
 def test_settings_that_make_no_sense_are_refused_by_analyse(seedsweep, campaign_id):
     wrong = seedsweep("analyse", campaign_id, "--edge-threshold", "-1")
     assert refused(wrong, "edge_threshold")
+    wrong = seedsweep("analyse", campaign_id, "--min-clique-size", "5")
+    assert refused(wrong, "min_clique_size = 5", "more than the 4 seeds")
     wrong = seedsweep("analyse", campaign_id, "--verification-threshold", "0.1")
     assert refused(wrong, "verification")
 

@@ -70,7 +70,10 @@ def why_unfit(kind: type) -> str:
 def class_of(name: object) -> type | None:
     """The pipeline that diffusers has by this name; None if it has none."""
     import diffusers
+    import transformers
 
+    # It warns of what it would need for parts that are not asked for.
+    transformers.utils.logging.set_verbosity_error()
     try:
         kind = getattr(diffusers, name) if isinstance(name, str) else None
     except (AttributeError, ImportError, RuntimeError):

@@ -265,6 +265,16 @@ def added(text):
             "analysis.edge_threshold = 0 should be greater than 0; correct it.",
         ),
         (
+            added("[sampling]\nseeds = 9"),
+            "analysis.min_clique_size = 10 is more than the 9 seeds of each prompt, so nothing "
+            "could be flagged; lower it, or raise sampling.seeds.",
+        ),
+        (
+            added("[analysis]\nmin_clique_size = 501"),
+            "analysis.min_clique_size = 501 is more than the 500 seeds of each prompt, so nothing "
+            "could be flagged; lower it, or raise sampling.seeds.",
+        ),
+        (
             added("[analysis]\nmin_clique_size = 1"),
             "analysis.min_clique_size = 1 should be greater than or equal to 2; correct it.",
         ),

@@ -1,16 +1,22 @@
 """Whether a model does what it is asked to, found out as it is loaded."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from seedsweep.storage.errors import ModelLoadError
+from seedsweep.storage.errors import ConfigError, GenerationError, ModelLoadError
 from seedsweep.storage.records import Model, Sampling
+from seedsweep.workers.models.folder_check import check_model
+from seedsweep.workers.pipelines.diffusers_class import check_class
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
+from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
 from tests.support.tiny_pipelines import save_flux, save_kandinsky
 
 # Kandinsky's combined pipeline gives its parts an argument that is deprecated.
@@ -136,3 +142,39 @@ def test_a_variant_that_is_there_alone_is_loaded(copy, tiny_model, variant):
         weights.rename(weights.with_suffix(f".{variant}.safetensors"))
     made, expected = (load(f).generate("a cat", [1])[0].pixels for f in (copy, tiny_model.path))
     assert (made == expected).all()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-2, 2) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+CONFIGS = [
+    "model_index.json",
+    "text_encoder/config.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/tokenizer.json",
+    "unet/config.json",
+    "vae/config.json",
+    "scheduler/scheduler_config.json",
+]
+
+
+@settings(max_examples=25)
+@given(name=st.sampled_from(CONFIGS), data=st.data())
+def test_whatever_a_models_configs_say_it_makes_pictures_or_is_refused_in_our_words(
+    tiny_model, tmp_path_factory, name, data
+):
+    folder = tmp_path_factory.mktemp("fuzzed") / "model"
+    shutil.copytree(tiny_model.path, folder)
+    config = json.loads((folder / name).read_text())
+    key = data.draw(st.sampled_from(sorted(config)))
+    config[key] = data.draw(JSON)
+    (folder / name).write_text(json.dumps(config))
+    model = Model(path=str(folder))
+    with contextlib.suppress(ConfigError):
+        check_model(model, Sampling(width=16, height=16))
+        check_class(model)
+        open_tokenizers(model)
+    with contextlib.suppress(ModelLoadError, GenerationError):
+        load(folder, width=16, height=16).generate("a cat", [1])
