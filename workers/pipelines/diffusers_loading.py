@@ -9,6 +9,7 @@ import torch
 from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
 from seedsweep.storage.records import Model
 from seedsweep.workers.models.folder import variant_of
+from seedsweep.workers.pipelines.loaded_weights import drawn_by_lot
 
 COMPILED_SHAPES = 64
 """As many shapes of batches a compiled model keeps; beyond them, torch no longer compiles."""
@@ -56,14 +57,15 @@ def is_compilers_failure(error: Exception) -> bool:
 
 def _from_folder(folder: Path, model: Model) -> Any:
     try:
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            folder,
-            dtype=getattr(torch, model.dtype),
-            use_safetensors=True,
-            variant=variant_of(folder),
-            trust_remote_code=False,
-            local_files_only=True,
-        )
+        with drawn_by_lot() as lacking:
+            pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                folder,
+                dtype=getattr(torch, model.dtype),
+                use_safetensors=True,
+                variant=variant_of(folder),
+                trust_remote_code=False,
+                local_files_only=True,
+            )
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a model's own files may bring diffusers to raise anything
@@ -71,6 +73,11 @@ def _from_folder(folder: Path, model: Model) -> Any:
             f"The model {model.path} could not be loaded from {folder} ({one_line(error)}); check "
             "that diffusers' DiffusionPipeline loads it with safetensors."
         ) from error
+    if lacking:
+        raise ModelLoadError(
+            f"The model {model.path} is not whole: weights are in none of its files "
+            f"({', '.join(lacking)}), and would be drawn by lot; fetch or save the folder again."
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

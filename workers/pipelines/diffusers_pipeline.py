@@ -242,10 +242,16 @@ def _is_sampler(kind: object) -> bool:
 
 def _require_vocabularies(pipeline: Any) -> None:
     for name, part in pipeline.components.items():
-        if isinstance(part, transformers.PreTrainedTokenizerBase) and not tells_apart(part):
+        if not isinstance(part, transformers.PreTrainedTokenizerBase):
+            continue
+        try:
+            works, reason = tells_apart(part), "all prompts are one to it"
+        except Exception as error:  # a model's own files may bring transformers to raise anything
+            works, reason = False, one_line(error)
+        if not works:
             raise ModelLoadError(
-                f"The {name} of the {type(pipeline).__name__} has no vocabulary: all prompts are "
-                "one to it; fetch or save the model again, with tokenizer.json or vocab.json."
+                f"The {name} of the {type(pipeline).__name__} has no vocabulary that can be used "
+                f"({reason}); fetch or save the model again, with tokenizer.json or vocab.json."
             )
 
 

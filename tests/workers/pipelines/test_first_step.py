@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -134,6 +135,24 @@ def test_a_part_that_is_missing_is_refused(copy, part):
     shutil.rmtree(copy / part)
     with pytest.raises(ModelLoadError):
         load(copy)
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "unet", "vae"])
+def test_weights_that_no_file_has_are_named_and_not_drawn_by_lot(copy, part):
+    (weights,) = (copy / part).glob("*.safetensors")
+    tensors = load_file(weights)
+    lost = sorted(tensors)[0]
+    del tensors[lost]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    logger = logging.getLogger("transformers")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with pytest.raises(ModelLoadError, match=f"not whole.*{part}: {lost}"):
+            load(copy)
+        assert logger.level == logging.ERROR
+    finally:
+        logger.setLevel(before)
 
 
 @pytest.mark.parametrize("variant", ["fp16", "bf16"])
