@@ -5,6 +5,7 @@ All of it is written here before it is acted on elsewhere, so that a lost broker
 
 import zlib
 from collections.abc import Sequence
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -90,9 +91,10 @@ def drop_parked(store: Store, campaign_id: str, index: int) -> None:
     store.delete(keys.parked(campaign_id, index))
 
 
-def load_parked(store: Store, campaign_id: str) -> list[Parked]:
-    """Load the campaign's parked units, by index."""
-    stored = ((key, store.read(key)) for key in store.list(keys.parked_prefix(campaign_id)))
+def load_parked(store: Store, campaign_id: str, limit: int | None = None) -> list[Parked]:
+    """Load the campaign's parked units, or `limit` of them, by index."""
+    listed = islice(store.list(keys.parked_prefix(campaign_id)), limit)
+    stored = ((key, store.read(key)) for key in listed)
     # One that was dropped since it was listed is parked no more.
     records = [_from_json(Parked, key, data) for key, data in stored if data is not None]
     return sorted(records, key=lambda parked: parked.index)

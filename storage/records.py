@@ -272,12 +272,16 @@ class Campaign(Record):
 
 
 class Submission(Record):
-    """A campaign as it was submitted: fixed, with the cut of its seeds into units."""
+    """A campaign as it was submitted: fixed, with the cut of its seeds into units.
+
+    `notes` say in sentences what the model does not see of the prompts.
+    """
 
     campaign: Campaign
     cuts: tuple[SeedRange, ...]
     submitted_at: str
     versions: str
+    notes: Annotated[tuple[str, ...], Field(exclude_if=lambda notes: not notes)] = ()
 
 
 class Prompt(Record):
@@ -321,7 +325,8 @@ class Flaw(StrEnum):
 class Provenance(Record):
     """What made an image: enough to make it again, and to say why another machine's may differ.
 
-    `recipe` is the canonical JSON of all settings that were used; `batch_size` the one that fitted.
+    `recipe` is the canonical JSON of all settings that were used, with null for those that the
+    model does not use; `batch_size` the one that fitted.
     """
 
     batch_size: Positive
@@ -330,6 +335,16 @@ class Provenance(Record):
     dtype: str
     versions: str
     recipe: str
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The settings that were given and that the model does not use."""
+        try:
+            settings = json.loads(self.recipe)
+        except ValueError:  # a plug-in's
+            return ()
+        named = settings.items() if isinstance(settings, dict) else ()
+        return tuple(name for name, value in named if value is None and name != "sampler")
 
 
 class Parked(Record):

@@ -272,7 +272,7 @@ def go_through_everything(guarded):
 def write_broken_campaigns(folder):
     (folder / "broken.py").write_text(BROKEN)
     (folder / "one.txt").write_text("a cat")
-    tables = {"prompts": {"file": "one.txt"}, "sampling": small_sampling(1, 8)}
+    tables = {"prompts": {"file": "one.txt"}, "sampling": small_sampling(2, 8)}
     for name, model in (
         ("broken", {"pipeline": "python", "path": "broken:draw"}),
         ("hub", {"path": "a/b"}),

@@ -117,7 +117,9 @@ class PromptImages:
                 ("threads", str(record.threads)),
                 ("batch size", str(record.batch_size)),
                 ("versions", record.versions),
+                ("settings not used", ", ".join(record.unused)),
             )
+            if pair[1]
         )
 
     def _unit(self, cut: SeedRange) -> dict[int, StoredImage]:

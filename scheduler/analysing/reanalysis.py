@@ -13,7 +13,7 @@ from seedsweep.scheduler.analysing.analyst_service import (
     warn_of_corrupt,
     warn_of_unread,
 )
-from seedsweep.scheduler.campaign.file import explain
+from seedsweep.scheduler.campaign.file import explain, require_reachable
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.records import AnalysisSettings, Submission
@@ -84,6 +84,7 @@ def analyse_again(
     """
     submission = load_campaign(store, campaign_id)
     settings = options.apply(submission.campaign.settings)
+    require_reachable(settings.analysis.min_clique_size, submission.campaign.sampling)
     prompts = load_prompts(store, campaign_id)
     refused = analyse_missing(store, submission, settings, prompts, actors, progress)
     if not refused:

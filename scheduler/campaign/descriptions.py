@@ -34,6 +34,7 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
         *([Fact("Images kept", "those of flagged prompts")] if campaign.keep == "flagged" else []),
         Fact("Images per unit", f"{sampling.images_per_unit}", "one work unit, one shard"),
         Fact("Prompts from", campaign.prompts.file, _column(campaign.prompts.column)),
+        *(Fact("Note on the prompts", note) for note in submission.notes),
         Fact("Versions as submitted", submission.versions or "not recorded"),
     )
 

@@ -81,7 +81,7 @@ class Estimate:
     while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
     cost at `price` for one; None without a price. `rate` is None where all is done. `left_out`: how
     many files of the training set's folder are not read, by kind. `rows` are those of the prompts
-    file.
+    file, `notes` the plan's.
     """
 
     campaign_id: str
@@ -107,6 +107,7 @@ class Estimate:
     cost: float | None
     rate: Throughput | None
     left_out: dict[str, int]
+    notes: tuple[str, ...]
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -125,6 +126,7 @@ class Estimate:
             ("Prompts", f"{self.prompts:,}"),
             ("Rows", str(self.rows)),
             ("Units", f"{self.units:,}, {self.units_done:,} of them stored"),
+            *(("Note", note) for note in self.notes),
             ("Images", f"{self.images:,}, {self.images - self.images_done:,} to be made"),
             ("Throughput", _rate(self.rate)),
             ("Work", self._work()),
@@ -235,6 +237,7 @@ def reckon(
         cost=None if price is None else price * hours,
         rate=rate if left else None,
         left_out=stock.left_out,
+        notes=plan.notes,
     )
 
 

@@ -15,9 +15,19 @@ from pydantic import BaseModel, ValidationError
 
 from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
 from seedsweep.storage.errors import ConfigError, TrainingSetError
-from seedsweep.storage.records import Campaign, Model, Prompt, PromptList, Verification
-from seedsweep.workers.models.fingerprint import check_model, fingerprint_model
+from seedsweep.storage.records import (
+    Campaign,
+    Model,
+    Prompt,
+    PromptList,
+    Sampling,
+    Verification,
+)
+from seedsweep.workers.models.fingerprint import fingerprint_model
+from seedsweep.workers.models.folder_check import check_model
 from seedsweep.workers.models.plugins import BUILT_IN
+from seedsweep.workers.pipelines.diffusers_class import check_class
+from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.pictures import refuse_unreadable
 from seedsweep.workers.training.search import open_set
@@ -56,6 +66,8 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, 
         }
     )
     check_model(resolved.model, resolved.sampling)
+    check_class(resolved.model)
+    open_tokenizers(resolved.model)
     return resolved, prompts
 
 
@@ -75,12 +87,25 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         ) from error
     if campaign.seeds.stop > 2**63:
         raise ConfigError(f"{path}: the seeds pass 2**63; lower sampling.first_seed.")
+    try:
+        require_reachable(campaign.analysis.min_clique_size, campaign.sampling)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     if campaign.sampling.negative_prompt and campaign.sampling.guidance_scale <= 1:
         raise ConfigError(
             f"{path}: sampling.negative_prompt does nothing without guidance; remove it, or raise "
             "sampling.guidance_scale above 1."
         )
     return campaign
+
+
+def require_reachable(min_clique_size: int, sampling: Sampling) -> None:
+    """Refuse a clique size that no prompt can reach: nothing could ever be flagged."""
+    if min_clique_size > sampling.seeds:
+        raise ConfigError(
+            f"analysis.min_clique_size = {min_clique_size} is more than the {sampling.seeds} seeds "
+            "of each prompt, so nothing could be flagged; lower it, or raise sampling.seeds."
+        )
 
 
 def explain(error: ValidationError, record: type[BaseModel]) -> str:
@@ -117,6 +142,11 @@ def resolve_model(model: Model, folder: Path) -> Model:
         )
     if model.pipeline == "diffusers" and not model.path:
         raise ConfigError("model.path is missing; name a folder or a hub id.")
+    if model.pipeline == "diffusers" and (folder / model.path).is_file():
+        raise ConfigError(
+            f"The model {model.path} is one file, and pipelines are loaded from folders; convert "
+            "it with diffusers' from_single_file and save_pretrained, and name that folder."
+        )
     if _names_files(model, folder / model.path):
         model = model.model_copy(update={"path": str((folder / model.path).resolve())})
     return model.model_copy(update={"fingerprint": fingerprint_model(model)})

@@ -42,11 +42,15 @@ def cut_seeds(
 
 @dataclass(frozen=True)
 class Plan:
-    """A campaign with its prompts and the cut of its seeds: every work unit, by index."""
+    """A campaign with its prompts and the cut of its seeds: every work unit, by index.
+
+    `notes` say in sentences what the model does not see of the prompts.
+    """
 
     campaign: Campaign
     prompts: Sequence[str]
     cuts: tuple[SeedRange, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompts) * len(self.cuts)

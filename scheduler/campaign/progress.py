@@ -13,6 +13,9 @@ from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Sign, Workforce
 from seedsweep.workers.stored_images import corrupt_shards
 
+SHOWN_PARKED = 3
+"""Of so many parked units the reasons are said: most often it is one for all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -91,7 +94,8 @@ def read_progress(
             images = count_images(submission.cuts, done)
             state = load_control(store, campaign_id).state
             progress = _live_progress(submission, counts, images, state)
-            return replace(progress, stuck=tuple(_stuck(campaign_id, counts, services)))
+            parked = _parked(store, progress)
+            return replace(progress, stuck=(*parked, *_stuck(counts, services)))
     return _stored_progress(store, submission)
 
 
@@ -156,7 +160,8 @@ def _stored_progress(store: Store, submission: Submission) -> Progress:
         prompts_analysed=int(restored.analysed.sum()),
         flagged=len(restored.flagged),
     )
-    return _with_state(progress, False)
+    stuck = tuple(_parked(store, progress))
+    return replace(_with_state(progress, False), stuck=stuck)
 
 
 def _with_state(progress: Progress, live: bool) -> Progress:
@@ -169,12 +174,19 @@ def _with_state(progress: Progress, live: bool) -> Progress:
     return replace(progress, state=state)
 
 
-def _stuck(campaign_id: str, counts: LiveCounts, services: Services) -> Iterator[str]:
-    if counts.parked:
-        yield (
-            f"{counts.parked} units were given up; their reasons are in the store, below parked/, "
-            f"and `seedsweep resume {campaign_id} --failed` tries them again."
-        )
+def _parked(store: Store, progress: Progress) -> Iterator[str]:
+    """How many units were given up, and the different reasons of the first few."""
+    if not progress.units_parked:
+        return
+    few = load_parked(store, progress.id, SHOWN_PARKED)
+    reasons = " ".join(dict.fromkeys(unit.reason for unit in few))
+    yield (
+        f"{progress.units_parked} units were given up; `seedsweep resume {progress.id} --failed` "
+        f"tries them again. {reasons}"
+    )
+
+
+def _stuck(counts: LiveCounts, services: Services) -> Iterator[str]:
     if counts.settled or counts.state != "active":
         return
     if counts.trouble:

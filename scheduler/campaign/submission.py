@@ -11,6 +11,7 @@ from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.records import Campaign, SeedRange, Submission
 from seedsweep.storage.shards import list_shards
 from seedsweep.storage.store import Store
+from seedsweep.workers.pipelines.prompt_tokens import describe_cuts, open_tokenizers
 
 
 def stored_ranges(store: Store, campaign: Campaign) -> Counter[SeedRange]:
@@ -23,7 +24,8 @@ def plan_campaign(store: Store, campaign: Campaign, prompts: list[str]) -> Plan:
     """Plan a campaign along what the store holds already; writes nothing."""
     sampling = campaign.sampling
     cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored_ranges(store, campaign))
-    return Plan(campaign, prompts, cuts)
+    notes = describe_cuts(open_tokenizers(campaign.model), prompts)
+    return Plan(campaign, prompts, cuts, notes)
 
 
 def submit_campaign(store: Store, plan: Plan) -> Submission:
@@ -33,5 +35,6 @@ def submit_campaign(store: Store, plan: Plan) -> Submission:
         cuts=plan.cuts,
         submitted_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         versions=f"seedsweep {__version__}, Python {platform.python_version()}",
+        notes=plan.notes,
     )
     return store_campaign(store, submission, plan.prompts)

@@ -50,7 +50,9 @@ def run(
     from seedsweep.scheduler.services.local_run import Crew, log_folder, run_campaign
 
     opened = find_store(store)
-    plan = _submit(opened, _plan(opened, file))
+    planned = _plan(opened, file)
+    _say_notes(planned)
+    plan = _submit(opened, planned)
     campaign_id = plan.campaign.campaign_id
     say(f"{_outline(plan)}; logs in {log_folder(opened, campaign_id)}.")
     try:
@@ -159,6 +161,7 @@ def submit(
     if stage_model:
         uploaded = stage(opened, planned.campaign.model)
         say(f"The model is in the store; {uploaded / 1e6:.1f} MB of it were copied.")
+    _say_notes(planned)
     planned = _submit(opened, planned)
     campaign_id = planned.campaign.campaign_id
     if priority is not None or weight is not None:
@@ -228,6 +231,11 @@ def _read_plan(store: "Store", file: Path, rows: "RowCounts") -> "Plan":
 
     campaign, prompts = read_campaign(file, rows)
     return plan_campaign(store, campaign, prompts)
+
+
+def _say_notes(plan: "Plan") -> None:
+    for note in plan.notes:
+        say(note)
 
 
 def _submit(store: "Store", plan: "Plan") -> "Plan":

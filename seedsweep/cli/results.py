@@ -147,13 +147,14 @@ def print_found(
     from seedsweep.audit.findings.verification import verification_now
     from seedsweep.audit.findings.verification_summary import summary
     from seedsweep.scheduler.campaign.current import results_now
+    from seedsweep.storage.campaigns import load_campaign
 
     results = results_now(store, campaign_id)
     print_results_of(results, as_json, flagged_only)
     if as_json:
         return
     for sentence in earlier_words(results, campaign_id):
-        print(sentence)
+        show(sentence)
     try:
         verification = verification_now(store, campaign_id)
     except ShardCorruptError as error:
@@ -161,6 +162,8 @@ def print_found(
         return
     for sentence in summary(verification) if verification else ():
         show(sentence)
+    for note in load_campaign(store, campaign_id).notes:
+        show(note)
 
 
 def print_results_of(

@@ -42,6 +42,7 @@ from tests.support.campaigns import (
 )
 from tests.support.checkout import ROOT
 from tests.support.deployment import Process
+from tests.support.model_folders import safetensors
 from tests.support.results import make_flagged
 from tests.support.tiny_model import save_tiny_model
 
@@ -224,7 +225,8 @@ class TestPlan:
 
     def test_a_given_rate_needs_neither_torch_nor_the_model(self, folder, tiny):
         code = (
-            "import sys; import seedsweep.cli.main as cli; sys.argv = ['seedsweep', 'plan', "
+            "import sys; sys.modules.update(dict.fromkeys(('torch', 'diffusers', 'transformers')));"
+            "import seedsweep.cli.main as cli; sys.argv = ['seedsweep', 'plan', "
             "'campaign.toml', '--images-per-second', '2']\n"
             "try: cli.main()\nfinally: print(*sys.modules)"
         )
@@ -233,7 +235,30 @@ class TestPlan:
             [sys.executable, "-c", code], cwd=folder, env=environment, text=True
         )
         assert "as given" in said
-        assert {"torch", "diffusers", "transformers", "ray"}.isdisjoint(said.split())
+        assert "ray" not in said.split()
+
+    @pytest.mark.parametrize("command", [("plan", "--images-per-second", "2"), ("submit",)])
+    def test_a_folder_that_is_not_whole_is_refused_whatever_is_asked(
+        self, seedsweep, folder, tiny, command
+    ):
+        (folder / "model" / "tokenizer" / "tokenizer.json").unlink()
+        name, *options = command
+        finished = seedsweep(name, "campaign.toml", *options)
+        assert refused(finished, "tokenizer", "vocabulary")
+
+    def test_prompts_that_the_model_does_not_see_whole_are_counted_and_kept_in_mind(
+        self, seedsweep, folder, tiny
+    ):
+        rate = ("--images-per-second", "2")
+        (note,) = json.loads(seedsweep("plan", "campaign.toml", *rate, "--json").stdout)["notes"]
+        assert note.startswith("1 prompts are longer than the 12 tokens")
+        assert note in seedsweep("plan", "campaign.toml", *rate).stdout
+        submitted = seedsweep("submit", "campaign.toml")
+        assert note in submitted.stderr
+        campaign_id = submitted.stdout.strip()
+        assert note in seedsweep("results", campaign_id).stdout
+        page = seedsweep("report", campaign_id, "-o", "report").stdout.strip()
+        assert "longer than the 12 tokens" in (folder / page).read_text()
 
     def test_a_real_model_is_measured_and_the_store_is_untouched(self, seedsweep, store, tiny):
         store.create("campaigns/other", b"")
@@ -285,7 +310,8 @@ class TestPlan:
     def test_a_model_that_cannot_be_loaded_is_refused_with_the_way_round(
         self, seedsweep, folder, tiny
     ):
-        (folder / "model" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"broken")
+        weights = folder / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+        weights.write_bytes(safetensors(other=[3]))
         finished = seedsweep("plan", "campaign.toml", "--device", "cpu")
         assert (finished.returncode, finished.stdout) == (2, "")
         assert "Traceback" not in finished.stderr
@@ -381,6 +407,8 @@ def test_a_service_without_a_broker_says_which_variable_is_missing(seedsweep, co
 def test_settings_that_make_no_sense_are_refused_by_analyse(seedsweep, campaign_id):
     wrong = seedsweep("analyse", campaign_id, "--edge-threshold", "-1")
     assert refused(wrong, "edge_threshold")
+    wrong = seedsweep("analyse", campaign_id, "--min-clique-size", "5")
+    assert refused(wrong, "min_clique_size = 5", "more than the 4 seeds")
     wrong = seedsweep("analyse", campaign_id, "--verification-threshold", "0.1")
     assert refused(wrong, "verification")
 

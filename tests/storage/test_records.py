@@ -244,6 +244,19 @@ def test_a_range_of_seeds_that_cannot_be_is_refused(first, last):
         SeedRange(first=first, last=last)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "unused"),
+    [
+        ('{"guidance_scale":null,"sampler":null,"steps":2}', ("guidance_scale",)),
+        ('{"guidance_scale":7.5}', ()),
+        ("a plug-in's own words", ()),
+        ("[null]", ()),
+    ],
+)
+def test_a_provenance_names_the_settings_that_the_model_does_not_use(recipe, unused):
+    assert Provenance(**MADE | {"recipe": recipe}).unused == unused
+
+
 def test_records_are_frozen():
     with pytest.raises(ValidationError):
         BASE.name = "other"

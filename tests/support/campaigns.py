@@ -59,8 +59,14 @@ def make_submission(campaign, cuts=None, at="2026-01-01T00:00:00+00:00"):
 
 
 def campaign_text(name="small", keep="all", **tables):
-    """The text of a campaign file: noise, prompts of `prompts.txt`, and these tables or others."""
+    """The text of a campaign file: noise, prompts of `prompts.txt`, and these tables or others.
+
+    Of few seeds, all together make a clique.
+    """
     usual = {"model": {"pipeline": "noise"}, "prompts": {"file": "prompts.txt"}}
+    seeds = tables.get("sampling", {}).get("seeds", 500)
+    if seeds < 10 and "min_clique_size" not in tables.get("analysis", {}):
+        tables["analysis"] = {"min_clique_size": seeds, **tables.get("analysis", {})}
     lines = [f'name = "{name}"', f'keep = "{keep}"']
     for table, values in (usual | tables).items():
         lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]

@@ -69,8 +69,9 @@ def tiny_denoiser(
     up: tuple[str, ...] = ("UpBlock2D", "CrossAttnUpBlock2D"),
     middle: str | None = "UNetMidBlock2DCrossAttn",
     heads: int = 4,
+    in_time: bool = False,
 ) -> UNet2DConditionModel:
-    """A denoiser of these blocks, as wide as `channels`."""
+    """A denoiser of these blocks, as wide as `channels`; the prompt joins the time, if asked."""
     return UNet2DConditionModel(
         sample_size=8,
         block_out_channels=channels,
@@ -81,4 +82,6 @@ def tiny_denoiser(
         cross_attention_dim=16,
         attention_head_dim=heads,
         norm_num_groups=4,
+        addition_embed_type="text" if in_time else None,
+        addition_embed_type_num_heads=2,
     )

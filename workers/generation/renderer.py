@@ -29,7 +29,7 @@ from seedsweep.workers.monitoring import health, metrics
 from seedsweep.workers.monitoring.log_context import about_unit
 from seedsweep.workers.monitoring.rate import RecentRate
 from seedsweep.workers.pipelines.loading import load_pipeline
-from seedsweep.workers.pipelines.protocol import Pipeline
+from seedsweep.workers.pipelines.protocol import Generation, Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -134,8 +134,17 @@ class Renderer:
         pipeline = self._pipeline(unit)
         seeds = range(unit.seeds.first, unit.seeds.last + 1)
         with metrics.STAGE_SECONDS.labels("denoise").time():
-            generations = pipeline.generate(unit.prompt, seeds)
+            generations = self._generate(pipeline, unit.prompt, seeds)
         self._writer.put(unit, generations, self._campaign(unit.campaign_id).descriptors)
+
+    def _generate(self, pipeline: Pipeline, prompt: str, seeds: range) -> list[Generation]:
+        """Generate; what only the first images show of a model is remembered, as if at loading."""
+        try:
+            return pipeline.generate(prompt, seeds)
+        except ModelLoadError as error:
+            if self._loaded is not None:
+                self._loaded = self._loaded[0], error
+            raise
 
     def _pipeline(self, unit: WorkUnit) -> Pipeline:
         campaign = self._campaign(unit.campaign_id)

@@ -1,24 +1,19 @@
-"""What a model is, without loading it: its fingerprint, its weights' format, its sizes.
+"""What a model is, without loading it: its fingerprint.
 
 Imports no torch, so that a campaign is checked in a moment on a machine without a device.
 """
 
 import contextlib
 import hashlib
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model, Sampling
+from seedsweep.storage.records import Model
+from seedsweep.workers.models.folder import FINGERPRINTED, all_files, loaded_files
 from seedsweep.workers.models.plugins import find_function, find_plugin, name_distribution
 
-FINGERPRINTED = frozenset({".jinja", ".json", ".model", ".safetensors", ".txt"})
-"""The suffixes of the files that a pipeline is loaded from."""
-
-_UNSAFE = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 # Weights outside a component's folder and variants are never loaded, and are most of some models.
@@ -50,17 +45,31 @@ def fingerprint_model(model: Model) -> str:
                 f"The model {model.path} cannot be read ({error}); correct who may read it."
             ) from error
     folder = Path(model.path)
-    if folder.is_dir():
+    if not folder.is_dir():
+        return _hub_commit(model)
+    try:
         return fingerprint_files(hash_files(folder))
-    return _hub_commit(model)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f"The model {model.path} cannot be read ({error}); correct its files and who may read "
+            "them."
+        ) from error
 
 
-def hash_files(folder: Path) -> dict[str, str]:
-    """The sha256 of each file that a pipeline is loaded from, by path, in the fingerprint's order.
+def hash_files(folder: Path, fingerprint: str = "") -> dict[str, str]:
+    """The sha256 of each file that the folder's pipeline is loaded from, by path, in the
+    fingerprint's order.
 
-    Links to files count as what they name; hidden files and folders are no part of a model.
+    A campaign that an earlier version submitted has the fingerprint of all files, loaded or not: if
+    all make up this `fingerprint`, all are returned. Links to files count as what they name.
     """
-    return {path: _hash_file(folder / path) for path in _model_files(folder)}
+    loaded, every = loaded_files(folder), all_files(folder)
+    digests = _hash(folder, loaded)
+    if not fingerprint or loaded == every or fingerprint_files(digests) == fingerprint:
+        return digests
+    more = digests | _hash(folder, set(every) - set(loaded))
+    more = {path: more[path] for path in every}
+    return more if fingerprint_files(more) == fingerprint else digests
 
 
 def fingerprint_files(digests: Mapping[str, str]) -> str:
@@ -90,75 +99,8 @@ def hub_snapshot(path: str, revision: str, cached: bool = False) -> Path:
     return Path(folder)
 
 
-def check_model(model: Model, sampling: Sampling) -> None:
-    """Refuse what the model's own files show to be impossible.
-
-    A folder must be a diffusers pipeline with safetensors weights, and the size of the pictures a
-    multiple of what its autoencoder reduces by. Of a hub model the size alone is checked, and only
-    where the hub's cache holds it. Raises `ConfigError`.
-    """
-    if model.pipeline != "diffusers":
-        return
-    folder = Path(model.path)
-    if not folder.is_dir():
-        _check_hub_model(model, sampling)
-        return
-    index = _read_json(folder / "model_index.json")
-    if index is None:
-        raise ConfigError(
-            f"The folder {folder} holds no diffusers pipeline (no model_index.json); "
-            "name the folder that save_pretrained wrote."
-        )
-    for name, component in index.items():
-        if isinstance(component, list) and any(component):
-            _check_weights(folder / name)
-    _check_size(model, folder, sampling)
-
-
-def _check_hub_model(model: Model, sampling: Sampling) -> None:
-    if not model.fingerprint:
-        return
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    with contextlib.suppress(LocalEntryNotFoundError):
-        folder = hub_snapshot(model.path, model.fingerprint.removeprefix("commit:"), cached=True)
-        _check_size(model, folder, sampling)
-
-
-def _check_weights(component: Path) -> None:
-    suffixes = {file.suffix for file in component.glob("*")}
-    if suffixes & _UNSAFE and ".safetensors" not in suffixes:
-        raise ConfigError(
-            f"The weights in {component} are not safetensors; convert them with "
-            "save_pretrained(..., safe_serialization=True)."
-        )
-
-
-def _check_size(model: Model, folder: Path, sampling: Sampling) -> None:
-    vae = _read_json(folder / "vae" / "config.json") or {}
-    factor = 2 ** (len(vae.get("block_out_channels", [0])) - 1)
-    if sampling.width % factor or sampling.height % factor:
-        raise ConfigError(
-            f"The model {model.path} cannot make {sampling.width} x {sampling.height} pictures; "
-            f"set width and height to multiples of {factor}."
-        )
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _model_files(folder: Path) -> list[str]:
-    files = [
-        file.relative_to(folder)
-        for file in sorted(folder.rglob("*"))
-        if file.suffix in FINGERPRINTED and file.is_file()
-    ]
-    return [p.as_posix() for p in files if not any(part.startswith(".") for part in p.parts)]
+def _hash(folder: Path, paths: Iterable[str]) -> dict[str, str]:
+    return {path: _hash_file(folder / path) for path in paths}
 
 
 def _hash_file(file: Path) -> str:

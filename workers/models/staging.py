@@ -19,12 +19,8 @@ from seedsweep.storage.errors import ConfigError, ModelLoadError, TransientError
 from seedsweep.storage.records import Model, Record
 from seedsweep.storage.store import Store
 from seedsweep.workers.host_cache import cache_folder, make_once
-from seedsweep.workers.models.fingerprint import (
-    FINGERPRINTED,
-    fingerprint_files,
-    hash_files,
-    hub_snapshot,
-)
+from seedsweep.workers.models.fingerprint import fingerprint_files, hash_files, hub_snapshot
+from seedsweep.workers.models.folder import FINGERPRINTED
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +86,7 @@ def model_folder(store: Store, model: Model) -> Path:
         return _hub_folder(model)
     try:
         cached = cache_folder() / "models" / keys.model_digits(model.fingerprint)
-        fingerprint = _fingerprint_here(Path(model.path))
+        fingerprint = _fingerprint_here(model)
         if fingerprint == model.fingerprint:
             return Path(model.path)
         if not cached.is_dir():
@@ -106,7 +102,7 @@ def model_folder(store: Store, model: Model) -> Path:
 
 
 def _digests(model: Model) -> dict[str, str]:
-    digests = hash_files(Path(model.path))
+    digests = hash_files(Path(model.path), model.fingerprint)
     if fingerprint_files(digests) != model.fingerprint:
         raise ConfigError(
             f"The model {model.path} is no longer the one that was submitted "
@@ -187,9 +183,11 @@ def _manifest_or_refusal(store: Store, model: Model, fingerprint: str | None) ->
     )
 
 
-def _fingerprint_here(folder: Path) -> str | None:
-    with contextlib.suppress(OSError):
-        return fingerprint_files(hash_files(folder)) if folder.is_dir() else None
+def _fingerprint_here(model: Model) -> str | None:
+    folder = Path(model.path)
+    with contextlib.suppress(OSError, UnicodeError):
+        if folder.is_dir():
+            return fingerprint_files(hash_files(folder, model.fingerprint))
     return None
 
 
@@ -200,7 +198,7 @@ def _fetch(store: Store, model: Model, manifest: Manifest, target: Path) -> None
         log.info("Fetching the model %s from the store to %s.", model.path, target)
         for file in manifest.files:
             _receive(store, model, file, folder / file.path)
-        _check(model, folder)
+        _check(model, manifest, folder)
 
     make_once(target, fetch)
 
@@ -224,9 +222,10 @@ def _receive(store: Store, model: Model, file: StagedFile, path: Path) -> None:
         )
 
 
-def _check(model: Model, folder: Path) -> None:
-    fingerprint = fingerprint_files(hash_files(folder))
-    if fingerprint != model.fingerprint:
+def _check(model: Model, manifest: Manifest, folder: Path) -> None:
+    digests = hash_files(folder, model.fingerprint)
+    fingerprint = fingerprint_files(digests)
+    if fingerprint != model.fingerprint or set(digests) != {file.path for file in manifest.files}:
         raise ModelLoadError(
             f"The staged copy of {model.path} is not the model that was submitted ({fingerprint}, "
             f"not {model.fingerprint}); {_stage_again(model)}."

@@ -8,6 +8,8 @@ import torch
 
 from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
 from seedsweep.storage.records import Model
+from seedsweep.workers.models.folder import variant_of
+from seedsweep.workers.pipelines.loaded_weights import drawn_by_lot
 
 COMPILED_SHAPES = 64
 """As many shapes of batches a compiled model keeps; beyond them, torch no longer compiles."""
@@ -55,18 +57,27 @@ def is_compilers_failure(error: Exception) -> bool:
 
 def _from_folder(folder: Path, model: Model) -> Any:
     try:
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            folder,
-            dtype=getattr(torch, model.dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+        with drawn_by_lot() as lacking:
+            pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                folder,
+                dtype=getattr(torch, model.dtype),
+                use_safetensors=True,
+                variant=variant_of(folder),
+                trust_remote_code=False,
+                local_files_only=True,
+            )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a model's own files may bring diffusers to raise anything
         raise ModelLoadError(
-            f"The model {model.path} could not be loaded from {folder} ({error}); check that "
-            "diffusers' DiffusionPipeline loads it with safetensors."
+            f"The model {model.path} could not be loaded from {folder} ({one_line(error)}); check "
+            "that diffusers' DiffusionPipeline loads it with safetensors."
         ) from error
+    if lacking:
+        raise ModelLoadError(
+            f"The model {model.path} is not whole: weights are in none of its files "
+            f"({', '.join(lacking)}), and would be drawn by lot; fetch or save the folder again."
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -85,7 +96,10 @@ def _place(pipeline: Any, model: Model, device: str) -> None:
     except (ValueError, ImportError, NotImplementedError) as error:
         if model.cpu_offload:
             raise _cannot(pipeline, "cpu_offload", str(error)) from error
-        raise
+        raise ModelLoadError(
+            f"The model {model.path} could not be put on {device} ({one_line(error)}); check that "
+            "its weights are whole and fit its configs."
+        ) from error
 
 
 def _slice_attention(pipeline: Any) -> None:
@@ -137,6 +151,11 @@ def _denoisers(pipeline: Any) -> list[Any]:
         for name, part in pipeline.components.items()
         if name.startswith(("unet", "transformer")) and isinstance(part, torch.nn.Module)
     ]
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, or what it is, on one line; diffusers' and torch's may have many."""
+    return " ".join(str(error).split())[:400] or type(error).__name__
 
 
 def _cannot(pipeline: Any, option: str, reason: str) -> ModelLoadError:

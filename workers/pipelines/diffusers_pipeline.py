@@ -16,10 +16,18 @@ import diffusers
 import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 
 from seedsweep.storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
 from seedsweep.storage.records import Model, Provenance, Sampling, canonical
-from seedsweep.workers.pipelines.diffusers_loading import is_compilers_failure, load_diffusers
+from seedsweep.workers.pipelines.diffusers_class import call_parameters, why_unfit
+from seedsweep.workers.pipelines.diffusers_loading import (
+    is_compilers_failure,
+    load_diffusers,
+    one_line,
+)
+from seedsweep.workers.pipelines.first_step import FirstStep, first_step
+from seedsweep.workers.pipelines.prompt_tokens import DIFFERENT, tells_apart
 from seedsweep.workers.pipelines.protocol import Generation, to_pixels
 
 VERSIONS = (
@@ -32,6 +40,9 @@ class DiffusersPipeline:
     """A diffusers text-to-image pipeline on one device, loaded once from the model's folder.
 
     `model` says as what it is loaded; that the folder holds it is for `model_folder` to see to.
+    Raises `ModelLoadError` if it does not make pictures of a prompt alone, makes the same of two
+    prompts, or does not use the sampler or the negative prompt that is asked for. A guidance scale
+    that it does not use is null in the recorded recipe.
 
     The largest batch that fitted in the device's memory is remembered for each width, height and
     `batch_size`, while the pipeline is loaded: the next call starts with it. Another width, height
@@ -49,7 +60,9 @@ class DiffusersPipeline:
         self._pipeline = load_diffusers(folder, model, device)
         self._own_sampler = getattr(self._pipeline, "scheduler", None)
         self._fitting: dict[tuple[int, int, int], int] = {}
+        _require_vocabularies(self._pipeline)
         self._follow(sampling)
+        self._require_difference()
 
     def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
         made: list[Generation] = []
@@ -63,10 +76,7 @@ class DiffusersPipeline:
                 continue
             except torch.OutOfMemoryError as error:
                 if batch_size == 1:
-                    raise DeviceMemoryError(
-                        f"One picture of {self._sampling.width} x {self._sampling.height} is more "
-                        f"than {self._device} has memory for; take a smaller size or dtype."
-                    ) from error
+                    raise self._too_large() from error
             # Only now is the exception gone, and with it the tensors that its frames held.
             batch_size //= 2
             # What is offloaded was left on the device.
@@ -86,10 +96,82 @@ class DiffusersPipeline:
         return other
 
     def _follow(self, sampling: Sampling) -> None:
+        before = getattr(self._pipeline, "scheduler", None)
         self._arguments = _arguments(self._pipeline, sampling)
-        self._pipeline.scheduler = _sampler(sampling.sampler, self._own_sampler)
         self._sampling = sampling
-        self._recipe = _recipe(self._model, sampling, self._pipeline.scheduler)
+        try:
+            self._pipeline.scheduler = _sampler(sampling.sampler, self._own_sampler)
+            self._recipe = _recipe(self._model, self._used(sampling), self._pipeline.scheduler)
+        except ModelLoadError:
+            self._pipeline.scheduler = before
+            raise
+
+    def _used(self, sampling: Sampling) -> Sampling:
+        """The recipe as the pipeline uses it, found out at its first step."""
+        usual = self._first_step(DIFFERENT[0])
+        if sampling.sampler and not usual.sampled:
+            raise self._unused("sampler", "leave it out for the model's own")
+        if sampling.negative_prompt and self._is_unused(usual, "negative_prompt", ""):
+            raise self._unused("negative_prompt", "leave it out")
+        # 0 and 1 say that there is to be no guidance.
+        if sampling.guidance_scale not in (0, 1) and self._is_unused(usual, "guidance_scale", 1.0):
+            return sampling.model_copy(update={"guidance_scale": None})
+        return sampling
+
+    def _is_unused(self, usual: FirstStep, name: str, other: object) -> bool:
+        if name not in self._arguments:
+            return True
+        return usual.equals(self._first_step(DIFFERENT[0], **{name: other}))
+
+    def _require_difference(self) -> None:
+        one, other = (self._first_step(prompt) for prompt in DIFFERENT[:2])
+        if one.equals(other) and np.isfinite(one.made).all():
+            raise ModelLoadError(
+                f"The model {self._model.path} makes the same of two different prompts; check its "
+                "tokenizer and text encoder, or use one that takes prompts."
+            )
+
+    def _first_step(self, prompt: str, **changes: object) -> FirstStep:
+        try:
+            return first_step(self._pipeline, prompt, {**self._arguments, **changes})
+        except torch.OutOfMemoryError as error:
+            raise self._too_large() from error
+        except Exception as error:  # a model's own files may bring diffusers to raise anything
+            raise ModelLoadError(
+                f"{type(self._pipeline).__name__}, as the model {self._model.path} is loaded, "
+                f"cannot begin a picture of a prompt alone ({one_line(error)}); correct "
+                "[sampling], or name a folder whose pipeline makes pictures of prompts."
+            ) from error
+
+    def _unused(self, setting: str, remedy: str) -> ModelLoadError:
+        return ModelLoadError(
+            f"sampling.{setting} alters nothing: {type(self._pipeline).__name__}, as the model "
+            f"{self._model.path} is loaded, does not use it; {remedy}."
+        )
+
+    def _too_large(self) -> DeviceMemoryError:
+        return DeviceMemoryError(
+            f"One picture of {self._sampling.width} x {self._sampling.height} is more "
+            f"than {self._device} has memory for; take a smaller size or dtype."
+        )
+
+    def _pictures(self, output: Any, count: int) -> NDArray[Any]:
+        """The pictures of a pipeline's output, (count, height, width, 3), if it made such."""
+        pictures = np.asarray(output[0])
+        wanted = (count, self._sampling.height, self._sampling.width, 3)
+        if pictures.shape == wanted:
+            return pictures
+        name, shape = type(self._pipeline).__name__, pictures.shape
+        if len(shape) != 4 or shape[-1] != 3:
+            raise ModelLoadError(
+                f"{name} makes no pictures (it gave an array of shape {shape}); name a folder "
+                "whose pipeline makes pictures of prompts."
+            )
+        raise ModelLoadError(
+            f"{name} made {shape[0]} pictures of {shape[2]} x {shape[1]} where {count} of "
+            f"{wanted[2]} x {wanted[1]} were asked for; set sampling.width to {shape[2]} and "
+            f"height to {shape[1]}."
+        )
 
     def _batch(self, prompt: str, seeds: Sequence[int], batch_size: int) -> list[Generation]:
         padded = [*seeds, *[seeds[-1]] * (batch_size - len(seeds))]
@@ -101,6 +183,7 @@ class DiffusersPipeline:
                 output_type="np",
                 **self._arguments,
             )
+        pictures = self._pictures(output, batch_size)
         blanked = getattr(output, "nsfw_content_detected", None) or [False] * batch_size
         provenance = Provenance(
             batch_size=batch_size,
@@ -110,7 +193,6 @@ class DiffusersPipeline:
             versions=VERSIONS,
             recipe=self._recipe,
         )
-        pictures = np.asarray(output.images)
         return [
             Generation(seed, *to_pixels(pictures[i], bool(blanked[i])), provenance)
             for i, seed in enumerate(seeds)
@@ -122,7 +204,7 @@ class DiffusersPipeline:
             yield
         except torch.OutOfMemoryError:
             raise
-        except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
+        except Exception as error:  # a model's own files may bring diffusers to raise anything
             if self._model.compile and is_compilers_failure(error):
                 raise ModelLoadError(
                     f"The model {self._model.path} could not be compiled for {self._device} "
@@ -131,8 +213,8 @@ class DiffusersPipeline:
                     "model.compile out."
                 ) from error
             raise GenerationError(
-                f"The model failed on the prompt {prompt[:80]!r} ({error}); correct the campaign's "
-                "sampling, or leave the prompt out."
+                f"The model failed on the prompt {prompt[:80]!r} ({one_line(error)}); correct the "
+                "campaign's sampling, or leave the prompt out."
             ) from error
 
 
@@ -158,31 +240,46 @@ def _is_sampler(kind: object) -> bool:
     return inspect.isclass(kind) and issubclass(kind, diffusers.SchedulerMixin)
 
 
+def _require_vocabularies(pipeline: Any) -> None:
+    for name, part in pipeline.components.items():
+        if not isinstance(part, transformers.PreTrainedTokenizerBase):
+            continue
+        try:
+            works, reason = tells_apart(part), "all prompts are one to it"
+        except Exception as error:  # a model's own files may bring transformers to raise anything
+            works, reason = False, one_line(error)
+        if not works:
+            raise ModelLoadError(
+                f"The {name} of the {type(pipeline).__name__} has no vocabulary that can be used "
+                f"({reason}); fetch or save the model again, with tokenizer.json or vocab.json."
+            )
+
+
 def _arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
-    """What the pipeline's call takes of the recipe; a negative prompt only where it is wanted."""
+    """What the pipeline's call is given of the recipe; a negative prompt only if there is one."""
+    reason = why_unfit(type(pipeline))
+    if reason:
+        raise ModelLoadError(f"The model cannot be used: {reason}.")
     wanted: dict[str, Any] = {
         "num_inference_steps": sampling.steps,
-        "guidance_scale": sampling.guidance_scale,
         "width": sampling.width,
         "height": sampling.height,
     }
-    if sampling.negative_prompt:
+    known = call_parameters(pipeline)
+    if "guidance_scale" in known:
+        wanted["guidance_scale"] = sampling.guidance_scale
+    if sampling.negative_prompt and "negative_prompt" in known:
         wanted["negative_prompt"] = sampling.negative_prompt
-    known = inspect.signature(pipeline.__call__).parameters
-    for name in wanted:
-        if name not in known:
-            raise ModelLoadError(
-                f"A {type(pipeline).__name__} takes no {name}; choose a text-to-image pipeline."
-            )
     return wanted
 
 
-def _recipe(model: Model, sampling: Sampling, sampler: Any) -> str:
-    """All settings that alter pixels, but for the batch's size, with the sampler that is used."""
+def _recipe(model: Model, used: Sampling, sampler: Any) -> str:
+    """All settings that alter pixels, but for the batch's size, with the sampler that is used; null
+    is what the pipeline does not use."""
     settings = {
         **model.model_dump(exclude={"path", "revision"}),
-        **sampling.model_dump(exclude={"seeds", "first_seed", "batch_size", "images_per_unit"}),
-        "sampler": type(sampler).__name__ if sampler else None,
+        **used.model_dump(exclude={"seeds", "first_seed", "batch_size", "images_per_unit"}),
+        "sampler": None if sampler is None else type(sampler).__name__,
     }
     return canonical(settings)
 

@@ -12,6 +12,7 @@ from PIL import Image
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign, Prompt
+from tests.support.model_folders import safetensors, save_folder
 from tests.support.pictures import data_of
 
 OPTIONS = [
@@ -80,25 +81,7 @@ file = "prompts.txt"
 @pytest.fixture
 def pipeline(folder):
     """A folder as save_pretrained leaves it, with the smallest of files."""
-    model = folder / "model"
-    files = {
-        "model_index.json": {
-            "_class_name": "StableDiffusionPipeline",
-            "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "AutoencoderKL"],
-            "scheduler": ["diffusers", "DDIMScheduler"],
-            "safety_checker": [None, None],
-        },
-        "vae/config.json": {"block_out_channels": [1, 2, 3, 4]},
-        "scheduler/scheduler_config.json": {},
-    }
-    for name, value in files.items():
-        (model / name).parent.mkdir(parents=True, exist_ok=True)
-        (model / name).write_text(json.dumps(value))
-    for part in ("unet", "vae"):
-        (model / part).mkdir(exist_ok=True)
-        (model / part / "diffusion_pytorch_model.safetensors").write_bytes(part.encode())
-    return model
+    return save_folder(folder / "model")
 
 
 def test_the_smallest_file_is_a_campaign_with_every_default_visible(read, folder):
@@ -285,6 +268,16 @@ def added(text):
             "analysis.edge_threshold = 0 should be greater than 0; correct it.",
         ),
         (
+            added("[sampling]\nseeds = 9"),
+            "analysis.min_clique_size = 10 is more than the 9 seeds of each prompt, so nothing "
+            "could be flagged; lower it, or raise sampling.seeds.",
+        ),
+        (
+            added("[analysis]\nmin_clique_size = 501"),
+            "analysis.min_clique_size = 501 is more than the 500 seeds of each prompt, so nothing "
+            "could be flagged; lower it, or raise sampling.seeds.",
+        ),
+        (
             added("[analysis]\nmin_clique_size = 1"),
             "analysis.min_clique_size = 1 should be greater than or equal to 2; correct it.",
         ),
@@ -461,7 +454,7 @@ def test_a_plug_ins_path_is_its_own_unless_it_names_what_lies_beside_the_campaig
     (folder / "gan.pt").write_bytes(b"weights")
     local, _ = read(with_pipeline("gan", "gan.pt"))
     assert local.model.path == str(folder / "gan.pt")
-    (folder / "gan.pt").write_bytes(b"trained further")
+    (folder / "gan.pt").write_bytes(safetensors(trained=[2, 2]))
     further, _ = read(with_pipeline("gan", "gan.pt"))
     plain, _ = read(with_pipeline("gan", ""))
     assert plain.model.path == ""
@@ -481,7 +474,9 @@ file = "prompts.txt"
 
 def test_a_model_that_was_trained_further_makes_another_recipe(read, pipeline):
     first, _ = read(with_model("model"))
-    (pipeline / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"trained further")
+    (pipeline / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(
+        safetensors(trained=[2, 2])
+    )
     again, _ = read(with_model("model"))
     assert again.generation_id != first.generation_id
 

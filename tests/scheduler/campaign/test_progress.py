@@ -121,6 +121,7 @@ class TestWhatIsStuck:
         served.park(2)
         (sentence,) = served.stuck
         assert sentence.startswith("1 units were given up")
+        assert sentence.endswith("It broke.")
         assert f"`seedsweep resume {served.id} --failed`" in sentence
         assert served.look().units_parked == 1
 
@@ -190,6 +191,14 @@ def test_the_failures_of_a_campaign_name_the_reasons_and_the_remedy(served):
     assert "Unit 2" in first
     assert "It broke." in first
     assert f"`seedsweep resume {served.id} --failed`" in remedy
+
+
+def test_the_reasons_of_what_was_given_up_are_said_once_each_and_only_the_first_few(served):
+    for index, reason in enumerate(["No.", "No.", "Neither.", "Nor that."]):
+        park_unit(served.store, served.plan, index, reason)
+    (sentence,) = read_progress(served.store, served.id, None, None).stuck
+    assert sentence.startswith("4 units were given up")
+    assert sentence.endswith("again. No. Neither.")
 
 
 def test_where_no_broker_answers_the_store_tells(served, free_port):

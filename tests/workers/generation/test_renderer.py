@@ -225,6 +225,23 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_per_process(
     assert load_parked(store, campaign.campaign_id)[0].reason == "No such model; name another."
 
 
+def test_a_model_whose_first_images_show_that_it_cannot_run_is_asked_for_no_more(
+    renderer, store, issue, campaign, monkeypatch
+):
+    asked = []
+
+    class Unfit:
+        def generate(self, *_):
+            asked.append(1)
+            raise ModelLoadError("Pictures of another size; set width.")
+
+    monkeypatch.setattr(renderer_module, "load_pipeline", lambda *_: Unfit())
+    for _ in range(3):
+        renderer.render(issue())
+    assert len(asked) == 1
+    assert load_parked(store, campaign.campaign_id)[0].reason.startswith("Pictures of another")
+
+
 def test_while_the_store_fails_units_go_back_and_none_is_parked(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):

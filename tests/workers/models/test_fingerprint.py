@@ -1,4 +1,4 @@
-import json
+import hashlib
 import os
 import shutil
 import subprocess
@@ -7,27 +7,23 @@ import sys
 import pytest
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model, Sampling
-from seedsweep.workers.models.fingerprint import check_model, fingerprint_model
+from seedsweep.storage.records import Model
+from seedsweep.workers.models.fingerprint import (
+    fingerprint_files,
+    fingerprint_model,
+    hash_files,
+)
+from seedsweep.workers.models.folder import all_files
 from tests.support.checkout import ROOT
+from tests.support.model_folders import put, reindex, safetensors, save_folder
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A pipeline's folder with files that nobody loads."""
-    model = tmp_path / "model"
-    for name, text in {
-        "model_index.json": json.dumps({"_class_name": "X", "unet": ["diffusers", "U"]}),
-        "unet/config.json": "{}",
-        "unet/model.safetensors": "weights",
-        "tokenizer/merges.txt": "a b",
-        "tokenizer/spiece.model": "pieces",
-        "tokenizer/chat_template.jinja": "{{ messages }}",
-        "README.md": "about",
-    }.items():
-        (model / name).parent.mkdir(parents=True, exist_ok=True)
-        (model / name).write_text(text)
-    return model
+    """A pipeline's folder with a file that nobody loads."""
+    folder = save_folder(tmp_path / "model")
+    put(folder, "README.md", "about")
+    return folder
 
 
 def fingerprint(folder):
@@ -39,7 +35,7 @@ def fingerprint(folder):
     [
         "model_index.json",
         "unet/config.json",
-        "unet/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
         "tokenizer/merges.txt",
         "tokenizer/spiece.model",
         "tokenizer/chat_template.jinja",
@@ -47,7 +43,7 @@ def fingerprint(folder):
 )
 def test_the_fingerprint_changes_with_the_content_of_every_file_that_matters(folder, name):
     before = fingerprint(folder)
-    (folder / name).write_text((folder / name).read_text() + " ")
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
     assert fingerprint(folder) != before
 
 
@@ -91,6 +87,71 @@ def test_what_does_not_make_pixels_is_no_part_of_the_fingerprint(folder):
     assert fingerprint(folder) == before
 
 
+UNUSED = [
+    "v1-5-pruned.safetensors",
+    "LICENSE.txt",
+    "samples/prompts.txt",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+    "unet/diffusion_pytorch_model.safetensors.index.fp16.json",
+    "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model.bin.index.json",
+    "safety_checker/model.safetensors",
+    "vae_1_0/diffusion_pytorch_model.safetensors",
+]
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_a_file_that_the_pipeline_does_not_load_is_no_part_of_the_fingerprint(folder, name):
+    before = fingerprint(folder)
+    put(folder, name, safetensors())
+    assert fingerprint(folder) == before
+    assert name not in hash_files(folder)
+
+
+def test_a_fingerprint_of_all_files_as_earlier_versions_took_it_is_known_again(folder):
+    put(folder, "v1-5-pruned.safetensors", safetensors())
+    every = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in all_files(folder)
+    }
+    before = fingerprint_files(every)
+    assert before != fingerprint(folder)
+    assert hash_files(folder, before) == every
+    assert fingerprint_files(hash_files(folder, fingerprint(folder))) == fingerprint(folder)
+    put(folder, "v1-5-pruned.safetensors", safetensors(other=[2, 2]))
+    assert fingerprint_files(hash_files(folder, before)) == fingerprint(folder)
+
+
+def test_a_variant_that_is_there_alone_is_what_is_loaded(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    before = fingerprint(folder)
+    put(folder, "unet/diffusion_pytorch_model.fp16.safetensors", safetensors(other=[2, 2]))
+    assert fingerprint(folder) != before
+
+
+def test_the_fingerprint_of_a_folder_with_nothing_but_loaded_files_is_what_it_always_was(tmp_path):
+    folder = save_folder(tmp_path / "model")
+    assert (
+        fingerprint(folder)
+        == "sha256:65b07c3437890970a111701928de5e64f4c646dcf9a534ff0d6df0fa5ef6bacb"
+    )
+    reindex(folder, unet=[None, None])
+    assert (
+        fingerprint(folder)
+        != "sha256:65b07c3437890970a111701928de5e64f4c646dcf9a534ff0d6df0fa5ef6bacb"
+    )
+
+
+def test_a_folder_that_cannot_be_read_is_refused(folder):
+    unreadable = folder / "unet" / "config.json"
+    unreadable.unlink()
+    unreadable.symlink_to("/proc/self/mem")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        fingerprint(folder)
+
+
 def test_noise_is_named_by_its_path():
     assert fingerprint_model(Model(pipeline="noise")) == "noise:"
     assert fingerprint_model(Model(pipeline="noise", path="v2")) == "noise:v2"
@@ -105,67 +166,6 @@ def test_a_hub_model_at_a_whole_commit_is_taken_at_its_word():
 def test_a_path_that_is_neither_a_folder_nor_a_hub_id_is_refused(revision):
     with pytest.raises(ConfigError, match="neither a folder nor a hub id"):
         fingerprint_model(Model(path="/no/such/folder", revision=revision))
-
-
-def check(folder, **sampling):
-    check_model(Model(path=str(folder)), Sampling(**sampling))
-
-
-def test_a_pipeline_with_safetensors_is_fine(folder):
-    check(folder)
-
-
-def test_safetensors_beside_older_weights_are_fine(folder):
-    (folder / "unet" / "model.bin").write_bytes(b"")
-    check(folder)
-
-
-@pytest.mark.parametrize("suffix", [".bin", ".ckpt", ".pt", ".pth", ".pkl"])
-def test_weights_that_could_run_code_are_refused(folder, suffix):
-    weights = folder / "unet" / "model.safetensors"
-    weights.rename(weights.with_suffix(suffix))
-    with pytest.raises(ConfigError, match="not safetensors"):
-        check(folder)
-
-
-def test_weights_of_a_component_that_is_switched_off_do_not_matter(folder):
-    index = {"_class_name": "X", "safety_checker": [None, None], "odd": []}
-    (folder / "model_index.json").write_text(json.dumps(index))
-    (folder / "safety_checker").mkdir()
-    (folder / "safety_checker" / "model.bin").write_bytes(b"")
-    check(folder)
-
-
-@pytest.mark.parametrize("text", [None, "", "[]", "{", "\x00"])
-def test_a_folder_without_a_readable_index_holds_no_pipeline(folder, text):
-    (folder / "model_index.json").unlink()
-    if text is not None:
-        (folder / "model_index.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"no model_index\.json"):
-        check(folder)
-
-
-@pytest.mark.parametrize(("levels", "factor"), [(1, 1), (3, 4), (4, 8)])
-def test_pictures_must_be_a_multiple_of_what_the_autoencoder_reduces_by(folder, levels, factor):
-    (folder / "vae").mkdir()
-    (folder / "vae" / "config.json").write_text(
-        json.dumps({"block_out_channels": list(range(levels))})
-    )
-    check(folder, width=8 * factor, height=3 * factor)
-    for width, height in [(factor + 1, factor), (factor, factor + 1)]:
-        if factor > 1:
-            with pytest.raises(ConfigError, match=f"multiples of {factor}"):
-                check(folder, width=width, height=height)
-
-
-def test_a_model_without_an_autoencoder_makes_any_size(folder):
-    check(folder, width=33, height=7)
-
-
-def test_noise_and_hub_models_that_are_not_here_are_not_looked_into():
-    unknown = Model(path="organisation/model", fingerprint=f"commit:{'0123456789' * 4}")
-    for model in (Model(pipeline="noise"), unknown, Model(path="organisation/model")):
-        check_model(model, Sampling(width=3, height=3))
 
 
 def test_looking_at_a_model_imports_no_torch(folder):

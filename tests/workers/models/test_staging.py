@@ -543,7 +543,8 @@ from seedsweep.storage.errors import SeedsweepError
 from seedsweep.storage.records import Model, Sampling
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.workers.models.staging import model_folder
-from seedsweep.workers.models.fingerprint import check_model, fingerprint_model, hub_snapshot
+from seedsweep.workers.models.fingerprint import fingerprint_model, hub_snapshot
+from seedsweep.workers.models.folder_check import check_model
 from tests.support.checkout import ROOT
 
 for call in sys.argv[1:]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, VQModel
 
-from seedsweep.storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
+from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
 from seedsweep.storage.records import Flaw, Model, Sampling
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline, to_pixels
 from tests.support.tiny_model import save_tiny_model, tiny_denoiser
@@ -153,8 +153,8 @@ def test_another_size_or_batch_size_starts_afresh_and_each_is_remembered(load, c
     pipeline.generate("a cat", [1])
     assert tried[0] == change.get("batch_size", 4)
     for back in ({}, change, {"steps": 1, "guidance_scale": 5.0}):
-        tried.clear()
         pipeline = pipeline.with_sampling(recipe(**back))
+        tried.clear()
         pipeline.generate("a cat", [1])
         assert set(tried) == {2}
 
@@ -168,9 +168,9 @@ def test_a_picture_that_does_not_fit_at_all_is_a_memory_error_and_nothing_is_rem
     assert tried == [4, 2, 1, 4, 2, 1]
 
 
-def test_a_size_that_the_model_refuses_is_a_generation_error(load):
-    with pytest.raises(GenerationError, match="a cat"):
-        load(width=17).generate("a cat", [1])
+def test_a_size_that_the_model_refuses_is_refused_when_it_is_loaded(load):
+    with pytest.raises(ModelLoadError, match=r"cannot begin a picture.*correct \[sampling\]"):
+        load(width=17)
 
 
 def test_what_was_loaded_and_how_is_recorded(load):
@@ -228,9 +228,9 @@ def test_a_sampler_that_cannot_be_made_for_the_model_is_refused(load, name):
         load(sampler=name)
 
 
-def test_a_sampler_that_the_pipeline_cannot_use_is_a_generation_error(load):
-    with pytest.raises(GenerationError, match=r"sampling"):
-        load(sampler="FlowMatchEulerDiscreteScheduler").generate("a cat", [1])
+def test_a_sampler_that_the_pipeline_cannot_use_is_refused_when_it_is_loaded(load):
+    with pytest.raises(ModelLoadError, match=r"correct \[sampling\]"):
+        load(sampler="FlowMatchEulerDiscreteScheduler")
 
 
 @pytest.mark.parametrize(("dtype", "levels"), [("float16", 2), ("bfloat16", 6)])
@@ -301,9 +301,10 @@ def test_channels_last_lays_out_the_convolutions_of_denoiser_and_autoencoder(loa
 
 @pytest.fixture(scope="module")
 def flat_model(tmp_path_factory):
-    """A model whose denoiser is quickly compiled: one level, no attention, so no prompt."""
+    """A model whose denoiser is quickly compiled: one level, without attention to the prompt."""
     folder = tmp_path_factory.mktemp("flat")
-    save_tiny_model(folder, tiny_denoiser((8,), ("DownBlock2D",), ("UpBlock2D",), middle=None))
+    blocks = ("DownBlock2D",), ("UpBlock2D",)
+    save_tiny_model(folder, tiny_denoiser((8,), *blocks, middle=None, in_time=True))
     return Model(path=str(folder), fingerprint="flat")
 
 

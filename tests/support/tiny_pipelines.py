@@ -1,0 +1,143 @@
+"""Pipelines of other families with random weights, as small as they can be."""
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    KandinskyV22CombinedPipeline,
+    PriorTransformer,
+    UnCLIPScheduler,
+    UNet2DConditionModel,
+    VQModel,
+)
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+)
+
+from tests.support.tiny_model import letters_tokenizer
+
+WIDTH = 16
+LONGEST = 24
+
+
+def save_flux(folder, *, guided=False):
+    """A FLUX of 32 px pictures; without `guided`, it takes a guidance scale and does not use it."""
+    torch.manual_seed(0)
+    tokenizer = letters_tokenizer(LONGEST)
+    t5 = T5Config(
+        vocab_size=len(tokenizer), d_model=WIDTH, d_kv=8, d_ff=16, num_layers=1, num_heads=2
+    )
+    FluxPipeline(
+        transformer=FluxTransformer2DModel(
+            in_channels=4,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=WIDTH,
+            pooled_projection_dim=WIDTH,
+            axes_dims_rope=(4, 4, 8),
+            guidance_embeds=guided,
+        ),
+        vae=AutoencoderKL(
+            block_out_channels=(4,),
+            latent_channels=1,
+            norm_num_groups=1,
+            sample_size=32,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+            shift_factor=0.06,
+            scaling_factor=1.5,
+        ),
+        text_encoder=CLIPTextModel(text_config(len(tokenizer))),
+        tokenizer=tokenizer,
+        text_encoder_2=T5EncoderModel(t5),
+        tokenizer_2=letters_tokenizer(LONGEST),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    ).save_pretrained(folder)
+
+
+def save_kandinsky(folder):
+    """A Kandinsky 2.2 of prior and decoder in one, whose decoder has a sampler of its own."""
+    torch.manual_seed(0)
+    tokenizer = letters_tokenizer(LONGEST)
+    vision = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        image_size=32,
+        projection_dim=WIDTH,
+        intermediate_size=16,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+        patch_size=16,
+    )
+    prior = PriorTransformer(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        embedding_dim=WIDTH,
+        num_layers=1,
+        num_embeddings=LONGEST,
+    )
+    # It begins as zeros, so that everything would be one to the decoder.
+    prior.clip_std = torch.nn.Parameter(torch.ones_like(prior.clip_std))
+    KandinskyV22CombinedPipeline(
+        unet=UNet2DConditionModel(
+            in_channels=4,
+            out_channels=8,
+            addition_embed_type="image",
+            down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+            up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+            mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            encoder_hid_dim=WIDTH,
+            encoder_hid_dim_type="image_proj",
+            cross_attention_dim=WIDTH,
+            attention_head_dim=4,
+            norm_num_groups=4,
+            resnet_time_scale_shift="scale_shift",
+        ),
+        scheduler=DDIMScheduler(),
+        movq=VQModel(
+            block_out_channels=(8, 8, 8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            latent_channels=4,
+            num_vq_embeddings=4,
+            norm_num_groups=4,
+            vq_embed_dim=4,
+        ),
+        prior_prior=prior,
+        prior_image_encoder=CLIPVisionModelWithProjection(vision),
+        prior_text_encoder=CLIPTextModelWithProjection(text_config(len(tokenizer))),
+        prior_tokenizer=tokenizer,
+        prior_scheduler=UnCLIPScheduler(
+            variance_type="fixed_small_log", prediction_type="sample", num_train_timesteps=100
+        ),
+        prior_image_processor=CLIPImageProcessorPil(size=32, crop_size=32),
+    ).save_pretrained(folder)
+
+
+def text_config(words):
+    """The configuration of a text encoder of one layer for so many words."""
+    return CLIPTextConfig(
+        vocab_size=words,
+        hidden_size=WIDTH,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=LONGEST,
+        projection_dim=WIDTH,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )

@@ -1,0 +1,119 @@
+import io
+import json
+import shutil
+
+import pytest
+import sentencepiece
+
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Model
+from seedsweep.workers.pipelines.prompt_tokens import (
+    DIFFERENT,
+    describe_cuts,
+    open_tokenizers,
+    tells_apart,
+)
+from tests.support.model_folders import put, reindex, save_folder
+from tests.support.tiny_model import letters_tokenizer
+
+LONG = "x" * 20
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A pipeline's folder with a tokenizer of letters, which takes 12 of them with both ends."""
+    folder = save_folder(tmp_path / "model")
+    shutil.rmtree(folder / "tokenizer")
+    letters_tokenizer(12).save_pretrained(folder / "tokenizer")
+    return folder
+
+
+def opened(folder):
+    return open_tokenizers(Model(path=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "said"),
+    [
+        (["a cat", "a dog"], []),
+        (["0123456789"], []),
+        (["a cat", "0123456789a"], ["1 prompts are longer than the 12 tokens", "0123456789a"]),
+        ([LONG + "a", "a", LONG + "b"], ["2 prompts are longer", "1 prompts are the same"]),
+        (["A cat", "a cat"], ["1 prompts are the same", "'a cat', which is one with 'A cat'"]),
+    ],
+)
+def test_prompts_that_the_model_does_not_see_whole_or_apart_are_told(folder, prompts, said):
+    text = " ".join(describe_cuts(opened(folder), prompts))
+    assert bool(text) == bool(said)
+    for words in said:
+        assert words in text
+
+
+def test_a_prompt_is_whole_if_some_tokenizer_takes_it_whole(folder):
+    reindex(folder, tokenizer_2=["transformers", "CLIPTokenizer"])
+    letters_tokenizer(40).save_pretrained(folder / "tokenizer_2")
+    tokenizers = opened(folder)
+    assert [(each.name, each.limit) for each in tokenizers] == [
+        ("tokenizer", 12),
+        ("tokenizer_2", 40),
+    ]
+    assert describe_cuts(tokenizers, [LONG + "a", LONG + "b"]) == ()
+
+
+def test_what_the_pipelines_call_takes_is_the_limit_if_it_is_less(folder):
+    reindex(folder, _class_name="StableDiffusion3Pipeline")
+    letters_tokenizer(1000).save_pretrained(folder / "tokenizer")
+    assert [each.limit for each in opened(folder)] == [256]
+
+
+def test_many_prompts_are_told_as_few_are(folder):
+    prompts = [f"{number:04}" for number in range(2_500)] + [LONG]
+    (sentence,) = describe_cuts(opened(folder), prompts)
+    assert sentence.startswith("1 prompts are longer")
+
+
+BROKEN = [
+    (lambda folder: (folder / "tokenizer.json").unlink(), "has no vocabulary"),
+    (lambda folder: put(folder, "tokenizer.json", "{}"), "cannot be loaded"),
+    (lambda folder: put(folder, "tokenizer.json", "[" * 10_000), "cannot be loaded"),
+    (lambda folder: put(folder, "tokenizer_config.json", "[]"), "cannot be loaded"),
+    (lambda folder: put(folder, "tokenizer_config.json", '{"model_max_length": "x"}'), "cannot be"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), BROKEN)
+def test_a_tokenizer_that_makes_nothing_of_prompts_is_refused_by_name(folder, change, said):
+    change(folder / "tokenizer")
+    with pytest.raises(ConfigError, match=f"The tokenizer of the model .* {said}") as caught:
+        opened(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_class_that_transformers_does_not_have_is_refused(folder):
+    reindex(folder, tokenizer=["transformers", "NoSuchTokenizer"])
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        opened(folder)
+
+
+def test_a_tokenizer_that_is_kept_as_a_sentencepiece_model_alone_works(folder):
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a red house", "three blue birds", "some more words"] * 5),
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=40,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    settings = {"tokenizer_class": "T5Tokenizer", "model_max_length": 20, "extra_ids": 0}
+    put(folder, "tokenizer_2/spiece.model", model.getvalue())
+    put(folder, "tokenizer_2/tokenizer_config.json", json.dumps(settings))
+    reindex(folder, tokenizer_2=["transformers", "T5Tokenizer"])
+    tokenizer = opened(folder)[1]
+    assert tokenizer.limit == 20
+    assert tells_apart(tokenizer.tokenizer)
+    assert describe_cuts([tokenizer], list(DIFFERENT[:2])) == ()

@@ -1,0 +1,133 @@
+"""What lies in a diffusers model's folder: its components, and which files they are loaded from.
+
+Imports no torch, and nothing of what it finds.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FINGERPRINTED = frozenset({".jinja", ".json", ".model", ".safetensors", ".txt"})
+"""The suffixes of the files that a pipeline is loaded from."""
+
+INDEX = "model_index.json"
+
+_WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors"
+)
+_SHARDS = re.compile(
+    r"(?:diffusion_pytorch_)?model\.safetensors\.index(?:\.(?P<variant>\w+))?\.json"
+)
+_ANY_SHARDS = re.compile(r".*\.index(\.\w+)?\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part of a pipeline that the index names: the folder it lies in, and its class."""
+
+    name: str
+    library: str
+    class_name: str
+    folder: Path
+
+    @property
+    def is_tokenizer(self) -> bool:
+        return "Tokenizer" in self.class_name
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it is a network, which is no more than its weights."""
+        others = ("Scheduler", "Processor", "ProcessorFast", "ProcessorPil", "FeatureExtractor")
+        return not self.is_tokenizer and not self.class_name.endswith(others)
+
+    def weights(self, variant: str | None = None) -> list[Path]:
+        """Its safetensors of a variant, or the plain ones, and the lists of their shards."""
+        return [file for file in _files(self.folder) if _variant_of(file) == (variant or "")]
+
+    def variants(self) -> set[str]:
+        """The variants that its weights are there as; the plain ones have none."""
+        return {found for file in _files(self.folder) if (found := _variant_of(file))}
+
+
+def read_index(folder: Path) -> dict[str, Any] | None:
+    """What `model_index.json` holds; None if it is missing or no table."""
+    return read_json(folder / INDEX)
+
+
+def components(folder: Path) -> list[Component]:
+    """The parts that the index names; those that it switches off (`[null, null]`) are none."""
+    return [
+        Component(name, entry[0], entry[1], folder / name)
+        for name, entry in (read_index(folder) or {}).items()
+        if name.isidentifier() and not name.startswith("_") and _is_component(entry)
+    ]
+
+
+def variant_of(folder: Path) -> str | None:
+    """The variant that must be asked for: the one that components without plain weights share."""
+    parts = [part for part in components(folder) if part.has_weights and not part.weights()]
+    shared = set.intersection(*(part.variants() for part in parts)) if parts else set[str]()
+    return shared.pop() if len(shared) == 1 else None
+
+
+def loaded_files(folder: Path) -> list[str]:
+    """The files that a pipeline is loaded from, in the fingerprint's order.
+
+    The index, and of each component all but weights that another file stands for: other variants,
+    and what is not safetensors. Without components it is whatever may be loaded.
+    """
+    parts, variant = components(folder), variant_of(folder)
+    if not parts:
+        return all_files(folder)
+    unused = {
+        file
+        for part in parts
+        for file in _files(part.folder)
+        if _is_weights(file) and file not in (part.weights(variant) or part.weights())
+    }
+    names = {part.name for part in parts}
+    return [
+        path
+        for path in all_files(folder)
+        if path == INDEX or (path.partition("/")[0] in names and folder / path not in unused)
+    ]
+
+
+def all_files(folder: Path) -> list[str]:
+    """Every file that some pipeline may be loaded from; what is hidden is no part of a model."""
+    files = [
+        file.relative_to(folder)
+        for file in sorted(folder.rglob("*"))
+        if file.suffix in FINGERPRINTED and file.is_file()
+    ]
+    return [p.as_posix() for p in files if not any(part.startswith(".") for part in p.parts)]
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The table that a file holds; None if there is none."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_component(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (file for file in sorted(folder.glob("*")) if file.is_file())
+
+
+def _variant_of(weights: Path) -> str | None:
+    """The variant that a file of weights, or a list of shards, is of; None for any other file."""
+    match = _WEIGHTS.fullmatch(weights.name) or _SHARDS.fullmatch(weights.name)
+    return None if match is None else match["variant"] or ""
+
+
+def _is_weights(file: Path) -> bool:
+    return file.suffix == ".safetensors" or _ANY_SHARDS.fullmatch(file.name) is not None

@@ -1,0 +1,125 @@
+"""What a pipeline's class in diffusers takes, read from its signatures: nothing is loaded."""
+
+import inspect
+import re
+from importlib.util import find_spec
+from typing import Any
+
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Model
+from seedsweep.workers.models.folder import read_index
+from seedsweep.workers.models.folder_check import folder_here
+
+NEEDED = (
+    "prompt",
+    "num_images_per_prompt",
+    "num_inference_steps",
+    "width",
+    "height",
+    "generator",
+    "output_type",
+)
+"""What every call is given; a text-to-image pipeline takes it all."""
+
+_USUAL = "StableDiffusionPipeline"
+_MORE_THAN_A_PROMPT = ("image_embeds", "image_embeddings", "mask_image", "control_image", "video")
+_PARTS = ("controlnet", "adapter", "motion_adapter")
+_FROM_PICTURES = re.compile("Img2Img|SuperResolution|Refiner|Pix2Pix")
+_TASKS = re.compile(r"ControlNet(?:Union|XS)?|Inpaint|Img2Img|Adapter|Kontext|Upscale")
+
+
+def check_class(model: Model) -> None:
+    """Refuse a diffusers model whose pipeline is none, or makes no pictures of a prompt alone.
+
+    Looked at is what the model's folder, or the hub's cache, says of its class, on a machine that
+    has diffusers. Raises `ConfigError`, which names what to use instead.
+    """
+    folder = folder_here(model)
+    index = read_index(folder) if folder else None
+    if index is None or not is_installed():
+        return
+    import diffusers
+
+    name = index.get("_class_name")
+    kind = class_of(name)
+    if kind is None:
+        raise ConfigError(
+            f"The model {model.path} is a {name!r}, which is no pipeline that diffusers "
+            f"{diffusers.__version__} has here; correct _class_name in its model_index.json, or "
+            "use another version."
+        )
+    unfit = why_unfit(kind)
+    if unfit:
+        raise ConfigError(f"The model {model.path} cannot be used: {unfit}.")
+
+
+def is_installed() -> bool:
+    """Whether this machine can look at diffusers' classes; a scheduler's image cannot."""
+    return all(find_spec(name) for name in ("torch", "diffusers", "transformers"))
+
+
+def why_unfit(kind: type) -> str:
+    """Why a pipeline of diffusers makes no pictures of a prompt alone, and what to use instead, in
+    a clause; empty if it may."""
+    reason = _reason(kind)
+    if not reason:
+        return ""
+    return f"{kind.__name__} {reason}; name a folder whose pipeline is {_instead(kind)}"
+
+
+def class_of(name: object) -> type | None:
+    """The pipeline that diffusers has by this name; None if it has none."""
+    import diffusers
+    import transformers
+
+    # It warns of what it would need for parts that are not asked for.
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        kind = getattr(diffusers, name) if isinstance(name, str) else None
+    except (AttributeError, ImportError, RuntimeError):
+        return None
+    is_pipeline = inspect.isclass(kind) and issubclass(kind, diffusers.DiffusionPipeline)
+    return kind if is_pipeline and kind is not diffusers.DiffusionPipeline else None
+
+
+def call_parameters(kind: Any) -> dict[str, inspect.Parameter]:
+    """What a pipeline's call takes, by name."""
+    parameters = dict(inspect.signature(kind.__call__).parameters)
+    parameters.pop("self", None)
+    return parameters
+
+
+def _reason(kind: type) -> str:
+    parameters = call_parameters(kind)
+    required = {
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+    needs = sorted(required - {*NEEDED, "guidance_scale"})
+    needs += [name for name in _MORE_THAN_A_PROMPT if name in parameters and name not in needs]
+    if needs:
+        return f"needs more than a prompt ({needs[0]})"
+    parts = [name for name in _PARTS if name in inspect.signature(kind.__init__).parameters]  # type: ignore[misc]
+    if parts:
+        return f"needs more than a prompt (what its {parts[0]} is given)"
+    lacking = [name for name in NEEDED if name not in parameters]
+    if lacking:
+        return f"takes no {lacking[0]}, so it makes no pictures of a prompt"
+    if "Prior" in kind.__name__:
+        return "makes no pictures, but what a decoder makes them of"
+    return "needs more than a prompt (image)" if _FROM_PICTURES.search(kind.__name__) else ""
+
+
+def _instead(kind: type) -> str:
+    """The text-to-image pipeline of the same family, if its name gives it away."""
+    name = kind.__name__
+    for candidate in (
+        re.sub("(Prior|Decoder)?Pipeline$", "CombinedPipeline", name),
+        _TASKS.sub("", name),
+    ):
+        fit = class_of(candidate)
+        if fit is not None and candidate != name and not _reason(fit):
+            return candidate
+    return _USUAL

@@ -1,0 +1,77 @@
+"""What a diffusers pipeline makes at its first step: whether prompt and settings alter anything."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class _Enough(Exception):
+    """The first step is seen, so the pipeline need not go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStep:
+    """What the denoiser made for the sampler's first step, guidance included.
+
+    If the pipeline's sampler was never asked for a step, it is the picture, and `sampled` is False.
+    """
+
+    made: Any
+    sampled: bool
+
+    def equals(self, other: "FirstStep") -> bool:
+        """Whether both are one, to the last bit; what is not finite equals itself."""
+        return bool(np.array_equal(self.made, other.made, equal_nan=True))
+
+
+def first_step(pipeline: Any, prompt: str, arguments: Mapping[str, Any]) -> FirstStep:
+    """Have the pipeline make one picture of a prompt at seed 0, up to its first step.
+
+    Nothing is compiled for it. Raises what the pipeline raises.
+    """
+    seen: list[FirstStep] = []
+    try:
+        with (
+            _stopping(getattr(pipeline, "scheduler", None), seen),
+            torch.inference_mode(),
+            torch.compiler.set_stance("force_eager"),
+        ):
+            output = pipeline(
+                prompt=prompt,
+                num_images_per_prompt=1,
+                generator=[torch.Generator("cpu").manual_seed(0)],
+                output_type="np",
+                **arguments,
+            )
+    except _Enough:
+        return seen[0]
+    finally:
+        # What is offloaded was left on the device.
+        pipeline.maybe_free_model_hooks()
+    return FirstStep(np.asarray(output[0]), sampled=False)
+
+
+@contextmanager
+def _stopping(sampler: Any, seen: list[FirstStep]) -> Iterator[None]:
+    """Stop the pipeline once its sampler is asked for a step, and keep what it was given."""
+    if not hasattr(sampler, "step"):
+        yield
+        return
+
+    # Pipelines ask for the signature of the sampler's step, so it has to stay.
+    @functools.wraps(sampler.step)
+    def stop(model_output: Any, *_: Any, **__: Any) -> None:
+        made = model_output.detach().float().cpu().numpy()
+        seen.append(FirstStep(made, sampled=True))
+        raise _Enough
+
+    sampler.step = stop
+    try:
+        yield
+    finally:
+        del sampler.step

@@ -1,0 +1,123 @@
+"""What a model's tokenizers make of prompts: where they cut them, and which are one to it."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Model
+from seedsweep.workers.models.folder import Component, components, read_index
+from seedsweep.workers.models.folder_check import folder_here
+from seedsweep.workers.pipelines.diffusers_class import call_parameters, class_of, is_installed
+
+DIFFERENT = ("a red house", "3 blue birds", "狗在公园里", "ночь")
+"""Prompts of several scripts: no tokenizer with a vocabulary takes all for one."""
+
+_AT_A_TIME = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """A tokenizer of a pipeline, and how many tokens of a prompt go to the model."""
+
+    name: str
+    tokenizer: Any
+    limit: int
+
+
+def open_tokenizers(model: Model) -> list[Tokenizer]:
+    """Load the tokenizers of a diffusers model, if it and diffusers are on this machine.
+
+    Raises `ConfigError` if one cannot be loaded, or takes all prompts for one.
+    """
+    folder = folder_here(model)
+    if folder is None or not is_installed():
+        return []
+    kind = class_of((read_index(folder) or {}).get("_class_name"))
+    longest = call_parameters(kind).get("max_sequence_length") if kind else None
+    usual = longest.default if longest and isinstance(longest.default, int) else None
+    parts = [part for part in components(folder) if part.is_tokenizer]
+    return [_open(part, usual) for part in parts]
+
+
+def tells_apart(tokenizer: Any) -> bool:
+    """Whether some of the prompts `DIFFERENT` differ to a tokenizer in more than their length: one
+    without a vocabulary knows no word of any."""
+    special = set(tokenizer.all_special_ids)
+    words = (tokenizer(text, verbose=False).input_ids for text in DIFFERENT)
+    return len({frozenset(set(ids) - special) for ids in words}) > 1
+
+
+def describe_cuts(tokenizers: Sequence[Tokenizer], prompts: Sequence[str]) -> tuple[str, ...]:
+    """Say in sentences how many prompts are cut, and which ones are one to the model.
+
+    A prompt counts as cut if no tokenizer takes it whole; prompts are one if all tokenizers make
+    the same of them. Nothing is said without tokenizers.
+    """
+    if not tokenizers:
+        return ()
+    cut: list[str] = []
+    seen: dict[bytes, str] = {}
+    alike: list[tuple[str, str]] = []
+    for first in range(0, len(prompts), _AT_A_TIME):
+        texts = list(prompts[first : first + _AT_A_TIME])
+        tokens = [each.tokenizer(texts, verbose=False).input_ids for each in tokenizers]
+        for text, *made in zip(texts, *tokens, strict=True):
+            ids = [_kept(t, each.limit) for t, each in zip(made, tokenizers, strict=True)]
+            if all(len(t) > each.limit for t, each in zip(made, tokenizers, strict=True)):
+                cut.append(text)
+            earlier = seen.setdefault(hashlib.sha256(str(ids).encode()).digest(), text)
+            if earlier != text:
+                alike.append((earlier, text))
+    return (*_cut_words(cut, tokenizers), *_alike_words(alike))
+
+
+def _open(part: Component, usual: int | None) -> Tokenizer:
+    import transformers
+
+    try:
+        kind = getattr(transformers, part.class_name)
+        tokenizer = kind.from_pretrained(part.folder, local_files_only=True)
+        works = tells_apart(tokenizer)
+        limit = min(tokenizer.model_max_length, usual or tokenizer.model_max_length)
+    except Exception as error:  # a model's own files may bring transformers to raise anything
+        raise ConfigError(
+            f"The {part.name} of the model {part.folder.parent} cannot be loaded "
+            f"({' '.join(str(error).split())[:300]}); fetch or save the folder again."
+        ) from error
+    if not works:
+        raise ConfigError(
+            f"The {part.name} of the model {part.folder.parent} has no vocabulary: all prompts are "
+            "one to it; fetch or save the folder again, with tokenizer.json or vocab.json."
+        )
+    return Tokenizer(part.name, tokenizer, limit)
+
+
+def _kept(tokens: list[int], limit: int) -> list[int]:
+    """What is left of a prompt: its last token ends every prompt, cut or not."""
+    return tokens if len(tokens) <= limit else [*tokens[: max(limit - 1, 0)], tokens[-1]]
+
+
+def _cut_words(cut: Sequence[str], tokenizers: Sequence[Tokenizer]) -> tuple[str, ...]:
+    if not cut:
+        return ()
+    limit = max(each.limit for each in tokenizers)
+    return (
+        f"{len(cut):,} prompts are longer than the {limit} tokens that the model takes, and it "
+        f"does not read their ends; the first is {_shown(cut[0])}.",
+    )
+
+
+def _alike_words(alike: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    if not alike:
+        return ()
+    earlier, text = alike[0]
+    return (
+        f"{len(alike):,} prompts are the same to the model as an earlier one, and give its "
+        f"pictures again; the first is {_shown(text)}, which is one with {_shown(earlier)}.",
+    )
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) <= 80 else f"{text[:38]!r}…{text[-38:]!r}"
