@@ -11,12 +11,12 @@ from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.workers.host_cache import cache_folder
+from seedsweep.workers.training.kinds import not_readable
 from seedsweep.workers.training.slices import (
     UNREADABLE,
     USUAL,
     PictureColumn,
     look_into,
-    not_readable,
 )
 
 SETTLED_SECONDS = 2.0
