@@ -1,6 +1,7 @@
 """A training set cut into slices, and what is stored in each: Parquet files, tars, arrays and
 pictures."""
 
+import contextlib
 import csv
 import struct
 import tarfile
@@ -144,8 +145,10 @@ class Contents:
         for file in self.files:
             yield file.relative_to(self.path).as_posix(), file
             if part := by_path.get(file):
-                for row, named in named_files(file, part.column, part.paths_from):
-                    yield f"{part.name}#{row} {named.name}", named
+                # What a damaged file names beyond the damage is not read either.
+                with contextlib.suppress(*UNREADABLE):
+                    for row, named in named_files(file, part.column, part.paths_from):
+                        yield f"{part.name}#{row} {named.name}", named
 
 
 def look_into(path: Path, column: PictureColumn = USUAL) -> Contents:
