@@ -2,8 +2,8 @@
 
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.storage.verification_results import Coverage, VerificationResult
+from seedsweep.workers.training.kinds import left_out_words
 from seedsweep.workers.training.pictures import sentences_on
-from seedsweep.workers.training.slices import left_out_words
 
 
 def summary(verification: VerificationResult) -> list[str]:

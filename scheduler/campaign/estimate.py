@@ -16,7 +16,8 @@ from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
 from seedsweep.storage.shards import list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.generation.throughput import Sizes, Throughput
-from seedsweep.workers.training.slices import PictureColumn, left_out_words, look_into
+from seedsweep.workers.training.kinds import left_out_words
+from seedsweep.workers.training.slices import PictureColumn, look_into
 
 PNG_BYTES_PER_PIXEL = 1.6
 """412 KB for a photograph of 512 px; noise takes about 3."""

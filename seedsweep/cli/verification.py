@@ -13,7 +13,7 @@ def verify(
     campaign_id: CampaignId,
     training_set: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Parquet, WebDataset tar or folder; the campaign's."),
+        typer.Option(metavar="PATH", help="Parquet, tar, array or folder; the campaign's."),
     ] = None,
     controls: Annotated[
         Path | None,

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.workers.host_cache import cache_folder
+from seedsweep.workers.training.kinds import not_readable
 from seedsweep.workers.training.slices import (
     UNREADABLE,
     USUAL,
+    Contents,
     PictureColumn,
     look_into,
-    not_readable,
 )
 
 SETTLED_SECONDS = 2.0
@@ -35,7 +36,7 @@ def fingerprint_training_set(path: Path, column: PictureColumn = USUAL) -> str:
     are the same. Raises `ConfigError` where there is no training set to read.
     """
     try:
-        files = _files(path, column)
+        files = _files(look_into(path, column))
         state, is_settled = _state(files)
         if known := _recall(state):
             return known
@@ -47,13 +48,9 @@ def fingerprint_training_set(path: Path, column: PictureColumn = USUAL) -> str:
     return fingerprint
 
 
-def state_of(path: Path, column: PictureColumn = USUAL) -> str:
-    """Another one if any file of the training set has changed; errors as of
-    `fingerprint_training_set`."""
-    try:
-        return _state(_files(path, column))[0]
-    except (TrainingSetError, *UNREADABLE) as error:
-        raise not_readable("training set", path, error) from error
+def state_of(contents: Contents) -> str:
+    """What is another one if any file of the training set has changed."""
+    return _state(_files(contents))[0]
 
 
 def size_of(file: Path) -> str:
@@ -62,9 +59,9 @@ def size_of(file: Path) -> str:
     return str(about.st_size) if about else _ABSENT
 
 
-def _files(path: Path, column: PictureColumn) -> list[NamedFile]:
-    files = look_into(path, column).all_files()
-    return [(path.name if file == path else name, file) for name, file in files]
+def _files(contents: Contents) -> list[NamedFile]:
+    whole = contents.path
+    return [(whole.name if file == whole else name, file) for name, file in contents.all_files()]
 
 
 def _hash(files: Sequence[NamedFile]) -> str:

@@ -159,10 +159,10 @@ class _Index:
         """Read the whole training set and write its index to the folder, in the order of its
         pictures. Raises `TrainingSetError`, `ConfigError` or `OSError`, the last for the cache."""
         path, column = Path(self.settings.training_set), PictureColumn.of(self.settings)
-        before = state_of(path, column)
+        contents, reading = self._contents(path, column), Reading()
+        before = state_of(contents)
         if self.settings.fingerprint:
             self._refuse_changed(path)
-        contents, reading = self._contents(path, column), Reading()
         count = count_pictures(contents.slices)
         self._refuse_too_large(folder, count)
         log.info("Indexing the training set %s: %d pictures, to %s.", path, count, folder.parent)
@@ -181,10 +181,11 @@ class _Index:
         coverage = reading.coverage(str(path), "", contents.left_out)
         if not read:
             raise none_readable(coverage)
-        if state_of(path, column) != before:
+        if state_of(self._contents(path, column)) != before:
             raise TrainingSetError(self._changed(path, "it changed while it was read"))
         (folder / _COVERAGE).write_text(coverage.model_dump_json())
-        log.log(logging.WARNING if sentences_on(coverage) else logging.INFO, in_words(coverage))
+        level = logging.WARNING if sentences_on(coverage) else logging.INFO
+        log.log(level, "%s", in_words(coverage))
 
     def _contents(self, path: Path, column: PictureColumn) -> Contents:
         try:

@@ -22,6 +22,7 @@ FORMATS = (
 
 _ORIENTATION = 0x0112
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_BAND_PIXELS = 1 << 22
 _SRGB = ImageCms.createProfile("sRGB")
 _CONVERTED = {"RGB", "L", "CMYK"}
 """The modes that a colour profile is converted from; others become RGB first."""
@@ -41,9 +42,7 @@ def prepare(
     Raises what is in `UNREADABLE`: also, before it is decoded, for a picture of more than
     `PICTURE_PIXELS`, and for one of 32-bit integers or floats, which does not say what is white.
     """
-    with _open(value) as opened:
-        stored, orientation = opened.size, int(opened.getexif().get(_ORIENTATION, 1))
-        picture = _in_eight_bits(ImageOps.exif_transpose(opened), opened)
+    stored, orientation, picture = _decode(value)
     transparent = picture.has_transparency_data
     picture, profile = _in_srgb(picture)
     picture = _flattened(picture)
@@ -61,6 +60,15 @@ def prepare(
         resize="none" if fits else settings.resize,
         crop="none" if fits or settings.resize == "stretch" else settings.crop,
     )
+
+
+def _decode(
+    value: bytes | NDArray[np.uint8],
+) -> tuple[tuple[int, int], int, Image.Image]:
+    """The size and the orientation that are stored, and the picture, upright."""
+    with _open(value) as opened:
+        orientation = int(opened.getexif().get(_ORIENTATION, 1))
+        return opened.size, orientation, _in_eight_bits(ImageOps.exif_transpose(opened), opened)
 
 
 def _open(value: bytes | NDArray[np.uint8]) -> Image.Image:
@@ -133,9 +141,15 @@ def _converted(picture: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image
 
 
 def _flattened(picture: Image.Image) -> Image.Image:
-    """Put a transparent picture on white, as most training pipelines do."""
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        picture = Image.alpha_composite(white, rgba)
-    return picture.convert("RGB")
+    """Put a transparent picture on white, as most training pipelines do; by bands of it, since a
+    whole one would be held four times."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    flat = Image.new("RGB", picture.size)
+    rows = max(1, _BAND_PIXELS // picture.width)
+    for top in range(0, picture.height, rows):
+        band = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+        white = Image.new("RGBA", band.size, "white")
+        on_white = Image.alpha_composite(white, band.convert("RGBA"))
+        flat.paste(on_white.convert("RGB"), (0, top))
+    return flat

@@ -29,6 +29,7 @@ from seedsweep.workers.analysis.matching import (
 from seedsweep.workers.analysis.near_copies import frame_of
 from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, join, l2_of, nothing
 from seedsweep.workers.training.fingerprint import size_of
+from seedsweep.workers.training.kinds import not_readable, refuse_other_kinds
 from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.search_actors import Searchers
 from seedsweep.workers.training.slice_search import PLACES, Fetched, Query
@@ -39,8 +40,6 @@ from seedsweep.workers.training.slices import (
     PictureColumn,
     Slice,
     look_into,
-    not_readable,
-    refuse_other_kinds,
 )
 
 Progress = Callable[[int, int], None]

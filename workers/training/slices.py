@@ -1,26 +1,32 @@
 """A training set cut into slices, and what is stored in each: Parquet files, tars, arrays and
 pictures."""
 
+import contextlib
 import csv
-import os
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 from PIL import Image
 
-from seedsweep.storage.errors import ConfigError, TrainingSetError
+from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.records import Verification
-from seedsweep.workers.training.array_file import ARRAYS, WANTED, picture_array, read_array
+from seedsweep.workers.training.array_file import ARRAYS, picture_array, read_array
+from seedsweep.workers.training.kinds import (
+    files_in,
+    kind_of,
+    left_out_words,
+    refuse_other_kinds,
+)
 from seedsweep.workers.training.parquet_file import (
     captions_of,
     named_files,
@@ -29,17 +35,12 @@ from seedsweep.workers.training.parquet_file import (
     row_groups,
 )
 from seedsweep.workers.training.picture_file import (
-    METADATA,
     PICTURES,
     NoPicturesError,
     captions_beside,
     picture_bytes,
 )
 from seedsweep.workers.training.tar_file import TARS, captions_in, read_members
-
-PARQUET = ".parquet"
-_PARQUET_BEGINS = b"PAR1"
-_CONTAINERS = frozenset({PARQUET, *TARS, *ARRAYS})
 
 UNREADABLE = (
     OSError,
@@ -144,8 +145,10 @@ class Contents:
         for file in self.files:
             yield file.relative_to(self.path).as_posix(), file
             if part := by_path.get(file):
-                for row, named in named_files(file, part.column, part.paths_from):
-                    yield f"{part.name}#{row} {named.name}", named
+                # What a damaged file names beyond the damage is not read either.
+                with contextlib.suppress(*UNREADABLE):
+                    for row, named in named_files(file, part.column, part.paths_from):
+                        yield f"{part.name}#{row} {named.name}", named
 
 
 def look_into(path: Path, column: PictureColumn = USUAL) -> Contents:
@@ -162,7 +165,7 @@ def look_into(path: Path, column: PictureColumn = USUAL) -> Contents:
             raise TrainingSetError("it holds nothing")
         return Contents(path, [path], slices)
     contents, refused = Contents(path), []
-    for are_pictures, run in groupby(_files_in(path, contents.left_out), _is_picture):
+    for are_pictures, run in groupby(files_in(path, contents.left_out), _is_picture):
         files = list(run)
         if are_pictures:
             contents.files.extend(files)
@@ -190,37 +193,6 @@ def cut_training_set(path: Path, column: PictureColumn = USUAL) -> list[Slice]:
     """The slices of a training set, which hold each of its pictures once, in its order; errors as
     of `look_into`."""
     return look_into(path, column).slices
-
-
-def left_out_words(left_out: Mapping[str, int]) -> str:
-    """What is left out, by kind: `12 .heic, 3 .json, 2 rows without a picture` and the like."""
-    return ", ".join(_counted(count, kind) for kind, count in sorted(left_out.items()))
-
-
-def refuse_other_kinds(file: Path) -> None:
-    """Raise unless a file is of a kind that may hold pictures, or Parquet whatever its name ends
-    with."""
-    with file.open("rb") as opened:
-        begins = opened.read(len(_PARQUET_BEGINS))
-    if kind_of(file) in PICTURES:
-        raise NoPicturesError("it is a single picture; name its folder")
-    if kind_of(file) not in _CONTAINERS and begins != _PARQUET_BEGINS:
-        raise NoPicturesError(
-            "it is of no kind that is read; convert what is pickled, or compressed in another way, "
-            "to an array (N, H, W, 3) of uint8, saved with numpy.savez"
-        )
-
-
-def not_readable(what: str, path: Path, error: BaseException) -> ConfigError:
-    """What to raise where there are no pictures to read: `what` says whose they are."""
-    if kind_of(path) in ARRAYS:
-        remedy = f"give one with an array {WANTED}."
-    else:
-        remedy = (
-            "give a folder of pictures, or a Parquet file, tar (.tar, .tar.gz) or array (.npy, "
-            ".npz) of pictures, or a folder of such files."
-        )
-    return ConfigError(f"The {what} {path} cannot be read ({error}); {remedy}")
 
 
 def count_pictures(slices: Sequence[Slice]) -> int:
@@ -268,32 +240,6 @@ def read_captions(part: Slice, names: Sequence[str]) -> dict[str, str]:
         return {}
 
 
-def kind_of(file: Path) -> str:
-    """A file's kind: what its name ends with, in small letters."""
-    name = file.name.lower()
-    return ".tar.gz" if name.endswith(".tar.gz") else PurePosixPath(name).suffix
-
-
-def _files_in(root: Path, left_out: Counter[str]) -> list[Path]:
-    """The files of a folder that are read, by name; the others are counted, captions aside."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    found = []
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        inside = Path(folder)
-        if links := sum((inside / name).is_symlink() for name in folders):
-            left_out["link to a folder"] += links
-        for file in (inside / name for name in names):
-            kind = kind_of(file)
-            if (kind in PICTURES or kind in _CONTAINERS) and file.is_file():
-                found.append(file)
-            elif kind != ".txt" and file.name not in METADATA:
-                left_out[kind or "file without suffix"] += 1
-    return sorted(found)
-
-
 def _is_picture(file: Path) -> bool:
     return kind_of(file) in PICTURES
 
@@ -323,12 +269,6 @@ def _cut_file(root: Path, file: Path, column: PictureColumn) -> list[Slice]:
             slices.append(replace(whole, groups=groups, first_row=row, count=rows))
             first, row = group + 1, row + rows
     return slices
-
-
-def _counted(count: int, kind: str) -> str:
-    noun, _, rest = kind.partition(" ")
-    is_plural = count > 1 and not noun.startswith(".")
-    return f"{count:,} {noun}{'s' if is_plural else ''} {rest}".strip()
 
 
 def _count(part: Slice) -> int:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from seedsweep.storage.errors import SeedsweepError, TrainingSetError
 from seedsweep.storage.records import Verification
 from seedsweep.workers.training import tar_file
+from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.picture_file import PICTURE_BYTES, NoPicturesError, picture_bytes
 from seedsweep.workers.training.pictures import Reading, none_readable, read_pictures
 from seedsweep.workers.training.slices import (
@@ -376,11 +377,13 @@ def bytes_of(write):
     return buffer.getvalue()
 
 
+MIXED_ROWS = [{"bytes": plain(1), "path": "x"}, {"bytes": None, "path": "y"}, None] * 3
 PICTURE_ROWS = pa.table(
     {"image": [plain(level) for level in range(9)], "status": ["success"] * 9, "caption": ["c"] * 9}
 )
 WHOLE = {
     "parquet": bytes_of(lambda file: pq.write_table(PICTURE_ROWS, file, row_group_size=3)),
+    "PARQUET": bytes_of(lambda file: pq.write_table(pa.table({"image": MIXED_ROWS}), file)),
     "tar": TAR,
     "tar.gz": gzip.compress(TAR, mtime=0),
     "npy": bytes_of(lambda file: np.save(file, np.full((3, 4, 4, 3), 5, np.uint8))),
@@ -494,6 +497,7 @@ def test_whatever_is_in_a_file_only_what_is_named_comes_out(
     file = folder / f"a.{kind}"
     file.write_bytes(bytes(data) if instead is None else instead)
     try:
+        fingerprint_training_set(folder if in_folder else file)
         met, coverage = read(folder if in_folder else file)
         assert len(met) == coverage.read
         captions(folder)

@@ -197,6 +197,16 @@ def test_no_program_is_started_for_a_picture(monkeypatch):
         pixels_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 2\n%%EndComments\n")
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_picture_is_put_on_white_in_bands_as_it_is_whole(monkeypatch, mode):
+    rgba = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    options = {"transparency": 3} if mode == "P" else {}
+    data = data_of(Image.fromarray(rgba).convert(mode), **options)
+    whole = pixels_of(data, 7, 9)
+    monkeypatch.setattr(preparation, "_BAND_PIXELS", 15)
+    assert np.array_equal(pixels_of(data, 7, 9), whole)
+
+
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 SEEDS = [
     *(
