@@ -74,6 +74,11 @@ class PromptResult(Record):
     further_cliques: tuple[Clique, ...] = ()
 
     @property
+    def usable(self) -> int:
+        """How many of its pictures are evidence."""
+        return self.seeds - self.excluded
+
+    @property
     def cliques(self) -> tuple[Clique, ...]:
         """All its cliques, the largest first; none where it is not flagged."""
         if self.mean_distance is None or self.representative_seed is None:

@@ -25,10 +25,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SearchShown:
-    """What the newest search of a training set came to; the headline is the first sentence, and
-    `distinct` how many training pictures were extracted, near-duplicates counted once."""
+    """What the newest search of a training set came to; the headline is the first sentence,
+    `matched` and `extracted` count flagged prompts, and `distinct` the training pictures that were
+    extracted, near-duplicates counted once."""
 
     verified_at: str
+    matched: int
+    extracted: int
     distinct: int
     sentences: tuple[str, ...]
 
@@ -149,7 +152,13 @@ class _Sought:
 
 
 def _search(search: VerificationResult) -> SearchShown:
-    return SearchShown(search.verified_at, len(search.groups), tuple(summary(search)))
+    return SearchShown(
+        verified_at=search.verified_at,
+        matched=len(search.prompts),
+        extracted=len(search.prompts_extracted),
+        distinct=len(search.groups),
+        sentences=tuple(summary(search)),
+    )
 
 
 def _calibration(

@@ -19,7 +19,7 @@ from seedsweep.cli.options import (
     find_store,
     say,
 )
-from seedsweep.cli.results import print_found, render_report
+from seedsweep.cli.results import find_present, print_found, render_report
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ def run(
         raise typer.Exit(130) from None
     say(display.summary)
     _verify(opened, campaign_id)
-    print_found(opened, campaign_id, as_json, flagged_only=True)
+    in_vain = print_found(find_present(opened, campaign_id), as_json, flagged_only=True)
     page = render_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
     say(f"Report: {page}")
     failed = _explain_failures(opened, plan)
     print(campaign_id)
-    if failed:
+    if failed or in_vain:
         raise typer.Exit(1)
 
 

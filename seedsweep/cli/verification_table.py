@@ -9,7 +9,7 @@ from seedsweep.audit.findings.verification_summary import control_rate, flagged_
 from seedsweep.cli.console import console, prompt_cell
 from seedsweep.storage.verification_results import VerificationResult, VerifiedClique
 
-PROMPT_LENGTH = 40
+PROMPT_LENGTH = CAPTION_LENGTH = 40
 
 
 def print_verification(verification: VerificationResult) -> None:
@@ -17,6 +17,7 @@ def print_verification(verification: VerificationResult) -> None:
     table = Table("prompt")
     table.add_column("seed", justify="right")
     table.add_column("training picture")
+    table.add_column("its caption")
     for name in ("l2", "tiled l2", "adaptive", "k", "extracted"):
         table.add_column(name, justify="right")
     for clique in verification.cliques:
@@ -45,6 +46,7 @@ def _cells(clique: VerifiedClique) -> list[str]:
         prompt_cell(clique.prompt, PROMPT_LENGTH),
         str(clique.seed),
         escape(match.training_id),
+        prompt_cell(clique.caption or "", CAPTION_LENGTH),
         f"{match.l2:.3f}",
         f"{match.tiled_l2:.3f}",
         "" if match.adaptive is None else f"{match.adaptive:.2f}",

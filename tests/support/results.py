@@ -1,5 +1,7 @@
 """Results as tests need them."""
 
+from seedsweep.audit.findings.counts import count_results
+from seedsweep.audit.findings.present import Found
 from seedsweep.storage.prompt_results import PromptResult
 
 
@@ -36,3 +38,17 @@ def make_flagged(**changes):
         "representative_seed": 1,
     }
     return make_result(**flagged | changes)
+
+
+def make_found(results, **changes):
+    """What an analysis found, with cliques of two, or as changed."""
+    usual = {
+        "results": tuple(results),
+        "min_clique_size": 2,
+        "counts": count_results(results, len(results), 4, 2),
+        "captions": {},
+        "notes": (),
+        "no_evidence": "",
+        "trouble": "",
+    }
+    return Found(**usual | changes)

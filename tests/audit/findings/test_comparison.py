@@ -127,8 +127,8 @@ class TestWhatIsCounted:
         c = submit(store, "c", AFTER, verification=None)
         found = compare_campaigns(store, arms[0], c)
         assert (found.extracted, found.pictures) == (None, None)
-        assert any("Extractions are not compared" in note for note in found.notes)
-        assert "extracted</td>" not in render_comparison(found)
+        assert any("Extractions are not examined" in note for note in found.notes)
+        assert 'extracted</td><td colspan="8">not examined</td>' in render_comparison(found)
 
     def test_the_same_recipe_is_said_to_make_the_same_images(self, store, arms):
         model = load_campaign(store, arms[0]).campaign.model
