@@ -218,6 +218,15 @@ class Submission(Record):
     submitted_at: str
     versions: str
 
+    @model_validator(mode="after")
+    def _cuts_cover_the_seeds(self) -> Self:
+        seeds = self.campaign.seeds
+        ends = [seeds.start - 1, *(cut.last for cut in self.cuts)]
+        firsts = [cut.first for cut in self.cuts]
+        if firsts != [end + 1 for end in ends[:-1]] or ends[-1] != seeds.stop - 1:
+            raise ValueError("the cuts are not those of the campaign's seeds")
+        return self
+
 
 class Prompt(Record):
     """A text given to the model, named by its text."""
@@ -227,7 +236,7 @@ class Prompt(Record):
     @property
     def prompt_id(self) -> str:
         """The first 16 hex digits of sha256 of the text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+        return prompt_id_of(self.text)
 
 
 class WorkUnit(Record):
@@ -274,7 +283,7 @@ class Provenance(Record):
 class Parked(Record):
     """A unit that was given up, and why."""
 
-    index: int
+    index: Annotated[int, Field(ge=0)]
     prompt_id: str
     seeds: SeedRange
     reason: str
@@ -310,6 +319,11 @@ class Worker(Record):
     images_per_second: float
     metrics: str = ""
     why_out: str = ""
+
+
+def prompt_id_of(text: str) -> str:
+    """`Prompt.prompt_id`, for very many texts."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def digest(value: object) -> str:

@@ -20,7 +20,12 @@ from seedsweep.cli.options import (
     say,
 )
 from seedsweep.cli.results import find_present, print_found, render_report
-from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
+from seedsweep.storage.errors import (
+    BrokerUnavailableError,
+    ConfigError,
+    PermanentError,
+    SeedsweepError,
+)
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.plan import Plan
@@ -192,8 +197,13 @@ def status(
         except BrokerUnavailableError as error:
             trouble = str(error)
         names = [campaign_id] if campaign_id else list_campaigns(opened)
-        campaigns = [read_progress(opened, name, broker, services) for name in names]
-        return Overview(campaigns, services, trouble)
+        campaigns, broken = [], []
+        for name in names:
+            try:
+                campaigns.append(read_progress(opened, name, broker, services))
+            except PermanentError as error:
+                broken.append(f"{name}: {error}")
+        return Overview(campaigns, services, trouble, tuple(broken))
 
     if watch:
         watch_overview(look)
@@ -203,6 +213,10 @@ def status(
         print(json.dumps([dataclasses.asdict(item) for item in overview.campaigns], indent=2))
     else:
         overview.print()
+    for sentence in overview.broken:
+        say(sentence)
+    if overview.broken:
+        raise typer.Exit(1)
 
 
 def _plan(store: "Store", file: Path) -> "Plan":

@@ -26,7 +26,7 @@ from seedsweep.storage.campaigns import (
     store_control,
     store_verification,
 )
-from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import Analysis, AnalysisSettings, digest
@@ -590,7 +590,7 @@ def test_a_prompt_id_that_leads_elsewhere_is_refused_and_nothing_is_left(audit):
     evil = audit.results[0].model_copy(update={"prompt_id": "../../../evil"})
     drop_results(audit.store, audit.id, {audit.results[0].prompt_id})
     store_results(audit.store, audit.campaign.analysis_id, audit.id, [evil])
-    with pytest.raises(Exception, match="cannot be the name of a file"):
+    with pytest.raises(ShardCorruptError, match="the id is not the prompt's"):
         audit.bundle()
     assert not [path for path in audit.folder.iterdir() if "bundle" in path.name]
 

@@ -36,7 +36,7 @@ cliques = st.builds(
     representative_seed=st.just(0),
     match=st.none() | matches,
 )
-counted = {"seeds": st.integers(1, SEEDS), "excluded": st.integers(0, 3)}
+counted = {"seeds": st.integers(5, SEEDS), "excluded": st.integers(0, 3)}
 ordinary = st.builds(make_result, clique_proven=st.booleans(), **counted)
 flagged = st.builds(
     make_flagged,
