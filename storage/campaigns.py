@@ -141,7 +141,8 @@ def load_verifications(store: Store, campaign_id: str) -> list[VerificationResul
             continue
         result = _from_json(VerificationResult, key, data, remedy)
         with corrupt_where_wrong(f"The object {key}", remedy):
-            if key != keys.finding(campaign_id, "verifications", result.verification_id):
+            wanted = keys.finding(campaign_id, "verifications", result.verification_id)
+            if (key, result.campaign_id) != (wanted, campaign_id):
                 raise ValueError("it is of another search")
         results.append(result)
     return sorted(results, key=lambda result: result.verified_at, reverse=True)
