@@ -139,6 +139,15 @@ def test_what_is_no_evidence_is_in_no_rate_and_said(tmp_path, seedsweep, flaws, 
     assert ("No prompt could be flagged, so nothing is cleared." in page) == (code == 1)
 
 
+@pytest.mark.parametrize(("flaw", "code"), [(None, 0), (BROKEN, 1)])
+def test_a_run_of_which_nothing_is_evidence_ends_with_exit_code_1(tmp_path, seedsweep, flaw, code):
+    bench = Bench(tmp_path, {PLAIN: [flaw] * SEEDS})
+    ended = seedsweep("run", "bench.toml")
+    assert ended.returncode == code
+    assert ended.stdout.splitlines()[-1] == bench.id
+    assert ("no evidence" in ended.stderr) == (code == 1)
+
+
 class TestEveryDenominator:
     """Of four prompts one is flagged, one has no evidence, and nothing was compared."""
 
