@@ -10,16 +10,19 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from seedsweep.storage import keys
+from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.prompts import StoredPrompts, encode_prompts
-from seedsweep.storage.records import Control, Parked, Submission
+from seedsweep.storage.records import Control, Parked, Prompt, Submission
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 
 R = TypeVar("R", bound=BaseModel)
+
+_REMEDY = "restore it, or submit the campaign again"
 
 
 def store_campaign(store: Store, submission: Submission, prompts: Sequence[str]) -> Submission:
@@ -37,7 +40,7 @@ def load_campaign(store: Store, campaign_id: str) -> Submission:
     """Load what was submitted.
 
     Raises `ConfigError` where the store knows no such campaign, `ShardCorruptError` where its
-    record is not what was written.
+    record is not what was written: the id is that of all its settings.
     """
     key, data = keys.campaign(campaign_id), _read_campaign(store, campaign_id)
     if data is None:
@@ -46,26 +49,32 @@ def load_campaign(store: Store, campaign_id: str) -> Submission:
             f"The store {store.url} knows no campaign {campaign_id!r}; "
             f"it knows: {', '.join(others) or 'none'}."
         )
-    return _from_json(Submission, key, data)
+    with corrupt_where_wrong(f"The campaign {key}", _REMEDY):
+        submission = Submission.model_validate_json(data)
+        if submission.campaign.campaign_id != campaign_id:
+            raise ValueError(f"with these settings it is {submission.campaign.campaign_id}")
+    return submission
 
 
 def load_prompts(store: Store, campaign_id: str) -> StoredPrompts:
     """Load the campaign's prompts, in the order of its units.
 
-    Raises `ShardCorruptError` where they are not what was written.
+    Raises `ShardCorruptError` where they are not those that were submitted.
     """
-    key = keys.prompts(campaign_id)
-    return StoredPrompts(key, store.read(key) or b"")
+    key, wanted = keys.prompts(campaign_id), load_campaign(store, campaign_id).campaign.prompts
+    return StoredPrompts(key, store.read(key) or b"", wanted.digest)
 
 
 def list_campaigns(store: Store) -> list[str]:
-    """Name every campaign in the store, newest first."""
+    """Name every campaign in the store, newest first; those that cannot be read come last."""
     submitted = []
     for campaign_id in store.folders(keys.CAMPAIGNS):
-        data = _read_campaign(store, campaign_id)
-        if data is not None:
-            submission = _from_json(Submission, keys.campaign(campaign_id), data)
-            submitted.append((submission.submitted_at, campaign_id))
+        try:
+            submitted.append((load_campaign(store, campaign_id).submitted_at, campaign_id))
+        except ShardCorruptError:
+            submitted.append(("", campaign_id))
+        except ConfigError:  # it is being submitted, or is no campaign
+            continue
     return [campaign_id for _, campaign_id in sorted(submitted, reverse=True)]
 
 
@@ -92,12 +101,28 @@ def drop_parked(store: Store, campaign_id: str, index: int) -> None:
 
 
 def load_parked(store: Store, campaign_id: str, limit: int | None = None) -> list[Parked]:
-    """Load the campaign's parked units, or `limit` of them, by index."""
-    listed = islice(store.list(keys.parked_prefix(campaign_id)), limit)
-    stored = ((key, store.read(key)) for key in listed)
-    # One that was dropped since it was listed is parked no more.
-    records = [_from_json(Parked, key, data) for key, data in stored if data is not None]
-    return sorted(records, key=lambda parked: parked.index)
+    """Load the campaign's parked units, or `limit` of them, by index.
+
+    Raises `ShardCorruptError` for one that is not among the campaign's units.
+    """
+    listed = list(islice(store.list(keys.parked_prefix(campaign_id)), limit))
+    if not listed:
+        return []
+    cuts, prompts = load_campaign(store, campaign_id).cuts, load_prompts(store, campaign_id)
+    parked = []
+    for key in listed:
+        data = store.read(key)
+        if data is None:  # it was dropped since it was listed
+            continue
+        unit = _from_json(Parked, key, data)
+        with corrupt_where_wrong(f"The object {key}", _REMEDY):
+            prompt, cut = divmod(unit.index, len(cuts))
+            text = prompts[prompt]
+            wanted = keys.parked(campaign_id, unit.index), Prompt(text=text).prompt_id, cuts[cut]
+            if (key, unit.prompt_id, unit.seeds) != wanted:
+                raise ValueError("it is of another unit")
+        parked.append(unit)
+    return sorted(parked, key=lambda parked: parked.index)
 
 
 def store_verification(store: Store, result: VerificationResult) -> None:
@@ -111,11 +136,16 @@ def load_verifications(store: Store, campaign_id: str) -> list[VerificationResul
     listed = store.list(keys.findings_prefix(campaign_id, "verifications"))
     stored = ((key, store.read(key)) for key in listed)
     remedy = "remove it, and run `seedsweep verify` again"
-    results = [
-        _from_json(VerificationResult, key, data, remedy)
-        for key, data in stored
-        if data is not None
-    ]
+    results = []
+    for key, data in stored:
+        if data is None:  # it was removed since it was listed
+            continue
+        result = _from_json(VerificationResult, key, data, remedy)
+        with corrupt_where_wrong(f"The object {key}", remedy):
+            wanted = keys.finding(campaign_id, "verifications", result.verification_id)
+            if (key, result.campaign_id) != (wanted, campaign_id):
+                raise ValueError("it is of another search")
+        results.append(result)
     return sorted(results, key=lambda result: result.verified_at, reverse=True)
 
 
@@ -129,14 +159,14 @@ def load_done(store: Store, campaign_id: str, units: int) -> NDArray[np.bool_] |
 
     What cannot be read counts as not known: all of it can be learnt from the shards.
     """
-    data = store.read(keys.done(campaign_id))
+    data, size = store.read(keys.done(campaign_id)), -(-units // 8)
     try:
-        packed = np.frombuffer(zlib.decompress(data or b""), dtype=np.uint8)
+        packed = zlib.decompressobj().decompress(data or b"", size + 1)
     except zlib.error:
         return None
-    if len(packed) != -(-units // 8):
+    if len(packed) != size:
         return None
-    return np.unpackbits(packed, count=units).astype(np.bool_)
+    return np.unpackbits(np.frombuffer(packed, np.uint8), count=units).astype(np.bool_)
 
 
 def forget_done(store: Store, campaign_id: str) -> None:
@@ -159,9 +189,7 @@ def _from_json(
     record: type[R],
     key: str,
     data: bytes,
-    remedy: str = "restore it, or submit the campaign again",
+    remedy: str = _REMEDY,
 ) -> R:
-    try:
+    with corrupt_where_wrong(f"The object {key}", remedy):
         return record.model_validate_json(data)
-    except ValidationError as error:
-        raise ShardCorruptError(f"The object {key} is not what was written; {remedy}.") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from seedsweep.storage.errors import StoreUnavailableError
-from seedsweep.storage.store import StoreFacts, check_key, check_prefix
+from seedsweep.storage.store import StoreFacts, check_key, check_prefix, is_key
 
 _STALE_AFTER = 24 * 3600.0
 
@@ -92,7 +92,7 @@ class FolderStore:
     def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
         try:
             with os.scandir(folder) as entries:
-                seen = [entry for entry in entries if not entry.name.startswith(".")]
+                seen = [entry for entry in entries if is_key(entry.name)]
         except FileNotFoundError:
             return []
         return sorted(seen, key=lambda entry: entry.name)

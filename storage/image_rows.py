@@ -1,17 +1,14 @@
 """What is stored of an image beside its picture, as the rows that shards and receipts share."""
 
-import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
-from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.records import Blocks, Flaw, Prompt, Provenance, SeedRange
 
 _COLUMNS: dict[str, pa.DataType] = {
@@ -35,6 +32,8 @@ DESCRIBED = pa.schema(_COLUMNS)
 _IDENTITY = ["prompt_id", "prompt", "generation_id", "seed"]
 _UNIQUE = {"descriptor", "image.bytes", "image.path"}
 _PROVENANCE = tuple(Provenance.model_fields)
+
+REMEDY = "delete it and run the campaign again to make its images anew"
 
 KeyOf = Callable[[str, str, SeedRange], str]
 """The key that an object of this generation id, prompt id and these seeds has."""
@@ -110,18 +109,6 @@ def check_rows(table: pa.Table, schema: pa.Schema, key: str, key_of: KeyOf) -> N
         raise ValueError("other columns, or no rows")
     if not _belong_to(table.select(_IDENTITY).to_pylist(), key, key_of):
         raise ValueError("the images of another unit")
-
-
-@contextlib.contextmanager
-def corrupt_where_wrong(what: str, key: str) -> Iterator[None]:
-    """Raise `ShardCorruptError`, naming the object, for whatever reading it raises."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise ShardCorruptError(
-            f"The {what} {key} is not what was written ({type(error).__name__}); "
-            "delete it and run the campaign again to make its images anew."
-        ) from error
 
 
 def _belong_to(rows: list[dict[str, Any]], key: str, key_of: KeyOf) -> bool:

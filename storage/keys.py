@@ -25,6 +25,7 @@ _FINGERPRINT = re.compile(r"(?:sha256|commit):([0-9a-f]{40}(?:[0-9a-f]{24})?)")
 _NUMBER = r"(0|[1-9]\d{0,18})"
 _FANNED_OUT = rf"([0-9a-f]{{2}})/(\1[0-9a-f]{{14}})/{_NUMBER}-{_NUMBER}\.parquet"
 _RECEIPT = re.compile(rf"campaigns/[^/]+/receipts/{_FANNED_OUT}")
+_RESULTS_PART = re.compile(r"results/([^/]+)/([^/]+)/part-[^/]+\.parquet")
 _SHARD = re.compile(rf"shards/[0-9a-f]{{16}}/{_FANNED_OUT}")
 
 
@@ -136,6 +137,18 @@ def results_prefix(analysis_id: str, campaign_id: str) -> str:
 def results_part(analysis_id: str, campaign_id: str, name: str) -> str:
     """One part of the results of an analysis."""
     return f"{results_prefix(analysis_id, campaign_id)}part-{name}.parquet"
+
+
+def parse_results_part(key: str) -> tuple[str, str]:
+    """Take the key of a part of results apart: its analysis id and its campaign id.
+
+    Raises `ShardCorruptError` for any other key.
+    """
+    if match := _RESULTS_PART.fullmatch(key):
+        return match[1], match[2]
+    raise ShardCorruptError(
+        f"{key!r} is not the key of a part of results; move it out of the store."
+    )
 
 
 def model_digits(fingerprint: str) -> str:

@@ -1,8 +1,11 @@
 """What an analysis says of one prompt."""
 
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, Self
 
-from seedsweep.storage.records import Record
+from pydantic import model_validator
+
+from seedsweep.storage.records import Record, prompt_id_of
 
 
 class Transform(Record):
@@ -59,11 +62,15 @@ class Clique(Record):
         return len(self.clique_seeds)
 
 
+_NOTHING = (0, (), None, None, None, ())
+"""Size, seeds, mean distance and representative of no clique, its match, and further ones."""
+
+
 class PromptResult(Record):
     """What the analysis says of one prompt: one row of the results.
 
     The clique is the largest; `further_cliques` are of other pictures that the prompt repeats, the
-    larger first: no edge joins one to a larger one.
+    larger first: no edge joins one to a larger one. A record that contradicts itself is refused.
     """
 
     prompt_id: str
@@ -81,6 +88,32 @@ class PromptResult(Record):
     representative_seed: int | None
     match: Match | None
     further_cliques: tuple[Clique, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_of_one_mind(self) -> Self:
+        if self.prompt_id != prompt_id_of(self.prompt):
+            raise ValueError("the id is not the prompt's")
+        if not self.clique_size <= self.seeds - self.excluded <= self.seeds:
+            raise ValueError("it has fewer usable pictures than it says")
+        if not self.flagged:
+            said = (self.clique_size, self.clique_seeds, self.mean_distance,
+                    self.representative_seed, self.match, self.further_cliques)  # fmt: skip
+            if said != _NOTHING:
+                raise ValueError("it is not flagged, and has a clique")
+            return self
+        if len(self.clique_seeds) != self.clique_size or not self.cliques:
+            raise ValueError("it is flagged, and its clique is not what it says")
+        for clique in self.cliques:
+            if not all(a < b for a, b in pairwise(clique.clique_seeds)):
+                raise ValueError("a clique's seeds do not ascend")
+            if clique.representative_seed not in clique.clique_seeds:
+                raise ValueError("a representative is not in its clique")
+        return self
+
+    @property
+    def usable(self) -> int:
+        """How many of its pictures are evidence."""
+        return self.seeds - self.excluded
 
     @property
     def cliques(self) -> tuple[Clique, ...]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from seedsweep.storage import keys
+from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.image_rows import (
     DESCRIBED,
+    REMEDY,
     Described,
     check_rows,
-    corrupt_where_wrong,
     encode_rows,
     fields_of,
     row_of,
@@ -83,7 +84,7 @@ def read_receipt(store: Store, campaign: Campaign, prompt_id: str) -> Receipt | 
     def key_of(recipe: str, prompt_id: str, seeds: SeedRange) -> str:
         return keys.receipt(campaign_id, prompt_id, seeds) if recipe == generation_id else ""
 
-    with corrupt_where_wrong("receipt", key):
+    with corrupt_where_wrong(f"The receipt {key}", REMEDY):
         table = read_table(data)
         check_rows(table, DESCRIBED, key, key_of)
         images = tuple(Described(**fields_of(row)) for row in table.to_pylist())

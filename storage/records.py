@@ -283,6 +283,15 @@ class Submission(Record):
     versions: str
     notes: Annotated[tuple[str, ...], Field(exclude_if=lambda notes: not notes)] = ()
 
+    @model_validator(mode="after")
+    def _cuts_cover_the_seeds(self) -> Self:
+        seeds = self.campaign.seeds
+        ends = [seeds.start - 1, *(cut.last for cut in self.cuts)]
+        firsts = [cut.first for cut in self.cuts]
+        if firsts != [end + 1 for end in ends[:-1]] or ends[-1] != seeds.stop - 1:
+            raise ValueError("the cuts are not those of the campaign's seeds")
+        return self
+
 
 class Prompt(Record):
     """A text given to the model, named by its text."""
@@ -292,7 +301,7 @@ class Prompt(Record):
     @property
     def prompt_id(self) -> str:
         """The first 16 hex digits of sha256 of the text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+        return prompt_id_of(self.text)
 
 
 class WorkUnit(Record):
@@ -350,7 +359,7 @@ class Provenance(Record):
 class Parked(Record):
     """A unit that was given up, and why."""
 
-    index: int
+    index: Annotated[int, Field(ge=0)]
     prompt_id: str
     seeds: SeedRange
     reason: str
@@ -390,6 +399,11 @@ class Worker(Record):
 
 def _delimiter(file: str) -> str:
     return "\t" if file.lower().endswith((".tsv", ".tsv.gz")) else ","
+
+
+def prompt_id_of(text: str) -> str:
+    """`Prompt.prompt_id`, for very many texts."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def digest(value: object) -> str:

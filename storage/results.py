@@ -1,5 +1,6 @@
 """Analysis results as Parquet: parts are added and merged; readers keep the fullest row."""
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Callable, Collection, Sequence
@@ -9,13 +10,15 @@ from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from seedsweep.storage import keys
-from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.campaigns import load_campaign, load_prompts
+from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.parquet import read_table
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import AnalysisSettings
+from seedsweep.storage.records import AnalysisSettings, digest
 from seedsweep.storage.store import Store
 
 TRANSFORM = pa.struct(
@@ -69,6 +72,9 @@ _COLUMNS: dict[str, pa.DataType] = {
     "further_cliques": pa.list_(_FURTHER_CLIQUE),
 }
 SCHEMA = pa.schema(_COLUMNS)
+_RESULTS = TypeAdapter(list[PromptResult])
+_OUTCOME = ["prompt_id", "seeds", "flagged"]
+_ANALYSIS, _CAMPAIGN = b"analysis", b"campaign"
 READERS = 8
 
 SMALL_PARTS = 64
@@ -124,8 +130,10 @@ def store_results(
 ) -> str:
     """Add the results as one part and return its key; the same results again change nothing."""
     rows = [result.model_dump() for result in results]
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    whose = {_ANALYSIS: analysis_id, _CAMPAIGN: campaign_id}
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), buffer, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(whose), buffer, compression="zstd")
     name = hashlib.sha256("".join(r.model_dump_json() for r in results).encode()).hexdigest()[:16]
     key = keys.results_part(analysis_id, campaign_id, name)
     store.create(key, buffer.getvalue())
@@ -146,27 +154,63 @@ def read_results(
 
     Best first: flagged before not flagged, then the smaller mean distance within the clique
     (Carlini et al. 2023, section 4.2), the larger clique, more edges, and the prompt's id.
-    Raises `ShardCorruptError` for a part that is not what was written.
+    Raises `ShardCorruptError` for a part that is not what was written, that holds what cannot be
+    said of the campaign's prompts and seeds, or that contradicts another one.
     """
     fullest: dict[str, PromptResult] = {}
     for each in (analysis_id, *earlier):
-        for results in _read_parts(store, each, campaign_id, _to_results).values():
-            for result in results:
-                known = fullest.get(result.prompt_id)
-                if known is None or result.seeds > known.seeds:
-                    fullest[result.prompt_id] = result
+        for prompt_id, result in _fullest(store, each, campaign_id).items():
+            known = fullest.get(prompt_id)
+            if known is None or result.seeds > known.seeds:
+                fullest[prompt_id] = result
     return sorted(fullest.values(), key=_rank)
 
 
+def _fullest(store: Store, analysis_id: str, campaign_id: str) -> dict[str, PromptResult]:
+    parts = _read_parts(store, analysis_id, campaign_id, _to_results)
+    if not any(parts.values()):
+        return {}
+    can_be = _Scope.of(store, campaign_id)
+    fullest: dict[str, PromptResult] = {}
+    for key, results in parts.items():
+        with _corrupt_where_wrong(key):
+            for result in results:
+                can_be.check(result)
+                known = fullest.get(result.prompt_id)
+                if known is None or result.seeds > known.seeds:
+                    fullest[result.prompt_id] = result
+                elif _contradict(result, known):
+                    raise ValueError(f"another part says another thing of {result.prompt_id}")
+    return fullest
+
+
 def outcomes_by(store: Store, settings: AnalysisSettings, campaign_id: str) -> dict[str, Outcome]:
-    """What `results_by` would say of each prompt id, in a fraction of time and memory."""
+    """What `results_by` would say of each prompt id, in a fraction of time and memory.
+
+    What contradicts itself or another part is found there, and here only as far as this tells it.
+    """
     fullest: dict[str, Outcome] = {}
     for each in (settings.analysis_id, *settings.earlier_ids):
-        for outcomes in _read_parts(store, each, campaign_id, _to_outcomes).values():
+        for prompt_id, outcome in _outcomes(store, each, campaign_id).items():
+            known = fullest.get(prompt_id)
+            if known is None or outcome.seeds > known.seeds:
+                fullest[prompt_id] = outcome
+    return fullest
+
+
+def _outcomes(store: Store, analysis_id: str, campaign_id: str) -> dict[str, Outcome]:
+    most = len(load_campaign(store, campaign_id).campaign.seeds)
+    fullest: dict[str, Outcome] = {}
+    for key, outcomes in _read_parts(store, analysis_id, campaign_id, _to_outcomes).items():
+        with _corrupt_where_wrong(key):
             for prompt_id, seeds, flagged in outcomes:
                 known = fullest.get(prompt_id)
                 if known is None or seeds > known.seeds:
                     fullest[prompt_id] = Outcome(seeds, flagged)
+                elif seeds == known.seeds == most and flagged != known.flagged:
+                    raise ValueError("another part says another thing")
+            if outcomes and max(seeds for _, seeds, _ in outcomes) > most:
+                raise ValueError("more seeds than the campaign has")
     return fullest
 
 
@@ -175,7 +219,7 @@ def drop_results(store: Store, campaign_id: str, prompt_ids: Collection[str]) ->
 
     What stays of a part is stored before the part is deleted, so that whatever ends this early
     loses no other row, and the same call goes on where it stopped. Rows that are stored meanwhile
-    may stay. Raises `ShardCorruptError` as `read_results` does.
+    may stay. Raises `ShardCorruptError` for a part that is not what was written.
     """
     for analysis_id in store.folders(keys.RESULTS):
         for key, results in _read_parts(store, analysis_id, campaign_id, _to_results).items():
@@ -192,8 +236,44 @@ def _rank(result: PromptResult) -> tuple[bool, float, int, int, str]:
     return (not result.flagged, distance, -result.clique_size, -result.edges, result.prompt_id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What results of a campaign can be of: its prompts' ids, its seeds and the digest of these."""
+
+    prompt_ids: frozenset[str]
+    seeds: range
+    digest: str
+
+    @classmethod
+    def of(cls, store: Store, campaign_id: str) -> "_Scope":
+        """Read it of a campaign."""
+        seeds = load_campaign(store, campaign_id).campaign.seeds
+        prompt_ids = frozenset(load_prompts(store, campaign_id).prompt_ids())
+        return cls(prompt_ids, seeds, digest([*seeds]))
+
+    def check(self, result: PromptResult) -> None:
+        """Raise `ValueError` unless the result can be one of the campaign's."""
+        if result.prompt_id not in self.prompt_ids:
+            raise ValueError(f"the campaign has no prompt {result.prompt_id}")
+        count = len(self.seeds)
+        if result.seeds > count or (result.seeds == count and result.seeds_digest != self.digest):
+            raise ValueError("it is of other seeds than the campaign's")
+        for clique in result.cliques if result.flagged else ():
+            if not all(seed in self.seeds for seed in clique.clique_seeds):
+                raise ValueError("a clique has seeds that the campaign has not")
+
+
+def _contradict(one: PromptResult, other: PromptResult) -> bool:
+    """Whether two results of the same seeds differ in more than what rounding may do."""
+    if (one.seeds, one.seeds_digest) != (other.seeds, other.seeds_digest):
+        return False
+    cliques = [[clique.clique_seeds for clique in each.cliques] for each in (one, other)]
+    matches = [[(m.training_id, m.extracted) for m in each.matches] for each in (one, other)]
+    return cliques[0] != cliques[1] or matches[0] != matches[1]
+
+
 def _read_parts(
-    store: Store, analysis_id: str, campaign_id: str, decode: Callable[[bytes], list[T]]
+    store: Store, analysis_id: str, campaign_id: str, decode: Callable[[pa.Table], list[T]]
 ) -> dict[str, list[T]]:
     """Every part's rows by its key; where a part is replaced meanwhile, all are read anew."""
     prefix = keys.results_prefix(analysis_id, campaign_id)
@@ -206,24 +286,30 @@ def _read_parts(
             return parts
 
 
-def _read_part(store: Store, decode: Callable[[bytes], list[T]], key: str) -> list[T] | None:
+def _read_part(store: Store, decode: Callable[[pa.Table], list[T]], key: str) -> list[T] | None:
+    analysis_id, campaign_id = keys.parse_results_part(key)
     data = store.read(key)
     if data is None:
         return None
-    try:
-        return decode(data)
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise ShardCorruptError(
-            f"The results {key} are not what was written ({type(error).__name__}); "
-            f"delete that object and run `seedsweep analyse {key.split('/')[2]}`."
-        ) from error
+    with _corrupt_where_wrong(key):
+        table = read_table(data, _OUTCOME if decode is _to_outcomes else None)
+        about = table.schema.metadata or {}
+        # Parts of before say neither.
+        for name, wanted in ((_ANALYSIS, analysis_id), (_CAMPAIGN, campaign_id)):
+            if about.get(name, wanted.encode()) != wanted.encode():
+                raise ValueError(f"it is of the {name.decode()} {about[name]!r}")
+        return decode(table)
 
 
-def _to_results(data: bytes) -> list[PromptResult]:
-    return [PromptResult.model_validate(row) for row in read_table(data).to_pylist()]
+def _corrupt_where_wrong(key: str) -> contextlib.AbstractContextManager[None]:
+    remedy = f"delete that object and run `seedsweep analyse {key.split('/')[2]}`"
+    return corrupt_where_wrong(f"The part of the results {key}", remedy)
 
 
-def _to_outcomes(data: bytes) -> list[tuple[str, int, bool]]:
-    names = ["prompt_id", "seeds", "flagged"]
-    table = read_table(data, names).select(names)
-    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+def _to_results(table: pa.Table) -> list[PromptResult]:
+    return _RESULTS.validate_python(table.to_pylist())
+
+
+def _to_outcomes(table: pa.Table) -> list[tuple[str, int, bool]]:
+    columns = (column.to_pylist() for column in table.select(_OUTCOME).columns)
+    return list(zip(*columns, strict=True))

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seedsweep.storage import keys
+from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.image_rows import (
     DESCRIBED,
+    REMEDY,
     Described,
     check_rows,
-    corrupt_where_wrong,
     encode_rows,
     fields_of,
     row_of,
@@ -76,7 +77,7 @@ def decode_shard(data: bytes, key: str, seeds: Collection[int] | None = None) ->
     Raises `ShardCorruptError`, naming `key`, for anything else: another unit's shard among it, or
     one that lacks a seed.
     """
-    with corrupt_where_wrong("shard", key):
+    with corrupt_where_wrong(f"The shard {key}", REMEDY):
         table = read_table(data)
         check_rows(table, SCHEMA, key, keys.shard)
         if seeds is not None:
@@ -107,7 +108,7 @@ def read_described(store: Store, key: str) -> list[Described] | None:
     Takes two range reads, and one where the shard is small. Raises `ShardCorruptError` as
     `decode_shard` does, though not for what is wrong with a picture.
     """
-    with corrupt_where_wrong("shard", key):
+    with corrupt_where_wrong(f"The shard {key}", REMEDY):
         table = read_table_before("image", partial(store.read_range, key))
         if table is None:
             return None

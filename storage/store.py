@@ -55,12 +55,16 @@ class Store(Protocol):
         """Tell whether the object is there, whole."""
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Yield every key below `prefix` (empty, or ending in `/`), ascending in each folder."""
+        """Yield every key below `prefix` (empty, or ending in `/`), ascending in each folder.
+
+        What lies there under another name than a key's, such as a folder's marker, is left out.
+        """
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the names of the folders right below `prefix` (as in `list`), ascending.
 
-        A folder whose last object was deleted may still be named.
+        Names that no key can hold are left out. A folder whose last object was deleted may still be
+        named.
         """
 
     def delete(self, key: str) -> None:
@@ -70,9 +74,14 @@ class Store(Protocol):
         """Write and remove something that no listing shows, and tell what that taught."""
 
 
+def is_key(key: str) -> bool:
+    """Whether an object can have this key."""
+    return _KEY.fullmatch(key) is not None
+
+
 def check_key(key: str) -> str:
     """Return the key; raises `ValueError` where it is none."""
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise ValueError(f"{key!r} is not a key.")
     return key
 

@@ -89,16 +89,19 @@ def write_evidence(
         missing = _add_pictures(store, submission, settings, results, bundle, progress)
         people_said = _add_additions(bundle, options, results)
         search = _add_verifications(store, campaign_id, settings.analysis_id, results, bundle)
-        counts = count_results(results, len(prompts), submission.campaign.sampling.seeds)
+        seeds, size = submission.campaign.sampling.seeds, settings.analysis.min_clique_size
+        counts = count_results(results, len(prompts), seeds, size)
         contents = Contents(
             campaign_id=campaign_id,
             analysis_id=settings.analysis_id,
             thresholds_fixed=_fixed(submission, control, settings)[1],
-            denominators=denominators(counts, submission, parked),
+            denominators=denominators(
+                counts, submission, parked, examined=settings.verification is not None
+            ),
             missing=missing,
             people_said=people_said,
             search=search,
-            limits=limit_words(settings, submission.campaign.sampling.seeds),
+            limits=limit_words(settings, seeds),
             signed=options.signer is not None,
         )
         bundle.add("README.txt", readme(contents).encode())

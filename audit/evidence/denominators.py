@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from seedsweep.audit.findings.counts import Counts
 from seedsweep.storage.records import Parked, Submission
 
+Denominators = dict[str, dict[str, int] | None]
+
 
 def denominators(
-    counts: Counts, submission: Submission, parked: Sequence[Parked]
-) -> dict[str, dict[str, int]]:
-    """Each count as `n` of so many, by what was counted.
+    counts: Counts, submission: Submission, parked: Sequence[Parked], examined: bool
+) -> Denominators:
+    """Each count as `n` of so many, by what was counted; None for what was not `examined`, since
+    the analysis compared nothing with training pictures.
 
     The bundle's verifier counts anew, from the bundle's files and with code of its own: that of
     this side would not find its own mistakes.
@@ -18,6 +21,11 @@ def denominators(
     units = counts.prompts * len(submission.cuts)
     given_up = sum(len(unit.seeds) for unit in parked)
     left = counts.prompts - counts.analysed
+    matched = extracted = pictures = None
+    if examined:
+        matched = _share(counts.matched, counts.flagged)
+        extracted = _share(counts.extracted, counts.matched)
+        pictures = _share(counts.training_pictures, counts.matched_pictures)
     return {
         "prompts analysed, of those submitted": _share(counts.analysed, counts.prompts),
         "prompts not judged, of those submitted": _share(left, counts.prompts),
@@ -28,13 +36,14 @@ def denominators(
         "images excluded as no evidence, of those analysed": _share(counts.excluded, counts.images),
         "images of parked units, of those planned": _share(given_up, planned),
         "parked units, of all units": _share(len(parked), units),
-        "prompts flagged, of those analysed": _share(counts.flagged, counts.analysed),
-        "prompts undecided, of those analysed": _share(counts.undecided, counts.analysed),
-        "prompts matched, of those flagged": _share(counts.matched, counts.flagged),
-        "prompts extracted, of those matched": _share(counts.extracted, counts.matched),
-        "training pictures extracted, of those matched": _share(
-            counts.training_pictures, counts.matched_pictures
+        "prompts without evidence, of those analysed": _share(
+            counts.without_evidence, counts.analysed
         ),
+        "prompts flagged, of those with evidence": _share(counts.flagged, counts.with_evidence),
+        "prompts undecided, of those with evidence": _share(counts.undecided, counts.with_evidence),
+        "prompts matched, of those flagged": matched,
+        "prompts extracted, of those matched": extracted,
+        "training pictures extracted, of those matched": pictures,
     }
 
 

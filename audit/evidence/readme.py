@@ -3,6 +3,8 @@
 import textwrap
 from dataclasses import dataclass
 
+from seedsweep.audit.evidence.denominators import Denominators
+from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.scheduler.printable import shown_lines
 
 WIDTH = 92
@@ -62,7 +64,7 @@ class Contents:
     campaign_id: str
     analysis_id: str
     thresholds_fixed: str
-    denominators: dict[str, dict[str, int]]
+    denominators: Denominators
     missing: tuple[str, ...]
     people_said: tuple[str, ...]
     search: tuple[str, ...]
@@ -72,7 +74,7 @@ class Contents:
 
 def readme(contents: Contents) -> str:
     """Write the bundle's README; it names no prompt."""
-    counts = [f"{c['n']:>12,} of {c['of']:,}  {name}" for name, c in contents.denominators.items()]
+    counts = [_counted(name, share) for name, share in contents.denominators.items()]
     missing = contents.missing or ("Nothing.",)
     search = contents.search or (_NOT_SEARCHED,)
     people_said = contents.people_said or ("Nobody's labels are in it: nothing is confirmed.",)
@@ -91,6 +93,11 @@ def readme(contents: Contents) -> str:
         ),
     ]
     return shown_lines("\n\n".join(parts)) + "\n"
+
+
+def _counted(name: str, share: dict[str, int] | None) -> str:
+    told = f"{share['n']:>12,} of {share['of']:,}" if share else f"{NOT_EXAMINED:>12}"
+    return f"{told}  {name}"
 
 
 def _titled(title: str, text: str) -> str:

@@ -28,7 +28,7 @@ from itertools import accumulate, combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FORMAT = 1
+FORMAT = 2
 SMALL_IMAGE_SIDE = 256
 SAME_DISTANCE = 1e-6
 LABELS = ("same", "different", "unsure")
@@ -89,7 +89,10 @@ def check_bundle(folder: Path, key: Path | None = None, distances: bool = False)
         manifest = _read_json(folder / MANIFEST)
         listed = manifest["files"]
         if manifest["format"] != FORMAT:
-            yield f"{MANIFEST} is of format {manifest['format']}, this verifier knows {FORMAT}."
+            yield (
+                f"{MANIFEST} is of format {manifest['format']}, this verifier knows {FORMAT}; take "
+                "one of the version that wrote it."
+            )
             return
         broken = False
         for fault in (
@@ -106,9 +109,10 @@ def check_bundle(folder: Path, key: Path | None = None, distances: bool = False)
 
 
 def denominators(
-    results: list[Json], submission: Json, prompts: int, parked: list[Json]
-) -> dict[str, dict[str, int]]:
-    """What was counted, each as `n` of so many: results and parked units as their JSON."""
+    results: list[Json], submission: Json, prompts: int, parked: list[Json], settings: Json
+) -> dict[str, dict[str, int] | None]:
+    """What was counted, each as `n` of so many: results and parked units as their JSON; None for
+    what was not examined, since the settings name no training set."""
     flagged = [result for result in results if result["flagged"]]
     matches = [[c["match"] for c in _cliques(result) if c["match"]] for result in flagged]
     matched = [of_prompt for of_prompt in matches if of_prompt]
@@ -117,11 +121,13 @@ def denominators(
     ]
     pictures = {match["training_id"] for of_prompt in matched for match in of_prompt}
     repeated = {m["training_id"] for of_prompt in matched for m in of_prompt if m["extracted"]}
-    undecided = [r for r in results if not r["flagged"] and not r["clique_proven"]]
+    least = settings["analysis"]["min_clique_size"]
+    evidence = [r for r in results if r["flagged"] or r["seeds"] - r["excluded"] >= least]
+    undecided = [r for r in evidence if not r["flagged"] and not r["clique_proven"]]
     seeds = submission["campaign"]["sampling"]["seeds"]
     images, fewer = sum(r["seeds"] for r in results), sum(r["seeds"] < seeds for r in results)
     left_out = sum(unit["seeds"]["last"] - unit["seeds"]["first"] + 1 for unit in parked)
-    counts = {
+    counts: dict[str, tuple[int, int] | None] = {
         "prompts analysed, of those submitted": (len(results), prompts),
         "prompts not judged, of those submitted": (prompts - len(results), prompts),
         "prompts analysed with fewer seeds, of those analysed": (fewer, len(results)),
@@ -132,13 +138,19 @@ def denominators(
         ),
         "images of parked units, of those planned": (left_out, prompts * seeds),
         "parked units, of all units": (len(parked), prompts * len(submission["cuts"])),
-        "prompts flagged, of those analysed": (len(flagged), len(results)),
-        "prompts undecided, of those analysed": (len(undecided), len(results)),
+        "prompts without evidence, of those analysed": (
+            len(results) - len(evidence),
+            len(results),
+        ),
+        "prompts flagged, of those with evidence": (len(flagged), len(evidence)),
+        "prompts undecided, of those with evidence": (len(undecided), len(evidence)),
         "prompts matched, of those flagged": (len(matched), len(flagged)),
         "prompts extracted, of those matched": (len(extracted), len(matched)),
         "training pictures extracted, of those matched": (len(repeated), len(pictures)),
     }
-    return {name: {"n": n, "of": of} for name, (n, of) in counts.items()}
+    if settings["verification"] is None:
+        counts = {name: None if "matched" in name else share for name, share in counts.items()}
+    return {name: share and {"n": share[0], "of": share[1]} for name, share in counts.items()}
 
 
 def read_labels(data: bytes) -> dict[str, str]:
@@ -323,7 +335,9 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
     submission, results, prompts = load("campaign.json"), load("results.json"), load("prompts.json")
     yield from _check_ids(manifest, submission, prompts)
     yield from _check_results(results, prompts, manifest["settings"], submission["campaign"])
-    wanted = denominators(results, submission, len(prompts), load("parked.json"))
+    wanted = denominators(
+        results, submission, len(prompts), load("parked.json"), manifest["settings"]
+    )
     if manifest["denominators"] != wanted:
         yield f"The denominators in {MANIFEST} do not follow from the results."
     yield from _check_pictures(folder, manifest, results, load, distances)

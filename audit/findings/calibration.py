@@ -81,7 +81,7 @@ class Candidate:
 class Calibration:
     """What came of it. `chosen` is one of the `candidates`: of those whose false-positive rate is
     shown, or else of all, the one with the highest lower bound of recall, the smallest of equals.
-    `verification` is None where the campaign has no training set; its flags are then extractions.
+    `verification` is None where the campaign has no training set: then extraction is not examined.
     `analysis_id` names the campaign's analysis of that time, `scoring_id` as of `scoring_id`.
     """
 
@@ -132,8 +132,10 @@ def score_marked(
 ) -> Scored:
     """Score the marked prompts of a campaign from its stored images; no size means its own.
 
-    It is judged with its present settings, but for the thresholds. Raises `ConfigError` where a
-    size cannot be, or no control or no positive that was given has all its images.
+    It is judged with its present settings, but for the thresholds. Prompts with fewer usable
+    pictures than the largest size are left out: they could not be flagged. Raises `ConfigError`
+    where a size cannot be, or no control or no positive that was given has all its images, or
+    enough that are usable.
     """
     submission = load_campaign(store, campaign_id)
     settings = settings_now(store, submission)
@@ -149,14 +151,23 @@ def score_marked(
     scoring = Scoring(store.url, submission, settings, chosen)
     scores = score_prompts(scoring, present.prompts, processes, progress)
     whole = {score.prompt: score for score in scores if score.whole}
-    used = among(present, list(whole))
-    _refuse_none(present, used, "have all their images in the campaign", campaign_id)
+    complete = among(present, list(whole))
+    _refuse_none(present, complete, "have all their images in the campaign", campaign_id)
+    evidence = {text: score for text, score in whole.items() if score.usable >= chosen[-1]}
+    used = among(complete, list(evidence))
+    _refuse_none(
+        complete, used, f"have {chosen[-1]} usable pictures, as a clique takes, in", campaign_id
+    )
     warnings = [
         *_left_out(len(marks.prompts) - len(present.prompts), "are not in the campaign"),
-        *_left_out(len(present.prompts) - len(used.prompts), "lack images"),
-        *_undecided(list(whole.values())),
+        *_left_out(len(present.prompts) - len(complete.prompts), "lack images"),
+        *_left_out(
+            len(complete.prompts) - len(used.prompts),
+            f"have fewer than {chosen[-1]} usable pictures",
+        ),
+        *_undecided(list(evidence.values())),
     ]
-    return Scored(submission, settings, chosen, used, whole, tuple(warnings))
+    return Scored(submission, settings, chosen, used, evidence, tuple(warnings))
 
 
 def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibration:

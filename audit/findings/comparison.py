@@ -12,6 +12,7 @@ from seedsweep.audit.findings.comparability import (
     refuse_unlike,
     same_training_set,
 )
+from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import (
     PairedRates,
     RateDifference,
@@ -42,11 +43,13 @@ Pair = tuple[PromptResult, PromptResult]
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Prompts that were not compared: analysed in one alone, or not with the same seeds."""
+    """Prompts that were not compared: analysed in one alone, not with the same seeds, or with too
+    few usable pictures to be flagged in one of them."""
 
     only_a: int
     only_b: int
     other_seeds: int
+    no_evidence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +118,14 @@ def compare_campaigns(store: Store, a: str, b: str) -> Comparison:
     """
     one, other = (_arm(store, campaign_id) for campaign_id in (a, b))
     refuse_unlike(one, other)
-    pairs, left_out = pair_up(*(_results(store, arm) for arm in (one, other)))
+    size = one.settings.analysis.min_clique_size
+    pairs, left_out = pair_up(_results(store, one), _results(store, other), size)
     if not pairs:
         raise ConfigError(
             f"No prompt was analysed in both {a} and {b} with the same seeds "
             f"({left_out.only_a} in the first alone, {left_out.only_b} in the second alone, "
-            f"{left_out.other_seeds} with other seeds); name campaigns over the same prompts, and "
+            f"{left_out.other_seeds} with other seeds, {left_out.no_evidence} that are no evidence "
+            "in one of them); name campaigns over the same prompts, and "
             "let them end."
         )
     verified = one.settings.verification is not None and other.settings.verification is not None
@@ -150,20 +155,24 @@ def compare_campaigns(store: Store, a: str, b: str) -> Comparison:
     )
 
 
-def pair_up(a: Iterable[PromptResult], b: Iterable[PromptResult]) -> tuple[list[Pair], LeftOut]:
+def pair_up(
+    a: Iterable[PromptResult], b: Iterable[PromptResult], min_clique_size: int
+) -> tuple[list[Pair], LeftOut]:
     """Pair the results of the same prompt and seeds, by prompt id; count those without a partner.
 
-    A prompt with a seed too few in one of them has none: a clique grows with the seeds.
+    A prompt with a seed too few in one of them has none: a clique grows with the seeds. Nor has one
+    that is no evidence in one of them: there it could not be flagged.
     """
     first, second = ({result.prompt_id: result for result in each} for each in (a, b))
     common = sorted(first.keys() & second.keys())
-    pairs = [
+    alike = [
         (first[prompt_id], second[prompt_id])
         for prompt_id in common
         if first[prompt_id].seeds_digest == second[prompt_id].seeds_digest
     ]
+    pairs = [pair for pair in alike if all(has_evidence(one, min_clique_size) for one in pair)]
     alone_a, alone_b = (len(each) - len(common) for each in (first, second))
-    return pairs, LeftOut(alone_a, alone_b, len(common) - len(pairs))
+    return pairs, LeftOut(alone_a, alone_b, len(common) - len(alike), len(alike) - len(pairs))
 
 
 def _arm(store: Store, campaign_id: str) -> Arm:
@@ -208,5 +217,5 @@ def _notes(a: Arm, b: Arm, verified: bool, same_set: bool) -> tuple[str, ...]:
             "reason alone, and pictures of one are not sought in the other."
         )
     if not verified:
-        notes.append("Extractions are not compared, since not both have a training set.")
+        notes.append("Extractions are not examined, since not both have a training set.")
     return tuple(notes)

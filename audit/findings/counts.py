@@ -10,7 +10,8 @@ from seedsweep.storage.prompt_results import PromptResult
 class Counts:
     """How far the campaign has come, and what it found.
 
-    `images` includes `excluded`, the pictures that are no evidence. `undecided` prompts are not
+    `images` includes `excluded`, the pictures that are no evidence. `without_evidence` are prompts
+    that could not be flagged: they are analysed, and in no rate. `undecided` prompts are not
     flagged, but not proven to lack a large enough clique either. `training_pictures` are those
     extracted, and some of `matched_pictures`.
     """
@@ -20,6 +21,7 @@ class Counts:
     images: int
     excluded: int
     fewer_seeds: int
+    without_evidence: int
     flagged: int
     matched: int
     extracted: int
@@ -27,9 +29,26 @@ class Counts:
     matched_pictures: int
     undecided: int
 
+    @property
+    def with_evidence(self) -> int:
+        """How many analysed prompts could be flagged: what rates of prompts are of."""
+        return self.analysed - self.without_evidence
 
-def count_results(results: Sequence[PromptResult], prompts: int, seeds: int) -> Counts:
-    """Count the results of a campaign of so many prompts, with so many seeds each."""
+
+def has_evidence(result: PromptResult, min_clique_size: int) -> bool:
+    """Whether the prompt could be flagged: it has as many usable pictures as a clique takes.
+
+    That nothing was found of any other prompt says nothing of it.
+    """
+    return result.flagged or result.usable >= min_clique_size
+
+
+def count_results(
+    results: Sequence[PromptResult], prompts: int, seeds: int, min_clique_size: int
+) -> Counts:
+    """Count the results of a campaign of so many prompts, with so many seeds each, where so many
+    usable pictures make a clique."""
+    evidence = [result for result in results if has_evidence(result, min_clique_size)]
     flagged = [result for result in results if result.flagged]
     matches = [match for result in flagged for match in result.matches]
     return Counts(
@@ -38,10 +57,11 @@ def count_results(results: Sequence[PromptResult], prompts: int, seeds: int) -> 
         images=sum(result.seeds for result in results),
         excluded=sum(result.excluded for result in results),
         fewer_seeds=sum(result.seeds < seeds for result in results),
+        without_evidence=len(results) - len(evidence),
         flagged=len(flagged),
         matched=sum(bool(result.matches) for result in flagged),
         extracted=sum(result.extracted for result in flagged),
         training_pictures=len({match.training_id for match in matches if match.extracted}),
         matched_pictures=len({match.training_id for match in matches}),
-        undecided=sum(not (result.flagged or result.clique_proven) for result in results),
+        undecided=sum(not (result.flagged or result.clique_proven) for result in evidence),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.tables import (
@@ -66,8 +67,8 @@ class DuplicationCurve:
 class Sample:
     """Prompts drawn uniformly from the file of copies with the seed `seed`.
 
-    `not_analysed`: those of the drawn that the campaign did not analyse; while there are any, what
-    is left is no uniform sample.
+    `not_analysed`: those of the drawn that the campaign did not analyse, or that are no evidence;
+    while there are any, what is left is no uniform sample.
     """
 
     drawn: int
@@ -80,7 +81,8 @@ class Sample:
 class Duplication:
     """Of the analysis `analysis_id`, present at `written_at`.
 
-    `without_copies`: so many analysed prompts are not in the file, and left out.
+    `without_copies`: so many analysed prompts are not in the file, and left out;
+    `without_evidence`: so many of it could not be flagged, and are left out too.
     """
 
     campaign_id: str
@@ -91,6 +93,7 @@ class Duplication:
     curve: DuplicationCurve
     sample: Sample | None
     notes: tuple[str, ...]
+    without_evidence: int = 0
 
 
 def measure_duplication(
@@ -112,18 +115,21 @@ def measure_duplication(
     copies = read_copies(file, column or prompts.column or "prompt", _form(file, prompts))
     settings = settings_now(store, submission)
     analysed = results_by(store, settings, campaign_id)
-    results = {result.prompt_id: result for result in analysed}
-    if not results:
+    size = settings.analysis.min_clique_size
+    results = {each.prompt_id: each for each in analysed if has_evidence(each, size)}
+    if not analysed:
         raise ConfigError(
             f"No prompt of {campaign_id} is analysed yet; wait for some, or `seedsweep analyse "
             f"{campaign_id}`."
         )
     ids = {Prompt(text=text).prompt_id: text for text in copies}
+    without = sum(each.prompt_id in ids and each.prompt_id not in results for each in analysed)
     joined = [(results[key], copies[text]) for key, text in ids.items() if key in results]
     if not joined:
         raise ConfigError(
-            f"None of the {len(copies)} prompts in {file} was analysed by {campaign_id}; give a "
-            "file with the campaign's prompts, and --column where they stand in another column."
+            f"None of the {len(copies)} prompts in {file} was analysed by {campaign_id}"
+            f"{f' and is evidence ({without} are none)' if without else ''}; give a file with the "
+            "campaign's prompts, and --column where they stand in another column."
         )
     verified = settings.verification is not None
     drawn = _sample(list(ids), file, sample, seed) if sample is not None else None
@@ -144,7 +150,8 @@ def measure_duplication(
                 [(results[key], copies[ids[key]]) for key in drawn if key in results], verified
             ),
         ),
-        notes=tuple(_notes(ids, results, drawn)),
+        notes=tuple(_notes(ids, results, drawn, without)),
+        without_evidence=without,
     )
 
 
@@ -218,19 +225,27 @@ def _sample(ids: list[str], file: Path, count: int, seed: int) -> list[str]:
 
 
 def _notes(
-    ids: Mapping[str, str], results: Mapping[str, PromptResult], drawn: Iterable[str] | None
+    ids: Mapping[str, str],
+    results: Mapping[str, PromptResult],
+    drawn: Iterable[str] | None,
+    without_evidence: int,
 ) -> Iterator[str]:
     without = len(results.keys() - ids.keys())
     if without:
         yield f"{without} analysed prompts have no copies in the file, and are left out."
+    if without_evidence:
+        yield (
+            f"{without_evidence} analysed prompts are no evidence, since too few of their pictures "
+            "are usable for a clique, and are left out."
+        )
     if drawn is None:
         return
     yield CHOSEN
     missing = sum(key not in results for key in drawn)
     if missing:
         yield (
-            f"{missing} prompts of the sample were not analysed, so what is shown of it is no "
-            "uniform sample; submit a campaign with them too. --json lists them."
+            f"{missing} prompts of the sample were not analysed, or are no evidence, so what is "
+            "shown of it is no uniform sample; submit a campaign with them too. --json lists them."
         )
 
 

@@ -2,6 +2,14 @@
 
 from seedsweep.audit.findings.intervals import Rate
 
+NOT_EXAMINED = "not examined"
+"""Said wherever nothing was compared with training pictures: 0 extracted would be an all-clear."""
+
+
+def examined_words(rate: Rate | None) -> str:
+    """The rate of what was compared with training pictures; None is that nothing was."""
+    return NOT_EXAMINED if rate is None else str(rate)
+
 
 def share_words(rate: Rate) -> str:
     """The share and its interval, to three digits: rates of false positives are small."""

@@ -3,13 +3,14 @@
 import dataclasses
 from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from seedsweep.audit.findings.calibration import Calibration
 from seedsweep.audit.findings.comparison import Comparison
 from seedsweep.audit.findings.duplication import Duplication
 from seedsweep.storage import keys
-from seedsweep.storage.errors import ConfigError, ShardCorruptError, StoreUnavailableError
+from seedsweep.storage.corrupt import corrupt_where_wrong
+from seedsweep.storage.errors import ConfigError, StoreUnavailableError
 from seedsweep.storage.records import digest
 from seedsweep.storage.store import Store
 
@@ -76,18 +77,22 @@ def _hash(adapter: TypeAdapter[F], finding: F) -> str:
 def _load(
     store: Store, campaign_id: str, kind: keys.FindingKind, adapter: TypeAdapter[F], command: str
 ) -> list[F]:
-    listed = store.list(keys.findings_prefix(campaign_id, kind))
-    read = ((key, store.read(key)) for key in listed)
-    # One that was removed since it was listed is kept no more.
-    findings = [_from_json(adapter, key, data, command) for key, data in read if data is not None]
+    remedy = f"remove it, and run `seedsweep {command}` again"
+    findings = []
+    for key in store.list(keys.findings_prefix(campaign_id, kind)):
+        data = store.read(key)
+        if data is None:  # it was removed since it was listed
+            continue
+        with corrupt_where_wrong(f"The object {key}", remedy):
+            finding = adapter.validate_json(data)
+            if not _belongs(finding, key, campaign_id):
+                raise ValueError("it is of another campaign")
+        findings.append(finding)
     return sorted(findings, key=lambda each: each.written_at, reverse=True)
 
 
-def _from_json(adapter: TypeAdapter[F], key: str, data: bytes, command: str) -> F:
-    try:
-        return adapter.validate_json(data)
-    except ValidationError as error:
-        raise ShardCorruptError(
-            f"The object {key} is not what was written; remove it, and run `seedsweep {command}` "
-            "again."
-        ) from error
+def _belongs(finding: Calibration | Comparison | Duplication, key: str, campaign_id: str) -> bool:
+    if not isinstance(finding, Comparison):
+        return finding.campaign_id == campaign_id
+    others = {campaign_id: "", finding.a: finding.b, finding.b: finding.a}
+    return key == keys.finding(campaign_id, "comparisons", others[campaign_id])

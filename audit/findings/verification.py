@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from seedsweep import __version__
 from seedsweep.audit.findings.control_pictures import read_controls
+from seedsweep.audit.findings.present import newest_search
 from seedsweep.scheduler.campaign.current import results_now, settings_now
 from seedsweep.scheduler.campaign.file import explain
 from seedsweep.storage import keys
-from seedsweep.storage.campaigns import load_campaign, load_verifications, store_verification
+from seedsweep.storage.campaigns import load_campaign, store_verification
 from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
 from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.records import Submission, Verification
@@ -120,9 +121,7 @@ def verify_campaign(
 def verification_now(store: Store, campaign_id: str) -> VerificationResult | None:
     """What the newest search for the present analysis found; None where there is none."""
     settings = settings_now(store, load_campaign(store, campaign_id))
-    searches = load_verifications(store, campaign_id)
-    ids = {settings.analysis_id, *settings.earlier_ids}
-    return next((one for one in searches if one.analysis_id in ids), None)
+    return newest_search(store, campaign_id, settings)
 
 
 def is_verified(store: Store, campaign_id: str) -> bool:

@@ -14,17 +14,19 @@ def summary(verification: VerificationResult) -> list[str]:
         f"Distinct training pictures extracted: {len(verification.groups)} "
         f"(with near-copies of each other counted apart: {pictures}). "
         f"Prompts that extract them: {len(verification.prompts_extracted)}.",
-        f"Flagged prompts that match: {flagged_rate(verification)} ({_method(verification)}).",
+        f"Flagged prompts that extract one: {flagged_rate(verification)} "
+        f"({_method(verification)}).",
     ]
     if controls := control_rate(verification):
         sentences.append(
-            f"Control pictures that match, none of which was trained on: {controls} "
+            f"Control pictures that would be extractions, none of which was trained on: {controls} "
             f"(likewise){_of_controls(verification)}."
         )
     sentences += _covered(verification.coverage, settings.flip)
     whose = {"training": "the training picture's", "generation": "the generation's"}
     sentences.append(
-        f"A match has l2 ≤ {settings.threshold:g}, below 256 px an adaptive score ≤ 1: l2 ÷ "
+        f"An extraction is a match with l2 ≤ {settings.threshold:g}, below 256 px an adaptive "
+        f"score ≤ 1: l2 ÷ "
         f"({settings.alpha:g} × the mean l2 to {whose[settings.neighbours_of]} "  # noqa: RUF001
         f"{settings.neighbours} nearest distinct training pictures); and more than a background "
         "is alike: the share of the picture where both have one texture. k: near-copies of the "
@@ -64,7 +66,7 @@ def _of_matches(verification: VerificationResult) -> list[str]:
 
 
 def flagged_rate(verification: VerificationResult) -> Rate:
-    """How many of the flagged prompts that were looked at match."""
+    """How many of the flagged prompts that were looked at extract a training picture."""
     return rate(len(verification.prompts_extracted), len(verification.prompts))
 
 
@@ -74,7 +76,7 @@ def _method(verification: VerificationResult) -> str:
 
 
 def control_rate(verification: VerificationResult) -> Rate | None:
-    """How many of the controls match, None where there are none."""
+    """How many of the controls would be extractions, None where there are none."""
     controls = verification.controls
     return rate(controls.matches, controls.searched) if controls else None
 

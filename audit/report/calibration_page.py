@@ -9,7 +9,12 @@ from typing import Any, Final
 from seedsweep.audit.findings.calibration import Calibration
 from seedsweep.audit.findings.operating_point import OperatingPoint
 from seedsweep.audit.findings.precision_recall import BAND
-from seedsweep.audit.findings.rate_words import percent_words, rate_words, share_words
+from seedsweep.audit.findings.rate_words import (
+    NOT_EXAMINED,
+    percent_words,
+    rate_words,
+    share_words,
+)
 from seedsweep.audit.report.calibration_charts import Chart, render_precision_recall, render_shares
 from seedsweep.audit.report.html import templates, write_page
 from seedsweep.scheduler.printable import shown
@@ -74,8 +79,7 @@ def render_fragment(calibration: Calibration) -> str:
     else:
         lines.append(f"edge_threshold = {point.threshold}")
     lines.append(f"min_clique_size = {calibration.chosen.min_clique_size}")
-    if verification:
-        lines += ["", *_verification(verification)]
+    lines += ["", *_verification(verification)]
     return "\n".join(lines) + "\n"
 
 
@@ -87,7 +91,9 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
 """The filters of `report_calibration.html`."""
 
 
-def _verification(point: OperatingPoint) -> list[str]:
+def _verification(point: OperatingPoint | None) -> list[str]:
+    if point is None:
+        return _comment([f"Verification: {NOT_EXAMINED}, since the campaign has no training set."])
     if not point.is_bounded:
         return _comment(["Verification: the controls set no threshold, see the page."])
     about = [f"Verification, {point.summary}.", *_rates(point, "extracted")]

@@ -5,20 +5,28 @@ and a text that a spreadsheet would take for a formula begins with an apostrophe
 """
 
 import csv
-from collections.abc import Iterable
 from pathlib import Path
 
+from seedsweep.audit.findings.counts import has_evidence
+from seedsweep.audit.findings.present import Found
+from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.scheduler.printable import shown
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import Match, PromptResult
+
+EVIDENCE = "evidence"
+"""The last column: whether the prompt could have been flagged. Rates are of those that could."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What begins a formula, in full width too, as spreadsheets of East Asia take it."""
 
 
-def write_csv(results: Iterable[PromptResult], path: Path) -> None:
-    """Write one row per prompt; the fields of the largest clique's match are columns, empty where
-    there is none, and of further cliques their number is told.
+def write_csv(found: Found, path: Path) -> None:
+    """Write one row per prompt; the fields of the largest clique's match are columns, and of
+    further cliques their number is told.
+
+    Without a clique the match's fields are empty, and where one was compared with nothing,
+    `extracted` says so.
 
     Numbers are numbers. Raises `ConfigError` where the file cannot be written.
     """
@@ -27,14 +35,16 @@ def write_csv(results: Iterable[PromptResult], path: Path) -> None:
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(names + matched)
-            for result in results:
+            writer.writerow([*names, *matched, EVIDENCE])
+            for result in found.results:
                 row = result.model_dump(mode="json")
-                match = row.pop("match") or {}
+                nothing = {"extracted": NOT_EXAMINED} if result.flagged else {}
+                match = row.pop("match") or nothing
                 row["further_cliques"] = len(result.further_cliques)
                 row["clique_seeds"] = " ".join(map(str, row["clique_seeds"]))
-                cells = [row[n] for n in names] + [match.get(n) for n in matched]
-                writer.writerow(map(_cell, cells))
+                cells = [*(row[n] for n in names), *(match.get(n) for n in matched)]
+                evidence = has_evidence(result, found.min_clique_size)
+                writer.writerow([*map(_cell, cells), evidence])
     except OSError as error:
         raise ConfigError(
             f"The file {path} cannot be written ({error.strerror}); choose another for --csv."

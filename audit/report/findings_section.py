@@ -3,7 +3,8 @@
 `report_findings.html` only draws it.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -21,14 +22,18 @@ from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 
 T = TypeVar("T")
+L = TypeVar("L")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchShown:
-    """What the newest search of a training set came to; the headline is the first sentence, and
-    `distinct` how many training pictures were extracted, near-duplicates counted once."""
+    """What the newest search of a training set came to; the headline is the first sentence,
+    `matched` and `extracted` count flagged prompts, and `distinct` the training pictures that were
+    extracted, near-duplicates counted once."""
 
     verified_at: str
+    matched: int
+    extracted: int
     distinct: int
     sentences: tuple[str, ...]
 
@@ -79,6 +84,7 @@ def gather_findings(
         "verify {} --training-set PATH",
         load_verifications,
         lambda search: search.analysis_id,
+        _search,
     )
     scoring = scoring_id(settings) if settings else None
     calibrations = sought.read(
@@ -88,12 +94,14 @@ def gather_findings(
         lambda calibration: (
             analysis_id if calibration.scoring_id == scoring else calibration.analysis_id
         ),
+        lambda calibration: _calibration(calibration, analysis_id, settings),
     )
     duplications = sought.read(
         "duplication curve",
         "duplication {} --copies FILE",
         load_duplications,
         lambda duplication: duplication.analysis_id,
+        duplication_page.lay_out,
     )
     comparisons = sought.read(
         "comparison",
@@ -102,12 +110,13 @@ def gather_findings(
         lambda comparison: (
             comparison.analysis_a if comparison.a == campaign_id else comparison.analysis_b
         ),
+        comparison_page.lay_out,
     )
     return Findings(
-        search=next(map(_search, searches), None),
-        calibration=next((_calibration(c, analysis_id, settings) for c in calibrations), None),
-        duplication=next(map(duplication_page.lay_out, duplications), None),
-        comparisons=tuple(map(comparison_page.lay_out, comparisons)),
+        search=next(iter(searches), None),
+        calibration=next(iter(calibrations), None),
+        duplication=next(iter(duplications), None),
+        comparisons=tuple(comparisons),
         missing=tuple(sought.missing),
         not_shown=tuple(sought.not_shown),
     )
@@ -129,8 +138,10 @@ class _Sought:
         command: str,
         load: Callable[[Store, str], Sequence[T]],
         analysis_of: Callable[[T], str],
-    ) -> list[T]:
-        """Those of the analysis, as they are loaded; `command` has a place for the campaign."""
+        lay_out: Callable[[T], L],
+    ) -> list[L]:
+        """Those of the analysis, laid out, in the order they are loaded in; `command` has a place
+        for the campaign."""
         try:
             findings = load(self.store, self.campaign_id)
         except ShardCorruptError as error:
@@ -146,11 +157,29 @@ class _Sought:
             self.not_shown.append(
                 f"Of {whose} ({', '.join(others)}) there is a {name} too, which is not shown."
             )
-        return shown
+        with self._noting_what_cannot_be_drawn(name):
+            return [lay_out(each) for each in shown]
+        return []
+
+    @contextlib.contextmanager
+    def _noting_what_cannot_be_drawn(self, name: str) -> Iterator[None]:
+        """Records may hold values of the right types that contradict one another."""
+        try:
+            yield
+        except (ValueError, LookupError, ArithmeticError) as error:
+            self.not_shown.append(
+                f"A {name} is not what was written ({type(error).__name__}), and is not shown."
+            )
 
 
 def _search(search: VerificationResult) -> SearchShown:
-    return SearchShown(search.verified_at, len(search.groups), tuple(summary(search)))
+    return SearchShown(
+        verified_at=search.verified_at,
+        matched=len(search.prompts),
+        extracted=len(search.prompts_extracted),
+        distinct=len(search.groups),
+        sentences=tuple(summary(search)),
+    )
 
 
 def _calibration(

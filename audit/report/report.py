@@ -19,8 +19,10 @@ from seedsweep.audit.findings.match_words import (
     score_words,
 )
 from seedsweep.audit.findings.matched_pictures import gather_training
+from seedsweep.audit.findings.present import no_evidence_words
+from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.report.calibration_page import WORDS
-from seedsweep.audit.report.findings_section import Findings, gather_findings
+from seedsweep.audit.report.findings_section import Findings, SearchShown, gather_findings
 from seedsweep.audit.report.html import templates, write_page
 from seedsweep.audit.report.prompt_section import (
     PIXEL_ART_SIDE,
@@ -61,18 +63,30 @@ class Flagged:
 
 
 @dataclass(frozen=True, slots=True)
+class Examined:
+    """What comparing flagged prompts with training pictures came to: `matched` and `extracted`
+    count prompts, `distinct` training pictures that were extracted, and `how` says which of them
+    count once."""
+
+    matched: int
+    extracted: Rate
+    distinct: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All that the report shows.
 
     `settings_known`: `analysis` and `verification` tell the settings of this very analysis; else
-    they tell the campaign's own. `verified`: they name a training set.
+    they tell the campaign's own. `examined` is None where nothing was compared with training
+    pictures. `no_evidence` says how many prompts are in no rate, and why; empty for none.
     """
 
     submission: Submission
     analysis_id: str
     settings_known: bool
     own_analysis: bool
-    verified: bool
     written_at: str
     counts: Counts
     small: bool
@@ -82,8 +96,9 @@ class Report:
     analysis: tuple[str, ...]
     verification: tuple[str, ...]
     limits: tuple[str, ...]
+    no_evidence: str
     flagged_rate: Rate
-    extracted_rate: Rate
+    examined: Examined | None
     flagged: tuple[Flagged, ...]
     training_problem: str
     nearest: tuple[PromptResult, ...]
@@ -134,13 +149,14 @@ def gather_report(
         return gather_section(images, result, training, settings.analysis.tiles, threshold)
 
     flagged = _rank(ranked, section, progress)
-    counts = count_results(results, len(prompts), sampling.seeds)
+    size = settings.analysis.min_clique_size
+    counts = count_results(results, len(prompts), sampling.seeds, size)
+    findings = gather_findings(store, campaign_id, analysis_id, known_settings)
     return Report(
         submission=submission,
         analysis_id=analysis_id,
         settings_known=known_settings is not None,
         own_analysis=analysis_id == campaign.analysis_id,
-        verified=settings.verification is not None,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         counts=counts,
         small=is_small(sampling),
@@ -150,15 +166,16 @@ def gather_report(
         analysis=analysis_words(settings.analysis),
         verification=verification_words(settings.verification, sampling),
         limits=(*limit_words(settings, sampling.seeds), *earlier_words(results, campaign_id)),
-        flagged_rate=rate(counts.flagged, counts.analysed),
-        extracted_rate=rate(counts.extracted, counts.analysed),
+        no_evidence=no_evidence_words(store, submission, results, size),
+        flagged_rate=rate(counts.flagged, counts.with_evidence),
+        examined=_examined(settings, counts, findings.search),
         flagged=flagged,
         training_problem=training.problem,
         nearest=tuple(islice((r for r in results if not r.flagged and r.edges), NEAREST)),
         parked=parked,
         parked_prompts=tuple(prompts[unit.index // len(submission.cuts)] for unit in parked),
         parked_reasons=tuple(Counter(unit.reason for unit in parked).most_common()),
-        findings=gather_findings(store, campaign_id, analysis_id, known_settings),
+        findings=findings,
     )
 
 
@@ -174,6 +191,7 @@ def render_report(report: Report) -> str:
         sections=SECTIONS,
         parked_shown=PARKED_SHOWN,
         pixel_art_side=PIXEL_ART_SIDE,
+        not_examined=NOT_EXAMINED,
     )
 
 
@@ -184,6 +202,24 @@ def _settings(store: Store, submission: Submission, analysis_id: str) -> Analysi
         if settings and settings.analysis_id == analysis_id:
             return settings
     return None
+
+
+def _examined(
+    settings: AnalysisSettings, counts: Counts, search: SearchShown | None
+) -> Examined | None:
+    """What the analysis compared, or where it did not the newest search."""
+    if settings.verification is not None:
+        extracted, matched = counts.extracted, counts.matched
+    elif search is not None:
+        extracted, matched = search.extracted, search.matched
+    else:
+        return None
+    return Examined(
+        matched=matched,
+        extracted=rate(extracted, counts.with_evidence),
+        distinct=search.distinct if search else counts.training_pictures,
+        how="near-duplicates once" if search else "near-duplicates apart",
+    )
 
 
 def _rank(

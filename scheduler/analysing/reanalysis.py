@@ -59,12 +59,12 @@ class AnalysisOptions:
 
 @dataclass(frozen=True, slots=True)
 class Reanalysis:
-    """How a re-analysis ended: which one it is, and the prompts that it could not judge.
+    """How a re-analysis ended: its settings, and the prompts that it could not judge.
 
     `reason` says for one of `refused` prompts why their images cannot be looked at again.
     """
 
-    analysis_id: str
+    settings: AnalysisSettings
     prompts: int
     refused: int
     reason: str
@@ -93,7 +93,7 @@ def analyse_again(
         control = load_control(store, campaign_id)
         store_control(store, campaign_id, control.model_copy(update=wanted))
     reason = str(refused[0]) if refused else ""
-    return Reanalysis(settings.analysis_id, len(prompts), len(refused), reason)
+    return Reanalysis(settings, len(prompts), len(refused), reason)
 
 
 def analyse_missing(

@@ -5,7 +5,6 @@ the fingerprint of what is there now, and the prompt list its digest.
 """
 
 import difflib
-import hashlib
 import json
 import tomllib
 from pathlib import Path
@@ -15,13 +14,14 @@ from pydantic import BaseModel, ValidationError
 
 from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
 from seedsweep.storage.errors import ConfigError, TrainingSetError
+from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import (
     Campaign,
     Model,
-    Prompt,
     PromptList,
     Sampling,
     Verification,
+    prompt_id_of,
 )
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.models.folder_check import check_model
@@ -178,8 +178,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _with_digest(prompt_list: PromptList, prompts: list[str]) -> PromptList:
-    ids = "".join(Prompt(text=text).prompt_id for text in prompts)
-    digest = hashlib.sha256(ids.encode()).hexdigest()
+    digest = digest_prompts(map(prompt_id_of, prompts))
     return prompt_list.model_copy(update={"digest": digest, "count": len(prompts)})
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage import keys
-from seedsweep.storage.records import Campaign, Prompt, SeedRange, WorkUnit
+from seedsweep.storage.records import Campaign, SeedRange, WorkUnit, prompt_id_of
 
 
 def cut_seeds(
@@ -94,7 +94,7 @@ class Plan:
 
     def prompt_ids(self) -> Iterator[str]:
         """The prompts' ids, in the order of the prompts."""
-        return (Prompt(text=text).prompt_id for text in self.prompts)
+        return map(prompt_id_of, self.prompts)
 
     @property
     def image_count(self) -> int:

@@ -40,7 +40,7 @@ def for_scripts(calibration: "Calibration") -> dict[str, object]:
 def print_calibration(calibration: "Calibration") -> None:
     from rich.table import Table
 
-    from seedsweep.audit.findings.rate_words import percent_words, share_words
+    from seedsweep.audit.findings.rate_words import NOT_EXAMINED, percent_words, share_words
     from seedsweep.cli.console import console
 
     base = f"at {100 * calibration.wish.base_rate:g} %"
@@ -61,3 +61,5 @@ def print_calibration(calibration: "Calibration") -> None:
             percent_words(point.precision_worst),
         )
     console().print(table)
+    if calibration.verification is None:
+        show(f"Extraction: {NOT_EXAMINED}, since the campaign has no training set.")

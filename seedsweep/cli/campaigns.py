@@ -20,8 +20,13 @@ from seedsweep.cli.options import (
     show,
     show_json,
 )
-from seedsweep.cli.results import print_found, render_report
-from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
+from seedsweep.cli.results import find_present, print_found, render_report
+from seedsweep.storage.errors import (
+    BrokerUnavailableError,
+    ConfigError,
+    PermanentError,
+    SeedsweepError,
+)
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.plan import Plan
@@ -63,12 +68,12 @@ def run(
         raise typer.Exit(130) from None
     say(display.summary)
     _verify(opened, campaign_id)
-    print_found(opened, campaign_id, as_json, flagged_only=True)
+    in_vain = print_found(find_present(opened, campaign_id), as_json, flagged_only=True)
     page = render_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
     say(f"Report: {page}")
     failed = _explain_failures(opened, plan)
     show(campaign_id)
-    if failed:
+    if failed or in_vain:
         raise typer.Exit(1)
 
 
@@ -199,8 +204,13 @@ def status(
         except BrokerUnavailableError as error:
             trouble = str(error)
         names = [campaign_id] if campaign_id else list_campaigns(opened)
-        campaigns = [read_progress(opened, name, broker, services) for name in names]
-        return Overview(campaigns, services, trouble)
+        campaigns, broken = [], []
+        for name in names:
+            try:
+                campaigns.append(read_progress(opened, name, broker, services))
+            except PermanentError as error:
+                broken.append(f"{name}: {error}")
+        return Overview(campaigns, services, trouble, tuple(broken))
 
     if watch:
         watch_overview(look)
@@ -210,6 +220,10 @@ def status(
         show_json([dataclasses.asdict(item) for item in overview.campaigns])
     else:
         overview.print()
+    for sentence in overview.broken:
+        say(sentence)
+    if overview.broken:
+        raise typer.Exit(1)
 
 
 def _plan(store: "Store", file: Path) -> "Plan":

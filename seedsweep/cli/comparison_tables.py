@@ -6,6 +6,7 @@ from rich.table import Table
 
 from seedsweep.audit.findings.comparison import Change, Comparison
 from seedsweep.audit.findings.duplication import Bin, Duplication, DuplicationCurve
+from seedsweep.audit.findings.rate_words import NOT_EXAMINED, examined_words
 from seedsweep.cli.console import console, prompt_cell
 from seedsweep.cli.options import show
 
@@ -20,7 +21,7 @@ def print_comparison(comparison: Comparison) -> None:
     show(
         f"{comparison.prompts} prompts analysed in both with the same seeds; left out: "
         f"{left_out.only_a} in A alone, {left_out.only_b} in B alone, {left_out.other_seeds} with "
-        "other seeds."
+        f"other seeds, {left_out.no_evidence} that are no evidence in one of them."
     )
     console().print(_rates(comparison))
     flagged = comparison.flagged
@@ -76,6 +77,7 @@ def _rates(comparison: Comparison) -> Table:
         table.add_column(name, justify="right")
     for name, rates in (("flagged", comparison.flagged), ("extracted", comparison.extracted)):
         if rates is None:
+            table.add_row(name, NOT_EXAMINED, NOT_EXAMINED)
             continue
         cells = (rates.both, rates.only_a, rates.only_b, rates.neither)
         told = (str(rates.a), str(rates.b), str(rates.difference))
@@ -100,6 +102,6 @@ def _curve(title: str, curve: DuplicationCurve) -> Table:
     rows: list[Bin | DuplicationCurve] = [*curve.bins, curve]
     for item in rows:
         name = str(item) if isinstance(item, Bin) else "all"
-        told = "" if item.extracted is None else str(item.extracted)
+        told = examined_words(item.extracted)
         table.add_row(name, str(item.flagged), told)
     return table

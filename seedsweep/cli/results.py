@@ -19,10 +19,9 @@ from seedsweep.cli.options import (
     show,
     show_json,
 )
-from seedsweep.storage.errors import ShardCorruptError
 
 if TYPE_CHECKING:
-    from seedsweep.storage.prompt_results import PromptResult
+    from seedsweep.audit.findings.present import Found
     from seedsweep.storage.store import Store
 
 
@@ -39,12 +38,12 @@ def results(
     Example: seedsweep results emoji-0123456789ab --json
     """
     from seedsweep.audit.report.csv_export import write_csv
-    from seedsweep.scheduler.campaign.current import results_now
 
-    opened = find_store(store)
+    found = find_present(find_store(store), campaign_id)
     if to_csv is not None:
-        write_csv(results_now(opened, campaign_id), to_csv)
-    print_found(opened, campaign_id, as_json)
+        write_csv(found, to_csv)
+    if print_found(found, as_json):
+        raise typer.Exit(1)
 
 
 def report(
@@ -67,7 +66,9 @@ def analyse(
     edge_threshold: Annotated[float | None, typer.Option(help="Tiled l2 of an edge.")] = None,
     min_clique_size: Annotated[int | None, typer.Option(help="Clique that makes a flag.")] = None,
     tiles: Annotated[int | None, typer.Option(help="Tiles along each side.")] = None,
-    verification_threshold: Annotated[float | None, typer.Option(help="l2 of a match.")] = None,
+    verification_threshold: Annotated[
+        float | None, typer.Option(help="l2 of an extraction.")
+    ] = None,
     matrix: Annotated[
         Literal["pruned", "full"] | None,
         typer.Option(help="Prune by descriptors, or compare all pixels."),
@@ -84,9 +85,10 @@ def analyse(
 
     Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
     """
+    from seedsweep.audit.findings.present import gather_found
     from seedsweep.cli.progress_bars import counted
     from seedsweep.scheduler.analysing.reanalysis import AnalysisOptions, analyse_again
-    from seedsweep.storage.results import read_results
+    from seedsweep.storage.campaigns import load_campaign
     from seedsweep.workers.cluster.ray_cluster import Actors
 
     environment, opened = find(store)
@@ -96,9 +98,11 @@ def analyse(
     crew = Actors(actors or os.cpu_count() or 1, device, environment.ray_address)
     with counted("prompts analysed") as progress:
         ended = analyse_again(opened, campaign_id, changes, crew, progress)
-    print_results_of(read_results(opened, ended.analysis_id, campaign_id), as_json)
+    found = gather_found(opened, load_campaign(opened, campaign_id), ended.settings)
+    in_vain = print_found(found, as_json)
     if ended.refused:
         say(f"{ended.refused} of {ended.prompts} prompts could not be judged: {ended.reason}")
+    if ended.refused or in_vain:
         raise typer.Exit(1)
 
 
@@ -138,45 +142,20 @@ def check(
         say(f"{units} units are made again {how}.")
 
 
-def print_found(
-    store: "Store", campaign_id: str, as_json: bool, flagged_only: bool = False
-) -> None:
-    """Print the results of a campaign's present analysis, and for people what the newest search of
-    a training set for them came to, or why that is not known."""
-    from seedsweep.audit.findings.match_words import earlier_words
-    from seedsweep.audit.findings.verification import verification_now
-    from seedsweep.audit.findings.verification_summary import summary
-    from seedsweep.scheduler.campaign.current import results_now
-    from seedsweep.storage.campaigns import load_campaign
-
-    results = results_now(store, campaign_id)
-    print_results_of(results, as_json, flagged_only)
-    if as_json:
-        return
-    for sentence in earlier_words(results, campaign_id):
-        show(sentence)
-    try:
-        verification = verification_now(store, campaign_id)
-    except ShardCorruptError as error:
-        say(str(error))
-        return
-    for sentence in summary(verification) if verification else ():
-        show(sentence)
-    for note in load_campaign(store, campaign_id).notes:
-        show(note)
-
-
-def print_results_of(
-    prompt_results: "list[PromptResult]", as_json: bool, flagged_only: bool = False
-) -> None:
-    """Print results: a table, or JSON of all prompts or of the flagged ones."""
+def print_found(found: "Found", as_json: bool, flagged_only: bool = False) -> bool:
+    """Print what an analysis found: for people a table and what to know of it, for scripts JSON of
+    all prompts or of the flagged ones. What is no evidence goes to stderr; True if all of it is."""
     from seedsweep.cli.tables import print_results
 
     if as_json:
-        chosen = [result for result in prompt_results if result.flagged or not flagged_only]
+        chosen = [result for result in found.results if result.flagged or not flagged_only]
         show_json([result.model_dump(mode="json") for result in chosen])
     else:
-        print_results(prompt_results)
+        print_results(found)
+    for sentence in (found.no_evidence, found.trouble):
+        if sentence:
+            say(sentence)
+    return found.nothing_is_evidence
 
 
 def render_report(store: "Store", campaign_id: str, folder: Path) -> Path:
@@ -189,3 +168,13 @@ def render_report(store: "Store", campaign_id: str, folder: Path) -> Path:
     settings = settings_now(store, load_campaign(store, campaign_id))
     with counted("flagged prompts drawn") as progress:
         return write_report(store, campaign_id, settings.analysis_id, folder, progress)
+
+
+def find_present(store: "Store", campaign_id: str) -> "Found":
+    """Read what the campaign's present analysis found."""
+    from seedsweep.audit.findings.present import gather_found
+    from seedsweep.scheduler.campaign.current import settings_now
+    from seedsweep.storage.campaigns import load_campaign
+
+    submission = load_campaign(store, campaign_id)
+    return gather_found(store, submission, settings_now(store, submission))

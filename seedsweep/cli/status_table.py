@@ -23,11 +23,12 @@ LOG_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Overview:
     """What `status` shows: campaigns, in the order given, and who serves them, where known;
-    `trouble` says why they are not."""
+    `trouble` says why they are not. `broken`: what is wrong with campaigns that cannot be read."""
 
     campaigns: Sequence[Progress]
     services: Services | None
     trouble: str = ""
+    broken: tuple[str, ...] = ()
 
     def print(self) -> None:
         """Print it all."""

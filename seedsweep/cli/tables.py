@@ -1,16 +1,19 @@
 """The tables that commands print."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 from rich.table import Table
 
 from seedsweep.audit.findings.match_words import score_words
+from seedsweep.audit.findings.present import Found
+from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.cli.console import console, prompt_cell
 from seedsweep.cli.options import show
 from seedsweep.scheduler.campaign.integrity import Checkup
 from seedsweep.storage.prompt_results import Match, PromptResult
 
 PROMPT_LENGTH = 48
+CAPTION_LENGTH = 32
 
 
 def print_checkup(checkup: Checkup) -> None:
@@ -27,47 +30,52 @@ def print_checkup(checkup: Checkup) -> None:
     )
 
 
-def print_results(results: Sequence[PromptResult], limit: int | None = None) -> None:
+def print_results(found: Found) -> None:
     """Print flagged prompts as a table, best first, and what the rest came to."""
-    flagged = [result for result in results if result.flagged]
-    shown = flagged[:limit]
-    if shown:
-        table = Table(
-            title=f"{len(flagged)} of {len(results)} prompts flagged", title_justify="left"
-        )
-        for name in ("prompt", "clique", "seeds", "mean distance", "training picture", "l2"):
+    flagged = [result for result in found.results if result.flagged]
+    title = f"{len(flagged)} of {found.counts.with_evidence} prompts flagged"
+    if flagged:
+        table = Table(title=title, title_justify="left")
+        for name in _COLUMNS:
             table.add_column(name, justify="left" if name in _TEXT else "right")
-        for header in ("adaptive", "extracted"):
-            table.add_column(header, justify="right")
-        for result in shown:
-            for cells in _result_rows(result):
+        for result in flagged:
+            for cells in _result_rows(result, found.captions):
                 table.add_row(*cells)
         console().print(table)
-        if len(flagged) > len(shown):
-            show(f"… and {len(flagged) - len(shown)} more.")
     else:
-        show(f"0 of {len(results)} prompts flagged.")
+        show(f"{title}.")
+    for note in found.notes:
+        show(note)
 
 
-_TEXT = {"prompt", "training picture"}
+_TEXT = {"prompt", "training picture", "its caption"}
+_COLUMNS = ("prompt", "clique", "seeds", "mean distance", "training picture", "its caption", "l2",
+            "adaptive", "extracted")  # fmt: skip
 FURTHER = "  another picture"
 
 
-def _result_rows(result: PromptResult) -> Iterator[list[str]]:
+def _result_rows(result: PromptResult, captions: Mapping[str, str]) -> Iterator[list[str]]:
     """One for each clique: of a prompt that repeats several pictures there are more."""
     proven = "" if result.clique_proven else f" (≤ {result.clique_upper_bound})"
     text = prompt_cell(result.prompt, PROMPT_LENGTH)
     distance = "" if result.mean_distance is None else f"{result.mean_distance:.3f}"
     size = f"{result.clique_size}{proven}"
-    yield [text, size, str(result.seeds), distance, *_match_cells(result.match)]
+    yield [text, size, str(result.seeds), distance, *_match_cells(result.match, captions)]
     for clique in result.further_cliques:
         distance = f"{clique.mean_distance:.3f}"
-        yield [FURTHER, f"{clique.clique_size}", "", distance, *_match_cells(clique.match)]
+        yield [
+            FURTHER,
+            f"{clique.clique_size}",
+            "",
+            distance,
+            *_match_cells(clique.match, captions),
+        ]
 
 
-def _match_cells(match: Match | None) -> list[str]:
+def _match_cells(match: Match | None, captions: Mapping[str, str]) -> list[str]:
     if match is None:
-        return ["", "", "", ""]
-    adaptive = score_words(match.adaptive)
+        return ["", "", "", "", NOT_EXAMINED]
     extracted = "yes" if match.extracted else "no"
-    return [match.training_id, f"{match.l2:.3f}", adaptive, extracted]
+    caption = prompt_cell(captions.get(match.training_id, ""), CAPTION_LENGTH)
+    score = score_words(match.adaptive)
+    return [match.training_id, caption, f"{match.l2:.3f}", score, extracted]

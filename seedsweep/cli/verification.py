@@ -19,7 +19,9 @@ def verify(
         Path | None,
         typer.Option(metavar="PATH", help="Pictures never trained on; the campaign's."),
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="l2 of a match; the campaign's.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="l2 of an extraction; the campaign's.")
+    ] = None,
     neighbours_of: Annotated[
         Literal["training", "generation"] | None,
         typer.Option(help="Whose neighbours the adaptive score compares with; the campaign's."),

@@ -10,7 +10,7 @@ from seedsweep.cli.console import console, prompt_cell
 from seedsweep.cli.options import show
 from seedsweep.storage.verification_results import VerificationResult, VerifiedClique
 
-PROMPT_LENGTH = 40
+PROMPT_LENGTH = CAPTION_LENGTH = 40
 
 
 def print_verification(verification: VerificationResult) -> None:
@@ -18,6 +18,7 @@ def print_verification(verification: VerificationResult) -> None:
     table = Table("prompt")
     table.add_column("seed", justify="right")
     table.add_column("training picture")
+    table.add_column("its caption")
     for name in ("l2", "tiled l2", "adaptive", "alike", "k", "extracted"):
         table.add_column(name, justify="right")
     for clique in verification.cliques:
@@ -46,6 +47,7 @@ def _cells(clique: VerifiedClique) -> list[str]:
         prompt_cell(clique.prompt, PROMPT_LENGTH),
         str(clique.seed),
         match.training_id,
+        prompt_cell(clique.caption or "", CAPTION_LENGTH),
         f"{match.l2:.3f}",
         f"{match.tiled_l2:.3f}",
         score_words(match.adaptive),

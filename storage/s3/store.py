@@ -25,7 +25,7 @@ from urllib3.response import BaseHTTPResponse
 from seedsweep.storage.s3.address import parse_address
 from seedsweep.storage.s3.connection import Patience, connect
 from seedsweep.storage.s3.errors import NotS3Error, Translator
-from seedsweep.storage.store import StoreFacts, check_key, check_prefix
+from seedsweep.storage.store import StoreFacts, check_key, check_prefix, is_key
 
 SINGLE_PUT = 64 * 1024 * 1024
 """Larger objects are sent in parts of this many bytes."""
@@ -100,14 +100,12 @@ class S3Store:
         return self.read_range(key, 0, 1) is not None
 
     def list(self, prefix: str) -> Iterator[str]:
-        for name in self._listed(prefix, recursive=True):
-            with contextlib.suppress(ValueError):
-                yield check_key(name)
+        yield from filter(is_key, self._listed(prefix, recursive=True))
 
     def folders(self, prefix: str) -> Iterator[str]:
         below = (name for name in self._listed(prefix, recursive=False) if name.endswith("/"))
         names = (name.removeprefix(prefix).rstrip("/") for name in below)
-        yield from sorted({name for name in names if not name.startswith(".")})
+        yield from sorted({*filter(is_key, names)})
 
     def delete(self, key: str) -> None:
         name = self._name(key)

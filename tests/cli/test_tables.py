@@ -6,13 +6,19 @@ from seedsweep.cli.console import prompt_cell
 from seedsweep.cli.doctor import print_diagnosis
 from seedsweep.cli.status_table import Overview, print_workers
 from seedsweep.cli.tables import print_checkup, print_results
+from seedsweep.cli.verification_table import print_verification
 from seedsweep.scheduler.campaign.integrity import Checkup, Fault
 from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
 from seedsweep.storage.prompt_results import Clique, Match
-from seedsweep.storage.records import Worker
+from seedsweep.storage.records import Verification, Worker
+from seedsweep.storage.verification_results import (
+    Coverage,
+    VerificationResult,
+    VerifiedClique,
+)
 from seedsweep.storage.workforce import Sign
-from tests.support.results import make_flagged
+from tests.support.results import make_flagged, make_found, make_result
 
 MARKUP = "[red]:cat:[/red]"
 
@@ -148,17 +154,37 @@ def test_flagged_prompts_are_a_table_in_which_nothing_is_markup(printed):
     match = Match(training_id=name, l2=0.05, tiled_l2=0.06, adaptive=None, extracted=True)
     flagged = RESULT.model_copy(update={"match": match})
     plain = RESULT.model_copy(update={"flagged": False, "prompt": "an owl"})
-    lines = printed(print_results, [flagged, plain])
+    lines = printed(print_results, make_found([flagged, plain], captions={name: f"of {MARKUP}"}))
     found = line_of(lines, "0.012")
-    assert found == [MARKUP, "2", "4", "0.012", f"{MARKUP}.png", "0.050", "not", "scored", "yes"]
+    caption, score = ["of", MARKUP], ["not", "scored"]
+    assert found == [MARKUP, "2", "4", "0.012", f"{MARKUP}.png", *caption, "0.050", *score, "yes"]
     assert "1 of 2 prompts flagged" in lines[0]
     assert not [line for line in lines if "an owl" in line]
+
+
+def test_a_search_shows_the_caption_of_each_picture_that_was_matched(printed):
+    match = Match(training_id="7.png", l2=0.05, tiled_l2=0.06, adaptive=None, extracted=True)
+    about = {"prompt_id": RESULT.prompt_id, "prompt": "a fox", "seed": 1, "match": match}
+    cliques = (VerifiedClique(**about, copies=1, caption=f"{MARKUP} in the snow"),)
+    search = VerificationResult(
+        campaign_id="c",
+        analysis_id="a",
+        settings=Verification(training_set="/t"),
+        verified_at="2026",
+        versions="v",
+        coverage=Coverage(path="/t", listing="1", pictures=1, unreadable=0),
+        cliques=cliques,
+        not_verified=(),
+        groups=(("7.png",),),
+    )
+    assert f"{MARKUP} in the snow" in "\n".join(printed(print_verification, search))
 
 
 def test_a_prompt_that_repeats_several_pictures_has_a_line_for_each(printed):
     match = Match(training_id="b.png", l2=0.07, tiled_l2=0.08, adaptive=0.5, extracted=True)
     further = Clique(clique_seeds=(0, 2), mean_distance=0.034, representative_seed=0, match=match)
-    lines = printed(print_results, [RESULT.model_copy(update={"further_cliques": (further,)})])
+    repeats = RESULT.model_copy(update={"further_cliques": (further,)})
+    lines = printed(print_results, make_found([repeats]))
     assert line_of(lines, "another") == [
         *("another", "picture", "2", "0.034", "b.png", "0.070", "0.50", "yes")
     ]
@@ -166,12 +192,23 @@ def test_a_prompt_that_repeats_several_pictures_has_a_line_for_each(printed):
 
 def test_a_clique_that_may_be_larger_says_how_large(printed):
     unproven = RESULT.model_copy(update={"clique_proven": False, "clique_upper_bound": 9})
-    assert "2 (≤ 9)" in "\n".join(printed(print_results, [unproven]))
+    assert "2 (≤ 9)" in "\n".join(printed(print_results, make_found([unproven])))
 
 
 def test_where_no_prompt_is_flagged_there_is_no_table(printed):
     plain = RESULT.model_copy(update={"flagged": False})
-    assert printed(print_results, [plain, plain]) == ["0 of 2 prompts flagged."]
+    found = make_found([plain, plain], notes=("That is all.",))
+    assert printed(print_results, found) == ["0 of 2 prompts flagged.", "That is all."]
+
+
+def test_a_flagged_prompt_that_was_compared_with_nothing_is_not_examined(printed):
+    assert line_of(printed(print_results, make_found([RESULT])), MARKUP)[-2:] == ["not", "examined"]
+
+
+def test_prompts_without_evidence_are_not_counted_among_those_that_are_not_flagged(printed):
+    blank = make_result(prompt="an owl", excluded=3)
+    lines = printed(print_results, make_found([RESULT, blank, make_result()]))
+    assert "1 of 2 prompts flagged" in lines[0]
 
 
 @pytest.mark.parametrize(

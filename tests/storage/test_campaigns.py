@@ -52,9 +52,21 @@ def submission(name="audit", submitted_at="2026-01-01T00:00:00+00:00"):
     return make_submission(make_campaign(name, prompts=len(PROMPTS)), at=submitted_at)
 
 
-def parked(index, reason="out of luck"):
-    seeds = SeedRange(first=0, last=49)
-    return Parked(index=index, prompt_id=Prompt(text="a").prompt_id, seeds=seeds, reason=reason)
+ID, OTHER = (submission(name).campaign.campaign_id for name in ("audit", "other"))
+
+
+@pytest.fixture
+def parking(store):
+    """A store with two campaigns of four units, one a prompt."""
+    for name in ("audit", "other"):
+        store_campaign(store, submission(name), PROMPTS)
+    return store
+
+
+def parked(index, reason="out of luck", **changes):
+    prompt_id = Prompt(text=PROMPTS[index % len(PROMPTS)]).prompt_id
+    usual = {"index": index, "prompt_id": prompt_id, "seeds": SeedRange(first=0, last=5)}
+    return Parked(**usual | {"reason": reason} | changes)
 
 
 def test_a_stored_campaign_is_loaded_as_it_was_submitted(store):
@@ -138,37 +150,37 @@ def test_a_corrupt_control_is_reported_and_not_taken_for_active(store):
         load_control(store, "c")
 
 
-def test_parked_units_are_loaded_by_index(store):
-    assert load_parked(store, "c") == []
-    for index in (10, 9, 100):
-        store_parked(store, "c", parked(index))
-    store_parked(store, "d", parked(1))
-    assert [record.index for record in load_parked(store, "c")] == [9, 10, 100]
+def test_parked_units_are_loaded_by_index(parking):
+    assert load_parked(parking, ID) == []
+    for index in (2, 1, 3):
+        store_parked(parking, ID, parked(index))
+    store_parked(parking, OTHER, parked(1))
+    assert [record.index for record in load_parked(parking, ID)] == [1, 2, 3]
 
 
-def test_the_first_reason_for_parking_a_unit_stays(store):
-    store_parked(store, "c", parked(3, "first"))
-    store_parked(store, "c", parked(3, "second"))
-    assert load_parked(store, "c") == [parked(3, "first")]
+def test_the_first_reason_for_parking_a_unit_stays(parking):
+    store_parked(parking, ID, parked(3, "first"))
+    store_parked(parking, ID, parked(3, "second"))
+    assert load_parked(parking, ID) == [parked(3, "first")]
 
 
-def test_a_dropped_unit_is_parked_no_more_and_may_be_parked_again_for_another_reason(store):
-    drop_parked(store, "c", 3)
-    store_parked(store, "c", parked(3, "first"))
-    store_parked(store, "c", parked(4))
-    drop_parked(store, "c", 3)
-    assert load_parked(store, "c") == [parked(4)]
-    store_parked(store, "c", parked(3, "second"))
-    assert load_parked(store, "c")[0].reason == "second"
+def test_a_dropped_unit_is_parked_no_more_and_may_be_parked_again_for_another_reason(parking):
+    drop_parked(parking, ID, 3)
+    store_parked(parking, ID, parked(3, "first"))
+    store_parked(parking, ID, parked(2))
+    drop_parked(parking, ID, 3)
+    assert load_parked(parking, ID) == [parked(2)]
+    store_parked(parking, ID, parked(3, "second"))
+    assert load_parked(parking, ID)[1].reason == "second"
 
 
-def test_a_unit_that_is_dropped_while_the_parked_ones_are_read_is_left_out(store, monkeypatch):
-    for index in (3, 4):
-        store_parked(store, "c", parked(index))
-    listed = list(store.list(keys.parked_prefix("c")))
-    monkeypatch.setattr(store, "list", lambda prefix: iter(listed))
-    drop_parked(store, "c", 3)
-    assert load_parked(store, "c") == [parked(4)]
+def test_a_unit_that_is_dropped_while_the_parked_ones_are_read_is_left_out(parking, monkeypatch):
+    for index in (3, 2):
+        store_parked(parking, ID, parked(index))
+    listed = list(parking.list(keys.parked_prefix(ID)))
+    monkeypatch.setattr(parking, "list", lambda prefix: iter(listed))
+    drop_parked(parking, ID, 3)
+    assert load_parked(parking, ID) == [parked(2)]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))

@@ -8,9 +8,10 @@ import pytest
 
 from seedsweep.storage import keys
 from seedsweep.storage import results as results_module
+from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ShardCorruptError, StoreUnavailableError
 from seedsweep.storage.prompt_results import Clique, Match, PromptResult, Transform
-from seedsweep.storage.records import AnalysisSettings, Prompt, Verification
+from seedsweep.storage.records import AnalysisSettings, Prompt, Verification, digest
 from seedsweep.storage.results import (
     SCHEMA,
     Parts,
@@ -21,19 +22,38 @@ from seedsweep.storage.results import (
     store_results,
 )
 from seedsweep.storage.stores import open_store
+from tests.support.campaigns import make_campaign, make_submission
+
+PROMPTS = [
+    *("a", "b", "c", "d", "x", "y", "b10", "b300", "b500", "<b>Zoë</b>", "second", "third"),
+    *("of several pictures", "closest", "bigger clique", "more edges", "fewer edges", "farthest"),
+    "not flagged, some edges",
+    *(f"prompt {i}" for i in range(10)),
+]
+CAMPAIGN, OTHER_CAMPAIGN = (make_campaign(name, seeds=500) for name in ("c", "cc"))
+ID, OTHER = CAMPAIGN.campaign_id, OTHER_CAMPAIGN.campaign_id
 
 
 @pytest.fixture
 def store(tmp_path):
-    return open_store(str(tmp_path))
+    """A store with two campaigns of these prompts."""
+    store = open_store(str(tmp_path))
+    for campaign in (CAMPAIGN, OTHER_CAMPAIGN):
+        store_campaign(store, make_submission(campaign), PROMPTS)
+    return store
 
 
-def result(prompt="a", **changes):
+def parts_of(store):
+    """What all parts of results hold, by key."""
+    return {key: store.read(key) for key in store.list(keys.RESULTS)}
+
+
+def result(prompt="a", seeds=500, **changes):
     usual = {
         "prompt_id": Prompt(text=prompt).prompt_id,
         "prompt": prompt,
-        "seeds": 500,
-        "seeds_digest": "0123456789abcdef",
+        "seeds": seeds,
+        "seeds_digest": digest([*range(seeds)]),
         "excluded": 0,
         "edges": 0,
         "clique_size": 0,
@@ -48,19 +68,19 @@ def result(prompt="a", **changes):
     return PromptResult(**usual | changes)
 
 
-def flagged(prompt, mean_distance, **changes):
+def flagged(prompt, mean_distance, size=2, **changes):
     usual = {
         "flagged": True,
         "mean_distance": mean_distance,
-        "clique_size": 2,
-        "clique_seeds": (3, 2**62),
+        "clique_size": size,
+        "clique_seeds": tuple(range(3, size + 3)),
         "representative_seed": 3,
     }
     return result(prompt, **usual | changes)
 
 
 def read(store):
-    return read_results(store, "an", "c")
+    return read_results(store, "an", ID)
 
 
 def test_results_are_read_as_they_were_stored(store):
@@ -68,7 +88,7 @@ def test_results_are_read_as_they_were_stored(store):
     match = Match(
         training_id="t#1", l2=0.1, tiled_l2=0.2, adaptive=None, extracted=True, transform=how
     )
-    other = Clique(clique_seeds=(4, 2**61), mean_distance=0.06, representative_seed=4, match=match)
+    other = Clique(clique_seeds=(4, 499), mean_distance=0.06, representative_seed=4, match=match)
     unmatched = other.model_copy(update={"match": None})
     results = [
         flagged("<b>Zoë</b>", 0.03, match=match),
@@ -76,43 +96,43 @@ def test_results_are_read_as_they_were_stored(store):
         flagged("of several pictures", 0.05, match=match, further_cliques=(other, unmatched)),
         result("third"),
     ]
-    store_results(store, "an", "c", results)
+    store_results(store, "an", ID, results)
     assert read(store) == results
 
 
 def test_no_results_are_an_empty_list(store):
     assert read(store) == []
-    store_results(store, "an", "c", [])
+    store_results(store, "an", ID, [])
     assert read(store) == []
 
 
 def test_storing_the_same_results_twice_changes_nothing(store):
-    store_results(store, "an", "c", [result("a"), result("b")])
-    before = {key: store.read(key) for key in store.list("")}
-    store_results(store, "an", "c", [result("a"), result("b")])
-    assert {key: store.read(key) for key in store.list("")} == before
+    store_results(store, "an", ID, [result("a"), result("b")])
+    before = parts_of(store)
+    store_results(store, "an", ID, [result("a"), result("b")])
+    assert parts_of(store) == before
     assert len(before) == 1
 
 
 def test_each_analysis_of_each_campaign_has_its_own_results(store):
-    store_results(store, "an", "c", [result("a")])
-    store_results(store, "other", "c", [result("b")])
-    store_results(store, "an", "cc", [result("c")])
+    store_results(store, "an", ID, [result("a")])
+    store_results(store, "other", ID, [result("b")])
+    store_results(store, "an", OTHER, [result("c")])
     assert read(store) == [result("a")]
-    assert read_results(store, "other", "c") == [result("b")]
+    assert read_results(store, "other", ID) == [result("b")]
 
 
 @pytest.mark.parametrize("order", list(permutations([10, 500, 300])))
 def test_the_row_with_most_seeds_speaks_for_its_prompt(store, order):
     for seeds in order:
-        store_results(store, "an", "c", [result("a", seeds=seeds), result(f"b{seeds}")])
+        store_results(store, "an", ID, [result("a", seeds=seeds), result(f"b{seeds}")])
     assert [r.seeds for r in read(store) if r.prompt == "a"] == [500]
     assert len(read(store)) == 4
 
 
 def test_a_fuller_row_replaces_a_flag_that_it_no_longer_finds(store):
-    store_results(store, "an", "c", [flagged("a", 0.01, seeds=10)])
-    store_results(store, "an", "c", [result("a", seeds=20)])
+    store_results(store, "an", ID, [flagged("a", 0.01, seeds=10)])
+    store_results(store, "an", ID, [result("a", seeds=20)])
     assert read(store) == [result("a", seeds=20)]
 
 
@@ -120,16 +140,16 @@ def test_results_come_best_first(store):
     ids = sorted(["x", "y"], key=lambda text: Prompt(text=text).prompt_id)
     best_first = [
         flagged("closest", 0.01),
-        flagged("bigger clique", 0.02, clique_size=12),
-        flagged("more edges", 0.02, clique_size=11, edges=70),
-        flagged("fewer edges", 0.02, clique_size=11, edges=60),
-        flagged("farthest", 0.2, clique_size=400),
+        flagged("bigger clique", 0.02, size=12),
+        flagged("more edges", 0.02, size=11, edges=70),
+        flagged("fewer edges", 0.02, size=11, edges=60),
+        flagged("farthest", 0.2, size=400),
         result("not flagged, some edges", edges=5),
         result(ids[0]),
         result(ids[1]),
     ]
     for shuffled in (best_first[::-1], best_first[::2] + best_first[1::2]):
-        store_results(store, "an", "c", shuffled)
+        store_results(store, "an", ID, shuffled)
         assert read(store) == best_first
 
 
@@ -141,12 +161,12 @@ def other_parquet():
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"{}", other_parquet()])
 def test_a_corrupt_part_is_reported_with_its_key_and_the_remedy(store, data):
-    key = keys.results_part("an", "c", "broken")
+    key = keys.results_part("an", ID, "broken")
     store.create(key, data)
     with pytest.raises(ShardCorruptError) as caught:
         read(store)
     assert key in str(caught.value)
-    assert "seedsweep analyse c" in str(caught.value)
+    assert f"seedsweep analyse {ID}" in str(caught.value)
 
 
 def ids(*prompts):
@@ -156,37 +176,37 @@ def ids(*prompts):
 def test_dropped_results_are_gone_from_every_analysis_of_the_campaign_and_no_others(store):
     kept = [flagged("b", 0.01), result("c")]
     for analysis_id in ("an", "other"):
-        store_results(store, analysis_id, "c", [result("a", seeds=9), *kept])
-        store_results(store, analysis_id, "c", [flagged("a", 0.02), result("d")])
-        store_results(store, analysis_id, "c", [result("a", seeds=7), result("d", seeds=7)])
-        store_results(store, analysis_id, "c", [result("a", seeds=8)])
-        store_results(store, analysis_id, "cc", [result("a")])
-    drop_results(store, "c", ids("a", "d", "of another campaign"))
+        store_results(store, analysis_id, ID, [result("a", seeds=9), *kept])
+        store_results(store, analysis_id, ID, [flagged("a", 0.02), result("d")])
+        store_results(store, analysis_id, ID, [result("a", seeds=7), result("d", seeds=7)])
+        store_results(store, analysis_id, ID, [result("a", seeds=8)])
+        store_results(store, analysis_id, OTHER, [result("a")])
+    drop_results(store, ID, ids("a", "d", "of another campaign"))
     for analysis_id in ("an", "other"):
-        assert read_results(store, analysis_id, "c") == kept
-        assert len(list(store.list(keys.results_prefix(analysis_id, "c")))) == 1
-        assert read_results(store, analysis_id, "cc") == [result("a")]
+        assert read_results(store, analysis_id, ID) == kept
+        assert len(list(store.list(keys.results_prefix(analysis_id, ID)))) == 1
+        assert read_results(store, analysis_id, OTHER) == [result("a")]
 
 
 def test_parts_without_the_dropped_prompts_are_left_as_they_are(store):
-    store_results(store, "an", "c", [result("b", seeds=9), result("c")])
-    store_results(store, "an", "c", [result("b")])
-    store_results(store, "an", "c", [])
-    before = {key: store.read(key) for key in store.list("")}
-    drop_results(store, "c", ids("a"))
-    drop_results(store, "c", [])
-    assert {key: store.read(key) for key in store.list("")} == before
+    store_results(store, "an", ID, [result("b", seeds=9), result("c")])
+    store_results(store, "an", ID, [result("b")])
+    store_results(store, "an", ID, [])
+    before = parts_of(store)
+    drop_results(store, ID, ids("a"))
+    drop_results(store, ID, [])
+    assert parts_of(store) == before
 
 
 def test_where_nothing_is_stored_nothing_is_dropped(store):
-    drop_results(store, "c", ids("a"))
-    assert list(store.list("")) == []
+    drop_results(store, ID, ids("a"))
+    assert list(store.list(keys.RESULTS)) == []
 
 
 def test_a_result_stored_after_a_drop_speaks_for_its_prompt(store):
-    store_results(store, "an", "c", [flagged("a", 0.01), result("b")])
-    drop_results(store, "c", ids("a"))
-    store_results(store, "an", "c", [result("a")])
+    store_results(store, "an", ID, [flagged("a", 0.01), result("b")])
+    drop_results(store, ID, ids("a"))
+    store_results(store, "an", ID, [result("a")])
     assert read(store) == sorted([result("a"), result("b")], key=lambda r: r.prompt_id)
 
 
@@ -208,43 +228,43 @@ class Dying:
 def test_whatever_ends_a_drop_early_no_other_row_is_lost_and_the_next_drop_ends_it(store, changes):
     rows = [("b", 300), ("b", 500), ("c", 500), ("d", 400)]
     for text, seeds in rows:
-        store_results(store, "an", "c", [result("a", seeds=seeds), result(text, seeds=seeds)])
+        store_results(store, "an", ID, [result("a", seeds=seeds), result(text, seeds=seeds)])
     kept = sorted([result("b"), result("c"), result("d", seeds=400)], key=lambda r: r.prompt_id)
     with pytest.raises(StoreUnavailableError):
-        drop_results(Dying(store, changes), "c", ids("a"))
+        drop_results(Dying(store, changes), ID, ids("a"))
     assert [r for r in read(store) if r.prompt != "a"] == kept
-    drop_results(store, "c", ids("a"))
+    drop_results(store, ID, ids("a"))
     assert read(store) == kept
-    assert len(list(store.list(""))) == len(rows)
+    assert len(list(store.list(keys.RESULTS))) == len(rows)
 
 
 @pytest.mark.parametrize("reader", ["read", "drop"])
 def test_a_part_that_is_replaced_while_parts_are_read_is_neither_lost_nor_corrupt(
     store, monkeypatch, reader
 ):
-    store_results(store, "an", "c", [result("a"), result("b")])
-    store_results(store, "an", "c", [result("a"), result("c")])
+    store_results(store, "an", ID, [result("a"), result("b")])
+    store_results(store, "an", ID, [result("a"), result("c")])
     whole, raced = store.read, []
 
     def race(key):
         if not raced:
             raced.append(key)
-            drop_results(store, "c", ids("a"))
+            drop_results(store, ID, ids("a"))
         return whole(key)
 
     monkeypatch.setattr(store, "read", race)
     if reader == "drop":
-        drop_results(store, "c", ids("b"))
+        drop_results(store, ID, ids("b"))
     assert {r.prompt for r in read(store)} == ({"b", "c"} if reader == "read" else {"c"})
     assert raced
 
 
 def test_a_corrupt_part_ends_a_drop_before_anything_of_its_analysis_is_dropped(store):
-    store_results(store, "an", "c", [result("a"), result("b")])
-    key = keys.results_part("an", "c", "zzz")
+    store_results(store, "an", ID, [result("a"), result("b")])
+    key = keys.results_part("an", ID, "zzz")
     store.create(key, b"PAR1")
     with pytest.raises(ShardCorruptError, match=key):
-        drop_results(store, "c", ids("a"))
+        drop_results(store, ID, ids("a"))
     store.delete(key)
     assert {r.prompt for r in read(store)} == {"a", "b"}
 
@@ -256,25 +276,25 @@ class TestParts:
         return Parts(store)
 
     def names(self, store):
-        return list(store.list(keys.results_prefix("an", "c")))
+        return list(store.list(keys.results_prefix("an", ID)))
 
     def test_small_parts_become_one_and_no_row_is_lost(self, store, parts):
         results = [result(f"prompt {i}") for i in range(10)]
         for each in results:
-            parts.add("an", "c", [each])
+            parts.add("an", ID, [each])
         assert len(self.names(store)) == 4
         assert {r.prompt for r in read(store)} == {r.prompt for r in results}
 
     def test_each_analysis_of_each_campaign_is_on_its_own(self, store, parts):
-        for analysis_id, campaign_id in permutations(["an", "c", "b"], 2):
+        for analysis_id, campaign_id in permutations(["an", ID, "b"], 2):
             parts.add(analysis_id, campaign_id, [result()])
         assert [r.prompt for r in read(store)] == ["a"]
 
     def test_rows_that_were_dropped_do_not_come_back(self, store, parts):
         for name in "ab":
-            parts.add("an", "c", [result(name)])
-        drop_results(store, "c", {Prompt(text="a").prompt_id})
-        parts.add("an", "c", [result("d")])
+            parts.add("an", ID, [result(name)])
+        drop_results(store, ID, {Prompt(text="a").prompt_id})
+        parts.add("an", ID, [result("d")])
         assert {r.prompt for r in read(store)} == {"b", "d"}
 
     @pytest.mark.parametrize("calls", range(5))
@@ -288,10 +308,10 @@ class TestParts:
             delete(key)
 
         for name in "ab":
-            parts.add("an", "c", [result(name)])
+            parts.add("an", ID, [result(name)])
         monkeypatch.setattr(store, "delete", break_off)
         with contextlib.suppress(StoreUnavailableError):
-            parts.add("an", "c", [result("d")])
+            parts.add("an", ID, [result("d")])
         assert {r.prompt for r in read(store)} == {"a", "b", "d"}
 
 

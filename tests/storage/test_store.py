@@ -358,6 +358,16 @@ class TestFolder:
             open_store(f"file:{tmp_path}").create("a/b", b"data")
         assert list((tmp_path / ".writing").iterdir()) == []
 
+    def test_files_and_folders_whose_names_are_no_keys_are_left_out(self, tmp_path):
+        store = open_store(f"file:{tmp_path}")
+        store.create("a/b", b"")
+        for name in ("a/c d", "my notes/e", "_x/f", "a/_g/h", "a/é"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(b"")
+        assert list(store.list("")) == ["a/b"]
+        assert list(store.folders("")) == ["a"]
+        assert list(store.folders("a/")) == []
+
     def test_what_a_killed_writer_left_a_day_ago_is_swept_and_newer_is_not(self, tmp_path):
         scratch = tmp_path / ".writing"
         scratch.mkdir()

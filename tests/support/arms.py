@@ -6,6 +6,7 @@ from seedsweep.storage.records import (
     Analysis,
     Prompt,
     Verification,
+    digest,
 )
 from seedsweep.storage.results import store_results
 from tests.support.campaigns import make_campaign, make_submission, noise_model
@@ -31,20 +32,23 @@ def submit(store, name, sizes, extracted=(), digests=None, **changes):
     store_campaign(store, make_submission(campaign), list(sizes))
     training = dict(extracted)
     results = [
-        result(text, size, training.get(text), (digests or {}).get(text, "same"))
+        result(text, size, training.get(text), (digests or {}).get(text))
         for text, size in sizes.items()
     ]
     store_results(store, campaign.analysis_id, campaign.campaign_id, results)
     return campaign.campaign_id
 
 
-def result(text, size=0, training_id=None, seeds_digest="same"):
+def result(text, size=0, training_id=None, seeds_digest=None):
     about = {"prompt": text, "prompt_id": Prompt(text=text).prompt_id}
-    about |= {"seeds": SEEDS, "seeds_digest": seeds_digest}
+    about |= {"seeds": SEEDS, "seeds_digest": digest([*range(SEEDS)])}
+    if seeds_digest:
+        about |= {"seeds": SEEDS - 1, "seeds_digest": seeds_digest}
     if not size:
         return make_result(**about)
     match = None
     if training_id:
         match = Match(training_id=training_id, l2=0.1, tiled_l2=0.1, adaptive=0.5, extracted=True)
     clique = {"clique_size": size, "clique_seeds": tuple(range(size)), "clique_upper_bound": size}
+    clique["representative_seed"] = 0
     return make_flagged(**about | clique | {"match": match})

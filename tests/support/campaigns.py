@@ -45,7 +45,7 @@ def make_campaign(
         name=name,
         keep=keep,
         model=model or noise_model(),
-        prompts=PromptList(file="prompts.txt", digest="0", count=prompts),
+        prompts=PromptList(file="prompts.txt", count=prompts),
         sampling=Sampling(**usual | sampling),
         analysis=analysis or Analysis(),
         verification=verification,

@@ -15,7 +15,7 @@ from seedsweep.storage.verification_results import (
 )
 from seedsweep.workers.analysis.flag_threshold import Critical
 from seedsweep.workers.analysts.prompt_score import PromptScore
-from tests.support.arms import submit
+from tests.support.arms import SEEDS, submit
 
 EVIL = '<script>alert("x")</script> [red]&'
 SIZES = {"a": 5, "b": 4, EVIL: 8, "d": 0, "e": 0}
@@ -39,6 +39,7 @@ def make_calibration(store, campaign_id, controls=CONTROLS, sizes=(2, 4)):
         prompt: PromptScore(
             prompt,
             True,
+            SEEDS,
             tuple(Critical(size, step, (0, 1), True) for size in sizes),
             (None,) * len(sizes),
         )

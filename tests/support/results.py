@@ -1,15 +1,19 @@
 """Results as tests need them."""
 
+from seedsweep.audit.findings.counts import count_results
+from seedsweep.audit.findings.present import Found
 from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import Prompt, digest
 
 
 def make_result(**changes):
     """A prompt of four seeds that is not flagged, or as changed."""
+    text = changes.get("prompt", "a cat")
     usual = {
-        "prompt_id": "0" * 16,
-        "prompt": "a cat",
+        "prompt_id": Prompt(text=text).prompt_id,
+        "prompt": text,
         "seeds": 4,
-        "seeds_digest": "",
+        "seeds_digest": digest([*range(changes.get("seeds", 4))]),
         "excluded": 0,
         "edges": 0,
         "clique_size": 0,
@@ -36,3 +40,17 @@ def make_flagged(**changes):
         "representative_seed": 1,
     }
     return make_result(**flagged | changes)
+
+
+def make_found(results, **changes):
+    """What an analysis found, with cliques of two, or as changed."""
+    usual = {
+        "results": tuple(results),
+        "min_clique_size": 2,
+        "counts": count_results(results, len(results), 4, 2),
+        "captions": {},
+        "notes": (),
+        "no_evidence": "",
+        "trouble": "",
+    }
+    return Found(**usual | changes)

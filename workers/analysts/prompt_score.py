@@ -25,13 +25,15 @@ _ANY_L2 = 1.0
 class PromptScore:
     """One prompt's critical edge thresholds, one of each size that was asked for.
 
-    `whole`: all of the campaign's images of the prompt were there. `l2`: for each size, how far the
+    `whole`: all of the campaign's images of the prompt were there, `usable` of which are evidence.
+    `l2`: for each size, how far the
     medoid of the clique at the critical threshold is from its nearest training picture; None where
     no threshold would call that an extraction, and without a training set.
     """
 
     prompt: str
     whole: bool
+    usable: int
     critical: tuple[Critical, ...]
     l2: tuple[float | None, ...]
 
@@ -76,7 +78,7 @@ class Scoring:
                 for place in {place for place in medoids if place is not None}
             }
             l2 = tuple(None if place is None else matched[place] for place in medoids)
-        return PromptScore(stored.text, stored.whole, critical, l2)
+        return PromptScore(stored.text, stored.whole, len(evidence), critical, l2)
 
 
 def score_prompts(

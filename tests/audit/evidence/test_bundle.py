@@ -26,7 +26,7 @@ from seedsweep.storage.campaigns import (
     store_control,
     store_verification,
 )
-from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import (
@@ -157,8 +157,9 @@ def test_what_was_counted_is_told_each_with_its_denominator(audit):
         "images excluded as no evidence, of those analysed": (1, 14),
         "images of parked units, of those planned": (4, 24),
         "parked units, of all units": (1, 8),
-        "prompts flagged, of those analysed": (2, 3),
-        "prompts undecided, of those analysed": (0, 3),
+        "prompts without evidence, of those analysed": (1, 3),
+        "prompts flagged, of those with evidence": (2, 2),
+        "prompts undecided, of those with evidence": (0, 2),
         "prompts matched, of those flagged": (2, 2),
         "prompts extracted, of those matched": (2, 2),
         "training pictures extracted, of those matched": (2, 2),
@@ -170,7 +171,7 @@ def test_what_was_counted_is_told_each_with_its_denominator(audit):
 def test_no_count_of_a_bundle_can_be_another_one(made, tmp_path):
     folder = shutil.copytree(made.bundle("counted"), tmp_path / "counted")
     manifest = load(folder, "manifest.json")
-    assert len(manifest["denominators"]) == 12
+    assert len(manifest["denominators"]) == 13
     for count in manifest["denominators"].values():
         for number in ("n", "of"):
             count[number] += 1
@@ -181,8 +182,8 @@ def test_no_count_of_a_bundle_can_be_another_one(made, tmp_path):
 
 
 def test_a_mistake_in_the_bundles_own_counting_is_found_by_its_verifier(made, monkeypatch):
-    def count_wrongly(results, prompts, seeds):
-        return replace(count_results(results, prompts, seeds), matched_pictures=1)
+    def count_wrongly(*counted):
+        return replace(count_results(*counted), matched_pictures=1)
 
     monkeypatch.setattr(bundle, "count_results", count_wrongly)
     assert faults(made.bundle("miscounted")) == [WRONG_COUNTS]
@@ -279,7 +280,7 @@ FORGERIES = {
     "a count": lambda folder, name: alter(
         folder,
         "manifest.json",
-        lambda m: m["denominators"]["prompts flagged, of those analysed"].update(n=1),
+        lambda m: m["denominators"]["prompts flagged, of those with evidence"].update(n=1),
     ),
     "a time": lambda folder, name: alter(
         folder, "manifest.json", lambda m: m["thresholds"].update(fixed_at="2020-01-01")
@@ -338,7 +339,9 @@ def test_searches_are_the_newest_first(audit):
     folder = audit.bundle()
     found = load(folder, "verifications.json")
     assert [one["settings"]["threshold"] for one in found] == [0.2, 0.15]
-    assert "A match has l2 ≤ 0.2," in " ".join((folder / "README.txt").read_text().split())
+    assert "An extraction is a match with l2 ≤ 0.2, " in " ".join(
+        (folder / "README.txt").read_text().split()
+    )
     assert not faults(folder)
     alter(folder, "verifications.json", lambda found: found.reverse())
     seal_anew(folder)
@@ -593,7 +596,7 @@ def test_a_prompt_id_that_leads_elsewhere_is_refused_and_nothing_is_left(audit):
     evil = audit.results[0].model_copy(update={"prompt_id": "../../../evil"})
     drop_results(audit.store, audit.id, {audit.results[0].prompt_id})
     store_results(audit.store, audit.campaign.analysis_id, audit.id, [evil])
-    with pytest.raises(Exception, match="cannot be the name of a file"):
+    with pytest.raises(ShardCorruptError, match="the id is not the prompt's"):
         audit.bundle()
     assert not [path for path in audit.folder.iterdir() if "bundle" in path.name]
 

@@ -1,6 +1,7 @@
 """A bundle and its verifier count each for itself; here one is held against the other."""
 
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from seedsweep.audit.evidence import verify_bundle
@@ -8,8 +9,11 @@ from seedsweep.audit.evidence.denominators import denominators
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.storage.prompt_results import Clique, Match
 from seedsweep.storage.records import (
+    Analysis,
+    AnalysisSettings,
     Parked,
     SeedRange,
+    Verification,
 )
 from tests.support.campaigns import make_campaign, make_submission
 from tests.support.results import make_flagged, make_result
@@ -32,7 +36,7 @@ cliques = st.builds(
     representative_seed=st.just(0),
     match=st.none() | matches,
 )
-counted = {"seeds": st.integers(1, SEEDS), "excluded": st.integers(0, 3)}
+counted = {"seeds": st.integers(5, SEEDS), "excluded": st.integers(0, 3)}
 ordinary = st.builds(make_result, clique_proven=st.booleans(), **counted)
 flagged = st.builds(
     make_flagged,
@@ -48,11 +52,16 @@ parked_units = st.builds(
     seeds=st.sampled_from(CUTS),
     reason=st.just("no luck"),
 )
+judged = st.builds(
+    AnalysisSettings,
+    analysis=st.builds(Analysis, min_clique_size=st.integers(2, SEEDS)),
+    verification=st.none() | st.just(Verification(training_set="/t")),
+)
 
 
-@settings(deadline=None)
-@given(st.lists(ordinary | flagged, max_size=6), st.integers(0, 4), st.lists(parked_units))
-def test_a_bundle_counts_as_its_verifier_does(results, not_analysed, parked):
+@tried(deadline=None)
+@given(st.lists(ordinary | flagged, max_size=6), st.integers(0, 4), st.lists(parked_units), judged)
+def test_a_bundle_counts_as_its_verifier_does(results, not_analysed, parked, settings):
     prompts = len(results) + not_analysed
     submission = make_submission(make_campaign(prompts=prompts, seeds=SEEDS), CUTS)
     by_the_verifier = verify_bundle.denominators(
@@ -60,8 +69,9 @@ def test_a_bundle_counts_as_its_verifier_does(results, not_analysed, parked):
         submission.model_dump(mode="json"),
         prompts,
         [unit.model_dump(mode="json") for unit in parked],
+        settings.model_dump(mode="json"),
     )
-    counts = count_results(results, prompts, SEEDS)
-    told = denominators(counts, submission, parked)
+    counts = count_results(results, prompts, SEEDS, settings.analysis.min_clique_size)
+    told = denominators(counts, submission, parked, settings.verification is not None)
     assert told == by_the_verifier
     assert [*told] == [*by_the_verifier]

@@ -28,7 +28,7 @@ from seedsweep.storage.records import (
     Sampling,
     Verification,
 )
-from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.results import drop_results, read_results, store_results
 from tests.support.arms import submit
 
 EVIL = '<script>alert("x")</script> [red]&'
@@ -95,8 +95,9 @@ class TestWhatIsCounted:
     def test_a_clique_that_was_not_proven_is_counted(self, store, arms):
         campaign = load_campaign(store, arms[0]).campaign
         rows = read_results(store, campaign.analysis_id, arms[0])
-        more = {"clique_proven": False, "clique_upper_bound": 8, "seeds": 9}
+        more = {"clique_proven": False, "clique_upper_bound": 8}
         doubtful = [r.model_copy(update=more) for r in rows if r.prompt == "a"]
+        drop_results(store, arms[0], {r.prompt_id for r in doubtful})
         store_results(store, campaign.analysis_id, arms[0], doubtful)
         assert compare_campaigns(store, *arms).unproven == 1
 
@@ -113,7 +114,7 @@ class TestWhatIsCounted:
             store,
             "c",
             AFTER,
-            prompts=PromptList(file="prompts.csv", column="prompt", count=5, digest="other"),
+            prompts=PromptList(file="prompts.csv", column="prompt", count=6),
             sampling=Sampling(seeds=8, guidance_scale=3.0),
             verification=Verification(training_set="/less", fingerprint="u"),
         )
@@ -133,8 +134,8 @@ class TestWhatIsCounted:
         c = submit(store, "c", AFTER, verification=None)
         found = compare_campaigns(store, arms[0], c)
         assert (found.extracted, found.pictures) == (None, None)
-        assert any("Extractions are not compared" in note for note in found.notes)
-        assert "extracted</td>" not in render_comparison(found)
+        assert any("Extractions are not examined" in note for note in found.notes)
+        assert 'extracted</td><td colspan="8">not examined</td>' in render_comparison(found)
 
     def test_the_same_recipe_is_said_to_make_the_same_images(self, store, arms):
         model = load_campaign(store, arms[0]).campaign.model

@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import json
 import re
 
 import pytest
@@ -184,7 +185,16 @@ class TestWhatIsNotShown:
         store.replace(key, b"{}")
         page = html_of(store, full)
         assert headings(page) == ["Search of the training set", "Duplication", "Comparison of A"]
-        assert f"The object {key} is not what was written; remove it" in words(page)
+        assert f"The object {key} is not what was written" in words(page)
+
+
+def test_a_comparison_whose_values_contradict_one_another_is_said_and_not_shown(store, full):
+    (key,) = store.list(keys.findings_prefix(full, "comparisons"))
+    value = json.loads(store.read(key))
+    value["points"][0]["prompts"] = -1
+    store.replace(key, json.dumps(value).encode())
+    page = html_of(store, full)
+    assert "A comparison is not what was written" in words(page)
 
 
 def test_texts_are_escaped_ids_are_used_once_and_nothing_is_fetched(store, full):

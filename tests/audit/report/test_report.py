@@ -30,7 +30,7 @@ from seedsweep.storage.records import (
     Verification,
     WorkUnit,
 )
-from seedsweep.storage.results import store_results
+from seedsweep.storage.results import drop_results, store_results
 from seedsweep.storage.shards import StoredImage, encode_shard
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysis.nearest import describe_training
@@ -272,7 +272,8 @@ def test_a_training_picture_that_is_nearer_mirrored_is_shown_mirrored(lab: Lab) 
     Image.fromarray(lab.training[3][:, ::-1]).save(lab.training_folder / "3.png")
     flip = Transform(width=SIDE, height=SIDE, resize="none", crop="none", flip=True)
     match = flagged.match.model_copy(update={"transform": flip})
-    lab.store_results([flagged.model_copy(update={"match": match, "seeds": SEEDS + 1})])
+    drop_results(lab.store, lab.campaign_id, {flagged.prompt_id})
+    lab.store_results([flagged.model_copy(update={"match": match})])
     assert data_uri(lab.training[3], 512) in lab.html()
 
 
@@ -321,10 +322,16 @@ def test_unflagged_prompts_with_most_edges_are_listed(lab: Lab) -> None:
     _, plain = lab.analyse()
     near = [
         plain.model_copy(
-            update={"prompt_id": f"{edges:016x}", "prompt": f"p{edges}p", "edges": edges}
+            update={
+                "prompt_id": Prompt(text=f"p{edges}p").prompt_id,
+                "prompt": f"p{edges}p",
+                "edges": edges,
+            }
         )
         for edges in range(1, 13)
     ]
+    lab.prompts += [result.prompt for result in near]
+    lab.submit()
     lab.store_results(near)
     report = gather_report(lab.store, lab.campaign_id, None)
     assert [result.edges for result in report.nearest] == list(range(12, 2, -1))
@@ -431,7 +438,11 @@ def test_only_the_first_flagged_prompts_have_a_section(
 ) -> None:
     flagged, _ = lab.analyse()
     monkeypatch.setattr("seedsweep.audit.report.report.SECTIONS", 1)
-    later = {"prompt_id": "f" * 16, "prompt": "a later prompt", "mean_distance": 0.09}
+    later = {"prompt": "a later prompt", "mean_distance": 0.09}
+    later["prompt_id"] = Prompt(text="a later prompt").prompt_id
+    lab.prompts.append("a later prompt")
+    lab.submit()
+    lab.store_results([flagged])
     lab.store_results([flagged.model_copy(update=later)])
     seen: list[tuple[int, int]] = []
     path = write_report(

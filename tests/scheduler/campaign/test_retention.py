@@ -251,7 +251,7 @@ def test_campaigns_of_other_recipes_share_nothing(desk):
         desk.store,
         Plan(
             plan.campaign.model_copy(
-                update={"name": "other", "sampling": Sampling(width=8, height=8)}
+                update={"name": "other", "sampling": Sampling(seeds=8, width=8, height=8)}
             ),
             PROMPTS,
             CUTS,

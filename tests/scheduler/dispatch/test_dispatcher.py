@@ -12,14 +12,13 @@ from seedsweep.scheduler.dispatch import dispatcher as dispatcher_module
 from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
 from seedsweep.storage import keys
 from seedsweep.storage import ledger as ledger_module
-from seedsweep.storage.campaigns import load_parked, store_control, store_done, store_parked
+from seedsweep.storage.campaigns import load_parked, store_control, store_done
 from seedsweep.storage.errors import BrokerUnavailableError, TransientError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.records import (
     Control,
-    Parked,
     SeedRange,
     Worker,
 )
@@ -27,8 +26,8 @@ from seedsweep.storage.results import store_results
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import queue_of
 from seedsweep.workers.monitoring import metrics
-from tests.support.campaigns import make_campaign
-from tests.support.results import make_result
+from tests.support.campaigns import make_campaign, park_unit
+from tests.support.results import make_flagged, make_result
 
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
 
@@ -226,19 +225,16 @@ def test_a_broker_that_is_away_is_an_error_that_can_be_tried_again(store, free_p
 
 
 def a_result(plan, prompt, seeds, flagged=False):
-    prompt_id = plan.unit(0).prompt_id
-    return make_result(prompt_id=prompt_id, prompt=prompt, seeds=seeds, flagged=flagged)
+    make = make_flagged if flagged else make_result
+    return make(prompt=plan.prompts[prompt], seeds=seeds)
 
 
 def test_the_state_is_rebuilt_from_shards_parked_units_and_results(store, plan):
     campaign_id = plan.campaign.campaign_id
     for index in (0, 1, 2, 4, 5):
         store.create(unit_shard(plan.unit(index)), b"shard")
-    parked = Parked(index=3, prompt_id="p", seeds=CUTS[1], reason="why")
-    store_parked(store, campaign_id, parked)
-    store_results(
-        store, plan.campaign.analysis_id, campaign_id, [a_result(plan, "prompt 0", 10, True)]
-    )
+    park_unit(store, plan, 3)
+    store_results(store, plan.campaign.analysis_id, campaign_id, [a_result(plan, 0, 10, True)])
     restored = restore_state(store, plan)
     assert np.flatnonzero(restored.done).tolist() == [0, 1, 2, 4, 5]
     assert restored.parked == {3}
@@ -250,7 +246,7 @@ def test_the_state_is_rebuilt_from_shards_parked_units_and_results(store, plan):
 def test_a_prompt_whose_result_covers_fewer_images_is_analysed_again(store, plan):
     for index in (0, 1):
         store.create(unit_shard(plan.unit(index)), b"shard")
-    results = [a_result(plan, "prompt 0", 5)]
+    results = [a_result(plan, 0, 5)]
     store_results(store, plan.campaign.analysis_id, plan.campaign.campaign_id, results)
     assert restore_state(store, plan).ready == (0,)
 
@@ -459,8 +455,7 @@ def test_without_a_checkpoint_the_shards_are_listed(
 def test_what_a_checkpoint_missed_of_an_analysed_prompt_its_result_tells(store, plan):
     campaign_id = plan.campaign.campaign_id
     store_done(store, campaign_id, np.zeros(len(plan), dtype=np.bool_))
-    results = [a_result(plan, "prompt 0", 10), a_result(plan, "prompt 1", 5)]
-    results[1] = results[1].model_copy(update={"prompt_id": plan.unit(2).prompt_id})
+    results = [a_result(plan, 0, 10), a_result(plan, 1, 5)]
     store_results(store, plan.campaign.analysis_id, campaign_id, results)
     restored = restore_state(store, plan, checkpointed=True)
     assert np.flatnonzero(restored.done).tolist() == [0, 1]

@@ -480,6 +480,15 @@ class TestCreate:
         assert list(store.folders("")) == []
 
 
+def test_folder_markers_and_names_that_are_no_keys_are_left_out(s3_url):
+    store = S3Store(s3_url)
+    store.create("campaigns/c/campaign.json", b"{}")
+    for name in ("campaigns/", "campaigns/c/", "campaigns/my notes/read me.txt", "campaigns/_x/y"):
+        store._put(f"{store._prefix}{name}", b"")
+    assert list(store.list("campaigns/")) == ["campaigns/c/campaign.json"]
+    assert list(store.folders("campaigns/")) == ["c"]
+
+
 def test_a_clock_that_goes_wrong_is_seen(behind, pass_on):
     def late(request):
         answer = pass_on(request)

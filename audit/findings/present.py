@@ -1,0 +1,123 @@
+"""What a campaign's analysis found, as commands tell it: results, counts, and what to know."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from seedsweep.audit.findings.counts import Counts, count_results, has_evidence
+from seedsweep.audit.findings.match_words import earlier_words
+from seedsweep.audit.findings.rate_words import NOT_EXAMINED
+from seedsweep.audit.findings.verification_summary import summary
+from seedsweep.storage.campaigns import load_verifications
+from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import AnalysisSettings, Submission
+from seedsweep.storage.results import results_by
+from seedsweep.storage.store import Store
+from seedsweep.storage.verification_results import VerificationResult
+from seedsweep.workers.analysts.stored_prompt import read_prompt
+
+PROMPT_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one analysis of a campaign found, best first; prompts with fewer usable pictures than
+    `min_clique_size` are no evidence.
+
+    `captions`: those of matched training pictures, by id, as far as the newest search of a training
+    set read them. `notes` say in sentences what that search came to, `no_evidence` how many prompts
+    are none and why, `trouble` why it is not known what a search found; both may be empty.
+    """
+
+    results: tuple[PromptResult, ...]
+    min_clique_size: int
+    counts: Counts
+    captions: Mapping[str, str]
+    notes: tuple[str, ...]
+    no_evidence: str
+    trouble: str
+
+    @property
+    def nothing_is_evidence(self) -> bool:
+        """Whether prompts were analysed, and none of them could have been flagged."""
+        return bool(self.results) and not self.counts.with_evidence
+
+
+def gather_found(store: Store, submission: Submission, settings: AnalysisSettings) -> Found:
+    """Read what the analysis with these settings found.
+
+    Raises `ShardCorruptError` where its results are not what was written.
+    """
+    campaign = submission.campaign
+    results = results_by(store, settings, campaign.campaign_id)
+    size = settings.analysis.min_clique_size
+    counts = count_results(results, campaign.prompts.count, campaign.sampling.seeds, size)
+    search, trouble = None, ""
+    try:
+        search = newest_search(store, campaign.campaign_id, settings)
+    except ShardCorruptError as error:
+        trouble = str(error)
+    return Found(
+        results=tuple(results),
+        min_clique_size=size,
+        counts=counts,
+        captions=_captions(search),
+        notes=(
+            *earlier_words(results, campaign.campaign_id),
+            *(() if trouble else _notes(search, counts, campaign.campaign_id)),
+            *submission.notes,
+        ),
+        no_evidence=no_evidence_words(store, submission, results, size),
+        trouble=trouble,
+    )
+
+
+def newest_search(
+    store: Store, campaign_id: str, settings: AnalysisSettings
+) -> VerificationResult | None:
+    """What the newest search for the analysis found; None where there is none."""
+    ids = {settings.analysis_id, *settings.earlier_ids}
+    searches = load_verifications(store, campaign_id)
+    return next((search for search in searches if search.analysis_id in ids), None)
+
+
+def no_evidence_words(
+    store: Store, submission: Submission, results: Sequence[PromptResult], min_clique_size: int
+) -> str:
+    """How many prompts are no evidence, and why, told of the first of them; empty where all are.
+
+    Reads what is stored of that one.
+    """
+    without = [result for result in results if not has_evidence(result, min_clique_size)]
+    if not without:
+        return ""
+    first = without[0]
+    text = first.prompt if len(first.prompt) <= PROMPT_LENGTH else f"{first.prompt[:79]}…"
+    planned = submission.campaign.sampling.seeds
+    images = read_prompt(store, submission, first.prompt).images
+    flaws = Counter(str(image.flaw) for image in images if image.flaw)
+    flaws["not there"] = planned - first.seeds
+    why = ", ".join(f"{count:,} {flaw}" for flaw, count in flaws.items() if count > 0)
+    told = f" The first is {text!r}: of its {planned:,} pictures {why}." if why else ""
+    return (
+        f"{len(without):,} of {len(results):,} prompts analysed are no evidence, and in no rate: "
+        f"fewer than {min_clique_size} of their pictures are usable, so they could not be flagged."
+        f"{told}"
+    )
+
+
+def _notes(search: VerificationResult | None, counts: Counts, campaign_id: str) -> tuple[str, ...]:
+    if search:
+        return tuple(summary(search))
+    if counts.matched or not counts.flagged:
+        return ()
+    return (
+        f"Matched and extracted: {NOT_EXAMINED}, since nothing was compared with training "
+        f"pictures; `seedsweep verify {campaign_id} --training-set PATH` does that.",
+    )
+
+
+def _captions(search: VerificationResult | None) -> dict[str, str]:
+    cliques = search.cliques if search else ()
+    return {clique.match.training_id: clique.caption for clique in cliques if clique.caption}
