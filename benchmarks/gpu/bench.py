@@ -61,6 +61,7 @@ class Bench:
             "model": {"path": str(self.model), "dtype": self.scale.dtype, **model},
             "prompts": {"file": f"{name}.txt"},
             "sampling": sampling,
+            "analysis": {"min_clique_size": 2},
         }
         (self.folder / f"{name}.txt").write_text("\n".join(prompts))
         file = self.folder / f"{name}.toml"

@@ -117,7 +117,7 @@ def test_thresholds_come_out_as_a_page_and_as_part_of_a_campaign_file(run, made)
     analysis = Analysis.model_validate(fragment["analysis"])
     assert (analysis.tiles, analysis.min_clique_size) == (2, 4)
     assert f"{len(CONTROLS)} controls" in " ".join(text.replace("#", "").split())
-    assert tomllib.loads(campaign_text(sampling=TABLES["sampling"]) + text)
+    assert tomllib.loads(campaign_text() + text)
 
 
 def test_what_is_found_is_kept_with_the_campaign(run, made):
