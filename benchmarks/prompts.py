@@ -71,7 +71,7 @@ def submission_of(count, height, width, prompts=1):
     campaign = Campaign(
         name="benchmark",
         model=Model(pipeline="noise", fingerprint="noise:"),
-        prompts=PromptList(file="prompts.txt", digest="0", count=prompts),
+        prompts=PromptList(file="prompts.txt", count=prompts),
         sampling=Sampling(seeds=count, width=width, height=height),
     )
     firsts = range(0, count, PER_SHARD)

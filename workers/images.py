@@ -30,7 +30,10 @@ def decode_png(png: bytes) -> NDArray[np.uint8]:
 
     Raises `ShardCorruptError` for anything that is no picture.
     """
-    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
+    try:
+        pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
+    except cv2.error:  # it claims to be larger than any picture may be
+        pixels = None
     if pixels is None:
         raise ShardCorruptError("A stored image is not a PNG; make its shard anew.")
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -42,7 +42,7 @@ def print_calibration(calibration: "Calibration") -> None:
 
     from seedsweep.audit.findings.rate_words import NOT_EXAMINED, percent_words, share_words
     from seedsweep.cli.console import console
-from seedsweep.cli.options import show
+    from seedsweep.cli.options import show
 
     base = f"at {100 * calibration.wish.base_rate:g} %"
     table = Table(title=f"False-positive rate {calibration.wish.false_positive_rate:g}")

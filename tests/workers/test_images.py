@@ -1,5 +1,7 @@
 import hashlib
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -62,6 +64,19 @@ def test_a_photograph_like_picture_is_smaller_than_its_pixels():
 
 
 WHOLE = encode_png(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+
+
+def claiming(width, height):
+    """The beginning of a PNG of that size."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    end = struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + end + WHOLE[33:]
+
+
+@pytest.mark.parametrize("size", [(100_000, 100_000), (2**31 - 1, 1), (0, 0)])
+def test_a_picture_that_claims_a_size_that_none_has_is_corrupt(size):
+    with pytest.raises(ShardCorruptError):
+        decode_png(claiming(*size))
 
 
 @pytest.mark.parametrize(
