@@ -1,5 +1,9 @@
 """What a search of a training set found for a campaign."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from seedsweep.storage.prompt_results import Match
 from seedsweep.storage.records import WHEREABOUTS, Record, Seed, Verification, digest
 
@@ -65,15 +69,38 @@ class UnverifiedClique(Record):
     reason: str
 
 
+class ControlMatch(Record):
+    """The control picture nearest to the representative of a clique, judged as if it were one of
+    the training set: nobody trained on it, so an extraction is a false one. `extracts_from`: the
+    threshold of l2 from which it would be one, None where it is at none."""
+
+    prompt_id: str
+    seed: Seed
+    l2: float
+    adaptive: float | None
+    agreement: float | None
+    extracts_from: float | None
+
+
 class ControlMatches(Record):
     """Pictures that were never trained on, searched alike: `matches` of `searched` would count as
     extracted. `coverage` is of those that were met for it: `whole` says if that is all of the set.
+    `of_cliques`: what the cliques, in their order, would match among them; none in results of
+    earlier versions.
     """
 
     coverage: Coverage
     whole: bool
     searched: int
     matches: int
+    of_cliques: Annotated[
+        tuple[ControlMatch, ...], Field(exclude_if=lambda matches: not matches)
+    ] = ()
+
+    def false_extractions(self, threshold: float) -> int:
+        """How many cliques would extract a control within that l2."""
+        limits = (match.extracts_from for match in self.of_cliques)
+        return sum(limit is not None and limit <= threshold for limit in limits)
 
 
 class VerificationResult(Record):

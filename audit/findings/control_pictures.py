@@ -1,5 +1,6 @@
 """Control pictures: never trained on, and searched for like what flagged prompts repeat."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,8 +10,10 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Verification
-from seedsweep.storage.verification_results import ControlMatches, Coverage
-from seedsweep.workers.analysis.matching import is_extracted
+from seedsweep.storage.verification_results import ControlMatch, ControlMatches, Coverage
+from seedsweep.workers.analysis.agreement import agreement
+from seedsweep.workers.analysis.distances import l2_to_all
+from seedsweep.workers.analysis.matching import is_extracted, is_nearer_mirrored
 from seedsweep.workers.training.pictures import Reading, first_reason, readable_pictures
 from seedsweep.workers.training.search import Matched, open_set
 from seedsweep.workers.training.slices import PictureColumn
@@ -22,6 +25,18 @@ CONTROL_BYTES = 1 << 28
 """And no more than these hold, since each actor has them all in memory."""
 
 
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The control at this place, and what tells how near a picture is to it."""
+
+    place: int
+    l2: float
+    agreement: float | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Controls:
     """Pictures to search for; `coverage` is of those that were met for them, None where no set is
@@ -31,9 +46,15 @@ class Controls:
     coverage: Coverage | None
     whole: bool = True
 
-    def judged(self, matched: Matched, first: int, settings: Verification) -> ControlMatches | None:
-        """How many of the queries from the `first` on, these pictures, count as extracted; None
-        where no set is named."""
+    def judged(
+        self,
+        matched: Matched,
+        first: int,
+        settings: Verification,
+        of_cliques: Sequence[ControlMatch],
+    ) -> ControlMatches | None:
+        """How many of the queries from the `first` on, these pictures, count as extracted, and what
+        cliques would match among them; None where no set is named."""
         if self.coverage is None:
             return None
         matches = [
@@ -45,7 +66,26 @@ class Controls:
             whole=self.whole,
             searched=len(matches),
             matches=sum(matches),
+            of_cliques=tuple(of_cliques),
         )
+
+    def nearest_to(self, pictures: Sequence[Pixels], settings: Verification) -> list[Near]:
+        """The control nearest to each picture, as a training picture would be matched; of equals
+        the first."""
+        if not self.pictures:
+            return []
+        stacked = np.stack(self.pictures)
+        found = []
+        for picture in pictures:
+            l2 = l2_to_all(picture, stacked)
+            if settings.flip:
+                l2 = np.minimum(l2, l2_to_all(picture[:, ::-1], stacked))
+            place = int(l2.argmin())
+            control = self.pictures[place]
+            if settings.flip and is_nearer_mirrored(picture, control):
+                control = control[:, ::-1]
+            found.append(Near(place, float(l2[place]), agreement(picture, control)))
+        return found
 
 
 def read_controls(settings: Verification, size: tuple[int, int]) -> Controls:

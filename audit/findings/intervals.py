@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import DegenerateDataWarning, binomtest, bootstrap
+from scipy.stats import DegenerateDataWarning, binomtest, bootstrap, chi2
 
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
@@ -137,6 +137,12 @@ def rate(count: int, n: int, confidence: float = CONFIDENCE, side: Side = "both"
         confidence, method="exact"
     )
     return Rate(count, n, float(interval.low), float(interval.high), confidence, method)
+
+
+def poisson_bound(count: int, confidence: float = CONFIDENCE) -> float:
+    """The largest mean that shows `count` events or fewer with at least 1 - `confidence`: the exact
+    one-sided upper bound of a Poisson mean (Garwood 1936)."""
+    return float(chi2.ppf(confidence, 2 * (count + 1)) / 2)
 
 
 def paired_rates(pairs: Sequence[tuple[bool, bool]], confidence: float = CONFIDENCE) -> PairedRates:

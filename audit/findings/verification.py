@@ -1,8 +1,8 @@
 """Search a training set for the pictures that a campaign's flagged prompts repeat."""
 
 import platform
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from seedsweep import __version__
-from seedsweep.audit.findings.control_pictures import read_controls
+from seedsweep.audit.findings.control_pictures import Near, read_controls
 from seedsweep.audit.findings.present import newest_search
 from seedsweep.scheduler.campaign.current import results_now, settings_now
 from seedsweep.scheduler.campaign.file import explain
@@ -22,11 +22,12 @@ from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.records import Submission, Verification
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import (
+    ControlMatch,
     UnverifiedClique,
     VerificationResult,
     VerifiedClique,
 )
-from seedsweep.workers.analysis.matching import is_extracted
+from seedsweep.workers.analysis.matching import adaptive_score, is_extracted
 from seedsweep.workers.analysis.near_copies import frames_of, grouped
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.stored_images import decode_pixels, read_images
@@ -51,7 +52,12 @@ class SearchOptions:
     def apply(self, settings: Verification | None) -> Verification:
         """The settings with the changes; raises `ConfigError` where there is no training set."""
         if self.training_set is not None:
-            named = {"training_set": str(self.training_set.absolute()), "fingerprint": ""}
+            named = {
+                "training_set": str(self.training_set.absolute()),
+                "fingerprint": "",
+                "column": "",
+                "folder": "",
+            }
         elif settings is not None:
             named = {}
         else:
@@ -100,7 +106,9 @@ def verify_campaign(
     controls = read_controls(asked, size)
     with searchers(actors) as crew:
         search = TrainingSearch(crew, training, asked, settings.analysis.tiles, progress)
-        matched = search.match(np.stack([*pictures, *controls.pictures]), len(pictures))
+        near = controls.nearest_to(pictures, asked)
+        surrounded = sorted({len(pictures) + each.place for each in near})
+        matched = search.match(np.stack([*pictures, *controls.pictures]), len(pictures), surrounded)
     verified = [_verified(known[i], matched, i, asked, min(size)) for i in range(len(pictures))]
     outcome = VerificationResult(
         campaign_id=campaign_id,
@@ -112,7 +120,12 @@ def verify_campaign(
         cliques=tuple(verified),
         not_verified=tuple(unknown),
         groups=_groups(verified, matched, asked),
-        controls=controls.judged(matched, len(pictures), asked),
+        controls=controls.judged(
+            matched,
+            len(pictures),
+            asked,
+            [*_of_cliques(known, near, matched, asked, min(size))],
+        ),
     )
     store_verification(store, outcome)
     return outcome
@@ -213,6 +226,36 @@ def _verified(
         copies=matched.copies[near.position],
         caption=near.caption,
     )
+
+
+def _of_cliques(
+    cliques: Sequence[_Clique],
+    near: Sequence[Near],
+    matched: Matched,
+    settings: Verification,
+    side: int,
+) -> Iterator[ControlMatch]:
+    """What each clique would match if the controls were trained on as well."""
+    for place, (clique, control) in enumerate(zip(cliques, near, strict=False)):
+        around: Sequence[float] = matched.around[len(cliques) + control.place]
+        if settings.neighbours_of == "generation":
+            own = [control.l2, matched.matches[place].l2, *matched.own[place]]
+            around = sorted(own)[: settings.neighbours]
+        score = adaptive_score(control.l2, around, settings)
+        match = replace(
+            matched.matches[place],
+            l2=control.l2,
+            adaptive=score,
+            agreement=control.agreement,
+        )
+        yield ControlMatch(
+            prompt_id=clique.result.prompt_id,
+            seed=clique.seed,
+            l2=control.l2,
+            adaptive=score,
+            agreement=control.agreement,
+            extracts_from=control.l2 if is_extracted(match, control.l2, side) else None,
+        )
 
 
 def _groups(

@@ -1,6 +1,6 @@
 """What `verify` prints: for people and for scripts."""
 
-from seedsweep.audit.findings.intervals import Rate, rate
+from seedsweep.audit.findings.intervals import CONFIDENCE, Rate, poisson_bound, rate
 from seedsweep.storage.verification_results import Coverage, VerificationResult
 from seedsweep.workers.training.kinds import left_out_words
 from seedsweep.workers.training.pictures import sentences_on
@@ -22,6 +22,7 @@ def summary(verification: VerificationResult) -> list[str]:
             f"Control pictures that would be extractions, none of which was trained on: {controls} "
             f"(likewise){_of_controls(verification)}."
         )
+    sentences += _by_chance(verification)
     sentences += _covered(verification.coverage, settings.flip)
     whose = {"training": "the training picture's", "generation": "the generation's"}
     sentences.append(
@@ -39,6 +40,29 @@ def summary(verification: VerificationResult) -> list[str]:
             f"The first: {verification.not_verified[0].reason}"
         )
     return sentences
+
+
+def _by_chance(verification: VerificationResult) -> list[str]:
+    """How many of the extractions may be false, told from what the controls would give."""
+    controls = verification.controls
+    if controls is None or not controls.of_cliques:
+        return []
+    threshold, cliques = verification.settings.threshold, len(controls.of_cliques)
+    false = controls.false_extractions(threshold)
+    scale = verification.coverage.read / controls.searched
+    limits = [m.extracts_from for m in controls.of_cliques if m.extracts_from is not None]
+    sentence = (
+        f"Were the controls what was trained on, {false} of {cliques} cliques would extract one. "
+        f"The training set has {scale:.3g} times as many pictures: false extractions by chance are "
+        f"estimated at {false * scale:.3g}, at most {poisson_bound(false) * scale:.3g} (one-sided "
+        f"{CONFIDENCE:.0%}, Poisson, exact)."
+    )
+    remedy = (
+        f" No clique extracts a control below an l2 of {min(limits):.4f}: --threshold sets it."
+        if limits
+        else " No clique extracts a control at any threshold of l2."
+    )
+    return [sentence + remedy]
 
 
 def _of_matches(verification: VerificationResult) -> list[str]:

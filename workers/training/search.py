@@ -80,11 +80,15 @@ class PictureSet:
 class Matched:
     """What was found of each query, in their order: the training picture nearest to it, as it is
     nearer where mirrored ones count, and the match. `copies`, by the training picture's position:
-    how many near-copies of it there are, itself among them."""
+    how many near-copies of it there are, itself among them. By the place of a query: `around`, the
+    l2 to its distinct neighbours, without its near-copies, where that was asked for, and `own`,
+    those beside its match."""
 
     fetched: list[Fetched]
     matches: list[TrainingMatch]
     copies: dict[int, int]
+    around: dict[int, list[float]]
+    own: dict[int, list[float]]
     coverage: Coverage
 
 
@@ -105,9 +109,12 @@ class TrainingSearch:
         self._progress, self._done, self._expected = progress, 0, 2 * len(self._training.slices)
         self.peak_bytes = 0
 
-    def match(self, queries: NDArray[np.uint8], whole: int) -> Matched:
+    def match(
+        self, queries: NDArray[np.uint8], whole: int, surrounded: Sequence[int] = ()
+    ) -> Matched:
         """Match all queries (Q, height, width, 3) uint8, of those beyond the first `whole` ones no
-        more than has to be known to judge them: they may have no adaptive scores.
+        more than has to be known to judge them: they may have no adaptive scores. What lies around
+        the queries at the places `surrounded` is told as if they were training pictures.
 
         The result is that of comparing all pixels, as of `nearest_training`. Raises
         `TrainingSetError` where no picture can be read, or the set changes meanwhile.
@@ -127,10 +134,16 @@ class TrainingSearch:
             if place < whole or (small and l2[place] <= settings.threshold)
         ]
         known = list({found[place].position: found[place] for place in scored}.values())
-        of_training, of_generation, copies = self._look_around(
-            known, [(queries[place], found[place].position) for place in scored], coverage
+        order = {picture.position: place for place, picture in enumerate(known)}
+        around, counts = self._look_around(
+            [*(one.pixels for one in known), *(queries[place] for place in surrounded)],
+            [(queries[place], order[found[place].position]) for place in scored],
+            coverage,
         )
-        own = dict(zip(scored, of_generation, strict=True))
+        of_training = dict(zip(order, around, strict=False))
+        apart = dict(zip(surrounded, around[len(known) :], strict=False))
+        own = dict(zip(scored, around[len(known) + len(surrounded) :], strict=True))
+        copies = dict(zip(order, counts, strict=False))
         fetched = [
             self._as_it_is_nearer(one, picture) for one, picture in zip(found, queries, strict=True)
         ]
@@ -148,7 +161,7 @@ class TrainingSearch:
             )
             for place, one in enumerate(fetched)
         ]
-        return Matched(fetched, matches, copies, coverage)
+        return Matched(fetched, matches, copies, apart, own, coverage)
 
     def _as_it_is_nearer(self, fetched: Fetched, picture: NDArray[np.uint8]) -> Fetched:
         if not self._settings.flip or not is_nearer_mirrored(picture, fetched.pixels):
@@ -158,19 +171,18 @@ class TrainingSearch:
 
     def _look_around(
         self,
-        known: Sequence[Fetched],
+        known: Sequence[NDArray[np.uint8]],
         generations: Sequence[tuple[NDArray[np.uint8], int]],
         before: Coverage,
-    ) -> tuple[dict[int, list[float]], list[list[float]], dict[int, int]]:
-        """The l2 to the distinct neighbours of training pictures, by position, and of generations
-        that match these positions, in order, without the match itself; and by position how many
-        near-copies there are."""
+    ) -> tuple[list[list[float]], list[int]]:
+        """The l2 to the distinct neighbours of `known` pictures, and then of generations without
+        the known one, by its place, that they match; and how many near-copies of each known one
+        there are."""
         if not known:
-            return {}, [], {}
-        order = {picture.position: place for place, picture in enumerate(known)}
-        frames = np.stack([frame_of(picture.pixels) for picture in known])
-        pictures = np.stack([one.pixels for one in known] + [one for one, _ in generations])
-        around = [*order.values(), *(order[position] for _, position in generations)]
+            return [], []
+        frames = np.stack([frame_of(pixels) for pixels in known])
+        pictures = np.stack([*known, *(pixels for pixels, _ in generations)])
+        around = [*range(len(known)), *(place for _, place in generations)]
         neighbours = self._settings.neighbours
         most = [neighbours] * len(known) + [neighbours - 1] * len(generations)
         found: list[list[float]] = [[] for _ in pictures]
@@ -201,11 +213,7 @@ class TrainingSearch:
                         further.append(place)
             left, count = further, GROWTH * count
             self._expected += len(self._training.slices) if left else 0
-        return (
-            {position: found[place] for position, place in order.items()},
-            found[len(known) :],
-            {position: int(copies[place]) for position, place in order.items()},
-        )
+        return found, copies.tolist()
 
     def _pass(self, query: Query) -> tuple[Ranked, NDArray[np.int64], Coverage]:
         ranked = nothing(len(query.pictures), query.count)
