@@ -3,6 +3,7 @@
 All of it is written here before it is acted on elsewhere, so that a lost broker loses nothing.
 """
 
+import contextlib
 import zlib
 from collections.abc import Sequence
 from itertools import islice
@@ -42,18 +43,14 @@ def load_campaign(store: Store, campaign_id: str) -> Submission:
     Raises `ConfigError` where the store knows no such campaign, `ShardCorruptError` where its
     record is not what was written: the id is that of all its settings.
     """
-    key, data = keys.campaign(campaign_id), _read_campaign(store, campaign_id)
+    data = _read_campaign(store, campaign_id)
     if data is None:
         others = (known for known in store.folders(keys.CAMPAIGNS) if known != campaign_id)
         raise ConfigError(
             f"The store {store.url} knows no campaign {campaign_id!r}; "
             f"it knows: {', '.join(others) or 'none'}."
         )
-    with corrupt_where_wrong(f"The campaign {key}", _REMEDY):
-        submission = Submission.model_validate_json(data)
-        if submission.campaign.campaign_id != campaign_id:
-            raise ValueError(f"with these settings it is {submission.campaign.campaign_id}")
-    return submission
+    return _to_submission(campaign_id, data)
 
 
 def load_prompts(store: Store, campaign_id: str) -> StoredPrompts:
@@ -69,12 +66,12 @@ def list_campaigns(store: Store) -> list[str]:
     """Name every campaign in the store, newest first; those that cannot be read come last."""
     submitted = []
     for campaign_id in store.folders(keys.CAMPAIGNS):
-        try:
-            submitted.append((load_campaign(store, campaign_id).submitted_at, campaign_id))
-        except ShardCorruptError:
-            submitted.append(("", campaign_id))
-        except ConfigError:  # it is being submitted, or is no campaign
-            continue
+        data = _read_campaign(store, campaign_id)
+        if data is not None:
+            at = ""
+            with contextlib.suppress(ShardCorruptError):
+                at = _to_submission(campaign_id, data).submitted_at
+            submitted.append((at, campaign_id))
     return [campaign_id for _, campaign_id in sorted(submitted, reverse=True)]
 
 
@@ -82,7 +79,8 @@ def load_control(store: Store, campaign_id: str) -> Control:
     """Load what the user wants of the campaign."""
     key = keys.control(campaign_id)
     data = store.read(key)
-    return Control() if data is None else _from_json(Control, key, data)
+    remedy = "remove it, and say again what is wanted of the campaign"
+    return Control() if data is None else _from_json(Control, key, data, remedy)
 
 
 def store_control(store: Store, campaign_id: str, control: Control) -> None:
@@ -109,13 +107,13 @@ def load_parked(store: Store, campaign_id: str, limit: int | None = None) -> lis
     if not listed:
         return []
     cuts, prompts = load_campaign(store, campaign_id).cuts, load_prompts(store, campaign_id)
-    parked = []
+    parked, remedy = [], "remove it, and its unit is made again"
     for key in listed:
         data = store.read(key)
         if data is None:  # it was dropped since it was listed
             continue
-        unit = _from_json(Parked, key, data)
-        with corrupt_where_wrong(f"The object {key}", _REMEDY):
+        unit = _from_json(Parked, key, data, remedy)
+        with corrupt_where_wrong(f"The object {key}", remedy):
             prompt, cut = divmod(unit.index, len(cuts))
             text = prompts[prompt]
             wanted = keys.parked(campaign_id, unit.index), Prompt(text=text).prompt_id, cuts[cut]
@@ -181,6 +179,14 @@ def _read_campaign(store: Store, campaign_id: str) -> bytes | None:
         return None
 
 
+def _to_submission(campaign_id: str, data: bytes) -> Submission:
+    with corrupt_where_wrong(f"The campaign {keys.campaign(campaign_id)}", _REMEDY):
+        submission = Submission.model_validate_json(data)
+        if submission.campaign.campaign_id != campaign_id:
+            raise ValueError(f"with these settings it is {submission.campaign.campaign_id}")
+    return submission
+
+
 def _to_json(record: BaseModel) -> bytes:
     return (record.model_dump_json(indent=2) + "\n").encode()
 
@@ -189,7 +195,7 @@ def _from_json(
     record: type[R],
     key: str,
     data: bytes,
-    remedy: str = _REMEDY,
+    remedy: str,
 ) -> R:
     with corrupt_where_wrong(f"The object {key}", remedy):
         return record.model_validate_json(data)

@@ -22,7 +22,7 @@ from seedsweep.cli.comparison_tables import print_comparison, print_duplication
 from seedsweep.cli.doctor import print_diagnosis
 from seedsweep.cli.options import say, show, show_json
 from seedsweep.cli.replay_table import print_replays
-from seedsweep.cli.results import print_results_of
+from seedsweep.cli.results import print_found
 from seedsweep.cli.status_table import Overview, print_workers
 from seedsweep.cli.tables import print_checkup, print_results
 from seedsweep.cli.verification_table import print_verification
@@ -39,7 +39,7 @@ from seedsweep.storage.workforce import Sign
 from tests.support.arms import submit
 from tests.support.findings import make_comparison, make_duplication, make_search
 from tests.support.hostile import HOSTILE, obeyed
-from tests.support.results import make_flagged
+from tests.support.results import make_flagged, make_found
 
 SHOWN = r"\x1b[31mred\x1b]0;title\x07 \u202egnp.exe\u2066 [red]:cat:[/red] \x9b2J\x85"
 MATCH = Match(training_id=HOSTILE, l2=0.1, tiled_l2=0.1, adaptive=0.5, extracted=True)
@@ -115,7 +115,7 @@ def replays():
 
 
 PRINTED = {
-    "results": lambda: print_results([FLAGGED]),
+    "results": lambda: print_results(make_found([FLAGGED])),
     "replays": lambda: print_replays(replays()),
     "status": lambda: Overview([PROGRESS], Services(True, (Sign(WORKER, "m", 1),), 1)).print(),
     "no broker": lambda: Overview([], None, HOSTILE).print(),
@@ -182,10 +182,10 @@ def test_the_readme_of_a_bundle_shows_text():
 
 
 def test_a_csv_shows_text_and_json_is_exact(tmp_path, capsys):
-    write_csv([FLAGGED], tmp_path / "a.csv")
+    write_csv(make_found([FLAGGED]), tmp_path / "a.csv")
     text = (tmp_path / "a.csv").read_text()
     assert is_shown(text.replace("\r\n", "\n"))
-    print_results_of([FLAGGED], as_json=True)
+    print_found(make_found([FLAGGED]), as_json=True)
     printed = capsys.readouterr().out
     assert not obeyed(printed.replace("\n", ""))
     assert json.loads(printed)[0]["prompt"] == HOSTILE
@@ -197,7 +197,7 @@ def test_what_the_terminals_encoding_lacks_is_written_as_an_escape(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["seedsweep", "--version"])
     with pytest.raises(SystemExit):
         command_line.main()
-    print_results([make_flagged(prompt="Zoë 日本 \ud800")])
+    print_results(make_found([make_flagged(prompt="Zoë 日本 \ud800")]))
     show("日本")
     assert rb"Zo\xeb".decode("unicode_escape").encode("latin-1") in written.getvalue()
     assert rb"\u65e5\u672c \ud800" in written.getvalue()
