@@ -15,6 +15,7 @@ from seedsweep.audit.findings.intervals import (
     mcnemar,
     mean_difference,
     paired_rates,
+    poisson_bound,
     rate,
     rate_difference,
 )
@@ -241,3 +242,10 @@ class TestKappa:
     def test_items_that_show_no_spread_have_no_interval(self, second):
         a, b = ["same"] * 39 + ["different"], ["same"] * 39 + [second]
         assert "no interval (resampling shows no spread)" in str(cohen_kappa(a, b, LABELS))
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 40])
+def test_the_bound_of_a_poisson_mean_shows_no_more_with_that_probability(count):
+    mean = poisson_bound(count)
+    likely = sum(math.exp(-mean) * mean**k / math.factorial(k) for k in range(count + 1))
+    assert likely == pytest.approx(0.05)

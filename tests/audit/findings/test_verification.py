@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,9 +26,12 @@ from seedsweep.storage.prompt_results import Clique
 from seedsweep.storage.records import AnalysisSettings, Control, Prompt, Verification
 from seedsweep.storage.results import drop_results, read_results, store_results
 from seedsweep.storage.shards import decode_shard
+from seedsweep.workers.analysis.matching import nearest_training
+from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
+from seedsweep.workers.training.pictures import read_pictures
 from tests.support.campaigns import campaign_file, make_images, small_sampling, submit_file
 from tests.support.pictures import data_of, write_parquet, write_tar
 from tests.support.results import make_flagged, make_result
@@ -201,6 +205,42 @@ def test_the_match_rate_of_controls_stands_beside_with_its_interval(found, print
     assert "1/6 = 0.17 [0.00, 0.64] (likewise); 1 could not be read." in printed
     assert "(95 %, exact (Clopper-Pearson), two-sided)" in printed
     assert for_scripts(found)["control_rate"]["count"] == 1
+
+
+def test_controls_that_cliques_would_extract_estimate_false_extractions(found, printed):
+    assert [(m.prompt_id, m.seed) for m in found.controls.of_cliques] == [
+        (clique.prompt_id, clique.seed) for clique in found.cliques
+    ]
+    assert found.controls.false_extractions(1.0) == 0
+    told = " ".join(printed.split())
+    assert "Were the controls what was trained on, 0 of 5 cliques would extract one." in told
+    assert "estimated at 0, at most 32.5 (" in told  # 65 pictures for 6, times 2.996
+    assert "No clique extracts a control at any threshold of l2." in told
+
+
+def test_a_clique_that_would_extract_a_control_says_how_many_may_be_false(
+    desk, found, tmp_path, monkeypatch, capsys
+):
+    folder, fox = tmp_path / "copy", desk.representative(3)
+    shutil.copytree(desk.folder, folder)
+    copied = near(fox, 5)
+    strangers = [data_of(picture) for picture in noise(4, 2)]
+    write_parquet(folder / "foxes.parquet", [*strangers, data_of(copied)])
+    sets = ["--training-set", "train", "--controls", "foxes.parquet"]
+    done = run_verify(SimpleNamespace(folder=folder), monkeypatch, capsys, desk.id, *sets)
+    assert done.returncode == 0, done.stderr
+    [*_, of_fox] = load_verifications(FolderStore(folder / "seedsweep-data"), desk.id)[
+        0
+    ].controls.of_cliques
+    assert of_fox.extracts_from == of_fox.l2 < 0.02
+    read = read_pictures(Verification(training_set=str(desk.folder / "train")), 16, 16)
+    held = np.stack([*(pixels for _, pixels, _ in read), copied])
+    match = nearest_training(fox, describe_training(held), 4, found.settings)
+    assert (match.l2, match.adaptive) == (of_fox.l2, of_fox.adaptive)
+    told = " ".join(done.stdout.split())
+    assert "1 of 5 cliques would extract one. The training set has 13 times as many" in told
+    assert "estimated at 13, at most 61.7 (" in told
+    assert f"No clique extracts a control below an l2 of {of_fox.l2:.4f}" in told
 
 
 def test_coverage_is_stated_and_what_could_not_be_read_is_named(found, printed, desk):
