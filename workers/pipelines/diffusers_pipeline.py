@@ -18,7 +18,12 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from seedsweep.storage.errors import DeviceMemoryError, GenerationError, ModelLoadError
+from seedsweep.storage.errors import (
+    DeviceMemoryError,
+    GenerationError,
+    ModelLoadError,
+    SeedsweepError,
+)
 from seedsweep.storage.records import Model, Provenance, Sampling, canonical
 from seedsweep.workers.pipelines.diffusers_class import call_parameters, why_unfit
 from seedsweep.workers.pipelines.diffusers_loading import (
@@ -102,13 +107,13 @@ class DiffusersPipeline:
         try:
             self._pipeline.scheduler = _sampler(sampling.sampler, self._own_sampler)
             self._recipe = _recipe(self._model, self._used(sampling), self._pipeline.scheduler)
-        except ModelLoadError:
+        except SeedsweepError:
             self._pipeline.scheduler = before
             raise
 
     def _used(self, sampling: Sampling) -> Sampling:
         """The recipe as the pipeline uses it, found out at its first step."""
-        usual = self._first_step(DIFFERENT[0])
+        usual = self._usual = self._first_step(DIFFERENT[0])
         if sampling.sampler and not usual.sampled:
             raise self._unused("sampler", "leave it out for the model's own")
         if sampling.negative_prompt and self._is_unused(usual, "negative_prompt", ""):
@@ -124,8 +129,8 @@ class DiffusersPipeline:
         return usual.equals(self._first_step(DIFFERENT[0], **{name: other}))
 
     def _require_difference(self) -> None:
-        one, other = (self._first_step(prompt) for prompt in DIFFERENT[:2])
-        if one.equals(other) and np.isfinite(one.made).all():
+        other = self._first_step(DIFFERENT[1])
+        if self._usual.equals(other):
             raise ModelLoadError(
                 f"The model {self._model.path} makes the same of two different prompts; check its "
                 "tokenizer and text encoder, or use one that takes prompts."

@@ -25,8 +25,8 @@ class FirstStep:
     sampled: bool
 
     def equals(self, other: "FirstStep") -> bool:
-        """Whether both are one, to the last bit; what is not finite equals itself."""
-        return bool(np.array_equal(self.made, other.made, equal_nan=True))
+        """Whether both are one, to the last bit; of what is not finite, that cannot be said."""
+        return bool(np.isfinite(self.made).all() and np.array_equal(self.made, other.made))
 
 
 def first_step(pipeline: Any, prompt: str, arguments: Mapping[str, Any]) -> FirstStep:

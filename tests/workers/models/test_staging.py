@@ -19,11 +19,13 @@ from seedsweep.storage.errors import ConfigError, ModelLoadError, StoreUnavailab
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Model
 from seedsweep.workers.models import staging
-from seedsweep.workers.models.fingerprint import fingerprint_model
+from seedsweep.workers.models.fingerprint import fingerprint_files, fingerprint_model
+from seedsweep.workers.models.folder import all_files
 from seedsweep.workers.models.staging import model_folder, stage_model
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import make_campaign
 from tests.support.checkout import ROOT
+from tests.support.model_folders import put, safetensors, save_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -265,6 +267,36 @@ def test_a_folder_that_cannot_be_read_is_as_good_as_none(store, model):
     stage_model(store, model)
     make_unreadable(Path(model.path) / "unet" / "config.json")
     assert (model_folder(store, model) / "unet" / "config.json").read_text() == "{}"
+
+
+@pytest.fixture
+def with_checkpoint(tmp_path):
+    """A folder that holds a checkpoint besides, which the pipeline does not load."""
+    folder = save_folder(tmp_path / "whole")
+    put(folder, "v1-5-pruned.safetensors", safetensors())
+    return folder
+
+
+def test_what_a_pipeline_does_not_load_is_not_staged(store, with_checkpoint):
+    staged = submitted(with_checkpoint)
+    stage_model(store, staged)
+    shutil.rmtree(with_checkpoint)
+    assert "v1-5-pruned.safetensors" not in files(model_folder(store, staged))
+
+
+def test_a_fingerprint_of_all_files_as_earlier_versions_took_it_is_loaded_and_staged(
+    store, cache, with_checkpoint
+):
+    listed = {
+        path: hashlib.sha256(data).hexdigest() for path, data in files(with_checkpoint).items()
+    }
+    listed = {path: listed[path] for path in all_files(with_checkpoint)}
+    before = Model(path=str(with_checkpoint), fingerprint=fingerprint_files(listed))
+    assert before.fingerprint != submitted(with_checkpoint).fingerprint
+    assert model_folder(store, before) == with_checkpoint
+    stage_model(store, before)
+    shutil.rmtree(with_checkpoint)
+    assert "v1-5-pruned.safetensors" in files(model_folder(store, before))
 
 
 class DeafStore(FolderStore):

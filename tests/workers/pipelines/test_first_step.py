@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from seedsweep.storage.errors import ConfigError, GenerationError, ModelLoadError
-from seedsweep.storage.records import Model, Sampling
+from seedsweep.storage.records import Flaw, Model, Sampling
 from seedsweep.workers.models.folder_check import check_model
 from seedsweep.workers.pipelines.diffusers_class import check_class
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
@@ -122,6 +122,15 @@ def test_a_text_encoder_that_makes_the_same_of_two_prompts_is_refused(copy):
     save_file(zeros, weights, metadata={"format": "pt"})
     with pytest.raises(ModelLoadError, match="makes the same of two different prompts"):
         load(copy)
+
+
+def test_a_model_that_makes_no_finite_numbers_is_loaded_and_its_pictures_say_so(copy):
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    broken = {name: value * float("nan") for name, value in load_file(weights).items()}
+    save_file(broken, weights, metadata={"format": "pt"})
+    (made,) = load(copy).generate("a cat", [1])
+    assert made.flaw == Flaw.NOT_FINITE
+    assert json.loads(made.provenance.recipe)["guidance_scale"] == 3.0
 
 
 def test_a_tokenizer_without_vocabulary_is_refused_by_name(copy):
