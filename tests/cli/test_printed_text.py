@@ -29,10 +29,10 @@ from seedsweep.cli.verification_table import print_verification
 from seedsweep.scheduler.campaign.integrity import Checkup, Fault
 from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
-from seedsweep.storage.campaigns import store_parked
+from seedsweep.storage.campaigns import load_campaign, store_parked
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Match
-from seedsweep.storage.records import Parked, Provenance, SeedRange, Worker
+from seedsweep.storage.records import Parked, Prompt, Provenance, Worker
 from seedsweep.storage.replay_results import FactDifference, Replay
 from seedsweep.storage.verification_results import VerifiedClique
 from seedsweep.storage.workforce import Sign
@@ -70,8 +70,9 @@ def store(tmp_path):
 def campaign_id(store):
     """A campaign whose prompts, training pictures and parked units are named by others."""
     campaign_id = submit(store, "before", {HOSTILE: 4, "b": 0}, {HOSTILE: HOSTILE})
+    [cut, *_] = load_campaign(store, campaign_id).cuts
     parked = Parked(
-        index=0, prompt_id="0" * 16, seeds=SeedRange(first=0, last=1), reason=f"{HOSTILE} broke"
+        index=0, prompt_id=Prompt(text=HOSTILE).prompt_id, seeds=cut, reason=f"{HOSTILE} broke"
     )
     store_parked(store, campaign_id, parked)
     return campaign_id
@@ -197,8 +198,8 @@ def test_what_the_terminals_encoding_lacks_is_written_as_an_escape(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["seedsweep", "--version"])
     with pytest.raises(SystemExit):
         command_line.main()
-    print_results(make_found([make_flagged(prompt="Zoë 日本 \ud800")]))
-    show("日本")
+    print_results(make_found([make_flagged(prompt="Zoë 日本")]))
+    show("日本 \ud800")
     assert rb"Zo\xeb".decode("unicode_escape").encode("latin-1") in written.getvalue()
     assert rb"\u65e5\u672c \ud800" in written.getvalue()
 
@@ -231,7 +232,7 @@ def test_json_is_exact_for_every_character_and_none_of_it_is_obeyed(capsys):
 def test_a_cell_that_a_spreadsheet_would_run_begins_with_an_apostrophe(tmp_path, prompt, cell):
     match = MATCH.model_copy(update={"training_id": prompt, "l2": 0.25})
     result = make_flagged(prompt=prompt, match=match, mean_distance=-0.5)
-    write_csv([result], tmp_path / "a.csv")
+    write_csv(make_found([result]), tmp_path / "a.csv")
     with (tmp_path / "a.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["prompt"] == row["training_id"] == cell

@@ -330,10 +330,10 @@ def test_the_columns_are_those_of_the_records():
 def test_prompts_that_an_earlier_version_alone_judged_are_read_from_there(store):
     settings = AnalysisSettings(verification=Verification(training_set="t", fingerprint="f"))
     [before] = settings.earlier_ids
-    store_results(store, before, "c", [result("a"), result("b"), flagged("d", 0.1)])
-    store_results(store, settings.analysis_id, "c", [flagged("a", 0.3), result("b", seeds=9)])
-    found = {each.prompt: (each.flagged, each.seeds) for each in results_by(store, settings, "c")}
+    store_results(store, before, ID, [result("a"), result("b"), flagged("d", 0.1)])
+    store_results(store, settings.analysis_id, ID, [flagged("a", 0.3), result("b", seeds=9)])
+    found = {each.prompt: (each.flagged, each.seeds) for each in results_by(store, settings, ID)}
     assert found == {"d": (True, 500), "a": (True, 500), "b": (False, 500)}
-    outcomes = outcomes_by(store, settings, "c")
+    outcomes = outcomes_by(store, settings, ID)
     assert {(each.flagged, each.seeds) for each in outcomes.values()} == set(found.values())
     assert AnalysisSettings().earlier_ids == ()

@@ -30,7 +30,6 @@ from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import (
-    ANALYSIS,
     Analysis,
     AnalysisSettings,
     Verification,
@@ -692,4 +691,4 @@ def test_the_checker_names_an_analysis_as_the_analysis_does(more):
     verification = Verification(training_set="/t", fingerprint="f", **more)
     settings = AnalysisSettings(verification=verification)
     stored = settings.model_dump(mode="json")
-    assert verify_bundle._analysis_id(ANALYSIS, stored) == settings.analysis_id
+    assert verify_bundle._analysis_id(settings.algorithm, stored) == settings.analysis_id

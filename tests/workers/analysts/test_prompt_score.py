@@ -38,16 +38,16 @@ def l2_of(tmp_path, store_prompt):
 def test_a_picture_that_is_near_only_mirrored_matches_with_flip_alone(l2_of):
     picture, *strangers = noise(9, seed=0)
     training = [*strangers, picture[:, ::-1]]
-    assert l2_of(picture, training) is None
-    assert l2_of(picture, training, flip=True) == 0
+    assert l2_of(picture, training, neighbours=8) is None
+    assert l2_of(picture, training, neighbours=8, flip=True) == 0
 
 
 def test_whose_neighbours_the_match_is_compared_with_decides(l2_of):
-    """Of 255 levels the nearest is 8 off; three others are 4 from that one in the mean, and the
-    generation's own three nearest are 10 from it."""
+    """Of 255 levels the nearest is 40 off; three others are 16 from that one in the mean, and the
+    generation's own three nearest are 48 from it."""
     picture = np.full((SIDE, SIDE, 3), 100, dtype=np.uint8)
-    crowd = [picture + levels for levels in (8, 10, 12, 14)]
+    crowd = [picture + levels for levels in (40, 48, 56, 64)]
     options = {"alpha": 1.0, "neighbours": 3}
     assert l2_of(picture, crowd, **options) is None
     own = l2_of(picture, crowd, neighbours_of="generation", **options)
-    assert own == pytest.approx(8 / 255)
+    assert own == pytest.approx(40 / 255)
