@@ -13,7 +13,6 @@ pages of the index that the system may drop; beside it stands the most memory th
 """
 
 import argparse
-import math
 import multiprocessing
 import os
 import statistics
@@ -32,13 +31,14 @@ from benchmarks.machine import machine
 from benchmarks.pictures import photographs, pink
 from seedsweep.storage.records import Verification
 from seedsweep.workers.analysis import nearest
-from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
-from seedsweep.workers.analysis.matching import TrainingMatch, nearest_training
+from seedsweep.workers.analysis.distances import l2_to_all
+from seedsweep.workers.analysis.matching import distinct_l2, match_of, nearest_training
+from seedsweep.workers.analysis.near_copies import frame_of, frames_of
 from seedsweep.workers.images import encode_png
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.index import load_training_set
 
-TILES, ALPHA, NEIGHBOURS = 4, 0.5, 50
+TILES, NEIGHBOURS = 4, 50
 BATCH, STRANGERS = 1000, 10**6
 
 
@@ -76,15 +76,21 @@ def make_generations(count, side, some):
     ]
 
 
-def brute_force(image, pictures):
+def brute_force(image, pictures, settings):
     """Both scans of all pixels, as the analysis did them before it had an index."""
-    distances = l2_to_all(image, pictures)
-    index = int(distances.argmin())
-    others = np.sort(np.delete(l2_to_all(pictures[index], pictures), index))[:NEIGHBOURS].tolist()
-    mean, l2 = math.fsum(others) / len(others), float(distances[index])
-    return TrainingMatch(
-        index, l2, tiled_to(image, pictures[index], TILES), l2 / (ALPHA * mean) if mean else None
-    )
+    from_image = l2_to_all(image, pictures)
+    index, l2 = int(from_image.argmin()), float(from_image.min())
+    picture, wanted = pictures[index], settings.neighbours
+    of_training = around(picture, l2_to_all(picture, pictures), pictures, wanted, settings)
+    of_generation = [l2, *around(picture, from_image, pictures, wanted - 1, settings)]
+    return match_of(index, l2, image, picture, TILES, False, of_training, of_generation, settings)
+
+
+def around(picture, distances, pictures, count, settings):
+    """The l2 to the nearest that are neither near-copies of the picture nor of each other."""
+    nearest = np.argsort(distances, kind="stable")[: 10 * NEIGHBOURS]
+    frames = frames_of(pictures[nearest])
+    return distinct_l2(frame_of(picture), frames, distances[nearest].tolist(), count, settings)
 
 
 def timed(function, *arguments):
@@ -112,7 +118,7 @@ def match_all(settings, side, generations):
     training = load_training_set(settings, side, side)
     found = []
     for image in generations:
-        found.append(timed(nearest_training, image, training.images, TILES, ALPHA, NEIGHBOURS))
+        found.append(timed(nearest_training, image, training.images, TILES, settings))
         own.append(memory("RssAnon"))
     share = looked_at[0] / (2 * len(generations) * len(training.images))
     return found, share, memory("VmHWM"), max(own)
@@ -122,11 +128,11 @@ def compare_with_brute_force(settings, side, generations):
     """In a process of its own: ours ÷ theirs in seconds of CPU, with the same answers."""
     training = load_training_set(settings, side, side)
     pictures = np.array(training.images.pictures)
-    nearest_training(generations[0], training.images, TILES)  # what follows is equally warm
+    nearest_training(generations[0], training.images, TILES, settings)  # all is equally warm
     pairs = []
     for image in generations:
-        ours, _, mine = timed(nearest_training, image, training.images, TILES, ALPHA, NEIGHBOURS)
-        theirs, wall, cpu = timed(brute_force, image, pictures)
+        ours, _, mine = timed(nearest_training, image, training.images, TILES, settings)
+        theirs, wall, cpu = timed(brute_force, image, pictures, settings)
         assert ours == theirs, (ours, theirs)
         pairs.append((cpu / mine, wall, cpu))
     return pairs, memory("VmHWM")

@@ -14,7 +14,6 @@ same matches, distances, scores and counts. Memory is the peak RSS of an actor, 
 
 import argparse
 import itertools
-import math
 import os
 import tempfile
 import time
@@ -32,7 +31,8 @@ from benchmarks.machine import cpu_seconds, machine, span
 from benchmarks.pictures import pink
 from seedsweep.storage.records import Verification
 from seedsweep.workers.analysis.distances import l2_to_all
-from seedsweep.workers.analysis.matching import adaptive_score
+from seedsweep.workers.analysis.matching import adaptive_score, distinct_l2
+from seedsweep.workers.analysis.near_copies import Reference, centres, frame_of, frames_of
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.pictures import read_pictures
 from seedsweep.workers.training.search import TrainingSearch, open_set
@@ -40,7 +40,7 @@ from seedsweep.workers.training.search_actors import searchers
 from seedsweep.workers.training.slice_search import Searcher
 
 FILE_ROWS, GROUP_ROWS, POOL, ROUNDS = 50_000, 1000, 400, 3
-NEIGHBOURS, ALPHA, THRESHOLD = 50, 0.5, 0.15
+NEIGHBOURS, THRESHOLD = 50, 0.15
 
 
 class Here:
@@ -52,6 +52,10 @@ class Here:
     def fetch(self, slices, places, query):
         for number, some in places.items():
             yield from Searcher().fetch(number, slices[number], some, query)
+
+    def frames(self, slices, places, query):
+        for number, some in places.items():
+            yield from Searcher().frames(number, slices[number], some, query)
 
 
 def blends(rng, pool, count):
@@ -117,7 +121,7 @@ def search_all(folder, queries, actors):
     opened = open_set(folder)
     with searchers(Actors(actors)) as crew:
         clock = Clock()
-        search = TrainingSearch(crew, opened, settings, clock)
+        search = TrainingSearch(crew, opened, settings, 1, clock)
         found = search.match(queries, len(queries))
         ended = time.perf_counter()
     return found, search.peak_bytes, clock.middle - clock.began, ended - clock.middle
@@ -125,29 +129,32 @@ def search_all(folder, queries, actors):
 
 def by_search(folder, queries):
     settings = Verification(training_set=str(folder), threshold=THRESHOLD)
-    found = TrainingSearch(Here(), open_set(folder), settings, lambda *_: None).match(
+    found = TrainingSearch(Here(), open_set(folder), settings, 1, lambda *_: None).match(
         queries, len(queries)
     )
-    matches = [found.match(place, ALPHA) for place in range(len(queries))]
     return [
         (fetched.name, match.l2, match.adaptive, found.copies[fetched.position])
-        for fetched, match in zip(found.fetched, matches, strict=True)
+        for fetched, match in zip(found.fetched, found.matches, strict=True)
     ]
 
 
 def by_brute_force(folder, queries, side):
-    """The same, from all pixels in memory; the limit is compared in float64."""
-    read = list(read_pictures(Verification(training_set=str(folder)), side, side))
+    """The same, from all pixels in memory, one picture looked for after the other."""
+    settings = Verification(training_set=str(folder), threshold=THRESHOLD)
+    read = list(read_pictures(settings, side, side))
     pictures = np.stack([pixels for _, pixels, _ in read])
+    known = centres(frames_of(pictures))
     matches = []
     for query in queries:
         distances = l2_to_all(query, pictures)
-        index = int(distances.argmin())
-        others = l2_to_all(pictures[index], pictures)
-        nearest = np.sort(np.delete(others, index))[:NEIGHBOURS].tolist()
-        l2, mean = float(distances[index]), math.fsum(nearest) / len(nearest)
-        copies = int((others <= THRESHOLD).sum())
-        matches.append((read[index][0], l2, adaptive_score(l2, mean, ALPHA), copies))
+        index, l2 = int(distances.argmin()), float(distances.min())
+        others, frame = l2_to_all(pictures[index], pictures), frame_of(pictures[index])
+        nearest = np.argsort(others, kind="stable")[: 10 * NEIGHBOURS]
+        around = distinct_l2(
+            frame, frames_of(pictures[nearest]), others[nearest].tolist(), NEIGHBOURS, settings
+        )
+        copies = int(Reference(frame, settings.near_copies, False).copies(known).sum())
+        matches.append((read[index][0], l2, adaptive_score(l2, around, settings), copies))
     return matches
 
 

@@ -89,7 +89,7 @@ class PromptList(Record):
 class Sampling(Record):
     """`[sampling]`: which seeds, and every setting that alters pixels."""
 
-    seeds: Positive = 500
+    seeds: Annotated[int, Field(ge=1, le=1_000_000)] = 500
     first_seed: Seed = 0
     sampler: str | None = None
     steps: Positive = 50

@@ -9,6 +9,7 @@ import pytest
 from tests.support.checkout import ROOT
 
 SHORT = [
+    ("copies", "--memories 2 --strangers 60"),
     ("distances", "--images 24 --rounds 1 --pairs 3"),
     ("generations", "--prompts 1 --seeds 16 --rounds 1"),
 ]

@@ -173,8 +173,16 @@ def distinct(frames: Frames, settings: NearCopies, flip: bool, most: int) -> lis
         taken.append(place)
         left[place] = False
         ahead = np.flatnonzero(left)
-        left[ahead[Reference(frames[place], settings, flip).copies(others, ahead)]] = False
+        reference = _reference(frames[place].tobytes(), settings, flip)
+        left[ahead[reference.copies(others, ahead)]] = False
     return taken
+
+
+@lru_cache(maxsize=128)
+def _reference(frame: bytes, settings: NearCopies, flip: bool) -> Reference:
+    # The neighbours of a generation and those of its match are much the same pictures.
+    pixels = np.frombuffer(frame, np.uint8).reshape(FRAME, FRAME, 3)
+    return Reference(pixels, settings, flip)
 
 
 def grouped(frames: Frames, settings: NearCopies, flip: bool) -> list[list[int]]:

@@ -235,6 +235,10 @@ def added(text):
             "sampling.seeds = 0 should be greater than or equal to 1; correct it.",
         ),
         (
+            added("[sampling]\nseeds = 1000001"),
+            "sampling.seeds = 1000001 should be less than or equal to 1000000; correct it.",
+        ),
+        (
             added('[sampling]\nseeds = "5"'),
             "sampling.seeds = '5' should be a valid integer; correct it.",
         ),

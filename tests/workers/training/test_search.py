@@ -103,7 +103,7 @@ def slow_copies(picture, made, flip=False):
     return int(reference.copies(centres(frames_of(made))).sum())
 
 
-@settings(few, max_examples=15)
+@settings(few, max_examples=8)
 @given(
     st.integers(1, 40),
     st.lists(st.sampled_from(["parquet", "tar", "folder"]), min_size=1, max_size=4),
