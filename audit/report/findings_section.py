@@ -29,7 +29,7 @@ L = TypeVar("L")
 class SearchShown:
     """What the newest search of a training set came to; the headline is the first sentence,
     `matched` and `extracted` count flagged prompts, and `distinct` the training pictures that were
-    extracted, near-duplicates counted once."""
+    extracted, near-copies counted once."""
 
     verified_at: str
     matched: int

@@ -218,7 +218,7 @@ def _examined(
         matched=matched,
         extracted=rate(extracted, counts.with_evidence),
         distinct=search.distinct if search else counts.training_pictures,
-        how="near-duplicates once" if search else "near-duplicates apart",
+        how="near-copies once" if search else "near-copies apart",
     )
 
 

@@ -251,7 +251,7 @@ class TestWhatWasNotExamined:
         store_verification(bench.store, make_search(bench.store, bench.id))
         page = " ".join(render_report(gather_report(bench.store, bench.id, None)).split())
         assert "not examined" not in page
-        assert "1 training picture, near-duplicates once" in page
+        assert "1 training picture, near-copies once" in page
 
     def test_a_bundle(self, bench, seedsweep, tmp_path):
         seedsweep("evidence", bench.id, "-o", "bundle")
