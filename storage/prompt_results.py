@@ -33,8 +33,8 @@ class Match(Record):
     `adaptive` is the score that decides, that by the neighbours of the training picture or of the
     generation as the settings say; each is null where the training set has too few distinct
     pictures to score. `agreement`: the share of the picture's area in which both have the same
-    texture, null where neither has any. `transform` and the last three are null in results of
-    earlier versions of the analysis.
+    texture, null where neither has any. `distinct`: the neighbours were distinct pictures; where
+    they were not, an earlier version matched, and said nothing of the last three.
     """
 
     training_id: str
@@ -46,6 +46,7 @@ class Match(Record):
     adaptive_training: float | None = None
     adaptive_generation: float | None = None
     agreement: float | None = None
+    distinct: bool = False
 
 
 class Clique(Record):

@@ -44,6 +44,7 @@ _MATCH = pa.struct(
         ("adaptive_training", pa.float64()),
         ("adaptive_generation", pa.float64()),
         ("agreement", pa.float64()),
+        ("distinct", pa.bool_()),
     ]
 )
 _FURTHER_CLIQUE = pa.struct(

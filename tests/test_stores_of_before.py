@@ -15,8 +15,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from seedsweep.audit.findings.match_words import agreement_words, earlier_words
+from seedsweep.storage.prompt_results import Match
 from tests.support.checkout import ROOT
 from tests.support.commands import seedsweep_here
+from tests.support.results import make_flagged
 
 STORES = ROOT / "tests" / "fixtures" / "stores" / "0.1.0"
 PROGRAM = [sys.executable, "-m", "seedsweep.cli"]
@@ -86,6 +89,7 @@ def as_then(results):
         for clique in (result, *result["further_cliques"]):
             for name in ("adaptive_training", "adaptive_generation", "agreement"):
                 assert not clique["match"] or clique["match"].pop(name) is None
+            assert not clique["match"] or clique["match"].pop("distinct") is False
     return results
 
 
@@ -227,3 +231,19 @@ def test_a_parked_unit_is_tried_again_and_what_was_wanted_of_the_campaign_stays(
     assert ends_as_undisturbed(old, before)
     control = json.loads((old.store / "campaigns" / campaign["id"] / "control.json").read_text())
     assert (control["state"], control["priority"], control["weight"]) == ("active", 2, 3)
+
+
+def test_matches_of_before_are_told_whatever_their_score(old):
+    """With many copies the score of before was null: that hid extractions most of all."""
+    old = old("finished")
+    first = next(each for each in old.campaigns if each["status"]["name"] == "first")
+    told = " ".join(old.seedsweep("results", first["id"]).split())
+    matches = sum(1 for each in first["results"] if each["match"])
+    assert matches
+    assert f"`seedsweep analyse {first['id']}` judges the stored images anew" in told
+    null = Match(training_id="t", l2=0.1, tiled_l2=0.1, adaptive=None, extracted=False)
+    assert ": 1. `seedsweep analyse" in earlier_words([make_flagged(match=null)], "c")[0]
+    assert agreement_words(null) == "not known"
+    assert (
+        earlier_words([make_flagged(match=null.model_copy(update={"distinct": True}))], "c") == ()
+    )

@@ -12,15 +12,11 @@ def score_words(score: float | None) -> str:
 
 def earlier_words(results: Iterable[PromptResult], campaign_id: str) -> tuple[str, ...]:
     """That matches were scored by an earlier version, where some were."""
-    count = sum(
-        match.adaptive is not None and match.adaptive_training is None
-        for result in results
-        for match in result.matches
-    )
+    count = sum(not match.distinct for result in results for match in result.matches)
     if not count:
         return ()
     return (
-        f"Matches that an earlier version scored, by neighbours that need not be distinct, so that "
+        f"Matches of an earlier version, scored by neighbours that need not be distinct, so that "
         f"copies in the training set hide extractions: {count}. `seedsweep analyse {campaign_id}` "
         "judges the stored images anew.",
     )
@@ -28,6 +24,8 @@ def earlier_words(results: Iterable[PromptResult], campaign_id: str) -> tuple[st
 
 def agreement_words(match: Match) -> str:
     """Where both pictures agree, in few words."""
+    if not match.distinct:
+        return "not known"
     if match.agreement is None:
         return "plain alone"
     if match.agreement == 0:

@@ -18,7 +18,7 @@ from seedsweep.scheduler.campaign.file import explain
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_verification
 from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
-from seedsweep.storage.prompt_results import Match, PromptResult
+from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import Submission, Verification
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import (
@@ -27,7 +27,7 @@ from seedsweep.storage.verification_results import (
     VerificationResult,
     VerifiedClique,
 )
-from seedsweep.workers.analysis.matching import adaptive_score, is_extracted
+from seedsweep.workers.analysis.matching import adaptive_score, is_extracted, record_of
 from seedsweep.workers.analysis.near_copies import frames_of, grouped
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.stored_images import decode_pixels, read_images
@@ -212,17 +212,7 @@ def _verified(
         prompt_id=clique.result.prompt_id,
         prompt=clique.result.prompt,
         seed=clique.seed,
-        match=Match(
-            training_id=near.name,
-            l2=match.l2,
-            tiled_l2=match.tiled_l2,
-            adaptive=match.adaptive,
-            extracted=is_extracted(match, settings.threshold, side),
-            transform=near.transform,
-            adaptive_training=match.adaptive_training,
-            adaptive_generation=match.adaptive_generation,
-            agreement=match.agreement,
-        ),
+        match=record_of(match, near.name, near.transform, settings.threshold, side),
         copies=matched.copies[near.position],
         caption=near.caption,
     )

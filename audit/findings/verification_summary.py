@@ -68,7 +68,13 @@ def _by_chance(verification: VerificationResult) -> list[str]:
 def _of_matches(verification: VerificationResult) -> list[str]:
     """What the pictures that are within the threshold do not show."""
     settings, sentences = verification.settings, []
-    near = [c.match for c in verification.cliques if c.match.l2 <= settings.threshold]
+    matches = [clique.match for clique in verification.cliques]
+    near = [match for match in matches if match.distinct and match.l2 <= settings.threshold]
+    if before := sum(not match.distinct for match in matches):
+        sentences.append(
+            f"Matches of an earlier version, scored by neighbours that need not be distinct, so "
+            f"that copies in the training set hide extractions: {before}; run the search again."
+        )
     if background := sum(match.agreement == 0 for match in near):
         sentences.append(
             f"Matches within the threshold that agree in a background alone, which is no "

@@ -119,6 +119,7 @@ class Audit:
                     adaptive=found.adaptive,
                     extracted=is_extracted(found, verification.threshold, SIDE),
                     agreement=found.agreement,
+                    distinct=True,
                 )
             )
         return result_of(prompt, range(SEEDS), 0, verdict, matches)

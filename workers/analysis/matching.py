@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.storage.prompt_results import Match, Transform
 from seedsweep.storage.records import Verification
 from seedsweep.workers.analysis.agreement import agreement
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
@@ -114,6 +115,24 @@ def match_of(
         adaptive_generation=by_generation,
         agreement=agreement(image, picture),
         flip=flip,
+    )
+
+
+def record_of(
+    match: TrainingMatch, training_id: str, transform: Transform, threshold: float, side: int
+) -> Match:
+    """The match as it is stored, judged by the threshold; `side` is the image's smallest."""
+    return Match(
+        training_id=training_id,
+        l2=match.l2,
+        tiled_l2=match.tiled_l2,
+        adaptive=match.adaptive,
+        extracted=is_extracted(match, threshold, side),
+        transform=transform,
+        adaptive_training=match.adaptive_training,
+        adaptive_generation=match.adaptive_generation,
+        agreement=match.agreement,
+        distinct=True,
     )
 
 

@@ -21,7 +21,7 @@ from seedsweep.workers.analysis.bounds import candidates
 from seedsweep.workers.analysis.descriptors import Summaries, describe, summarise
 from seedsweep.workers.analysis.distances import tiled_pairs
 from seedsweep.workers.analysis.inner_products import Products, products
-from seedsweep.workers.analysis.matching import is_extracted, nearest_training
+from seedsweep.workers.analysis.matching import nearest_training, record_of
 from seedsweep.workers.analysis.verdict import Verdict, verdict_of
 from seedsweep.workers.analysts.cost import Tally
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
@@ -197,14 +197,5 @@ def _match(
 ) -> Match:
     nearest = nearest_training(picture, training.images, tiles, settings)
     transform = training.transform_of(nearest.index).model_copy(update={"flip": nearest.flip})
-    return Match(
-        training_id=training.id_of(nearest.index),
-        l2=nearest.l2,
-        tiled_l2=nearest.tiled_l2,
-        adaptive=nearest.adaptive,
-        extracted=is_extracted(nearest, settings.threshold, min(picture.shape[:2])),
-        transform=transform,
-        adaptive_training=nearest.adaptive_training,
-        adaptive_generation=nearest.adaptive_generation,
-        agreement=nearest.agreement,
-    )
+    training_id, side = training.id_of(nearest.index), min(picture.shape[:2])
+    return record_of(nearest, training_id, transform, settings.threshold, side)

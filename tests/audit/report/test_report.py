@@ -153,6 +153,7 @@ class Lab:
             adaptive=found.adaptive,
             extracted=is_extracted(found, threshold, SIDE),
             agreement=found.agreement,
+            distinct=True,
         )
 
     def analyse(self) -> list[PromptResult]:
