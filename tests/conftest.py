@@ -35,6 +35,10 @@ def pytest_collection_modifyitems(items):
     profiles.apply(getattr(item, "obj", None) for item in items)
 
 
+def pytest_runtest_call():
+    profiles.confine()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """Nothing is kept in the cache of whoever runs the tests."""

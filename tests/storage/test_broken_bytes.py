@@ -150,12 +150,14 @@ def test_every_reader_is_tried(readers):
         assert reader.read() is not None
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.binary(max_size=200))
 def test_arbitrary_bytes(store, readers, name, data):
     reads_or_refuses(store, readers[name], data)
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("name", NAMES)
 @given(draw=st.data())
 def test_bytes_of_ours_that_were_changed_cut_or_put_in(store, readers, name, draw):
@@ -172,6 +174,7 @@ def test_bytes_of_ours_that_were_changed_cut_or_put_in(store, readers, name, dra
     reads_or_refuses(store, readers[name], changed if cut is None else changed[:cut])
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("name", OF_JSON)
 @given(draw=st.data())
 def test_records_of_ours_with_other_values(store, readers, name, draw):

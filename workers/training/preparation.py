@@ -12,7 +12,10 @@ from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.records import Verification
 
 PICTURE_PIXELS = 100_000_000
-"""A picture of more is not decoded: it would take gigabytes."""
+"""A picture of more is not decoded: so that no picture takes more than a gigabyte."""
+
+_HALF_AS_MANY = {"AVIF", "WEBP"}
+"""Formats whose decoders hold a second copy of the picture: half as many pixels are decoded."""
 
 FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI"),
@@ -40,7 +43,8 @@ def prepare(
     ignores its proportions. A profile that is no profile is left out.
 
     Raises what is in `UNREADABLE`: also, before it is decoded, for a picture of more than
-    `PICTURE_PIXELS`, and for one of 32-bit integers or floats, which does not say what is white.
+    `PICTURE_PIXELS` (AVIF, WebP: half as many), and for one of 32-bit integers or floats, which
+    does not say what is white.
     """
     stored, orientation, picture = _decode(value)
     transparent = picture.has_transparency_data
@@ -79,10 +83,9 @@ def _open(value: bytes | NDArray[np.uint8]) -> Image.Image:
         opened = Image.open(io.BytesIO(value), formats=_formats())
     except Image.DecompressionBombError as error:
         raise ValueError(f"it has more than {PICTURE_PIXELS:,} pixels") from error
-    if opened.width * opened.height > PICTURE_PIXELS:
-        raise ValueError(
-            f"it has {opened.width} x {opened.height} pixels, more than {PICTURE_PIXELS:,}"
-        )
+    most = PICTURE_PIXELS // (2 if opened.format in _HALF_AS_MANY else 1)
+    if opened.width * opened.height > most:
+        raise ValueError(f"it has {opened.width} x {opened.height} pixels, more than {most:,}")
     if opened.mode == "F" or (opened.mode == "I" and opened.format != "PPM"):
         what = "floats" if opened.mode == "F" else "32-bit integers"
         raise ValueError(f"its pixels are {what}, whose white is not known; save it with 8 bits")

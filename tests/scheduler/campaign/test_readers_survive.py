@@ -93,12 +93,14 @@ FORMS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.fuzz
 @fuzzed
 @given(kind=st.sampled_from([*FILES]), data=st.binary(max_size=300), form=FORMS)
 def test_any_bytes_are_prompts_or_refused(tmp_path, kind, data, form):
     survives(tmp_path / f"a{kind}", data, **form)
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("kind", FILES)
 @fuzzed
 @given(data=st.data(), form=FORMS)
@@ -115,6 +117,7 @@ def test_a_file_that_was_cut_anywhere_is_refused(tmp_path, kind):
             list(read_prompts(PromptList(file=str(path), column="text")))
 
 
+@pytest.mark.fuzz
 @fuzzed
 @given(name=st.text(st.characters(exclude_categories=()), max_size=40))
 @example("*")
@@ -149,12 +152,14 @@ def survives_as_campaign(folder, data):
         assert campaign.campaign_id.startswith(campaign.name)
 
 
+@pytest.mark.fuzz
 @fuzzed
 @given(data=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_are_a_campaign_or_refused(tmp_path, data):
     survives_as_campaign(tmp_path, data)
 
 
+@pytest.mark.fuzz
 @fuzzed
 @given(data=mutated(CAMPAIGN.encode()))
 @example(CAMPAIGN.replace("seeds = 6", "seeds = 0x" + "f" * 5000).encode())
@@ -184,6 +189,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @fuzzed
 @given(
     table=st.sampled_from(["model", "prompts", "sampling", "descriptors", "analysis", "other"]),

@@ -182,6 +182,7 @@ NAMES = st.sampled_from(
 )
 
 
+@pytest.mark.fuzz
 @settings(max_examples=150)
 @given(
     index=st.dictionaries(st.sampled_from([*INDEX, "../x", "a/b", "\0", "_y"]), JSON),

@@ -188,6 +188,7 @@ CONFIGS = [
 ]
 
 
+@pytest.mark.fuzz
 @settings(max_examples=25)
 @given(name=st.sampled_from(CONFIGS), data=st.data())
 def test_whatever_a_models_configs_say_it_makes_pictures_or_is_refused_in_our_words(

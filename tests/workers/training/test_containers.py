@@ -392,6 +392,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.fuzz
 @settings(max_examples=150)
 @given(
     st.sampled_from([TAR, LONG_TAR, GNU_TAR]).flatmap(
@@ -445,6 +446,7 @@ def test_a_header_that_is_harmed_does_not_end_the_tar(tmp_path):
         members(path)
 
 
+@pytest.mark.fuzz
 @settings(max_examples=60)
 @given(st.integers(0, 100_000))
 def test_a_compressed_tar_cut_at_any_byte_is_found_out(tmp_path_factory, at):
@@ -455,6 +457,7 @@ def test_a_compressed_tar_cut_at_any_byte_is_found_out(tmp_path_factory, at):
         [read() for _, read in tar_file.read_members(path, ".tar.gz", Counter())]
 
 
+@pytest.mark.fuzz
 @settings(max_examples=100)
 @given(st.sampled_from(["parquet", "npy", "npz"]), st.integers(0, 1_000_000))
 def test_other_files_cut_at_any_byte_are_found_out(tmp_path_factory, kind, at):
@@ -476,6 +479,7 @@ def test_what_comes_before_the_cut_is_read_and_the_file_is_named(tmp_path):
     assert coverage.unreadable == 0
 
 
+@pytest.mark.fuzz
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=150)
 @given(

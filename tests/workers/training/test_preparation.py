@@ -1,5 +1,6 @@
 """How a stored picture comes to the generations' size, whatever its kind."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -189,6 +190,33 @@ def header_of(width, height):
 def test_a_picture_of_too_many_pixels_is_refused_by_its_header(size):
     with pytest.raises(UNREADABLE, match="more than 100,000,000"):
         pixels_of(header_of(*size))
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_of_formats_whose_decoders_hold_it_twice_a_picture_may_have_half_as_many(kind):
+    data = data_of(Image.new("RGB", (10_000, 5_001)), kind, quality=1)
+    with pytest.raises(UNREADABLE, match="10000 x 5001 pixels, more than 50,000,000"):
+        pixels_of(data)
+
+
+KINDS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+PICTURES = [data_of(Image.fromarray(np.tile(np.uint8(COLOURS), (2, 2, 1))), kind) for kind in KINDS]
+
+
+@pytest.mark.fuzz
+@pytest.mark.filterwarnings("ignore")
+@given(
+    st.sampled_from(PICTURES),
+    st.lists(st.tuples(st.integers(0, 10_000), st.binary(max_size=4)), max_size=4),
+    st.none() | st.integers(0, 10_000),
+)
+def test_whatever_bytes_it_has_a_picture_comes_at_the_size_or_is_refused(whole, harms, cut):
+    data = bytearray(whole)
+    for place, harm in harms:
+        at = place % len(data)
+        data[at : at + len(harm)] = harm
+    with contextlib.suppress(*UNREADABLE):
+        assert pixels_of(bytes(data[:cut])).shape == (2, 4, 3)
 
 
 def test_no_program_is_started_for_a_picture(monkeypatch):
