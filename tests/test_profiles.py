@@ -4,7 +4,7 @@ import sys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.profiles import TIMES, deepen
+from tests.support.profiles import TIMES, deepen, drawing
 
 EXAMPLES = 5
 
@@ -24,6 +24,21 @@ def test_at_night_a_test_draws_twenty_times_as_many_examples_of_its_own():
     test()
     assert len(drawn) == TIMES * EXAMPLES
     assert drawn[:EXAMPLES] != by_day
+
+
+def test_at_night_a_method_of_a_class_draws_more_as_well():
+    drawn = []
+
+    class Case:
+        @settings(max_examples=EXAMPLES, database=None)
+        @given(st.integers())
+        def test(self, number):
+            drawn.append(number)
+
+    [function] = drawing([Case().test, Case().test, Case, None])
+    deepen(function)
+    Case().test()
+    assert len(drawn) == TIMES * EXAMPLES
 
 
 def test_by_day_the_examples_are_always_the_same_and_no_clock_fails_them():

@@ -34,9 +34,15 @@ def register():
 def apply(tests):
     """Have the profile that is loaded hold for tests with settings of their own, too."""
     name = settings.get_current_profile_name()
-    if name != "ci":
-        for test in {test for test in tests if is_hypothesis_test(test)}:
+    if name in ("fuzz", "nightly"):
+        for test in drawing(tests):
             deepen(test, settings.get_profile(name).deadline)
+
+
+def drawing(tests):
+    """The functions among the tests that draw examples, methods of classes too; each once."""
+    functions = {getattr(test, "__func__", test) for test in tests}
+    return {function for function in functions if is_hypothesis_test(function)}
 
 
 def deepen(test, deadline=None):
