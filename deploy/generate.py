@@ -1,4 +1,4 @@
-"""Write the files that are made from code: the dashboards, and the page of metrics.
+"""Write the files that are made from code: dashboards, and the pages of docs/ that list things.
 
     python -m deploy.generate [--check]
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from deploy.campaign_page import campaign_page
+from deploy.commands_page import commands_page
 from deploy.grafana.analysis import analysis
 from deploy.grafana.campaign import campaign
 from deploy.grafana.services import services
@@ -21,13 +23,18 @@ from deploy.metrics_page import metrics_page
 
 REPOSITORY = Path(__file__).parents[1]
 DASHBOARDS = Path("deploy/grafana/dashboards")
+PAGES = {
+    Path("docs/campaign-file.md"): campaign_page,
+    Path("docs/commands.md"): commands_page,
+    Path("docs/metrics.md"): metrics_page,
+}
 MADE_BY = {"campaign": campaign, "workers": workers, "analysis": analysis, "services": services}
 
 
 def generated() -> dict[Path, str]:
     """Every generated file, relative to the repository, and what it is to hold."""
     files = {DASHBOARDS / f"{name}.json": _as_json(make()) for name, make in MADE_BY.items()}
-    return {**files, Path("docs/metrics.md"): metrics_page()}
+    return {**files, **{path: make() for path, make in PAGES.items()}}
 
 
 def differing(root: Path) -> list[Path]:

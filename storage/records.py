@@ -34,23 +34,31 @@ class Record(BaseModel):
 
 
 class Model(Record):
-    """`[model]`: what makes the pictures, and how it is loaded and run.
-
-    `pipeline` is `diffusers`, `noise`, `python` (`path` is then `module:function`) or the name of a
-    plug-in. `fingerprint` is the hub commit, the files' hash, or what else tells the version.
-    """
+    """`[model]`: what makes the pictures, and how it is loaded and run."""
 
     pipeline: Name = "diffusers"
+    """`diffusers`, `noise` (pictures of noise, for trying things out), `python` (a function, which
+    `path` names as `module:function`), or the name of a plug-in."""
     path: str = ""
+    """The folder that `save_pretrained` wrote, or a hub id."""
     revision: str = "main"
+    """Of a hub model the branch, tag or commit. Submission fixes it to a commit."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """The numbers that the model computes with."""
     attention_slicing: bool = False
+    """As in diffusers: less memory, slower."""
     vae_slicing: bool = False
+    """As in diffusers: the pictures of a batch are decoded one by one."""
     vae_tiling: bool = False
+    """As in diffusers: a large picture is decoded in parts."""
     channels_last: bool = False
+    """As in diffusers: another order in memory, faster on some GPUs."""
     compile: bool = False
+    """As in diffusers: the denoiser is compiled. The workers' hosts need a C++ compiler."""
     cpu_offload: bool = False
+    """As in diffusers: the parts of the model take turns on the GPU. It needs one."""
     fingerprint: str = ""
+    """Set by submission: the hub commit, the files' hash, or what else tells the version."""
 
     @property
     def model_id(self) -> str:
@@ -64,120 +72,151 @@ class Model(Record):
 
 
 class PromptList(Record):
-    """`[prompts]`: where the prompts were read from; `digest` fixes the list itself.
-
-    `delimiter`, `quoting` and `header` are of .csv and .tsv files: what stands between the cells,
-    whether quotes hold cells together ("csv") or are letters like others ("none"), and whether the
-    first line holds the columns' names; otherwise `column` is a number from 1, as text. Ids name
-    the last two only where they are set.
-    """
+    """`[prompts]`: where the prompts are read from."""
 
     file: str
+    """The prompts file, relative to the campaign file: .txt, .csv, .tsv, .jsonl, .json, each also
+    as .gz, or .parquet; a folder of them, or a glob."""
     column: str | None = None
+    """The column that holds the prompts. Not set: the only one."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = Field(
         default_factory=lambda read: _delimiter(read.get("file", ""))
     )
+    """What stands between the cells of a .csv or .tsv: a tab in a .tsv, else a comma."""
     quoting: Annotated[
         Literal["csv", "none"], Field(exclude_if=lambda quoting: quoting == "csv")
     ] = "csv"
+    """`csv`: quotes hold the cells of a .csv or .tsv together. `none`: they are letters."""
     header: Annotated[bool, Field(exclude_if=lambda header: header)] = True
+    """The first line of a .csv or .tsv names its columns. If not, `column` is a number from 1, as
+    text."""
     limit: Positive | None = None
+    """Only so many prompts are read."""
     digest: str = ""
+    """Set by submission: the hash of the list."""
     count: int = 0
+    """Set by submission: how many prompts there are."""
 
 
 class Sampling(Record):
     """`[sampling]`: which seeds, and every setting that alters pixels."""
 
     seeds: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    """How many pictures are made of each prompt. The paper made 500."""
     first_seed: Seed = 0
+    """The first seed; the others follow it."""
     sampler: str | None = None
+    """A scheduler class of diffusers, such as `DDIMScheduler`. Not set: the model's own."""
     steps: Positive = 50
+    """How many denoising steps make a picture."""
     guidance_scale: Annotated[float, Field(ge=0)] = 7.5
+    """How strongly the prompt guides. Recorded as null if the model does not use it."""
     negative_prompt: str = ""
+    """What the pictures should not show."""
     width: Annotated[int, Field(ge=1, le=8192)] = 512
+    """The pictures' width in pixels."""
     height: Annotated[int, Field(ge=1, le=8192)] = 512
+    """The pictures' height in pixels."""
     batch_size: Positive = 16
+    """How many pictures are made at once. It is halved if they do not fit the device's memory."""
     images_per_unit: Positive = 50
+    """How many pictures one work unit makes, so one shard holds. A multiple of `batch_size` wastes
+    nothing."""
 
 
 class Blocks(Record):
-    """`[descriptors]`: the squares, in pixels, over which the descriptor of an image sums.
+    """`[descriptors]`: the squares over which the descriptor of a picture sums.
 
-    Brightness is summed over `fine` ones, colour and energy over `coarse` ones. Neither alters a
-    pixel or a result: smaller squares make larger descriptors, that spare more decoding.
+    They alter no pixel and no result. Smaller squares make larger descriptors, and spare decoding.
     """
 
     fine: Literal[2, 4, 8] = 4
+    """The side in pixels of the squares that sum brightness."""
     coarse: Literal[8, 16] = 16
+    """The side in pixels of the squares that sum colour and energy."""
 
 
 DEFAULT_BLOCKS = Blocks()
 
 
 class Analysis(Record):
-    """`[analysis]`: when two generations are the same picture, and how many make a flag.
-
-    `matrix`: `pruned` computes exact distances only where descriptors leave a clique possible,
-    `full` for all pairs from all pixels; both give the same results.
-    """
+    """`[analysis]`: when two generations are the same picture, and how many make a flag."""
 
     matrix: Literal["pruned", "full"] = "pruned"
+    """`pruned` computes exact distances only if descriptors leave a clique possible, `full` those
+    of all pairs from all pixels. Both give the same results."""
     tiles: Annotated[int, Field(ge=1, le=64)] = 4
+    """Pictures are compared in a grid of so many by so many tiles; the tile that differs most
+    counts."""
     edge_threshold: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Two pictures are the same if their tiled l2 is at most that. The paper does not publish its
+    own: calibrate it."""
     min_clique_size: Annotated[int, Field(ge=2)] = 10
+    """A prompt is flagged if so many of its pictures are the same, each as each other."""
     max_steps: Positive = 100_000
+    """The search for the largest clique of a prompt ends after so many steps, and says so."""
 
 
 class NearCopies(Record):
     """`[verification.near_copies]`: when two training pictures count as one.
 
-    Both are compared in a frame of 64 × 64 pixels. Their `correlation` is at least that, once each
-    channel's plane is off: of copies that were stored, scaled or cut a little anew 99 % have more,
-    of strangers one pair in a million. The larger standard deviation is at most `contrast` times
-    the smaller, and no channel's mean is further apart than `colour`, since what was recoloured is
-    another picture. Where either standard deviation is below `plain`, what forms there are is
-    noise, and the l2 is at most `plain_l2` instead.
+    Both are compared in a frame of 64 × 64 pixels. Of copies that were stored, scaled or cut a
+    little anew 99 % are joined by the defaults, of strangers one pair in a million.
     """
 
     correlation: Annotated[float, Field(gt=0, le=1)] = 0.93
+    """They correlate at least so much, once each channel's plane is taken off."""
     contrast: Annotated[float, Field(ge=1)] = 1.4
+    """The larger standard deviation is at most so many times the smaller."""
     colour: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """No channel's mean is further apart, since what was recoloured is another picture."""
     plain: Annotated[float, Field(ge=0, le=1)] = 0.03
+    """If either standard deviation is below that, its forms are noise, and `plain_l2` decides."""
     plain_l2: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """The largest l2 of two plain pictures that count as one."""
 
 
 DEFAULT_NEAR_COPIES = NearCopies()
 
 
 class Verification(Record):
-    """`[verification]`: which training pictures to compare with, and what is an extraction.
+    """`[verification]`: which training pictures to compare with, and what is an extraction."""
 
-    `neighbours_of`: whose nearest training pictures the adaptive score compares with, those of the
-    matched training picture or the generation's own. `flip`: a training picture is as far as it or
-    its mirror image is, whichever is nearer. `controls`: pictures that were never trained on, for
-    `verify`; they alter no result. `column`: where Parquet files and `.npz` archives hold the
-    pictures, "" for the usual one; `folder`: where that column's paths begin, "" for the folder of
-    its file. Ids name these five only where they are set.
-    """
+    # Ids name what came after the first version only if it is set.
 
     training_set: str
+    """A Parquet file, a tar, an array, or a folder of these or of pictures, relative to the
+    campaign file."""
     column: Annotated[str, Field(exclude_if=lambda name: not name)] = ""
+    """The column of Parquet files, or the array of .npz archives, that holds the pictures. Not set:
+    the usual one."""
     folder: Annotated[str, Field(exclude_if=lambda path: not path)] = ""
+    """The folder at which the paths in that column begin. Not set: that of the file."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.15
+    """A match is an extraction if its l2 is at most that, as in the paper's Definition 1."""
     resize: Literal["short-side", "stretch"] = "short-side"
+    """How training pictures were brought to the model's size: scaled until they cover it, or
+    without regard to their proportions."""
     crop: Literal["center"] = "center"
+    """What of a scaled picture was kept."""
     alpha: Annotated[float, Field(gt=0)] = 0.5
+    """The adaptive score is l2 ÷ (`alpha` times the mean l2 to the neighbours). Below 256 pixels an
+    extraction has at most 1."""
     neighbours: Positive = 50
+    """How many distinct training pictures the adaptive score compares with."""
     neighbours_of: Annotated[
         Literal["training", "generation"], Field(exclude_if=lambda whose: whose == "training")
     ] = "training"
+    """Whose nearest training pictures these are: those of the matched one, or of the generation."""
     flip: Annotated[bool, Field(exclude_if=lambda flip: not flip)] = False
+    """A training picture is as far as it or its mirror image is, whichever is nearer."""
     controls: Annotated[str, Field(exclude_if=lambda path: not path)] = ""
+    """Pictures that were never trained on. `verify` searches them alike; they alter no result."""
     near_copies: Annotated[
         NearCopies, Field(exclude_if=lambda rule: rule == DEFAULT_NEAR_COPIES)
     ] = DEFAULT_NEAR_COPIES
     fingerprint: str = ""
+    """Set by submission: the hash of the training set's pictures."""
 
 
 WHEREABOUTS = frozenset({"training_set", "folder", "controls"})
@@ -227,14 +266,13 @@ class SeedRange(Record):
 
 
 class Campaign(Record):
-    """One audit, resolved and fixed: what `campaigns/<campaign_id>/campaign.json` holds.
-
-    `keep`: the images of which prompts stay once they are analysed. It alters neither pixels nor
-    verdicts.
-    """
+    """One attack, resolved and fixed: what `campaigns/<campaign_id>/campaign.json` holds."""
 
     name: Name
+    """What the campaign is called: up to 64 letters, digits, dots, dashes and underscores."""
     keep: Literal["all", "flagged"] = "all"
+    """`flagged`: the pictures of all other prompts are deleted once they are analysed. Neither
+    pixels nor verdicts depend on it."""
     model: Model
     prompts: PromptList
     sampling: Sampling = Sampling()

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
+from seedsweep.scheduler.campaign.reference import FILLED_IN
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import (
@@ -36,12 +37,6 @@ from seedsweep.workers.training.slices import PictureColumn
 FILE_BYTES = 1_000_000
 SHOWN_LENGTH = 120
 """So much of a key or a value is shown where it is wrong."""
-
-_RESOLVED_HERE = {
-    "model": {"fingerprint"},
-    "prompts": {"digest", "count"},
-    "verification": {"fingerprint"},
-}
 
 
 def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, list[str]]:
@@ -73,7 +68,7 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, 
 
 def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
     """Check the tables of a campaign file; raises `ConfigError` naming the first thing wrong."""
-    for table, names in _RESOLVED_HERE.items():
+    for table, names in FILLED_IN.items():
         given = raw.get(table)
         for name in names & set(given if isinstance(given, dict) else ()):
             raise ConfigError(f"{path}: {table}.{name} is filled in on submission; remove it.")
@@ -209,5 +204,5 @@ def _known_keys(record: type[BaseModel], location: tuple[int | str, ...]) -> lis
         annotation = record.model_fields[str(part)].annotation
         options = getattr(annotation, "__args__", (annotation,))
         record = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
-    hidden = _RESOLVED_HERE.get(str(location[-1]), set()) if location else set()
+    hidden = FILLED_IN.get(str(location[-1]), frozenset()) if location else frozenset()
     return [name for name in record.model_fields if name not in hidden]

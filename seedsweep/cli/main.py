@@ -14,6 +14,7 @@ from seedsweep.cli import (
     comparison,
     control,
     doctor,
+    draft,
     evidence,
     replay,
     results,
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
+    draft.init,
     campaigns.run,
     campaigns.plan,
     campaigns.submit,

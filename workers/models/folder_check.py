@@ -190,10 +190,24 @@ def _tensors(file: Path) -> dict[str, list[int]] | None:
     return shapes if 8 + length + end == size else None
 
 
-def _check_size(model: Model, folder: Path, sampling: Sampling) -> None:
+def native_side(folder: Path) -> int | None:
+    """The side in pixels of the square pictures that the model was trained for, if it says so."""
+    for name in ("unet", "transformer"):
+        side = (read_json(folder / name / "config.json") or {}).get("sample_size")
+        if isinstance(side, int) and not isinstance(side, bool) and 0 < side <= 8192:
+            return side * _reduction(folder)
+    return None
+
+
+def _reduction(folder: Path) -> int:
+    """So many pixels of a picture's side are one of what its autoencoder makes of it."""
     channels = (read_json(folder / "vae" / "config.json") or {}).get("block_out_channels")
     levels = len(channels) if isinstance(channels, list) else 1
-    factor = 2 ** (levels - 1) if 1 <= levels <= 20 else 1
+    return 2 ** (levels - 1) if 1 <= levels <= 20 else 1
+
+
+def _check_size(model: Model, folder: Path, sampling: Sampling) -> None:
+    factor = _reduction(folder)
     if sampling.width % factor or sampling.height % factor:
         raise ConfigError(
             f"The model {model.path} cannot make {sampling.width} x {sampling.height} pictures; "

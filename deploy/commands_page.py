@@ -1,0 +1,51 @@
+"""The page of all commands, made from what their `--help` says."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from typer.main import get_command
+
+from seedsweep.cli.main import app
+
+HEAD = """\
+# Commands
+
+Made from each command's `--help` by `python -m deploy.generate`; do not edit it.
+
+Every command ends with one of these codes: 0 fine · 1 some units failed for good, nothing that was
+generated is evidence, or replayed pixels differ though nothing recorded does · 2 your file, flag or
+environment is wrong (one sentence says what and how to mend it) · 3 a service cannot be reached.
+`--json` is for scripts. `run` and `submit` print the campaign's id alone on the last line.
+"""
+
+VALUES = {
+    **{"str": "", "path": " PATH", "list[path]": " PATH", "int": " N", "int range": " N"},
+    **{"list[int]": " N", "float": " X", "float range": " X"},
+}
+"""What stands for a value that has no name, by its type."""
+
+
+def commands_page() -> str:
+    """docs/commands.md, in Markdown."""
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    sections = (_section(name, command) for name, command in commands.items())
+    return "\n".join([HEAD, *(line for section in sections for line in section)])
+
+
+def _section(name: str, command: Any) -> Iterator[str]:
+    yield from (f"## `seedsweep {name}`", "")
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        example = paragraph.removeprefix("Example: ")
+        if example != paragraph:
+            yield from ("```bash", " ".join(example.split()), "```", "")
+        else:
+            yield from (" ".join(paragraph.split()), "")
+    yield from ("| argument | meaning |", "|---|---|")
+    records = (each.get_help_record(command.context_class(command)) for each in command.params)
+    for argument, meaning in filter(None, records):
+        named = re.sub(r" <([^>]*)>", lambda kind: VALUES.get(kind[1], f" {kind[1]}"), argument)
+        named = named.replace("|", r"\|")
+        yield f"| `{named}` | {' '.join(meaning.split())} |"
+    yield ""

@@ -1,0 +1,128 @@
+"""A model and what else there is → a campaign file that runs, with a comment for each key."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from os.path import relpath
+from pathlib import Path
+from textwrap import wrap
+
+from seedsweep.scheduler.campaign.prompt_files import read_prompts
+from seedsweep.scheduler.campaign.reference import Key, tables
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import PromptList
+from seedsweep.workers.models.folder_check import native_side
+
+COLUMNS = ("prompt", "caption", "text")
+"""What a column of prompts is called, in whatever letters; the first that is there is taken."""
+
+OFFERED = {
+    "": ("name",),
+    "model": ("path", "dtype"),
+    "prompts": ("file", "column"),
+    "sampling": ("seeds", "steps", "guidance_scale", "width", "height", "batch_size"),
+    "analysis": ("edge_threshold", "min_clique_size"),
+    "verification": ("training_set", "threshold"),
+}
+"""By table, the keys that are written: those that most campaigns set."""
+
+WIDTH = 96
+
+Values = Mapping[tuple[str, str], str | int]
+"""By table and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """What a campaign file is to be written for: `model` is a folder or a hub id."""
+
+    model: str
+    prompts: Path | None = None
+    training_set: Path | None = None
+
+
+def draft(ingredients: Ingredients, file: Path) -> str:
+    """The text of a campaign file that lies at `file`.
+
+    It has what the ingredients tell, and the defaults of the other keys that most campaigns set.
+    Without prompts they are the captions of the training set. Raises `ConfigError` if there are no
+    prompts, or several columns may hold them.
+    """
+    values = {**_of_model(ingredients.model, file), **_of_prompts(ingredients, file)}
+    if ingredients.training_set:
+        values["verification", "training_set"] = _from(file, ingredients.training_set)
+    return "\n".join(["# All keys: docs/campaign-file.md", *_tables(values), ""])
+
+
+def _of_model(model: str, file: Path) -> Values:
+    folder = Path(model)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name if folder.exists() else model)
+    values: dict[tuple[str, str], str | int] = {
+        ("", "name"): name.strip("-._")[:64] or "campaign",
+        ("model", "path"): _from(file, folder) if folder.exists() else model,
+    }
+    if side := native_side(folder):
+        values |= {("sampling", "width"): side, ("sampling", "height"): side}
+    return values
+
+
+def _of_prompts(ingredients: Ingredients, file: Path) -> Values:
+    path = ingredients.prompts or ingredients.training_set
+    if path is None:
+        raise ConfigError("There are no prompts; name a file of them with --prompts.")
+    if not ingredients.prompts and path.suffix != ".parquet":
+        raise ConfigError(
+            f"The captions of the training set {path} are not in one Parquet file; name a file of "
+            "prompts with --prompts."
+        )
+    values = {("prompts", "file"): _from(file, path)}
+    if column := _column(path):
+        values["prompts", "column"] = column
+    return values
+
+
+def _column(path: Path) -> str | None:
+    """The column that holds the prompts; None if there is only one, or none at all."""
+    first: ConfigError | None = None
+    named = (name for column in COLUMNS for name in (column, column.title(), column.upper()))
+    for column in (None, *named):
+        try:
+            next(read_prompts(PromptList(file=str(path), column=column)), None)
+        except ConfigError as error:
+            first = first or error
+        else:
+            return column
+    assert first is not None  # noqa: S101  # otherwise it has returned
+    raise first
+
+
+def _from(file: Path, path: Path) -> str:
+    """The path as it is written in the campaign file: relative to it."""
+    return relpath(path.resolve(), file.resolve().parent)
+
+
+def _tables(values: Values) -> Iterator[str]:
+    for table in (table for table in tables() if table.name in OFFERED):
+        given = {key: value for (name, key), value in values.items() if name == table.name}
+        # A table lacks what it has to have: all of it is a comment.
+        mark = (
+            "" if all(key.default is not None or key.name in given for key in table.keys) else "# "
+        )
+        if table.name:
+            yield from ("", *_comment(table.meaning), f"{mark}[{table.name}]")
+        for key in (key for key in table.keys if key.name in OFFERED[table.name]):
+            yield from _comment(key.meaning)
+            line = _line(key, given.get(key.name))
+            yield line if line.startswith("#") else mark + line
+
+
+def _comment(text: str) -> Iterator[str]:
+    yield from (f"# {line}" for line in wrap(text, WIDTH))
+
+
+def _line(key: Key, value: str | int | None) -> str:
+    if value is None:
+        return f"{key.name} = {key.default}" if key.default else f"# {key.name} = ..."
+    # A JSON text is a TOML one, but for this letter.
+    return f"{key.name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", r"\u007f")

@@ -1,0 +1,47 @@
+"""The command that writes a campaign file to begin with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seedsweep.cli.options import say, show
+from seedsweep.storage.errors import ConfigError
+
+
+def init(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="The model's folder, or its hub id.")
+    ],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="The prompts; if unset, the captions of a training set in Parquet."),
+    ] = None,
+    training_set: Annotated[
+        Path | None, typer.Option(help="The pictures that the model was trained on.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.toml", help="The file to write.")
+    ] = Path("campaign.toml"),
+) -> None:
+    """Write a campaign file for a model, with a comment for every key. It is checked, and runs.
+
+    Example: seedsweep init examples/emoji/model --prompts examples/emoji/prompts.csv
+    """
+    from seedsweep.scheduler.campaign.draft import Ingredients, draft
+    from seedsweep.scheduler.campaign.file import read_campaign
+
+    if output.exists():
+        raise ConfigError(f"{output} is there already; name another file with -o.")
+    text = draft(Ingredients(model, prompts, training_set), output)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{output} cannot be written ({error}); name another file.") from error
+    try:
+        read_campaign(output)
+    except ConfigError:
+        output.unlink()
+        raise
+    say(f"Look at it, then: seedsweep plan {output}")
+    show(str(output))
