@@ -1,4 +1,7 @@
-"""The README is true to the letter: its commands are run, on a part of the example."""
+"""README and docs/ are true to the letter: their commands are run, on a part of the example.
+
+A block of `sh` is run, line by line; one of `bash` wants servers or people, and is only parsed.
+"""
 
 import csv
 import json
@@ -22,7 +25,10 @@ from tests.support.commands import seedsweep_here
 
 EMOJI = ROOT / "examples" / "emoji"
 README = (ROOT / "README.md").read_text()
-DEPLOYING = (ROOT / "deploy" / "README.md").read_text()
+PAGES = {page.stem: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
+ALL = "\n".join([README, (ROOT / "deploy" / "README.md").read_text(), *PAGES.values()])
+AUDIT = ("getting-started", "verify", "calibrate", "compare", "evidence")
+"""The pages whose commands go on where those of the page before ended."""
 QUICK_START = (
     "python3 -m venv .venv && .venv/bin/pip install -e . "
     "&& .venv/bin/seedsweep run examples/emoji/campaign.toml"
@@ -33,12 +39,20 @@ def blocks(language, text=README):
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
+def commands_of(*names):
+    """The lines that the pages have people run, each once, in order."""
+    lines = [
+        line for name in names for block in blocks("sh", PAGES[name]) for line in block.split("\n")
+    ]
+    return list(dict.fromkeys(filter(None, lines)))
+
+
 def chosen_prompts():
-    """Four prompts that nearly always repeat their picture, and four that never do."""
+    """Four prompts that nearly always repeat their picture, and four that were never trained on."""
     with (EMOJI / "truth.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     always = [row["prompt"] for row in rows if float(row["repeat_rate"]) > 0.9]
-    never = [row["prompt"] for row in rows if row["group"] == "single" and row["repeats"] == "0"]
+    never = [row["prompt"] for row in rows if row["group"] == "untrained"]
     return always[:4], never[:4]
 
 
@@ -48,7 +62,7 @@ def desk(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     emoji = folder / "examples" / "emoji"
     emoji.mkdir(parents=True)
-    for name in ("model", "train.parquet"):
+    for name in ("model", "train.parquet", "control-pictures.parquet", "untrained.txt"):
         (emoji / name).symlink_to(EMOJI / name)
     campaign = (EMOJI / "campaign.toml").read_text()
     for before, after in [
@@ -86,34 +100,45 @@ def test_the_quick_start_is_two_commands():
     assert (first.strip(), second.strip()) == (QUICK_START, ".ci/check")
 
 
-def test_the_campaign_file_shown_is_one():
-    (shown,) = blocks("toml")
-    assert parse_campaign(tomllib.loads(shown), Path("campaign.toml")).name == "my-model"
+def test_readme_is_read_in_a_few_minutes():
+    assert len(README.splitlines()) <= 150
+    assert len(README.split()) <= 800
 
 
-def test_the_commands_of_a_deployment_are_ones_that_exist():
+def test_the_campaign_files_shown_are_ones_and_their_parts_are_parts():
+    needed = {"name": "a", "model": {}, "prompts": {"file": "prompts.txt"}}
+    for shown in blocks("toml", ALL):
+        assert parse_campaign(needed | tomllib.loads(shown), Path("campaign.toml"))
+
+
+def test_every_command_that_is_shown_exists_with_its_options():
     commands, local = get_command(app).commands, make_parser()
     found = set()
-    for line in "".join([*blocks("bash"), *blocks("bash", DEPLOYING)]).splitlines():
-        match shlex.split(line):
+    for line in "".join([*blocks("bash", ALL), *blocks("sh", ALL)]).splitlines():
+        match shlex.split(line, comments=True):
             case ["seedsweep", name, *arguments]:
                 commands[name].make_context(name, arguments)
                 found.add(name)
             case ["python", "-m", "deploy.local", *arguments]:
                 local.parse_args(arguments)
                 found.add(f"local {arguments[0]}")
-    assert found >= {"scheduler", "worker", "analyst", "submit", "local up", "local down"}
+    assert found >= {*commands, "local up", "local down"}
+
+
+def test_every_page_is_in_the_site():
+    listed = (ROOT / "mkdocs.yml").read_text()
+    assert [name for name in PAGES if f"{name}.md" not in listed] == []
 
 
 def test_every_file_that_a_page_links_to_is_there():
-    for page in (*ROOT.glob("*.md"), *ROOT.glob("d*/**/*.md")):
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("[de]*/**/*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_the_commands_shown_work_and_find_what_the_model_memorised(desk, joining_ray):
     campaign_id, outputs = "ID", {}
-    for line in "".join(blocks("sh")[2:]).splitlines():
+    for line in commands_of(*AUDIT, "campaign-file"):
         finished = run_command(line, desk, campaign_id, joining_ray)
         assert finished.returncode == 0, f"{line}: {finished.stderr}"
         outputs[line] = finished.stdout
@@ -135,7 +160,7 @@ def test_the_commands_shown_work_and_find_what_the_model_memorised(desk, joining
     assert (desk / "report" / "index.html").is_file()
     assert (desk / "results.csv").is_file()
 
-    (snippet,) = blocks("python")
+    (snippet,) = blocks("python", ALL)
     opened = subprocess.run(
         [sys.executable, "-c", snippet + "\nprint(images['train'].num_rows)"],
         cwd=desk,
