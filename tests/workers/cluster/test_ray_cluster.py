@@ -4,7 +4,12 @@ import pytest
 
 from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.storage.campaigns import store_campaign
-from seedsweep.storage.errors import ConfigError, RayUnavailableError, TrainingSetError
+from seedsweep.storage.errors import (
+    ConfigError,
+    RayUnavailableError,
+    StoreUnavailableError,
+    TrainingSetError,
+)
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import (
     Analysis,
@@ -154,6 +159,16 @@ def test_a_cluster_that_does_not_answer_is_unavailable(stored, free_port):
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(RayUnavailableError, match="SEEDSWEEP_RAY_ADDRESS"):
         list(analyse(requests(submission), store.url, Actors(1, address=address)))
+
+
+def test_nodes_that_cannot_read_the_store_are_said_before_a_prompt_is_taken(cluster, free_port):
+    taken = []
+    nowhere = f"s3://tests/x?endpoint=http://127.0.0.1:{free_port()}"
+    with pytest.raises(
+        StoreUnavailableError, match=f"{cluster} cannot read the store .*; give them"
+    ):
+        list(analyse(map(taken.append, [1]), nowhere, Actors(1, address=cluster)))
+    assert taken == []
 
 
 @pytest.mark.parametrize("address", ["nowhere", "host:", ":6379", "auto"])
