@@ -4,6 +4,8 @@ All of it is written here before it is acted on elsewhere, so that a lost broker
 """
 
 import contextlib
+import json
+import time
 import zlib
 from collections.abc import Sequence
 from itertools import islice
@@ -24,6 +26,8 @@ from seedsweep.storage.verification_results import VerificationResult
 R = TypeVar("R", bound=BaseModel)
 
 _REMEDY = "restore it, or submit the campaign again"
+
+SERVED_SECONDS = 150.0
 
 
 def store_campaign(store: Store, submission: Submission, prompts: Sequence[str]) -> Submission:
@@ -86,6 +90,26 @@ def load_control(store: Store, campaign_id: str) -> Control:
 def store_control(store: Store, campaign_id: str, control: Control) -> None:
     """Store what the user wants of the campaign."""
     store.replace(keys.control(campaign_id), _to_json(control))
+
+
+def store_served(store: Store, campaign_id: str) -> None:
+    """Say that the campaign is served now."""
+    store.replace(keys.served(campaign_id), json.dumps({"at": time.time()}).encode())
+
+
+def drop_served(store: Store, campaign_id: str) -> None:
+    """Say that the campaign is served no more."""
+    store.delete(keys.served(campaign_id))
+
+
+def is_served(store: Store, campaign_id: str) -> bool:
+    """Whether the campaign was served within the last `SERVED_SECONDS`; what cannot be read says
+    no."""
+    try:
+        at = float(json.loads(store.read(keys.served(campaign_id)) or b"")["at"])
+    except (ValueError, TypeError, KeyError):
+        return False
+    return abs(time.time() - at) < SERVED_SECONDS
 
 
 def store_parked(store: Store, campaign_id: str, parked: Parked) -> None:

@@ -49,6 +49,11 @@ def done(campaign_id: str) -> str:
     return f"{CAMPAIGNS}{campaign_id}/done.bin"
 
 
+def served(campaign_id: str) -> str:
+    """When the campaign was last seen to be served."""
+    return f"{CAMPAIGNS}{campaign_id}/served.json"
+
+
 def findings_prefix(campaign_id: str, kind: FindingKind) -> str:
     """Where is what a command found for the campaign."""
     return f"{CAMPAIGNS}{campaign_id}/{kind}/"

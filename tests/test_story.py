@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from seedsweep.storage import keys
@@ -20,6 +21,7 @@ from seedsweep.workers.pipelines.noise import noise_share
 from tests.support.checkout import ROOT
 from tests.support.commands import seedsweep_here
 from tests.support.processes import children, is_alive
+from tests.support.strangers import listening, stranger_gets
 
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 CAMPAIGN = """
@@ -77,6 +79,10 @@ class Desk:
         """Run the campaign to its end; returns its id, the last line of stdout."""
         return self.seedsweep("run", "campaign.toml", "--workers", "2").splitlines()[-1]
 
+    def states(self):
+        """The states of all campaigns."""
+        return [each["state"] for each in json.loads(self.seedsweep("status", "--json"))]
+
     def shards(self):
         return list(self.store.list("shards/"))
 
@@ -89,6 +95,12 @@ class Desk:
                 assert (prompt_id, image.seed) not in found
                 found[prompt_id, image.seed] = image.sha256
         return found
+
+
+def analysis_actors(pid):
+    """The analysis actors below a process."""
+    below = psutil.Process(pid).children(recursive=True)
+    return [each for each in below if "AnalysisActor" in each.name()]
 
 
 @pytest.fixture
@@ -195,12 +207,65 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(desk, wait_until):
     process = desk.start("run", "campaign.toml", "--workers", "1")
     wait_until(lambda: desk.shards(), timeout=60)
     offspring = children(process.pid)
+    wait_until(lambda: analysis_actors(process.pid), timeout=120)
+    wait_until(lambda: desk.states() == ["running"])
+    ports = listening([each.pid for each in psutil.Process(process.pid).children(recursive=True)])
+    gets = {(port, name): stranger_gets(port) for port, name in ports.items()}
+    assert len(gets) > 8
+    assert all(granted or refused for granted, refused in gets.values()), gets
+    assert set().union(*(granted for granted, _ in gets.values())) == {"metrics"}, gets
+
     process.send_signal(signal.SIGINT)
     _, progress = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "goes on from here" in progress
     assert "Traceback" not in progress
     assert not any(map(is_alive, offspring))
+    assert desk.states() == ["stopped"]
+
+
+def test_a_cluster_that_does_not_answer_is_said_before_an_image_is_made(desk, free_port):
+    desk.environment["SEEDSWEEP_RAY_ADDRESS"] = address = f"127.0.0.1:{free_port()}"
+    desk.environment["RAY_ADDRESS"] = "auto"
+    ended = seedsweep_here("run", "campaign.toml", folder=desk.folder, environment=desk.environment)
+    assert ended.returncode == 3
+    assert f"The Ray cluster at {address} does not answer" in ended.stderr
+    (campaign,) = json.loads(desk.seedsweep("status", "--json"))
+    assert ended.stdout.splitlines()[-1] == campaign["id"]
+    assert campaign["state"] == "queued"
+    assert desk.shards() == []
+
+
+RAY_THAT_FAILS = """
+from types import SimpleNamespace
+class Ray:
+    get_node = RayParams = dict
+_private = SimpleNamespace(services=Ray, parameter=Ray)
+def init(**options):
+    raise OSError("No space left on device")
+"""
+
+
+def test_where_no_ray_starts_what_is_there_is_reported_and_the_campaign_has_stopped(desk):
+    (desk.folder / "broken").mkdir()
+    (desk.folder / "broken" / "ray.py").write_text(RAY_THAT_FAILS)
+    desk.write(seeds=2000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seedsweep.cli", "run", "campaign.toml", "--workers", "1"],
+        cwd=desk.folder,
+        env={**desk.environment, "PYTHONPATH": str(desk.folder / "broken")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    output, progress = process.communicate(timeout=300)
+    assert process.returncode == 3, progress
+    assert "Ray does not start on this machine (No space left on device)" in progress
+    assert "Traceback" not in progress
+    (campaign,) = json.loads(desk.seedsweep("status", "--json"))
+    assert output.splitlines()[-1] == campaign["id"]
+    assert campaign["state"] == "stopped"
+    assert (desk.folder / "seedsweep-reports" / campaign["id"] / "index.html").exists()
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from deploy.local.servers import (
     weed_options,
     write_broker_options,
     write_weed_identities,
+    write_weed_security,
 )
 from deploy.local.settings import Settings
 from seedsweep.scheduler.services.embedded_broker import broker_binary
@@ -107,6 +108,7 @@ def _weed(layout: Layout, settings: Settings) -> Part:
     def prepare() -> None:
         objects.mkdir(exist_ok=True)
         write_weed_identities(identities, secret.access_key, secret.secret_key)
+        write_weed_security(data)
         remove_weed_sockets(ports)
 
     return Part(

@@ -82,7 +82,8 @@ def start(
 ) -> Process | None:
     """Start a process in a session of its own, whose working folder is `stand`.
 
-    What it prints is added to the log. Returns None where it ended at once.
+    What it prints is added to the log; its files and sockets are for this user only. Returns None
+    where it ended at once.
     """
     with log.open("ab") as output:
         child = subprocess.Popen(
@@ -93,6 +94,7 @@ def start(
             stdout=output,
             stderr=output,
             start_new_session=True,
+            umask=0o077,
         )
     # It is to outlive us, which is nothing to warn about.
     child.returncode = 0

@@ -9,9 +9,11 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from deploy.local.certificate import write_certificate
 from deploy.local.ports import free_ports
 from seedsweep.storage.whole_file import write_whole
 
+_WEED_PARTS = ("master", "volume", "filer", "admin")
 _ADMIN_GRPC = 10_000
 """So far above its admin port SeaweedFS' own worker looks for it."""
 
@@ -73,6 +75,27 @@ def write_weed_identities(file: Path, access_key: str, secret_key: str) -> None:
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     identity = {"name": "seedsweep", "credentials": credentials, "actions": actions}
     write_whole(file, json.dumps({"identities": [identity]}), private=True)
+
+
+def write_weed_security(home: Path) -> None:
+    """Have the parts of a SeaweedFS with this home let nobody in but one another.
+
+    All but S3, which has its identities, then want TLS with a certificate, new at each start.
+    """
+    folder = home / ".seaweedfs"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    write_certificate(certificate, key)
+    ca = f"ca = {json.dumps(str(certificate))}\n"
+    pair = f"cert = {json.dumps(str(certificate))}\nkey = {json.dumps(str(key))}\n"
+    sections = [
+        f"[grpc]\n{ca}",
+        *(f"[grpc.{part}]\n{pair}" for part in (*_WEED_PARTS, "s3", "worker", "client")),
+        *(f"[https.{part}]\n{pair}{ca}" for part in (*_WEED_PARTS, "client")),
+        # Of the section above.
+        "enabled = true\n",
+    ]
+    write_whole(folder / "security.toml", "".join(sections), private=True)
 
 
 def weed_options(

@@ -17,6 +17,7 @@ from seedsweep.storage.errors import (
     ImagesNotKeptError,
     PermanentError,
     RayUnavailableError,
+    StoreUnavailableError,
     TransientError,
 )
 from seedsweep.storage.ledger import Ledger
@@ -82,8 +83,9 @@ class AnalystService:
     def run(self, actors: Actors) -> None:
         """Analyse until stopped; what is away is waited for.
 
-        Raises `ConfigError` where the Ray cluster refuses us, and `RayUnavailableError` where one
-        goes that was joined, since a process cannot join another one; what is analysed is stored.
+        Raises `ConfigError` where the Ray cluster refuses us, `TransientError` where no Ray starts
+        on this machine, and `RayUnavailableError` where one goes that was joined, since a process
+        cannot join another one; what is analysed is stored.
         """
         health.expect(health.BEAT)
         health.expect(health.RAY)
@@ -94,7 +96,9 @@ class AnalystService:
                 self._give_back(error)
                 if self._has_joined:
                     raise
-                self._wait_for_ray(error)
+                self._wait(error)
+            except StoreUnavailableError as error:
+                self._wait(error)
         self._patiently(self._store_now)
 
     def _analyse(self, actors: Actors) -> None:
@@ -106,7 +110,7 @@ class AnalystService:
             self._patiently(self._store_part)
             self._patiently(self._beat)
 
-    def _wait_for_ray(self, error: RayUnavailableError) -> None:
+    def _wait(self, error: TransientError) -> None:
         if not self._ray_is_away:
             log.warning("The analyst waits: %s", error)
         self._ray_is_away = True

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from seedsweep.scheduler.campaign.plan import Plan, count_images
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
-from seedsweep.storage.campaigns import load_campaign, load_control, load_parked
+from seedsweep.storage.campaigns import is_served, load_campaign, load_control, load_parked
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.records import Prompt, Submission
@@ -21,8 +21,9 @@ SHOWN_PARKED = 3
 class Progress:
     """One campaign's state: what `status --json` prints.
 
-    `state`: queued, running, paused, cancelled, failed or done (analysis included). `stuck` says
-    in sentences what keeps the campaign from going on, or has failed in it.
+    `state`: queued, running, stopped (begun, not settled and served by nobody), paused, cancelled,
+    failed or done (analysis included). `stuck` says in sentences what keeps the campaign from going
+    on, or has failed in it.
     """
 
     id: str
@@ -53,6 +54,11 @@ class Services:
     led: bool
     signs: tuple[Sign, ...]
     analysts: int
+
+    @property
+    def any(self) -> bool:
+        """Whether anybody serves."""
+        return self.led or self.workers > 0 or self.analysts > 0
 
     @property
     def workers(self) -> int:
@@ -93,7 +99,7 @@ def read_progress(
         if counts is not None and done is not None and broker.ledger.has_epoch():
             images = count_images(submission.cuts, done)
             state = load_control(store, campaign_id).state
-            progress = _live_progress(submission, counts, images, state)
+            progress = _live_progress(submission, counts, images, state, services.any)
             parked = _parked(store, progress)
             return replace(progress, stuck=(*parked, *_stuck(counts, services)))
     return _stored_progress(store, submission)
@@ -124,7 +130,7 @@ def failures(store: Store, plan: Plan) -> list[str]:
 
 
 def _live_progress(
-    submission: Submission, counts: LiveCounts, images_done: int, wanted: str
+    submission: Submission, counts: LiveCounts, images_done: int, wanted: str, served: bool
 ) -> Progress:
     progress = Progress(
         id=submission.campaign.campaign_id,
@@ -140,7 +146,7 @@ def _live_progress(
         prompts_analysed=counts.analysed,
         flagged=counts.flagged,
     )
-    return _with_state(progress, counts.window > 0)
+    return _with_state(progress, counts.window > 0, served)
 
 
 def _stored_progress(store: Store, submission: Submission) -> Progress:
@@ -161,16 +167,17 @@ def _stored_progress(store: Store, submission: Submission) -> Progress:
         flagged=len(restored.flagged),
     )
     stuck = tuple(_parked(store, progress))
-    return replace(_with_state(progress, False), stuck=stuck)
+    served = is_served(store, progress.id)
+    return replace(_with_state(progress, False, served), stuck=stuck)
 
 
-def _with_state(progress: Progress, live: bool) -> Progress:
+def _with_state(progress: Progress, live: bool, served: bool) -> Progress:
     state = progress.state
     if progress.settled:
         state = "failed" if progress.units_done == 0 else "done"
     elif state == "active":
         begun = live or progress.units_done + progress.units_parked > 0
-        state = "running" if begun else "queued"
+        state = ("running" if served else "stopped") if begun else "queued"
     return replace(progress, state=state)
 
 

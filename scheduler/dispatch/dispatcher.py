@@ -11,6 +11,7 @@ from seedsweep.scheduler.campaign.window import SECONDS_AHEAD, window_size
 from seedsweep.scheduler.dispatch.checkpoints import Checkpoints
 from seedsweep.scheduler.dispatch.fair_share import demand_of, fair_shares
 from seedsweep.scheduler.dispatch.gauges import Gauges
+from seedsweep.scheduler.dispatch.served import ServedSigns
 from seedsweep.storage.campaigns import load_campaign, load_control, store_parked
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
@@ -66,6 +67,7 @@ class Dispatcher:
         self._plans: dict[str, Plan] = {}
         self._controls: dict[str, Control] = {}
         self._checkpoints = Checkpoints(store, ledger)
+        self._served = ServedSigns(store)
         self._settled: set[str] = set()
         self._unreadable: set[str] = set()
         self._rates: dict[str, RecentRate] = {}
@@ -100,10 +102,13 @@ class Dispatcher:
             self._look()
             for campaign_id, count in counts.items():
                 self._checkpoints.update(campaign_id, count)
+            self._served.show(name for name, count in counts.items() if count.state == "active")
             self._looked = time.monotonic()
 
     def resign(self) -> None:
         """Let another scheduler lead at once; where the broker is away, once the lease ends."""
+        with contextlib.suppress(TransientError):
+            self._served.show(())
         with contextlib.suppress(BrokerUnavailableError):
             self._workforce.resign()
 
@@ -122,6 +127,7 @@ class Dispatcher:
             metrics.LEADING.set(leads)
             if not leads:
                 self._plans, self._settled = {}, set()
+                self._served.forget()
                 self._gauges.clear()
         return leads
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from seedsweep.storage.errors import ConfigError, SeedsweepError
+from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
 
 STOP_SECONDS = 15.0
 
@@ -62,8 +62,9 @@ class Child:
     def ensure_alive(self) -> None:
         """Start the process again if it has died.
 
-        Raises `ConfigError` where it ended because of the user's settings, and `SeedsweepError`
-        where it died `MAX_QUICK_DEATHS` times in a row soon after its start.
+        Raises `ConfigError` where the user's settings ended it, `TransientError` where it
+        waited for something in vain, and `SeedsweepError` where it died `MAX_QUICK_DEATHS` times in
+        a row soon after its start.
         """
         code = self._process.poll()
         if code is None:
@@ -73,6 +74,8 @@ class Child:
         # A worker that took itself out ends with 1, however long it lived.
         quick = code == 1 or time.monotonic() - self._began < QUICK_SECONDS
         self._quick_deaths = self._quick_deaths + 1 if quick else 0
+        if code == 3 and (not quick or self._quick_deaths >= MAX_QUICK_DEATHS):
+            raise TransientError(self._last_words())
         if self._quick_deaths >= MAX_QUICK_DEATHS:
             raise SeedsweepError(
                 f"The {self.name} keeps dying (exit {code}); its last words: {self._last_words()}"

@@ -13,6 +13,7 @@ from seedsweep.cli.options import (
     Priority,
     StoreUrl,
     Weight,
+    exit_code,
     find,
     find_broker,
     find_store,
@@ -54,30 +55,38 @@ def run(
     from seedsweep.cli.progress_bars import Display
     from seedsweep.scheduler.services.local_run import Crew, log_folder, run_campaign
 
-    opened = find_store(store)
+    environment, opened = find(store)
     planned = _plan(opened, file)
     _say_notes(planned)
     plan = _submit(opened, planned)
     campaign_id = plan.campaign.campaign_id
     say(f"{_outline(plan)}; logs in {log_folder(opened, campaign_id)}.")
+    crew = Crew.for_this_machine(workers, environment.ray_address)
+    code = 0
     try:
         with Display(plan.image_count).shown() as display:
-            run_campaign(opened, plan, Crew.for_this_machine(workers), display.show)
+            run_campaign(opened, plan, crew, display.show, say)
     except KeyboardInterrupt:
         say("Stopped; the same command goes on from here.")
         raise typer.Exit(130) from None
+    except ConfigError:
+        raise
+    except SeedsweepError as error:
+        say(f"{error} The same command goes on from here; this is what is there now.")
+        code = exit_code(error)
     say(display.summary)
-    _verify(opened, campaign_id)
+    if not code:
+        _verify(opened, campaign_id, environment.ray_address)
     in_vain = print_found(find_present(opened, campaign_id), as_json, flagged_only=True)
     page = render_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
     say(f"Report: {page}")
     failed = _explain_failures(opened, plan)
     show(campaign_id)
-    if failed or in_vain:
-        raise typer.Exit(1)
+    if code or failed or in_vain:
+        raise typer.Exit(code or 1)
 
 
-def _verify(store: "Store", campaign_id: str) -> None:
+def _verify(store: "Store", campaign_id: str, ray_address: str | None) -> None:
     """Search the campaign's training set for what it flagged, unless that is done; what stands in
     the way is said, and spares the results."""
     from seedsweep.audit.findings.verification import SearchOptions, is_verified, verify_campaign
@@ -87,10 +96,9 @@ def _verify(store: "Store", campaign_id: str) -> None:
     try:
         if is_verified(store, campaign_id):
             return
+        crew = Actors(os.cpu_count() or 1, address=ray_address)
         with counted("slices searched") as progress:
-            verify_campaign(
-                store, campaign_id, SearchOptions(), Actors(os.cpu_count() or 1), progress
-            )
+            verify_campaign(store, campaign_id, SearchOptions(), crew, progress)
     except SeedsweepError as error:
         say(f"The training set was not searched: {error}")
 

@@ -21,14 +21,9 @@ from seedsweep.cli import (
     services,
     verification,
 )
-from seedsweep.cli.options import say
+from seedsweep.cli.options import exit_code, say
 from seedsweep.scheduler.printable import ShownFormatter
-from seedsweep.storage.errors import (
-    ConfigError,
-    SeedsweepError,
-    TrainingSetError,
-    TransientError,
-)
+from seedsweep.storage.errors import SeedsweepError
 
 app = typer.Typer(
     name="seedsweep",
@@ -93,14 +88,6 @@ def main() -> None:
         logging.lastResort.setFormatter(ShownFormatter())
     try:
         app(prog_name="seedsweep")
-    except (ConfigError, TrainingSetError) as error:
-        _fail(error, 2)
-    except TransientError as error:
-        _fail(error, 3)
     except SeedsweepError as error:
-        _fail(error, 1)
-
-
-def _fail(error: SeedsweepError, code: int) -> None:
-    say(str(error))
-    sys.exit(code)
+        say(str(error))
+        sys.exit(exit_code(error))

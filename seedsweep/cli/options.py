@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seedsweep.scheduler.printable import shown
+from seedsweep.storage.errors import (
+    ConfigError,
+    SeedsweepError,
+    TrainingSetError,
+    TransientError,
+)
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.progress import Broker
@@ -67,6 +73,13 @@ def show(text: str) -> None:
 def show_json(value: object) -> None:
     """Print a JSON value for scripts: exact, though no character in it can be obeyed."""
     print(json.dumps(value, indent=2, default=dict).replace("\x7f", r"\u007f"), flush=True)
+
+
+def exit_code(error: SeedsweepError) -> int:
+    """What a command that fails so ends with."""
+    if isinstance(error, ConfigError | TrainingSetError):
+        return 2
+    return 3 if isinstance(error, TransientError) else 1
 
 
 def find(url: str | None) -> "tuple[Environment, Store]":

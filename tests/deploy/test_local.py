@@ -21,6 +21,7 @@ from seedsweep.workers.pipelines.noise import noise_share
 from tests.support.deployment import PROMPTS, write_campaign
 from tests.support.local import Local
 from tests.support.servers import wait_until
+from tests.support.strangers import listening, stranger_gets
 
 PARTS = ["store", "broker", "ray", "scheduler", "analyst", "worker"]
 
@@ -93,6 +94,16 @@ def test_it_listens_on_loopback_only(deployment):
         if connection.status == psutil.CONN_LISTEN
     }
     assert addresses == {HOST}
+
+
+def test_whoever_has_no_password_gets_nothing_but_metrics(deployment):
+    ports = listening(process.pid for process in deployment.processes())
+    weed = deployment.settings.ports.weed
+    assert set(weed.all) <= ports.keys()
+    gets = {(port, name): stranger_gets(port) for port, name in ports.items()}
+    assert {each: granted for each, (granted, _) in gets.items() if granted - {"metrics"}} == {}
+    silent = {each for each, (granted, refused) in gets.items() if not granted and not refused}
+    assert silent == set()
 
 
 def test_what_runs_stays_as_it_is(deployment):

@@ -123,11 +123,17 @@ def ray_cluster(cpus=3, **environment):
 
     It asks for a token where this process sends one: it does once it has had a Ray of its own.
     """
-    environment = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")} | environment
+    environment = {
+        "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled"),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    } | environment
     code = (
-        "from seedsweep.workers.cluster.ray_cluster import joined_ray\n"
-        f"with joined_ray({cpus}, None) as ray:\n"
-        "    print(ray.get_runtime_context().gcs_address, flush=True); input()"
+        "import ray\n"
+        "from seedsweep.workers.cluster.private_ray import private_folder, start\n"
+        "with private_folder() as folder:\n"
+        f"    start(ray, {cpus}, folder)\n"
+        "    print(ray.get_runtime_context().gcs_address, flush=True); input()\n"
+        "    ray.shutdown()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],

@@ -4,7 +4,9 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from seedsweep.storage.errors import ConfigError, SeedsweepError
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ConfigError, SeedsweepError, StoreUnavailableError
+from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysts.actor import Analysed, AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import (
     ONE_THREAD,
@@ -32,10 +34,13 @@ def analyse(
     are in a Ray of their own, bound to loopback. Never more than `IN_FLIGHT_PER_ACTOR` prompts an
     actor are under way. A None among the requests says that none is ready just now; the caller gets
     a None back whenever it may look again. Raises what `joined_ray` does, `RayUnavailableError` too
-    where a cluster goes that was joined (this process can then join no other one), and
-    `ConfigError` where a GPU is wanted and Ray has none.
+    where a cluster goes that was joined (this process can then join no other one),
+    `StoreUnavailableError` where its nodes cannot read the store, and `ConfigError` where a GPU is
+    wanted and Ray has none.
     """
     with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
+        if actors.address:
+            _expect_store(ray, store_url, actors.address)
         gpus = _gpu_share(ray, actors)
         kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(
             AnalysisActor
@@ -48,6 +53,24 @@ def analyse(
             yield from _analysed(ray, crew, requests, Cluster(actors.address))
         finally:
             _show(busy=0, idle=0)
+
+
+def _expect_store(ray: Any, store_url: str, address: str) -> None:
+    why = ray.get(ray.remote(num_cpus=0)(_why_unread).remote(store_url))
+    if why:
+        raise StoreUnavailableError(
+            f"The nodes of the Ray cluster at {address} cannot read the store ({why}); give them "
+            "the keys and the addresses that this process has."
+        )
+
+
+def _why_unread(store_url: str) -> str:
+    """Why the store cannot be read where this runs, empty if it can."""
+    try:
+        next(iter(open_store(store_url).folders(keys.CAMPAIGNS)), None)
+    except SeedsweepError as error:
+        return str(error)
+    return ""
 
 
 def _gpu_share(ray: Any, actors: Actors) -> float:

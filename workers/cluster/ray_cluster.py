@@ -1,12 +1,12 @@
 """The Ray that actors run on, and how work is spread over them."""
 
 import contextlib
+import importlib.util
 import logging
 import os
 import signal
 import socket
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -18,6 +18,7 @@ from seedsweep.storage.errors import (
     SeedsweepError,
     TransientError,
 )
+from seedsweep.workers.cluster.private_ray import private_folder, start, use_private_environment
 
 T = TypeVar("T")
 
@@ -29,11 +30,8 @@ LOOK_SECONDS = 1.0
 START_SECONDS = 60.0
 """So long may the first actor on a cluster take to start."""
 
-STARTS = 3
-"""How often a Ray on this machine is started before it counts as not to be had."""
 
-
-_PRIVATE = {
+_ANYWHERE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # One that refuses us is asked three times, not twenty times, a second apart.
@@ -74,80 +72,58 @@ def noticing_its_end(address: str | None) -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
-    """Use Ray for the time of the block: one of this machine with so many CPUs, or the cluster.
-
-    Raises `RayUnavailableError` where the cluster does not answer or no Ray starts here, and
-    `ConfigError` where the cluster refuses us or cannot run our actors.
-    """
-    os.environ.update(_PRIVATE)
-    if address is None or _expect_answer(address) in _LOOPBACK_HOSTS:
-        os.environ.update(_LOOPBACK)
-    try:
-        import ray
-    except ModuleNotFoundError as error:
+def expect_ray(address: str | None) -> None:
+    """Raise what `joined_ray` would, as far as that shows without a start or a joining."""
+    if importlib.util.find_spec("ray") is None:
         raise ConfigError(
             "Ray is not installed here; run this where it is, such as in the analyst's image."
-        ) from error
-
-    with _own_sigterm():
-        if address:
-            _join(ray, address)
-        else:
-            _start(ray, cpus)
-    has_gone = False
-    try:
-        if address:
-            _expect_actors(ray, address)
-        yield ray
-    except RayUnavailableError:
-        has_gone = True
-        raise
-    finally:
-        # Told to leave a cluster that has gone, Ray would wait for it.
-        if not has_gone:
-            ray.shutdown()
+        )
+    if address:
+        _expect_answer(address)
+    else:
+        with private_folder():
+            pass
 
 
-def _start(ray: Any, cpus: int) -> None:
-    """Start a Ray on this machine, again if it is not there within Ray's 30 s.
+@contextlib.contextmanager
+def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
+    """Use Ray for the time of the block: a private one with so many CPUs, or the cluster.
 
-    A busy machine takes that long now and then. What a start in vain leaves is ended.
+    No other Ray is joined, whatever else names one or runs on this machine. Raises `ConfigError`
+    where the cluster refuses us or cannot run our actors, or a private one has no folder,
+    `RayUnavailableError` where the cluster does not answer, and `TransientError` where no Ray
+    starts here.
     """
-    for tries_left in reversed(range(STARTS)):
+    expect_ray(address)
+    os.environ.update(_ANYWHERE)
+    if address is None:
+        use_private_environment()
+    if address is None or _host_and_port(address)[0] in _LOOPBACK_HOSTS:
+        os.environ.update(_LOOPBACK)
+    import ray
+
+    with contextlib.ExitStack() as stack:
+        with _own_sigterm():
+            if address:
+                _join(ray, address)
+            else:
+                start(ray, cpus, stack.enter_context(private_folder()))
+        has_gone = False
         try:
-            ray.init(
-                num_cpus=cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=100 * 1024 * 1024,
-            )
-            return
-        except Exception as error:
-            # Ray itself raises a bare Exception here.
-            if "timed out during startup" not in str(error):
-                raise
-            _end_what_began(error)
-            if not tries_left:
-                raise RayUnavailableError(
-                    f"Ray did not start on this machine, {STARTS} times in a row; it is too busy, "
-                    "so end what else it does, and try again."
-                ) from error
-            log.warning("Ray was not there in time; it is started again.")
+            if address:
+                _expect_actors(ray, address)
+            yield ray
+        except RayUnavailableError:
+            has_gone = True
+            raise
+        finally:
+            # Told to leave a cluster that has gone, Ray would wait for it.
+            if not has_gone:
+                ray.shutdown()
 
 
-def _end_what_began(error: BaseException) -> None:
-    """End the processes of a Ray that did not start, which nothing but the traceback knows."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        end = getattr(frame.f_locals.get("self"), "kill_all_processes", None)
-        if end:
-            end(check_alive=False, allow_graceful=False)
-
-
-def _expect_answer(address: str) -> str:
-    """The cluster's host; fails soon where nothing listens, where Ray would try for minutes."""
+def _expect_answer(address: str) -> None:
+    """Fail soon where nothing listens, where Ray would try for minutes."""
     host, port = _host_and_port(address)
     if not host or not port:
         raise ConfigError(
@@ -156,7 +132,6 @@ def _expect_answer(address: str) -> str:
         )
     try:
         socket.create_connection((host, port), timeout=5).close()
-        return host
     except OSError as error:
         raise RayUnavailableError(
             f"The Ray cluster at {address} does not answer ({error.strerror or error}); start it, "

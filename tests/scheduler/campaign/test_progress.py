@@ -4,6 +4,8 @@ from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.progress import Broker, failures, read_progress, read_services
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
+from seedsweep.scheduler.dispatch.served import ServedSigns
+from seedsweep.storage import campaigns, keys
 from seedsweep.storage import ledger as ledger_module
 from seedsweep.storage.campaigns import store_control
 from seedsweep.storage.errors import BrokerUnavailableError
@@ -153,6 +155,33 @@ class TestWhatIsStuck:
         (prompt,) = served.ledger.take_ready(served.id, 1)
         served.ledger.put_back(served.id, prompt, 0, "The training set is gone; bring it back.")
         assert served.stuck == ("The training set is gone; bring it back.",)
+
+
+def test_a_campaign_that_was_begun_and_that_nobody_serves_has_stopped(served, workforce):
+    assert served.look().state == "queued"
+    served.complete(0)
+    assert served.look().state == "stopped"
+    workforce.beat_analyst("a")
+    assert served.look().state == "running"
+
+
+def test_without_a_broker_a_fresh_sign_in_the_store_says_that_it_is_served(served, monkeypatch):
+    def state():
+        return read_progress(served.store, served.id, None, None).state
+
+    assert state() == "queued"
+    served.park(0)
+    assert state() == "stopped"
+    signs = ServedSigns(served.store)
+    signs.show([served.id])
+    assert state() == "running"
+    with monkeypatch.context() as patch:
+        patch.setattr(campaigns, "SERVED_SECONDS", 0.0)
+        assert state() == "stopped"
+    signs.show([])
+    assert state() == "stopped"
+    served.store.replace(keys.served(served.id), b"[]")
+    assert state() == "stopped"
 
 
 @pytest.mark.parametrize("state", ["paused", "cancelled"])

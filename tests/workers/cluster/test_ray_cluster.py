@@ -4,7 +4,12 @@ import pytest
 
 from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.storage.campaigns import store_campaign
-from seedsweep.storage.errors import ConfigError, RayUnavailableError, TrainingSetError
+from seedsweep.storage.errors import (
+    ConfigError,
+    RayUnavailableError,
+    StoreUnavailableError,
+    TrainingSetError,
+)
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import (
     Analysis,
@@ -16,7 +21,6 @@ from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.analysts.prompt_result import analyse_prompt
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 from seedsweep.workers.cluster.ray_cluster import IN_FLIGHT_PER_ACTOR, Actors, spread
-from seedsweep.workers.cluster.ray_cluster import _start as start_ray
 from seedsweep.workers.monitoring import metrics
 from tests.support.campaigns import make_campaign, make_images, make_submission
 from tests.support.servers import ray_cluster
@@ -157,6 +161,16 @@ def test_a_cluster_that_does_not_answer_is_unavailable(stored, free_port):
         list(analyse(requests(submission), store.url, Actors(1, address=address)))
 
 
+def test_nodes_that_cannot_read_the_store_are_said_before_a_prompt_is_taken(cluster, free_port):
+    taken = []
+    nowhere = f"s3://tests/x?endpoint=http://127.0.0.1:{free_port()}"
+    with pytest.raises(
+        StoreUnavailableError, match=f"{cluster} cannot read the store .*; give them"
+    ):
+        list(analyse(map(taken.append, [1]), nowhere, Actors(1, address=cluster)))
+    assert taken == []
+
+
 @pytest.mark.parametrize("address", ["nowhere", "host:", ":6379", "auto"])
 def test_an_address_that_names_no_cluster_is_refused(stored, address):
     store, submission = stored
@@ -176,30 +190,3 @@ def test_a_device_that_does_not_exist_is_said_of_each_prompt(stored):
     analysed = AnalysisActor(store.url, "cuda:99").analyse(request)
     assert isinstance(analysed.error, ConfigError)
     assert "cuda:99" in str(analysed.error)
-
-
-class SlowRay:
-    """Stands in for Ray on a busy machine, which cannot be had at will: its first starts fail."""
-
-    def __init__(self, in_vain):
-        self._in_vain, self.starts, self.ended = in_vain, 0, 0
-
-    def init(self, **options):
-        self.starts += 1
-        if self.starts <= self._in_vain:
-            raise Exception("The current node timed out during startup. This could happen.")
-
-    def kill_all_processes(self, check_alive, allow_graceful):
-        """As Ray's node has it, in whose frame the time is up."""
-        self.ended += 1
-
-
-def test_a_ray_that_is_not_there_in_time_is_ended_and_started_again():
-    ray = SlowRay(in_vain=2)
-    start_ray(ray, 1)
-    assert (ray.starts, ray.ended) == (3, 2)
-
-
-def test_a_ray_that_never_starts_is_said_in_one_sentence():
-    with pytest.raises(RayUnavailableError, match="did not start on this machine, 3 times"):
-        start_ray(SlowRay(in_vain=9), 1)

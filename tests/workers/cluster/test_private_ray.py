@@ -1,0 +1,187 @@
+"""The Ray of one process: nobody else gets into it, nothing of it stays, it may start slowly."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from seedsweep.storage.errors import ConfigError, TransientError
+from seedsweep.workers.cluster import private_ray
+from seedsweep.workers.cluster.private_ray import PREFIX, private_folder, start
+from tests.support.processes import children, is_alive
+from tests.support.servers import wait_until
+from tests.support.strangers import listening, stranger_gets
+
+HOLD = """
+import sys
+from seedsweep.workers.cluster.ray_cluster import joined_ray
+class Actor:
+    def say(self): return "here"
+with joined_ray(1, None) as ray:
+    actor = ray.remote(Actor).options(runtime_env={"env_vars": {"A": "B"}}).remote()
+    print(ray.get(actor.say.remote()), ray.get_runtime_context().gcs_address, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def short():
+    """A folder whose path is short enough for Ray's."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="s-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def hold(free_port):
+    """Start a process that has a Ray until it is killed, or its input ends; returns it at once."""
+    started = []
+
+    def begin(**environment):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD],
+            env=os.environ | {"RAY_ADDRESS": f"127.0.0.1:{free_port()}"} | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_private_ray_joins_nobody_serves_nobody_else_and_leaves_nothing(hold, short, tmp_path):
+    long = tmp_path / ("scratch_of_the_job_" * 5)
+    long.mkdir()
+    process = hold(TMPDIR=str(long), RAY_TMPDIR=str(short), RAY_AUTH_MODE="disabled")
+    assert process.stdout.readline().startswith("here ")
+    (folder,) = short.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+    offspring = [each.pid for each in psutil.Process(process.pid).children(recursive=True)]
+    ports = listening([process.pid, *offspring])
+    gets = {(port, name): stranger_gets(port) for port, name in ports.items()}
+    assert len(gets) > 8
+    for granted, refused in gets.values():
+        assert granted <= {"metrics"}, gets
+        assert granted or refused, gets
+    assert sum(refused for _, refused in gets.values()) > 5
+
+    own = children(process.pid)
+    process.kill()
+    wait_until(lambda: not any(map(is_alive, own)), timeout=60)
+    assert folder.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(short))
+        with private_folder():
+            assert not folder.exists()
+    assert [*short.iterdir(), *long.iterdir()] == []
+
+
+@pytest.mark.nightly
+def test_agents_that_take_longer_than_ray_itself_waits_for_are_waited_for(hold, tmp_path):
+    slow = 'import sys, time\nif any("agent" in word for word in sys.orig_argv): time.sleep(35)\n'
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    process = hold(PYTHONPATH=str(tmp_path))
+    said, _ = process.communicate("\n", timeout=200)
+    assert said.startswith("here ")
+
+
+@pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])
+def test_rays_folder_is_where_the_environment_says_if_sockets_fit_there(
+    monkeypatch, short, tmp_path, name
+):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv(name, str(short))
+    with private_folder() as folder:
+        assert folder.parent == short
+    for place in (tmp_path / ("long" * 20), tmp_path / "missing"):
+        monkeypatch.setenv(name, str(place))
+        with private_folder() as folder:
+            assert folder.parent == Path("/tmp")  # noqa: S108 - looked at before it is used
+            assert folder.stat().st_mode & 0o777 == 0o700
+        assert not folder.exists()
+
+
+def test_where_ray_can_have_no_folder_that_is_said_with_each_reason(monkeypatch, short):
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    monkeypatch.setattr(private_ray, "SOCKET_CHARACTERS", 40)
+    with pytest.raises(ConfigError, match=rf"{short} is too long .* set RAY_TMPDIR"):
+        private_folder().__enter__()
+
+
+def test_only_folders_of_ours_that_nobody_holds_are_removed(monkeypatch, short):
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    kept = [short / "of-others", short / f"{PREFIX}file", short / f"{PREFIX}link"]
+    kept[0].mkdir()
+    kept[1].touch()
+    kept[2].symlink_to(kept[0])
+    (short / f"{PREFIX}dead" / "r").mkdir(parents=True)
+    with private_folder() as held:
+        with private_folder() as second:
+            assert set(short.iterdir()) == {*kept, held, second}
+        assert set(short.iterdir()) == {*kept, held}
+    assert set(short.iterdir()) == set(kept)
+
+
+class SlowRay:
+    """Stands in for a Ray whose node answers late, or not at all: that cannot be had at will."""
+
+    def __init__(self, folder, late):
+        (folder / "r" / "session_latest").mkdir(parents=True)
+        self._late, self.starts, self.ended = late, 0, 0
+        services = SimpleNamespace(get_node=self._get_node)
+        parameter = SimpleNamespace(RayParams=dict)
+        self._private = SimpleNamespace(services=services, parameter=parameter)
+
+    def _get_node(self, gcs_address, node_id):
+        self._late -= 1
+        if self._late >= 0:
+            raise RuntimeError("not there yet")
+
+    def init(self, **options):
+        self.starts += 1
+        self.told = self._private.parameter.RayParams()
+        try:
+            self._private.services.get_node("127.0.0.1:1", "node")
+        except RuntimeError:
+            raise Exception("The current node timed out during startup.\nThis could …") from None
+
+    def kill_all_processes(self, check_alive, allow_graceful):
+        """As Ray's node has it, in whose frame the time is up."""
+        self.ended += 1
+
+
+def test_a_node_that_comes_late_is_waited_for_as_long_as_it_lives(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(private_ray, "_has_lost_a_child", lambda: False)
+    monkeypatch.setattr(private_ray, "WORD_SECONDS", 0.0)
+    ray = SlowRay(tmp_path, late=3)
+    start(ray, 1, tmp_path)
+    assert (ray.starts, ray.ended) == (1, 0)
+    assert "it is waited for" in caplog.text
+    (file,) = (tmp_path / "r" / "session_latest").iterdir()
+    assert int(file.read_text()) == ray.told["dashboard_agent_listen_port"]
+
+
+def test_a_node_that_dies_is_ended_and_started_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(private_ray, "_has_lost_a_child", lambda: True)
+    ray = SlowRay(tmp_path, late=2)
+    start(ray, 1, tmp_path)
+    assert (ray.starts, ray.ended) == (3, 2)
+
+
+def test_a_node_that_dies_each_time_is_given_up_in_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(private_ray, "_has_lost_a_child", lambda: True)
+    ray = SlowRay(tmp_path, late=99)
+    with pytest.raises(TransientError, match=r"timed out during startup\.\); free .*again\.$"):
+        start(ray, 1, tmp_path)
+    assert (ray.starts, ray.ended) == (3, 3)

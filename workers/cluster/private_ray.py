@@ -1,0 +1,231 @@
+"""A Ray of this process alone: its folder, its token, and how long it may take to start."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import socket
+import stat
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from seedsweep.storage.errors import ConfigError, TransientError
+from seedsweep.storage.whole_file import write_whole
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 300
+"""So long may each step of a start take; on a busy machine it takes over a minute."""
+
+STARTS = 3
+"""How often it is tried, since somebody may take a port that was free."""
+
+WORD_SECONDS, POLL_SECONDS = 20.0, 0.1
+
+PREFIX = "seedsweep-ray-"
+SOCKET_CHARACTERS = 107
+"""The longest path that the kernel takes for a socket."""
+
+_SOCKET = "r/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+"""The longest name of a socket in it: Ray lets everybody into its own folder, so that is inside."""
+
+_HOST = "127.0.0.1"
+
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    # Ray's own limits are 30 s for the first two, 60 s for the third; then it gives up.
+    "RAY_gcs_server_port_wait_time_s": str(START_SECONDS),
+    "RAY_agent_register_timeout_ms": str(START_SECONDS * 1000),
+    "RAY_worker_register_timeout_seconds": str(START_SECONDS),
+    # A node that has no turn for half a minute is not dead: it is the only one.
+    "RAY_health_check_failure_threshold": "60",
+    # Any free ones, where every Ray of a machine would want the same.
+    "AUTOSCALER_METRIC_PORT": "0",
+    "DASHBOARD_METRIC_PORT": "0",
+}
+_OF_OTHERS = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK")
+
+
+def use_private_environment() -> None:
+    """Have Ray, which is not imported yet, ask for a token of ours, and forget other clusters."""
+    os.environ.update(ENVIRONMENT)
+    for name in _OF_OTHERS:
+        os.environ.pop(name, None)
+
+
+def start(ray: Any, cpus: int, folder: Path) -> None:
+    """Start a Ray with so many CPUs that nobody else can use, however busy this machine is.
+
+    What takes long is logged. Raises `TransientError` if it does not start.
+    """
+    began = time.monotonic()
+    for tries_left in reversed(range(STARTS)):
+        try:
+            _start_once(ray, cpus, folder)
+            return
+        except Exception as error:
+            # Ray itself raises a bare Exception here.
+            _end_what_began(error)
+            why = str(error).strip().split("\n", 1)[0] or type(error).__name__
+            if not tries_left or time.monotonic() - began > START_SECONDS:
+                raise TransientError(
+                    f"Ray does not start on this machine ({why}); free processors, memory or room "
+                    f"in {folder.parent}, and try again."
+                ) from error
+            log.warning("Ray did not start (%s); it is tried again.", why)
+
+
+def _start_once(ray: Any, cpus: int, folder: Path) -> None:
+    *agents, metrics = _free_ports(4)
+    with _patient(ray, folder / "r", agents):
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=100 * 1024 * 1024,
+            _node_ip_address=_HOST,
+            _metrics_export_port=metrics,
+            _temp_dir=str(folder / "r"),
+        )
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder for Ray that only this user may enter, for the time of the block.
+
+    It lies in RAY_TMPDIR, TMPDIR or /tmp: the first that can be written and is short enough for
+    Ray's sockets. Folders there whose process was killed are removed first. Raises `ConfigError`
+    if there is none.
+    """
+    folder, lock = _make_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _make_folder() -> tuple[Path, int]:
+    refused = []
+    for place in _places():
+        if len(str(place / f"{PREFIX}12345678" / _SOCKET)) > SOCKET_CHARACTERS:
+            refused.append(f"{place} is too long for its sockets")
+            continue
+        try:
+            _remove_dead(place)
+            while True:
+                folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+                lock = _lock(folder)
+                if lock is not None:
+                    return folder, lock
+        except OSError as error:
+            refused.append(f"{place}: {error.strerror or error}")
+    raise ConfigError(
+        f"There is no folder for Ray ({'; '.join(refused)}); set RAY_TMPDIR to a short path that "
+        "can be written."
+    )
+
+
+def _places() -> list[Path]:
+    named = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"]  # noqa: S108
+    return list(dict.fromkeys(Path(place).absolute() for place in named if place))
+
+
+def _remove_dead(place: Path) -> None:
+    """Remove our folders there that no living process holds."""
+    for folder in place.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                continue
+            lock = _lock(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Hold the folder until the descriptor is closed; None if somebody has it, or removed it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.exists():
+            return descriptor
+    except BlockingIOError:
+        pass
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+@contextlib.contextmanager
+def _patient(ray: Any, folder: Path, ports: list[int]) -> Iterator[None]:
+    """For the time of the block, let a start of Ray take as long as it takes.
+
+    Ray's node ends itself if the agents beside it have not said within 15 s which ports they chose,
+    so these are chosen and said here; and its driver gives the node up after 30 s. No setting
+    changes either (Ray's issue 65983).
+    """
+    services, parameter = ray._private.services, ray._private.parameter
+    ask, params, began = services.get_node, parameter.RayParams, time.monotonic()
+    names = ("runtime_env_agent_port", "metrics_agent_port", "dashboard_agent_listen_port")
+
+    def get_node(gcs_address: str, node_id: str) -> Any:
+        said = began
+        # The third is the one that Ray does not tell its node.
+        name = f"{names[2]}_{node_id}"
+        write_whole(folder / "session_latest" / name, str(ports[2]))
+        while True:
+            try:
+                return ask(gcs_address, node_id)
+            except Exception:
+                now = time.monotonic()
+                if now - began > START_SECONDS or _has_lost_a_child():
+                    raise
+                if now - said > WORD_SECONDS:
+                    said = now
+                    log.warning("Ray has been starting for %.0f s; it is waited for.", now - began)
+                time.sleep(POLL_SECONDS)
+
+    services.get_node = get_node
+    parameter.RayParams = partial(params, **dict(zip(names, ports, strict=True)))
+    try:
+        yield
+    finally:
+        services.get_node, parameter.RayParams = ask, params
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((_HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _has_lost_a_child() -> bool:
+    """Whether a child of this process has ended, such as Ray's node."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def _end_what_began(error: BaseException) -> None:
+    """End the processes of a Ray that did not start, which nothing but the traceback knows."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        end = getattr(frame.f_locals.get("self"), "kill_all_processes", None)
+        if end:
+            end(check_alive=False, allow_graceful=False)
