@@ -12,7 +12,7 @@ from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.records import Verification
 
 PICTURE_PIXELS = 100_000_000
-"""A picture of more is not decoded: it would take gigabytes."""
+"""A picture of more is not decoded; one of as many takes up to 0.9 GB, whatever its kind."""
 
 FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI"),
