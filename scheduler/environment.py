@@ -23,11 +23,12 @@ class Environment(BaseSettings):
     ray_address: str | None = None
 
     def need_broker(self) -> str:
-        """The broker's URL; raises `ConfigError` where none is set, or it cannot be one."""
+        """The broker's URL; raises `ConfigError` where none is set, or it cannot be one, as a Redis
+        Cluster cannot; one that does not answer yet may be."""
         if self.broker_url is None:
             raise ConfigError("No broker is known; set SEEDSWEEP_BROKER_URL=redis://HOST:6379/0.")
-        from seedsweep.storage.broker.address import read_address
+        from seedsweep.storage.broker.facts import refuse_unfit
 
         url = self.broker_url.get_secret_value()
-        read_address(url)
+        refuse_unfit(url)
         return url

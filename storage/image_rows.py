@@ -33,7 +33,7 @@ _IDENTITY = ["prompt_id", "prompt", "generation_id", "seed"]
 _UNIQUE = {"descriptor", "image.bytes", "image.path"}
 _PROVENANCE = tuple(Provenance.model_fields)
 
-REMEDY = "delete it and run the campaign again to make its images anew"
+REMEDY = "`seedsweep check ID --repair` has its images made again"
 
 KeyOf = Callable[[str, str, SeedRange], str]
 """The key that an object of this generation id, prompt id and these seeds has."""

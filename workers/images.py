@@ -1,12 +1,11 @@
 """Pixels ↔ PNG, and the digest that names pixels whatever encoded them."""
 
 import hashlib
+import struct
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from seedsweep.storage.errors import ShardCorruptError
 
 # Level 1 with run-length strategy: fast, and small on photographs.
 _ENCODING = (
@@ -15,6 +14,9 @@ _ENCODING = (
     cv2.IMWRITE_PNG_STRATEGY,
     cv2.IMWRITE_PNG_STRATEGY_RLE,
 )
+
+_BEGINNING = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR"
+"""Of every PNG; its width and height follow."""
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -25,17 +27,20 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return data.tobytes()
 
 
-def decode_png(png: bytes) -> NDArray[np.uint8]:
-    """Decode a PNG to (height, width, 3) uint8 RGB.
+def decode_png(png: bytes, width: int, height: int) -> NDArray[np.uint8]:
+    """Decode a PNG of this size to (height, width, 3) uint8 RGB.
 
-    Raises `ShardCorruptError` for anything that is no picture.
+    Raises `ValueError` for anything else, and for another size before a pixel is decoded: less than
+    a megabyte can say that it is gigabytes.
     """
-    try:
-        pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
-    except cv2.error:  # it claims to be larger than any picture may be
-        pixels = None
+    if png[: len(_BEGINNING)] != _BEGINNING or len(png) < len(_BEGINNING) + 8:
+        raise ValueError("it is no PNG")
+    size = struct.unpack_from(">II", png, len(_BEGINNING))
+    if size != (width, height):
+        raise ValueError(f"it is {size[0]} x {size[1]} and not {width} x {height} pixels")
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise ShardCorruptError("A stored image is not a PNG; make its shard anew.")
+        raise ValueError("it is no whole PNG")
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 

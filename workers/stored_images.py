@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage import keys
+from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.image_rows import REMEDY
 from seedsweep.storage.records import Sampling, SeedRange
 from seedsweep.storage.shards import StoredImage, decode_shard
 from seedsweep.storage.store import Store
@@ -65,19 +67,11 @@ def corrupt_shards(
 def decode_pixels(image: StoredImage, sampling: Sampling) -> NDArray[np.uint8]:
     """Decode a picture of the campaign's size to (height, width, 3) uint8.
 
-    Raises `ShardCorruptError` where it has another size, or pixels whose digest is not the
-    recorded one.
+    Raises `ShardCorruptError` where it says that it has another size, which is not decoded, or has
+    pixels whose digest is not the recorded one.
     """
-    pixels = decode_png(image.png)
-    height, width = pixels.shape[:2]
-    if (width, height) != (sampling.width, sampling.height):
-        raise ShardCorruptError(
-            f"The image of seed {image.seed} is {width} x {height} and not {sampling.width} x "
-            f"{sampling.height} pixels; make its shard anew."
-        )
-    if digest_pixels(pixels) != image.sha256:
-        raise ShardCorruptError(
-            f"The image of seed {image.seed} has not the pixels that its sha256 names; "
-            "make its shard anew."
-        )
+    with corrupt_where_wrong(f"The image of seed {image.seed}", REMEDY):
+        pixels = decode_png(image.png, sampling.width, sampling.height)
+        if digest_pixels(pixels) != image.sha256:
+            raise ValueError("it has other pixels than its sha256 names")
     return pixels

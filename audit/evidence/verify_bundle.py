@@ -31,6 +31,9 @@ from typing import Any, NamedTuple
 FORMAT = 2
 SMALL_IMAGE_SIDE = 256
 SAME_DISTANCE = 1e-6
+LARGEST_SIDE = 8192
+"""Of a picture: a forged campaign could say more, to fill the memory."""
+
 LABELS = ("same", "different", "unsure")
 LABEL_COLUMNS = ["prompt_id", "label", "time"]
 MANIFEST, SIGNATURE, SUMS, PUBLIC = "manifest.json", "manifest.sig", "SHA256SUMS", "public.pem"
@@ -213,8 +216,11 @@ def kappa_of(table: dict[str, dict[str, int]]) -> float | None:
     return (agreed - chance) / (n * n - chance) if n * n > chance else None
 
 
-def decode_png(data: bytes) -> DecodedPicture:
-    """Decode an 8-bit RGB PNG that is not interlaced; raises `ValueError` for anything else."""
+def decode_png(data: bytes, size: tuple[int, int]) -> DecodedPicture:
+    """Decode an 8-bit RGB PNG of this width and height that is not interlaced.
+
+    Raises `ValueError` for anything else; only the header of another size is read.
+    """
     if data[:8] != b"\x89PNG\r\n\x1a\n":
         raise ValueError("it is no PNG")
     at, header, packed = 8, b"", b""
@@ -231,6 +237,8 @@ def decode_png(data: bytes) -> DecodedPicture:
     width, height, *rest = struct.unpack(">IIBBBBB", header)
     if rest != [8, 2, 0, 0, 0]:
         raise ValueError("it is no 8-bit RGB PNG without interlace")
+    if (width, height) != size:
+        raise ValueError(f"it has another size than the campaign's, {width} x {height} pixels")
     stride = 3 * width
     raw = zlib.decompressobj().decompress(packed, height * (stride + 1) + 1)
     if len(raw) != height * (stride + 1):
@@ -445,14 +453,18 @@ def _check_pictures(
     folder: Path, manifest: Json, results: list[Json], load: Any, distances: bool
 ) -> Iterator[str]:
     sampling = load("campaign.json")["campaign"]["sampling"]
+    size = sampling["width"], sampling["height"]
+    if max(size) > LARGEST_SIDE:
+        yield f"campaign.json says pictures of {size[0]} x {size[1]} pixels, which no campaign has."
+        return
     tiles = manifest["settings"]["analysis"]["tiles"]
     images = {entry["prompt_id"]: entry for entry in load("images.json")["prompts"]}
     training: dict[str, DecodedPicture] = {}
     for entry in load("training.json")["pictures"]:
         if entry["file"]:
-            picture = _decode(folder / entry["file"])
+            picture = _decode(folder / entry["file"], size)
             training[entry["training_id"]] = picture
-            yield from _check_picture(picture, entry, sampling)
+            yield from _check_picture(picture, entry)
     for result in (result for result in results if result["flagged"]):
         listed = {entry["seed"]: entry for entry in images[result["prompt_id"]]["images"]}
         for clique in _cliques(result):
@@ -460,8 +472,8 @@ def _check_pictures(
             for seed in clique["clique_seeds"]:
                 entry = listed[seed]
                 if entry["file"]:
-                    pictures[seed] = _decode(folder / entry["file"])
-                    yield from _check_picture(pictures[seed], entry, sampling)
+                    pictures[seed] = _decode(folder / entry["file"], size)
+                    yield from _check_picture(pictures[seed], entry)
                 elif not entry["missing"]:
                     yield f"Seed {seed} of {result['prompt_id']} has neither picture nor reason."
             name = result["prompt_id"]
@@ -470,11 +482,9 @@ def _check_pictures(
                 yield from _check_clique(name, clique, pictures, manifest["settings"]["analysis"])
 
 
-def _check_picture(picture: DecodedPicture, entry: Json, sampling: Json) -> Iterator[str]:
+def _check_picture(picture: DecodedPicture, entry: Json) -> Iterator[str]:
     if _sha256(picture.rgb) != entry["sha256"]:
         yield f"{entry['file']} has not the pixels whose sha256 is recorded."
-    if (picture.width, picture.height) != (sampling["width"], sampling["height"]):
-        yield f"{entry['file']} has another size than the campaign's."
 
 
 def _check_match(
@@ -624,9 +634,9 @@ def _read_json(path: Path) -> Json:
     return json.loads(path.read_bytes(), parse_constant=refuse)
 
 
-def _decode(path: Path) -> DecodedPicture:
+def _decode(path: Path, size: tuple[int, int]) -> DecodedPicture:
     try:
-        return decode_png(path.read_bytes())
+        return decode_png(path.read_bytes(), size)
     except (ValueError, struct.error, zlib.error) as error:
         raise ValueError(f"{path.name}: {error}") from error
 

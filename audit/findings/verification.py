@@ -30,7 +30,7 @@ from seedsweep.storage.verification_results import (
 from seedsweep.workers.analysis.matching import adaptive_score, is_extracted, record_of
 from seedsweep.workers.analysis.near_copies import frames_of, grouped
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.stored_images import decode_pixels, read_images
+from seedsweep.workers.stored_images import decode_pixels, naming_shard, read_images
 from seedsweep.workers.training.search import Matched, TrainingSearch, open_set
 from seedsweep.workers.training.search_actors import searchers
 
@@ -187,8 +187,9 @@ def _representative(
     for cut in submission.cuts:
         if cut.first <= seed <= cut.last:
             key = keys.shard(campaign.generation_id, result.prompt_id, cut)
-            for image in read_images(store, key, [seed]) or ():
-                return decode_pixels(image, campaign.sampling)
+            with naming_shard(key):
+                for image in read_images(store, key, [seed]) or ():
+                    return decode_pixels(image, campaign.sampling)
     raise ShardCorruptError(f"The image of seed {seed} is not in the store.")
 
 

@@ -21,8 +21,8 @@ from seedsweep.storage.records import Campaign, SeedRange
 from seedsweep.storage.shards import StoredImage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import tiled_pairs
-from seedsweep.workers.images import decode_png, encode_png
-from seedsweep.workers.stored_images import read_images
+from seedsweep.workers.images import encode_png
+from seedsweep.workers.stored_images import decode_pixels, read_images
 
 PICTURES_SHOWN = 16
 HISTOGRAM_SEEDS = 45
@@ -88,12 +88,12 @@ class PromptImages:
         return self._unit(cut).get(seed) if cut else None
 
     def pixels(self, seed: int) -> Pixels | None:
-        """The pixels of this seed, or None where no readable shard holds them."""
+        """The pixels of this seed, as they were made, or None where no readable shard has them."""
         image = self.image(seed)
         try:
-            return decode_png(image.png) if image else None
+            return decode_pixels(image, self.campaign.sampling) if image else None
         except ShardCorruptError as error:
-            self.notes.append(f"Seed {seed}: {error}")
+            self.notes.append(str(error))
             return None
 
     def usable(self, count: int) -> list[StoredImage]:

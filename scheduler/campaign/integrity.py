@@ -12,6 +12,7 @@ from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import forget_done, load_campaign, load_parked
 from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.image_rows import REMEDY
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.receipts import list_receipts, read_receipt, receipt_key
@@ -173,7 +174,7 @@ def _check(image: StoredImage, sampling: Sampling) -> None:
     pixels = decode_pixels(image, sampling)
     if describe(pixels, image.blocks) != image.descriptor:
         raise ShardCorruptError(
-            f"The descriptor of seed {image.seed} is not that of its image; make its shard anew."
+            f"The descriptor of seed {image.seed} is not that of its image; {REMEDY}."
         )
 
 

@@ -17,10 +17,11 @@ TESTED_REDIS = (7, 2)
 def judge_broker(facts: BrokerFacts, url: str) -> Iterator[Diagnosis]:
     """Say what a broker is, and what about it is wrong or worth a thought."""
     limit = f"of {size_words(facts.max_bytes)}" if facts.max_bytes else "without a limit"
+    named = f" at {facts.primary}, which the sentinels call the primary," if facts.primary else ""
     yield Diagnosis(
         "broker",
         "fine",
-        f"{facts.product.capitalize()} {facts.version or 'of unknown version'} answers in "
+        f"{facts.product.capitalize()} {facts.version or 'of unknown version'}{named} answers in "
         f"{facts.round_trip_ms:.1f} ms and uses {size_words(facts.used_bytes)}, {limit}.",
     )
     yield from _broker_age(facts)
@@ -101,20 +102,21 @@ def _broker_disk(facts: BrokerFacts) -> Iterator[Diagnosis]:
 
 def _broker_door(facts: BrokerFacts, url: str) -> Iterator[Diagnosis]:
     parts = urlsplit(url)
-    if parts.scheme == "unix" or is_loopback(parts.hostname or ""):
+    host = facts.primary.rpartition(":")[0] or parts.hostname or ""
+    if parts.scheme == "unix" or is_loopback(host):
         return
     if not facts.needs_password:
         yield Diagnosis(
             "broker",
             "warning",
-            f"The broker at {parts.hostname} lets everyone in who can reach it.",
+            f"The broker at {host} lets everyone in who can reach it.",
             "Set requirepass or an ACL, and put the password into SEEDSWEEP_BROKER_URL.",
         )
-    if parts.scheme == "redis":
+    if not parts.scheme.startswith("rediss"):
         yield Diagnosis(
             "broker",
             "warning",
-            f"The connection to {parts.hostname} is not encrypted, its password included.",
+            f"The connection to {host} is not encrypted, its password included.",
             "Give the broker a certificate and write rediss://, or keep it in a private network.",
         )
 

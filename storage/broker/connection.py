@@ -29,13 +29,12 @@ def connect(url: str) -> redis.Redis:
 
     Raises `ConfigError` for a URL that names no broker, or certificates that cannot be read.
     """
-    pool = redis.ConnectionPool(
-        **read_address(url).connection_options(),
-        socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=CONNECT_SECONDS,
-        health_check_interval=30,
-    )
-    return redis.Redis.from_pool(pool)
+    options = {
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "health_check_interval": 30,
+    }
+    return redis.Redis.from_pool(read_address(url).pool(options))
 
 
 def unavailable(failed: str, error: Exception) -> BrokerUnavailableError:

@@ -3,7 +3,7 @@
 import contextlib
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ class BrokerFacts:
     `product`: `valkey` or `redis`, with its own `version`; `redis_version`: the Redis whose
     commands it speaks. `used_bytes` of `max_bytes`, 0 where there is no limit.
     `clock_skew_seconds`: how far its clock is ahead of ours. `persistence_error`: its last write
-    to the disk failed. `needs_password`: it refuses who gives none.
+    to the disk failed. `needs_password`: it refuses who gives none. `primary`: host and port of the
+    one that sentinels name, empty without any.
     """
 
     product: str
@@ -40,6 +41,7 @@ class BrokerFacts:
     round_trip_ms: float
     persistence_error: bool
     needs_password: bool
+    primary: str = ""
 
 
 def read_broker_facts(url: str) -> BrokerFacts:
@@ -48,14 +50,16 @@ def read_broker_facts(url: str) -> BrokerFacts:
     Only `INFO` is asked, which managed services allow where they forbid `CONFIG`; where even that
     is forbidden the facts are unknown. Raises `BrokerUnavailableError` where nothing answers as a
     Redis does, and `ConfigError` where the URL, its password, its database number or a certificate
-    is wrong.
+    is wrong, or a Redis Cluster or a sentinel answers.
     """
     address = read_address(url)
     with contextlib.closing(_connect(address)) as client, _translated(address.where):
+        info = _info(client)
+        _refuse_unfit(client, address.where, info)
         round_trips = [_seconds(client) for _ in range(PINGS)]
         skew = _clock_skew(client)
-        info = _info(client)
-        needs_password = _refuses_strangers(client)
+        primary = address.sentinels.primary() if address.sentinels else ""
+        needs_password = _refuses_strangers(address)
     valkey = info.get("valkey_version")
     return BrokerFacts(
         product="valkey" if valkey else "redis",
@@ -70,18 +74,30 @@ def read_broker_facts(url: str) -> BrokerFacts:
         persistence_error="err"
         in (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status")),
         needs_password=needs_password,
+        primary=primary,
     )
 
 
-def _connect(address: BrokerAddress) -> redis.Redis:
-    pool = redis.ConnectionPool(
-        **address.connection_options(),
-        socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,  # so that a server too old for the other one can say how old it is
-    )
-    return redis.Redis.from_pool(pool)
+def refuse_unfit(url: str) -> None:
+    """Raise `ConfigError` if a Redis Cluster or a sentinel answers where a broker should.
+
+    Who does not answer, or lets us not in, is left to those who wait for it.
+    """
+    address = read_address(url)
+    with contextlib.closing(_connect(address)) as client, contextlib.suppress(redis.RedisError):
+        _refuse_unfit(client, address.where, {})
+
+
+def _connect(address: BrokerAddress, stranger: bool = False) -> redis.Redis:
+    """A client that waits for seconds at most; a `stranger` gives neither user nor password."""
+    options = {
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,  # so that a server too old for the other one can say how old it is
+    }
+    nobody = {"username": None, "password": None} if stranger else {}
+    return redis.Redis.from_pool(address.pool({**options, **nobody}))
 
 
 @contextlib.contextmanager
@@ -110,6 +126,30 @@ def _translated(where: str) -> Iterator[None]:
         ) from error
 
 
+def _refuse_unfit(client: redis.Redis, where: str, info: Mapping[str, Any]) -> None:
+    mode = _mode(client) or info.get("redis_mode")
+    if mode == "cluster":
+        raise ConfigError(
+            f"The broker at {where} is a Redis Cluster, which cannot change at once what lies on "
+            "several servers; name a Redis or Valkey that is none, or one that sentinels watch."
+        )
+    if mode == "sentinel":
+        raise ConfigError(
+            f"What answers at {where} is a sentinel and no broker; write "
+            f"redis+sentinel://:PASSWORD@{where}/NAME in SEEDSWEEP_BROKER_URL."
+        )
+
+
+def _mode(client: redis.Redis) -> str:
+    """What the server says in its greeting, which every user may ask for; empty before Redis 6."""
+    try:
+        told = client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+    except redis.ResponseError:
+        return ""
+    pairs = told if isinstance(told, dict) else dict(zip(told[::2], told[1::2], strict=True))
+    return str(pairs[b"mode"].decode())
+
+
 def _seconds(client: redis.Redis) -> float:
     began = time.perf_counter()
     client.ping()
@@ -129,18 +169,11 @@ def _info(client: redis.Redis) -> dict[str, Any]:
         return {}
 
 
-def _refuses_strangers(client: redis.Redis) -> bool:
+def _refuses_strangers(address: BrokerAddress) -> bool:
     """Whether the same server refuses a connection that gives neither user nor password."""
-    given = client.connection_pool.connection_kwargs
-    pool = redis.ConnectionPool(
-        connection_class=client.connection_pool.connection_class,
-        **{name: value for name, value in given.items() if name not in ("username", "password")},
-    )
-    with contextlib.closing(redis.Redis(connection_pool=pool)) as stranger:
+    with contextlib.closing(_connect(address, stranger=True)) as stranger:
         try:
             stranger.ping()
         except (redis.AuthenticationError, redis.ResponseError):
             return True
-        finally:
-            pool.disconnect()
     return False

@@ -24,11 +24,11 @@ from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.verdict import judge
 from seedsweep.workers.analysts.prompt_result import result_of
 from seedsweep.workers.generation.shard_writer import encode_unit
-from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
 from seedsweep.workers.pipelines.protocol import Generation
 from tests.support.campaigns import campaign_text, make_images, small_sampling, submit_file
+from tests.support.pictures import pixels_of
 
 SIDE, SEEDS = 12, 6
 EVIL = '<script>alert("x")</script> ../../etc & "=cmd()"'
@@ -96,7 +96,7 @@ class Audit:
     def judge(self, place):
         """The result that the analysis would store of a prompt."""
         prompt, images = self.prompts[place], self.images(place)
-        pixels = np.stack([decode_png(image.png) for image in images])
+        pixels = np.stack([pixels_of(image.png) for image in images])
         settings, verification = self.campaign.analysis, self.campaign.verification
         verdict = judge(
             pixels, range(SEEDS), settings.tiles, settings.edge_threshold, settings.min_clique_size

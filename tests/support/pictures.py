@@ -1,7 +1,9 @@
 """Sets of pictures as tests need them: Parquet files, tars and folders."""
 
 import io
+import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,24 @@ def data_of(picture, kind="PNG", **options):
     made = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     made.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def pixels_of(data):
+    """The pixels of a picture's file, (height, width, 3) uint8, by another reader than ours."""
+    with Image.open(io.BytesIO(data)) as opened:
+        return np.array(opened.convert("RGB"))
+
+
+def black_png(width, height):
+    """A sound PNG of black pixels, in a thousandth of their bytes."""
+    rows = zlib.compressobj(9)
+    data = b"".join(rows.compress(bytes(3 * width + 1)) for _ in range(height)) + rows.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
 
 
 def write_parquet(path, images, rows=None, **columns):

@@ -1,6 +1,8 @@
 import hashlib
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -10,17 +12,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.workers.images import decode_png, digest_pixels, encode_png
+from tests.support.pictures import data_of
 
 modest = settings(max_examples=100, derandomize=True, deadline=None)
 pictures = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
 
 
+def decoded(png, like):
+    height, width = like.shape[:2]
+    return decode_png(png, width, height)
+
+
 @modest
 @given(pictures)
 def test_pixels_come_back_from_png_as_they_were(pixels):
-    again = decode_png(encode_png(pixels))
+    again = decoded(encode_png(pixels), pixels)
     assert again.dtype == np.uint8
     assert np.array_equal(again, pixels)
 
@@ -40,7 +47,7 @@ def test_the_digest_is_that_of_the_raw_rgb_bytes_whatever_encoded_them(pixels):
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=9)
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
     assert digest_pixels(pixels) == digest
-    assert digest_pixels(decode_png(buffer.getvalue())) == digest
+    assert digest_pixels(decoded(buffer.getvalue(), pixels)) == digest
     assert digest_pixels(np.asfortranarray(pixels)) == digest
 
 
@@ -54,7 +61,7 @@ def test_one_level_in_one_channel_changes_the_digest():
 
 def test_a_view_is_encoded_as_what_it_shows():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    assert np.array_equal(decode_png(encode_png(pixels[::2, ::-1])), pixels[::2, ::-1])
+    assert np.array_equal(decoded(encode_png(pixels[::2, ::-1]), pixels[::2]), pixels[::2, ::-1])
 
 
 def test_a_photograph_like_picture_is_smaller_than_its_pixels():
@@ -63,28 +70,59 @@ def test_a_photograph_like_picture_is_smaller_than_its_pixels():
     assert len(encode_png(pixels)) < pixels.nbytes / 2
 
 
-WHOLE = encode_png(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+PIXELS = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+WHOLE = encode_png(PIXELS)
 
 
 def claiming(width, height):
-    """The beginning of a PNG of that size."""
+    """The picture, with a sound header that says another size."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    end = struct.pack(">I", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + end + WHOLE[33:]
-
-
-@pytest.mark.parametrize("size", [(100_000, 100_000), (2**31 - 1, 1), (0, 0)])
-def test_a_picture_that_claims_a_size_that_none_has_is_corrupt(size):
-    with pytest.raises(ShardCorruptError):
-        decode_png(claiming(*size))
+    return WHOLE[:12] + header + struct.pack(">I", zlib.crc32(header)) + WHOLE[33:]
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no picture", WHOLE[:100], WHOLE[:-20], WHOLE[:8], b"\x89PNG\r\n\x1a\n" * 9]
+    "size", [(100_000, 100_000), (8192, 8192), (2**31 - 1, 1), (16, 17), (17, 16), (0, 0)]
 )
-def test_what_is_no_whole_picture_is_corrupt(data):
-    with pytest.raises(ShardCorruptError):
-        decode_png(data)
+def test_a_picture_of_another_size_is_refused_by_its_header(size):
+    """Sixteen rows of it are there: whoever decodes before the check says that it is not whole."""
+    with pytest.raises(ValueError, match=f"it is {size[0]} x {size[1]} and not 16 x 16 pixels"):
+        decode_png(claiming(*size), 16, 16)
+
+
+def test_a_bomb_is_refused_without_the_memory_that_it_wants():
+    """In a process of its own, which may take no more than a tenth of it."""
+    script = """
+import resource, sys
+from seedsweep.workers.images import decode_png
+from tests.support.pictures import black_png
+data = black_png(12_000, 12_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    decode_png(data, 512, 512)
+except ValueError as error:
+    print(error)
+print(len(data), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    said, sizes = ended.stdout.splitlines()
+    stored, kilobytes = map(int, sizes.split())
+    assert said == "it is 12000 x 12000 and not 512 x 512 pixels"
+    assert stored < 12_000 * 12_000 * 3 / 1000
+    assert kilobytes * 1024 < 12_000 * 12_000 * 3 / 10
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no picture", WHOLE[:100], WHOLE[:-20], WHOLE[:8], WHOLE[:20], WHOLE[:8] * 9]
+)
+def test_what_is_no_whole_picture_is_refused(data):
+    with pytest.raises(ValueError, match="it is no"):
+        decode_png(data, 16, 16)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "BMP", "TIFF", "WEBP", "PPM"])
+def test_another_kind_of_picture_is_refused(kind):
+    with pytest.raises(ValueError, match="it is no PNG"):
+        decode_png(data_of(PIXELS, kind), 16, 16)
 
 
 @modest
@@ -93,7 +131,7 @@ def test_a_wrong_byte_in_the_pixels_is_noticed(position, change):
     wrong = bytearray(WHOLE)
     wrong[position] ^= change
     try:
-        pixels = decode_png(bytes(wrong))
-    except ShardCorruptError:
+        pixels = decode_png(bytes(wrong), 16, 16)
+    except ValueError:
         return
-    assert np.array_equal(pixels, decode_png(WHOLE))
+    assert np.array_equal(pixels, PIXELS)

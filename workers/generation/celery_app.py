@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from celery import Celery
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
-from kombu.transport.redis import Channel, Transport
+from kombu.transport import redis as kombu_redis
 
 from seedsweep.storage.broker.address import read_address
 from seedsweep.storage.broker.connection import CONNECT_SECONDS, ROOT, TIMEOUT_SECONDS, unavailable
+from seedsweep.storage.broker.sentinel import Sentinels, SentinelTlsConnection
 from seedsweep.storage.broker.tls import TlsConnection
 from seedsweep.storage.records import WorkUnit
 
@@ -18,17 +19,36 @@ IDLE_QUEUE = "queue:idle"
 TASK = "seedsweep.generate"
 
 
-class TlsChannel(Channel):
+class TlsChannel(kombu_redis.Channel):
     """Kombu's, with connections that check whom they reach as all of ours do."""
 
     connection_class_ssl = TlsConnection
 
 
-class TlsTransport(Transport):
+class TlsTransport(kombu_redis.Transport):
     Channel = TlsChannel
 
 
+class SentinelChannel(kombu_redis.SentinelChannel):
+    """Kombu's, which asks the sentinels as all of ours do."""
+
+    from_transport_options = (  # type: ignore[assignment]
+        *kombu_redis.SentinelChannel.from_transport_options,
+        "sentinels",
+    )
+    connection_class_ssl = SentinelTlsConnection  # type: ignore[assignment]
+    sentinels: Sentinels
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> object:
+        return self.sentinels.pool(self._connparams(asynchronous))  # type: ignore[no-untyped-call]
+
+
+class SentinelTransport(kombu_redis.SentinelTransport):
+    Channel = SentinelChannel
+
+
 TRANSPORT_ALIASES["rediss"] = f"{__name__}:{TlsTransport.__name__}"
+TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{SentinelTransport.__name__}"
 
 
 def queue_of(model_id: str) -> str:
@@ -42,7 +62,8 @@ def make_app(broker_url: str) -> Celery:
     Raises `ConfigError` for a URL that names no broker, or certificates that cannot be read.
     """
     address = read_address(broker_url)
-    app = Celery("seedsweep", broker=address.url, set_as_current=False)
+    url = f"sentinel:{address.url.partition(':')[2]}" if address.sentinels else address.url
+    app = Celery("seedsweep", broker=url, set_as_current=False)
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
@@ -62,6 +83,7 @@ def make_app(broker_url: str) -> Celery:
             "global_keyprefix": ROOT,
             "socket_timeout": TIMEOUT_SECONDS,
             "socket_connect_timeout": CONNECT_SECONDS,
+            "sentinels": address.sentinels,
         },
     )
     return app

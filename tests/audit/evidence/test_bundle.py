@@ -41,6 +41,7 @@ from seedsweep.workers.images import encode_png
 from tests.support.bundles import EVIL, SEEDS, SIDE, Audit, seal_anew
 from tests.support.campaigns import park_unit
 from tests.support.checkout import ROOT
+from tests.support.pictures import black_png
 from tests.support.tools import need
 
 WRONG_COUNTS = "The denominators in manifest.json do not follow from the results."
@@ -453,6 +454,19 @@ def test_contents_that_contradict_each_other_are_found_though_all_hashes_fit(
     assert not any("sha256 than manifest" in fault for fault in found)
 
 
+@pytest.mark.parametrize("confessed", [False, True])
+def test_a_picture_that_would_fill_the_memory_is_not_decoded(made, tmp_path, confessed):
+    """It says a size that no campaign can have; with `confessed` the campaign says it too."""
+    folder = shutil.copytree(made.bundle(f"bomb {confessed}"), tmp_path / "forged")
+    size = {"width": 9000, "height": 9000}
+    (folder / f"images/{made.results[0].prompt_id}/0.png").write_bytes(black_png(**size))
+    if confessed:
+        alter(folder, "campaign.json", lambda c: c["campaign"]["sampling"].update(size))
+    seal_anew(folder)
+    said = "campaign.json says pictures of" if confessed else "0.png: it has another size than"
+    assert any(said in fault and "9000 x 9000 pixels" in fault for fault in faults(folder))
+
+
 @pytest.mark.parametrize("constant", ["NaN", "Infinity"])
 def test_a_number_that_is_none_hides_no_distance(made, tmp_path, constant):
     folder = shutil.copytree(made.bundle(f"no number {constant}"), tmp_path / "forged")
@@ -636,7 +650,7 @@ def test_the_verifier_decodes_rows_of_every_filter(kind):
     pixels = np.random.default_rng(kind).integers(0, 256, (9, 7, 3), np.uint8)
     flags = [cv2.IMWRITE_PNG_FILTER, 1 << (kind + 3)]
     _, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), flags)
-    found = decode_png(data.tobytes())
+    found = decode_png(data.tobytes(), (7, 9))
     assert (found.width, found.height, found.rgb) == (7, 9, pixels.tobytes())
 
 
@@ -644,13 +658,20 @@ def test_the_verifier_decodes_rows_of_every_filter(kind):
 def test_the_verifier_takes_no_other_kind_of_png(tmp_path, mode):
     Image.new(mode, (4, 4)).save(tmp_path / "other.png")
     with pytest.raises(ValueError, match="8-bit RGB"):
-        decode_png((tmp_path / "other.png").read_bytes())
+        decode_png((tmp_path / "other.png").read_bytes(), (4, 4))
+
+
+@pytest.mark.parametrize("size", [(5, 4), (4, 5), (8000, 8000)])
+def test_the_verifier_reads_only_the_header_of_a_picture_of_another_size(size):
+    header_alone = black_png(*size)[:33]
+    with pytest.raises(ValueError, match=rf"another size than the campaign's, {size[0]} x"):
+        decode_png(header_alone, (4, 4))
 
 
 @pytest.mark.parametrize("tiles", [1, 2, 4, 5])
 def test_the_verifier_has_the_distances_of_the_analysis(tiles):
     a, b = np.random.default_rng(tiles).integers(0, 256, (2, SIDE, SIDE + 1, 3), np.uint8)
-    one, other = decode_png(encode_png(a)), decode_png(encode_png(b))
+    one, other = (decode_png(encode_png(each), (SIDE + 1, SIDE)) for each in (a, b))
     assert l2(one, other) == pytest.approx(float(l2_to_all(a, b[None])[0]), abs=1e-12)
     assert tiled_l2(one, other, tiles) == pytest.approx(tiled_to(a, b, tiles), abs=1e-12)
 

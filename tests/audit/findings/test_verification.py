@@ -29,11 +29,10 @@ from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.analysis.matching import nearest_training
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.generation.shard_writer import encode_unit
-from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.training.pictures import read_pictures
 from tests.support.campaigns import campaign_file, make_images, small_sampling, submit_file
-from tests.support.pictures import data_of, write_parquet, write_tar
+from tests.support.pictures import data_of, pixels_of, write_parquet, write_tar
 from tests.support.results import make_flagged, make_result
 
 SAMPLING = small_sampling(4, 16, images_per_unit=2)
@@ -94,7 +93,7 @@ class Desk:
     def representative(self, prompt, seed=SEED):
         key = self.key(prompt, seed)
         [image] = decode_shard(self.store.read(key), key, [seed])
-        return decode_png(image.png)
+        return pixels_of(image.png)
 
     def repeat(self, prompt, picture):
         """Have the prompt's representative be this picture."""

@@ -1,6 +1,7 @@
 """The report: one file that needs nothing else, and says what it cannot show."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -31,13 +32,14 @@ from seedsweep.storage.records import (
     WorkUnit,
 )
 from seedsweep.storage.results import drop_results, store_results
-from seedsweep.storage.shards import StoredImage, encode_shard
+from seedsweep.storage.shards import StoredImage, decode_shard, encode_shard
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.verdict import judge
 from seedsweep.workers.analysts.prompt_result import result_of
 from seedsweep.workers.images import digest_pixels, encode_png
 from tests.support.campaigns import make_campaign, make_submission, noise_model
+from tests.support.pictures import black_png
 
 SIDE, SEEDS, THRESHOLD = 16, 50, 0.1
 MEMORISED = '<script>alert("x")</script> & a fox at http://example.com/'
@@ -381,6 +383,27 @@ def test_missing_and_corrupt_shards_are_said_in_place_of_pictures(lab: Lab) -> N
     assert "not stored" in text
     lab.store.replace(keys.shard(recipe, flagged.prompt_id, CUTS[0]), b"no parquet")
     assert "is not what was written" in words(lab.html())
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5])
+def test_a_picture_of_another_size_is_said_and_the_others_are_shown(lab: Lab, seed: int) -> None:
+    """Two of the clique, and one that only the histogram has."""
+    flagged, _ = lab.analyse()
+    recipe = lab.submission.campaign.generation_id
+    key = keys.shard(recipe, flagged.prompt_id, CUTS[0])
+    images = decode_shard(lab.store.read(key) or b"", key)
+    images[seed] = replace(images[seed], png=black_png(9000, 9000))
+    unit = WorkUnit(
+        campaign_id=lab.campaign_id,
+        generation_id=recipe,
+        index=0,
+        prompt=MEMORISED,
+        seeds=CUTS[0],
+    )
+    lab.store.replace(key, encode_shard(unit, images))
+    html = lab.html()
+    assert f"The image of seed {seed} is not what was written (it is 9000 x 9000" in words(html)
+    assert "Training picture 3.png" in html
 
 
 def test_parked_units_are_said_with_their_reason_until_they_are_made(lab: Lab) -> None:

@@ -30,8 +30,9 @@ from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.analysis.descriptors import describe
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
-from seedsweep.workers.images import decode_png, digest_pixels, encode_png
+from seedsweep.workers.images import digest_pixels, encode_png
 from tests.support.campaigns import make_campaign, make_images, make_submission, park_unit
+from tests.support.pictures import black_png, pixels_of
 from tests.support.results import make_result
 
 PROMPTS = ["a cat", "a dog", "an owl"]
@@ -135,8 +136,12 @@ def other_size(image):
 
 
 def other_pixels(image):
-    png = encode_png(decode_png(image.png) ^ 1)
+    png = encode_png(pixels_of(image.png) ^ 1)
     return dataclasses.replace(image, png=png)
+
+
+def bomb(image):
+    return dataclasses.replace(image, png=black_png(9000, 9000))
 
 
 def rows_taken(campaign, index, rows):
@@ -165,6 +170,7 @@ WAYS = {
     "a broken PNG": lambda campaign, data: rewritten(campaign, 3, png_flipped),
     "another PNG": lambda campaign, data: rewritten(campaign, 3, other_pixels),
     "pictures of another shape": lambda campaign, data: rewritten(campaign, 3, other_size),
+    "a picture that says a size of its own": lambda campaign, data: rewritten(campaign, 3, bomb),
     "another sha256": lambda campaign, data: rewritten(
         campaign, 3, lambda image: dataclasses.replace(image, sha256="0" * 64)
     ),

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 import redis
 
+from seedsweep.storage.broker.address import read_address
 from seedsweep.storage.broker.facts import read_broker_facts
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.ledger import Ledger
@@ -16,6 +17,7 @@ from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import make_app, publish
 from tests.support.deployment import PROMPTS, Deployment, write_campaign
 from tests.support.proxy import Proxy
+from tests.support.sentinel import Watched
 from tests.support.servers import wait_until
 from tests.support.tls import install_authority, make_authority, sign
 
@@ -260,3 +262,19 @@ def test_a_deployment_works_over_tls_alone(certificates, tmp_path, joining_ray):
         said = it.logs()
     assert password not in said
     assert quote(password, safe="") not in said
+
+
+# Sentinels
+
+
+def test_sentinels_and_whom_they_name_are_asked_in_tls(certificates, tmp_path, monkeypatch):
+    """The primary here speaks none, and is told so."""
+    tls = certificates.server.server_context()
+    with Watched(tmp_path) as watched, Proxy(watched.sentinels[0], tls=tls) as proxy:
+        url = "rediss" + watched.url_of(f"127.0.0.1:{proxy.port}").removeprefix("redis")
+        asked = read_address(url).sentinels
+        assert asked.discover_master("mymaster") == ("127.0.0.1", watched.primary())
+        words = words_of(ping, url, BrokerUnavailableError)
+        assert "it speaks no TLS" in words or "no answer in TLS" in words
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates.other.file))
+        assert "set SSL_CERT_FILE to" in words_of(ping, url, BrokerUnavailableError)

@@ -37,9 +37,9 @@ def decoded(monkeypatch):
     """How many pictures were decoded, counted by the decoder."""
     calls = []
 
-    def decode(png):
+    def decode(png, width, height):
         calls.append(png)
-        return decode_png(png)
+        return decode_png(png, width, height)
 
     monkeypatch.setattr(stored_images, "decode_png", decode)
     return calls

@@ -20,9 +20,9 @@ from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.generation import heartbeat, shard_writer
 from seedsweep.workers.generation import renderer as renderer_module
 from seedsweep.workers.generation.renderer import Renderer
-from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import make_campaign, make_submission, nothing_done
+from tests.support.pictures import pixels_of
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_unit_is_rendered_stored_and_then_completed(
     images = decode_shard(store.read(unit_shard(unit)), unit_shard(unit))
     expected = load_pipeline(store, campaign, "cpu", 1).generate("a cat", range(3))
     assert np.array_equal(
-        np.stack([decode_png(image.png) for image in images]),
+        np.stack([pixels_of(image.png) for image in images]),
         np.stack([g.pixels for g in expected]),
     )
     counts = ledger.counts(campaign.campaign_id)
@@ -319,7 +319,7 @@ def test_campaigns_of_one_model_load_it_once_and_get_the_pixels_of_a_fresh_load(
         images = decode_shard(store.read(unit_shard(unit)), unit_shard(unit))
         fresh = load_pipeline(store, campaign, "cpu", 1).generate(unit.prompt, range(3))
         assert np.array_equal(
-            np.stack([decode_png(image.png) for image in images]),
+            np.stack([pixels_of(image.png) for image in images]),
             np.stack([g.pixels for g in fresh]),
         )
 

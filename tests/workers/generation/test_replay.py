@@ -18,11 +18,12 @@ from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.generation import replay as replaying
 from seedsweep.workers.generation.replay import compare_facts, make_again, read_recorded
 from seedsweep.workers.generation.shard_writer import encode_unit
-from seedsweep.workers.images import decode_png, digest_pixels, encode_png
+from seedsweep.workers.images import digest_pixels, encode_png
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.noise import NoisePipeline
 from tests.support.campaigns import make_campaign
+from tests.support.pictures import pixels_of
 from tests.support.results import make_result
 from tests.support.tiny_model import save_tiny_model
 
@@ -241,14 +242,14 @@ def test_other_pixels_are_measured_and_nothing_recorded_explains_them(noise):
     """Against the definitions: l2 over all values, the worst of 4 x 4 tiles, levels, pixels."""
 
     def change(image):
-        pixels = decode_png(image.png)
+        pixels = pixels_of(image.png)
         pixels[3, 5] = 255 - pixels[3, 5]
         return dataclasses.replace(image, png=encode_png(pixels), sha256=digest_pixels(pixels))
 
-    before = [decode_png(image.png).astype(float) for image in noise.images()]
+    before = [pixels_of(image.png).astype(float) for image in noise.images()]
     noise.alter(change)
     for replay, image, original in zip(noise.replay(), noise.images(), before, strict=True):
-        apart = (original - decode_png(image.png)) / 255
+        apart = (original - pixels_of(image.png)) / 255
         tiles = [apart[y : y + 4, x : x + 4] for y in range(0, 16, 4) for x in range(0, 16, 4)]
         assert not replay.is_equal
         assert replay.differences == ()

@@ -9,9 +9,9 @@ from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.generation import shard_writer
 from seedsweep.workers.generation.shard_writer import BUFFERED_UNITS, Writer, encode_unit
-from seedsweep.workers.images import decode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import make_campaign
+from tests.support.pictures import pixels_of
 
 
 class Outcomes:
@@ -141,7 +141,7 @@ def test_units_are_stored_with_their_pixels_in_the_order_they_come(
         images = decode_shard(held.read(unit_shard(unit)), unit_shard(unit))
         assert [image.seed for image in images] == [g.seed for g in generations]
         assert np.array_equal(
-            np.stack([decode_png(image.png) for image in images]),
+            np.stack([pixels_of(image.png) for image in images]),
             np.stack([g.pixels for g in generations]),
         )
 
