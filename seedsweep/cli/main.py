@@ -23,6 +23,7 @@ from seedsweep.cli import (
 from seedsweep.cli.options import say
 from seedsweep.scheduler.printable import ShownFormatter
 from seedsweep.storage.errors import (
+    BrokerRefusesError,
     ConfigError,
     SeedsweepError,
     TrainingSetError,
@@ -91,7 +92,7 @@ def main() -> None:
         logging.lastResort.setFormatter(ShownFormatter())
     try:
         app(prog_name="seedsweep")
-    except (ConfigError, TrainingSetError) as error:
+    except (ConfigError, TrainingSetError, BrokerRefusesError) as error:
         _fail(error, 2)
     except TransientError as error:
         _fail(error, 3)

@@ -4,8 +4,8 @@ import logging
 import platform
 import time
 from collections.abc import Callable
-from functools import partial
 
+from seedsweep.storage.broker.pace import Pace
 from seedsweep.storage.campaigns import drop_parked, load_campaign, store_parked
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
@@ -34,6 +34,9 @@ from seedsweep.workers.pipelines.protocol import Generation, Pipeline
 log = logging.getLogger(__name__)
 
 PAUSE_WHEN_STORE_FAILS = 2.0
+CLAIM_SECONDS = 8.0
+"""Shorter than after which the scheduler takes a message for lost."""
+
 RATE_SECONDS = 60.0
 REPORT_SECONDS = 30.0
 
@@ -117,13 +120,20 @@ class Renderer:
         return False
 
     def _ask_to_claim(self, unit: WorkUnit) -> Claim:
-        claim = partial(self._ledger.claim, unit.campaign_id, unit.index, unit.token)
-        try:
-            return claim()
-        except BrokerUnavailableError:
-            # After a broken network a message arrives on a new connection while the ledger's own is
-            # still a dead one; dropped, the unit would wait until its message counts as lost.
-            return claim()
+        """Ask again while the broker refuses, for `CLAIM_SECONDS`.
+
+        After a broken network a message arrives on a new connection while the ledger's own is still
+        a dead one; dropped, the unit would wait until its message counts as lost.
+        """
+        pace, until = Pace(), time.monotonic() + CLAIM_SECONDS
+        while True:
+            try:
+                return self._ledger.claim(unit.campaign_id, unit.index, unit.token)
+            except BrokerUnavailableError:
+                wait = pace.next_wait()
+                if time.monotonic() + wait > until:
+                    raise
+                time.sleep(wait)
 
     def _render_claimed(self, unit: WorkUnit) -> None:
         if self._store.exists(unit_shard(unit)):
