@@ -42,6 +42,10 @@ LOOK_SECONDS = 1.5
 LEAD_SECONDS = 1.0
 """How often a scheduler shows that it leads while it restores a large campaign."""
 
+AWAY_SECONDS = 5.0
+"""Who heard nothing of the broker for so long takes no lease for expired yet: for as long again
+workers that have lived through it may renew theirs."""
+
 Publish = Callable[[str, Iterable[WorkUnit]], None]
 Campaigns = Callable[[], Iterable[str]]
 
@@ -72,6 +76,7 @@ class Dispatcher:
         self._rates: dict[str, RecentRate] = {}
         self._last_heard: dict[str, float] = {}
         self._looked, self._was_away = -LOOK_SECONDS, False
+        self._heard = self._reaps_from = time.monotonic()
         self._leads, self._led = False, 0.0
         self._gauges = Gauges(ledger, workforce, collector or CampaignCollector())
 
@@ -92,6 +97,7 @@ class Dispatcher:
         except BrokerUnavailableError:
             self._was_away = True
             raise
+        self._heard = time.monotonic()
 
     def _tick(self) -> None:
         if not self._take_the_lead():
@@ -99,9 +105,12 @@ class Dispatcher:
         if not self._is_whole():
             self._begin_epoch()
         self._was_away = False
+        if time.monotonic() - self._heard > AWAY_SECONDS:
+            self._reaps_from = time.monotonic() + AWAY_SECONDS
         counts = self._count()
-        for campaign_id in counts:
-            self._reap(campaign_id)
+        if time.monotonic() >= self._reaps_from:
+            for campaign_id in counts:
+                self._reap(campaign_id)
         workers = self._workforce.workers_by_model()
         self._feed(counts, workers)
         self._gauges.show(self._plans, counts, workers)

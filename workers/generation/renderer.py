@@ -1,7 +1,9 @@
 """What a worker does with a work unit: claim it, render it, hand it to the writer."""
 
+import contextlib
 import logging
 import platform
+import queue
 import time
 from collections.abc import Callable
 
@@ -79,7 +81,9 @@ class Renderer:
         self._idle_since = self._reported = time.monotonic()
         self._leave, self._streak, self._why_out = leave, Streak(), ""
         self._writer = Writer(store, self._stored, self._fail)
-        self._heartbeat = Heartbeat(ledger, workforce, self._describe, follow)
+        self._untold: queue.SimpleQueue[WorkUnit] = queue.SimpleQueue()
+        self._follow = follow
+        self._heartbeat = Heartbeat(ledger, workforce, self._describe, self._hear)
 
     @property
     def why_out(self) -> str:
@@ -104,6 +108,8 @@ class Renderer:
     def close(self) -> None:
         """Store what is rendered, then stop renewing."""
         self._writer.close()
+        with contextlib.suppress(BrokerUnavailableError):
+            self._tell()
         self._heartbeat.close()
 
     def _claim(self, unit: WorkUnit) -> bool:
@@ -219,8 +225,26 @@ class Renderer:
         try:
             self._ledger.complete(unit.campaign_id, unit.index)
         except BrokerUnavailableError as error:
-            log.warning("Unit %d is stored, but not recorded as done: %s", unit.index, error)
+            log.warning("Unit %d is stored; that is recorded later: %s", unit.index, error)
+            self._untold.put(unit)
+            return
         self._heartbeat.let_go(unit)
+
+    def _hear(self, model_id: str) -> None:
+        """The broker took a sign of life, so it may take more."""
+        self._follow(model_id)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Record what was stored while the broker was away, and is held until then."""
+        while not self._untold.empty():
+            unit = self._untold.get()
+            try:
+                self._ledger.complete(unit.campaign_id, unit.index)
+            except BrokerUnavailableError:
+                self._untold.put(unit)
+                raise
+            self._heartbeat.let_go(unit)
 
     def _fail(self, unit: WorkUnit, error: Exception) -> None:
         reason = str(error) if isinstance(error, SeedsweepError) else repr(error)
