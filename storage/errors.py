@@ -23,7 +23,11 @@ class StoreUnavailableError(TransientError):
 
 
 class BrokerUnavailableError(TransientError):
-    """The broker did not answer."""
+    """The broker did not answer, or not as it was asked."""
+
+
+class BrokerRefusesError(BrokerUnavailableError):
+    """The broker answers, but it or our way to it has to be mended; services wait for that too."""
 
 
 class RayUnavailableError(TransientError):

@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.broker.connection import EPOCH, ROOT, connect, translated
+from seedsweep.storage.broker.connection import EPOCH, ROOT, connect, read_info, translated
 from seedsweep.storage.live_state import Claim, LiveCounts, Reaped, Restored
 
 CAMPAIGNS = f"{ROOT}campaigns"
@@ -56,9 +56,15 @@ class Ledger:
             self._redis.ping()
 
     def restore(self, campaign_id: str, restored: Restored) -> None:
-        """Put the state in place of whatever was there, at once; nothing is in the window then."""
+        """Put the state in place of whatever was there, at once, before the epoch begins.
+
+        Units that were claimed and are not settled stay so, with a fresh lease; nothing else is in
+        the window then.
+        """
         name = f"{ROOT}{campaign_id}:"
         with translated(), self._redis.pipeline(transaction=True) as pipe:
+            claims = self._claims(name, restored)
+            ends = self._now() + LEASE_MS
             pipe.delete(*(name + part for part in PARTS))
             pipe.set(f"{name}done", np.packbits(restored.done).tobytes())
             meta = {
@@ -71,6 +77,9 @@ class Ledger:
                 "state": restored.state,
             }
             pipe.hset(f"{name}meta", mapping=cast("Any", meta))
+            if claims:
+                pipe.hset(f"{name}tokens", mapping=cast("Any", claims))
+                pipe.zadd(f"{name}leases", cast("Any", dict.fromkeys(claims, ends)))
             if restored.parked:
                 pipe.sadd(f"{name}parked", *restored.parked)
             if restored.ready:
@@ -94,15 +103,34 @@ class Ledger:
             names = cast("set[bytes]", self._redis.smembers(CAMPAIGNS))
         return sorted(name.decode() for name in names)
 
-    def begin_epoch(self) -> None:
-        """Declare all campaigns restored: from here on changes are accepted."""
+    def history(self) -> str:
+        """Name the history of the broker's memory; empty where its user may not ask for it.
+
+        Whoever starts has another one, and so has a replica that is promoted: both may lack what
+        was last told to the broker before.
+        """
         with translated():
-            self._redis.set(EPOCH, uuid.uuid4().hex, nx=True)
+            return str(read_info(self._redis, "replication").get("master_replid", ""))
+
+    def end_epoch(self) -> str:
+        """Have every change refused until the next epoch begins; returns the history to begin it
+        with, so that it does not count where that changes before all campaigns are restored."""
+        history = self.history()
+        with translated():
+            self._redis.delete(EPOCH)
+        return history
+
+    def begin_epoch(self, history: str | None = None) -> None:
+        """Declare all campaigns restored: from here on changes are accepted."""
+        name = self.history() if history is None else history
+        with translated():
+            self._redis.set(EPOCH, name, nx=True)
 
     def has_epoch(self) -> bool:
-        """Tell whether the broker still holds the campaigns' state."""
+        """Tell whether the broker still holds all of the campaigns' state."""
         with translated():
-            return bool(self._redis.exists(EPOCH))
+            epoch = cast("bytes | None", self._redis.get(EPOCH))
+        return epoch is not None and epoch.decode(errors="replace") == self.history()
 
     def set_state(self, campaign_id: str, state: str) -> None:
         """Let workers claim (`active`) or not (`paused`, `cancelled`)."""
@@ -232,6 +260,19 @@ class Ledger:
             trouble=meta.get(b"trouble", b"").decode(),
             per_prompt=numbers["per_prompt"],
         )
+
+    def _claims(self, name: str, restored: Restored) -> dict[bytes, bytes]:
+        """The claimed units that are not settled in the restored state, each with its token."""
+        tokens = cast("dict[bytes, bytes]", self._redis.hgetall(f"{name}tokens"))
+        claimed = cast("list[bytes]", self._redis.zrange(f"{name}leases", 0, -1))
+        done, parked = restored.done, restored.parked
+        return {
+            i: tokens[i] for i in claimed if i in tokens and not (done[int(i)] or int(i) in parked)
+        }
+
+    def _now(self) -> int:
+        seconds, micro = self._redis.time()
+        return int(seconds) * 1000 + int(micro) // 1000
 
     def _call(self, campaign_id: str, name: str, *arguments: object) -> Any:
         with translated():

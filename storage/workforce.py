@@ -23,10 +23,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, cast
 
-import redis
 from pydantic import ValidationError
 
-from seedsweep.storage.broker.connection import ROOT, connect, translated
+from seedsweep.storage.broker.connection import ROOT, connect, read_info, translated
 from seedsweep.storage.ledger import LEASE_MS
 from seedsweep.storage.records import Worker
 
@@ -204,10 +203,7 @@ class Workforce:
             began = time.perf_counter()
             self._redis.ping()
             round_trip = time.perf_counter() - began
-            try:
-                info = self._redis.info()
-            except redis.ResponseError:  # A managed one may forbid it.
-                info = {}
+            info = read_info(self._redis)
         return Load(
             memory_bytes=int(info.get("used_memory", 0)),
             memory_limit_bytes=int(info.get("maxmemory", 0)),

@@ -1,6 +1,7 @@
 """Take prompts that are ready, have them analysed, store what was found."""
 
 import logging
+import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -265,7 +266,7 @@ class AnalystService:
             if not self._was_away:
                 log.warning("The analyst waits: %s", error)
             self._was_away = True
-            time.sleep(RETRY_SECONDS / 2)
+            time.sleep(RETRY_SECONDS * random.uniform(0.25, 0.75))  # noqa: S311 - no secret
             return None
         self._was_away = False
         return value

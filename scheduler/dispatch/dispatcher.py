@@ -12,6 +12,7 @@ from seedsweep.scheduler.dispatch.checkpoints import Checkpoints
 from seedsweep.scheduler.dispatch.fair_share import demand_of, fair_shares
 from seedsweep.scheduler.dispatch.gauges import Gauges
 from seedsweep.scheduler.dispatch.served import ServedSigns
+from seedsweep.storage.broker.pace import Pace
 from seedsweep.storage.campaigns import load_campaign, load_control, store_parked
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
@@ -41,6 +42,10 @@ LOOK_SECONDS = 1.5
 
 LEAD_SECONDS = 1.0
 """How often a scheduler shows that it leads while it restores a large campaign."""
+
+AWAY_SECONDS = 5.0
+"""Who heard nothing of the broker for so long takes no lease for expired yet: for as long again
+workers that have lived through it may renew theirs."""
 
 Publish = Callable[[str, Iterable[WorkUnit]], None]
 Campaigns = Callable[[], Iterable[str]]
@@ -72,7 +77,8 @@ class Dispatcher:
         self._unreadable: set[str] = set()
         self._rates: dict[str, RecentRate] = {}
         self._last_heard: dict[str, float] = {}
-        self._looked = -LOOK_SECONDS
+        self._looked, self._was_away = -LOOK_SECONDS, False
+        self._heard = self._reaps_from = time.monotonic()
         self._leads, self._led = False, 0.0
         self._gauges = Gauges(ledger, workforce, collector or CampaignCollector())
 
@@ -88,13 +94,25 @@ class Dispatcher:
 
         Raises `TransientError` where broker or store do not answer; the next tick goes on.
         """
+        try:
+            self._tick()
+        except BrokerUnavailableError:
+            self._was_away = True
+            raise
+        self._heard = time.monotonic()
+
+    def _tick(self) -> None:
         if not self._take_the_lead():
             return
-        if not self._ledger.has_epoch():
+        if not self._is_whole():
             self._begin_epoch()
+        self._was_away = False
+        if time.monotonic() - self._heard > AWAY_SECONDS:
+            self._reaps_from = time.monotonic() + AWAY_SECONDS
         counts = self._count()
-        for campaign_id in counts:
-            self._reap(campaign_id)
+        if time.monotonic() >= self._reaps_from:
+            for campaign_id in counts:
+                self._reap(campaign_id)
         workers = self._workforce.workers_by_model()
         self._feed(counts, workers)
         self._gauges.show(self._plans, counts, workers)
@@ -131,18 +149,28 @@ class Dispatcher:
                 self._gauges.clear()
         return leads
 
+    def _is_whole(self) -> bool:
+        """Whether the broker holds all that was told to it; one that does not say is doubted once
+        it was away, since it may be another server now."""
+        return self._ledger.has_epoch() and not (self._was_away and not self._ledger.history())
+
     def _begin_epoch(self) -> None:
         """Restore every campaign before the epoch begins, so that no change falls between."""
-        known = list(self._campaigns())
+        history = self._ledger.end_epoch()
+        known, held = list(self._campaigns()), self._ledger.campaigns()
         if known:
             log.warning(
-                "The broker knows no campaigns; %d are restored from the store.", len(known)
+                "The broker lost its memory, or is not the server that it was; %d campaigns are "
+                "restored from the store.",
+                len(known),
             )
         self._settled.clear()
+        for campaign_id in {*held} - {*known}:
+            self._ledger.forget(campaign_id)
         for campaign_id in known:
             with self._left_out_if_broken(campaign_id):
                 self._restore(self._load(campaign_id))
-        self._ledger.begin_epoch()
+        self._ledger.begin_epoch(history)
 
     def _look(self) -> None:
         """Take on what is new, do what is wanted, and drop what has gone from the store."""
@@ -173,8 +201,10 @@ class Dispatcher:
             self._settled.add(campaign_id)
             return
         plan = self._load(campaign_id)
-        if counts is None or counts.units != len(plan):
-            self._restore(plan)
+        if counts is not None and counts.units == len(plan):
+            return
+        self._ledger.forget(campaign_id)
+        self._restore(plan)
 
     def _load(self, campaign_id: str) -> Plan:
         plan = load_plan(self._store, load_campaign(self._store, campaign_id))
@@ -295,20 +325,34 @@ class Dispatcher:
             self._last_heard[model_id] = now
 
 
-def drive(dispatcher: Dispatcher, stopped: Callable[[], bool], pause: float = 0.1) -> None:
-    """Tick until stopped; a broker or store that is away is waited for."""
-    was_away = False
-    health.expect(health.TICK)
-    while not stopped():
+class Turns:
+    """A dispatcher's ticks, each with the rest that follows it: longer while something is away."""
+
+    def __init__(self, dispatcher: Dispatcher, rest: float = 0.1) -> None:
+        self._dispatcher, self._rest = dispatcher, rest
+        self._pace, self._was_away = Pace(), False
+
+    def take(self) -> float:
+        """Tick once, whatever is away; returns the seconds to rest."""
         health.begin(health.TURN)
         try:
-            dispatcher.tick()
-            health.begin(health.TICK)
-            if was_away:
-                log.info("Broker and store answer again.")
-            was_away = False
+            self._dispatcher.tick()
         except TransientError as error:
-            if not was_away:
+            if not self._was_away:
                 log.warning("The scheduler waits: %s", error)
-            was_away = True
-        time.sleep(pause)
+            self._was_away = True
+            return self._pace.next_wait()
+        health.begin(health.TICK)
+        if self._was_away:
+            log.info("Broker and store answer again.")
+        self._was_away = False
+        self._pace.reset()
+        return self._rest
+
+
+def drive(dispatcher: Dispatcher, stopped: Callable[[], bool]) -> None:
+    """Tick until stopped; a broker or store that is away is waited for."""
+    turns = Turns(dispatcher)
+    health.expect(health.TICK)
+    while not stopped():
+        time.sleep(turns.take())

@@ -1,7 +1,6 @@
 """A whole campaign on this machine: private broker, workers, local Ray, one command."""
 
 import contextlib
-import logging
 import os
 import sys
 import time
@@ -11,11 +10,11 @@ from pathlib import Path
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
-from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
+from seedsweep.scheduler.dispatch.dispatcher import Dispatcher, Turns
 from seedsweep.scheduler.services.child_process import Child, stopping
 from seedsweep.scheduler.services.embedded_broker import embedded_broker
 from seedsweep.storage.campaigns import load_control, store_control
-from seedsweep.storage.errors import BrokerUnavailableError, PermanentError, TransientError
+from seedsweep.storage.errors import BrokerUnavailableError, PermanentError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts
@@ -24,10 +23,6 @@ from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.cluster.ray_cluster import expect_ray
 from seedsweep.workers.devices import visible_devices
 from seedsweep.workers.generation.celery_app import make_app, publish
-
-log = logging.getLogger(__name__)
-
-TICK_SECONDS = 0.1
 
 WORD_SECONDS = 30.0
 """How often it is said that Ray still starts."""
@@ -158,7 +153,7 @@ class _RayWatch:
 def _oversee(
     ledger: Ledger, dispatcher: Dispatcher, plan: Plan, children: list[Child], show: Show
 ) -> None:
-    campaign_id = plan.campaign.campaign_id
+    campaign_id, turns = plan.campaign.campaign_id, Turns(dispatcher)
     while True:
         with contextlib.suppress(BrokerUnavailableError):
             counts = ledger.counts(campaign_id)
@@ -170,8 +165,4 @@ def _oversee(
                     return
         for child in children:
             child.ensure_alive()
-        try:
-            dispatcher.tick()
-        except TransientError as error:
-            log.warning("The scheduler waits: %s", error)
-        time.sleep(TICK_SECONDS)
+        time.sleep(turns.take())

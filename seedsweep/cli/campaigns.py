@@ -31,6 +31,7 @@ from seedsweep.storage.errors import (
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.plan import Plan
+    from seedsweep.scheduler.campaign.progress import Broker, Services
     from seedsweep.scheduler.campaign.prompt_files import RowCounts
     from seedsweep.storage.store import Store
 
@@ -206,11 +207,12 @@ def status(
     broker = find_broker(environment)
 
     def look() -> Overview:
-        services, trouble = None, ""
         try:
-            services = read_services(broker) if broker else None
+            return see(broker, read_services(broker) if broker else None)
         except BrokerUnavailableError as error:
-            trouble = str(error)
+            return see(None, None, str(error))
+
+    def see(broker: "Broker | None", services: "Services | None", trouble: str = "") -> Overview:
         names = [campaign_id] if campaign_id else list_campaigns(opened)
         campaigns, broken = [], []
         for name in names:

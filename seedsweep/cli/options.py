@@ -9,6 +9,7 @@ import typer
 
 from seedsweep.scheduler.printable import shown
 from seedsweep.storage.errors import (
+    BrokerRefusesError,
     ConfigError,
     SeedsweepError,
     TrainingSetError,
@@ -77,7 +78,7 @@ def show_json(value: object) -> None:
 
 def exit_code(error: SeedsweepError) -> int:
     """What a command that fails so ends with."""
-    if isinstance(error, ConfigError | TrainingSetError):
+    if isinstance(error, ConfigError | TrainingSetError | BrokerRefusesError):
         return 2
     return 3 if isinstance(error, TransientError) else 1
 

@@ -6,22 +6,20 @@ the same broker. One database of it serves one deployment.
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import redis
 
 from seedsweep.storage.broker.address import read_address
-from seedsweep.storage.broker.tls import tls_fault
-from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.broker.answers import in_our_words
+from seedsweep.storage.errors import BrokerRefusesError
 
 ROOT = "seedsweep:"
 EPOCH = f"{ROOT}epoch"
-"""Missing: the broker lost its memory, and every change is refused until it is restored."""
+"""The history of the broker's memory when the campaigns were restored to it. Missing: it lost that
+memory, and every change is refused until they are restored again."""
 
 TIMEOUT_SECONDS, CONNECT_SECONDS = 30, 5
-
-
-class EpochMissingError(BrokerUnavailableError):
-    """The broker forgot everything; the leading scheduler restores it from the store."""
 
 
 def connect(url: str) -> redis.Redis:
@@ -37,28 +35,20 @@ def connect(url: str) -> redis.Redis:
     return redis.Redis.from_pool(read_address(url).pool(options))
 
 
-def unavailable(failed: str, error: Exception) -> BrokerUnavailableError:
-    """Say that the broker `failed` because of what its client raised, and the remedy."""
-    fault = tls_fault(error)
-    reason, remedy = fault or (error, "start it, or correct SEEDSWEEP_BROKER_URL")
-    return BrokerUnavailableError(f"The broker {failed} ({reason}); {remedy}.")
+def read_info(client: redis.Redis, *sections: str) -> dict[str, Any]:
+    """What the broker says of itself; nothing where its user may not ask, or it has no INFO."""
+    try:
+        return dict(client.info(*sections))
+    except redis.ResponseError as error:
+        if isinstance(in_our_words(error), BrokerRefusesError):
+            return {}
+        raise
 
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Raise the client's errors as `BrokerUnavailableError` or `EpochMissingError`."""
+    """Raise the client's errors as `BrokerUnavailableError`, in our words."""
     try:
         yield
-    except redis.ResponseError as error:
-        if "NOEPOCH" in str(error):
-            raise EpochMissingError(
-                "The broker has lost the campaigns' state; a running scheduler restores it."
-            ) from error
-        refuses = isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError)
-        if refuses or "MISCONF" in str(error):
-            raise BrokerUnavailableError(
-                f"The broker refuses to write ({error}); give it room, or name the primary one."
-            ) from error
-        raise
     except redis.RedisError as error:
-        raise unavailable("does not answer", error) from error
+        raise in_our_words(error) from error

@@ -21,6 +21,7 @@ from seedsweep.storage.ledger import LEASE_MS, MAX_LOSSES, Ledger
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.workforce import ANALYSTS, Workforce
 from seedsweep.workers.generation.celery_app import queue_of
+from tests.support.brokers import configured, demoted, occupied
 from tests.support.deployment import PROMPTS, Deployment, pixels, stored_images, write_campaign
 from tests.support.proxy import INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL, Faults
 from tests.support.servers import wait_until
@@ -56,7 +57,19 @@ CHEAP = {
     "repeat messages": 1,
     "reverse messages": 1,
     "replay messages": 1,
+    "foreign messages": 1,
+    "demote broker": 1,
+    "part broker": 1,
+    "occupy broker": 1,
 }
+TROUBLES = {
+    "demote": demoted,
+    "part": lambda client: configured(client, min_replicas_to_write=1),
+    "occupy": occupied,
+}
+"""What the broker answers everything with for a while: it is a replica, has none, or is busy."""
+
+FOREIGN = (b"not JSON", b"\xff\xfe", b"[]", b"{}", b'{"body": "!", "properties": {}}', b" " * 2**25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +114,8 @@ def _shuffled(chance, bag):
 def _draw_event(chance, units, name):
     if name.startswith("freeze"):
         return Event(units, name, seconds=chance.uniform(1, 2 * LEASE_MS / 1000))
+    if name.partition(" ")[0] in TROUBLES:
+        return Event(units, name, seconds=chance.uniform(1, 5))
     if not name.endswith("fault"):
         return Event(units, name)
     kinds = [
@@ -258,7 +273,10 @@ class Chaos:
         if event.faults is not None:
             proxies = {"broker": self.deployment.broker_proxy, "store": self.deployment.s3_proxy}
             return [_afflict(proxies[action], event)]
+        if action in TROUBLES:
+            return [self._trouble(action, event.seconds)]
         if target == "messages":
+            wait_until(self._broker_takes_writes, timeout=60)
             getattr(self, f"_{action}")(queue)
         elif target == "store":
             self.deployment.s3.restart()
@@ -270,10 +288,23 @@ class Chaos:
         """Stop a service for a while, which then goes on as if no time had passed."""
         return _later(seconds, self.deployment.services[name].freeze())
 
+    def _trouble(self, kind, seconds):
+        """Have the broker refuse for a while; killed meanwhile, it has forgotten that."""
+        trouble = contextlib.ExitStack()
+        with contextlib.suppress(redis.RedisError):
+            trouble.enter_context(TROUBLES[kind](self._broker))
+
+        def end():
+            with contextlib.suppress(redis.RedisError):
+                trouble.close()
+
+        return _later(seconds, end)
+
     def _kill(self, name, and_forget):
         service = self.deployment.services[name]
         service.kill()
         if name == "analyst":
+            wait_until(self._broker_takes_writes, timeout=60)
             self._broker.delete(ANALYSTS)  # a dead one's sign of life counts for a while
         if and_forget:
             self.deployment.forget_broker()
@@ -284,6 +315,11 @@ class Chaos:
     def _broker_answers(self):
         with contextlib.suppress(redis.RedisError):
             return self._broker.ping()
+        return False
+
+    def _broker_takes_writes(self):
+        with contextlib.suppress(redis.RedisError):
+            return self._broker.set("chaos", 1)
         return False
 
     def _keep_messages(self, queue):
@@ -303,6 +339,11 @@ class Chaos:
             "for _, message in ipairs(all) do redis.call('LPUSH', KEYS[1], message) end"
         )
         self._broker.eval(script, 1, queue)
+
+    def _foreign(self, queue):
+        """Deliver what is no message of ours, to be taken first and last."""
+        self._broker.lpush(queue, *FOREIGN)
+        self._broker.rpush(queue, *FOREIGN)
 
     def _replay(self, queue):
         """Deliver messages of long ago again, those of earlier campaigns among them."""

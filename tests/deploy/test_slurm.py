@@ -46,7 +46,7 @@ class Element:
     """One element of the array, run as Slurm's batch step would."""
 
     def __init__(self, folder):
-        self.folder, self.process = folder, None
+        self.folder, self.process, self.seconds = folder, None, 0
         self.env_file = folder / "seedsweep.env"
         self.write("seedsweep.env", f"# secrets\n\nAWS_SECRET_ACCESS_KEY={SECRET}\n").chmod(0o600)
         self.write("campaigns", RUNNING)
@@ -75,6 +75,7 @@ class Element:
                 "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
                 "HOME": str(self.folder),
                 "SEEDSWEEP_ENV_FILE": str(self.env_file),
+                "SECONDS": str(self.seconds),  # bash counts on from there
                 **slurm,
             },
             stderr=subprocess.PIPE,
@@ -207,6 +208,14 @@ def test_the_exit_code_is_the_worker_s(element, code):
     element.start_worker()
     assert element.end_worker(code)[0] == code
     assert element.lines("scontrol") == []
+
+
+@pytest.mark.parametrize(("code", "again"), [(0, False), (1, False), (2, False), (3, True)])
+def test_a_worker_that_ended_unasked_is_queued_again_if_it_worked_before(element, code, again):
+    element.seconds = 300
+    element.start_worker()
+    assert element.end_worker(code)[0] == code
+    assert element.lines("scontrol") == ["requeue 70_3"] * again
 
 
 def test_a_worker_that_dies_at_once_is_not_queued_again(element):

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage import ledger as module
-from seedsweep.storage.broker.connection import EpochMissingError
+from seedsweep.storage.broker.answers import EpochMissingError
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import Reaped
@@ -550,7 +550,7 @@ class TestRestoring:
         assert ledger.issue(C, 99)[1] == [4, 5, 6, 7]
         assert ledger.take_ready(C, 9) == [0]
 
-    def test_restoring_forgets_whatever_was_there(self, small, broker):
+    def test_restoring_forgets_whatever_was_there_save_what_workers_hold(self, small, broker):
         token, _ = small.issue(C, 6)
         small.claim(C, 0, token)
         small.fail(C, 0, token)
@@ -559,15 +559,28 @@ class TestRestoring:
         small.complete(C, 4)
         small.complete(C, 5)
         small.restore(C, restored(units=4))
-        assert small.claim(C, 1, token).outcome == "stale"
+        assert small.renew(C, [(0, token), (1, token), (3, token)]) == 1
         assert small.take_ready(C, 9) == []
-        assert small.issue(C, 99)[1] == [0, 1, 2, 3]
+        assert small.issue(C, 99)[1] == [0, 2, 3]
         assert {key.decode() for key in broker.keys(f"{KEY}*")} == {
             f"{KEY}meta",
             f"{KEY}done",
             f"{KEY}tokens",
+            f"{KEY}leases",
             f"{KEY}analysed",
         }
+
+    def test_a_unit_under_way_is_not_issued_twice_and_its_worker_has_a_fresh_lease(
+        self, small, broker
+    ):
+        token, _ = small.issue(C, 3)
+        for index in range(3):
+            small.claim(C, index, token)
+            broker.zadd(f"{KEY}leases", {index: 0})
+        state = restored(units=4, done=marked(4, 1), parked=frozenset({2}))
+        small.restore(C, state)
+        assert (small.reap(C).expired, small.counts(C).claimed) == (0, 1)
+        assert small.issue(C, 99)[1] == [3]
 
     @pytest.mark.parametrize("units", [1, 7, 8, 9, 1001])
     def test_the_bitmap_is_the_one_that_the_scripts_write(self, ledger, units):

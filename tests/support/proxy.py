@@ -136,6 +136,11 @@ class Proxy:
         """Close every connection now; new ones are accepted."""
         self._run(self._close_connections())
 
+    def lead_to(self, upstream):
+        """Stand before another server from now on; every connection to the old one is closed."""
+        self._upstream = upstream
+        self.cut()
+
     def _run(self, step):
         return asyncio.run_coroutine_threadsafe(step, self._loop).result(timeout=10)
 

@@ -12,7 +12,7 @@ STAGES = ("computing", "waiting")
 _FIXTURES = (
     "broker|broker_url|joining_ray|ledger|proxied_url|s3_proxy|s3_server|s3_url|valkey|workforce"
 )
-_HELPERS = "chaos|commands|deployment|hosts|local|processes|proxy|sentinel|servers|slurm"
+_HELPERS = "brokers|chaos|commands|deployment|hosts|local|processes|proxy|sentinel|servers|slurm"
 _WAITS = re.compile(
     rf"^ *def \w+\([^)]*\b(?:{_FIXTURES})\b"
     rf"|^from tests(?:\.support)?(?:\.| import )(?:{_HELPERS})\b"

@@ -5,50 +5,23 @@ from collections.abc import Iterable
 from celery import Celery
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
-from kombu.transport import redis as kombu_redis
 
 from seedsweep.storage.broker.address import read_address
-from seedsweep.storage.broker.connection import CONNECT_SECONDS, ROOT, TIMEOUT_SECONDS, unavailable
-from seedsweep.storage.broker.sentinel import Sentinels, SentinelTlsConnection
-from seedsweep.storage.broker.tls import TlsConnection
+from seedsweep.storage.broker.answers import in_our_words
+from seedsweep.storage.broker.connection import CONNECT_SECONDS, ROOT, TIMEOUT_SECONDS
 from seedsweep.storage.records import WorkUnit
+from seedsweep.workers.generation import consumer, transport
+from seedsweep.workers.generation.messages import TASK
 
 IDLE_QUEUE = "queue:idle"
 """What a worker serves before it has a model; nothing is ever sent there."""
 
-TASK = "seedsweep.generate"
-
-
-class TlsChannel(kombu_redis.Channel):
-    """Kombu's, with connections that check whom they reach as all of ours do."""
-
-    connection_class_ssl = TlsConnection
-
-
-class TlsTransport(kombu_redis.Transport):
-    Channel = TlsChannel
-
-
-class SentinelChannel(kombu_redis.SentinelChannel):
-    """Kombu's, which asks the sentinels as all of ours do."""
-
-    from_transport_options = (  # type: ignore[assignment]
-        *kombu_redis.SentinelChannel.from_transport_options,
-        "sentinels",
-    )
-    connection_class_ssl = SentinelTlsConnection  # type: ignore[assignment]
-    sentinels: Sentinels
-
-    def _sentinel_managed_pool(self, asynchronous: bool = False) -> object:
-        return self.sentinels.pool(self._connparams(asynchronous))  # type: ignore[no-untyped-call]
-
-
-class SentinelTransport(kombu_redis.SentinelTransport):
-    Channel = SentinelChannel
-
-
-TRANSPORT_ALIASES["rediss"] = f"{__name__}:{TlsTransport.__name__}"
-TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{SentinelTransport.__name__}"
+for scheme, kind in [
+    ("redis", transport.ScreeningTransport),
+    ("rediss", transport.ScreeningTransport),
+    ("sentinel", transport.WatchedTransport),
+]:
+    TRANSPORT_ALIASES[scheme] = f"{transport.__name__}:{kind.__name__}"
 
 
 def queue_of(model_id: str) -> str:
@@ -76,11 +49,15 @@ def make_app(broker_url: str) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        # Only tasks acknowledged late would be; without it each lost connection is warned of.
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+        worker_consumer=f"{consumer.__name__}:{consumer.PatientConsumer.__name__}",
         # Never left to kombu: it would leave the server's certificate unchecked.
         broker_use_ssl=address.tls,
         broker_transport_options={
             "global_keyprefix": ROOT,
+            "ack_emulation": False,
             "socket_timeout": TIMEOUT_SECONDS,
             "socket_connect_timeout": CONNECT_SECONDS,
             "sentinels": address.sentinels,
@@ -102,4 +79,4 @@ def publish(app: Celery, queue: str, units: Iterable[WorkUnit]) -> None:
                 app.send_task(TASK, args=[message], queue=queue, producer=producer)
     except (OperationalError, ConnectionError, AttributeError) as error:
         # AttributeError is what kombu says of a connection that was lost again while it came back.
-        raise unavailable("takes no messages", error) from error
+        raise in_our_words(error.__cause__ or error) from error

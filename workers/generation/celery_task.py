@@ -4,16 +4,18 @@ import logging
 from typing import Any
 
 from celery import Celery
-from celery.platforms import EX_FAILURE
-from celery.signals import setup_logging, worker_ready, worker_shutdown
+from celery.platforms import EX_FAILURE, EX_OK
+from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 from celery.worker import state
 from celery.worker.request import Request
 
+from seedsweep.storage.errors import TransientError
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
-from seedsweep.workers.generation.celery_app import IDLE_QUEUE, TASK, queue_of
+from seedsweep.workers.generation.celery_app import IDLE_QUEUE, queue_of
+from seedsweep.workers.generation.messages import TASK
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.monitoring import health, metrics
 
@@ -96,7 +98,8 @@ def serve(
     """Render work units until SIGTERM: the unit in hand is finished and stored first.
 
     The worker says that it shows its metrics at `metrics_at` (HOST:PORT, empty: nowhere). One that
-    takes itself out ends likewise; returns why it did, empty after a SIGTERM.
+    takes itself out ends likewise; returns why it did, empty after a signal. Raises
+    `TransientError` where Celery ended without any.
     """
 
     @app.task(name=TASK, ignore_result=True, Request=Unacknowledged)  # type: ignore[untyped-decorator]
@@ -111,10 +114,15 @@ def serve(
         state.should_stop = EX_FAILURE
         subscription.look_again()
 
+    def note_signal(**_: object) -> None:
+        signals.append(True)
+
     def say_ready(**_: object) -> None:
         # Only now does Celery answer to SIGTERM.
         log.info("The worker %s is ready, on %s with %d threads.", name, device, threads)
 
+    signals: list[bool] = []
+    worker_shutting_down.connect(note_signal, weak=False)
     worker_ready.connect(say_ready, weak=False)
     worker_shutdown.connect(finish, weak=False)
     setup_logging.connect(_leave_logging_alone, weak=False)
@@ -135,9 +143,16 @@ def serve(
     health.expect(health.LISTENING)
     renderer = Renderer(store, ledger, workforce, name, device, threads, follow, leave, metrics_at)
     worker.start()
+    if not (renderer.why_out or signals or worker.exitcode == EX_OK):
+        raise TransientError(
+            f"The worker {name} ended though nobody asked it to; see what it logged before, and "
+            "start it again."
+        )
     return renderer.why_out
 
 
 def _leave_logging_alone(**_: object) -> None:
     """Celery sets logging up anew unless somebody says that he has done so."""
     logging.getLogger("celery").setLevel(logging.WARNING)
+    # What it warns of is a broker that is away, which we say ourselves, and once.
+    logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.ERROR)

@@ -1,6 +1,7 @@
 """A worker's signs of life: they renew its leases, and bring it the model that it should serve."""
 
 import logging
+import random
 import threading
 from collections.abc import Callable
 
@@ -70,13 +71,15 @@ class Heartbeat:
         health.expect(health.BEAT)
         while True:
             health.begin(health.TURN)
+            rest = BEAT_SECONDS
             try:
                 self._beat()
                 self._note(True)
                 health.begin(health.BEAT)
             except BrokerUnavailableError as error:
                 self._note(False, str(error))
-            if self._closing.wait(BEAT_SECONDS):
+                rest *= random.uniform(0.5, 1)  # noqa: S311 - no secret
+            if self._closing.wait(rest):
                 return
 
     def _beat(self) -> None:

@@ -1,11 +1,13 @@
 """What a worker does with a work unit: claim it, render it, hand it to the writer."""
 
+import contextlib
 import logging
 import platform
+import queue
 import time
 from collections.abc import Callable
-from functools import partial
 
+from seedsweep.storage.broker.pace import Pace
 from seedsweep.storage.campaigns import drop_parked, load_campaign, store_parked
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
@@ -34,6 +36,9 @@ from seedsweep.workers.pipelines.protocol import Generation, Pipeline
 log = logging.getLogger(__name__)
 
 PAUSE_WHEN_STORE_FAILS = 2.0
+CLAIM_SECONDS = 8.0
+"""Shorter than after which the scheduler takes a message for lost."""
+
 RATE_SECONDS = 60.0
 REPORT_SECONDS = 30.0
 
@@ -76,7 +81,9 @@ class Renderer:
         self._idle_since = self._reported = time.monotonic()
         self._leave, self._streak, self._why_out = leave, Streak(), ""
         self._writer = Writer(store, self._stored, self._fail)
-        self._heartbeat = Heartbeat(ledger, workforce, self._describe, follow)
+        self._untold: queue.SimpleQueue[WorkUnit] = queue.SimpleQueue()
+        self._follow = follow
+        self._heartbeat = Heartbeat(ledger, workforce, self._describe, self._hear)
 
     @property
     def why_out(self) -> str:
@@ -101,6 +108,8 @@ class Renderer:
     def close(self) -> None:
         """Store what is rendered, then stop renewing."""
         self._writer.close()
+        with contextlib.suppress(BrokerUnavailableError):
+            self._tell()
         self._heartbeat.close()
 
     def _claim(self, unit: WorkUnit) -> bool:
@@ -117,13 +126,20 @@ class Renderer:
         return False
 
     def _ask_to_claim(self, unit: WorkUnit) -> Claim:
-        claim = partial(self._ledger.claim, unit.campaign_id, unit.index, unit.token)
-        try:
-            return claim()
-        except BrokerUnavailableError:
-            # After a broken network a message arrives on a new connection while the ledger's own is
-            # still a dead one; dropped, the unit would wait until its message counts as lost.
-            return claim()
+        """Ask again while the broker refuses, for `CLAIM_SECONDS`.
+
+        After a broken network a message arrives on a new connection while the ledger's own is still
+        a dead one; dropped, the unit would wait until its message counts as lost.
+        """
+        pace, until = Pace(), time.monotonic() + CLAIM_SECONDS
+        while True:
+            try:
+                return self._ledger.claim(unit.campaign_id, unit.index, unit.token)
+            except BrokerUnavailableError:
+                wait = pace.next_wait()
+                if time.monotonic() + wait > until:
+                    raise
+                time.sleep(wait)
 
     def _render_claimed(self, unit: WorkUnit) -> None:
         if self._store.exists(unit_shard(unit)):
@@ -209,8 +225,26 @@ class Renderer:
         try:
             self._ledger.complete(unit.campaign_id, unit.index)
         except BrokerUnavailableError as error:
-            log.warning("Unit %d is stored, but not recorded as done: %s", unit.index, error)
+            log.warning("Unit %d is stored; that is recorded later: %s", unit.index, error)
+            self._untold.put(unit)
+            return
         self._heartbeat.let_go(unit)
+
+    def _hear(self, model_id: str) -> None:
+        """The broker took a sign of life, so it may take more."""
+        self._follow(model_id)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Record what was stored while the broker was away, and is held until then."""
+        while not self._untold.empty():
+            unit = self._untold.get()
+            try:
+                self._ledger.complete(unit.campaign_id, unit.index)
+            except BrokerUnavailableError:
+                self._untold.put(unit)
+                raise
+            self._heartbeat.let_go(unit)
 
     def _fail(self, unit: WorkUnit, error: Exception) -> None:
         reason = str(error) if isinstance(error, SeedsweepError) else repr(error)

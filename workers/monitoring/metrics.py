@@ -26,7 +26,7 @@ ANY: tuple[str, ...] = ()
 """The values of a label that no list can name."""
 
 STAGES = ("wait", "load", "denoise", "encode", "upload")
-OUTCOMES = ("stored", "existed", "failed", "handed_back", "refused")
+OUTCOMES = ("stored", "existed", "failed", "handed_back", "refused", "foreign")
 RETRY_REASONS = ("lease_expired", "message_lost", "failed", "handed_back")
 PARKING_REASONS = ("failed", "lost")
 STEPS = ("read", "prune", "decode", "compare", "clique", "match")
@@ -109,7 +109,8 @@ IMAGES = _counter(
 )
 UNITS = _counter(
     "seedsweep_units_total",
-    "Units this worker was given, by what became of them.",
+    "Units this worker was given, by what became of them; foreign ones are dropped messages that "
+    "are not ours.",
     _WORKER,
     {"outcome": OUTCOMES},
 )

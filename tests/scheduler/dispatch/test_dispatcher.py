@@ -148,6 +148,26 @@ def test_units_of_a_vanished_worker_are_published_again(
     assert metrics.LEASE_EXPIRIES._value.get() == expired + 1
 
 
+def test_after_a_broker_that_was_away_workers_that_lived_through_it_renew_their_leases_first(
+    dispatcher, ledger, published, plan, monkeypatch, wait_until
+):
+    monkeypatch.setattr(ledger_module, "LEASE_MS", 0)
+    monkeypatch.setattr(dispatcher_module, "AWAY_SECONDS", 0.5)
+    dispatcher.tick()
+    held, campaign_id = published.pop(0), plan.campaign.campaign_id
+    ledger.claim(campaign_id, held.index, held.token)
+    dispatcher._heard -= 1
+    dispatcher.tick()
+    assert ledger.counts(campaign_id).claimed == 1
+    assert ledger.renew(campaign_id, [(held.index, held.token)]) == 1
+
+    def is_reaped():
+        dispatcher.tick()
+        return ledger.counts(campaign_id).claimed == 0
+
+    wait_until(is_reaped)
+
+
 def test_a_unit_that_loses_its_worker_five_times_is_parked_with_its_reason(
     dispatcher, ledger, published, plan, store, broker, monkeypatch, wait_until
 ):

@@ -163,7 +163,7 @@ def test_services_wait_for_a_broker_that_is_away_and_end_on_sigterm(
     ports = {name: int(logged(service, METRICS)[1]) for name, service in services.items()}
     logged(services["scheduler"], "The scheduler waits: The broker does not answer")
     logged(services["analyst"], "The analyst waits: The broker does not answer")
-    logged(services["worker"], "Cannot connect to redis")
+    logged(services["worker"], "No units are taken for now: The broker does not answer")
     for name, port in ports.items():
         assert read_health(port, "healthz") == (200, "fine\n")
         status, why = read_health(port, "readyz")
@@ -231,6 +231,37 @@ def test_a_worker_that_fails_whatever_it_is_given_ends_with_exit_code_1_and_park
     (sign,) = Workforce(broker_url).signs()
     assert not sign.alive
     assert re.fullmatch(sentence + ".*", sign.worker.why_out)
+
+
+@pytest.mark.parametrize("end", ["RuntimeError('surprise')", "WorkerTerminate(0)", "None"])
+def test_a_worker_whose_celery_ends_unasked_never_ends_with_exit_code_0(end, broker_url, tmp_path):
+    """Whatever Celery takes for the end: an error, an order of its own, or nothing at all."""
+    code = (
+        "from celery.exceptions import WorkerTerminate\n"
+        "from seedsweep.cli.main import main\n"
+        "from seedsweep.workers.generation.consumer import PatientConsumer\n"
+        "def end(_):\n"
+        f"    if {end}: raise {end}\n"
+        "PatientConsumer.start = end\n"
+        "main()"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "SEEDSWEEP_BROKER_URL": broker_url,
+        "SEEDSWEEP_STORE_URL": f"file:{tmp_path}",
+    }
+    finished = subprocess.run(
+        [sys.executable, "-c", code, "worker", "--device", "cpu", "--metrics-port", "0"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert finished.returncode == 3, finished.stderr
+    said = r"The worker \S+ ended though nobody asked it to; see what it logged before, .*"
+    assert re.fullmatch(said, finished.stderr.splitlines()[-1])
 
 
 def test_a_service_tries_its_own_ports_unless_one_is_given():

@@ -147,6 +147,7 @@ def test_a_unit_that_cannot_be_claimed_is_left_to_others(
     def away(*_):
         raise BrokerUnavailableError("The broker does not answer; start it.")
 
+    monkeypatch.setattr(renderer_module, "CLAIM_SECONDS", 0.0)
     monkeypatch.setattr(ledger, "claim", away)
     unit = issue()
     renderer.render(unit)
@@ -492,3 +493,21 @@ class TestTakingItselfOut:
         _, left = work(ModelLoadError("not here"), units=18)
         assert left == []
         assert ledger.counts(campaign.campaign_id).parked == 6
+
+
+def test_a_unit_stored_while_the_broker_is_away_stays_claimed_and_is_done_once_it_is_back(
+    renderer, ledger, issue, campaign, monkeypatch, wait_until, broker
+):
+    told = threading.Event()
+
+    def away(*_):
+        told.set()
+        raise BrokerUnavailableError("The broker takes no writes; wait.")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(ledger, "complete", away)
+        renderer.render(issue())
+        wait_until(told.is_set)
+    wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
+    assert ledger.counts(campaign.campaign_id).window == 0
+    assert not broker.exists(f"seedsweep:{campaign.campaign_id}:losses")
