@@ -78,6 +78,15 @@ def _store(url: str, create_bucket: bool) -> Iterator[Diagnosis]:
         yield Diagnosis("store", "warning", "A folder store has no bucket, so none was created.")
     facts = store.inspect()
     yield _speed(store)
+    if facts.credentials:
+        yield Diagnosis("store", "fine", f"Its credentials come from {facts.credentials}.")
+    if facts.checked_by:
+        yield Diagnosis(
+            "store",
+            "fine",
+            "The store refuses x-amz-checksum-crc32: it checks what is written by "
+            f"{facts.checked_by} instead.",
+        )
     if not facts.conditional_create:
         yield Diagnosis(
             "store",
