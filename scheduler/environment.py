@@ -12,7 +12,7 @@ class Environment(BaseSettings):
     """What the environment says of store, broker and Ray; the broker's URL is a secret.
 
     The credentials of an S3 store are found where it is opened, as all S3 clients do
-    (`storage/s3/credentials.py`); SEEDSWEEP_CACHE_DIR is read in `workers/host_cache.py`,
+    (`storage/s3/sources.py`); SEEDSWEEP_CACHE_DIR is read in `workers/host_cache.py`,
     SEEDSWEEP_ALLOW_PYTHON in `workers/pipelines/function_pipeline.py`.
     """
 

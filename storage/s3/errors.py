@@ -11,18 +11,25 @@ from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
 from seedsweep.storage.errors import ConfigError, SeedsweepError, StoreUnavailableError
 from seedsweep.storage.s3.connection import AGAIN
-from seedsweep.storage.s3.credentials import Source
+from seedsweep.storage.s3.sources import Source
 
 _REFUSALS = {
     "NoSuchBucket": "there is no such bucket; create it, or run `seedsweep doctor --create-bucket`",
-    "InvalidAccessKeyId": "unknown access key; correct {0.access_key}",
-    "SignatureDoesNotMatch": "wrong secret key; correct {0.secret_key}",
     "AccessDenied": "access is denied; let this access key read, write, list and delete there",
     "AuthorizationHeaderMalformed": "the region is wrong; correct region= in the URL",
     "PermanentRedirect": "the bucket is elsewhere; correct endpoint= and region= in the URL",
     "KeyTooLongError": "the key is too long; choose a shorter prefix",
 }
-_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
+_EXPIRED = "the session token is no longer valid; renew {0.name}"
+_STRANGERS = {
+    "InvalidAccessKeyId": "unknown access key; correct {0.access_key}",
+    "SignatureDoesNotMatch": "wrong secret key; correct {0.secret_key}",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "InvalidToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+}
+"""What is wrong with the credentials, which may be others soon unless variables hold them."""
 _NO_SPACE = re.compile(r"no space|full|507|InsufficientStorage|writable volume|free volume", re.I)
 
 
@@ -60,12 +67,11 @@ class Translator:
     def _refused(self, failed: str, error: S3Error, met: bool) -> SeedsweepError:
         code = error.code or ""
         if code in _REFUSALS:
-            return ConfigError(f"{failed}: {_REFUSALS[code].format(self._source)}.")
-        if code in _EXPIRED:
-            kind = StoreUnavailableError if met else ConfigError
-            return kind(
-                f"{failed}: the session token is no longer valid; renew {self._source.name}."
-            )
+            return ConfigError(f"{failed}: {_REFUSALS[code]}.")
+        if code in _STRANGERS:
+            may_pass = met and self._source.kind != "variables"
+            kind = StoreUnavailableError if may_pass else ConfigError
+            return kind(f"{failed}: {_STRANGERS[code].format(self._source)}.")
         if code == "RequestTimeTooSkewed":
             return StoreUnavailableError(f"{failed} (the clocks differ); set this machine's clock.")
         return _unavailable(failed, f"{code}: {error.message}".rstrip(": ."))
