@@ -20,6 +20,15 @@
   to: {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}
+{{- if eq .Values.store.credentials "serviceAccount" }}
+# The cloud's token service, EKS's agent and the node's metadata server.
+- ports: [{port: 443, protocol: TCP}]
+- to:
+    - ipBlock: {cidr: 169.254.169.254/32}
+    - ipBlock: {cidr: 169.254.170.23/32}
+    - ipBlock: {cidr: fd00:ec2::23/128}
+  ports: [{port: 80, protocol: TCP}]
+{{- end }}
 {{- end -}}
 
 {{- define "seedsweep.toBroker" -}}
