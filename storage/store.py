@@ -1,7 +1,7 @@
 """A store from a URL: objects by key, each written whole or not at all.
 
-`file:` is a folder, `s3:` a bucket. Every implementation keeps the same promises, and one contract
-suite in the tests is run on each.
+`file:` is a folder; `s3:`, `gs:` and `az:` are buckets. Every implementation keeps the same
+promises, and one contract suite in the tests is run on each.
 """
 
 import re

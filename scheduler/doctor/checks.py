@@ -75,7 +75,9 @@ def _store(url: str, create_bucket: bool) -> Iterator[Diagnosis]:
     if create_bucket and isinstance(store, S3Store):
         store.create_bucket()
     elif create_bucket:
-        yield Diagnosis("store", "warning", "A folder store has no bucket, so none was created.")
+        yield Diagnosis(
+            "store", "warning", "Only an S3 store's bucket can be created, so none was."
+        )
     facts = store.inspect()
     yield _speed(store)
     if facts.credentials:

@@ -187,6 +187,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(values, says):
         {"image": {"digest": "sha256:abc"}},
         {"podSecurity": {"runAsUser": 0}},
         {"store": {"url": "s3://key:secret@host/bucket"}},
+        {"store": {"url": "gcs://bucket"}},
         {"existingSecret": {"brokerUrl": "redis://:password@host"}},
         {"broker": {"url": "redis://:password@host"}},
         {"store": {"credentials": "none"}},

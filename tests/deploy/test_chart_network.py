@@ -86,6 +86,8 @@ def test_who_may_reach_ray_may_also_leave_for_it():
         ("s3://bucket/a?region=eu&endpoint=https://host", 443),
         ("s3://bucket/a?endpoint=http://host/", 80),
         ("s3://bucket/a?endpoint=https://host:8443/", 8443),
+        ("gs://bucket/a", 443),
+        ("az://container/a?account=ours", 443),
     ],
 )
 def test_the_store_is_reached_at_the_port_in_its_url(url, port):
