@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
 from seedsweep.storage.errors import ConfigError, SeedsweepError, StoreUnavailableError
 from seedsweep.storage.s3.connection import AGAIN
-from seedsweep.storage.s3.sources import Source
+from seedsweep.storage.s3.source import Source
 
 _REFUSALS = {
     "NoSuchBucket": "there is no such bucket; create it, or run `seedsweep doctor --create-bucket`",

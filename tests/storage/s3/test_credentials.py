@@ -96,8 +96,13 @@ class Roles:
 
     def _sts(self, request):
         asked = {name: value[0] for name, value in parse_qs(request.body.decode()).items()}
-        assert asked["Action"] == "AssumeRoleWithWebIdentity"
-        if (asked["WebIdentityToken"], asked.get("RoleArn")) != (TOKEN, ROLE):
+        action, knows = (
+            asked["Action"],
+            "Credential=own/" in request.headers.get("Authorization", ""),
+        )
+        if action == "AssumeRoleWithWebIdentity":
+            knows = asked["WebIdentityToken"] == TOKEN
+        if not knows or asked["RoleArn"] != ROLE or not asked["RoleSessionName"]:
             return s3_error(400, "InvalidIdentityToken")
         inner = "".join(
             f"<{name}>{value}</{name}>"
@@ -109,9 +114,9 @@ class Roles:
             }.items()
         )
         xml = (
-            '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
-            f"<AssumeRoleWithWebIdentityResult><Credentials>{inner}</Credentials>"
-            "</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+            f'<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+            f"<{action}Result><Credentials>{inner}</Credentials></{action}Result>"
+            f"</{action}Response>"
         )
         return Answer(200, xml.encode(), {"Content-Type": "text/xml"})
 
@@ -152,6 +157,14 @@ def source(environment, tmp_path, serve):
                 "AWS_CONFIG_FILE": write("conf", ini("profile audit", pair)),
                 "AWS_PROFILE": "audit",
             },
+            "role of a profile": lambda: {
+                "AWS_CONFIG_FILE": write(
+                    "conf", f"[profile audit]\nrole_arn = {ROLE}\nsource_profile = default\n"
+                ),
+                "AWS_SHARED_CREDENTIALS_FILE": write("else", ini("default", ("own", "s3cr%t"))),
+                "AWS_PROFILE": "audit",
+                "AWS_ENDPOINT_URL_STS": serve(roles),
+            },
             "container": lambda: {
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{serve(roles)}/v1/credentials"
             },
@@ -179,6 +192,7 @@ def source(environment, tmp_path, serve):
         ("named credentials file", "the profile default of "),
         ("config file", ".aws/config"),
         ("profile of a named config file", "the profile audit of "),
+        ("role of a profile", f"the role {ROLE} by the profile audit of "),
         ("container", "the container's role (AWS_CONTAINER_CREDENTIALS_FULL_URI)"),
         ("pod identity", "the container's role (AWS_CONTAINER_CREDENTIALS_FULL_URI)"),
         ("instance", "the instance's role (from http://127.0.0.1:"),
@@ -248,7 +262,9 @@ class TestFailing:
 
     URL = "s3://bucket?endpoint=http://127.0.0.1:9"
 
-    @pytest.mark.parametrize("name", ["web identity", "container", "pod identity", "instance"])
+    @pytest.mark.parametrize(
+        "name", ["web identity", "role of a profile", "container", "pod identity", "instance"]
+    )
     @pytest.mark.parametrize(
         ("answer", "kind", "words"),
         [
@@ -262,7 +278,7 @@ class TestFailing:
         ids=["refused", "unknown", "busy", "page", "list", "empty"],
     )
     def test_a_server_that_gives_none(self, source, name, answer, kind, words, monkeypatch):
-        monkeypatch.setattr(sources, "_SERVER", HASTE)
+        monkeypatch.setattr(sources, "SERVER", HASTE)
         source("instance")
         source(name).failing = answer
         store = S3Store(self.URL)
@@ -297,11 +313,17 @@ class TestFailing:
             ({"AWS_ACCESS_KEY_ID": "k"}, "only AWS_ACCESS_KEY_ID is set; set AWS_ACCESS_KEY_ID an"),
             ({"AWS_SECRET_ACCESS_KEY": "s3cret"}, "only AWS_SECRET_ACCESS_KEY is set; set AWS_ACC"),
             ({"MINIO_SECRET_KEY": "s3cret"}, "only MINIO_SECRET_KEY is set; set MINIO_ACCESS_KEY"),
-            ({"AWS_PROFILE": "other"}, "AWS_PROFILE is other, and .* hold no keys of that name"),
-            ({"AWS_PROFILE": "half"}, r"\[half\] in .* lacks one of them; give it aws_access_key"),
+            (
+                {"AWS_PROFILE": "other"},
+                "AWS_PROFILE is other, and the profile other of .* holds no ",
+            ),
+            ({"AWS_PROFILE": "half"}, "the profile half of .* lacks a key; give it aws_access_key"),
             ({"AWS_PROFILE": "sso"}, "the profile sso of .* has them through sso_session; set wha"),
-            ({"AWS_PROFILE": "role"}, "the profile role of .* has them through role_arn; set what"),
+            ({"AWS_PROFILE": "mfa"}, "the profile mfa of .* has them through mfa_serial; set what"),
             ({"AWS_PROFILE": "tool"}, "the profile tool of .* has them through credential_process"),
+            ({"AWS_PROFILE": "rootless"}, "the profile nobody of .* lacks a key; give it aws_acc"),
+            ({"AWS_PROFILE": "chain"}, "has its role by mfa, which is one for a time itself; name"),
+            ({"AWS_PROFILE": "lent"}, "has its role by session, which is one for a time itself; n"),
             ({"AWS_CONFIG_FILE": "text"}, "text is no file of profiles; correct it"),
             ({"AWS_CONFIG_FILE": "bytes"}, "bytes is no file of profiles; correct it"),
         ],
@@ -309,11 +331,16 @@ class TestFailing:
     def test_what_is_wrong_with_the_settings(self, environment, tmp_path, variables, words):
         (tmp_path / ".aws").mkdir()
         (tmp_path / ".aws" / "credentials").write_text(
-            "[half]\naws_access_key_id = k\n[role]\nrole_arn = arn:aws:iam::1:role/x\n"
-            "aws_access_key_id = k\naws_secret_access_key = s3cret\n"
+            "[half]\naws_access_key_id = k\n[mfa]\nrole_arn = arn:aws:iam::1:role/x\n"
+            "aws_access_key_id = k\naws_secret_access_key = s3cret\nmfa_serial = m\n"
+            "[session]\naws_access_key_id = k\naws_secret_access_key = s3cret\n"
+            "aws_session_token = s3cret\n"
         )
         (tmp_path / ".aws" / "config").write_text(
             "[profile sso]\nsso_session = corp\n[profile tool]\ncredential_process = /bin/false\n"
+            "[profile rootless]\nrole_arn = r\nsource_profile = nobody\n"
+            "[profile chain]\nrole_arn = r\nsource_profile = mfa\n"
+            "[profile lent]\nrole_arn = r\nsource_profile = session\n"
         )
         (tmp_path / "text").write_text("s3cret = no section")
         (tmp_path / "bytes").write_bytes(b"[default]\n\xff\xfe")
@@ -321,7 +348,7 @@ class TestFailing:
         for name, value in variables.items():
             environment.setenv(name, value)
         with pytest.raises(ConfigError, match=f"no credentials for the store s3://.*{words}") as e:
-            S3Store(self.URL)
+            S3Store(self.URL).read("a")
         assert "s3cret" not in str(e.value)
 
     def test_where_there_are_none_it_says_where_it_looked(self, environment, tmp_path, free_port):
@@ -385,9 +412,9 @@ class TestRenewal:
 
         return ask
 
-    @pytest.fixture(params=["web identity", "container", "instance"])
+    @pytest.fixture(params=["web identity", "role of a profile", "container", "instance"])
     def roles(self, source, request, monkeypatch):
-        monkeypatch.setattr(sources, "_SERVER", HASTE)
+        monkeypatch.setattr(sources, "SERVER", HASTE)
         return source(request.param)
 
     def test_what_expires_is_fetched_anew_five_minutes_before(self, roles, store, clock):
@@ -485,10 +512,13 @@ class TestRenewal:
             store.read("a")
 
 
-@pytest.mark.parametrize("name", ["web identity", "pod identity", "instance", "credentials file"])
+@pytest.mark.parametrize(
+    "name",
+    ["web identity", "role of a profile", "pod identity", "instance", "credentials file"],
+)
 @pytest.mark.parametrize("failing", [None, Answer(503, b"later"), Answer(403)])
 def test_no_secret_is_in_what_is_said_or_logged(source, serve, caplog, name, failing, monkeypatch):
-    monkeypatch.setattr(sources, "_SERVER", HASTE)
+    monkeypatch.setattr(sources, "SERVER", HASTE)
     caplog.set_level(logging.DEBUG)
     source(name, ("key", "s3cret-of-nobody")).failing = failing
     store = S3Store(f"s3://bucket?endpoint={serve(lambda _: s3_error(403, 'Denied'))}")
@@ -496,5 +526,5 @@ def test_no_secret_is_in_what_is_said_or_logged(source, serve, caplog, name, fai
         store.read("a")
     shown = [repr(store), repr(caught.value), repr(caught.value.__context__), caplog.text]
     assert caplog.text
-    for secret in ("s3cret-of-nobody", TOKEN, "m3tadata-t0ken"):
+    for secret in ("s3cret-of-nobody", "s3cr%t", TOKEN, "m3tadata-t0ken"):
         assert not any(secret in text for text in shown)
