@@ -11,9 +11,9 @@ DEFAULT_STORE = "file:./seedsweep-data"
 class Environment(BaseSettings):
     """What the environment says of store, broker and Ray; the broker's URL is a secret.
 
-    The credentials of an S3 store are read where it is opened, from the variables that all S3
-    clients know; SEEDSWEEP_CACHE_DIR is read in `workers/host_cache.py`, SEEDSWEEP_ALLOW_PYTHON in
-    `workers/pipelines/function_pipeline.py`.
+    The credentials of an S3 store are found where it is opened, as all S3 clients do
+    (`storage/s3/sources.py`); SEEDSWEEP_CACHE_DIR is read in `workers/host_cache.py`,
+    SEEDSWEEP_ALLOW_PYTHON in `workers/pipelines/function_pipeline.py`.
     """
 
     model_config = SettingsConfigDict(env_prefix="SEEDSWEEP_", env_ignore_empty=True, frozen=True)

@@ -1,7 +1,7 @@
 """A store from a URL: objects by key, each written whole or not at all.
 
-`file:` is a folder, `s3:` a bucket. Every implementation keeps the same promises, and one contract
-suite in the tests is run on each.
+`file:` is a folder; `s3:`, `gs:` and `az:` are buckets. Every implementation keeps the same
+promises, and one contract suite in the tests is run on each.
 """
 
 import re
@@ -17,11 +17,15 @@ class StoreFacts:
     """What a store was found to be.
 
     `conditional_create`: exactly one of several racing writers wins a key; without it the last one
-    does. `clock_skew_seconds`: the store's clock minus ours, to about a second.
+    does. `clock_skew_seconds`: the store's clock minus ours, to about a second. `checked_by`: by
+    what the store checks an object that is written, where it refuses its CRC-32. `credentials`:
+    where those that it is used with came from, in words.
     """
 
     conditional_create: bool
     clock_skew_seconds: float
+    checked_by: str | None = None
+    credentials: str | None = None
 
 
 class Store(Protocol):

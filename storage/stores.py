@@ -9,7 +9,9 @@ from seedsweep.storage.store import Store
 
 
 def open_store(url: str) -> Store:
-    """Open the store that a URL names: `file:PATH`, a bare path, or `s3:` as `S3Store` has it.
+    """Open the store that a URL names: `file:PATH`, a bare path, or a bucket's.
+
+    `S3Store` says how an `s3:` URL is written, and `open_cloud_store` `gs:` and `az:`.
 
     Raises `ConfigError` for a URL that names no store. Opening neither reads nor writes.
     """
@@ -24,7 +26,16 @@ def open_store(url: str) -> Store:
         from seedsweep.storage.s3.store import S3Store
 
         return S3Store(url)
+    if scheme in ("gs", "az"):
+        try:
+            from seedsweep.storage.cloud_store import open_cloud_store
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"A store of kind {scheme!r} needs the package obstore, which is not installed "
+                "here; run pip install 'seedsweep[cloud]'."
+            ) from error
+        return open_cloud_store(url)
     raise ConfigError(
-        f"No store can be opened from a URL of kind {scheme!r}; write file:FOLDER or "
-        "s3://BUCKET/PREFIX?endpoint=URL."
+        f"No store can be opened from a URL of kind {scheme!r}; write file:FOLDER, "
+        "s3://BUCKET/PREFIX?endpoint=URL, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX."
     )

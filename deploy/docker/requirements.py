@@ -62,9 +62,10 @@ def file_of(image: str) -> Path:
 
 
 def wanted(image: str) -> list[Requirement]:
-    """The dependencies that an image has by itself."""
-    declared = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
-    requirements = [Requirement(line) for line in [*declared, *_ADDED]]
+    """The dependencies that an image has by itself, those for the stores of all clouds included."""
+    project = tomllib.loads(PYPROJECT.read_text())["project"]
+    cloud = project["optional-dependencies"]["cloud"]
+    requirements = [Requirement(line) for line in [*project["dependencies"], *cloud, *_ADDED]]
     return [each for each in requirements if each.name not in LEFT_OUT[image]]
 
 
@@ -72,7 +73,7 @@ def declared() -> list[Requirement]:
     """What pyproject.toml asks for, to build it and for the tests as well."""
     file = tomllib.loads(PYPROJECT.read_text())
     project, extras = file["project"], file["project"]["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["local"], *extras["dev"]]
+    lines = [*project["dependencies"], *extras["local"], *extras["cloud"], *extras["dev"]]
     lines += file["build-system"]["requires"]
     requirements = [Requirement(line) for line in lines]
     return [each for each in requirements if each.name != project["name"]]

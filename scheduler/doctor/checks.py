@@ -75,9 +75,20 @@ def _store(url: str, create_bucket: bool) -> Iterator[Diagnosis]:
     if create_bucket and isinstance(store, S3Store):
         store.create_bucket()
     elif create_bucket:
-        yield Diagnosis("store", "warning", "A folder store has no bucket, so none was created.")
+        yield Diagnosis(
+            "store", "warning", "Only an S3 store's bucket can be created, so none was."
+        )
     facts = store.inspect()
     yield _speed(store)
+    if facts.credentials:
+        yield Diagnosis("store", "fine", f"Its credentials come from {facts.credentials}.")
+    if facts.checked_by:
+        yield Diagnosis(
+            "store",
+            "fine",
+            "The store refuses x-amz-checksum-crc32: it checks what is written by "
+            f"{facts.checked_by} instead.",
+        )
     if not facts.conditional_create:
         yield Diagnosis(
             "store",

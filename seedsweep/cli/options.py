@@ -28,8 +28,8 @@ StoreUrl = Annotated[
     typer.Option(
         "--store",
         metavar="URL",
-        help="file:FOLDER or s3://BUCKET/PREFIX?endpoint=URL; else SEEDSWEEP_STORE_URL, "
-        "else file:./seedsweep-data.",
+        help="file:FOLDER, s3://BUCKET/PREFIX?endpoint=URL, gs://BUCKET/PREFIX or "
+        "az://CONTAINER/PREFIX; else SEEDSWEEP_STORE_URL, else file:./seedsweep-data.",
     ),
 ]
 Priority = Annotated[

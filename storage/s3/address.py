@@ -5,18 +5,12 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from minio.credentials.providers import (
-    ChainedProvider,
-    EnvAWSProvider,
-    EnvMinioProvider,
-    Provider,
-)
-
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.store import check_prefix
+from seedsweep.storage.prefix import read_prefix, write_prefix
 
 _FORM = "s3://BUCKET/PREFIX?endpoint=URL&region=REGION"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +27,7 @@ class Address:
         """The store's whole URL, the region included; it holds no credentials."""
         query = {"endpoint": self.endpoint} if self.endpoint else {}
         options = urlencode({**query, "region": self.region}, safe=":/[]")
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/") + f"?{options}"
+        return f"s3://{self.bucket}/{write_prefix(self.prefix)}".rstrip("/") + f"?{options}"
 
     @property
     def server(self) -> str:
@@ -47,6 +41,8 @@ def parse_address(url: str) -> Address:
     Raises `ConfigError` for a URL that does not do, and shows nothing that could be a credential.
     """
     try:
+        if _CONTROL.search(url):
+            raise ValueError(url)  # urlsplit would leave some of them out
         parts = urlsplit(url)
         bucket = parts.netloc.rpartition("@")[2]
         shown = f"s3://{bucket}{parts.path}"
@@ -63,6 +59,8 @@ def parse_address(url: str) -> Address:
         raise url_error(shown, "names an option twice or without a value")
     if not _BUCKET.fullmatch(bucket):
         raise url_error(shown, "names no bucket")
+    if "://" not in dict(query).get("endpoint", "://"):
+        raise url_error(shown, "has an endpoint that is not a URL: it lacks http:// or https://")
     if dict(query).get("endpoint") and not (
         named
         and endpoint.scheme in ("http", "https")
@@ -70,25 +68,11 @@ def parse_address(url: str) -> Address:
         and not (endpoint.path.strip("/") or endpoint.query or endpoint.fragment)
     ):
         raise url_error(shown, "has an endpoint that is not http://HOST:PORT or https://HOST:PORT")
-    prefix = parts.path.strip("/")
     try:
-        check_prefix(f"{prefix}/" if prefix else "")
+        prefix = read_prefix(parts.path)
     except ValueError as error:
         raise url_error(shown, "has a prefix that is not a key") from error
     return Address(bucket, prefix, *_place(shown, dict(query)))
-
-
-def find_credentials(address: Address) -> Provider:
-    """Find the credentials in the environment; raises `ConfigError` where there are none."""
-    provider = ChainedProvider([EnvAWSProvider(), EnvMinioProvider()])
-    try:
-        provider.retrieve()
-    except ValueError as error:
-        raise ConfigError(
-            f"There are no credentials for the store {address.url}; set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or MINIO_ACCESS_KEY and MINIO_SECRET_KEY."
-        ) from error
-    return provider
 
 
 def url_error(shown: str, why: str) -> ConfigError:

@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 import certifi
 import urllib3
 from minio import Minio
+from minio.credentials.providers import Provider
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse
 
-from seedsweep.storage.s3.address import Address, find_credentials, url_error
+from seedsweep.storage.s3.address import Address, url_error
 
 AGAIN = (409, 429, 500, 502, 503, 504)
 """A request that is answered with one of these is sent again."""
@@ -37,19 +38,19 @@ class Patience:
     backoff: float = 0.2
 
 
-def connect(address: Address, threads: int, patience: Patience) -> Minio:
+def connect(address: Address, credentials: Provider, threads: int, patience: Patience) -> Minio:
     """Make a client for many threads, up to `threads` of which keep a connection; asks nothing.
 
-    Raises `ConfigError` where the environment holds no credentials or the address does not do.
+    Raises `ConfigError` where the address does not do.
     """
-    server, credentials = urlsplit(address.server), find_credentials(address)
+    server = urlsplit(address.server)
     try:
         return Minio(
             server.netloc,
             secure=server.scheme == "https",
             region=address.region,
             credentials=credentials,
-            http_client=_Http(threads, patience),
+            http_client=Http(threads, patience),
         )
     except ValueError as error:
         raise url_error(address.url, f"cannot be used ({error})") from error
@@ -94,7 +95,7 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-class _Http(urllib3.PoolManager):
+class Http(urllib3.PoolManager):
     """Connections whose requests end in bounded time, their bodies read whole and retried too."""
 
     def __init__(self, threads: int, patience: Patience) -> None:

@@ -11,15 +11,25 @@ from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
 from seedsweep.storage.errors import ConfigError, SeedsweepError, StoreUnavailableError
 from seedsweep.storage.s3.connection import AGAIN
+from seedsweep.storage.s3.source import Source
 
 _REFUSALS = {
     "NoSuchBucket": "there is no such bucket; create it, or run `seedsweep doctor --create-bucket`",
-    "InvalidAccessKeyId": "unknown access key; correct AWS_ACCESS_KEY_ID or MINIO_ACCESS_KEY",
-    "SignatureDoesNotMatch": "wrong secret key; correct AWS_SECRET_ACCESS_KEY or MINIO_SECRET_KEY",
     "AccessDenied": "access is denied; let this access key read, write, list and delete there",
     "AuthorizationHeaderMalformed": "the region is wrong; correct region= in the URL",
     "PermanentRedirect": "the bucket is elsewhere; correct endpoint= and region= in the URL",
+    "KeyTooLongError": "the key is too long; choose a shorter prefix",
 }
+_EXPIRED = "the session token is no longer valid; renew {0.name}"
+_STRANGERS = {
+    "InvalidAccessKeyId": "unknown access key; correct {0.access_key}",
+    "SignatureDoesNotMatch": "wrong secret key; correct {0.secret_key}",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "InvalidToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+}
+"""What is wrong with the credentials, which may be others soon unless variables hold them."""
 _NO_SPACE = re.compile(r"no space|full|507|InsufficientStorage|writable volume|free volume", re.I)
 
 
@@ -33,8 +43,8 @@ class Translator:
     What only a wrong URL or environment would explain at first may pass once the store was met.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, source: Source) -> None:
+        self._url, self._source = url, source
         self._met = False
 
     @contextlib.contextmanager
@@ -44,8 +54,8 @@ class Translator:
         try:
             yield
         except S3Error as error:
-            self._met = True
-            raise _refused(failed, error) from error
+            met, self._met = self._met, True
+            raise self._refused(failed, error, met) from error
         except ServerError as error:
             raise _unavailable(failed, f"HTTP {error.status_code}") from error
         except (InvalidResponseError, ElementTree.ParseError, NotS3Error) as error:
@@ -53,6 +63,18 @@ class Translator:
         except HTTPError as error:
             raise self._unanswered(failed, error) from error
         self._met = True
+
+    def _refused(self, failed: str, error: S3Error, met: bool) -> SeedsweepError:
+        code = error.code or ""
+        if code in _REFUSALS:
+            return ConfigError(f"{failed}: {_REFUSALS[code]}.")
+        if code in _STRANGERS:
+            may_pass = met and self._source.kind != "variables"
+            kind = StoreUnavailableError if may_pass else ConfigError
+            return kind(f"{failed}: {_STRANGERS[code].format(self._source)}.")
+        if code == "RequestTimeTooSkewed":
+            return StoreUnavailableError(f"{failed} (the clocks differ); set this machine's clock.")
+        return _unavailable(failed, f"{code}: {error.message}".rstrip(": ."))
 
     def _strange(self, failed: str, error: Exception) -> SeedsweepError:
         """Blame the endpoint, unless it was an S3 server before or a proxy's server fails."""
@@ -84,15 +106,6 @@ def _is_distrust(reason: Exception) -> bool:
     if isinstance(error, ssl.SSLCertVerificationError | FileNotFoundError | PermissionError):
         return True
     return isinstance(error, ssl.SSLError) and error.library == "X509"
-
-
-def _refused(failed: str, error: S3Error) -> SeedsweepError:
-    code = error.code or ""
-    if code in _REFUSALS:
-        return ConfigError(f"{failed}: {_REFUSALS[code]}.")
-    if code == "RequestTimeTooSkewed":
-        return StoreUnavailableError(f"{failed} (the clocks differ); set this machine's clock.")
-    return _unavailable(failed, f"{code}: {error.message}".rstrip(": ."))
 
 
 def _unavailable(failed: str, reason: str) -> StoreUnavailableError:

@@ -1,17 +1,18 @@
 """A store behind the S3 protocol, through the `minio` client: MinIO, SeaweedFS, AWS and others.
 
 Nothing beyond plain S3 is relied on. `If-None-Match: *`, which makes `create` create-only, is used
-where a probe shows that the server honours it.
+where a probe shows that the server honours it, and `x-amz-checksum-crc32` until it refuses that.
 """
 
 import base64
 import contextlib
+import hashlib
 import io
 import threading
 import time
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from email.utils import parsedate_to_datetime
 
@@ -24,6 +25,7 @@ from urllib3.response import BaseHTTPResponse
 
 from seedsweep.storage.s3.address import parse_address
 from seedsweep.storage.s3.connection import Patience, connect
+from seedsweep.storage.s3.credentials import StoreCredentials
 from seedsweep.storage.s3.errors import NotS3Error, Translator
 from seedsweep.storage.store import StoreFacts, check_key, check_prefix, is_key
 
@@ -32,21 +34,46 @@ SINGLE_PUT = 64 * 1024 * 1024
 
 _PROBE = b"Does this store honour If-None-Match?"
 
+_REFUSALS = {"InvalidArgument", "InvalidRequest", "NotImplemented"}
+"""What servers say of a header that they do not know, if they do not ignore it."""
+
+
+def _crc32(data: bytes) -> dict[str, str]:
+    # Not every server compares the body with the signed SHA-256; those do compare this.
+    checksum = zlib.crc32(data).to_bytes(4, "big")
+    return {"x-amz-checksum-crc32": base64.b64encode(checksum).decode()}
+
+
+def _md5(data: bytes) -> dict[str, str]:
+    checksum = hashlib.md5(data, usedforsecurity=False).digest()
+    return {"Content-MD5": base64.b64encode(checksum).decode()}
+
+
+_CHECKSUMS: list[tuple[str | None, Callable[[bytes], dict[str, str]]]] = [
+    (None, _crc32),
+    ("Content-MD5", _md5),
+    ("the signed SHA-256", lambda data: {}),
+]
+"""What an object can be sent with so that one altered on the way is refused, the best first."""
+
 
 class S3Store:
     """A store in a bucket, below a prefix, of any S3 server.
 
-    `url` is `s3://BUCKET/PREFIX?endpoint=URL&region=REGION`; without an endpoint it is AWS. Access
-    key and secret come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and perhaps
-    AWS_SESSION_TOKEN, or MINIO_ACCESS_KEY and MINIO_SECRET_KEY; so does the region where the URL
-    names none. SSL_CERT_FILE names the certificates to trust instead of the public authorities'.
-    Opening makes no request; `ConfigError` where URL or environment do not do. May be used by many
-    threads; up to `threads` keep a connection.
+    `url` is `s3://BUCKET/PREFIX?endpoint=URL&region=REGION`; without an endpoint it is AWS. The
+    prefix is decoded as in any URL: `%20` is a space. `StoreCredentials` says whose credentials it
+    is used with. The region comes from the environment where the URL names none. SSL_CERT_FILE
+    names the certificates to trust instead of the public authorities'. Opening makes no request;
+    `ConfigError` where URL or environment do not do. May be used by many threads; up to `threads`
+    keep a connection.
 
     `create` is create-only where the server honours `If-None-Match: *`, which the first call finds
     out, and the object has at most 64 MiB. Otherwise it looks, then writes: of writers that race,
     the last one's whole object stays, and more than one may get True. A `create` whose answer was
     lost is sent again and then returns False although the object is its own.
+
+    An object of at most 64 MiB is sent with its CRC-32, or with its MD5 where the server refuses
+    that header, or else with nothing but the SHA-256 that is signed over plain HTTP.
 
     Every method raises `ConfigError` where the bucket is missing, the credentials are refused, the
     server's certificate is not trusted or no S3 server answers at the endpoint, and
@@ -59,8 +86,11 @@ class S3Store:
         self.url = address.url
         self._bucket = address.bucket
         self._prefix = f"{address.prefix}/" if address.prefix else ""
-        self._client = connect(address, threads, patience or Patience())
-        self._translated = Translator(self.url).translated
+        credentials = StoreCredentials(address)
+        self._source = credentials.source
+        self._client = connect(address, credentials, threads, patience or Patience())
+        self._translated = Translator(self.url, self._source).translated
+        self._checksum = 0
         self._lock = threading.Lock()
         self._probed: Future[bool] | None = None
 
@@ -133,10 +163,22 @@ class S3Store:
     def _put(self, name: str, data: bytes, only_new: bool = False) -> ObjectWriteResult:
         """Send the object, in one request with its checksum where it is not too large for that."""
         headers = {"If-None-Match": "*"} if only_new else {}
-        if len(data) <= SINGLE_PUT:
-            # Not every server compares the body with the signed SHA-256; those do compare this.
-            checksum = zlib.crc32(data).to_bytes(4, "big")
-            headers["x-amz-checksum-crc32"] = base64.b64encode(checksum).decode()
+        if len(data) > SINGLE_PUT:
+            return self._sent(name, data, headers)
+        refusal: S3Error | None = None
+        for number in range(self._checksum, len(_CHECKSUMS)):
+            try:
+                result = self._sent(name, data, headers | _CHECKSUMS[number][1](data))
+            except S3Error as error:
+                if error.code not in _REFUSALS:
+                    raise
+                refusal = refusal or error
+            else:
+                self._checksum = number
+                return result
+        raise refusal or NotS3Error
+
+    def _sent(self, name: str, data: bytes, headers: dict[str, str]) -> ObjectWriteResult:
         result = self._client.put_object(
             self._bucket,
             name,
@@ -203,7 +245,7 @@ class S3Store:
         try:
             conditional = not self._put_new(name, _PROBE)
         except S3Error as error:
-            if error.code != "NotImplemented":
+            if error.code not in _REFUSALS:
                 raise
             conditional = False
         # Who may not delete may still write; no listing shows what then stays.
@@ -211,7 +253,12 @@ class S3Store:
             self._client.remove_object(self._bucket, name)
         # The header's seconds are cut off: half of one is lost on average.
         clock = parsedate_to_datetime(date).timestamp() + 0.5 if date else between
-        return StoreFacts(conditional_create=conditional, clock_skew_seconds=clock - between)
+        return StoreFacts(
+            conditional_create=conditional,
+            clock_skew_seconds=clock - between,
+            checked_by=_CHECKSUMS[self._checksum][0],
+            credentials=self._source.name,
+        )
 
 
 class _Headers(Sse):

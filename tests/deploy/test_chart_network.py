@@ -86,12 +86,28 @@ def test_who_may_reach_ray_may_also_leave_for_it():
         ("s3://bucket/a?region=eu&endpoint=https://host", 443),
         ("s3://bucket/a?endpoint=http://host/", 80),
         ("s3://bucket/a?endpoint=https://host:8443/", 8443),
+        ("gs://bucket/a", 443),
+        ("az://container/a?account=ours", 443),
     ],
 )
 def test_the_store_is_reached_at_the_port_in_its_url(url, port):
     policy = only(render({"store": {"url": url}}), "NetworkPolicy", "demo-seedsweep-worker")
     reachable = {rule["ports"][0]["port"] for rule in policy["spec"]["egress"]}
     assert reachable == {53, port, 6379}
+
+
+def test_who_gives_the_pods_their_role_is_reached_only_if_wanted():
+    agents = {"169.254.169.254/32", "169.254.170.23/32", "fd00:ec2::23/128"}
+
+    def allowed(resources):
+        rules = only(resources, "NetworkPolicy", "demo-seedsweep-worker")["spec"]["egress"]
+        peers = [peer for rule in rules for peer in rule.get("to", [])]
+        return {peer["ipBlock"]["cidr"] for peer in peers if "ipBlock" in peer}, rules
+
+    found, rules = allowed(rendered("without a secret"))
+    assert found == agents
+    assert {"ports": [{"port": 443, "protocol": "TCP"}]} in rules  # the token service
+    assert allowed(rendered("defaults"))[0] == set()
 
 
 def test_the_hub_is_reached_by_workers_alone_and_only_if_wanted():

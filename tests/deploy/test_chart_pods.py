@@ -27,7 +27,10 @@ def test_secrets_come_by_reference_alone(name):
     secret = re.compile("PASSWORD|SECRET|TOKEN|KEY|BROKER_URL")
     for pod, container in containers(rendered(name)):
         for variable in container["env"]:
-            if secret.search(variable["name"]):
+            bare = variable["name"] == "SEEDSWEEP_BROKER_URL" and "@" not in variable.get(
+                "value", "@"
+            )
+            if secret.search(variable["name"]) and not bare:
                 assert variable["valueFrom"]["secretKeyRef"]["name"] == "credentials", pod
         said = [*container.get("command", []), *container.get("args", [])]
         assert not any("$(" in word and "POD_NAME" not in word for word in said)
@@ -49,6 +52,20 @@ def test_the_keys_of_the_secret_can_be_renamed():
             if reference:
                 assert found.setdefault(variable["name"], reference["key"]) == reference["key"]
     assert found == wanted
+
+
+def test_a_service_account_with_a_role_needs_no_secret():
+    resources = rendered("without a secret")
+    (account,) = of_kind(resources, "ServiceAccount")
+    role = "arn:aws:iam::123456789012:role/sweeper"
+    assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": role}
+    for pod in templates(resources).values():
+        assert pod["spec"]["serviceAccountName"] == account["metadata"]["name"]
+    for _, container in containers(resources):
+        given = {variable["name"]: variable for variable in container["env"]}
+        assert not any(name.startswith("AWS_") for name in given)
+        assert given["SEEDSWEEP_BROKER_URL"]["value"] == "redis://broker.example:6379/0"
+        assert not any("secretKeyRef" in each.get("valueFrom", {}) for each in given.values())
 
 
 # What every container is.

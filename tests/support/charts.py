@@ -65,6 +65,15 @@ ON_A_FOLDER = {
     "networkPolicy": {"enabled": False},
     "podDisruptionBudget": {"enabled": False},
 }
+WITHOUT_SECRET = {
+    "existingSecret": {"name": ""},
+    "broker": {"url": "redis://broker.example:6379/0"},
+    "store": {"url": "s3://bucket/prefix?region=eu-west-1", "credentials": "serviceAccount"},
+    "serviceAccount": {
+        "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/sweeper"}
+    },
+    "ray": {"enabled": False},
+}
 SETS = {
     "defaults": {},
     "ray off": {"ray": {"enabled": False}},
@@ -72,6 +81,7 @@ SETS = {
     "watched": WATCHED,
     "keda": KEDA,
     "folder": ON_A_FOLDER,
+    "without a secret": WITHOUT_SECRET,
     "everything": EVERYTHING,
 }
 CUSTOM = {"ScaledObject", "RayCluster", "ServiceMonitor", "PrometheusRule"}

@@ -43,7 +43,7 @@ class ScreeningClient(PrefixedStrictRedis):
 class ScreeningChannel(Channel):
     """Kombu's, with connections that check whom they reach as all of ours do."""
 
-    connection_class_ssl: type = TlsConnection
+    connection_class_ssl = TlsConnection
 
     def _get_client(self) -> Any:
         return partial(ScreeningClient, global_keyprefix=ROOT)
@@ -60,7 +60,7 @@ class WatchedChannel(ScreeningChannel, SentinelChannel):
         *SentinelChannel.from_transport_options,
         "sentinels",
     )
-    connection_class_ssl = SentinelTlsConnection
+    connection_class_ssl = SentinelTlsConnection  # type: ignore[assignment]
     sentinels: Sentinels
 
     def _sentinel_managed_pool(self, asynchronous: bool = False) -> object:

@@ -364,6 +364,8 @@ class OtherStore(FolderStore):
         (StoreFacts(True, -61.0), ["warning"], ["61 s"]),
         (StoreFacts(True, -901.0), ["failure"], ["901 s"]),
         (StoreFacts(False, 0.0), ["warning"], ["last one wins"]),
+        (StoreFacts(True, 0.0, checked_by="Content-MD5"), ["fine"], ["by Content-MD5 instead"]),
+        (StoreFacts(True, 0.0, credentials="a role"), ["fine"], ["credentials come from a role"]),
     ],
 )
 def test_what_a_store_says_of_itself_is_judged(look, tmp_path, monkeypatch, facts, expected, words):
@@ -387,6 +389,8 @@ def test_a_real_s3_server_is_fine(look, s3_url):
     found = look("store", store=s3_url)
     assert exit_code(found) == 0
     assert "MB/s" in found[0].says
+    (words,) = [each.says for each in found if "credentials" in each.says]
+    assert words == "Its credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
     assert list(S3Store(s3_url).list("")) == []
     assert look("disk", store=s3_url) == []
 

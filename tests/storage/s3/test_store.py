@@ -1,7 +1,6 @@
 """What holds for `s3:` alone; what every store promises is in test_store.py."""
 
 import contextlib
-import http.client
 import io
 import logging
 import os
@@ -12,21 +11,19 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from http.server import ThreadingHTTPServer
+from urllib.parse import quote, urlsplit
 
 import pytest
-from minio import Minio
 
 from seedsweep.storage.errors import ConfigError, StoreUnavailableError
 from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.stores import open_store
+from tests.support.answers import HASTE, Answer, handler_of, s3_error
 from tests.support.servers import S3Server
 
-HASTE = Patience(connect=1.0, read=1.0, again=3.0, backoff=0.001)
 CALLS = {
     "create": lambda store: store.create("a/b", b"data"),
     "replace": lambda store: store.replace("a/b", b"data"),
@@ -39,119 +36,6 @@ CALLS = {
     "inspect": lambda store: store.inspect(),
 }
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-
-
-@dataclass
-class Request:
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    def is_create(self):
-        return "If-None-Match" in self.headers
-
-
-@dataclass
-class Answer:
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-def s3_error(status, code, message="told by a test"):
-    xml = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    return Answer(status, xml.encode(), {"Content-Type": "application/xml"})
-
-
-@pytest.fixture
-def serve():
-    """Start an HTTP server that answers as a function says, and drops connections for None."""
-    with contextlib.ExitStack() as running:
-
-        def start(behave):
-            server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(behave))
-            running.callback(server.server_close)
-            running.callback(server.shutdown)
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            return f"http://127.0.0.1:{server.server_port}"
-
-        yield start
-
-
-def handler_of(behave):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def answer(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            given = behave(Request(self.command, self.path, dict(self.headers), body))
-            if given is None:
-                self.close_connection = True
-                return
-            self.send_response_only(given.status)
-            for name, value in {"Content-Length": str(len(given.body)), **given.headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(given.body)
-            # A body cut short ends with its connection.
-            self.close_connection = int(given.headers.get("Content-Length", 0)) > len(given.body)
-
-        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = answer
-
-        def log_message(self, *_):
-            pass
-
-    return Handler
-
-
-@pytest.fixture
-def pass_on(s3_server):
-    """Give a request to the real server, and return its answer."""
-
-    def ask(request):
-        connection = http.client.HTTPConnection("127.0.0.1", s3_server.port, timeout=10)
-        with contextlib.closing(connection):
-            connection.putrequest(
-                request.method, request.path, skip_host=True, skip_accept_encoding=True
-            )
-            for name, value in request.headers.items():
-                connection.putheader(name, value)
-            connection.endheaders(request.body)
-            response = connection.getresponse()
-            headers = {
-                name: value
-                for name, value in response.getheaders()
-                if name.lower() not in ("connection", "transfer-encoding", "content-length")
-            }
-            return Answer(response.status, response.read(), headers)
-
-    return ask
-
-
-@pytest.fixture
-def behind(s3_url, serve):
-    """A store that sees the real server through one that behaves as a function says."""
-
-    def open_behind(behave, **options):
-        url = f"{s3_url.partition('?')[0]}?endpoint={serve(behave)}"
-        return S3Store(url, **{"patience": HASTE, **options})
-
-    return open_behind
-
-
-@pytest.fixture
-def bare(s3_server):
-    """The minio client alone, on the real server."""
-    return Minio(
-        f"127.0.0.1:{s3_server.port}",
-        s3_server.access_key,
-        s3_server.secret_key,
-        secure=False,
-        region="us-east-1",
-    )
 
 
 def first(count, given, otherwise):
@@ -448,6 +332,21 @@ class TestCreate:
         assert any(won)
         assert store.read("c") in (b"x" * 90_000, b"y" * 90_000)
 
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            s3_error(400, "InvalidArgument", "Unsupported header received for this API call."),
+            s3_error(400, "InvalidRequest", "Unsupported header"),
+        ],
+        ids=["B2", "other"],
+    )
+    def test_so_it_is_where_the_server_calls_the_header_unsupported(self, behind, pass_on, refusal):
+        store = behind(lambda request: refusal if request.is_create() else pass_on(request))
+        assert not store.inspect().conditional_create
+        assert store.create("a/b", b"first")
+        assert not store.create("a/b", b"second")
+        assert store.read("a/b") == b"first"
+
     def test_an_object_beyond_64_mib_goes_in_parts_and_is_created_once(self, behind, pass_on):
         def note(request):
             requests.append((request.method, len(request.body)))
@@ -480,6 +379,81 @@ class TestCreate:
         assert list(store.folders("")) == []
 
 
+class TestChecksum:
+    """With what objects are sent, so that one altered on the way is never stored."""
+
+    CRC32, MD5 = "x-amz-checksum-crc32", "Content-MD5"
+
+    @pytest.fixture
+    def refusing(self, behind, pass_on):
+        """A store behind a server that refuses some headers, and the requests that it saw."""
+
+        def open_refusing(refusal, *headers):
+            def refuse(request):
+                seen.append(request)
+                unwanted = {name.lower() for name in request.headers} & {h.lower() for h in headers}
+                return refusal if request.method == "PUT" and unwanted else pass_on(request)
+
+            seen = []
+            return behind(refuse), seen
+
+        return open_refusing
+
+    REFUSALS = (
+        pytest.param(
+            s3_error(400, "InvalidArgument", "Unsupported header received for this API call."),
+            id="B2",
+        ),
+        pytest.param(s3_error(501, "NotImplemented", "Header is not implemented"), id="R2"),
+    )
+
+    def test_it_is_the_crc_32_where_the_server_takes_that(self, refusing):
+        store, seen = refusing(None)
+        store.create("a", b"data")
+        assert store.inspect().checked_by is None
+        puts = [request.headers for request in seen if request.method == "PUT"]
+        assert all(self.CRC32 in headers and self.MD5 not in headers for headers in puts)
+
+    @pytest.mark.parametrize("refusal", REFUSALS)
+    @pytest.mark.parametrize(
+        ("refused", "instead"),
+        [((CRC32,), "Content-MD5"), ((CRC32, MD5), "the signed SHA-256")],
+        ids=["crc32", "both"],
+    )
+    @pytest.mark.parametrize("write", ["create", "replace"])
+    def test_it_is_the_next_best_where_the_server_refuses_that(
+        self, refusing, refusal, refused, instead, write
+    ):
+        store, seen = refusing(refusal, *refused)
+        CALLS[write](store)
+        assert store.read("a/b") == b"data"
+        assert not store.create("a/b", b"other")
+        facts = store.inspect()
+        assert facts.conditional_create
+        assert facts.checked_by == instead
+        seen.clear()
+        store.replace("c", b"1")
+        assert len(seen) == 1  # what is refused is not sent again
+
+    def test_the_md5_too_keeps_out_what_was_altered_on_the_way(self, behind, pass_on):
+        def refuse_and_alter(request):
+            if request.method == "PUT" and self.CRC32 in request.headers:
+                return s3_error(501, "NotImplemented")
+            if request.method == "PUT" and "/a/b" in request.path:
+                request.body = request.body[::-1]
+            return pass_on(request)
+
+        store = behind(refuse_and_alter)
+        with pytest.raises(StoreUnavailableError, match="could not write a/b"):
+            store.create("a/b", b"data")
+        assert store.read("a/b") is None
+
+    def test_another_refusal_is_told_as_it_is(self, behind):
+        store = behind(lambda _: s3_error(400, "InvalidArgument", "a bad bucket"))
+        with pytest.raises(StoreUnavailableError, match=r"\(InvalidArgument: a bad bucket\)"):
+            store.replace("a/b", b"data")
+
+
 def test_folder_markers_and_names_that_are_no_keys_are_left_out(s3_url):
     store = S3Store(s3_url)
     store.create("campaigns/c/campaign.json", b"{}")
@@ -487,6 +461,25 @@ def test_folder_markers_and_names_that_are_no_keys_are_left_out(s3_url):
         store._put(f"{store._prefix}{name}", b"")
     assert list(store.list("campaigns/")) == ["campaigns/c/campaign.json"]
     assert list(store.folders("campaigns/")) == ["c"]
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["user=ann/run=1", "_audit", "team a", "größe/日本", "a+b", "50%41", ".x", "a&b;c@d,'e'()!"],
+)
+def test_a_prefix_may_have_any_characters_that_a_key_may_have(s3_url, bare, prefix):
+    url, _, options = s3_url.partition("?")
+    store = open_store(f"{url}/{quote(prefix)}?{options}")
+    assert store.create("a/b", b"data")
+    assert not store.create("a/b", b"other")
+    assert store.read("a/b") == b"data"
+    assert list(store.list("")) == ["a/b"]
+    assert list(store.folders("")) == ["a"]
+    folder = url.removeprefix("s3://tests/")
+    assert bare.stat_object("tests", f"{folder}/{prefix}/a/b").size == 4
+    assert open_store(store.url).read("a/b") == b"data"
+    store.delete("a/b")
+    assert list(store.list("")) == []
 
 
 def test_a_clock_that_goes_wrong_is_seen(behind, pass_on):
@@ -615,6 +608,10 @@ class TestUrl:
             ("bkt/a?region=eu-west-1", "bkt/a?region=eu-west-1"),
             ("bkt?region=x-1&endpoint=https://h", "bkt?endpoint=https://h&region=x-1"),
             ("bkt?endpoint=http://[::1]:83", "bkt?endpoint=http://[::1]:83&region=us-east-1"),
+            ("bkt/user=ann/_x/.y+z?region=x", "bkt/user=ann/_x/.y+z?region=x"),
+            ("bkt/team a/größe?region=x", "bkt/team%20a/gr%C3%B6%C3%9Fe?region=x"),
+            ("bkt/a%3Fb%23c%2541?region=x", "bkt/a%3Fb%23c%2541?region=x"),
+            ("bkt/50%?region=x", "bkt/50%25?region=x"),
         ],
     )
     def test_a_stores_url_is_whole_and_opens_the_same_store(self, given, whole):
@@ -643,13 +640,19 @@ class TestUrl:
             ("s3://?endpoint=http://h", "names no bucket"),
             ("s3:bucket?endpoint=http://h", "names no bucket"),
             ("s3://No_Bucket?endpoint=http://h", "names no bucket"),
-            ("s3://bucket?endpoint=h:83", "has an endpoint that is not"),
+            ("s3://bucket/a%00b?endpoint=http://h", "prefix that is not a key"),
+            ("s3://bucket/%ff?endpoint=http://h", "prefix that is not a key"),
+            ("s3://bucket/a\nb?endpoint=http://h", "cannot be read"),
+            ("s3://bucket?endpoint=h:83", "it lacks http:// or https://"),
+            ("s3://bucket?endpoint=127.0.0.1:9000", "it lacks http:// or https://"),
+            ("s3://bucket?endpoint=s3cret:s3cret@h", "it lacks http:// or https://"),
+            ("s3://bucket?endpoint=ftp://h", "has an endpoint that is not http"),
             ("s3://bucket?endpoint=http://h/path", "has an endpoint that is not"),
             ("s3://bucket?endpoint=http://h:port", "cannot be read"),
             ("s3://bucket?endpoint=http://[", "cannot be read"),
             ("s3://bucket/../x?endpoint=http://h", "prefix that is not a key"),
             ("s3://bucket/a//b?endpoint=http://h", "prefix that is not a key"),
-            ("s3://bucket/.hidden?endpoint=http://h", "prefix that is not a key"),
+            ("s3://bucket/a/%2E%2E/b?endpoint=http://h", "prefix that is not a key"),
             ("s3://bucket/x", "names neither an endpoint nor, for AWS, a region"),
         ],
     )

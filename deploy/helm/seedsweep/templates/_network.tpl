@@ -14,11 +14,20 @@
 {{- define "seedsweep.toStore" -}}
 - to: {{- toYaml .Values.networkPolicy.dnsPeers | nindent 4 }}
   ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
-{{- if hasPrefix "s3:" .Values.store.url }}
+{{- if not (hasPrefix "file:" .Values.store.url) }}
 - ports: [{port: {{ include "seedsweep.storePort" . }}, protocol: TCP}]
   {{- with .Values.networkPolicy.storePeers }}
   to: {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- end }}
+{{- if eq .Values.store.credentials "serviceAccount" }}
+# The cloud's token service, the node's metadata server and EKS's agent.
+- ports: [{port: 443, protocol: TCP}]
+- to:
+    - ipBlock: {cidr: 169.254.169.254/32}
+    - ipBlock: {cidr: 169.254.170.23/32}
+    - ipBlock: {cidr: fd00:ec2::23/128}
+  ports: [{port: 80, protocol: TCP}]
 {{- end }}
 {{- end -}}
 

@@ -43,7 +43,7 @@ securityContext:
 {{- $secret := .root.Values.existingSecret -}}
 - name: SEEDSWEEP_STORE_URL
   value: {{ .root.Values.store.url | quote }}
-{{- if hasPrefix "s3:" .root.Values.store.url }}
+{{- if and (hasPrefix "s3:" .root.Values.store.url) (eq .root.Values.store.credentials "secret") }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom:
     secretKeyRef: {name: {{ $secret.name }}, key: {{ $secret.keys.s3AccessKey }}}
@@ -76,10 +76,14 @@ securityContext:
 {{/* Takes root. */}}
 {{- define "seedsweep.brokerEnv" -}}
 - name: SEEDSWEEP_BROKER_URL
+{{- if .root.Values.broker.url }}
+  value: {{ .root.Values.broker.url | quote }}
+{{- else }}
   valueFrom:
     secretKeyRef:
       name: {{ .root.Values.existingSecret.name }}
       key: {{ .root.Values.existingSecret.keys.brokerUrl }}
+{{- end }}
 {{- end -}}
 
 {{/* What Ray's nodes, and who joins them, share. Takes root. */}}
