@@ -46,11 +46,12 @@ def _now() -> Row:
                 width=4,
             ),
             figures(
-                "Units remaining",
-                "Units neither done nor parked, in active campaigns.",
+                "Store",
+                "Services for which the store fails what they write or read, or is slow.",
                 "short",
-                PanelQuery("max(seedsweep_units_remaining)", "remaining"),
+                PanelQuery("sum by (kind) (seedsweep_store_trouble)", "{{kind}}"),
                 width=3,
+                limits=(1,),
             ),
             figures(
                 "Broker",

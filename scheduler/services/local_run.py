@@ -1,16 +1,16 @@
 """A whole campaign on this machine: private broker, workers, local Ray, one command."""
 
-import contextlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
+from seedsweep.scheduler.campaign.store_words import store_words
 from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
 from seedsweep.scheduler.services.child_process import Child, stopping
 from seedsweep.scheduler.services.embedded_broker import embedded_broker
@@ -23,12 +23,14 @@ from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.devices import visible_devices
 from seedsweep.workers.generation.celery_app import make_app, publish
+from seedsweep.workers.monitoring import store_watch
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
 
 Show = Callable[[LiveCounts], None]
+Warn = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,11 @@ class Crew:
         return Crew(workers=workers or len(gpus) or cores, actors=max(1, cores // 4))
 
 
-def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show) -> None:
+def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show, warn: Warn) -> None:
     """Generate and analyse all that is missing of a submitted campaign, then return.
 
-    `show` is called about ten times a second. Whatever ends this early, the same call goes on
+    `show` is called about ten times a second, as is `warn` with what is wrong with the store, which
+    is waited for. Whatever ends this early, the same call goes on
     where it stopped. Raises `ConfigError` where a worker or the analyst refuses its settings,
     and `PermanentError` where the prompts cannot be analysed.
     """
@@ -64,12 +67,12 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show) -> None:
         return
     logs = log_folder(store, campaign_id)
     with embedded_broker(logs) as (broker_url, broker):
-        ledger = Ledger(broker_url)
-        app = make_app(broker_url)
+        ledger, app = Ledger(broker_url), make_app(broker_url)
+        workforce = Workforce(broker_url, trouble=store_watch.trouble)
         dispatcher = Dispatcher(
-            store,
+            store_watch.watched(store),
             ledger,
-            Workforce(broker_url),
+            workforce,
             lambda queue, units: publish(app, queue, units),
             lambda: [campaign_id],
         )
@@ -80,7 +83,8 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show) -> None:
             count = min(crew.workers, max(1, units_left))
             children += _workers(count, crew.threads, logs, environment)
             children.append(_analyst(crew.actors, logs, environment))
-            _oversee(ledger, dispatcher, plan, [broker, *children], show)
+            shown = _Shown(ledger, workforce, campaign_id, show, warn)
+            _oversee(shown, dispatcher, [broker, *children])
 
 
 def log_folder(store: Store, campaign_id: str) -> Path:
@@ -112,19 +116,36 @@ def _analyst(actors: int, logs: Path, environment: dict[str, str]) -> Child:
     return Child("analyst", command, logs / "analyst.log", environment)
 
 
-def _oversee(
-    ledger: Ledger, dispatcher: Dispatcher, plan: Plan, children: list[Child], show: Show
-) -> None:
-    campaign_id = plan.campaign.campaign_id
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What is shown of a campaign while it runs."""
+
+    ledger: Ledger
+    workforce: Workforce
+    campaign_id: str
+    show: Show
+    warn: Warn
+
+    def look(self) -> LiveCounts | None:
+        """Show how far the campaign is and what is wrong; None while the broker does not know."""
+        try:
+            counts = self.ledger.counts(self.campaign_id)
+            self.warn(store_words(self.workforce.complaints()))
+        except BrokerUnavailableError:
+            return None
+        if counts is not None:
+            self.show(counts)
+        return counts
+
+
+def _oversee(shown: _Shown, dispatcher: Dispatcher, children: list[Child]) -> None:
     while True:
-        with contextlib.suppress(BrokerUnavailableError):
-            counts = ledger.counts(campaign_id)
-            if counts is not None:
-                show(counts)
-                if counts.trouble:
-                    raise PermanentError(counts.trouble)
-                if counts.settled:
-                    return
+        counts = shown.look()
+        if counts is not None:
+            if counts.trouble:
+                raise PermanentError(counts.trouble)
+            if counts.settled:
+                return
         for child in children:
             child.ensure_alive()
         try:

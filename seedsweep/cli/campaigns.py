@@ -52,6 +52,7 @@ def run(
     Example: seedsweep run examples/emoji/campaign.toml --workers 2
     """
     from seedsweep.cli.progress_bars import Display
+    from seedsweep.cli.store_notice import StoreNotice
     from seedsweep.scheduler.services.local_run import Crew, log_folder, run_campaign
 
     opened = find_store(store)
@@ -62,7 +63,8 @@ def run(
     say(f"{_outline(plan)}; logs in {log_folder(opened, campaign_id)}.")
     try:
         with Display(plan.image_count).shown() as display:
-            run_campaign(opened, plan, Crew.for_this_machine(workers), display.show)
+            crew = Crew.for_this_machine(workers)
+            run_campaign(opened, plan, crew, display.show, StoreNotice())
     except KeyboardInterrupt:
         say("Stopped; the same command goes on from here.")
         raise typer.Exit(130) from None

@@ -20,7 +20,9 @@ _REFUSALS = {
     "AuthorizationHeaderMalformed": "the region is wrong; correct region= in the URL",
     "PermanentRedirect": "the bucket is elsewhere; correct endpoint= and region= in the URL",
 }
-_NO_SPACE = re.compile(r"no space|full|507|InsufficientStorage|writable volume|free volume", re.I)
+_NO_SPACE = re.compile(
+    r"no space|full|507|quota|InsufficientStorage|writable volume|free volume", re.I
+)
 
 
 class NotS3Error(Exception):
