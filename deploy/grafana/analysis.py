@@ -2,7 +2,15 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import PanelQuery, Row, board, figures, graph, stack
+from deploy.grafana.panels import (
+    PROMPTS_A_SECOND,
+    PanelQuery,
+    Row,
+    board,
+    figures,
+    graph,
+    stack,
+)
 
 WHILE = "[10m]"
 """Results are stored many at once: shorter windows would show nothing but jumps."""
@@ -35,7 +43,7 @@ def _now() -> Row:
             figures(
                 "Prompts a second",
                 "Prompts whose results were stored, over the last ten minutes.",
-                "ops",
+                PROMPTS_A_SECOND,
                 PanelQuery(f"sum(rate(seedsweep_prompts_analysed_total{WHILE}))", "analysed"),
             ),
             figures(
@@ -65,6 +73,7 @@ def _now() -> Row:
                 "none where nothing was analysed.",
                 "percentunit",
                 PanelQuery(DECODED, "decoded"),
+                limits=(0.5, 0.9),
                 decimals=2,
             ),
             figures(
@@ -73,6 +82,7 @@ def _now() -> Row:
                 "none where nothing was analysed.",
                 "percentunit",
                 PanelQuery(PRUNED, "pruned"),
+                limits=(0.9, 0.5),
                 decimals=2,
             ),
         ),
@@ -86,7 +96,7 @@ def _pace() -> Row:
             graph(
                 "Prompts a second",
                 "Prompts analysed, those of them that were flagged, and analyses that failed.",
-                "ops",
+                PROMPTS_A_SECOND,
                 PanelQuery(f"sum(rate(seedsweep_prompts_analysed_total{WHILE}))", "analysed"),
                 PanelQuery(f"sum(rate(seedsweep_prompts_flagged_total{WHILE}))", "flagged"),
                 PanelQuery(f"sum(rate(seedsweep_prompts_failed_total{WHILE}))", "failed"),
@@ -171,6 +181,7 @@ def _around() -> Row:
                     '{job="seedsweep-analyst"} > 0)',
                     "{{instance}}",
                 ),
+                limits=(900, 3600),
             ),
         ),
     )

@@ -25,9 +25,10 @@ def _now() -> Row:
         (
             figures(
                 "Services that answer",
-                "Services that Prometheus reaches, by job.",
+                "Services that Prometheus reaches, by job, and those that it does not.",
                 "short",
                 PanelQuery(f"sum by (job) (up{{{OURS}}})", "{{job}}"),
+                PanelQuery(f"sum(1 - up{{{OURS}}})", "silent", limits=(1,)),
                 width=6,
             ),
             figures(
@@ -42,7 +43,7 @@ def _now() -> Row:
                 "Workers that showed life just now, and those lost within the last hour.",
                 "short",
                 PanelQuery("max(seedsweep_workers_live)", "live"),
-                PanelQuery("max(seedsweep_workers_lost)", "lost"),
+                PanelQuery("max(seedsweep_workers_lost)", "lost", limits=(1,)),
                 width=4,
             ),
             figures(
@@ -108,6 +109,7 @@ def _trouble() -> Row:
                 "Claimed units whose worker vanished, within ten minutes.",
                 "short",
                 PanelQuery("sum(increase(seedsweep_lease_expiries_total[10m]))", "expired"),
+                limits=(1, 5),
             ),
             graph(
                 "Retries",
@@ -116,6 +118,7 @@ def _trouble() -> Row:
                 PanelQuery(
                     "sum by (reason) (increase(seedsweep_retries_total[10m]))", "{{reason}}"
                 ),
+                limits=(1, 20),
             ),
             graph(
                 "Parked units",
@@ -168,6 +171,7 @@ def _store() -> Row:
                 "s",
                 PanelQuery(_request_seconds(0.5), "{{operation}}"),
                 width=6,
+                limits=(5, 20),
             ),
             graph(
                 "Seconds a request, 99 %",
@@ -175,6 +179,7 @@ def _store() -> Row:
                 "s",
                 PanelQuery(_request_seconds(0.99), "{{operation}}"),
                 width=6,
+                limits=(5, 20),
             ),
             graph(
                 "Bytes",
@@ -195,6 +200,7 @@ def _store() -> Row:
                     "{{operation}}",
                 ),
                 width=6,
+                limits=(0.01, 0.1),
             ),
         ),
     )
@@ -227,6 +233,7 @@ def _processes() -> Row:
                     f"max by (job) (process_open_fds{{{OURS}}} / process_max_fds{{{OURS}}})",
                     "{{job}}",
                 ),
+                limits=(0.8, 0.95),
                 highest=1,
             ),
         ),
@@ -247,11 +254,14 @@ def _ray() -> Row:
             ),
             graph(
                 "Memory",
-                "Memory that each Ray node uses, and what it has.",
-                "bytes",
-                PanelQuery("max by (ip) (ray_node_mem_used)", "{{ip}} used"),
-                PanelQuery("max by (ip) (ray_node_mem_total)", "{{ip}} in all"),
+                "Share of each Ray node's memory that is in use; Ray ends actors at 95 %.",
+                "percentunit",
+                PanelQuery(
+                    "max by (ip) (ray_node_mem_used) / max by (ip) (ray_node_mem_total)", "{{ip}}"
+                ),
                 width=6,
+                limits=(0.85, 0.95),
+                highest=1,
             ),
             stack(
                 "Object store",
