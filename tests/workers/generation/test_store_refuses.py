@@ -127,6 +127,26 @@ def test_an_s3_store_that_refuses_to_write(see, proxied_url, s3_proxy, wait_unti
     assert_said_and_healed(seen, s3_proxy.heal, words, wait_until)
 
 
+def test_a_slow_s3_store_is_said_while_it_keeps_a_worker_waiting(
+    see, s3_url, proxied_url, s3_proxy, wait_until, monkeypatch
+):
+    monkeypatch.setattr(store_watch, "SLOW_SECONDS", 0.05)
+    store = S3Store(proxied_url)
+    seen = see(store)
+    seen.store = S3Store(s3_url)
+    store.create("known/already", b"")
+    loaded = seen.worker._pipeline(seen.unit)
+    s3_proxy.faults = Faults(black_hole=True)
+    seen.worker._writer.put(seen.unit, loaded.generate("a cat", range(3)))
+    said = wait_until(lambda: seen.told)
+    assert re.search(r"is slow: it has not answered for \d+ s; look at its server", said)
+    assert said.endswith(NOTHING_LOST)
+    assert seen.readyz[0] == "200 OK"
+    assert "is slow" in seen.readyz[1]
+    s3_proxy.heal()
+    wait_until(lambda: seen.is_done)
+
+
 def test_a_full_disk(see, tmp_path, wait_until):
     with small_disk(tmp_path / "disk", "256k") as disk:
         seen = see(FolderStore(disk / "store"))
