@@ -2,15 +2,8 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import (
-    PROMPTS_A_SECOND,
-    PanelQuery,
-    Row,
-    board,
-    figures,
-    graph,
-    stack,
-)
+from deploy.grafana.boards import Row, board
+from deploy.grafana.panels import PROMPTS_A_SECOND, PanelQuery, figures, graph, stack
 
 WHILE = "[10m]"
 """Results are stored many at once: shorter windows would show nothing but jumps."""

@@ -3,18 +3,8 @@
 from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import (
-    IMAGES_A_SECOND,
-    PanelQuery,
-    Row,
-    board,
-    choice,
-    figures,
-    graph,
-    shares,
-    stack,
-    text_box,
-)
+from deploy.grafana.boards import Row, board, choice, text_box
+from deploy.grafana.panels import IMAGES_A_SECOND, PanelQuery, figures, graph, shares, stack
 
 UNITS, IMAGES, PROMPTS = (f"seedsweep_campaign_{each}" for each in ("units", "images", "prompts"))
 LIFE = "90d"

@@ -2,7 +2,8 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import PanelQuery, Row, board, figures, graph, stack
+from deploy.grafana.boards import Row, board
+from deploy.grafana.panels import PanelQuery, figures, graph, stack
 
 OURS = 'job=~"seedsweep-.*"'
 SINCE = "[$__rate_interval]"

@@ -2,13 +2,11 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from deploy.grafana.boards import Row, board, choice
 from deploy.grafana.panels import (
     IMAGES_A_SECOND,
     UNITS_A_SECOND,
     PanelQuery,
-    Row,
-    board,
-    choice,
     figures,
     graph,
     heat_map,
