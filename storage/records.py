@@ -435,6 +435,19 @@ class Worker(Record):
     why_out: str = ""
 
 
+TroubleKind = Literal["write", "read", "slow"]
+
+
+class StoreTrouble(Record):
+    """What a service finds wrong with the store just now.
+
+    It fails what is to be written or read, or it is slow, as `sentence` says with the remedy.
+    """
+
+    kind: TroubleKind
+    sentence: str
+
+
 def _delimiter(file: str) -> str:
     return "\t" if file.lower().endswith((".tsv", ".tsv.gz")) else ","
 

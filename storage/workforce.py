@@ -9,16 +9,18 @@ Below `seedsweep:`
     demand   hash: model → what its campaigns weigh, how many units wait, their priority
     out      sorted set: worker that took itself out → when it said so last
     analysts sorted set: analyst → its last sign of life
+    troubles hash: scheduler, analyst or worker → when it complained of the store, and of what
     shows    sorted set: kind, host and metrics address of a scheduler or analyst → its last sign
 All of it appears again by itself, whatever the broker forgets.
 """
 
+import contextlib
 import json
 import platform
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, cast
@@ -27,11 +29,11 @@ from pydantic import ValidationError
 
 from seedsweep.storage.broker.connection import ROOT, connect, read_info, translated
 from seedsweep.storage.ledger import LEASE_MS
-from seedsweep.storage.records import Worker
+from seedsweep.storage.records import StoreTrouble, Worker
 
 LEADER, ANALYSTS, SHOWS = f"{ROOT}leader", f"{ROOT}analysts", f"{ROOT}shows"
 BEATS, WORKERS, SERVES, DEMAND = (f"{ROOT}{n}" for n in ("beats", "workers", "serves", "demand"))
-OUT, CREWS = f"{ROOT}out", f"{ROOT}crews"
+OUT, CREWS, TROUBLES = f"{ROOT}out", f"{ROOT}crews", f"{ROOT}troubles"
 SCRIPT = files("seedsweep.storage").joinpath("workforce.lua").read_text()
 
 LEAD_MS = 8_000
@@ -78,11 +80,22 @@ class Load:
     round_trip_seconds: float
 
 
+ServiceKind = Literal["scheduler", "analyst", "worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What a service of this kind finds wrong with the store."""
+
+    kind: ServiceKind
+    trouble: StoreTrouble
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """Where a scheduler or analyst on `host` shows its metrics, as HOST:PORT."""
 
-    kind: Literal["scheduler", "analyst"]
+    kind: ServiceKind
     host: str
     metrics: str
 
@@ -91,15 +104,22 @@ class Workforce:
     """The workers and the leading scheduler behind one broker.
 
     `metrics` is where the scheduler or analyst that uses this shows its own, as HOST:PORT.
+    `trouble` tells what is wrong with the store, which each sign of life then says.
     Every method is atomic and safe to repeat, and raises `BrokerUnavailableError` where the broker
     does not answer.
     """
 
-    def __init__(self, url: str, metrics: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        metrics: str = "",
+        trouble: Callable[[], StoreTrouble | None] = lambda: None,
+    ) -> None:
         self._redis = connect(url)
         self._choose = self._redis.register_script(SCRIPT)
         self._scheduler = uuid.uuid4().hex
-        self._metrics = metrics
+        self._metrics, self._trouble = metrics, trouble
+        self._complaining: set[str] = set()
 
     def beat(self, worker: Worker) -> str:
         """Show that the worker lives; returns the model that it should serve, empty for none yet.
@@ -114,6 +134,7 @@ class Workforce:
                 pipe.zadd(BEATS, {worker.name: self._now()})
                 pipe.zrem(OUT, worker.name)
                 pipe.execute()
+            self._complain("worker", worker.name)
             keys = [BEATS, SERVES, DEMAND, CREWS]
             chosen = self._choose(keys=keys, args=[worker.name, LEASE_MS])
         return str(chosen.decode())
@@ -178,6 +199,7 @@ class Workforce:
         with translated():
             self._redis.zadd(ANALYSTS, {name: self._now()})
             self._show("analyst")
+            self._complain("analyst", name)
 
     def analysts(self) -> int:
         """How many analysts showed life within a lease; the others are forgotten."""
@@ -191,6 +213,20 @@ class Workforce:
             self._redis.zremrangebyscore(SHOWS, "-inf", self._now() - LEASE_MS)
             members = cast("list[bytes]", self._redis.zrange(SHOWS, 0, -1))
         return [Shown(*json.loads(member)) for member in sorted(members)]
+
+    def complaints(self) -> list[Complaint]:
+        """What schedulers, analysts and workers said within a lease to be wrong with the store."""
+        with translated():
+            said = cast("dict[bytes, bytes]", self._redis.hgetall(TROUBLES))
+            now = self._now() if said else 0
+        complaints = []
+        for service, words in sorted(said.items()):
+            kind, (at, _, text) = service.decode().partition(" ")[0], words.partition(b" ")
+            with contextlib.suppress(ValueError):  # of another version
+                if now - int(at) <= LEASE_MS:
+                    trouble = StoreTrouble.model_validate_json(text)
+                    complaints.append(Complaint(cast("ServiceKind", kind), trouble))
+        return complaints
 
     def messages(self, queue: str) -> int:
         """How many messages the broker holds in the queue."""
@@ -215,6 +251,7 @@ class Workforce:
         """Become or stay the leading scheduler for a lease; False where another one leads."""
         with translated():
             self._show("scheduler")
+            self._complain("scheduler", self._scheduler)
             if self._redis.set(LEADER, self._scheduler, nx=True, px=LEAD_MS):
                 return True
             if self._redis.get(LEADER) != self._scheduler.encode():
@@ -236,6 +273,20 @@ class Workforce:
     def _show(self, kind: str) -> None:
         if self._metrics:
             self._redis.zadd(SHOWS, {self._shown_as(kind): self._now()})
+
+    def _complain(self, kind: ServiceKind, name: str) -> None:
+        """Say what is wrong with the store, or once that nothing is any more."""
+        trouble, service = self._trouble(), f"{kind} {name}"
+        if trouble is not None:
+            words = f"{self._now()} {trouble.model_dump_json()}"
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hset(TROUBLES, service, words)
+                pipe.pexpire(TROUBLES, LEASE_MS)
+                pipe.execute()
+            self._complaining.add(service)
+        elif service in self._complaining:
+            self._redis.hdel(TROUBLES, service)
+            self._complaining.discard(service)
 
     def _shown_as(self, kind: str) -> str:
         return json.dumps([kind, platform.node(), self._metrics])

@@ -2,7 +2,8 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import PanelQuery, Row, board, figures, graph, stack
+from deploy.grafana.boards import Row, board
+from deploy.grafana.panels import PROMPTS_A_SECOND, PanelQuery, figures, graph, stack
 
 WHILE = "[10m]"
 """Results are stored many at once: shorter windows would show nothing but jumps."""
@@ -35,7 +36,7 @@ def _now() -> Row:
             figures(
                 "Prompts a second",
                 "Prompts whose results were stored, over the last ten minutes.",
-                "ops",
+                PROMPTS_A_SECOND,
                 PanelQuery(f"sum(rate(seedsweep_prompts_analysed_total{WHILE}))", "analysed"),
             ),
             figures(
@@ -65,6 +66,7 @@ def _now() -> Row:
                 "none where nothing was analysed.",
                 "percentunit",
                 PanelQuery(DECODED, "decoded"),
+                limits=(0.5, 0.9),
                 decimals=2,
             ),
             figures(
@@ -73,6 +75,7 @@ def _now() -> Row:
                 "none where nothing was analysed.",
                 "percentunit",
                 PanelQuery(PRUNED, "pruned"),
+                limits=(0.9, 0.5),
                 decimals=2,
             ),
         ),
@@ -86,7 +89,7 @@ def _pace() -> Row:
             graph(
                 "Prompts a second",
                 "Prompts analysed, those of them that were flagged, and analyses that failed.",
-                "ops",
+                PROMPTS_A_SECOND,
                 PanelQuery(f"sum(rate(seedsweep_prompts_analysed_total{WHILE}))", "analysed"),
                 PanelQuery(f"sum(rate(seedsweep_prompts_flagged_total{WHILE}))", "flagged"),
                 PanelQuery(f"sum(rate(seedsweep_prompts_failed_total{WHILE}))", "failed"),
@@ -171,6 +174,7 @@ def _around() -> Row:
                     '{job="seedsweep-analyst"} > 0)',
                     "{{instance}}",
                 ),
+                limits=(900, 3600),
             ),
         ),
     )

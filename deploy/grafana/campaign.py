@@ -3,19 +3,12 @@
 from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import (
-    PanelQuery,
-    Row,
-    board,
-    choice,
-    figures,
-    graph,
-    shares,
-    stack,
-    text_box,
-)
+from deploy.grafana.boards import Row, board, choice, text_box
+from deploy.grafana.panels import IMAGES_A_SECOND, PanelQuery, figures, graph, shares, stack
 
 UNITS, IMAGES, PROMPTS = (f"seedsweep_campaign_{each}" for each in ("units", "images", "prompts"))
+LIFE = "90d"
+"""Longer than campaigns take, and than most Prometheus servers remember."""
 DEVICE_SECONDS = 'seedsweep_campaign_device_seconds_total{campaign=~"$campaign"}'
 
 
@@ -77,10 +70,11 @@ def _progress() -> Row:
             ),
             figures(
                 "Cost",
-                "Device-hours within the time range shown, times the price above.",
+                "Device-hours of each campaign in the time range since it began, and the price of "
+                "those; as far back as Prometheus remembers.",
                 "short",
-                PanelQuery(f"sum(increase({DEVICE_SECONDS}[$__range])) / 3600 * $price", "cost"),
-                PanelQuery(f"sum(increase({DEVICE_SECONDS}[$__range])) / 3600", "device-hours"),
+                PanelQuery(f"({_device_hours()}) * $price", "{{campaign}} cost"),
+                PanelQuery(_device_hours(), "{{campaign}} device-hours"),
                 width=3,
                 decimals=2,
             ),
@@ -107,7 +101,7 @@ def _generation() -> Row:
             graph(
                 "Images a second",
                 "Images whose shard was stored, or found in the store, by campaign.",
-                "ops",
+                IMAGES_A_SECOND,
                 PanelQuery(
                     "clamp_min(max by (campaign) (deriv(seedsweep_campaign_images"
                     '{campaign=~"$campaign",state="done"}[$__rate_interval])), 0)',
@@ -191,6 +185,12 @@ def _now(metric: str, state: str) -> str:
 def _last(metric: str, state: str) -> str:
     # A campaign that was settled within the range is still to be seen.
     return f"sum(max by (campaign) (last_over_time({_chosen(metric, state)}[$__range])))"
+
+
+def _device_hours() -> str:
+    # Each scheduler counts since it leads, so those of all are added.
+    hours = f"sum by (campaign) (increase({DEVICE_SECONDS}[{LIFE}])) / 3600"
+    return f"{hours} and on (campaign) last_over_time({_chosen(UNITS, 'all')}[$__range])"
 
 
 def _remaining() -> str:

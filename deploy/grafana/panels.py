@@ -1,11 +1,13 @@
-"""How every panel and dashboard looks; what it shows is in `campaign`, `workers` and the others."""
+"""How every panel looks; what it shows is in `campaign`, `workers` and the others."""
 
+import re
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import (
     bargauge,
     common,
     dashboard,
+    heatmap,
     prometheus,
     stat,
     timeseries,
@@ -13,44 +15,41 @@ from grafana_foundation_sdk.builders import (
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common as words
+from grafana_foundation_sdk.models import heatmap as heat
+from grafana_foundation_sdk.models import prometheus as prometheus_words
 from grafana_foundation_sdk.models.dashboard import (
-    Dashboard,
-    DashboardCursorSync,
-    DashboardLinkType,
     DataSourceRef,
+    DynamicConfigValue,
     FieldColorModeId,
-    Panel,
     Threshold,
     ThresholdsMode,
-    VariableModel,
-    VariableOption,
-    VariableRefresh,
-    VariableSort,
 )
 
-TAG = "seedsweep"
-WIDTH = 24
-STAT_HEIGHT, GRAPH_HEIGHT = 5, 8
+STAT_HEIGHT, GRAPH_HEIGHT = 5, 9
+IMAGES_A_SECOND, PROMPTS_A_SECOND, UNITS_A_SECOND = (
+    f"suffix:{what}/s" for what in ("images", "prompts", "units")
+)
 SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
 
+_HEATMAP = prometheus_words.PromQueryFormat.HEATMAP
+_OWN, _SHARED = 'deployment="$deployment"', 'deployment=~"$deployment|"'
+_SELECTOR = re.compile(r"\b(?P<name>(?:seedsweep_|ray_|process_)\w+|up\b)(?P<brace>\{)?")
+
 Limits = tuple[float, ...]
-"""From which values on a figure is yellow, and then red."""
+"""From which values on a figure is yellow, and then red; descending: below which."""
 
 
 @dataclass(frozen=True, slots=True)
 class PanelQuery:
-    """A PromQL expression, and what its series are called: words, or {{label}}."""
+    """A PromQL expression, and what its series are called: words, or {{label}}.
+
+    `expr` names metrics as if there were one deployment: a panel shows those of the one chosen.
+    `limits` are of its series alone, in place of the panel's.
+    """
 
     expr: str
     legend: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Panels under one heading; they fill lines of `WIDTH`."""
-
-    title: str
-    panels: tuple[Builder[Panel], ...]
+    limits: Limits = ()
 
 
 def figures(
@@ -63,6 +62,7 @@ def figures(
     decimals: int | None = None,
 ) -> stat.Panel:
     """One large figure for each series, as it is now."""
+    coloured = limits or any(query.limits for query in queries)
     panel = (
         stat.Panel()
         .title(title)
@@ -75,7 +75,7 @@ def figures(
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .graph_mode(words.BigValueGraphMode.NONE)
-        .color_mode(words.BigValueColorMode.VALUE if limits else words.BigValueColorMode.NONE)
+        .color_mode(words.BigValueColorMode.VALUE if coloured else words.BigValueColorMode.NONE)
         .text_mode(
             words.BigValueTextMode.AUTO
             if len(queries) == 1 and "{{" not in queries[0].legend
@@ -84,6 +84,10 @@ def figures(
         .span(width)
         .height(STAT_HEIGHT)
     )
+    for name, query in _named(queries):
+        if query.limits:
+            own = DynamicConfigValue(id_val="thresholds", value=_thresholds(query.limits).build())
+            panel = panel.override_by_query(name, [own])
     return panel if decimals is None else panel.decimals(decimals)
 
 
@@ -130,9 +134,11 @@ def graph(
         .legend(
             common.VizLegendOptions()
             .show_legend(True)
-            .display_mode(words.LegendDisplayMode.LIST)
+            .display_mode(words.LegendDisplayMode.TABLE)
             .placement(words.LegendPlacement.BOTTOM)
-            .calcs(["lastNotNull"])
+            .calcs(["lastNotNull", "mean", "max"])
+            .sort_by("Last *")
+            .sort_desc(True)
         )
         .tooltip(
             common.VizTooltipOptions()
@@ -167,86 +173,45 @@ def stack(
     return panel.stacking(common.StackingConfig().mode(mode).group("A")).fill_opacity(40)
 
 
-def choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
-    """A variable that holds one, several or all values that the query finds."""
-    everything = VariableOption(selected=True, text=["All"], value=["$__all"])
+def heat_map(
+    title: str, description: str, unit: str, query: PanelQuery, width: int = 8
+) -> heatmap.Panel:
+    """How many fell into each bucket of a histogram, over time; the query leaves its label `le`."""
     return (
-        dashboard.QueryVariable(name)
-        .label(label)
+        heatmap.Panel()
+        .title(title)
+        .description(description)
         .datasource(SOURCE)
-        .query({"query": query, "refId": "variable"})
-        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(VariableSort.ALPHABETICAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(".*")
-        .current(everything)
-    )
-
-
-def text_box(name: str, label: str, description: str, value: str) -> dashboard.TextBoxVariable:
-    """A variable that people type in."""
-    option = VariableOption(selected=True, text=value, value=value)
-    return (
-        dashboard.TextBoxVariable(name)
-        .label(label)
-        .description(description)
-        .default_value(value)
-        .current(option)
-        .options([option])
-    )
-
-
-def board(
-    name: str,
-    title: str,
-    description: str,
-    variables: tuple[Builder[VariableModel], ...],
-    rows: tuple[Row, ...],
-) -> Dashboard:
-    """The dashboard `seedsweep-NAME`, with links to the others."""
-    built = (
-        dashboard.Dashboard(title)
-        .uid(f"{TAG}-{name}")
-        .description(description)
-        .tags([TAG])
-        .timezone("browser")
-        .time("now-6h", "now")
-        .refresh("30s")
-        .tooltip(DashboardCursorSync.CROSSHAIR)
-        .link(
-            dashboard.DashboardLink(TAG)
-            .type(DashboardLinkType.DASHBOARDS)
-            .tags([TAG])
-            .keep_time(True)
+        .targets([_target(query, "A", instant=False).format(_HEATMAP)])
+        .unit("short")
+        .calculate(False)
+        .y_axis(heatmap.YAxisConfig().unit(unit))
+        .color(
+            heatmap.HeatmapColorOptions()
+            .mode(heat.HeatmapColorMode.SCHEME)
+            .scheme("Oranges")
+            .steps(64)
         )
-        .with_variable(
-            dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
-        )
+        .show_value(words.VisibilityMode.NEVER)
+        .show_tooltip()
+        .show_legend()
+        .span(width)
+        .height(GRAPH_HEIGHT)
     )
-    for variable in variables:
-        built = built.with_variable(variable)
-    numbers = iter(range(1, 1000))
-    for row in rows:
-        built = built.with_row(dashboard.Row(row.title).id(next(numbers)))
-        for panel in row.panels:
-            built = built.with_panel(_numbered(panel, next(numbers)))
-    return built.build()
-
-
-def _numbered(panel: Builder[Panel], number: int) -> Builder[Panel]:
-    panel.build().id_val = number
-    return panel
 
 
 def _targets(queries: tuple[PanelQuery, ...], instant: bool) -> list[Builder[Dataquery]]:
-    return [_target(query, chr(ord("A") + i), instant) for i, query in enumerate(queries)]
+    return [_target(query, name, instant) for name, query in _named(queries)]
+
+
+def _named(queries: tuple[PanelQuery, ...]) -> list[tuple[str, PanelQuery]]:
+    return [(chr(ord("A") + i), query) for i, query in enumerate(queries)]
 
 
 def _target(query: PanelQuery, name: str, instant: bool) -> prometheus.Dataquery:
     target = (
         prometheus.Dataquery()
-        .expr(query.expr)
+        .expr(of_the_deployment(query.expr))
         .legend_format(query.legend)
         .ref_id(name)
         .datasource(SOURCE)
@@ -254,8 +219,24 @@ def _target(query: PanelQuery, name: str, instant: bool) -> prometheus.Dataquery
     return target.instant() if instant else target.range()
 
 
+def of_the_deployment(expr: str) -> str:
+    """The expression with each of its metrics chosen by the dashboard's deployment too.
+
+    A Ray cluster may be nobody's own, so its metrics may also lack that label.
+    """
+
+    def choose(found: re.Match[str]) -> str:
+        name, brace = found["name"], found["brace"]
+        chosen = _SHARED if name.startswith("ray_") else _OWN
+        return f"{name}{{{chosen},{'' if brace else '}'}".replace(",}", "}")
+
+    return _SELECTOR.sub(choose, expr)
+
+
 def _thresholds(limits: Limits) -> dashboard.ThresholdsConfig:
-    colours = ("yellow", "red") if len(limits) > 1 else ("red",)
-    steps = [Threshold(value=None, color="green")]
-    steps += [Threshold(value=v, color=c) for v, c in zip(limits, colours, strict=False)]
+    colours = ["green", "yellow", "red"] if len(limits) > 1 else ["green", "red"]
+    if limits and limits[0] > limits[-1]:
+        colours.reverse()
+    bounds = (None, *sorted(limits))
+    steps = [Threshold(value=v, color=c) for v, c in zip(bounds, colours, strict=False)]
     return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)

@@ -42,6 +42,7 @@ SHOWN = {
 VARIABLES = {
     "$__rate_interval": "1m",
     "$__range": "5m",
+    "$deployment": "seedsweep",
     "$campaign": ".*",
     "$host": ".*",
     "$price": "1",

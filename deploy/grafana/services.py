@@ -2,7 +2,8 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import PanelQuery, Row, board, figures, graph, stack
+from deploy.grafana.boards import Row, board
+from deploy.grafana.panels import PanelQuery, figures, graph, stack
 
 OURS = 'job=~"seedsweep-.*"'
 SINCE = "[$__rate_interval]"
@@ -25,9 +26,10 @@ def _now() -> Row:
         (
             figures(
                 "Services that answer",
-                "Services that Prometheus reaches, by job.",
+                "Services that Prometheus reaches, by job, and those that it does not.",
                 "short",
                 PanelQuery(f"sum by (job) (up{{{OURS}}})", "{{job}}"),
+                PanelQuery(f"sum(1 - up{{{OURS}}})", "silent", limits=(1,)),
                 width=6,
             ),
             figures(
@@ -42,15 +44,16 @@ def _now() -> Row:
                 "Workers that showed life just now, and those lost within the last hour.",
                 "short",
                 PanelQuery("max(seedsweep_workers_live)", "live"),
-                PanelQuery("max(seedsweep_workers_lost)", "lost"),
+                PanelQuery("max(seedsweep_workers_lost)", "lost", limits=(1,)),
                 width=4,
             ),
             figures(
-                "Units remaining",
-                "Units neither done nor parked, in active campaigns.",
+                "Store",
+                "Services for which the store fails what they write or read, or is slow.",
                 "short",
-                PanelQuery("max(seedsweep_units_remaining)", "remaining"),
+                PanelQuery("sum by (kind) (seedsweep_store_trouble)", "{{kind}}"),
                 width=3,
+                limits=(1,),
             ),
             figures(
                 "Broker",
@@ -107,6 +110,7 @@ def _trouble() -> Row:
                 "Claimed units whose worker vanished, within ten minutes.",
                 "short",
                 PanelQuery("sum(increase(seedsweep_lease_expiries_total[10m]))", "expired"),
+                limits=(1, 5),
             ),
             graph(
                 "Retries",
@@ -115,6 +119,7 @@ def _trouble() -> Row:
                 PanelQuery(
                     "sum by (reason) (increase(seedsweep_retries_total[10m]))", "{{reason}}"
                 ),
+                limits=(1, 20),
             ),
             graph(
                 "Parked units",
@@ -167,6 +172,7 @@ def _store() -> Row:
                 "s",
                 PanelQuery(_request_seconds(0.5), "{{operation}}"),
                 width=6,
+                limits=(5, 20),
             ),
             graph(
                 "Seconds a request, 99 %",
@@ -174,6 +180,7 @@ def _store() -> Row:
                 "s",
                 PanelQuery(_request_seconds(0.99), "{{operation}}"),
                 width=6,
+                limits=(5, 20),
             ),
             graph(
                 "Bytes",
@@ -194,6 +201,7 @@ def _store() -> Row:
                     "{{operation}}",
                 ),
                 width=6,
+                limits=(0.01, 0.1),
             ),
         ),
     )
@@ -226,6 +234,7 @@ def _processes() -> Row:
                     f"max by (job) (process_open_fds{{{OURS}}} / process_max_fds{{{OURS}}})",
                     "{{job}}",
                 ),
+                limits=(0.8, 0.95),
                 highest=1,
             ),
         ),
@@ -246,11 +255,14 @@ def _ray() -> Row:
             ),
             graph(
                 "Memory",
-                "Memory that each Ray node uses, and what it has.",
-                "bytes",
-                PanelQuery("max by (ip) (ray_node_mem_used)", "{{ip}} used"),
-                PanelQuery("max by (ip) (ray_node_mem_total)", "{{ip}} in all"),
+                "Share of each Ray node's memory that is in use; Ray ends actors at 95 %.",
+                "percentunit",
+                PanelQuery(
+                    "max by (ip) (ray_node_mem_used) / max by (ip) (ray_node_mem_total)", "{{ip}}"
+                ),
                 width=6,
+                limits=(0.85, 0.95),
+                highest=1,
             ),
             stack(
                 "Object store",

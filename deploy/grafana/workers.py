@@ -2,7 +2,16 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import PanelQuery, Row, board, choice, figures, graph, stack
+from deploy.grafana.boards import Row, board, choice
+from deploy.grafana.panels import (
+    IMAGES_A_SECOND,
+    UNITS_A_SECOND,
+    PanelQuery,
+    figures,
+    graph,
+    heat_map,
+    stack,
+)
 
 CHOSEN = 'job="seedsweep-worker",host=~"$host"'
 WHILE = "[10m]"
@@ -27,7 +36,7 @@ def _now() -> Row:
             figures(
                 "Images a second",
                 "Images stored by all workers chosen, over the last ten minutes.",
-                "ops",
+                IMAGES_A_SECOND,
                 PanelQuery(f"sum({_images('stored')})", "stored"),
             ),
             figures(
@@ -83,7 +92,7 @@ def _time() -> Row:
             graph(
                 "Images a second",
                 "Images stored by each worker, over ten minutes.",
-                "ops",
+                IMAGES_A_SECOND,
                 PanelQuery(f"sum by (worker) ({_images('stored')})", "{{worker}}"),
             ),
             graph(
@@ -92,6 +101,7 @@ def _time() -> Row:
                 "images; a unit counts when it ends.",
                 "percentunit",
                 PanelQuery(_idle(), "{{worker}}"),
+                limits=(0.2, 0.5),
                 highest=1,
             ),
             stack(
@@ -112,17 +122,21 @@ def _time() -> Row:
                     "{{stage}}",
                 ),
             ),
+            heat_map(
+                "Seconds to make a unit",
+                "How many units took how long; two bands are two speeds, of workers or models.",
+                "s",
+                PanelQuery(
+                    "sum by (le) (increase(seedsweep_stage_seconds_bucket"
+                    f'{{{CHOSEN},stage="denoise"}}[$__rate_interval]))',
+                    "{{le}}",
+                ),
+            ),
             graph(
                 "Wait in the queue",
                 "Seconds from a unit's issue to its claim: half, nine tenths and 99 % wait less.",
                 "s",
                 *(PanelQuery(_queue_wait(share), f"{share:.0%}") for share in (0.5, 0.9, 0.99)),
-            ),
-            graph(
-                "Units held",
-                "Units that a worker has claimed and not stored yet.",
-                "short",
-                PanelQuery(f"sum by (worker) (seedsweep_held_units{{{CHOSEN}}})", "{{worker}}"),
             ),
         ),
     )
@@ -136,7 +150,7 @@ def _trouble() -> Row:
                 "Units by outcome",
                 "Units a second by what became of them; handed back is nobody's fault, and a "
                 "refused one was another's.",
-                "ops",
+                UNITS_A_SECOND,
                 PanelQuery(
                     f"sum by (outcome) (rate(seedsweep_units_total{{{CHOSEN}}}{WHILE}))",
                     "{{outcome}}",
@@ -162,11 +176,12 @@ def _trouble() -> Row:
                     f'reason=~"failed|handed_back"}}{WHILE}))',
                     "{{reason}}",
                 ),
+                limits=(1, 20),
             ),
             graph(
                 "Images found in the store",
                 "Images a second that were there already when their unit was claimed.",
-                "ops",
+                IMAGES_A_SECOND,
                 PanelQuery(f"sum({_images('existed')})", "existed"),
             ),
             graph(
@@ -216,6 +231,7 @@ def _resources() -> Row:
                     "{{worker}}",
                 ),
                 width=6,
+                limits=(0.7, 0.3),
                 highest=1,
             ),
             graph(

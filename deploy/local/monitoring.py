@@ -10,6 +10,7 @@ from deploy.local.ports import HOST
 from seedsweep.storage.errors import ConfigError
 
 SOURCE = Path(__file__).parents[1] / "prometheus"
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 def render(source: Path, ports: dict[str, int], ray_nodes: Path, seconds: float) -> str:
@@ -22,6 +23,7 @@ def render(source: Path, ports: dict[str, int], ray_nodes: Path, seconds: float)
     interval = f"{round(seconds * 1000)}ms"
     for name in ("scrape_interval", "evaluation_interval"):
         config["global"][name] = interval
+    config["global"]["external_labels"] = {"runbooks": RUNBOOKS.as_uri()}
     config["rule_files"] = [str(source / name) for name in config.get("rule_files", [])]
     for job in config["scrape_configs"]:
         _address(job, ports, ray_nodes, interval)

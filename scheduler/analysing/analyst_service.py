@@ -233,11 +233,14 @@ class AnalystService:
 
     def _store_now(self) -> None:
         for (campaign_id, analysis_id), part in _grouped(self._part).items():
-            results = [analysed.value for analysed in part]
-            self._results.add(analysis_id, campaign_id, results)
-            known = self._known[campaign_id]
+            results, known = [analysed.value for analysed in part], self._known[campaign_id]
             receipted = [a.value.prompt_id for a in part if a.receipted]
-            self._retention.drop(known.campaign, known.cuts, receipted)
+            try:
+                self._results.add(analysis_id, campaign_id, results)
+                self._retention.drop(known.campaign, known.cuts, receipted)
+            except ConfigError as error:
+                # What is analysed is kept until the store lets the key write.
+                raise StoreUnavailableError(str(error)) from error
             for result in results:
                 prompt = known.index[result.prompt]
                 self._ledger.analysed(campaign_id, prompt, result.flagged)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from seedsweep.scheduler.campaign.plan import Plan, count_images
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
+from seedsweep.scheduler.campaign.store_words import store_words
 from seedsweep.storage.campaigns import is_served, load_campaign, load_control, load_parked
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts
@@ -49,11 +50,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What serves the campaigns just now: whether a scheduler leads, the workers, the analysts."""
+    """What serves the campaigns just now: whether a scheduler leads, the workers, the analysts.
+
+    `trouble` says what they find wrong with the store.
+    """
 
     led: bool
     signs: tuple[Sign, ...]
     analysts: int
+    trouble: tuple[str, ...] = ()
 
     @property
     def any(self) -> bool:
@@ -85,7 +90,8 @@ def read_services(broker: Broker) -> Services:
     Raises `BrokerUnavailableError` where the broker does not answer, or not to us.
     """
     workforce = broker.workforce
-    return Services(workforce.is_led(), tuple(workforce.signs()), workforce.analysts())
+    signs, trouble = tuple(workforce.signs()), tuple(store_words(workforce.complaints()))
+    return Services(workforce.is_led(), signs, workforce.analysts(), trouble)
 
 
 def read_progress(
@@ -196,6 +202,7 @@ def _parked(store: Store, progress: Progress) -> Iterator[str]:
 def _stuck(counts: LiveCounts, services: Services) -> Iterator[str]:
     if counts.settled or counts.state != "active":
         return
+    yield from services.trouble
     if counts.trouble:
         yield counts.trouble
     if counts.failing:

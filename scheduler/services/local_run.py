@@ -4,12 +4,13 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
+from seedsweep.scheduler.campaign.store_words import store_words
 from seedsweep.scheduler.dispatch.dispatcher import Dispatcher, Turns
 from seedsweep.scheduler.services.child_process import Child, stopping
 from seedsweep.scheduler.services.embedded_broker import embedded_broker
@@ -23,12 +24,23 @@ from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.cluster.ray_cluster import expect_ray
 from seedsweep.workers.devices import visible_devices
 from seedsweep.workers.generation.celery_app import make_app, publish
+from seedsweep.workers.monitoring import store_watch
 
 WORD_SECONDS = 30.0
 """How often it is said that Ray still starts."""
 
-Show = Callable[[LiveCounts], None]
-Say = Callable[[str], None]
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told while a campaign runs.
+
+    `show` gets how far it is, about ten times a second, and `warn` as often what is wrong with the
+    store, which is waited for; `say` gets a sentence about what else is waited for.
+    """
+
+    show: Callable[[LiveCounts], None]
+    warn: Callable[[Sequence[str]], None]
+    say: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +67,12 @@ class Crew:
         )
 
 
-def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show, say: Say) -> None:
+def run_campaign(store: Store, plan: Plan, crew: Crew, listeners: Listeners) -> None:
     """Generate and analyse all that is missing of a submitted campaign, then return.
 
-    `show` is called about ten times a second, `say` with what is waited for. Whatever ends this
-    early, the same call goes on where it stopped. Raises `ConfigError` where a worker or the
-    analyst refuses its settings, or Ray can have no folder; `TransientError` where Ray does not
-    answer or start, and `PermanentError` where the prompts cannot be analysed.
+    Whatever ends this early, the same call goes on where it stopped. Raises `ConfigError` if a
+    worker or the analyst refuses its settings, or Ray can have no folder; `TransientError` if Ray
+    does not answer or start, and `PermanentError` if the prompts cannot be analysed.
     """
     campaign_id = plan.campaign.campaign_id
     control = load_control(store, campaign_id)
@@ -74,10 +85,10 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show, say: Say) -> 
     expect_ray(crew.ray_address)
     logs = log_folder(store, campaign_id)
     with embedded_broker(logs) as (broker_url, broker):
-        ledger = Ledger(broker_url)
-        app, workforce = make_app(broker_url), Workforce(broker_url)
+        ledger, app = Ledger(broker_url), make_app(broker_url)
+        workforce = Workforce(broker_url, trouble=store_watch.trouble)
         dispatcher = Dispatcher(
-            store,
+            store_watch.watched(store),
             ledger,
             workforce,
             lambda queue, units: publish(app, queue, units),
@@ -85,12 +96,6 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show, say: Say) -> 
         )
         dispatcher.begin(plan, restored)
         environment = {"SEEDSWEEP_BROKER_URL": broker_url, "SEEDSWEEP_STORE_URL": store.url}
-        ray = _RayWatch(workforce, say)
-
-        def look(counts: LiveCounts) -> None:
-            show(counts)
-            ray.look()
-
         with contextlib.ExitStack() as stack:
             stack.callback(dispatcher.resign)
             children = stack.enter_context(stopping([]))
@@ -98,7 +103,8 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, show: Show, say: Say) -> 
             count = min(crew.workers, max(1, units_left))
             children += _workers(count, crew.threads, logs, environment)
             children.append(_analyst(crew.actors, logs, environment))
-            _oversee(ledger, dispatcher, plan, [broker, *children], look)
+            watch = _Watch(ledger, workforce, campaign_id, listeners)
+            _oversee(watch, dispatcher, [broker, *children])
 
 
 def log_folder(store: Store, campaign_id: str) -> Path:
@@ -130,39 +136,51 @@ def _analyst(actors: int, logs: Path, environment: dict[str, str]) -> Child:
     return Child("analyst", command, logs / "analyst.log", environment)
 
 
-class _RayWatch:
-    """Says now and then that Ray starts, until the analyst first shows life."""
+class _Watch:
+    """Looks at a campaign while it runs, and tells of it."""
 
-    def __init__(self, workforce: Workforce, say: Say) -> None:
-        self._workforce, self._say = workforce, say
+    def __init__(
+        self, ledger: Ledger, workforce: Workforce, campaign_id: str, listeners: Listeners
+    ) -> None:
+        self._ledger, self._workforce = ledger, workforce
+        self._campaign_id, self._listeners = campaign_id, listeners
         self._began = self._said = time.monotonic()
-        self._is_there = False
+        self._has_ray = False
 
-    def look(self) -> None:
-        """Look once; raises `BrokerUnavailableError` where the broker does not answer."""
+    def look(self) -> LiveCounts | None:
+        """Tell how far the campaign is, and what is waited for; None while the broker does not
+        know."""
+        try:
+            counts = self._ledger.counts(self._campaign_id)
+            self._listeners.warn(store_words(self._workforce.complaints()))
+            self._look_for_ray()
+        except BrokerUnavailableError:
+            return None
+        if counts is not None:
+            self._listeners.show(counts)
+        return counts
+
+    def _look_for_ray(self) -> None:
+        """Say now and then that Ray starts, until the analyst first shows life."""
         now = time.monotonic()
-        self._is_there = self._is_there or self._workforce.analysts() > 0
-        if not self._is_there and now - self._said > WORD_SECONDS:
+        self._has_ray = self._has_ray or self._workforce.analysts() > 0
+        if not self._has_ray and now - self._said > WORD_SECONDS:
             self._said = now
-            self._say(
+            self._listeners.say(
                 f"Ray is not ready after {now - self._began:.0f} s, as on a busy machine; the "
                 "analysis waits for it, and analyst.log says more."
             )
 
 
-def _oversee(
-    ledger: Ledger, dispatcher: Dispatcher, plan: Plan, children: list[Child], show: Show
-) -> None:
-    campaign_id, turns = plan.campaign.campaign_id, Turns(dispatcher)
+def _oversee(watch: _Watch, dispatcher: Dispatcher, children: list[Child]) -> None:
+    turns = Turns(dispatcher)
     while True:
-        with contextlib.suppress(BrokerUnavailableError):
-            counts = ledger.counts(campaign_id)
-            if counts is not None:
-                show(counts)
-                if counts.trouble:
-                    raise PermanentError(counts.trouble)
-                if counts.settled:
-                    return
+        counts = watch.look()
+        if counts is not None:
+            if counts.trouble:
+                raise PermanentError(counts.trouble)
+            if counts.settled:
+                return
         for child in children:
             child.ensure_alive()
         time.sleep(turns.take())

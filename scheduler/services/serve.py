@@ -19,11 +19,10 @@ from seedsweep.scheduler.services.signals import stop_on_sigterm
 from seedsweep.storage import keys
 from seedsweep.storage.errors import RayUnavailableError, SeedsweepError
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.observed_store import ObservedStore
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.monitoring import http_pages, metrics, store_metrics
+from seedsweep.workers.monitoring import http_pages, metrics, store_watch
 from seedsweep.workers.monitoring.campaign_collector import CampaignCollector, registry_of
 from seedsweep.workers.monitoring.gpu_collector import DeviceCollector
 
@@ -55,13 +54,13 @@ def serve_schedule(store: Store, broker_url: str, address: MetricsAddress) -> No
     from seedsweep.scheduler.dispatch.dispatcher import Dispatcher, drive
     from seedsweep.workers.generation.celery_app import make_app, publish
 
-    store, app = ObservedStore(store, store_metrics.note), make_app(broker_url)
+    store, app = store_watch.watched(store), make_app(broker_url)
     collector, targets = CampaignCollector(), answer_targets(Workforce(broker_url))
     metrics_at = _serve("scheduler", address, [collector], targets)
     dispatcher = Dispatcher(
         store,
         Ledger(broker_url),
-        Workforce(broker_url, metrics_at),
+        Workforce(broker_url, metrics_at, store_watch.trouble),
         lambda queue, units: publish(app, queue, units),
         lambda: store.folders(keys.CAMPAIGNS),
         collector,
@@ -92,9 +91,9 @@ def serve_device(
     metrics_at = _serve("worker", address, [DeviceCollector(device)])
     why_out = serve(
         make_app(broker_url),
-        ObservedStore(store, store_metrics.note),
+        store_watch.watched(store),
         Ledger(broker_url),
-        Workforce(broker_url),
+        Workforce(broker_url, trouble=store_watch.trouble),
         name,
         device,
         threads,
@@ -113,9 +112,9 @@ def serve_analysis(store: Store, broker_url: str, actors: Actors, address: Metri
     from seedsweep.scheduler.analysing.analyst_service import AnalystService
 
     metrics_at = _serve("analyst", address)
-    store = ObservedStore(store, store_metrics.note)
+    store = store_watch.watched(store)
     stopped = stop_on_sigterm()
-    workforce = Workforce(broker_url, metrics_at)
+    workforce = Workforce(broker_url, metrics_at, store_watch.trouble)
     analyst = AnalystService(store, Ledger(broker_url), workforce, stopped)
     where = f"the Ray cluster at {actors.address}" if actors.address else "this machine"
     log.info("The analyst works with %d actors on %s.", actors.count, where)

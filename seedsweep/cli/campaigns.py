@@ -54,7 +54,8 @@ def run(
     Example: seedsweep run examples/emoji/campaign.toml --workers 2
     """
     from seedsweep.cli.progress_bars import Display
-    from seedsweep.scheduler.services.local_run import Crew, log_folder, run_campaign
+    from seedsweep.cli.store_notice import StoreNotice
+    from seedsweep.scheduler.services.local_run import Crew, Listeners, log_folder, run_campaign
 
     environment, opened = find(store)
     planned = _plan(opened, file)
@@ -66,7 +67,8 @@ def run(
     code = 0
     try:
         with Display(plan.image_count).shown() as display:
-            run_campaign(opened, plan, crew, display.show, say)
+            listeners = Listeners(display.show, StoreNotice(), say)
+            run_campaign(opened, plan, crew, listeners)
     except KeyboardInterrupt:
         say("Stopped; the same command goes on from here.")
         raise typer.Exit(130) from None

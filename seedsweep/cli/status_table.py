@@ -63,7 +63,7 @@ def watch_overview(look: Callable[[], Overview]) -> None:
 
 
 def print_workers(services: Services) -> None:
-    """Print who serves: scheduler, analysts, and each worker; why some took themselves out."""
+    """Print who serves: scheduler, analysts, workers; and what is wrong with one or the store."""
     scheduler = "a scheduler leads" if services.led else "no scheduler leads"
     show(f"{scheduler}, {services.analysts} analysts and {services.workers} workers live.")
     if services.signs:
@@ -71,6 +71,8 @@ def print_workers(services: Services) -> None:
     for sign in services.signs:
         if sign.worker.why_out:
             show(sign.worker.why_out)
+    for sentence in services.trouble:
+        show(sentence)
 
 
 def _campaign_table(campaigns: Sequence[Progress]) -> Table:

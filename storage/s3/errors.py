@@ -30,7 +30,9 @@ _STRANGERS = {
     "TokenRefreshRequired": _EXPIRED,
 }
 """What is wrong with the credentials, which may be others soon unless variables hold them."""
-_NO_SPACE = re.compile(r"no space|full|507|InsufficientStorage|writable volume|free volume", re.I)
+_NO_SPACE = re.compile(
+    r"no space|full|507|quota|InsufficientStorage|writable volume|free volume", re.I
+)
 
 
 class NotS3Error(Exception):

@@ -24,6 +24,7 @@ from seedsweep.cli.options import say, show, show_json
 from seedsweep.cli.replay_table import print_replays
 from seedsweep.cli.results import print_found
 from seedsweep.cli.status_table import Overview, print_workers
+from seedsweep.cli.store_notice import StoreNotice
 from seedsweep.cli.tables import print_checkup, print_results
 from seedsweep.cli.verification_table import print_verification
 from seedsweep.scheduler.campaign.integrity import Checkup, Fault
@@ -121,6 +122,8 @@ PRINTED = {
     "status": lambda: Overview([PROGRESS], Services(True, (Sign(WORKER, "m", 1),), 1)).print(),
     "no broker": lambda: Overview([], None, HOSTILE).print(),
     "workers": lambda: print_workers(Services(True, (Sign(WORKER, "m", 1),), 1)),
+    "trouble of the store": lambda: print_workers(Services(True, (), 1, (HOSTILE,))),
+    "trouble of the store in a run": lambda: StoreNotice()([HOSTILE]),
     "checkup": lambda: print_checkup(
         Checkup(
             units=1,

@@ -62,6 +62,7 @@ def test_kubernetes_knows_every_field_of_the_pods_of_ray():
     [
         ("ScaledObject", "cloudcoil.models.keda.v1alpha1"),
         ("ServiceMonitor", "cloudcoil.models.prometheus_operator.v1"),
+        ("PodMonitor", "cloudcoil.models.prometheus_operator.v1"),
         ("PrometheusRule", "cloudcoil.models.prometheus_operator.v1"),
     ],
 )
@@ -114,6 +115,22 @@ def test_what_is_in_braces_in_alerts_and_dashboards_is_left_for_prometheus_and_g
     assert shown == written
 
 
+def test_alerts_link_to_where_the_runbooks_are():
+    where = "https://wiki.example/seedsweep/operations"
+    (rule,) = of_kind(render({"monitoring": {"rules": True, "runbooks": where}}), "PrometheusRule")
+    linked = {
+        one["alert"]: one["annotations"].pop("runbook_url")
+        for group in rule["spec"]["groups"]
+        for one in group["rules"]
+    }
+    assert linked == {alert: f"{where}#{alert.lower()}" for alert in linked}
+    written = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    for group in written["groups"]:
+        for one in group["rules"]:
+            del one["annotations"]["runbook_url"]
+    assert rule["spec"] == written
+
+
 def test_every_value_is_in_the_schema():
     schema = json.loads((CHART / "values.schema.json").read_text())
     for path, _ in leaves(chart().values):
@@ -152,6 +169,7 @@ def described(schema, path):
         ({"image": {"repository": ""}}, "image.repository is empty"),
         ({"store": {"url": ""}}, "store.url is empty"),
         ({"store": {"url": "file:/data"}}, "store.existingClaim"),
+        ({"monitoring": {"serviceMonitors": True, "podMonitors": True}}, "scrape every pod twice"),
         ({"analyst": {"actors": 5}}, "5 actors and Ray's nodes have 4 CPUs"),
         ({"analyst": {"device": "cuda"}}, "ray.worker.gpus"),
         (KEDA | {"monitoring": {}}, "worker.pools.gpu scales by what Prometheus says"),
@@ -192,6 +210,16 @@ def test_what_cannot_work_is_refused_in_one_sentence(values, says):
         {"broker": {"url": "redis://:password@host"}},
         {"store": {"credentials": "none"}},
         {"ray": {"sharedMemory": "much"}},
+        {"podLabels": {"app.kubernetes.io/component": "worker"}},
+        {"podLabels": {"ray.io/cluster": "another"}},
+        {"podLabels": {"number": 1}},
+        {"podAnnotations": {"seedsweep/device": "cpu"}},
+        {"extraVolumes": [{"emptyDir": {}}]},
+        {"extraVolumes": [{"name": "cache", "emptyDir": {}}]},
+        {"extraVolumeMounts": [{"name": "scratch", "mountPath": "scratch"}]},
+        {"scheduler": {"topologySpreadConstraints": [{"maxSkew": 1}]}},
+        {"monitoring": {"runbooks": "docs/operations.md"}},
+        {"monitoring": {"deployment": "a b"}},
         {"worker": {"defaults": {"autoscaling": {"scaleDownStabilisationSeconds": 3601}}}},
     ],
 )

@@ -7,9 +7,12 @@ import pytest
 from seedsweep.workers.monitoring.http_pages import ANALYST_PORT, SCHEDULER_PORT, WORKER_PORT
 from seedsweep.workers.monitoring.metrics import CATALOGUE
 from tests.support.charts import (
+    KEDA,
+    WATCHED,
     chosen,
     containers,
     each_set,
+    merged,
     of_kind,
     only,
     render,
@@ -199,6 +202,36 @@ def test_every_metric_in_the_queries_is_one_of_ours():
         assert CATALOGUE[stem].kind == "histogram"
 
 
+def test_pods_can_be_scraped_without_services_and_get_the_same_labels_under_another_name():
+    by_service, by_pod = render(WATCHED), rendered("watched by pods")
+    assert of_kind(by_pod, "ServiceMonitor") == of_kind(by_service, "PodMonitor") == []
+    for component in ("scheduler", "analyst", "worker"):
+        name = f"demo-seedsweep-{component}"
+        service = only(by_service, "ServiceMonitor", name)["spec"]
+        pod = only(by_pod, "PodMonitor", name)["spec"]
+        wanted = pod["selector"]["matchLabels"]
+        assert chosen(wanted, by_pod) == {n for n in templates(by_pod) if n.startswith(name)}
+        (endpoint,), (expected,) = pod["podMetricsEndpoints"], service["endpoints"]
+        named = {"targetLabel": "deployment", "replacement": "audits/demo-seedsweep"}
+        assert named in expected["relabelings"]
+        expected["relabelings"][expected["relabelings"].index(named)] = named | {
+            "replacement": "blue"
+        }
+        assert endpoint == expected
+
+
+def test_workers_are_scaled_by_what_remains_in_their_own_deployment():
+    values = {"monitoring": {"deployment": "blue"}}
+    for wanted, resources in (
+        ("audits/demo-seedsweep", rendered("keda")),
+        ("blue", render(merged(KEDA, values))),
+    ):
+        (scaled,) = of_kind(resources, "ScaledObject")
+        (trigger,) = scaled["spec"]["triggers"]
+        query = f'sum(seedsweep_units_remaining{{deployment="{wanted}"}})'
+        assert trigger["metadata"]["query"] == query
+
+
 def test_scraped_metrics_get_the_labels_that_dashboards_go_by():
     resources = rendered("watched")
     services = of_kind(resources, "Service")
@@ -211,7 +244,7 @@ def test_scraped_metrics_get_the_labels_that_dashboards_go_by():
         assert endpoint["port"] in {port["name"] for port in found[0]["spec"]["ports"]}
         labels = {rule["targetLabel"]: rule for rule in endpoint["relabelings"]}
         assert labels["job"]["replacement"] == f"seedsweep-{component}"
-        assert set(labels) - {"job"} == (
+        assert set(labels) - {"job", "deployment"} == (
             {"worker", "host", "device"} if component == "worker" else set()
         )
 

@@ -10,6 +10,8 @@ from seedsweep.cli.main import app
 from seedsweep.workers.monitoring.http_pages import ANALYST_PORT, SCHEDULER_PORT, WORKER_PORT
 from tests.support.charts import (
     DEPLOY,
+    chart,
+    chosen,
     containers,
     each_set,
     of_kind,
@@ -113,6 +115,41 @@ def test_every_image_is_pinned(name):
             r"registry\.example:5000/(seedsweep|small):\d+\.\d+\.\d+(-cuda)?(@sha256:\w{64})?",
             container["image"],
         )
+
+
+def test_without_a_registry_the_image_is_one_that_nodes_have():
+    resources = render({"image": chart().values["image"]})
+    assert {c["image"] for _, c in containers(resources)} == {
+        f"seedsweep:{chart().metadata['appVersion']}"
+    }
+
+
+def test_all_pods_get_the_labels_annotations_and_volumes_that_are_wanted_besides():
+    for name, pod in templates(rendered("everything")).items():
+        metadata = pod["metadata"]
+        assert metadata["labels"]["cloud/use-identity"] == "true", name
+        assert metadata["labels"]["team"] == "imaging"
+        assert metadata["annotations"]["sidecar/inject"] == "false"
+        volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+        assert volumes["scratch"]["emptyDir"] == {"sizeLimit": "1Gi"}
+        (container,) = pod["spec"]["containers"]
+        assert {"name": "scratch", "mountPath": "/scratch"} in container["volumeMounts"]
+
+
+@pytest.mark.parametrize("name", ["defaults", "everything"])
+def test_pods_are_spread_among_their_like_alone(name):
+    pods = templates(rendered(name))
+    spread = {}
+    for pod, template in pods.items():
+        for constraint in template["spec"].get("topologySpreadConstraints", []):
+            spread[pod] = constraint["labelSelector"]["matchLabels"]
+    own = {pod for pod, labels in spread.items() if chosen(labels, rendered(name)) == {pod}}
+    if name == "defaults":
+        assert own == {"demo-seedsweep-scheduler"}
+    else:
+        workers = {pod for pod in pods if "-worker" in pod}
+        assert own == {"demo-seedsweep-scheduler"} | workers
+        assert spread["demo-seedsweep-analyst"] == {"a": "b"}
 
 
 def test_an_image_of_a_services_own_does_not_get_the_digest_of_the_common_one():

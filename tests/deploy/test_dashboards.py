@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from deploy.generate import DASHBOARDS, differing, generated
+from deploy.grafana.panels import _thresholds, of_the_deployment
 from deploy.grafana.queries import (
     FOREIGN,
     NEEDS_GPU,
@@ -34,8 +35,39 @@ RULES = [
     for rule in group["rules"]
 ]
 EXPRESSIONS = [expr for _, _, expr in QUERIES] + RULES
-FROM_SCRAPING = {"job", "instance", "worker", "host", "device", "le"}
-UNITS = {"short", "s", "ops", "reqps", "bytes", "Bps", "percentunit", "percent"}
+FROM_SCRAPING = {"deployment", "job", "instance", "worker", "host", "device", "le"}
+RATES = {f"suffix:{what}/s" for what in ("images", "prompts", "units")}
+UNITS = {"short", "s", "reqps", "bytes", "Bps", "percentunit", "percent"} | RATES
+NEITHER_GOOD_NOR_BAD = {
+    # How much there is to do, what is done, and by whom.
+    *("Progress", "Units", "Images", "Prompts analysed", "Units by state", "Units remaining"),
+    *(
+        "Time left",
+        "Cost",
+        "Devices at work",
+        "Window",
+        "Units held",
+        "Waiting",
+        "Prompts that wait",
+    ),
+    *("Prompts that wait for analysis", "Prompts analysed and flagged", "Wait in the queue"),
+    *(
+        "Who leads",
+        "Versions",
+        "Ray actors",
+        "Actors",
+        "Connections",
+        "Units by outcome",
+        "Flagged",
+    ),
+    # What a good pace is depends on model, devices and images.
+    *("Images a second", "Prompts a second", "Seconds a unit", "Seconds to make a unit"),
+    *("Seconds a prompt", "Actors' seconds by step", "What the time goes to", "Model switches"),
+    *("Images found in the store", "What descriptors spare", "Read from the store", "Bytes"),
+    *("Store requests", "Object store", "CPU", "Process CPU", "Process memory", "GPU memory"),
+    # Figures that are one of several services' or workers' and have none missing.
+    *("Memory", "Workers"),
+}
 
 
 def boards():
@@ -160,6 +192,86 @@ def test_a_panel_says_what_it_shows(panel):
     for target in panel["targets"]:
         assert target["datasource"]["uid"] == "$datasource"
         assert target["legendFormat"]
+
+
+def bounds_of(panel):
+    """From which values on a panel or one of its queries has another colour."""
+    overrides = panel["fieldConfig"].get("overrides", [])
+    own = [p["value"] for o in overrides for p in o["properties"] if p["id"] == "thresholds"]
+    found = [panel["fieldConfig"]["defaults"].get("thresholds", {"steps": []}), *own]
+    return [step["value"] for each in found for step in each["steps"] if step["value"] is not None]
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+def test_a_panel_that_has_a_good_and_a_bad_shows_where_bad_begins(panel):
+    assert bounds_of(panel) or panel["title"] in NEITHER_GOOD_NOR_BAD
+
+
+def test_what_is_listed_as_neither_good_nor_bad_is_there():
+    assert {panel["title"] for panel in panels()} >= NEITHER_GOOD_NOR_BAD
+
+
+def test_colours_go_from_good_to_bad_whichever_end_is_bad():
+    idle = _thresholds((0.2, 0.5)).build().steps
+    use = _thresholds((0.7, 0.3)).build().steps
+    assert [(s.value, s.color) for s in idle] == [(None, "green"), (0.2, "yellow"), (0.5, "red")]
+    assert [(s.value, s.color) for s in use] == [(None, "red"), (0.3, "yellow"), (0.7, "green")]
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+def test_a_legend_is_a_table_with_the_last_value_the_mean_and_the_highest_first(panel):
+    if panel["type"] != "timeseries":
+        return
+    legend = panel["options"]["legend"]
+    assert (legend["displayMode"], legend["calcs"]) == ("table", ["lastNotNull", "mean", "max"])
+    assert (legend["sortBy"], legend["sortDesc"]) == ("Last *", True)
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+def test_images_a_second_are_called_so(panel):
+    if "image" in panel["title"].lower() and "rate(" in panel["targets"][0]["expr"]:
+        assert panel["fieldConfig"]["defaults"]["unit"] in ("suffix:images/s", "percentunit")
+
+
+def test_units_are_seen_by_how_long_they_took():
+    (panel,) = (panel for panel in panels() if panel["type"] == "heatmap")
+    (target,) = panel["targets"]
+    assert target["format"] == "heatmap"
+    assert (target["legendFormat"], panel["options"]["yAxis"]["unit"]) == ("{{le}}", "s")
+    assert panel["options"]["calculate"] is False
+
+
+@pytest.mark.parametrize("expr", [expr for _, _, expr in QUERIES])
+def test_every_metric_of_a_query_is_of_the_deployment_chosen(expr):
+    chosen = [name for name, label, *_ in matchers(expr) if label == "deployment"]
+    asked = re.findall(r"\b(?:(?:seedsweep|ray|process)_\w+|up\b)", re.sub(r'"[^"]*"', "", expr))
+    assert sorted(chosen) == sorted(asked)
+
+
+@pytest.mark.parametrize(
+    ("expr", "chosen"),
+    [
+        ("sum(up)", 'sum(up{deployment="$deployment"})'),
+        ('up{job="x"} == 0', 'up{deployment="$deployment",job="x"} == 0'),
+        (
+            "rate(seedsweep_units_total[5m]) / process_max_fds",
+            'rate(seedsweep_units_total{deployment="$deployment"}[5m]) / '
+            'process_max_fds{deployment="$deployment"}',
+        ),
+        ("ray_node_mem_used", 'ray_node_mem_used{deployment=~"$deployment|"}'),
+        ("vector(0)", "vector(0)"),
+    ],
+)
+def test_the_deployment_is_added_to_what_an_expression_chooses(expr, chosen):
+    assert of_the_deployment(expr) == chosen
+
+
+@pytest.mark.parametrize("board", boards(), ids=lambda board: board["uid"])
+def test_a_dashboard_shows_one_deployment_at_a_time(board):
+    first, second = board["templating"]["list"][:2]
+    assert (first["type"], second["name"]) == ("datasource", "deployment")
+    assert not second.get("multi")
+    assert not second.get("includeAll")
 
 
 @pytest.mark.parametrize("board", boards(), ids=lambda board: board["uid"])

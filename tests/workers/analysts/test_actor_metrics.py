@@ -16,12 +16,12 @@ EFFORT = Effort(
     candidate_pairs=21,
     steps=(("read", 0.5), ("prune", 0.25)),
     requests=(
-        Asked("read_range", 1000, 0.25, failed=False),
-        Asked("read_range", 500, 0.5, failed=False),
-        Asked("read", 0, 8.0, failed=True),
-        Asked("create", 70, 0.125, failed=False),
-        Asked("replace", 7, 0.125, failed=False),
-        Asked("exists", 0, 0.0625, failed=False),
+        Asked("read_range", 1000, 0.25),
+        Asked("read_range", 500, 0.5),
+        Asked("read", 0, 8.0, failure="It is away."),
+        Asked("create", 70, 0.125),
+        Asked("replace", 7, 0.125),
+        Asked("exists", 0, 0.0625),
     ),
 )
 EXPECTED = {

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.workers.monitoring import health
+from seedsweep.storage.observed_store import StoreRequest
+from seedsweep.workers.monitoring import health, store_watch
 from seedsweep.workers.monitoring.campaign_collector import registry_of
 from seedsweep.workers.monitoring.health import Step
 from seedsweep.workers.monitoring.http_pages import serve
@@ -25,8 +26,10 @@ def taken():
 
 @pytest.fixture
 def steps(monkeypatch):
-    """The health of a process in which nothing has begun."""
+    """The health of a process in which nothing has begun, and whose store does all it is asked."""
     monkeypatch.setattr(health, "_begun", {})
+    for found in (store_watch._failing, store_watch._slow, store_watch._watched):
+        found.clear()
 
 
 def read(port, page):
@@ -99,6 +102,25 @@ class TestPages:
         health.end(stuck)
         health.end(waiting)
         assert read(port, "/healthz") == read(port, "/readyz") == (200, "fine\n")
+
+    def test_a_store_that_fails_makes_it_unready_and_is_no_reason_to_start_again(
+        self, steps, free_port
+    ):
+        port = serve(WORKER, "127.0.0.1", [free_port()])
+        store_watch.note(StoreRequest("create", 0, 0.1, "It is full; give it space."))
+        assert read(port, "/readyz") == (503, "It is full; give it space.\n")
+        assert read(port, "/healthz") == (200, "fine\n")
+        store_watch.note(StoreRequest("create", 70, 0.1))
+        assert read(port, "/readyz") == (200, "fine\n")
+
+    def test_a_store_that_is_slow_is_said_and_gets_things_done(self, steps, free_port):
+        port = serve(WORKER, "127.0.0.1", [free_port()])
+        store_watch.note(StoreRequest("create", 70, 34.0))
+        assert read(port, "/readyz") == (
+            200,
+            "The store is slow: it took 34 s to write an object; look at its server and the "
+            "network to it.\n",
+        )
 
 
 def test_a_step_that_is_expected_is_overdue_until_it_is_taken_first(steps):

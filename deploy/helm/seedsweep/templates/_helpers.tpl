@@ -19,6 +19,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end -}}
 
+{{/* The labels of a pod: podLabels never hide what it is chosen by. Takes root and own, a dict. */}}
+{{- define "seedsweep.podLabels" -}}
+{{- toYaml (mergeOverwrite (include "seedsweep.labels" .root | fromYaml) .root.Values.podLabels .own) -}}
+{{- end -}}
+
 {{/* What a component's pods are chosen by. Takes root and component. */}}
 {{- define "seedsweep.selector" -}}
 {{ include "seedsweep.release" .root }}
@@ -77,4 +82,9 @@ worker: 9430
 {{- $endpoint := regexFind "endpoint=[^&]+" .Values.store.url | trimPrefix "endpoint=" | default "https://aws" -}}
 {{- $port := regexFind ":[0-9]+/?$" $endpoint | trimPrefix ":" | trimSuffix "/" -}}
 {{- default (ternary "80" "443" (hasPrefix "http:" $endpoint)) $port -}}
+{{- end -}}
+
+{{/* What its metrics call this deployment: no other one of the cluster has the name. */}}
+{{- define "seedsweep.deployment" -}}
+{{- default (printf "%s/%s" .Release.Namespace (include "seedsweep.fullname" .)) .Values.monitoring.deployment -}}
 {{- end -}}

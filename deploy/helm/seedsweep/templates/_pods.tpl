@@ -1,4 +1,5 @@
-{{/* What the spec of every pod begins with. Takes root and place: nodeSelector and the like. */}}
+{{/* What the spec of every pod begins with. Takes root; place: nodeSelector and the like; selects: what
+its like are chosen by, for them to be spread. */}}
 {{- define "seedsweep.podSpec" -}}
 serviceAccountName: {{ include "seedsweep.serviceAccountName" .root }}
 automountServiceAccountToken: false
@@ -24,6 +25,20 @@ securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+{{- with .place.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  {{- $like := dict "labelSelector" (dict "matchLabels" $.selects) }}
+  - {{- toYaml (ternary . (merge $like .) (hasKey . "labelSelector")) | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* KubeRay adds the labels that Ray's pods are chosen by. */}}
+{{- define "seedsweep.rayMetadata" -}}
+metadata:
+  labels: {{- toYaml .Values.podLabels | nindent 4 }}
+  annotations: {{- toYaml .Values.podAnnotations | nindent 4 }}
 {{- end -}}
 
 {{/* What every container has, whatever it does. Takes root and image. */}}
@@ -125,6 +140,9 @@ securityContext:
 {{- if hasPrefix "file:" .root.Values.store.url }}
 - {name: store, mountPath: {{ trimPrefix "file:" .root.Values.store.url }}}
 {{- end }}
+{{- with .root.Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* Takes root, and ray where Ray runs in the pod. */}}
@@ -158,6 +176,9 @@ securityContext:
 {{- if hasPrefix "file:" .root.Values.store.url }}
 - name: store
   persistentVolumeClaim: {claimName: {{ .root.Values.store.existingClaim }}}
+{{- end }}
+{{- with .root.Values.extraVolumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
 
