@@ -3,19 +3,38 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from seedsweep.scheduler.printable import shown
+from seedsweep.storage.errors import SeedsweepError
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.progress import Broker
     from seedsweep.scheduler.environment import Environment
     from seedsweep.storage.store import Store
 
+
+def _complete(context: typer.Context, incomplete: str) -> list[str]:
+    """The ids that a shell offers: none if the store cannot be read."""
+    from seedsweep.scheduler.campaign.lookup import ids_that_begin
+
+    try:
+        return ids_that_begin(find_store(context.params.get("store")), incomplete)
+    except SeedsweepError:
+        return []
+
+
+def campaign_argument(name: str, help_text: str) -> Any:
+    """An argument that names a campaign; shells complete it."""
+    return typer.Argument(metavar=name, help=help_text, autocompletion=_complete)
+
+
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="The campaign file.")]
-CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.")]
+
+BY_ID = "The campaign's id, a beginning of it that no other has, or its name."
+CampaignId = Annotated[str, campaign_argument("ID", BY_ID)]
 StoreUrl = Annotated[
     str | None,
     typer.Option(
@@ -81,6 +100,17 @@ def find(url: str | None) -> "tuple[Environment, Store]":
 def find_store(url: str | None) -> "Store":
     """The store that a flag or the environment names."""
     return find(url)[1]
+
+
+def find_campaign(store: "Store", meant: str) -> str:
+    """The id of the campaign that is meant by its id, a beginning of it or its name; it is said if
+    it was not given whole."""
+    from seedsweep.scheduler.campaign.lookup import find_campaign as looked_up
+
+    campaign_id = looked_up(store, meant)
+    if campaign_id != meant:
+        say(f"{meant} is the campaign {campaign_id}.")
+    return campaign_id
 
 
 def find_broker(environment: "Environment") -> "Broker | None":

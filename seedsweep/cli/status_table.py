@@ -23,12 +23,14 @@ LOG_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Overview:
     """What `status` shows: campaigns, in the order given, and who serves them, where known;
-    `trouble` says why they are not. `broken`: what is wrong with campaigns that cannot be read."""
+    `trouble` says why they are not. `broken`: what is wrong with campaigns that cannot be read;
+    `empty`: what to do where there is none."""
 
     campaigns: Sequence[Progress]
     services: Services | None
     trouble: str = ""
     broken: tuple[str, ...] = ()
+    empty: str = ""
 
     def print(self) -> None:
         """Print it all."""
@@ -36,11 +38,11 @@ class Overview:
 
     def rendered(self) -> RenderableType:
         """The tables, and what is stuck below them."""
-        parts: list[RenderableType] = [_campaign_table(self.campaigns)]
-        if self.services is None:
+        parts: list[RenderableType] = [self.empty or _campaign_table(self.campaigns)]
+        if self.services is None and not self.empty:
             trouble = self.trouble or "No broker is configured."
             parts.append(f"This is what the store knows. {trouble}")
-        elif self.services.signs:
+        elif self.services and self.services.signs:
             parts.append(_worker_table(self.services.signs))
         for campaign in self.campaigns:
             parts += [f"{campaign.id}: {sentence}" for sentence in campaign.stuck]
