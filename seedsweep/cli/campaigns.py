@@ -15,6 +15,7 @@ from seedsweep.cli.options import (
     StoreUrl,
     Weight,
     campaign_argument,
+    explain,
     find,
     find_broker,
     find_campaign,
@@ -144,7 +145,7 @@ def plan(
         show_json(dataclasses.asdict(reckoned))
     else:
         for line in reckoned.lines:
-            show(line)
+            explain(line, indent=11)
 
 
 def submit(

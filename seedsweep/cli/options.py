@@ -1,9 +1,11 @@
 """What the commands share: their arguments, and how they find store and broker."""
 
 import json
+import os
 import sys
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -32,6 +34,9 @@ def campaign_argument(name: str, help_text: str) -> Any:
 
 
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="The campaign file.")]
+
+LEAST_COLUMNS, USUAL_COLUMNS, UNBOUNDED = 8, 80, 1_000_000
+"""Of a terminal: no less is believed of one, so many has one that does not say, a file so many."""
 
 BY_ID = "The campaign's id, a beginning of it that no other has, or its name."
 CampaignId = Annotated[str, campaign_argument("ID", BY_ID)]
@@ -73,9 +78,29 @@ LogFormat = Annotated[
 ]
 
 
+def columns_of(stream: TextIO) -> int:
+    """How many columns there are to print in: as COLUMNS says, else the terminal's; a pipe or a
+    file has no end."""
+    try:
+        columns = int(os.environ.get("COLUMNS", ""))
+    except ValueError:
+        columns = 0
+    if columns <= 0:
+        try:
+            columns = os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
+        except (OSError, ValueError):  # it is no terminal
+            return UNBOUNDED
+    return min(max(columns, LEAST_COLUMNS), UNBOUNDED)
+
+
+def can_be_redrawn(stream: TextIO) -> bool:
+    """Whether lines there can be drawn anew: on a terminal, unless it is a dumb one."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
 def say(text: str) -> None:
-    """Print a line for people: stderr, at once."""
-    print(shown(text), file=sys.stderr, flush=True)
+    """Print a sentence for people: stderr, at once."""
+    _print_sentence(text, sys.stderr)
 
 
 def show(text: str) -> None:
@@ -83,9 +108,26 @@ def show(text: str) -> None:
     print(shown(text), flush=True)
 
 
+def explain(text: str, indent: int = 0) -> None:
+    """Print a sentence on what was asked for: stdout, at once."""
+    _print_sentence(text, sys.stdout, indent)
+
+
 def show_json(value: object) -> None:
     """Print a JSON value for scripts: exact, though no character in it can be obeyed."""
     print(json.dumps(value, indent=2, default=dict).replace("\x7f", r"\u007f"), flush=True)
+
+
+def _print_sentence(text: str, stream: TextIO, indent: int = 0) -> None:
+    """On a terminal lines end between words; those after the first are indented."""
+    lines = textwrap.wrap(
+        shown(text),
+        columns_of(stream),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    print("\n".join(lines), file=stream, flush=True)
 
 
 def find(url: str | None) -> "tuple[Environment, Store]":

@@ -724,19 +724,23 @@ class TestStatus:
     def test_watching_is_for_people(self, seedsweep, campaign_id):
         assert refused(seedsweep("status", "--watch", "--json"), "--watch")
 
-    def test_in_a_log_watching_prints_again_until_ctrl_c(
-        self, folder, campaign_id, wait_until, monkeypatch
+    def test_in_a_log_watching_prints_what_changed_until_ctrl_c(
+        self, folder, store, campaign_id, wait_until, monkeypatch
     ):
         code = (
             "import signal; from seedsweep.cli import main as command_line, status_table;"
-            "status_table.LOG_SECONDS = 0.1;"
+            "status_table.LOG_SECONDS = 0.01;"
             # Whoever runs the tests in a shell's background has SIGINT ignored for all of them.
             "signal.signal(signal.SIGINT, signal.default_int_handler); command_line.main()"
         )
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         command = [sys.executable, "-c", code, "status", "--watch"]
         watching = Process(command, folder, None, folder / "log")  # in our environment
-        wait_until(lambda: watching.log.read_text().count(campaign_id) >= 3, timeout=30)
+        for state, then in [("queued", "paused"), ("paused", "cancelled"), ("cancelled", None)]:
+            wait_until(lambda word=f" {state} ": word in watching.log.read_text(), timeout=30)
+            if then:
+                store_control(store, campaign_id, Control(state=then))
+        assert watching.log.read_text().count(campaign_id) == 3
         os.kill(watching.pid, signal.SIGINT)
         wait_until(lambda: not watching.is_running)
         assert watching.stop() == 0
