@@ -1,5 +1,6 @@
 """What the commands share: their arguments, and how they find store and broker."""
 
+import contextlib
 import json
 import os
 import sys
@@ -79,18 +80,16 @@ LogFormat = Annotated[
 
 
 def columns_of(stream: TextIO) -> int:
-    """How many columns there are to print in: as COLUMNS says, else the terminal's; a pipe or a
-    file has no end."""
+    """How many columns there are to print in: the terminal's, or fewer if COLUMNS says so; a pipe
+    or a file has no end, whatever it says: children of an interactive Python inherit 80."""
     try:
-        columns = int(os.environ.get("COLUMNS", ""))
-    except ValueError:
-        columns = 0
-    if columns <= 0:
-        try:
-            columns = os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
-        except (OSError, ValueError):  # it is no terminal
-            return UNBOUNDED
-    return min(max(columns, LEAST_COLUMNS), UNBOUNDED)
+        columns = os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
+    except (OSError, ValueError):  # it is no terminal
+        return UNBOUNDED
+    with contextlib.suppress(ValueError):
+        wanted = int(os.environ.get("COLUMNS", ""))
+        columns = min(columns, wanted) if wanted > 0 else columns
+    return max(columns, LEAST_COLUMNS)
 
 
 def can_be_redrawn(stream: TextIO) -> bool:

@@ -1,7 +1,4 @@
-import fcntl
-import os
-import struct
-import termios
+import sys
 
 import pytest
 from hypothesis import given
@@ -18,6 +15,7 @@ from seedsweep.scheduler.campaign.progress import Progress
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
 from seedsweep.storage.prompt_results import Match
 from tests.support.results import make_flagged, make_found
+from tests.support.terminal import lines_printed, terminal
 
 ID = "emoji-of-the-most-duplicated-0123456789ab"
 PICTURE = "a/folder/日本/with a long name/🚀-and-so-on-0123456789.png"
@@ -25,26 +23,12 @@ COUNTS = ("done", "2026", 60, 31, 2, 600, 310, 30, 13, 4)
 SENTENCE = "Extracted is a match within the threshold, and the score's neighbours count once."
 
 
-@pytest.fixture
-def columns(monkeypatch):
-    """Have the terminal so many columns."""
-
-    def columns(count):
-        monkeypatch.setenv("COLUMNS", str(count))
-
-    return columns
-
-
-@pytest.fixture
-def printed(capsys):
-    """What something prints, by line."""
-
-    def printed(show, *arguments):
-        capsys.readouterr()
-        show(*arguments)
-        return "".join(capsys.readouterr()).splitlines()
-
-    return printed
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch):
+    """Nothing is coloured, and nothing but the terminal says how wide it is."""
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
 
 
 def column(lines, place=0):
@@ -85,9 +69,8 @@ ALL = ["campaign", "state", "units", "parked", "images", "prompts analysed", "fl
         (80, ALL),
     ],
 )
-def test_a_narrow_terminal_gets_fewer_columns_whole_ids_and_is_told(columns, printed, width, shown):
-    columns(width)
-    lines = printed(campaigns().print)
+def test_a_narrow_terminal_gets_fewer_columns_whole_ids_and_is_told(width, shown):
+    lines = lines_printed(width, campaigns().print)
     assert headers(lines) == shown
     assert "".join(column(lines)) == f"{ID}b-0123456789ab"
     assert max(map(cell_len, lines)) <= width
@@ -99,29 +82,28 @@ def test_a_narrow_terminal_gets_fewer_columns_whole_ids_and_is_told(columns, pri
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_a_training_pictures_name_folds(columns, printed, width):
-    columns(width)
-    lines = printed(print_results, flagged())
+def test_a_training_pictures_name_folds(width):
+    lines = lines_printed(width, print_results, flagged())
     place = headers(lines).index("training picture")
     assert "".join(column(lines, place)).replace(" ", "") == PICTURE.replace(" ", "")
     assert max(map(cell_len, lines)) <= width
 
 
-def test_in_a_pipe_a_row_is_one_line_and_all_is_there(monkeypatch, printed):
-    monkeypatch.delenv("COLUMNS", raising=False)
-    lines = printed(campaigns().print)
+def test_in_a_pipe_a_row_is_one_line_and_all_is_there(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    campaigns().print()
+    lines = capsys.readouterr().out.splitlines()
     assert (headers(lines), column(lines)) == (ALL, [ID, "b-0123456789ab"])
-    lines = printed(print_results, flagged())
+    print_results(flagged())
+    lines = capsys.readouterr().out.splitlines()
     assert (len(column(lines)), PICTURE in lines[4]) == (1, True)
 
 
-def test_a_note_stands_below_the_column_that_it_explains_alone(columns, printed):
+def test_a_note_stands_below_the_column_that_it_explains_alone():
     table = FittedTable("name", "k", "l2", spared=("k",), notes={"k": "k: copies.", "l2": "l2: l."})
     table.add_row("a", "1000000", "0.5")
-    columns(30)
-    assert printed(print_table, table)[-1] == "k: copies. l2: l."
-    columns(20)
-    below = " ".join(printed(print_table, table)[5:])
+    assert lines_printed(30, print_table, table)[-1] == "k: copies. l2: l."
+    below = " ".join(lines_printed(20, print_table, table)[5:])
     assert "copies" not in below
     assert "l2: l." in below
 
@@ -135,9 +117,7 @@ def test_of_any_width_no_line_is_longer_and_nothing_shown_is_cut(ids, figures, w
     table = FittedTable("campaign", "units", "of all images", "state", text=("campaign",))
     for each in ids:
         table.add_row(each, *figures)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", str(width))
-        lines = _rendered(table)
+    lines = lines_printed(width, print_table, table)
     assert max(map(cell_len, lines)) <= width
     assert "".join(column(lines)) == "".join(ids)
     shown = [name for name in headers(lines) if name in ("units", "of all images", "state")]
@@ -145,33 +125,21 @@ def test_of_any_width_no_line_is_longer_and_nothing_shown_is_cut(ids, figures, w
         assert set(column(lines, place)) - {""} <= set(figures)
 
 
-def _rendered(table):
-    from seedsweep.cli.console import console
-
-    where = console()
-    with where.capture() as captured:
-        where.print(table)
-    return captured.get().splitlines()
-
-
 @pytest.mark.parametrize("width", [8, 20, 40])
 @pytest.mark.parametrize("tell", [say, explain])
-def test_sentences_end_lines_between_words(columns, printed, tell, width):
-    columns(width)
-    lines = printed(tell, SENTENCE)
+def test_sentences_end_lines_between_words(tell, width):
+    lines = lines_printed(width, tell, SENTENCE)
     assert " ".join(lines) == SENTENCE
     assert all(len(line) <= width or " " not in line for line in lines)
 
 
-def test_a_diagnosis_goes_on_below_itself(columns, printed):
-    columns(30)
-    lines = printed(
-        print_diagnosis, Diagnosis("disk", "failure", "It is full.", "Free some of it.")
+def test_a_diagnosis_goes_on_below_itself():
+    lines = lines_printed(
+        30, print_diagnosis, Diagnosis("disk", "failure", "It is full.", "Free some of it.")
     )
     assert lines == ["FAILURE  disk: It is full.", "         → Free some of it."]
-    columns(22)
-    lines = printed(
-        print_diagnosis, Diagnosis("disk", "failure", "It is full.", "Free some of it.")
+    lines = lines_printed(
+        22, print_diagnosis, Diagnosis("disk", "failure", "It is full.", "Free some of it.")
     )
     assert lines == [
         "FAILURE  disk: It is",
@@ -182,56 +150,46 @@ def test_a_diagnosis_goes_on_below_itself(columns, printed):
 
 
 class TestColumns:
-    @pytest.fixture(autouse=True)
-    def _unset(self, monkeypatch):
-        monkeypatch.delenv("COLUMNS", raising=False)
-
-    @pytest.fixture
-    def terminal(self):
-        """A terminal of so many columns."""
-        ends = []
-
-        def terminal(count):
-            other, here = os.openpty()
-            fcntl.ioctl(here, termios.TIOCSWINSZ, struct.pack("HHHH", 24, count, 0, 0))
-            ends.extend([os.fdopen(other), os.fdopen(here, "w")])
-            return ends[-1]
-
-        yield terminal
-        for end in ends:
-            end.close()
-
     @pytest.mark.parametrize(("count", "known"), [(40, 40), (0, 80), (1, LEAST_COLUMNS)])
-    def test_a_terminal_knows_its_own(self, terminal, count, known):
-        assert columns_of(terminal(count)) == known
+    def test_a_terminal_knows_its_own(self, count, known):
+        with terminal(count):
+            assert columns_of(sys.stdout) == known
 
-    @pytest.mark.parametrize("wrong", ["", "0", "-3", "wide", "40.5", "1e3", "9" * 5000])
-    def test_what_is_no_number_of_columns_is_not_believed(self, terminal, monkeypatch, wrong):
+    @pytest.mark.parametrize("wrong", ["", "0", "-3", "wide", "40.5", "1e3", "9" * 5000, "51"])
+    def test_what_it_cannot_have_is_not_believed(self, monkeypatch, wrong):
         monkeypatch.setenv("COLUMNS", wrong)
-        assert columns_of(terminal(50)) == 50
+        with terminal(50):
+            assert columns_of(sys.stdout) == 50
 
-    def test_what_is_set_goes_before(self, terminal, monkeypatch, tmp_path):
+    def test_fewer_may_be_wanted(self, monkeypatch):
         monkeypatch.setenv("COLUMNS", "33")
-        with (tmp_path / "log").open("w") as log:
-            assert (columns_of(terminal(50)), columns_of(log)) == (33, 33)
+        with terminal(50):
+            assert columns_of(sys.stdout) == 33
 
-    def test_a_file_has_no_end(self, tmp_path):
+    @pytest.mark.parametrize("inherited", ["", "80"])
+    def test_a_file_has_no_end(self, tmp_path, monkeypatch, inherited):
+        monkeypatch.setenv("COLUMNS", inherited)
         with (tmp_path / "log").open("w") as log:
             assert columns_of(log) == UNBOUNDED
 
 
 @pytest.mark.parametrize(
-    ("environment", "coloured"),
+    ("environment", "in_a_pipe", "on_a_terminal"),
     [
-        ({}, False),
-        ({"FORCE_COLOR": "1"}, True),
-        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
-        ({"FORCE_COLOR": "1", "TERM": "dumb"}, False),
+        ({"TERM": "xterm"}, False, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False, False),
+        ({"TERM": "dumb"}, False, False),
+        ({"TERM": "xterm", "FORCE_COLOR": "1"}, True, True),
+        ({"TERM": "xterm", "FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
+        ({"TERM": "dumb", "FORCE_COLOR": "1"}, False, False),
     ],
 )
-def test_colours_are_as_the_environment_wants_them(monkeypatch, printed, environment, coloured):
-    for name in ("FORCE_COLOR", "NO_COLOR", "TERM", "TTY_COMPATIBLE", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
+def test_colours_are_as_the_environment_wants_them(
+    monkeypatch, capsys, environment, in_a_pipe, on_a_terminal
+):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert ("\x1b[32m" in "\n".join(printed(campaigns().print))) == coloured
+    green = "\x1b[32m"
+    campaigns().print()
+    assert (green in capsys.readouterr().out) == in_a_pipe
+    assert (green in "".join(lines_printed(80, campaigns().print))) == on_a_terminal

@@ -45,11 +45,6 @@ def sign(name="w", seconds_ago=1.0, **changes):
     return Sign(worker, "model-id", seconds_ago)
 
 
-@pytest.fixture(autouse=True)
-def _wide(monkeypatch):
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
 @pytest.fixture
 def printed(capsys):
     """What something prints, by line."""
