@@ -18,9 +18,9 @@ from seedsweep.scheduler.printable import shown
 from seedsweep.scheduler.quantities import duration_words, rate_words
 from seedsweep.storage.live_state import LiveCounts
 
-LINE_SECONDS, LONGEST_SECONDS, LINES_OF_A_TIME = 10.0, 600.0, 30
-"""A log gets no line sooner after another, and after a long time a line for each thirtieth of it,
-but one every ten minutes; a terminal is drawn all the time."""
+LINE_SECONDS, STEADY_SECONDS, LONGEST_SECONDS = 10.0, 300.0, 600.0
+"""So long apart are a log's lines for so long, then further and further, at last so far; a terminal
+is drawn all the time."""
 
 NOTICE_SECONDS = 2.0
 """What takes no longer is not worth a line."""
@@ -59,7 +59,7 @@ class Pace:
 
 def seconds_between_lines(elapsed: float) -> float:
     """How long a log waits for its next line of work that has taken so long."""
-    return min(max(LINE_SECONDS, elapsed / LINES_OF_A_TIME), LONGEST_SECONDS)
+    return min(LINE_SECONDS * max(1, elapsed / STEADY_SECONDS), LONGEST_SECONDS)
 
 
 class ProgressLine:

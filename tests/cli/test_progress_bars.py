@@ -29,7 +29,7 @@ def counts(done, **changes):
 
 
 def rates(step, seconds, until):
-    """What is told every tenth of a second of a count that grows by a step every so many seconds."""
+    """What is told each tenth of a second of a count that grows by a step every so many seconds."""
     pace = Pace()
     for tick in range(round(until / TICK)):
         now = tick * TICK
