@@ -13,6 +13,14 @@ def number_words(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def rate_words(per_second: float, what: str = "") -> str:
+    """How many a second, a minute or an hour, whichever is the first with one: `2.5 images/min`."""
+    for unit, seconds in (("s", 1), ("min", 60)):
+        if per_second * seconds >= 1:
+            return f"{number_words(per_second * seconds)}{what}/{unit}"
+    return f"{number_words(per_second * 3600)}{what}/h"
+
+
 def duration_words(seconds: float) -> str:
     """A duration to three digits: below 1.5 minutes in seconds, below 1.5 hours in minutes, below
     2 days in hours."""

@@ -49,10 +49,9 @@ def load_campaign(store: Store, campaign_id: str) -> Submission:
     """
     data = _read_campaign(store, campaign_id)
     if data is None:
-        others = (known for known in store.folders(keys.CAMPAIGNS) if known != campaign_id)
         raise ConfigError(
-            f"The store {store.url} knows no campaign {campaign_id!r}; "
-            f"it knows: {', '.join(others) or 'none'}."
+            f"The store {store.url} knows no campaign {campaign_id!r}; `seedsweep status` lists "
+            "those it knows."
         )
     return _to_submission(campaign_id, data)
 

@@ -30,8 +30,7 @@ def summary(verification: VerificationResult) -> list[str]:
         f"score ≤ 1: l2 ÷ "
         f"({settings.alpha:g} × the mean l2 to {whose[settings.neighbours_of]} "  # noqa: RUF001
         f"{settings.neighbours} nearest distinct training pictures); and more than a background "
-        "is alike: the share of the picture where both have one texture. k: near-copies of the "
-        "matched training picture, itself among them; they count once."
+        "is alike: the share of the picture where both have one texture."
     )
     sentences += _of_matches(verification)
     if verification.not_verified:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seedsweep.cli.calibration_table import for_scripts, print_calibration
-from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store, say, show, show_json
+from seedsweep.cli.options import (
+    AsJson,
+    CampaignId,
+    StoreUrl,
+    find_campaign,
+    find_store,
+    say,
+    show,
+    show_json,
+)
 
 if TYPE_CHECKING:
     pass
@@ -59,6 +68,7 @@ def calibrate(
     from seedsweep.cli.progress_bars import counted
 
     opened = find_store(store)
+    campaign_id = find_campaign(opened, campaign_id)
     marks = read_marks(controls, positives, column, group_column)
     sizes = min_clique_size or []
     with counted("prompts scored") as progress:

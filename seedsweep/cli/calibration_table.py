@@ -38,18 +38,22 @@ def for_scripts(calibration: "Calibration") -> dict[str, object]:
 
 
 def print_calibration(calibration: "Calibration") -> None:
-    from rich.table import Table
-
     from seedsweep.audit.findings.rate_words import NOT_EXAMINED, percent_words, share_words
-    from seedsweep.cli.console import console
-    from seedsweep.cli.options import show
+    from seedsweep.cli.console import print_table
+    from seedsweep.cli.fitted_table import FittedTable
+    from seedsweep.cli.options import explain
 
     base = f"at {100 * calibration.wish.base_rate:g} %"
-    table = Table(title=f"False-positive rate {calibration.wish.false_positive_rate:g}")
-    for name in ("clique", "edge threshold", "controls flagged", "the rate", "recall"):
-        table.add_column(name)
-    table.add_column(f"precision {base}")
-    table.add_column("at worst")
+    columns = (
+        *("clique", "edge threshold", "controls flagged", "the rate", "recall"),
+        *(f"precision {base}", "at worst"),
+    )
+    table = FittedTable(
+        *columns,
+        text=columns,
+        spared=("the rate", "at worst", f"precision {base}", "recall", "controls flagged"),
+        title=f"False-positive rate {calibration.wish.false_positive_rate:g}",
+    )
     for each in calibration.candidates:
         point = each.point
         table.add_row(
@@ -61,6 +65,6 @@ def print_calibration(calibration: "Calibration") -> None:
             percent_words(point.precision),
             percent_words(point.precision_worst),
         )
-    console().print(table)
+    print_table(table)
     if calibration.verification is None:
-        show(f"Extraction: {NOT_EXAMINED}, since the campaign has no training set.")
+        explain(f"Extraction: {NOT_EXAMINED}, since the campaign has no training set.")

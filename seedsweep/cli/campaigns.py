@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seedsweep.cli.options import (
+    BY_ID,
     AsJson,
     File,
     Priority,
     StoreUrl,
     Weight,
+    campaign_argument,
     exit_code,
+    explain,
     find,
     find_broker,
+    find_campaign,
     find_store,
     say,
     show,
@@ -152,7 +156,7 @@ def plan(
         show_json(dataclasses.asdict(reckoned))
     else:
         for line in reckoned.lines:
-            show(line)
+            explain(line, indent=11)
 
 
 def submit(
@@ -190,7 +194,7 @@ def submit(
 
 
 def status(
-    campaign_id: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    campaign_id: Annotated[str | None, campaign_argument("[ID]", BY_ID)] = None,
     store: StoreUrl = None,
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing, until Ctrl-C.")] = False,
     as_json: AsJson = False,
@@ -200,6 +204,7 @@ def status(
     Example: seedsweep status --watch
     """
     from seedsweep.cli.status_table import Overview, watch_overview
+    from seedsweep.scheduler.campaign.lookup import no_campaign
     from seedsweep.scheduler.campaign.progress import read_progress, read_services
     from seedsweep.storage.campaigns import list_campaigns
 
@@ -207,6 +212,7 @@ def status(
         raise ConfigError("--watch draws for people; for scripts call `status --json` repeatedly.")
     environment, opened = find(store)
     broker = find_broker(environment)
+    one = None if campaign_id is None else find_campaign(opened, campaign_id)
 
     def look() -> Overview:
         try:
@@ -215,14 +221,15 @@ def status(
             return see(None, None, str(error))
 
     def see(broker: "Broker | None", services: "Services | None", trouble: str = "") -> Overview:
-        names = [campaign_id] if campaign_id else list_campaigns(opened)
+        names = [one] if one else list_campaigns(opened)
         campaigns, broken = [], []
         for name in names:
             try:
                 campaigns.append(read_progress(opened, name, broker, services))
             except PermanentError as error:
                 broken.append(f"{name}: {error}")
-        return Overview(campaigns, services, trouble, tuple(broken))
+        empty = "" if names else no_campaign(opened)
+        return Overview(campaigns, services, trouble, tuple(broken), empty)
 
     if watch:
         watch_overview(look)

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store, say, show_json
+from seedsweep.cli.options import (
+    AsJson,
+    CampaignId,
+    StoreUrl,
+    campaign_argument,
+    find_campaign,
+    find_store,
+    say,
+    show_json,
+)
 
 Output = Annotated[
     Path | None,
@@ -15,8 +24,8 @@ Output = Annotated[
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="The campaign before.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The campaign after.")],
+    a: Annotated[str, campaign_argument("A", "The campaign before, by id or name.")],
+    b: Annotated[str, campaign_argument("B", "The campaign after.")],
     store: StoreUrl = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -36,6 +45,7 @@ def compare(
     from seedsweep.cli.comparison_tables import print_comparison
 
     opened = find_store(store)
+    a, b = find_campaign(opened, a), find_campaign(opened, b)
     comparison = compare_campaigns(opened, a, b)
     if problem := try_to_save(opened, comparison):
         say(problem)
@@ -80,6 +90,7 @@ def duplication(
     from seedsweep.cli.comparison_tables import print_duplication
 
     opened = find_store(store)
+    campaign_id = find_campaign(opened, campaign_id)
     curves = measure_duplication(opened, campaign_id, copies, column, sample, seed)
     if problem := try_to_save(opened, curves):
         say(problem)

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from seedsweep.audit.findings.comparison import Change, Comparison
 from seedsweep.audit.findings.duplication import Bin, Duplication, DuplicationCurve
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED, examined_words
-from seedsweep.cli.console import console, prompt_cell
-from seedsweep.cli.options import show
+from seedsweep.cli.console import print_table, prompt_cell
+from seedsweep.cli.fitted_table import FittedTable
+from seedsweep.cli.options import explain, show
 
 PROMPT_LENGTH = 48
 
@@ -18,66 +17,67 @@ def print_comparison(comparison: Comparison) -> None:
     left_out = comparison.left_out
     show(f"A: {comparison.a}")
     show(f"B: {comparison.b}")
-    show(
+    explain(
         f"{comparison.prompts} prompts analysed in both with the same seeds; left out: "
         f"{left_out.only_a} in A alone, {left_out.only_b} in B alone, {left_out.other_seeds} with "
         f"other seeds, {left_out.no_evidence} that are no evidence in one of them."
     )
-    console().print(_rates(comparison))
-    flagged = comparison.flagged
-    show(
-        f"{100 * flagged.a.confidence:g} % intervals; rates: {flagged.a.method}; differences: "
-        f"{flagged.difference.method}; p: {flagged.test}."
-    )
+    print_table(_rates(comparison))
     if comparison.pictures:
         both = (
             ""
             if comparison.pictures.both is None
             else f", {comparison.pictures.both} of them in both"
         )
-        show(
+        explain(
             f"Distinct training pictures extracted: {comparison.pictures.a} in A, "
             f"{comparison.pictures.b} in B{both}."
         )
     method = "" if comparison.clique_size.low is None else f" ({comparison.clique_size.method})"
-    show(f"Mean change of clique size: {comparison.clique_size}{method}.")
+    explain(f"Mean change of clique size: {comparison.clique_size}{method}.")
     if comparison.unproven:
-        show(f"{comparison.unproven} prompts have a clique that was not proven the largest.")
+        explain(f"{comparison.unproven} prompts have a clique that was not proven the largest.")
     for title, changes in (("shrank", comparison.shrunk), ("grew", comparison.grown)):
         if changes:
-            console().print(_changes(f"Cliques that {title} most", changes))
+            print_table(_changes(f"Cliques that {title} most", changes))
     for contrast in comparison.contrasts:
-        show(f"{contrast.label}: {contrast.a} | {contrast.b}")
+        explain(f"{contrast.label}: {contrast.a} | {contrast.b}")
     for note in comparison.notes:
-        show(note)
+        explain(note)
 
 
 def print_duplication(duplication: Duplication) -> None:
     """Print the curve, and that of the sample."""
-    console().print(
-        _curve(f"{duplication.curve.prompts} prompts with known copies", duplication.curve)
-    )
+    print_table(_curve(f"{duplication.curve.prompts} prompts with known copies", duplication.curve))
     if duplication.sample:
         title = (
             f"a random sample of {duplication.sample.drawn}, "
             f"{duplication.sample.curve.prompts} analysed"
         )
-        console().print(_curve(title, duplication.sample.curve))
-    show(
+        print_table(_curve(title, duplication.sample.curve))
+    explain(
         f"{100 * duplication.curve.flagged.confidence:g} % intervals: "
         f"{duplication.curve.flagged.method}."
     )
     for note in duplication.notes:
-        show(note)
+        explain(note)
 
 
-def _rates(comparison: Comparison) -> Table:
-    table = Table("")
-    for name in ("A", "B", "B - A", "both", "only A", "only B", "neither", "p"):
-        table.add_column(name, justify="right")
+def _rates(comparison: Comparison) -> FittedTable:
+    flagged = comparison.flagged
+    table = FittedTable(
+        *("", "A", "B", "B - A", "both", "only A", "only B", "neither", "p"),
+        text=("", "A", "B", "B - A"),
+        spared=("neither", "both", "only A", "only B"),
+        notes={
+            "A": f"{100 * flagged.a.confidence:g} % intervals; rates: {flagged.a.method}.",
+            "B - A": f"Differences: {flagged.difference.method}.",
+            "p": f"p: {flagged.test}.",
+        },
+    )
     for name, rates in (("flagged", comparison.flagged), ("extracted", comparison.extracted)):
         if rates is None:
-            table.add_row(name, NOT_EXAMINED, NOT_EXAMINED)
+            table.add_row(name, NOT_EXAMINED, NOT_EXAMINED, *[""] * 6)
             continue
         cells = (rates.both, rates.only_a, rates.only_b, rates.neither)
         told = (str(rates.a), str(rates.b), str(rates.difference))
@@ -85,20 +85,19 @@ def _rates(comparison: Comparison) -> Table:
     return table
 
 
-def _changes(title: str, changes: Sequence[Change]) -> Table:
-    table = Table("prompt", title=title, title_justify="left")
-    for name in ("A", "B", "B - A"):
-        table.add_column(name, justify="right")
+def _changes(title: str, changes: Sequence[Change]) -> FittedTable:
+    table = FittedTable(
+        *("prompt", "A", "B", "B - A"), text=("prompt",), spared=("A", "B"), title=title
+    )
     for change in changes:
         text = prompt_cell(change.prompt, PROMPT_LENGTH)
         table.add_row(text, str(change.a), str(change.b), f"{change.b - change.a:+d}")
     return table
 
 
-def _curve(title: str, curve: DuplicationCurve) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in ("copies", "flagged", "extracted"):
-        table.add_column(name, justify="right")
+def _curve(title: str, curve: DuplicationCurve) -> FittedTable:
+    columns = ("copies", "flagged", "extracted")
+    table = FittedTable(*columns, text=columns, title=title)
     rows: list[Bin | DuplicationCurve] = [*curve.bins, curve]
     for item in rows:
         name = str(item) if isinstance(item, Bin) else "all"

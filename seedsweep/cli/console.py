@@ -1,12 +1,14 @@
 """Where tables are printed, and how prompts fit into them."""
 
+import shutil
 import sys
 from collections.abc import Callable
 
-from rich.console import Console, JustifyMethod, OverflowMethod
+from rich.console import Console, JustifyMethod, OverflowMethod, RenderableType
 from rich.style import Style
 from rich.text import Text
 
+from seedsweep.cli.options import columns_of
 from seedsweep.scheduler.printable import shown
 
 
@@ -25,15 +27,28 @@ class _PlainConsole(Console):
         highlight: bool | None = None,
         highlighter: Callable[[str | Text], Text] | None = None,
     ) -> Text:
-        return Text(shown(text), style=style, justify=justify, overflow=overflow)
+        # What the encoding lacks is an escape here already: its width counts.
+        written = shown(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
+        return Text(written, style=style, justify=justify, overflow=overflow)
 
 
 def console() -> Console:
     """Tables go to stdout, strings as they are; in a log they get the width they need."""
-    return _PlainConsole(width=None if sys.stdout.isatty() else 160)
+    return _PlainConsole(width=columns_of(sys.stdout), height=shutil.get_terminal_size().lines)
 
 
 def prompt_cell(prompt: str, length: int) -> str:
-    """A prompt as a table shows it: at most `length` characters."""
-    text = shown(prompt)
-    return text if len(text) <= length else text[: length - 1] + "…"
+    """A prompt as a table shows it: at most `length` columns of a terminal."""
+    text = Text(shown(prompt))
+    text.truncate(length, overflow="ellipsis")
+    return text.plain
+
+
+def coloured(text: str, colour: str) -> Text:
+    """One of our own words in a colour, where the terminal has colours."""
+    return Text(text, style=colour)
+
+
+def print_table(table: RenderableType) -> None:
+    """Print a table on stdout."""
+    console().print(table)

@@ -11,6 +11,7 @@ from seedsweep.cli.options import (
     Weight,
     find,
     find_broker,
+    find_campaign,
     find_store,
     say,
 )
@@ -36,7 +37,9 @@ def prioritise(
 
     if priority is None and weight is None:
         raise ConfigError("Nothing is to be changed; give --priority, --weight or both.")
-    control = prioritised(find_store(store), campaign_id, priority, weight)
+    opened = find_store(store)
+    campaign_id = find_campaign(opened, campaign_id)
+    control = prioritised(opened, campaign_id, priority, weight)
     say(
         f"The campaign {campaign_id} has priority {control.priority} and weight "
         f"{control.weight:g} as soon as a scheduler reads it from the store."
@@ -80,6 +83,7 @@ def _steer(campaign_id: str, url: str | None, state: "State") -> None:
     from seedsweep.scheduler.campaign.control import steer
 
     environment, opened = find(url)
+    campaign_id = find_campaign(opened, campaign_id)
     broker = find_broker(environment)
     told = steer(opened, campaign_id, state, broker.ledger if broker else None)
     when = "now" if told else "as soon as a scheduler reads it from the store"
@@ -90,6 +94,7 @@ def _retry(campaign_id: str, url: str | None) -> None:
     from seedsweep.scheduler.campaign.control import retry_parked
 
     environment, opened = find(url)
+    campaign_id = find_campaign(opened, campaign_id)
     broker = find_broker(environment)
     retried = retry_parked(opened, campaign_id, broker.ledger if broker else None)
     if not retried.units:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedsweep.cli.options import AsJson, StoreUrl, show, show_json
+from seedsweep.cli.options import AsJson, StoreUrl, explain, show_json
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.doctor.diagnosis import Diagnosis
@@ -46,6 +46,6 @@ def doctor(
 def print_diagnosis(diagnosis: "Diagnosis") -> None:
     """Print one diagnosis, and below it how to mend what is not fine."""
     mark = {"fine": "ok", "warning": "warning", "failure": "FAILURE"}[diagnosis.verdict]
-    show(f"{mark:8} {diagnosis.about}: {diagnosis.says}")
+    explain(f"{mark:8} {diagnosis.about}: {diagnosis.says}", indent=9)
     if diagnosis.remedy:
-        show(f"{'':8} → {diagnosis.remedy}")
+        explain(f"{'':8} → {diagnosis.remedy}", indent=11)

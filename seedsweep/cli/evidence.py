@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedsweep.cli.options import CampaignId, StoreUrl, find_store, say, show
+from seedsweep.cli.options import CampaignId, StoreUrl, find_campaign, find_store, say, show
 
 if TYPE_CHECKING:
     from seedsweep.audit.replay.replay import Replays
@@ -53,6 +53,7 @@ def evidence(
     given = tuple(open_labels(path) for path in labels or ())
     signer = open_signer(sign) if sign else None
     opened = find_store(store)
+    campaign_id = find_campaign(opened, campaign_id)
     replayed = _replay(opened, campaign_id, replays, sample_seed) if replays else None
     additions = BundleOptions(replayed, sample_seed, given, signer)
     with counted("flagged prompts copied") as progress:

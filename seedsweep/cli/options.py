@@ -1,9 +1,12 @@
 """What the commands share: their arguments, and how they find store and broker."""
 
+import contextlib
 import json
+import os
 import sys
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -21,8 +24,29 @@ if TYPE_CHECKING:
     from seedsweep.scheduler.environment import Environment
     from seedsweep.storage.store import Store
 
+
+def _complete(context: typer.Context, incomplete: str) -> list[str]:
+    """The ids that a shell offers: none if the store cannot be read."""
+    from seedsweep.scheduler.campaign.lookup import ids_that_begin
+
+    try:
+        return ids_that_begin(find_store(context.params.get("store")), incomplete)
+    except SeedsweepError:
+        return []
+
+
+def campaign_argument(name: str, help_text: str) -> Any:
+    """An argument that names a campaign; shells complete it."""
+    return typer.Argument(metavar=name, help=help_text, autocompletion=_complete)
+
+
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="The campaign file.")]
-CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.")]
+
+LEAST_COLUMNS, USUAL_COLUMNS, UNBOUNDED = 8, 80, 1_000_000
+"""Of a terminal: no less is believed of one, so many has one that does not say, a file so many."""
+
+BY_ID = "The campaign's id, a beginning of it that no other has, or its name."
+CampaignId = Annotated[str, campaign_argument("ID", BY_ID)]
 StoreUrl = Annotated[
     str | None,
     typer.Option(
@@ -61,14 +85,37 @@ LogFormat = Annotated[
 ]
 
 
+def columns_of(stream: TextIO) -> int:
+    """How many columns there are to print in: the terminal's, or fewer if COLUMNS says so; a pipe
+    or a file has no end, whatever it says: children of an interactive Python inherit 80."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
+    except (OSError, ValueError):  # it is no terminal
+        return UNBOUNDED
+    with contextlib.suppress(ValueError):
+        wanted = int(os.environ.get("COLUMNS", ""))
+        columns = min(columns, wanted) if wanted > 0 else columns
+    return max(columns, LEAST_COLUMNS)
+
+
+def can_be_redrawn(stream: TextIO) -> bool:
+    """Whether lines there can be drawn anew: on a terminal, unless it is a dumb one."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
 def say(text: str) -> None:
-    """Print a line for people: stderr, at once."""
-    print(shown(text), file=sys.stderr, flush=True)
+    """Print a sentence for people: stderr, at once."""
+    _print_sentence(text, sys.stderr)
 
 
 def show(text: str) -> None:
     """Print a line of what was asked for: stdout, at once."""
     print(shown(text), flush=True)
+
+
+def explain(text: str, indent: int = 0) -> None:
+    """Print a sentence on what was asked for: stdout, at once."""
+    _print_sentence(text, sys.stdout, indent)
 
 
 def show_json(value: object) -> None:
@@ -83,6 +130,18 @@ def exit_code(error: SeedsweepError) -> int:
     return 3 if isinstance(error, TransientError) else 1
 
 
+def _print_sentence(text: str, stream: TextIO, indent: int = 0) -> None:
+    """On a terminal lines end between words; those after the first are indented."""
+    lines = textwrap.wrap(
+        shown(text),
+        columns_of(stream),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    print("\n".join(lines), file=stream, flush=True)
+
+
 def find(url: str | None) -> "tuple[Environment, Store]":
     """What the environment says, and the store that a flag or the environment names."""
     from seedsweep.scheduler.environment import Environment
@@ -95,6 +154,17 @@ def find(url: str | None) -> "tuple[Environment, Store]":
 def find_store(url: str | None) -> "Store":
     """The store that a flag or the environment names."""
     return find(url)[1]
+
+
+def find_campaign(store: "Store", meant: str) -> str:
+    """The id of the campaign that is meant by its id, a beginning of it or its name; it is said if
+    it was not given whole."""
+    from seedsweep.scheduler.campaign.lookup import find_campaign as looked_up
+
+    campaign_id = looked_up(store, meant)
+    if campaign_id != meant:
+        say(f"{meant} is the campaign {campaign_id}.")
+    return campaign_id
 
 
 def find_broker(environment: "Environment") -> "Broker | None":

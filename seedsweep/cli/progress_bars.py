@@ -1,101 +1,142 @@
-"""What commands draw while they work: a bar on a terminal, plain lines in a log."""
+"""What commands draw while they work: one line on a terminal, lines now and then in a log."""
 
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from seedsweep.cli.options import say
-from seedsweep.scheduler.quantities import duration_words
+from seedsweep.cli.options import can_be_redrawn, columns_of, say
+from seedsweep.scheduler.printable import shown
+from seedsweep.scheduler.quantities import duration_words, rate_words
 from seedsweep.storage.live_state import LiveCounts
-from seedsweep.workers.monitoring.rate import RecentRate
 
-RATE_SECONDS = 30.0
-LINE_SECONDS = 5.0
-"""How often a log gets a line; a terminal is drawn all the time."""
+LINE_SECONDS, STEADY_SECONDS, LONGEST_SECONDS = 10.0, 300.0, 600.0
+"""So long apart are a log's lines for so long, then further and further, at last so far; a terminal
+is drawn all the time."""
 
 NOTICE_SECONDS = 2.0
 """What takes no longer is not worth a line."""
 
+RATE_SECONDS, RATE_CHANGES = 30.0, 5
+"""A rate is that of the last so many seconds, or of so many changes if they took longer."""
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One moment of a campaign, in numbers that people read."""
+BAR_WIDTH, BAR_COLUMNS = 20, 70
+"""A bar stands before the words if there are so many columns."""
 
-    images: float
-    total: int
-    per_second: float
-    analysed: int
-    prompts: int
-    flagged: int
-    parked: int
 
-    def __str__(self) -> str:
-        left = self.total - self.images
-        if left <= 0:
-            pace = "all generated"
-        elif self.per_second > 0:
-            pace = f"{self.per_second:.1f} images/s, {duration_words(left / self.per_second)} left"
-        else:
-            pace = "starting"
-        parked = f", {self.parked} units parked" if self.parked else ""
-        return (
-            f"{self.images:.0f}/{self.total} images, {pace}; "
-            f"{self.analysed}/{self.prompts} prompts analysed, {self.flagged} flagged{parked}"
-        )
+class Pace:
+    """How fast a count grows of late: steadily told of what comes in bursts, and slower and slower
+    of what stands still."""
+
+    def __init__(self) -> None:
+        self._changes: deque[tuple[float, float]] = deque()
+
+    def note(self, count: float, now: float) -> None:
+        """Note what the count is now."""
+        changes = self._changes
+        if not changes or changes[-1][1] != count:
+            changes.append((now, count))
+        while len(changes) > RATE_CHANGES + 1 and now - changes[1][0] >= RATE_SECONDS:
+            changes.popleft()
+
+    def per_second(self, now: float) -> float:
+        """The growth per second; 0 before anything grew."""
+        if len(self._changes) < 2:
+            return 0.0
+        (began, before), (ended, after) = self._changes[0], self._changes[-1]
+        # Between two changes the next one is not late.
+        usual = (ended - began) / (len(self._changes) - 1)
+        return max((after - before) / max(ended - began, now - usual - began, 1e-9), 0.0)
+
+
+def seconds_between_lines(elapsed: float) -> float:
+    """How long a log waits for its next line of work that has taken so long."""
+    return min(LINE_SECONDS * max(1, elapsed / STEADY_SECONDS), LONGEST_SECONDS)
+
+
+class ProgressLine:
+    """Progress on stderr: one line that is drawn anew on a terminal; in a log a line now and then,
+    if anything changed."""
+
+    def __init__(self, first: str) -> None:
+        self._began = self._told_at = time.monotonic()
+        self._told: tuple[str, ...] = (first,)
+        self._parts: Sequence[str] = self._told
+        self._share: float | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Draw for the time of the block."""
+        with self._live() if can_be_redrawn(sys.stderr) else nullcontext():
+            yield
+
+    def tell(self, share: float | None, counts: tuple[str, ...], pace: Sequence[str] = ()) -> None:
+        """Show which share is done, if that is known, what is counted and at what pace; the first
+        of the counts matter most, and stay where there is little room."""
+        self._share, self._parts = share, (*counts[:1], *pace, *counts[1:])
+        now = time.monotonic()
+        is_due = now - self._told_at >= seconds_between_lines(now - self._began)
+        if counts != self._told and is_due and not can_be_redrawn(sys.stderr):
+            self._told, self._told_at = counts, now
+            say(", ".join(self._parts))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        # One column less: a terminal may begin a new line once the last column is full.
+        room, parts = min(options.max_width, columns_of(sys.stderr)) - 1, list(self._parts)
+        row: list[ProgressBar | Text] = []
+        if self._share is not None and room >= BAR_COLUMNS:
+            row = [ProgressBar(1, self._share, width=BAR_WIDTH), Text(f"{self._share:4.0%}")]
+            room -= BAR_WIDTH + 6
+        while len(parts) > 1 and len(", ".join(parts)) > room:
+            parts.pop()
+        words = Text(shown(", ".join(parts)))
+        words.truncate(room, overflow="ellipsis")
+        grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+        grid.add_row(*row, words)
+        yield grid
+
+    def _live(self) -> Live:
+        console = Console(stderr=True, force_terminal=True)
+        return Live(self, console=console, transient=True, redirect_stdout=False)
 
 
 class Display:
-    """Progress on stderr: a bar on a terminal, a plain line now and then in a log."""
+    """The progress of a campaign that runs."""
 
     def __init__(self, images: int) -> None:
-        self._images = images
-        self._rate = RecentRate(RATE_SECONDS)
+        self._images, self._line, self._pace = images, ProgressLine("starting"), Pace()
         self._began = time.monotonic()
         self._first: float | None = None
         self._now = 0.0
-        self._last_line = self._began - LINE_SECONDS + 1
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task("starting", total=images)
 
     @contextmanager
     def shown(self) -> Iterator["Display"]:
-        """Render for the time of the block."""
-        with self._bar:
+        """Draw for the time of the block."""
+        with self._line.shown():
             yield self
 
     def show(self, counts: LiveCounts) -> None:
-        """Render the campaign's counts."""
-        images = self._images * counts.done / counts.units
-        self._rate.update(images)
-        self._now = images
+        """Draw the campaign's counts."""
+        self._now = images = self._images * counts.done / counts.units
         if self._first is None:
             self._first = images
-        step = Moment(
-            images=images,
-            total=self._images,
-            per_second=self._rate.per_second,
-            analysed=counts.analysed,
-            prompts=counts.prompts,
-            flagged=counts.flagged,
-            parked=counts.parked,
+        parked = (f"{counts.parked} units parked",) if counts.parked else ()
+        told = (
+            f"{images:.0f}/{self._images} images",
+            f"{counts.analysed}/{counts.prompts} prompts analysed",
+            f"{counts.flagged} flagged",
+            *parked,
         )
-        self._bar.update(self._task, description=str(step), completed=images)
-        if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
-            self._last_line = time.monotonic()
-            say(str(step))
+        share = counts.done / counts.units
+        self._line.tell(share, told, pace_words(self._pace, images, self._images, " images"))
 
     @property
     def summary(self) -> str:
@@ -103,62 +144,50 @@ class Display:
         made, seconds = self._now - (self._first or 0), time.monotonic() - self._began
         if not made:
             return "All images were there already."
-        return (
-            f"{made:.0f} images in {duration_words(seconds)}, {made / seconds:.1f} images/s in all."
-        )
+        rate = rate_words(made / seconds, " images")
+        return f"{made:.0f} images in {duration_words(seconds)}, {rate} in all."
+
+
+def pace_words(pace: Pace, done: float, total: float, what: str = "") -> tuple[str, ...]:
+    """How long it takes and how fast it goes, as far as that is known."""
+    now = time.monotonic()
+    pace.note(done, now)
+    per_second = pace.per_second(now)
+    if done >= total or per_second <= 0:
+        return ()
+    left = f"{duration_words((total - done) / per_second)} left"
+    return left, rate_words(per_second, what)
 
 
 @contextmanager
-def counted(what: str) -> Iterator["Counter"]:
-    """Show how many of a total are done: a bar on a terminal, lines in a log."""
-    bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    with bar:
-        yield Counter(bar, what)
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many of a total are done, and at what pace."""
+    line, pace = ProgressLine(what), Pace()
 
+    def show(done: int, total: int) -> None:
+        words = pace_words(pace, done, total)
+        line.tell(done / max(total, 1), (f"{what}: {done}/{total}",), words)
 
-class Counter:
-    """Progress of one count."""
-
-    def __init__(self, bar: Progress, what: str) -> None:
-        self._bar, self._what = bar, what
-        self._task = bar.add_task(what, total=None)
-        self._last_line = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show that so many are done."""
-        self._bar.update(self._task, completed=done, total=total)
-        if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
-            self._last_line = time.monotonic()
-            say(f"{self._what}: {done}/{total}")
+    with line.shown():
+        yield show
 
 
 @contextmanager
 def noticed(what: str) -> Iterator[Callable[[int, float], None]]:
     """Show what takes a while, and how many images it has made in how many seconds.
 
-    A terminal shows it at once; a log gets a line where it takes over `NOTICE_SECONDS`, and then
-    one now and then.
+    A terminal shows it at once; a log gets a line if it takes over `NOTICE_SECONDS`, and then one
+    now and then.
     """
-    if sys.stderr.isatty():
-        with Console(stderr=True).status(what) as status:
-            yield lambda images, seconds: status.update(_made(what, images, seconds))
-        return
+    line = ProgressLine(f"{what} …")
     timer = threading.Timer(NOTICE_SECONDS, say, [f"{what} …"])
     timer.daemon = True
-    timer.start()
-    last_line = time.monotonic()
-
-    def note(images: int, seconds: float) -> None:
-        nonlocal last_line
-        if time.monotonic() - last_line > LINE_SECONDS:
-            last_line = time.monotonic()
-            say(_made(what, images, seconds))
-
+    if not can_be_redrawn(sys.stderr):
+        timer.start()
     try:
-        yield note
+        with line.shown():
+            yield lambda images, seconds: line.tell(
+                None, (f"{what}: {images} images in {duration_words(seconds)}",)
+            )
     finally:
         timer.cancel()
-
-
-def _made(what: str, images: int, seconds: float) -> str:
-    return f"{what}: {images} images in {duration_words(seconds)}"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_store, show_json
+from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find_campaign, find_store, show_json
 from seedsweep.storage.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def replay(
 
     options = ReplayOptions(choose_device(device) if device else None, threads)
     opened = find_store(store)
+    campaign_id = find_campaign(opened, campaign_id)
     with counted("images made again") as progress:
         if sample is not None and prompt is None and seed is None:
             replays = replay_some(opened, campaign_id, sample, sample_seed, options, progress)

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from seedsweep.audit.replay.replay import Replays
-from seedsweep.cli.console import console, prompt_cell
-from seedsweep.cli.options import show
+from seedsweep.cli.console import print_table, prompt_cell
+from seedsweep.cli.fitted_table import FittedTable
+from seedsweep.cli.options import explain
 from seedsweep.storage.replay_results import FactDifference, Replay
 
 PROMPT_LENGTH = 40
@@ -14,15 +13,16 @@ PROMPT_LENGTH = 40
 
 def print_replays(replays: Replays) -> None:
     """Print a line for each image, then what all of them came to."""
-    table = Table("prompt")
-    for name in ("seed", "pixels", "l2", "tiled l2", "levels", "share"):
-        table.add_column(name, justify="right")
-    table.add_column("not as recorded")
+    table = FittedTable(
+        *("prompt", "seed", "pixels", "l2", "tiled l2", "levels", "share", "not as recorded"),
+        text=("prompt", "not as recorded"),
+        spared=("share", "levels", "tiled l2", "not as recorded", "l2"),
+    )
     for replay in replays.replays:
         table.add_row(*_cells(replay))
-    console().print(table)
+    print_table(table)
     for sentence in summary(replays):
-        show(sentence)
+        explain(sentence)
 
 
 def summary(replays: Replays) -> list[str]:

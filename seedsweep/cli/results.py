@@ -14,6 +14,7 @@ from seedsweep.cli.options import (
     StoreUrl,
     find,
     find_broker,
+    find_campaign,
     find_store,
     say,
     show,
@@ -39,7 +40,8 @@ def results(
     """
     from seedsweep.audit.report.csv_export import write_csv
 
-    found = find_present(find_store(store), campaign_id)
+    opened = find_store(store)
+    found = find_present(opened, find_campaign(opened, campaign_id))
     if to_csv is not None:
         write_csv(found, to_csv)
     if print_found(found, as_json):
@@ -57,7 +59,8 @@ def report(
 
     Example: seedsweep report emoji-0123456789ab -o report
     """
-    show(str(render_report(find_store(store), campaign_id, output)))
+    opened = find_store(store)
+    show(str(render_report(opened, find_campaign(opened, campaign_id), output)))
 
 
 def analyse(
@@ -92,6 +95,7 @@ def analyse(
     from seedsweep.workers.cluster.ray_cluster import Actors
 
     environment, opened = find(store)
+    campaign_id = find_campaign(opened, campaign_id)
     changes = AnalysisOptions(
         edge_threshold, min_clique_size, tiles, verification_threshold, matrix
     )
@@ -124,6 +128,7 @@ def check(
     from seedsweep.scheduler.campaign.integrity import repair as mend
 
     environment, opened = find(store)
+    campaign_id = find_campaign(opened, campaign_id)
     broker = find_broker(environment)
     ledger = broker.ledger if broker else None
     with counted("shards read") as progress:

@@ -1,16 +1,18 @@
 """The tables of `status` and `workers`."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 
-from seedsweep.cli.console import console
-from seedsweep.cli.options import show
+from seedsweep.cli.console import coloured, console, print_table
+from seedsweep.cli.fitted_table import FittedTable
+from seedsweep.cli.options import can_be_redrawn, explain, show
 from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.storage.workforce import Sign
 
@@ -23,43 +25,65 @@ LOG_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Overview:
     """What `status` shows: campaigns, in the order given, and who serves them, where known;
-    `trouble` says why they are not. `broken`: what is wrong with campaigns that cannot be read."""
+    `trouble` says why they are not. `broken`: what is wrong with campaigns that cannot be read;
+    `empty`: what to do where there is none."""
 
     campaigns: Sequence[Progress]
     services: Services | None
     trouble: str = ""
     broken: tuple[str, ...] = ()
+    empty: str = ""
 
     def print(self) -> None:
         """Print it all."""
-        console().print(self.rendered())
+        print_table(self.rendered())
 
     def rendered(self) -> RenderableType:
         """The tables, and what is stuck below them."""
-        parts: list[RenderableType] = [_campaign_table(self.campaigns)]
-        if self.services is None:
+        parts: list[RenderableType] = [self.empty or _campaign_table(self.campaigns)]
+        if self.services is None and not self.empty:
             trouble = self.trouble or "No broker is configured."
             parts.append(f"This is what the store knows. {trouble}")
-        elif self.services.signs:
+        elif self.services and self.services.signs:
             parts.append(_worker_table(self.services.signs))
         for campaign in self.campaigns:
             parts += [f"{campaign.id}: {sentence}" for sentence in campaign.stuck]
         return Group(*parts)
 
+    def watched(self) -> RenderableType:
+        """The same, and below it what cannot be read."""
+        return Group(self.rendered(), *self.broken)
+
+    @property
+    def news(self) -> object:
+        """What differs once anything else than time has gone on."""
+        services = self.services
+        signs = [(sign.worker, sign.alive) for sign in services.signs] if services else []
+        served = (services.led, services.analysts, signs) if services else None
+        return self.campaigns, served, self.trouble, self.broken
+
 
 def watch_overview(look: Callable[[], Overview]) -> None:
-    """Show the overview until Ctrl-C: rendered anew on a terminal, in a log again now and then."""
-    try:
-        if not sys.stdout.isatty():
-            while True:
-                look().print()
-                time.sleep(LOG_SECONDS)
-        with Live(look().rendered(), console=console(), auto_refresh=False, screen=True) as live:
+    """Show the overview until Ctrl-C: drawn anew on a terminal, in a log again when it changed."""
+    with contextlib.suppress(KeyboardInterrupt):
+        if not can_be_redrawn(sys.stdout):
+            _print_changes(look)
+        where = console()
+        with Live(look().watched(), console=where, auto_refresh=False, screen=True) as live:
             while True:
                 time.sleep(WATCH_SECONDS)
-                live.update(look().rendered(), refresh=True)
-    except KeyboardInterrupt:
-        return
+                where.size = console().size
+                live.update(look().watched(), refresh=True)
+
+
+def _print_changes(look: Callable[[], Overview]) -> NoReturn:
+    before = None
+    while True:
+        overview = look()
+        if overview.news != before:
+            before = overview.news
+            print_table(overview.watched())
+        time.sleep(LOG_SECONDS)
 
 
 def print_workers(services: Services) -> None:
@@ -67,24 +91,32 @@ def print_workers(services: Services) -> None:
     scheduler = "a scheduler leads" if services.led else "no scheduler leads"
     show(f"{scheduler}, {services.analysts} analysts and {services.workers} workers live.")
     if services.signs:
-        console().print(_worker_table(services.signs))
+        print_table(_worker_table(services.signs))
     for sign in services.signs:
         if sign.worker.why_out:
-            show(sign.worker.why_out)
+            explain(sign.worker.why_out)
     for sentence in services.trouble:
-        show(sentence)
+        explain(sentence)
 
 
-def _campaign_table(campaigns: Sequence[Progress]) -> Table:
-    table = Table(*("campaign", "state"))
-    for name in ("units", "parked", "images", "prompts analysed", "flagged"):
-        table.add_column(name, justify="right")
+_STATE_COLOURS = {
+    **{"done": "green", "failed": "red", "running": "cyan"},
+    **dict.fromkeys(("paused", "cancelled", "stopped"), "yellow"),
+}
+
+
+def _campaign_table(campaigns: Sequence[Progress]) -> FittedTable:
+    table = FittedTable(
+        *("campaign", "state", "units", "parked", "images", "prompts analysed", "flagged"),
+        text=("campaign", "state"),
+        spared=("images", "parked", "prompts analysed", "flagged"),
+    )
     for item in campaigns:
         table.add_row(
             item.id,
-            item.state,
+            coloured(item.state, _STATE_COLOURS.get(item.state, "")),
             f"{item.units_done}/{item.units}",
-            str(item.units_parked),
+            coloured(str(item.units_parked), "red" if item.units_parked else ""),
             f"{item.images_done}/{item.images}",
             f"{item.prompts_analysed}/{item.prompts}",
             str(item.flagged),
@@ -92,16 +124,18 @@ def _campaign_table(campaigns: Sequence[Progress]) -> Table:
     return table
 
 
-def _worker_table(signs: Sequence[Sign]) -> Table:
-    table = Table(*("worker", "host", "device", "model"))
-    for name in ("images", "images/s", "last sign of life"):
-        table.add_column(name, justify="right")
+def _worker_table(signs: Sequence[Sign]) -> FittedTable:
+    table = FittedTable(
+        *("worker", "host", "device", "model", "images", "images/s", "last sign of life"),
+        text=("worker", "host", "device", "model", "last sign of life"),
+        spared=("model", "host", "images", "device", "images/s"),
+    )
     for sign in signs:
         worker = sign.worker
         end = ", out" if worker.why_out else "" if sign.alive else ", lost"
-        ago = f"{sign.seconds_ago:.0f} s ago{end}"
         table.add_row(
             *(worker.name, worker.host, worker.device, worker.model),
-            *(str(worker.images), f"{worker.images_per_second:.2f}", ago),
+            *(str(worker.images), f"{worker.images_per_second:.2f}"),
+            coloured(f"{sign.seconds_ago:.0f} s ago{end}", "red" if end else ""),
         )
     return table

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 
-from rich.table import Table
+from rich.text import Text
 
 from seedsweep.audit.findings.match_words import score_words
 from seedsweep.audit.findings.present import Found
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
-from seedsweep.cli.console import console, prompt_cell
-from seedsweep.cli.options import show
+from seedsweep.cli.console import coloured, print_table, prompt_cell
+from seedsweep.cli.fitted_table import FittedTable
+from seedsweep.cli.options import explain, show
 from seedsweep.scheduler.campaign.integrity import Checkup
 from seedsweep.storage.prompt_results import Match, PromptResult
 
@@ -19,10 +20,10 @@ CAPTION_LENGTH = 32
 def print_checkup(checkup: Checkup) -> None:
     """Print what a check found, each corrupt shard and each hole with its unit."""
     for fault in checkup.corrupt:
-        show(f"Unit {fault.index}: {fault.key} is corrupt: {fault.reason}")
+        explain(f"Unit {fault.index}: {fault.key} is corrupt: {fault.reason}")
     for index in checkup.holes:
-        show(f"Unit {index}: counted as done, but its shard is not in the store.")
-    show(
+        explain(f"Unit {index}: counted as done, but its shard is not in the store.")
+    explain(
         f"{checkup.stored} of {checkup.units} units stored, {checkup.images} images as they were "
         f"made; {checkup.receipted} units whose images were not to stay; {len(checkup.corrupt)} "
         f"corrupt, {len(checkup.holes)} holes, {checkup.missing} not made yet, {checkup.parked} "
@@ -35,26 +36,25 @@ def print_results(found: Found) -> None:
     flagged = [result for result in found.results if result.flagged]
     title = f"{len(flagged)} of {found.counts.with_evidence} prompts flagged"
     if flagged:
-        table = Table(title=title, title_justify="left")
-        for name in _COLUMNS:
-            table.add_column(name, justify="left" if name in _TEXT else "right")
+        table = FittedTable(*_COLUMNS, text=_TEXT, spared=_SPARED, title=title)
         for result in flagged:
             for cells in _result_rows(result, found.captions):
                 table.add_row(*cells)
-        console().print(table)
+        print_table(table)
     else:
         show(f"{title}.")
     for note in found.notes:
-        show(note)
+        explain(note)
 
 
 _TEXT = {"prompt", "training picture", "its caption"}
 _COLUMNS = ("prompt", "clique", "seeds", "mean distance", "training picture", "its caption", "l2",
             "adaptive", "extracted")  # fmt: skip
+_SPARED = ("its caption", "seeds", "mean distance", "adaptive", "l2", "clique", "training picture")
 FURTHER = "  another picture"
 
 
-def _result_rows(result: PromptResult, captions: Mapping[str, str]) -> Iterator[list[str]]:
+def _result_rows(result: PromptResult, captions: Mapping[str, str]) -> Iterator[list[str | Text]]:
     """One for each clique: of a prompt that repeats several pictures there are more."""
     proven = "" if result.clique_proven else f" (≤ {result.clique_upper_bound})"
     text = prompt_cell(result.prompt, PROMPT_LENGTH)
@@ -72,10 +72,10 @@ def _result_rows(result: PromptResult, captions: Mapping[str, str]) -> Iterator[
         ]
 
 
-def _match_cells(match: Match | None, captions: Mapping[str, str]) -> list[str]:
+def _match_cells(match: Match | None, captions: Mapping[str, str]) -> list[str | Text]:
     if match is None:
         return ["", "", "", "", NOT_EXAMINED]
-    extracted = "yes" if match.extracted else "no"
+    extracted = coloured("yes", "red") if match.extracted else "no"
     caption = prompt_cell(captions.get(match.training_id, ""), CAPTION_LENGTH)
     score = score_words(match.adaptive)
     return [match.training_id, caption, f"{match.l2:.3f}", score, extracted]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find, show_json
+from seedsweep.cli.options import AsJson, CampaignId, StoreUrl, find, find_campaign, show_json
 
 
 def verify(
@@ -48,6 +48,7 @@ def verify(
     from seedsweep.workers.cluster.ray_cluster import Actors
 
     environment, opened = find(store)
+    campaign_id = find_campaign(opened, campaign_id)
     options = SearchOptions(training_set, controls, threshold, neighbours_of, flip)
     crew = Actors(actors or os.cpu_count() or 1, address=environment.ray_address)
     with counted("slices searched") as progress:

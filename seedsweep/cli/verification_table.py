@@ -2,30 +2,42 @@
 
 import dataclasses
 
-from rich.table import Table
+from rich.text import Text
 
 from seedsweep.audit.findings.match_words import agreement_words, score_words
 from seedsweep.audit.findings.verification_summary import control_rate, flagged_rate, summary
-from seedsweep.cli.console import console, prompt_cell
-from seedsweep.cli.options import show
+from seedsweep.cli.console import coloured, print_table, prompt_cell
+from seedsweep.cli.fitted_table import FittedTable
+from seedsweep.cli.options import explain
 from seedsweep.storage.verification_results import VerificationResult, VerifiedClique
 
 PROMPT_LENGTH = CAPTION_LENGTH = 40
+NEAR_COPIES = "k: near-copies of the matched training picture, itself among them; they count once."
 
 
 def print_verification(verification: VerificationResult) -> None:
     """Print a line for each clique of a flagged prompt, then what all of them came to."""
-    table = Table("prompt")
-    table.add_column("seed", justify="right")
-    table.add_column("training picture")
-    table.add_column("its caption")
-    for name in ("l2", "tiled l2", "adaptive", "alike", "k", "extracted"):
-        table.add_column(name, justify="right")
+    table = FittedTable(
+        *("prompt", "seed", "training picture", "its caption"),
+        *("l2", "tiled l2", "adaptive", "alike", "k", "extracted"),
+        text=("prompt", "training picture", "its caption"),
+        spared=(
+            "its caption",
+            "seed",
+            "tiled l2",
+            "k",
+            "alike",
+            "adaptive",
+            "l2",
+            "training picture",
+        ),
+        notes={"k": NEAR_COPIES},
+    )
     for clique in verification.cliques:
         table.add_row(*_cells(clique))
-    console().print(table)
+    print_table(table)
     for sentence in summary(verification):
-        show(sentence)
+        explain(sentence)
 
 
 def for_scripts(verification: VerificationResult) -> dict[str, object]:
@@ -41,7 +53,7 @@ def for_scripts(verification: VerificationResult) -> dict[str, object]:
     }
 
 
-def _cells(clique: VerifiedClique) -> list[str]:
+def _cells(clique: VerifiedClique) -> list[str | Text]:
     match = clique.match
     return [
         prompt_cell(clique.prompt, PROMPT_LENGTH),
@@ -53,5 +65,5 @@ def _cells(clique: VerifiedClique) -> list[str]:
         score_words(match.adaptive),
         agreement_words(match),
         str(clique.copies),
-        "yes" if match.extracted else "no",
+        coloured("yes", "red") if match.extracted else "no",
     ]

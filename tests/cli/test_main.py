@@ -167,6 +167,82 @@ def test_a_shell_is_told_how_commands_go_on(monkeypatch, capsys):
     assert set(capsys.readouterr().out.split()) == {"replay", "report", "results", "resume"}
 
 
+NAMING = [
+    ("status", []),
+    ("prioritise", ["--priority", "1"]),
+    ("pause", []),
+    ("resume", []),
+    ("resume", ["--failed"]),
+    ("cancel", []),
+    ("results", []),
+    ("report", ["-o", "x"]),
+    ("analyse", []),
+    ("compare", ["other"]),
+    ("duplication", ["--copies", "x.csv"]),
+    ("calibrate", ["--controls", "x.txt", "-o", "x"]),
+    ("verify", []),
+    ("check", []),
+    ("replay", ["--sample", "1"]),
+    ("evidence", ["-o", "x"]),
+]
+"""Each command that takes a campaign, and what else it needs."""
+
+
+class TestNaming:
+    def test_every_command_that_takes_a_campaign_is_tried(self):
+        takers = {
+            command.callback.__name__
+            for command in command_line.app.registered_commands
+            if {"campaign_id", "a"} & command.callback.__annotations__.keys()
+        }
+        assert takers == {command for command, _ in NAMING}
+
+    @pytest.mark.parametrize(("command", "options"), NAMING)
+    @pytest.mark.parametrize("meant", ["small", "small-", ""])
+    def test_what_may_be_several_or_none_is_refused_with_what_is_known(
+        self, seedsweep, store, campaign_id, command, options, meant
+    ):
+        store.create(keys.campaign("small-cccccccccccc"), b"")
+        before = list(store.list(""))
+        ended = seedsweep(command, meant, *options)
+        assert refused(ended, repr(meant), campaign_id, "small-cccccccccccc")
+        assert list(store.list("")) == before
+
+    @pytest.mark.parametrize("meant", ["small", "small-", "s"])
+    def test_a_name_or_a_beginning_does_and_it_is_said_whose(self, seedsweep, campaign_id, meant):
+        said = f"{meant} is the campaign {campaign_id}.\n"
+        shown = seedsweep("status", meant, "--json")
+        assert (json.loads(shown.stdout)[0]["id"], shown.stderr) == (campaign_id, said)
+        assert campaign_id in seedsweep("pause", meant).stderr.removeprefix(said)
+        assert json.loads(seedsweep("results", meant, "--json").stdout)
+        assert seedsweep("results", campaign_id).stderr == ""
+
+    def test_a_shell_offers_the_ids_of_the_store(self, seedsweep, store, campaign_id):
+        for place, url in [("status s", None), ("results --store file:other s", "file:other")]:
+            words = {"COMP_WORDS": f"seedsweep {place}", "COMP_CWORD": str(place.count(" ") + 1)}
+            offered = seedsweep(_SEEDSWEEP_COMPLETE="complete_bash", **words).stdout.split()
+            assert offered == ([] if url else [campaign_id])
+
+    def test_a_store_that_cannot_be_opened_offers_nothing(self, seedsweep):
+        words = {"COMP_WORDS": "seedsweep status s", "COMP_CWORD": "2"}
+        asked = {"_SEEDSWEEP_COMPLETE": "complete_bash", "SEEDSWEEP_STORE_URL": "ftp://x"}
+        ended = seedsweep(**asked, **words)
+        assert (ended.stdout.strip(), ended.stderr) == ("", "")
+
+
+class TestAnEmptyStore:
+    def test_status_says_what_to_do_next(self, seedsweep):
+        shown = seedsweep("status")
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert "holds no campaign; `seedsweep run FILE.toml`" in shown.stdout.replace("\n", " ")
+        assert "campaign  " not in shown.stdout
+        assert json.loads(seedsweep("status", "--json").stdout) == []
+
+    @pytest.mark.parametrize(("command", "options"), NAMING)
+    def test_other_commands_do_too(self, seedsweep, command, options):
+        assert refused(seedsweep(command, "small", *options), "`seedsweep run FILE.toml`")
+
+
 class TestPlan:
     @pytest.fixture(autouse=True)
     def _in_a_moment(self, monkeypatch):
@@ -648,19 +724,23 @@ class TestStatus:
     def test_watching_is_for_people(self, seedsweep, campaign_id):
         assert refused(seedsweep("status", "--watch", "--json"), "--watch")
 
-    def test_in_a_log_watching_prints_again_until_ctrl_c(
-        self, folder, campaign_id, wait_until, monkeypatch
+    def test_in_a_log_watching_prints_what_changed_until_ctrl_c(
+        self, folder, store, campaign_id, wait_until, monkeypatch
     ):
         code = (
             "import signal; from seedsweep.cli import main as command_line, status_table;"
-            "status_table.LOG_SECONDS = 0.1;"
+            "status_table.LOG_SECONDS = 0.01;"
             # Whoever runs the tests in a shell's background has SIGINT ignored for all of them.
             "signal.signal(signal.SIGINT, signal.default_int_handler); command_line.main()"
         )
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         command = [sys.executable, "-c", code, "status", "--watch"]
         watching = Process(command, folder, None, folder / "log")  # in our environment
-        wait_until(lambda: watching.log.read_text().count(campaign_id) >= 3, timeout=30)
+        for state, then in [("queued", "paused"), ("paused", "cancelled"), ("cancelled", None)]:
+            wait_until(lambda word=f" {state} ": word in watching.log.read_text(), timeout=30)
+            if then:
+                store_control(store, campaign_id, Control(state=then))
+        assert watching.log.read_text().count(campaign_id) == 3
         os.kill(watching.pid, signal.SIGINT)
         wait_until(lambda: not watching.is_running)
         assert watching.stop() == 0

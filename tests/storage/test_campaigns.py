@@ -103,14 +103,11 @@ def test_a_campaign_whose_prompts_alone_are_stored_cannot_be_seen(store):
 
 
 @pytest.mark.parametrize("wanted", ["nope", "", "../x", "a b", "nope\n"])
-def test_an_unknown_campaign_is_refused_and_the_known_ones_are_named(store, wanted):
-    with pytest.raises(ConfigError, match=r"it knows: none\.$"):
-        load_campaign(store, wanted)
-    known = store_campaign(store, submission(), PROMPTS).campaign.campaign_id
-    with pytest.raises(ConfigError) as caught:
+def test_an_unknown_campaign_is_refused(store, wanted):
+    store_campaign(store, submission(), PROMPTS)
+    with pytest.raises(ConfigError, match="knows no campaign") as caught:
         load_campaign(store, wanted)
     assert repr(wanted) in str(caught.value)
-    assert known in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"campaign": {}}', b"\xff\xfe"])

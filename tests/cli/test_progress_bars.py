@@ -1,0 +1,144 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from seedsweep.cli import progress_bars
+from seedsweep.cli.progress_bars import Display, Pace, counted, noticed, seconds_between_lines
+from seedsweep.scheduler.quantities import rate_words
+from seedsweep.storage.live_state import LiveCounts
+from tests.support.terminal import lines_printed
+
+TICK = 0.1
+
+
+def counts(done, **changes):
+    """Of ninety units of thirty prompts so many are done."""
+    usual = {
+        "parked": 0,
+        "queued": 0,
+        "claimed": 0,
+        "failing": 0,
+        "ready": 0,
+        "analysed": done // 3,
+    }
+    told = {"flagged": done // 9, "state": "active", "trouble": "", "per_prompt": 3}
+    return LiveCounts(units=90, done=done, **usual | told | changes)
+
+
+def rates(step, seconds, until):
+    """What is told each tenth of a second of a count that grows by a step every so many seconds."""
+    pace = Pace()
+    for tick in range(round(until / TICK)):
+        now = tick * TICK
+        pace.note(step * int(now / seconds + 1e-9), now)
+        yield now, pace.per_second(now)
+
+
+@given(step=st.integers(1, 500), seconds=st.sampled_from([0.1, 0.7, 3.0, 25.0, 60.0, 200.0]))
+def test_the_rate_of_what_comes_in_bursts_is_steady(step, seconds):
+    told = [rate for now, rate in rates(step, seconds, 8 * seconds + 5) if now > 2 * seconds + 1]
+    assert min(told) == pytest.approx(step / seconds, rel=0.15)
+    assert max(told) == pytest.approx(step / seconds, rel=0.15)
+
+
+def test_the_rate_is_that_of_late_and_falls_while_nothing_grows():
+    pace = Pace()
+    for second in range(100):
+        pace.note(second, second)
+    for second in range(100, 160):
+        pace.note(100 + 10 * (second - 100), second)
+    assert pace.per_second(159) == pytest.approx(10, rel=0.1)
+    stalled = [pace.per_second(now) for now in (170, 300, 3000)]
+    assert stalled == sorted(stalled, reverse=True)
+    assert stalled[-1] < 0.2
+
+
+@pytest.mark.parametrize("seen", [[], [(0, 3)], [(0, 3), (1, 3)], [(0, 3), (0, 2)]])
+def test_of_what_has_not_grown_no_rate_is_known(seen):
+    pace = Pace()
+    for now, count in seen:
+        pace.note(count, now)
+    assert pace.per_second(5) == 0
+
+
+@pytest.mark.parametrize(
+    ("per_second", "words"),
+    [
+        (1234.5, "1,234 images/s"),
+        (1, "1 images/s"),
+        (0.5, "30 images/min"),
+        (1 / 60, "1 images/min"),
+        (0.001, "3.6 images/h"),
+    ],
+)
+def test_a_rate_is_told_by_the_unit_that_suits_it(per_second, words):
+    assert rate_words(per_second, " images") == words
+
+
+def test_a_log_of_days_is_no_wall_of_lines():
+    now, lines = 0.0, 0
+    while now < 3 * 86_400:
+        assert 10 <= seconds_between_lines(now) <= 600
+        now += seconds_between_lines(now)
+        lines += 1
+    assert lines < 600
+
+
+def work():
+    display = Display(5000)
+    with display.shown():
+        for done in (1, 1, 1, 45, 90):
+            display.show(counts(done, parked=2))
+    with counted("slices searched") as show:
+        for done in (0, 3, 3, 12):
+            show(done, 12)
+    with noticed("The model is loaded") as notice:
+        notice(4, 2.0)
+        notice(4, 2.0)
+
+
+def test_a_log_has_a_line_for_each_change_alone(monkeypatch, capsys):
+    monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
+    work()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        *("56/5000 images", "2500/5000 images", "5000/5000 images"),
+        *("slices searched: 0/12", "slices searched: 3/12", "slices searched: 12/12"),
+        "The model is loaded: 4 images in 2 s",
+    ]
+    assert re.search(r" left, .* images/s, 15/30 prompts analysed, 5 flagged, 2 units", lines[1])
+    assert re.search(r" left, .*/s$", lines[4])
+
+
+def test_a_log_has_no_line_of_what_is_soon_done(capsys):
+    work()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("columns", [8, 20, 40, 80, 120])
+def test_a_terminal_has_one_line_that_fits_and_goes(monkeypatch, columns):
+    monkeypatch.setenv("TERM", "xterm")
+    drawn = "\n".join(lines_printed(columns, work))
+    frames = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn))
+    assert "images" in drawn or columns < 20
+    assert max(map(cell_len, frames)) < columns
+    assert ("━" in drawn) == (columns > 70)
+
+
+def test_a_dumb_terminal_has_the_lines_of_a_log(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
+    printed = lines_printed(200, work)
+    assert len(printed) == 7
+    assert "\x1b" not in "".join(printed)
+
+
+def test_what_was_done_is_summed_up_with_its_rate():
+    display = Display(5000)
+    display.show(counts(0))
+    assert display.summary == "All images were there already."
+    display.show(counts(90))
+    assert re.fullmatch(r"5000 images in .* s, .* images/s in all\.", display.summary)
