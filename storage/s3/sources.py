@@ -1,11 +1,11 @@
 """Where the credentials of a store in S3 come from: the chain that S3 clients share."""
 
 import os
-from dataclasses import replace
 
 from minio.credentials.credentials import Credentials
 from minio.credentials.providers import EnvAWSProvider, EnvMinioProvider, IamAwsProvider
 
+from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.s3.address import Address
 from seedsweep.storage.s3.connection import Http, Patience
 from seedsweep.storage.s3.profiles import find_profile, profile_files
@@ -94,18 +94,19 @@ def _instance(address: Address) -> Source:
         raise no_credentials(address, words, remedy)
     server = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "").rstrip("/")
     server, http = server or _METADATA_SERVER, Http(1, _METADATA)
+    name = f"the instance's role (from {server})"
     source = role(
         address,
-        f"the instance's role (from {server})",
-        "give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        f"{searched}, and {name}",
+        remedy,
         lambda: IamAwsProvider(custom_endpoint=server, http_client=http),
     )
 
     def fetch() -> Credentials:
         try:
             return source.fetch()
-        except UnansweredError:
-            words = f"{searched}, and no metadata server answers at {server}"
-            raise no_credentials(address, words, remedy) from None
+        except UnansweredError as error:
+            raise ConfigError(str(error)) from None
 
-    return replace(source, fetch=fetch)
+    given = f"what {name} gives"
+    return Source(name, given, given, fetch, "server")
