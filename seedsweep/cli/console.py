@@ -1,5 +1,6 @@
 """Where tables are printed, and how prompts fit into them."""
 
+import io
 import shutil
 import sys
 from collections.abc import Callable
@@ -8,12 +9,16 @@ from rich.console import Console, JustifyMethod, OverflowMethod, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from seedsweep.cli.options import columns_of
+from seedsweep.cli.streams import columns_of, write
 from seedsweep.scheduler.printable import shown
 
 
 class _PlainConsole(Console):
     """Shows all strings as they are: nothing in them is markup, an emoji's name or obeyed."""
+
+    @property
+    def encoding(self) -> str:
+        return (sys.stdout.encoding or "utf-8").lower()
 
     def render_str(
         self,
@@ -49,6 +54,9 @@ def coloured(text: str, colour: str) -> Text:
     return Text(text, style=colour)
 
 
-def print_table(table: RenderableType) -> None:
-    """Print a table on stdout."""
-    console().print(table)
+def print_table(table: RenderableType) -> bool:
+    """Print a table on stdout, at once; False if nobody reads it any more."""
+    where, text = console(), io.StringIO()
+    where.file = text
+    where.print(table)
+    return write(text.getvalue(), sys.stdout)

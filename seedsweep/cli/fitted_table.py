@@ -1,14 +1,12 @@
 """A table that fits the terminal: no id or name is cut, and columns give way in a stated order."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
-
-from seedsweep.scheduler.printable import shown
 
 LEAST_TEXT, LONG_WORD = 10, 20
 """A column of text stays so wide beside others, and so wide if it has longer words: ids, paths."""
@@ -40,21 +38,25 @@ class FittedTable:
         self._rows.append(cells)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        least = {name: self._least(name) for name in self._columns}
+        # As text, since what the encoding lacks is wider as an escape.
+        rows = [[self._text_of(cell, console) for cell in row] for row in self._rows]
+        cells = dict(zip(self._columns, zip(*rows, strict=True), strict=True)) if rows else {}
+        least = {name: self._least(name, cells.get(name, ())) for name in self._columns}
         kept, gone = list(self._columns), []
         for name in self._leaving:
             if _width(least[name] for name in kept) <= options.max_width:
                 break
             kept.remove(name)
             gone.append(name)
-        widths = self._shared_out({name: least[name] for name in kept}, options.max_width)
+        wanted = {name: max([least[name], cell_len(name), *_lengths(cells.get(name, ()))])
+                  for name in kept}  # fmt: skip
+        widths = _shared_out(options.max_width, {name: least[name] for name in kept}, wanted)
         table = Table()
         for name in kept:
             justify: JustifyMethod = "left" if name in self._text else "right"
             table.add_column(name, justify=justify, width=widths[name], overflow="fold")
-        for row in self._rows:
-            cells = dict(zip(self._columns, row, strict=True))
-            table.add_row(*(cells[name] for name in kept))
+        for place in range(len(rows)):
+            table.add_row(*(cells[name][place] for name in kept))
         if self._title:
             yield self._title
         yield table
@@ -63,32 +65,34 @@ class FittedTable:
         if gone:
             yield f"Not shown, for want of width: {', '.join(gone)}; `--json` has all."
 
-    def _shared_out(self, least: Mapping[str, int], max_width: int) -> dict[str, int]:
-        """What there is beyond the least widths, to those columns that gain most by little."""
-        spare, widths = max_width - _width(least.values()), {}
-        wanting = {name: max(self._widest(name), cell_len(name)) - least[name] for name in least}
-        for waiting, name in enumerate(sorted(least, key=wanting.__getitem__)):
-            more = min(wanting[name], spare // (len(least) - waiting))
-            widths[name] = max(least[name] + more, 1)
-            spare -= more
-        return widths
-
-    def _least(self, name: str) -> int:
+    def _least(self, name: str, cells: Sequence[Text]) -> int:
         """How narrow the column can get: no figure is broken, nor a word but a long one of text."""
-        width = self._widest(name)
+        width = max(_lengths(cells), default=0)
         if name in self._text:
-            word = max(
-                (cell_len(word) for text in self._cells(name) for word in text.split()), default=0
-            )
-            width = min(width, max(LEAST_TEXT, min(word, LONG_WORD)))
+            words = (cell_len(word) for text in cells for word in text.plain.split())
+            width = min(width, max(LEAST_TEXT, min(max(words, default=0), LONG_WORD)))
         return max(width, *map(cell_len, name.split()), 1)
 
-    def _widest(self, name: str) -> int:
-        return max(map(cell_len, self._cells(name)), default=0)
+    @staticmethod
+    def _text_of(cell: str | Text, console: Console) -> Text:
+        return cell if isinstance(cell, Text) else console.render_str(cell)
 
-    def _cells(self, name: str) -> Iterator[str]:
-        place = self._columns.index(name)
-        return (shown(str(row[place])) for row in self._rows)
+
+def _shared_out(
+    max_width: int, least: Mapping[str, int], wanted: Mapping[str, int]
+) -> dict[str, int]:
+    """What there is beyond the least widths, to those columns that gain most by little."""
+    spare, widths = max_width - _width(least.values()), {}
+    wanting = {name: wanted[name] - least[name] for name in least}
+    for waiting, name in enumerate(sorted(least, key=wanting.__getitem__)):
+        more = min(wanting[name], spare // (len(least) - waiting))
+        widths[name] = max(least[name] + more, 1)
+        spare -= more
+    return widths
+
+
+def _lengths(cells: Iterable[Text]) -> list[int]:
+    return [cell.cell_len for cell in cells]
 
 
 def _width(columns: Iterable[int]) -> int:

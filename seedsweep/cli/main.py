@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -21,49 +22,57 @@ from seedsweep.cli import (
     services,
     verification,
 )
-from seedsweep.cli.options import exit_code, say
+from seedsweep.cli.help_groups import Grouped, help_width
+from seedsweep.cli.options import exit_code, say, show
+from seedsweep.cli.streams import open_closed
 from seedsweep.scheduler.printable import ShownFormatter
 from seedsweep.storage.errors import SeedsweepError
 
 app = typer.Typer(
     name="seedsweep",
+    cls=Grouped,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (
-    draft.init,
-    campaigns.run,
-    campaigns.plan,
-    campaigns.submit,
-    campaigns.status,
-    control.prioritise,
-    control.pause,
-    control.resume,
-    control.cancel,
-    results.results,
-    results.report,
-    results.analyse,
-    comparison.compare,
-    comparison.duplication,
-    calibration.calibrate,
-    verification.verify,
-    results.check,
-    replay.replay,
-    evidence.evidence,
-    evidence.label,
-    services.scheduler,
-    services.worker,
-    services.analyst,
-    services.workers,
-    doctor.doctor,
-):
-    app.command()(command)
+GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Run and submit": (draft.init, campaigns.run, campaigns.plan, campaigns.submit),
+    "Follow and steer": (
+        campaigns.status,
+        control.pause,
+        control.resume,
+        control.cancel,
+        control.prioritise,
+    ),
+    "Results and evidence": (
+        results.results,
+        results.report,
+        results.analyse,
+        verification.verify,
+        calibration.calibrate,
+        comparison.compare,
+        comparison.duplication,
+        results.check,
+        replay.replay,
+        evidence.evidence,
+        evidence.label,
+    ),
+    "Services": (
+        services.scheduler,
+        services.worker,
+        services.analyst,
+        services.workers,
+        doctor.doctor,
+    ),
+}
+for group, commands in GROUPS.items():
+    for command in commands:
+        app.command(rich_help_panel=group)(command)
 
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        print(f"seedsweep {__version__}")
+        show(f"seedsweep {__version__}")
         raise typer.Exit
 
 
@@ -76,18 +85,25 @@ def seedsweep(
         ),
     ] = False,
 ) -> None:
-    """Find the training images that an image-generation model has memorised."""
+    """Find the training images that an image-generation model has memorised.
+
+    `run` does all of it on this machine; a deployment has services, to which `submit` hands
+    campaigns. A campaign is named by its id, a beginning of it, or its name.
+
+    Example: seedsweep run examples/emoji/campaign.toml
+    """
 
 
 def main() -> None:
     """Run the command line: bad input ends in one sentence and an exit code, never a traceback."""
+    open_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What the terminal's encoding lacks is written as an escape, not refused.
         sys.stdout.reconfigure(errors="backslashreplace")
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(ShownFormatter())
     try:
-        app(prog_name="seedsweep")
+        app(prog_name="seedsweep", terminal_width=help_width(sys.stdout))
     except SeedsweepError as error:
         say(str(error))
         sys.exit(exit_code(error))

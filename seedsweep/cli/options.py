@@ -1,8 +1,6 @@
 """What the commands share: their arguments, and how they find store and broker."""
 
-import contextlib
 import json
-import os
 import sys
 import textwrap
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
+from seedsweep.cli.streams import columns_of, write
 from seedsweep.scheduler.printable import shown
 from seedsweep.storage.errors import (
     BrokerRefusesError,
@@ -41,9 +40,6 @@ def campaign_argument(name: str, help_text: str) -> Any:
 
 
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="The campaign file.")]
-
-LEAST_COLUMNS, USUAL_COLUMNS, UNBOUNDED = 8, 80, 1_000_000
-"""Of a terminal: no less is believed of one, so many has one that does not say, a file so many."""
 
 BY_ID = "The campaign's id, a beginning of it that no other has, or its name."
 CampaignId = Annotated[str, campaign_argument("ID", BY_ID)]
@@ -85,24 +81,6 @@ LogFormat = Annotated[
 ]
 
 
-def columns_of(stream: TextIO) -> int:
-    """How many columns there are to print in: the terminal's, or fewer if COLUMNS says so; a pipe
-    or a file has no end, whatever it says: children of an interactive Python inherit 80."""
-    try:
-        columns = os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
-    except (OSError, ValueError):  # it is no terminal
-        return UNBOUNDED
-    with contextlib.suppress(ValueError):
-        wanted = int(os.environ.get("COLUMNS", ""))
-        columns = min(columns, wanted) if wanted > 0 else columns
-    return max(columns, LEAST_COLUMNS)
-
-
-def can_be_redrawn(stream: TextIO) -> bool:
-    """Whether lines there can be drawn anew: on a terminal, unless it is a dumb one."""
-    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
-
-
 def say(text: str) -> None:
     """Print a sentence for people: stderr, at once."""
     _print_sentence(text, sys.stderr)
@@ -110,7 +88,7 @@ def say(text: str) -> None:
 
 def show(text: str) -> None:
     """Print a line of what was asked for: stdout, at once."""
-    print(shown(text), flush=True)
+    write(f"{shown(text)}\n", sys.stdout)
 
 
 def explain(text: str, indent: int = 0) -> None:
@@ -120,7 +98,8 @@ def explain(text: str, indent: int = 0) -> None:
 
 def show_json(value: object) -> None:
     """Print a JSON value for scripts: exact, though no character in it can be obeyed."""
-    print(json.dumps(value, indent=2, default=dict).replace("\x7f", r"\u007f"), flush=True)
+    text = json.dumps(value, indent=2, default=dict).replace("\x7f", r"\u007f")
+    write(f"{text}\n", sys.stdout)
 
 
 def exit_code(error: SeedsweepError) -> int:
@@ -139,7 +118,7 @@ def _print_sentence(text: str, stream: TextIO, indent: int = 0) -> None:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    print("\n".join(lines), file=stream, flush=True)
+    write("\n".join(lines) + "\n", stream)
 
 
 def find(url: str | None) -> "tuple[Environment, Store]":

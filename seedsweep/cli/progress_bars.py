@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from seedsweep.cli.options import can_be_redrawn, columns_of, say
+from seedsweep.cli.options import say
+from seedsweep.cli.streams import can_be_redrawn, columns_of
 from seedsweep.scheduler.printable import shown
 from seedsweep.scheduler.quantities import duration_words, rate_words
 from seedsweep.storage.live_state import LiveCounts

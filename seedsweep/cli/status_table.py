@@ -12,7 +12,8 @@ from rich.live import Live
 
 from seedsweep.cli.console import coloured, console, print_table
 from seedsweep.cli.fitted_table import FittedTable
-from seedsweep.cli.options import can_be_redrawn, explain, show
+from seedsweep.cli.options import explain, show
+from seedsweep.cli.streams import can_be_redrawn, is_left
 from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.storage.workforce import Sign
 
@@ -64,26 +65,34 @@ class Overview:
 
 
 def watch_overview(look: Callable[[], Overview]) -> None:
-    """Show the overview until Ctrl-C: drawn anew on a terminal, in a log again when it changed."""
+    """Show the overview until Ctrl-C: drawn anew on a terminal; in a log again when it changed, as
+    long as anybody reads it."""
     with contextlib.suppress(KeyboardInterrupt):
-        if not can_be_redrawn(sys.stdout):
+        if can_be_redrawn(sys.stdout):
+            _draw(look)
+        else:
             _print_changes(look)
-        where = console()
-        with Live(look().watched(), console=where, auto_refresh=False, screen=True) as live:
-            while True:
-                time.sleep(WATCH_SECONDS)
-                where.size = console().size
-                live.update(look().watched(), refresh=True)
 
 
-def _print_changes(look: Callable[[], Overview]) -> NoReturn:
+def _draw(look: Callable[[], Overview]) -> NoReturn:
+    where = console()
+    with Live(look().watched(), console=where, auto_refresh=False, screen=True) as live:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            where.size = console().size
+            live.update(look().watched(), refresh=True)
+
+
+def _print_changes(look: Callable[[], Overview]) -> None:
     before = None
     while True:
         overview = look()
         if overview.news != before:
             before = overview.news
-            print_table(overview.watched())
-        time.sleep(LOG_SECONDS)
+            if not print_table(overview.watched()):
+                return
+        if is_left(sys.stdout, within=LOG_SECONDS):
+            return
 
 
 def print_workers(services: Services) -> None:

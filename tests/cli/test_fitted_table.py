@@ -8,8 +8,9 @@ from rich.cells import cell_len
 from seedsweep.cli.console import print_table
 from seedsweep.cli.doctor import print_diagnosis
 from seedsweep.cli.fitted_table import FittedTable
-from seedsweep.cli.options import LEAST_COLUMNS, UNBOUNDED, columns_of, explain, say
+from seedsweep.cli.options import explain, say
 from seedsweep.cli.status_table import Overview
+from seedsweep.cli.streams import LEAST_COLUMNS, UNBOUNDED, columns_of
 from seedsweep.cli.tables import print_results
 from seedsweep.scheduler.campaign.progress import Progress
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ from tests.support.checkout import ROOT
 from tests.support.deployment import Process
 from tests.support.model_folders import safetensors
 from tests.support.results import make_flagged
+from tests.support.terminal import lines_printed
 from tests.support.tiny_model import save_tiny_model
 
 COMMANDS = [
@@ -136,6 +138,31 @@ def refused(finished, *words):
 def test_every_commands_help_has_an_example(command):
     shown = CliRunner().invoke(command_line.app, [command, "--help"]).output
     assert f"Example: seedsweep {command}" in shown
+
+
+def test_help_lists_every_command_once_in_its_group_with_all_it_says_first(seedsweep):
+    shown = seedsweep("--help").stdout
+    groups = [line[:-1] for line in shown.splitlines() if re.fullmatch("[A-Z].*:", line)]
+    assert groups == ["Options", *command_line.GROUPS]
+    listed = re.findall(r"^  ([a-z]+) ", shown.partition("Run and submit:")[2], re.MULTILINE)
+    assert (sorted(listed), len(listed)) == (sorted(COMMANDS), len(COMMANDS))
+    assert "..." not in shown.partition("Options:")[2]
+    assert "before and after deduplication, say." in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("columns", [8, 30, 40, 80, 200])
+def test_help_fits_the_terminal(monkeypatch, columns):
+    def ask():
+        with pytest.raises(SystemExit):
+            command_line.main()
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for arguments in (["--help"], ["label", "--help"]):
+        monkeypatch.setattr(sys, "argv", ["seedsweep", *arguments])
+        lines = lines_printed(columns, ask)
+        assert max(map(len, lines)) <= max(columns, 36)
+        words = [word for line in lines for word in line.split()]
+        assert not {"Exampl", "campaig", "pictur"} & set(words)
 
 
 def test_help_imports_nothing_heavy():
@@ -860,7 +887,7 @@ class TestDoctor:
     [(ConfigError, 2), (TrainingSetError, 2), (BrokerUnavailableError, 3), (ModelLoadError, 1)],
 )
 def test_an_error_is_one_sentence_and_the_exit_code_of_its_kind(monkeypatch, capsys, kind, code):
-    def failing(prog_name):
+    def failing(prog_name, terminal_width):
         raise kind("What, which and the remedy.")
 
     monkeypatch.setattr(command_line, "app", failing)
