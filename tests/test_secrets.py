@@ -208,7 +208,7 @@ def guarded():
     known = Known()
     # A short path, as Ray's sockets lie below it.
     with (
-        tempfile.TemporaryDirectory(prefix="secrets-") as folder,
+        tempfile.TemporaryDirectory(prefix="s-", dir="/tmp") as folder,
         pytest.MonkeyPatch.context() as e,
     ):
         deployment = Deployment(Path(folder), seed=0, password=known.broker.text)

@@ -18,6 +18,7 @@ LONG = [
     ("forgetting", "--units 60 --rounds 1"),
     ("losses", "--kills 1 --failovers 1"),
     ("orchestration", "--rounds 1"),
+    ("side_by_side", "--runs 2 --seeds 20"),
     ("slots", "--slots 5 --seconds 3 --outage 3 --no-storms"),
     ("store", ""),
     ("submission", "1"),

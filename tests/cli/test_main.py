@@ -742,7 +742,7 @@ class TestStatus:
             (campaign,) = json.loads(finished.stdout)
             return campaign["units_done"], campaign["images_done"], campaign["state"]
 
-        assert counts() == (2, 4, "running")
+        assert counts() == (2, 4, "stopped")
         assert "2/6" in seedsweep("status").stdout
         assert "No scheduler leads" in seedsweep("status").stdout
         broker.flushall()

@@ -35,8 +35,8 @@ def analyse(
     actor are under way. A None among the requests says that none is ready just now; the caller gets
     a None back whenever it may look again. Raises what `joined_ray` does, `RayUnavailableError` too
     where a cluster goes that was joined (this process can then join no other one),
-    `StoreUnavailableError` where its nodes cannot read the store, and `ConfigError` where a GPU is
-    wanted and Ray has none.
+    `StoreUnavailableError` where the store cannot be read here or on a cluster's nodes, and
+    `ConfigError` where a GPU is wanted and Ray has none.
     """
     with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
         if actors.address:
@@ -56,6 +56,9 @@ def analyse(
 
 
 def _expect_store(ray: Any, store_url: str, address: str) -> None:
+    why = _why_unread(store_url)
+    if why:
+        raise StoreUnavailableError(why)
     why = ray.get(ray.remote(num_cpus=0)(_why_unread).remote(store_url))
     if why:
         raise StoreUnavailableError(

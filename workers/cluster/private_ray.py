@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -29,7 +30,9 @@ STARTS = 3
 
 WORD_SECONDS, POLL_SECONDS = 20.0, 0.1
 
-PREFIX = "seedsweep-ray-"
+PREFIX = "ssray-"
+"""Of its folder; short, so that a TMPDIR of 26 characters has room for sockets."""
+
 SOCKET_CHARACTERS = 107
 """The longest path that the kernel takes for a socket."""
 
@@ -37,6 +40,7 @@ _SOCKET = "r/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 """The longest name of a socket in it: Ray lets everybody into its own folder, so that is inside."""
 
 _HOST = "127.0.0.1"
+_GRAVE = re.compile(r"^\[[^\]]* [EC] \d+ \d+\] \(\w+\) \S+ +(.*\S)", re.MULTILINE)
 
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -74,7 +78,7 @@ def start(ray: Any, cpus: int, folder: Path) -> None:
         except Exception as error:
             # Ray itself raises a bare Exception here.
             _end_what_began(error)
-            why = str(error).strip().split("\n", 1)[0] or type(error).__name__
+            why = _first_grave_line(folder / "r") or first_line(error)
             if not tries_left or time.monotonic() - began > START_SECONDS:
                 raise TransientError(
                     f"Ray does not start on this machine ({why}); free processors, memory or room "
@@ -192,8 +196,10 @@ def _patient(ray: Any, folder: Path, ports: list[int]) -> Iterator[None]:
                 return ask(gcs_address, node_id)
             except Exception:
                 now = time.monotonic()
-                if now - began > START_SECONDS or _has_lost_a_child():
+                if now - began > START_SECONDS:
                     raise
+                if _has_lost_a_child():
+                    raise TransientError("one of its processes has ended") from None
                 if now - said > WORD_SECONDS:
                     said = now
                     log.warning("Ray has been starting for %.0f s; it is waited for.", now - began)
@@ -229,3 +235,19 @@ def _end_what_began(error: BaseException) -> None:
         end = getattr(frame.f_locals.get("self"), "kill_all_processes", None)
         if end:
             end(check_alive=False, allow_graceful=False)
+
+
+def _first_grave_line(folder: Path) -> str:
+    """What Ray's node or head said first that it calls an error, empty if nothing."""
+    for name in ("raylet.out", "gcs_server.out"):
+        with contextlib.suppress(OSError):
+            text = (folder / "session_latest" / "logs" / name).read_text(errors="replace")
+            if grave := _GRAVE.search(text):
+                return grave[1][:200]
+    return ""
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or its kind."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

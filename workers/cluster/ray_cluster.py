@@ -18,7 +18,12 @@ from seedsweep.storage.errors import (
     SeedsweepError,
     TransientError,
 )
-from seedsweep.workers.cluster.private_ray import private_folder, start, use_private_environment
+from seedsweep.workers.cluster.private_ray import (
+    first_line,
+    private_folder,
+    start,
+    use_private_environment,
+)
 
 T = TypeVar("T")
 
@@ -119,7 +124,8 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
         finally:
             # Told to leave a cluster that has gone, Ray would wait for it.
             if not has_gone:
-                ray.shutdown()
+                with _own_sigterm():
+                    ray.shutdown()
 
 
 def _expect_answer(address: str) -> None:
@@ -206,7 +212,7 @@ def _expect_actors(ray: Any, address: str) -> None:
 
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep the caller's answer to SIGTERM, which Ray puts its own in place of."""
+    """Keep the caller's answer to SIGTERM, which Ray replaces, and at its end takes away."""
     own = signal.getsignal(signal.SIGTERM)
     yield
     if own is not signal.SIG_DFL:
@@ -274,11 +280,6 @@ def _await_some(ray: Any, under_way: list[Any]) -> list[Any]:
         return []
     finished: list[Any] = ray.wait(under_way, timeout=POLL_SECONDS)[0]
     return finished
-
-
-def first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def in_brief(error: Exception) -> str:

@@ -10,7 +10,7 @@ import redis
 
 from seedsweep.scheduler.services.child_process import MAX_QUICK_DEATHS, Child, stopping
 from seedsweep.scheduler.services.embedded_broker import embedded_broker
-from seedsweep.storage.errors import ConfigError, SeedsweepError
+from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
 from seedsweep.storage.ledger import Ledger
 from tests.support.checkout import ROOT
 from tests.support.processes import is_alive
@@ -90,6 +90,18 @@ def test_a_child_that_refuses_its_settings_is_not_tried_again(start, wait_until)
             return str(error)
 
     assert wait_until(refuses) == "No such model; name another."
+
+
+def test_a_child_that_waits_in_vain_each_time_is_given_up_with_its_last_words(start, wait_until):
+    child = start("print('No Ray starts; free memory.'); raise SystemExit(3)")
+
+    def gives_up():
+        try:
+            child.ensure_alive()
+        except TransientError as error:
+            return str(error)
+
+    assert wait_until(gives_up, timeout=30) == "No Ray starts; free memory."
 
 
 def test_a_child_that_ignores_sigterm_is_killed_at_the_deadline(start, tmp_path, wait_until):

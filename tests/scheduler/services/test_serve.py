@@ -184,7 +184,7 @@ def test_services_wait_for_a_store_that_cannot_be_read_and_end_on_sigterm(
     # Afterwards, since a scheduler that knows no campaign sends workers nowhere.
     start(broker_url, tmp_path / "taken", "scheduler", "analyst")
     logged(services["scheduler"], "The scheduler waits: The store .* could not list")
-    logged(services["analyst"], "The analyst waits: The store .* could not read")
+    logged(services["analyst"], "The analyst waits: The store .* could not list")
     end(services)
 
 

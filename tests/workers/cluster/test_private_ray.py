@@ -151,10 +151,7 @@ class SlowRay:
     def init(self, **options):
         self.starts += 1
         self.told = self._private.parameter.RayParams()
-        try:
-            self._private.services.get_node("127.0.0.1:1", "node")
-        except RuntimeError:
-            raise Exception("The current node timed out during startup.\nThis could …") from None
+        self._private.services.get_node("127.0.0.1:1", "node")
 
     def kill_all_processes(self, check_alive, allow_graceful):
         """As Ray's node has it, in whose frame the time is up."""
@@ -182,6 +179,16 @@ def test_a_node_that_dies_is_ended_and_started_again(monkeypatch, tmp_path):
 def test_a_node_that_dies_each_time_is_given_up_in_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(private_ray, "_has_lost_a_child", lambda: True)
     ray = SlowRay(tmp_path, late=99)
-    with pytest.raises(TransientError, match=r"timed out during startup\.\); free .*again\.$"):
+    with pytest.raises(
+        TransientError, match=r"\(one of its processes has ended\); free .*again\.$"
+    ):
         start(ray, 1, tmp_path)
     assert (ray.starts, ray.ended) == (3, 3)
+    logs = tmp_path / "r" / "session_latest" / "logs"
+    logs.mkdir()
+    head = "[2026-11-27 12:02:39,0{} {} 2355 2355] (raylet) node_manager.cc:35{}:  "
+    logs.joinpath("raylet.out").write_text(
+        f"{head.format(1, 'I', 1)}It begins.\n{head.format(2, 'C', 2)}Check failed: no memory\n"
+    )
+    with pytest.raises(TransientError, match=r"\(Check failed: no memory\); free"):
+        start(ray, 1, tmp_path)
