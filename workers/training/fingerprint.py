@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
-from seedsweep.workers.host_cache import cache_folder
+from seedsweep.workers.host_cache import cache_folder, make_room
 from seedsweep.workers.training.kinds import not_readable
 from seedsweep.workers.training.slices import (
     UNREADABLE,
@@ -112,7 +112,7 @@ def _recall(state: str) -> str | None:
 def _keep(state: str, fingerprint: str) -> None:
     with contextlib.suppress(OSError, ConfigError):
         file = _kept(state)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_room(file)
         unfinished = file.with_name(f"{file.name}.{os.getpid()}.unfinished")
         unfinished.write_text(fingerprint)
         unfinished.replace(file)

@@ -111,6 +111,11 @@ def test_what_is_written_is_at_the_primary(watched):
         assert primary.exists("seedsweep:epoch")
 
 
+@every_client
+def test_a_user_who_may_ask_sentinels_for_the_primary_alone_is_enough(watched, call):
+    call(f"{watched.url}&sentinel_username=asker")
+
+
 def test_a_doctor_says_who_the_primary_is(watched):
     facts = read_broker_facts(watched.url)
     assert facts.primary == f"127.0.0.1:{watched.primary()}"
@@ -223,6 +228,8 @@ def test_services_go_on_at_the_new_primary_and_make_each_unit_once(failing, tmp_
         wait_until(lambda: done() == 160, timeout=180)
         assert before < 160
         assert all(service.is_running for service in both)
+        with contextlib.closing(failing.client(failing.primary())) as primary:
+            assert primary.acl_log() == []
     assert len(list((tmp_path / "store" / "shards").rglob("*.parquet"))) == 160
 
 
