@@ -190,7 +190,7 @@ class Workforce:
         with translated():
             self._redis.zremrangebyscore(SHOWS, "-inf", self._now() - LEASE_MS)
             members = cast("list[bytes]", self._redis.zrange(SHOWS, 0, -1))
-        return [Shown(*json.loads(member)) for member in sorted(members)]
+            return [Shown(*json.loads(member)) for member in sorted(members)]
 
     def messages(self, queue: str) -> int:
         """How many messages the broker holds in the queue."""
