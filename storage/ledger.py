@@ -101,7 +101,7 @@ class Ledger:
         """Name the campaigns that were restored, in alphabetical order."""
         with translated():
             names = cast("set[bytes]", self._redis.smembers(CAMPAIGNS))
-        return sorted(name.decode() for name in names)
+            return sorted(name.decode() for name in names)
 
     def history(self) -> str:
         """Name the history of the broker's memory; empty where its user may not ask for it.
@@ -200,7 +200,7 @@ class Ledger:
         """Which units are parked; none where the broker does not know the campaign."""
         with translated():
             parked = cast("set[bytes]", self._redis.smembers(f"{ROOT}{campaign_id}:parked"))
-        return {int(index) for index in parked}
+            return {int(index) for index in parked}
 
     def done_units(self, campaign_id: str) -> NDArray[np.bool_] | None:
         """Which units are done: (units,) bool; None where the broker does not know the campaign."""
@@ -209,10 +209,10 @@ class Ledger:
             pipe.get(f"{name}done")
             pipe.hget(f"{name}meta", "units")
             bits, units = pipe.execute()
-        if bits is None or units is None:
-            return None
-        packed = np.frombuffer(bits, dtype=np.uint8)
-        return np.unpackbits(packed, count=int(units)).astype(np.bool_)
+            if bits is None or units is None:
+                return None
+            packed = np.frombuffer(bits, dtype=np.uint8)
+            return np.unpackbits(packed, count=int(units)).astype(np.bool_)
 
     def take_ready(self, campaign_id: str, count: int) -> list[int]:
         """Take up to `count` prompts to analyse; they come again if no result follows."""
@@ -242,24 +242,24 @@ class Ledger:
             pipe.hlen(f"{name}errors")
             pipe.hlen(f"{name}losses")
             meta, window, claimed, ready, flagged, errors, losses = pipe.execute()
-        if not meta:
-            return None
-        words = {b"state", b"trouble"}
-        numbers = {k.decode(): int(v) for k, v in meta.items() if k not in words}
-        return LiveCounts(
-            units=numbers["units"],
-            done=numbers["done"],
-            parked=numbers["parked"],
-            queued=window - claimed,
-            claimed=claimed,
-            failing=max(errors, losses),
-            ready=ready,
-            analysed=numbers["analysed"],
-            flagged=flagged,
-            state=meta[b"state"].decode(),
-            trouble=meta.get(b"trouble", b"").decode(),
-            per_prompt=numbers["per_prompt"],
-        )
+            if not meta:
+                return None
+            words = {b"state", b"trouble"}
+            numbers = {k.decode(): int(v) for k, v in meta.items() if k not in words}
+            return LiveCounts(
+                units=numbers["units"],
+                done=numbers["done"],
+                parked=numbers["parked"],
+                queued=window - claimed,
+                claimed=claimed,
+                failing=max(errors, losses),
+                ready=ready,
+                analysed=numbers["analysed"],
+                flagged=flagged,
+                state=meta[b"state"].decode(),
+                trouble=meta.get(b"trouble", b"").decode(),
+                per_prompt=numbers["per_prompt"],
+            )
 
     def _claims(self, name: str, restored: Restored) -> dict[bytes, bytes]:
         """The claimed units that are not settled in the restored state, each with its token."""

@@ -212,7 +212,7 @@ class Workforce:
         with translated():
             self._redis.zremrangebyscore(SHOWS, "-inf", self._now() - LEASE_MS)
             members = cast("list[bytes]", self._redis.zrange(SHOWS, 0, -1))
-        return [Shown(*json.loads(member)) for member in sorted(members)]
+            return [Shown(*json.loads(member)) for member in sorted(members)]
 
     def complaints(self) -> list[Complaint]:
         """What schedulers, analysts and workers said within a lease to be wrong with the store."""

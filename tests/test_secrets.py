@@ -298,7 +298,7 @@ def have_the_broker_die(guarded):
     deployment.services["broker"].kill()
     for name in ("scheduler", "analyst", "worker"):
         wait_until(lambda name=name: "The broker does not" in guarded.log_of(name), timeout=60)
-    wait_until(lambda: "Cannot connect to redis" in guarded.log_of("worker"), timeout=60)
+    wait_until(lambda: "No units are taken for now" in guarded.log_of("worker"), timeout=60)
     guarded.command("workers without a broker", "workers")
     guarded.look_at_pages("without a broker")
     deployment.start_broker()

@@ -88,7 +88,7 @@ def _broker_disk(facts: BrokerFacts) -> Iterator[Diagnosis]:
             "broker",
             "warning",
             "The broker does not tell whether it keeps an append-only file.",
-            "Switch its persistence on to spare the scheduler a rebuild after a restart.",
+            "Switch its persistence on: workers then keep what they have in hand over a restart.",
         )
     elif not facts.append_only:
         yield Diagnosis(

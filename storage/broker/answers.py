@@ -99,7 +99,7 @@ def in_our_words(error: BaseException) -> BrokerUnavailableError:
 
 def not_ours(what: object) -> BrokerRefusesError:
     """What cannot be read of that which lies at our keys."""
-    return BrokerRefusesError(f"The broker {_FOREIGN.says} ({what}); {_FOREIGN.remedy}.")
+    return BrokerRefusesError(f"The broker {_FOREIGN.says} ({what!r}); {_FOREIGN.remedy}.")
 
 
 def _meaning(error: BaseException, code: str, text: str) -> _Meaning:

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from seedsweep.storage.broker.address import read_address
-from seedsweep.storage.broker.answers import in_our_words
+from seedsweep.storage.broker.answers import in_our_words, not_ours
 from seedsweep.storage.errors import BrokerRefusesError
 
 ROOT = "seedsweep:"
@@ -47,8 +47,13 @@ def read_info(client: redis.Redis, *sections: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Raise the client's errors as `BrokerUnavailableError`, in our words."""
+    """Raise the client's errors, and what cannot be read of an answer, in our words.
+
+    Both are `BrokerUnavailableError`.
+    """
     try:
         yield
     except redis.RedisError as error:
         raise in_our_words(error) from error
+    except (ValueError, LookupError) as error:
+        raise not_ours(error) from error

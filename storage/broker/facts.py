@@ -12,8 +12,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from seedsweep.storage.broker.address import BrokerAddress, read_address
+from seedsweep.storage.broker.answers import in_our_words
 from seedsweep.storage.broker.tls import tls_fault
-from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
+from seedsweep.storage.errors import BrokerRefusesError, BrokerUnavailableError, ConfigError
 
 PINGS = 5
 TIMEOUT_SECONDS = 5.0
@@ -120,6 +121,8 @@ def _translated(where: str) -> Iterator[None]:
                 f"The broker at {where} does not answer as a Redis does ({error}); start it, or "
                 "correct SEEDSWEEP_BROKER_URL."
             ) from error
+        if not isinstance(said := in_our_words(error), BrokerRefusesError):
+            raise said from error
         raise ConfigError(
             f"The broker at {where} refuses what it is asked ({error}); correct "
             "SEEDSWEEP_BROKER_URL, or the rights of its user."

@@ -1,6 +1,7 @@
 """The Celery app and its settings: Celery carries messages, the ledger's lease redelivers them."""
 
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -35,7 +36,11 @@ def make_app(broker_url: str) -> Celery:
     Raises `ConfigError` for a URL that names no broker, or certificates that cannot be read.
     """
     address = read_address(broker_url)
-    url = f"sentinel:{address.url.partition(':')[2]}" if address.sentinels else address.url
+    url = (
+        f"sentinel:{address.url.partition(':')[2]}"
+        if address.sentinels
+        else _kombu_url(address.url)
+    )
     app = Celery("seedsweep", broker=url, set_as_current=False)
     app.conf.update(
         task_serializer="json",
@@ -64,6 +69,14 @@ def make_app(broker_url: str) -> Celery:
         },
     )
     return app
+
+
+def _kombu_url(url: str) -> str:
+    """A broker's URL as kombu writes it: it has words of its own for a socket's."""
+    parts = urlsplit(url)
+    if parts.scheme != "unix":
+        return url
+    return f"redis+socket://{parts.path}?virtual_host={parts.query.removeprefix('db=') or 0}"
 
 
 def publish(app: Celery, queue: str, units: Iterable[WorkUnit]) -> None:

