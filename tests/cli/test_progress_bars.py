@@ -102,6 +102,7 @@ def work():
 
 def test_a_log_has_a_line_for_each_change_alone(monkeypatch, capsys):
     monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress_bars, "NOTICE_SECONDS", 600.0)
     work()
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [
@@ -131,6 +132,7 @@ def test_a_terminal_has_one_line_that_fits_and_goes(monkeypatch, columns):
 def test_a_dumb_terminal_has_the_lines_of_a_log(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress_bars, "NOTICE_SECONDS", 600.0)
     printed = lines_printed(200, work)
     assert len(printed) == 7
     assert "\x1b" not in "".join(printed)

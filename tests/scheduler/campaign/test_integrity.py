@@ -110,7 +110,7 @@ def test_a_campaign_of_which_nothing_is_made_is_simply_missing(campaign):
 
 
 def test_an_unknown_campaign_is_refused(campaign):
-    with pytest.raises(ConfigError, match=campaign.id):
+    with pytest.raises(ConfigError, match="knows no campaign 'other'"):
         check_campaign(campaign.store, "other", None, lambda done, total: None)
 
 
