@@ -42,7 +42,7 @@ class Model(Record):
     path: str = ""
     """The folder that `save_pretrained` wrote, or a hub id."""
     revision: str = "main"
-    """Of a hub model the branch, tag or commit. Submission fixes it to a commit."""
+    """Of a hub model: its branch, tag or commit. `run` and `submit` fix it to a commit."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """The numbers that the model computes with."""
     attention_slicing: bool = False
@@ -120,8 +120,8 @@ class Sampling(Record):
     batch_size: Positive = 16
     """How many pictures are made at once. It is halved if they do not fit the device's memory."""
     images_per_unit: Positive = 50
-    """How many pictures one work unit makes, so one shard holds. A multiple of `batch_size` wastes
-    nothing."""
+    """How many pictures are made as one piece of work, a unit, and stored in one file, a shard. If it
+    is a multiple of `batch_size`, no batch is half empty."""
 
 
 class Blocks(Record):
@@ -143,16 +143,17 @@ class Analysis(Record):
     """`[analysis]`: when two generations are the same picture, and how many make a flag."""
 
     matrix: Literal["pruned", "full"] = "pruned"
-    """`pruned` computes exact distances only if descriptors leave a clique possible, `full` those
-    of all pairs from all pixels. Both give the same results."""
+    """`pruned` compares pixels only if the pictures' descriptors do not rule out a clique. `full`
+    compares all pixels of all pairs. Both give the same results."""
     tiles: Annotated[int, Field(ge=1, le=64)] = 4
-    """Pictures are compared in a grid of so many by so many tiles; the tile that differs most
-    counts."""
+    """Pictures are cut into a grid of tiles, with this many on each side. The tile that differs most
+    gives the distance, the tiled l2."""
     edge_threshold: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Two pictures are the same if their tiled l2 is at most that. The paper does not publish its
     own: calibrate it."""
     min_clique_size: Annotated[int, Field(ge=2)] = 10
-    """A prompt is flagged if so many of its pictures are the same, each as each other."""
+    """A prompt is flagged if at least this many of its pictures form a clique: each is the same as
+    each other."""
     max_steps: Positive = 100_000
     """The search for the largest clique of a prompt ends after so many steps, and says so."""
 
@@ -160,8 +161,9 @@ class Analysis(Record):
 class NearCopies(Record):
     """`[verification.near_copies]`: when two training pictures count as one.
 
-    Both are compared in a frame of 64 × 64 pixels. Of copies that were stored, scaled or cut a
-    little anew 99 % are joined by the defaults, of strangers one pair in a million.
+    Both are compared in a frame of 64 × 64 pixels. The defaults join 99 % of
+    copies that were stored again, scaled or cropped a little, and of unrelated pictures one pair in a
+    million.
     """
 
     correlation: Annotated[float, Field(gt=0, le=1)] = 0.93
@@ -200,8 +202,8 @@ class Verification(Record):
     crop: Literal["center"] = "center"
     """What of a scaled picture was kept."""
     alpha: Annotated[float, Field(gt=0)] = 0.5
-    """The adaptive score is l2 ÷ (`alpha` times the mean l2 to the neighbours). Below 256 pixels an
-    extraction has at most 1."""
+    """The adaptive score is l2 ÷ (`alpha` times the mean l2 to the neighbours). If the pictures are
+    smaller than 256 pixels, an extraction also has a score of at most 1."""
     neighbours: Positive = 50
     """How many distinct training pictures the adaptive score compares with."""
     neighbours_of: Annotated[
@@ -209,9 +211,10 @@ class Verification(Record):
     ] = "training"
     """Whose nearest training pictures these are: those of the matched one, or of the generation."""
     flip: Annotated[bool, Field(exclude_if=lambda flip: not flip)] = False
-    """A training picture is as far as it or its mirror image is, whichever is nearer."""
+    """The mirror image of each training picture is compared too, and the nearer of the two counts."""
     controls: Annotated[str, Field(exclude_if=lambda path: not path)] = ""
-    """Pictures that were never trained on. `verify` searches them alike; they alter no result."""
+    """Pictures that were never trained on. `verify` compares with them too, which shows how many
+    matches are false. They alter no result."""
     near_copies: Annotated[
         NearCopies, Field(exclude_if=lambda rule: rule == DEFAULT_NEAR_COPIES)
     ] = DEFAULT_NEAR_COPIES

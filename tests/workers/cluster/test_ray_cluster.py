@@ -54,8 +54,10 @@ def here(stored):
 
 @pytest.fixture(scope="module")
 def cluster(here):
-    """A Ray cluster, that begins once this process has had a Ray of its own, and so a token."""
-    with ray_cluster() as address:
+    """A Ray cluster, that begins once this process has had a Ray of its own, and so a token. Its
+    nodes have other keys than this process."""
+    strange = {"AWS_ACCESS_KEY_ID": "stranger", "AWS_SECRET_ACCESS_KEY": "stranger" * 5}
+    with ray_cluster(**strange) as address:
         yield address
 
 
@@ -161,13 +163,17 @@ def test_a_cluster_that_does_not_answer_is_unavailable(stored, free_port):
         list(analyse(requests(submission), store.url, Actors(1, address=address)))
 
 
-def test_nodes_that_cannot_read_the_store_are_said_before_a_prompt_is_taken(cluster, free_port):
+def test_nodes_that_cannot_read_the_store_are_said_before_a_prompt_is_taken(
+    cluster, s3_url, free_port
+):
     taken = []
     nowhere = f"s3://tests/x?endpoint=http://127.0.0.1:{free_port()}"
-    with pytest.raises(
-        StoreUnavailableError, match=f"{cluster} cannot read the store .*; give them"
-    ):
-        list(analyse(map(taken.append, [1]), nowhere, Actors(1, address=cluster)))
+    for url, said in [
+        (s3_url, f"{cluster} cannot read the store .*unknown access key.*; give them"),
+        (nowhere, "Connection refused"),
+    ]:
+        with pytest.raises(StoreUnavailableError, match=said):
+            list(analyse(map(taken.append, [1]), url, Actors(1, address=cluster)))
     assert taken == []
 
 
