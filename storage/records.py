@@ -120,8 +120,8 @@ class Sampling(Record):
     batch_size: Positive = 16
     """How many pictures are made at once. It is halved if they do not fit the device's memory."""
     images_per_unit: Positive = 50
-    """How many pictures are made as one piece of work, a unit, and stored in one file, a shard. If it
-    is a multiple of `batch_size`, no batch is half empty."""
+    """How many pictures are made as one piece of work, a unit, and stored in one file, a shard. If
+    it is a multiple of `batch_size`, no batch is half empty."""
 
 
 class Blocks(Record):
@@ -146,8 +146,8 @@ class Analysis(Record):
     """`pruned` compares pixels only if the pictures' descriptors do not rule out a clique. `full`
     compares all pixels of all pairs. Both give the same results."""
     tiles: Annotated[int, Field(ge=1, le=64)] = 4
-    """Pictures are cut into a grid of tiles, with this many on each side. The tile that differs most
-    gives the distance, the tiled l2."""
+    """Pictures are cut into a grid of tiles, with this many on each side. The tile that differs
+    most gives the distance, the tiled l2."""
     edge_threshold: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Two pictures are the same if their tiled l2 is at most that. The paper does not publish its
     own: calibrate it."""
@@ -162,8 +162,8 @@ class NearCopies(Record):
     """`[verification.near_copies]`: when two training pictures count as one.
 
     Both are compared in a frame of 64 × 64 pixels. The defaults join 99 % of
-    copies that were stored again, scaled or cropped a little, and of unrelated pictures one pair in a
-    million.
+    copies that were stored again, scaled or cropped a little, and of unrelated pictures one pair in
+    a million.
     """
 
     correlation: Annotated[float, Field(gt=0, le=1)] = 0.93
@@ -211,7 +211,7 @@ class Verification(Record):
     ] = "training"
     """Whose nearest training pictures these are: those of the matched one, or of the generation."""
     flip: Annotated[bool, Field(exclude_if=lambda flip: not flip)] = False
-    """The mirror image of each training picture is compared too, and the nearer of the two counts."""
+    """The mirror image of each training picture is compared too; the nearer of the two counts."""
     controls: Annotated[str, Field(exclude_if=lambda path: not path)] = ""
     """Pictures that were never trained on. `verify` compares with them too, which shows how many
     matches are false. They alter no result."""

@@ -45,7 +45,9 @@ def run(
     store: StoreUrl = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Worker processes; one per device, else per core, unless given."),
+        typer.Option(
+            min=1, help="Worker processes; unless given, one per GPU, or per core if there is none."
+        ),
     ] = None,
     report: Annotated[
         Path | None,

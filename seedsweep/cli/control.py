@@ -47,7 +47,7 @@ def prioritise(
 
 
 def pause(campaign_id: CampaignId, store: StoreUrl = None) -> None:
-    """Let a campaign rest: no unit of it is begun any more, those under way are finished.
+    """Pause a campaign: workers finish the units that they have begun, and begin no more.
 
     Example: seedsweep pause emoji-0123456789ab
     """

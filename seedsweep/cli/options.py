@@ -54,11 +54,17 @@ StoreUrl = Annotated[
 ]
 Priority = Annotated[
     int | None,
-    typer.Option(min=-1000, max=1000, help="Campaigns of a higher one go first; 0 at first."),
+    typer.Option(
+        min=-1000, max=1000, help="Campaigns with a higher number go first; a new one has 0."
+    ),
 ]
 Weight = Annotated[
     float | None,
-    typer.Option(min=0.001, max=1000, help="Its share beside others of its priority; 1 at first."),
+    typer.Option(
+        min=0.001,
+        max=1000,
+        help="Its share of the workers beside campaigns of its priority; a new one has 1.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 ActorDevice = Annotated[
@@ -68,12 +74,16 @@ ActorDevice = Annotated[
 MetricsHost = Annotated[
     str,
     typer.Option(
-        help="The address that metrics are served on, and found at; 0.0.0.0: all of them."
+        help="The address where metrics are served, and where Prometheus finds them; 0.0.0.0: all."
     ),
 ]
 MetricsPort = Annotated[
     int | None,
-    typer.Option(min=0, max=65535, help="Their port; the service's first free one, 0 for none."),
+    typer.Option(
+        min=0,
+        max=65535,
+        help="The port of the metrics; unless given, the service's first free one. 0 serves none.",
+    ),
 ]
 LogFormat = Annotated[
     Literal["text", "json"],

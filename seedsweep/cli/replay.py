@@ -31,7 +31,8 @@ def replay(
 ) -> None:
     """Make images again from their records, and compare them with what is stored.
 
-    They are equal bit for bit, or it is said how far they differ and what here is not as recorded.
+    If they are not equal bit for bit, it says how far they differ, and what on this machine is not
+    as recorded.
     A model that is not the one that was submitted is refused. Exit code 1 says that pixels differ
     though nothing recorded does.
 

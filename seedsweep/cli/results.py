@@ -83,8 +83,9 @@ def analyse(
     """Analyse stored images again; what is not given is as the campaign has it.
 
     From then on `results`, `report` and `status` show this analysis. Older results stay in the
-    store, and come back at once when they are asked for again. Where images are wanted that were
-    not to stay, all other prompts are judged and shown, and `results` shows what it did before.
+    store, and come back at once when they are asked for again. If it needs
+    images that the campaign did not keep, the other prompts are judged and shown, and `results`
+    shows what it did before.
 
     Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
     """

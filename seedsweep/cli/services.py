@@ -127,8 +127,8 @@ def analyst(
 ) -> None:
     """Analyse the prompts of all campaigns as they become ready, until SIGTERM.
 
-    The broker is SEEDSWEEP_BROKER_URL; SEEDSWEEP_RAY_ADDRESS names a Ray cluster to work on,
-    without it Ray runs on this machine.
+    The broker is SEEDSWEEP_BROKER_URL; If SEEDSWEEP_RAY_ADDRESS names a Ray cluster, the
+    analyst works there, else on a Ray of its own on this machine.
 
     Example: seedsweep analyst --actors 2
     """
