@@ -250,12 +250,13 @@ def _generate_for_ever(url, campaign_id, device):
 
 def _pixels(store, plan):
     """(prompt, seed) → pixels of all of a campaign's images."""
-    found = {}
+    found, sampling = {}, plan.campaign.sampling
     for index in range(len(plan)):
         unit = plan.unit(index)
         key = unit_shard(unit)
         for image in decode_shard(store.read(key), key):
-            found[unit.prompt, image.seed] = decode_png(image.png)
+            pixels = decode_png(image.png, sampling.width, sampling.height)
+            found[unit.prompt, image.seed] = pixels
     return found
 
 

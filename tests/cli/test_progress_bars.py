@@ -131,6 +131,7 @@ def test_a_terminal_has_one_line_that_fits_and_goes(monkeypatch, columns):
 
 def test_a_dumb_terminal_has_the_lines_of_a_log(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
     monkeypatch.setattr(progress_bars, "NOTICE_SECONDS", 600.0)
     printed = lines_printed(200, work)

@@ -17,7 +17,7 @@ from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import make_campaign
 from tests.support.checkout import ROOT
 
-(SPOTS,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+(SPOTS,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "plug-ins.md").read_text(), re.DOTALL)
 
 # A whole plug-in, which can be told to misbehave.
 GAN = """
