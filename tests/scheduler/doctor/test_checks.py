@@ -26,11 +26,19 @@ from seedsweep.storage.errors import (
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.store import StoreFacts
+from seedsweep.workers.cluster import private_ray
 from tests.support.campaigns import campaign_file, small_sampling
 from tests.support.servers import ray_cluster
 from tests.support.tiny_model import save_tiny_model
 
 SECRET = "p/s#3:cr@t"  # noqa: S105
+
+
+@pytest.fixture(autouse=True)
+def without_a_ray_of_our_own(monkeypatch):
+    """What a private Ray leaves in its process's environment, `doctor` never has in its own."""
+    for name in private_ray.ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

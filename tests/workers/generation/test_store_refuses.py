@@ -17,7 +17,7 @@ from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation import heartbeat, shard_writer
 from seedsweep.workers.generation.renderer import Renderer
-from seedsweep.workers.monitoring import http_pages, store_watch
+from seedsweep.workers.monitoring import health, http_pages, store_watch
 from seedsweep.workers.monitoring.campaign_collector import registry_of
 from tests.support.campaigns import make_campaign, make_submission, nothing_done
 from tests.support.disks import small_disk
@@ -39,7 +39,8 @@ ANSWERS = {
 
 @pytest.fixture(autouse=True)
 def in_haste(monkeypatch):
-    """A worker that beats and tries again all the time, in a process whose store was well."""
+    """A worker that beats and tries again all the time, in a process that was well."""
+    monkeypatch.setattr(health, "_begun", {})
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.02)
     monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 0.02)
     for name, empty in (("_failing", {}), ("_slow", {}), ("_watched", [])):
