@@ -28,6 +28,7 @@ R = TypeVar("R", bound=BaseModel)
 _REMEDY = "restore it, or submit the campaign again"
 
 SERVED_SECONDS = 150.0
+"""A campaign is served if somebody said so within this time, by this host's clock."""
 
 
 def store_campaign(store: Store, submission: Submission, prompts: Sequence[str]) -> Submission:

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import quote, unquote
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def read_prefix(path: str) -> str:
@@ -14,7 +14,7 @@ def read_prefix(path: str) -> str:
     """
     prefix = unquote(path, errors="strict").strip("/")
     segments = prefix.split("/") if prefix else []
-    if _CONTROL.search(prefix) or not {"", ".", ".."}.isdisjoint(segments):
+    if CONTROL.search(prefix) or not {"", ".", ".."}.isdisjoint(segments):
         raise ValueError(f"{path!r} is no prefix.")
     prefix.encode()
     return prefix

@@ -95,7 +95,7 @@ class Complaint:
 class Shown:
     """Where a scheduler or analyst on `host` shows its metrics, as HOST:PORT."""
 
-    kind: ServiceKind
+    kind: Literal["scheduler", "analyst"]
     host: str
     metrics: str
 

@@ -12,7 +12,6 @@ from seedsweep.scheduler.dispatch.checkpoints import Checkpoints
 from seedsweep.scheduler.dispatch.fair_share import demand_of, fair_shares
 from seedsweep.scheduler.dispatch.gauges import Gauges
 from seedsweep.scheduler.dispatch.served import ServedSigns
-from seedsweep.storage.broker.pace import Pace
 from seedsweep.storage.campaigns import load_campaign, load_control, store_parked
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
@@ -125,8 +124,7 @@ class Dispatcher:
 
     def resign(self) -> None:
         """Let another scheduler lead at once; where the broker is away, once the lease ends."""
-        with contextlib.suppress(TransientError):
-            self._served.show(())
+        self._served.show(())
         with contextlib.suppress(BrokerUnavailableError):
             self._workforce.resign()
 
@@ -323,36 +321,3 @@ class Dispatcher:
                 count = self._ledger.reissue_queued(campaign_id)
                 metrics.RETRIES.labels("message_lost").inc(count)
             self._last_heard[model_id] = now
-
-
-class Turns:
-    """A dispatcher's ticks, each with the rest that follows it: longer while something is away."""
-
-    def __init__(self, dispatcher: Dispatcher, rest: float = 0.1) -> None:
-        self._dispatcher, self._rest = dispatcher, rest
-        self._pace, self._was_away = Pace(), False
-
-    def take(self) -> float:
-        """Tick once, whatever is away; returns the seconds to rest."""
-        health.begin(health.TURN)
-        try:
-            self._dispatcher.tick()
-        except TransientError as error:
-            if not self._was_away:
-                log.warning("The scheduler waits: %s", error)
-            self._was_away = True
-            return self._pace.next_wait()
-        health.begin(health.TICK)
-        if self._was_away:
-            log.info("Broker and store answer again.")
-        self._was_away = False
-        self._pace.reset()
-        return self._rest
-
-
-def drive(dispatcher: Dispatcher, stopped: Callable[[], bool]) -> None:
-    """Tick until stopped; a broker or store that is away is waited for."""
-    turns = Turns(dispatcher)
-    health.expect(health.TICK)
-    while not stopped():
-        time.sleep(turns.take())

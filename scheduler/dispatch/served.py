@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from seedsweep.storage.campaigns import drop_served, store_served
 from seedsweep.storage.errors import ConfigError, StoreUnavailableError
@@ -11,6 +11,7 @@ from seedsweep.storage.store import Store
 log = logging.getLogger(__name__)
 
 SIGN_SECONDS = 60.0
+"""How often it is said again, well within `SERVED_SECONDS`."""
 
 
 class ServedSigns:
@@ -22,24 +23,27 @@ class ServedSigns:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._shown: dict[str, float] = {}
+        self._again = 0.0
 
     def show(self, campaigns: Iterable[str]) -> None:
-        """Say that these are served, and no others; a store that refuses is asked again after a
-        while, since nothing else waits for it."""
-        served, now = set(campaigns), time.monotonic()
-        for campaign_id in self._shown.keys() - served:
-            self._try(drop_served, campaign_id)
-            del self._shown[campaign_id]
-        for campaign_id in served:
-            if now - self._shown.get(campaign_id, -SIGN_SECONDS) >= SIGN_SECONDS:
-                self._try(store_served, campaign_id)
-                self._shown[campaign_id] = now
+        """Say that these are served, and no others.
 
-    def _try(self, change: Callable[[Store, str], None], campaign_id: str) -> None:
+        A store that refuses is left alone for a while: nothing waits for what is said here.
+        """
+        served, now = set(campaigns), time.monotonic()
+        if now < self._again:
+            return
         try:
-            change(self._store, campaign_id)
+            for campaign_id in self._shown.keys() - served:
+                drop_served(self._store, campaign_id)
+                del self._shown[campaign_id]
+            for campaign_id in served:
+                if now - self._shown.get(campaign_id, -SIGN_SECONDS) >= SIGN_SECONDS:
+                    store_served(self._store, campaign_id)
+                    self._shown[campaign_id] = now
         except (StoreUnavailableError, ConfigError) as error:
-            log.warning("That %s is served could not be noted: %s", campaign_id, error)
+            log.warning("Which campaigns are served could not be noted: %s", error)
+            self._again = time.monotonic() + SIGN_SECONDS
 
     def forget(self) -> None:
         """Leave the signs to another scheduler, which serves from now on."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.store_words import store_words
-from seedsweep.scheduler.dispatch.dispatcher import Dispatcher, Turns
+from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
+from seedsweep.scheduler.dispatch.turns import Turns
 from seedsweep.scheduler.services.child_process import Child, stopping
 from seedsweep.scheduler.services.embedded_broker import embedded_broker
 from seedsweep.storage.campaigns import load_control, store_control

@@ -51,7 +51,8 @@ class MetricsAddress:
 
 def serve_schedule(store: Store, broker_url: str, address: MetricsAddress) -> None:
     """Feed the queues with all campaigns of the store, until SIGTERM."""
-    from seedsweep.scheduler.dispatch.dispatcher import Dispatcher, drive
+    from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
+    from seedsweep.scheduler.dispatch.turns import drive
     from seedsweep.workers.generation.celery_app import make_app, publish
 
     store, app = store_watch.watched(store), make_app(broker_url)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.prefix import read_prefix, write_prefix
+from seedsweep.storage.prefix import CONTROL, read_prefix, write_prefix
 
 _FORM = "s3://BUCKET/PREFIX?endpoint=URL&region=REGION"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def parse_address(url: str) -> Address:
     Raises `ConfigError` for a URL that does not do, and shows nothing that could be a credential.
     """
     try:
-        if _CONTROL.search(url):
+        if CONTROL.search(url):
             raise ValueError(url)  # urlsplit would leave some of them out
         parts = urlsplit(url)
         bucket = parts.netloc.rpartition("@")[2]

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from celery import Celery
-from celery.platforms import EX_FAILURE, EX_OK
+from celery.platforms import EX_FAILURE
 from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 from celery.worker import state
 from celery.worker.request import Request
@@ -143,7 +143,7 @@ def serve(
     health.expect(health.LISTENING)
     renderer = Renderer(store, ledger, workforce, name, device, threads, follow, leave, metrics_at)
     worker.start()
-    if not (renderer.why_out or signals or worker.exitcode == EX_OK):
+    if not (renderer.why_out or signals):
         raise TransientError(
             f"The worker {name} ended though nobody asked it to; see what it logged before, and "
             "start it again."

@@ -236,9 +236,13 @@ class Renderer:
         self._tell()
 
     def _tell(self) -> None:
-        """Record what was stored while the broker was away, and is held until then."""
-        while not self._untold.empty():
-            unit = self._untold.get()
+        """Record what was stored while the broker was away, and is held until then; for any
+        thread."""
+        while True:
+            try:
+                unit = self._untold.get_nowait()
+            except queue.Empty:
+                return
             try:
                 self._ledger.complete(unit.campaign_id, unit.index)
             except BrokerUnavailableError:

@@ -39,17 +39,19 @@ def test_every_key_says_what_it_takes_and_means(table, key):
     assert "\n" not in key.meaning
 
 
-@pytest.mark.parametrize(("table", "key"), ALL, ids=NAMES)
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [pytest.param(*one, id=name) for one, name in zip(ALL, NAMES, strict=True) if one[1].default],
+)
 def test_a_key_with_its_default_is_the_same_campaign_as_without_it(table, key):
-    if key.default:
-        value = tomllib.loads(f"x = {key.default}")["x"]
-        with_it = parse_campaign(with_value(table.name, key.name, value), Path("c.toml"))
-        bare = with_value(table.name, key.name, value)
-        inner = bare
-        for part in filter(None, table.name.split(".")):
-            inner = inner[part]
-        del inner[key.name]
-        assert parse_campaign(bare, Path("c.toml")) == with_it
+    value = tomllib.loads(f"x = {key.default}")["x"]
+    with_it = parse_campaign(with_value(table.name, key.name, value), Path("c.toml"))
+    bare = with_value(table.name, key.name, value)
+    inner = bare
+    for part in filter(None, table.name.split(".")):
+        inner = inner[part]
+    del inner[key.name]
+    assert parse_campaign(bare, Path("c.toml")) == with_it
 
 
 def test_what_submission_fills_in_is_refused_and_not_listed():

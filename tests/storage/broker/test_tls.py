@@ -12,33 +12,14 @@ from seedsweep.storage.broker.address import read_address
 from seedsweep.storage.broker.facts import read_broker_facts
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.records import SeedRange, WorkUnit
-from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import make_app, publish
+from tests.support.broker_clients import UNIT, every_client, ping, send_a_unit
 from tests.support.deployment import PROMPTS, Deployment, write_campaign
 from tests.support.proxy import Proxy
 from tests.support.sentinel import Watched
 from tests.support.servers import wait_until
 from tests.support.tls import install_authority, make_authority, sign
 
-UNIT = WorkUnit(
-    campaign_id="c", generation_id="", index=0, prompt="a cat", seeds=SeedRange(first=0, last=0)
-)
-
-
-def ping(url):
-    Ledger(url).ping()
-
-
-def list_workers(url):
-    Workforce(url).signs()
-
-
-def send_a_unit(url):
-    publish(make_app(url), "queue:tls", [UNIT])
-
-
-every_client = pytest.mark.parametrize("call", [ping, list_workers, send_a_unit, read_broker_facts])
 every_service_client = pytest.mark.parametrize("call", [ping, send_a_unit])
 
 
