@@ -163,7 +163,7 @@ def test_a_broker_that_forgets_everything_is_mended_and_nothing_done_is_done_aga
 def test_two_campaigns_of_different_models_go_on_side_by_side(deployment, ledger):
     before = switches(deployment)
     names, folder = ("left", "right"), deployment.folder
-    files = [write_campaign(folder, name, 800, model=name) for name in names]
+    files = [write_campaign(folder, name, 500, model=name) for name in names]
     left, right = [deployment.submit(file) for file in files]
     wait_until(lambda: has_done(ledger, left, 20) and has_done(ledger, right, 20), timeout=120)
     assert not is_settled(ledger, left)

@@ -1,5 +1,6 @@
 """What another user of this machine, who has no password, gets from what listens on its ports."""
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -28,13 +29,18 @@ OTHER_LANGUAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED)
 
 
 def listening(pids):
-    """The ports that the processes listen on, each with the name of its process."""
-    return {
-        connection.laddr.port: psutil.Process(pid).name()
-        for pid in pids
-        for connection in psutil.Process(pid).net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    """The ports that the processes listen on, each with the name of its process.
+
+    One that ends meanwhile listens on none.
+    """
+    ports = {}
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    ports[connection.laddr.port] = process.name()
+    return ports
 
 
 def stranger_gets(port):
