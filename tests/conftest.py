@@ -188,6 +188,6 @@ def kill():
 
     def end(process):
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
     return end

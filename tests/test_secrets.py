@@ -147,7 +147,7 @@ class Guarded:
             for page in PAGES:
                 url = f"http://127.0.0.1:{port}/{page}"
                 try:
-                    with urllib.request.urlopen(url, timeout=5) as answer:
+                    with urllib.request.urlopen(url, timeout=60) as answer:
                         content = answer.read()
                 except urllib.error.HTTPError as error:
                     content = error.read()

@@ -275,7 +275,7 @@ def run_broker(inside, tmp_path):
     yield run
     for process in started:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def answering(port):
@@ -310,11 +310,11 @@ def test_the_broker_ends_on_sigterm_as_the_first_process_of_a_container_gets_it(
     process, port = run_broker("canary1")
     answering(port).close()
     process.terminate()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_the_broker_does_not_start_without_a_password(run_broker):
     process, _ = run_broker("")
-    said, _ = process.communicate(timeout=10)
+    said, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "BROKER_PASSWORD: must be set" in said

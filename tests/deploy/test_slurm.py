@@ -88,7 +88,7 @@ class Element:
 
     def end(self):
         """Wait for it; returns its exit code and what it said."""
-        said = self.process.communicate(timeout=20)[1]
+        said = self.process.communicate(timeout=60)[1]
         return self.process.returncode, said
 
     def end_worker(self, code=0):

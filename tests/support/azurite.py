@@ -33,7 +33,7 @@ def azurite(folder):
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
 
 def _answers(process, port):
@@ -50,7 +50,7 @@ def create_container(server, name):
     signed = f"PUT{12 * chr(10)}{headers}/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
     key = hmac.new(base64.b64decode(KEY), signed.encode(), hashlib.sha256).digest()
     login = f"SharedKey {ACCOUNT}:{base64.b64encode(key).decode()}"
-    connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=60)
     with contextlib.closing(connection):
         connection.request(
             "PUT",

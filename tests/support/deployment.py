@@ -89,7 +89,7 @@ class Process:
 
     def kill(self):
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
 
 class Deployment:
@@ -145,7 +145,7 @@ class Deployment:
             service._process.terminate()
         for service in running:
             try:
-                service._process.wait(timeout=30)
+                service._process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 service.kill()
         for proxy in self.proxies:

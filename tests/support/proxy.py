@@ -143,7 +143,7 @@ class Proxy:
         self.cut()
 
     def _run(self, step):
-        return asyncio.run_coroutine_threadsafe(step, self._loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(step, self._loop).result(timeout=60)
 
     async def _switch(self, faults):
         self._faults, self._switches = faults, self._switches + 1

@@ -55,7 +55,7 @@ class Watched:
     def __exit__(self, *_):
         for process in self._running.values():
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
     @property
     def url(self):
@@ -82,7 +82,7 @@ class Watched:
         before = self.primary()
         process = self._running.pop(before)
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         wait_until(lambda: self.primary() != before, timeout=60)
 
     def _start_all(self):

@@ -108,7 +108,7 @@ class S3Server:
     def kill(self):
         """End it as the kernel would, without a word."""
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
     def restart(self):
         """Start it again on the same ports and data, after killing it where it still runs."""
@@ -152,4 +152,4 @@ def ray_cluster(cpus=3, **environment):
         address = process.stdout.readline().strip()
         assert address, "the cluster did not start"
         yield address
-        process.communicate("\n", timeout=30)
+        process.communicate("\n", timeout=60)

@@ -59,10 +59,10 @@ class Slurm:
         for process in reversed(self._processes):
             process.terminate()
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(timeout=10)
+                process.wait(timeout=60)
 
     def ask(self, *command):
         """What a command of Slurm prints."""
@@ -127,6 +127,6 @@ class Slurm:
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=check,
         )

@@ -64,7 +64,7 @@ class Visitor:
 
     def get(self, path="", host=None):
         request = urllib.request.Request(self.url + path, headers={"Host": host} if host else {})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return answer.read(), answer.headers
 
     def page(self, path=""):
@@ -75,7 +75,7 @@ class Visitor:
         if place is None:
             place = re.search(r'name="place" value="(\d+)"', self.page())[1]
         form = urllib.parse.urlencode({"place": place, "label": label}).encode()
-        with urllib.request.urlopen(self.url + "label", form, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(self.url + "label", form, timeout=60) as answer:  # noqa: S310
             return answer.read().decode()
 
     def shown(self, place):
@@ -192,9 +192,9 @@ def test_nobody_without_the_token_reads_or_answers(bundle, serve):
     visitor = serve(bundle)
     origin = visitor.url.rsplit("/", 2)[0]
     for path in ("/", "/label", "/picture/0/left", f"/{'x' * 32}/", f"/{visitor.server.token}"):
-        assert refused(lambda path=path: urllib.request.urlopen(origin + path, timeout=10))  # noqa: S310
+        assert refused(lambda path=path: urllib.request.urlopen(origin + path, timeout=60))  # noqa: S310
     form = b"place=0&label=same"
-    assert refused(lambda: urllib.request.urlopen(f"{origin}/label", form, timeout=10))  # noqa: S310
+    assert refused(lambda: urllib.request.urlopen(f"{origin}/label", form, timeout=60))  # noqa: S310
     assert not (bundle / "labels-ann.csv").exists()
 
 
@@ -216,7 +216,7 @@ def test_a_foreign_name_that_leads_here_is_refused(bundle, serve):
 )
 def test_an_answer_that_makes_no_sense_is_refused(bundle, serve, form):
     visitor = serve(bundle)
-    assert refused(lambda: urllib.request.urlopen(visitor.url + "label", form, timeout=10))  # noqa: S310
+    assert refused(lambda: urllib.request.urlopen(visitor.url + "label", form, timeout=60))  # noqa: S310
     assert not (bundle / "labels-ann.csv").exists()
 
 
@@ -425,10 +425,10 @@ def test_the_command_serves_the_page_until_it_is_interrupted(bundle):
     with subprocess.Popen(command, text=True, **pipes) as process:
         try:
             url = process.stdout.readline().strip()
-            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
+            with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310
                 assert b"0 of 3 answered" in answer.read()
             process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=30)[1]
+            said = process.communicate(timeout=60)[1]
         finally:
             process.kill()
     assert process.returncode == 0

@@ -37,7 +37,7 @@ def ask(free_port):
         targets = answer_targets(Workforce(broker_url))
         port = serve(registry_of("scheduler"), "127.0.0.1", [free_port()], targets)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/targets", timeout=30) as said:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/targets", timeout=60) as said:
                 return said.status, said.headers["Content-Type"], said.read().decode()
         except urllib.error.HTTPError as said:
             return said.code, said.headers["Content-Type"], said.read().decode()

@@ -94,14 +94,14 @@ def end(wait_until):
 def read_health(port, page):
     """What a service says of its health: the status, and why."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
 
 
 def read_metrics(port):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         return answer.read().decode()
 
 
@@ -120,7 +120,7 @@ def test_services_show_life_and_metrics_on_loopback_and_take_leave_on_sigterm(
         assert leads == (name == "scheduler")
         # Whatever listens on every address of the machine answers here too.
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.2", port), timeout=5)
+            socket.create_connection(("127.0.0.2", port), timeout=60)
         assert read_health(port, "healthz") == (200, "fine\n")
         wait_until(lambda port=port: read_health(port, "readyz") == (200, "fine\n"), START_SECONDS)
     end(services)
@@ -135,7 +135,7 @@ def test_the_scheduler_tells_prometheus_where_each_service_shows_metrics_while_i
     found = {name: f"127.0.0.1:{logged(s, METRICS)[1]}" for name, s in services.items()}
 
     def targets():
-        with urllib.request.urlopen(f"http://{found['scheduler']}/targets", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{found['scheduler']}/targets", timeout=60) as answer:
             return {t["targets"][0]: t["labels"] for t in json.load(answer)}
 
     wait_until(lambda: targets().keys() == set(found.values()), START_SECONDS)

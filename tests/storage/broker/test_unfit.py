@@ -41,7 +41,7 @@ def serve(tmp_path_factory):
     yield start
     for process in started:
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
 
 def answers(client):

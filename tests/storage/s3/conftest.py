@@ -20,7 +20,7 @@ def pass_on(s3_server):
     """Give a request to the real server, and return its answer."""
 
     def ask(request):
-        connection = http.client.HTTPConnection("127.0.0.1", s3_server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", s3_server.port, timeout=60)
         with contextlib.closing(connection):
             connection.putrequest(
                 request.method, request.path, skip_host=True, skip_accept_encoding=True

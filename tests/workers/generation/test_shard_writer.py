@@ -56,7 +56,7 @@ def within_seconds(step):
     """Take a step that must not wait for long, on a thread, so that one that does ends nothing."""
     thread = threading.Thread(target=step, daemon=True)
     thread.start()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert not thread.is_alive()
 
 
@@ -233,6 +233,6 @@ def test_handing_over_waits_only_while_the_buffer_is_full(
     assert waiting.is_alive()
     assert taken == [unit for unit, _ in at_once]
     held.go_on.set()
-    waiting.join(timeout=10)
+    waiting.join(timeout=60)
     assert taken[-1] == last[0]
     wait_until(lambda: outcomes.stored == taken)

@@ -475,7 +475,7 @@ def test_four_processes_that_ask_at_once_fetch_once(store, staged):
         process.start()
     folders = {found.get(timeout=60) for _ in processes}
     for process in processes:
-        process.join(timeout=30)
+        process.join(timeout=60)
     assert len(folders) == 1
     assert reads_of(store, "manifest.json") == 4
     assert reads_of(store, "model.safetensors") == reads_of(store, "config.json") == 1

@@ -403,7 +403,7 @@ class TestIndex:
             process.start()
         answers = [found.get(timeout=60) for _ in processes]
         for process in processes:
-            process.join(timeout=30)
+            process.join(timeout=60)
         names = ["a.png", "b.png", "c.png"]
         assert [ids for ids, _ in answers] == [names] * 3
         assert sorted(read for _, read in answers) == [[], [], names]
@@ -415,7 +415,7 @@ class TestIndex:
         process.start()
         assert waiting.wait(timeout=60)
         process.kill()
-        process.join(timeout=30)
+        process.join(timeout=60)
         assert list(cache.rglob("*.unfinished"))
         assert load(folder).ids.to_pylist() == ["a.png", "b.png", "c.png"]
         assert not list(cache.rglob("*.unfinished"))
