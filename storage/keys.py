@@ -25,6 +25,7 @@ _FINGERPRINT = re.compile(r"(?:sha256|commit):([0-9a-f]{40}(?:[0-9a-f]{24})?)")
 _NUMBER = r"(0|[1-9]\d{0,18})"
 _FANNED_OUT = rf"([0-9a-f]{{2}})/(\1[0-9a-f]{{14}})/{_NUMBER}-{_NUMBER}\.parquet"
 _RECEIPT = re.compile(rf"campaigns/[^/]+/receipts/{_FANNED_OUT}")
+_MASK = re.compile(r"results/[^/]+/[^/]+/masks/[0-9a-f]{16}-\d+\.png")
 _RESULTS_PART = re.compile(r"results/([^/]+)/([^/]+)/part-[^/]+\.parquet")
 _SHARD = re.compile(rf"shards/[0-9a-f]{{16}}/{_FANNED_OUT}")
 
@@ -142,6 +143,16 @@ def results_prefix(analysis_id: str, campaign_id: str) -> str:
 def results_part(analysis_id: str, campaign_id: str, name: str) -> str:
     """One part of the results of an analysis."""
     return f"{results_prefix(analysis_id, campaign_id)}part-{name}.parquet"
+
+
+def mask(analysis_id: str, campaign_id: str, prompt_id: str, number: int) -> str:
+    """Where in the picture a prompt's part is: the number counts the prompt's parts from 0."""
+    return f"{results_prefix(analysis_id, campaign_id)}masks/{prompt_id}-{number}.png"
+
+
+def is_mask(key: str) -> bool:
+    """Whether the key is that of a mask, which lies beside the results' parts."""
+    return _MASK.fullmatch(key) is not None
 
 
 def parse_results_part(key: str) -> tuple[str, str]:

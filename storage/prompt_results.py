@@ -1,9 +1,9 @@
 """What an analysis says of one prompt."""
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from seedsweep.storage.records import Record, prompt_id_of
 
@@ -63,6 +63,31 @@ class Clique(Record):
         return len(self.clique_seeds)
 
 
+class Part(Record):
+    """A part of the picture that generations of a prompt share, while the rest of it varies.
+
+    `tiles`: its places in the grid, row by row. `whole_seeds` show it in all of these, the other
+    `seeds` in enough of them. `share`: how much of the picture's area its mask has. The
+    representative is the generation that all the others were found around.
+    """
+
+    seeds: tuple[int, ...]
+    whole_seeds: tuple[int, ...]
+    tiles: tuple[int, ...]
+    share: Annotated[float, Field(ge=0, le=1)]
+    representative_seed: int
+    match: Match | None = None
+
+    @model_validator(mode="after")
+    def _is_of_one_mind(self) -> Self:
+        for ascending in (self.seeds, self.whole_seeds, self.tiles):
+            if not all(a < b for a, b in pairwise(ascending)):
+                raise ValueError("a part's seeds or tiles do not ascend")
+        if not {self.representative_seed} <= {*self.whole_seeds} <= {*self.seeds}:
+            raise ValueError("a part is not shown by those that it is said to be shown by")
+        return self
+
+
 _NOTHING = (0, (), None, None, None, ())
 """Size, seeds, mean distance and representative of no clique, its match, and further ones."""
 
@@ -71,7 +96,9 @@ class PromptResult(Record):
     """What the analysis says of one prompt: one row of the results.
 
     The clique is the largest; `further_cliques` are of other pictures that the prompt repeats, the
-    larger first: no edge joins one to a larger one. A record that contradicts itself is refused.
+    larger first: no edge joins one to a larger one. `parts` are what repeats beside these, if the
+    analysis looked for any: `parts_proven` if the search for them was not cut short. A record that
+    contradicts itself is refused.
     """
 
     prompt_id: str
@@ -89,6 +116,8 @@ class PromptResult(Record):
     representative_seed: int | None
     match: Match | None
     further_cliques: tuple[Clique, ...] = ()
+    parts: Annotated[tuple[Part, ...], Field(exclude_if=lambda parts: not parts)] = ()
+    parts_proven: Annotated[bool, Field(exclude_if=lambda proven: proven)] = True
 
     @model_validator(mode="after")
     def _is_of_one_mind(self) -> Self:
@@ -115,6 +144,11 @@ class PromptResult(Record):
     def usable(self) -> int:
         """How many of its pictures are evidence."""
         return self.seeds - self.excluded
+
+    @property
+    def flagged_partial(self) -> bool:
+        """Whether a part repeats, whatever the rest shows."""
+        return bool(self.parts)
 
     @property
     def cliques(self) -> tuple[Clique, ...]:

@@ -139,6 +139,30 @@ class Blocks(Record):
 DEFAULT_BLOCKS = Blocks()
 
 
+class PartRule(Record):
+    """`[analysis.parts]`: when a part of the picture repeats, whatever the rest shows.
+
+    In a tile of a grid two pictures are the same if both have texture there, and are near and alike
+    once each channel's mean is taken off.
+    """
+
+    grid: Annotated[int, Field(ge=2, le=32)] = 8
+    """So many tiles on each side."""
+    least: Positive = 14
+    """So many tiles at least make a part, in which `min_clique_size` pictures are the same."""
+    distance: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """The largest l2 of two tiles that are the same, once their means are taken off."""
+    texture: Annotated[float, Field(gt=0, le=1)] = 0.03
+    """The least standard deviation of a tile: plainer ones are all alike."""
+    correlation: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """The least correlation of two tiles that are the same."""
+    spread: Annotated[float, Field(gt=0, le=1)] = 0.06
+    """The largest standard deviation of a pixel of the mask, over the pictures with the part."""
+
+
+DEFAULT_PART_RULE = PartRule()
+
+
 class Analysis(Record):
     """`[analysis]`: when two generations are the same picture, and how many make a flag."""
 
@@ -156,6 +180,12 @@ class Analysis(Record):
     each other."""
     max_steps: Positive = 100_000
     """The search for the largest clique of a prompt ends after so many steps, and says so."""
+    # Ids name what came after the first version only if it is set.
+    partial: Annotated[bool, Field(exclude_if=lambda partial: not partial)] = False
+    """Also finds parts of the picture that repeat while the rest varies."""
+    parts: Annotated[PartRule, Field(exclude_if=lambda rule: rule == DEFAULT_PART_RULE)] = (
+        DEFAULT_PART_RULE
+    )
 
 
 class NearCopies(Record):

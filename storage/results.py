@@ -55,6 +55,16 @@ _FURTHER_CLIQUE = pa.struct(
         ("match", _MATCH),
     ]
 )
+_PART = pa.struct(
+    [
+        ("seeds", pa.list_(pa.int64())),
+        ("whole_seeds", pa.list_(pa.int64())),
+        ("tiles", pa.list_(pa.int64())),
+        ("share", pa.float64()),
+        ("representative_seed", pa.int64()),
+        ("match", _MATCH),
+    ]
+)
 _COLUMNS: dict[str, pa.DataType] = {
     "prompt_id": pa.string(),
     "prompt": pa.string(),
@@ -71,6 +81,8 @@ _COLUMNS: dict[str, pa.DataType] = {
     "representative_seed": pa.int64(),
     "match": _MATCH,
     "further_cliques": pa.list_(_FURTHER_CLIQUE),
+    "parts": pa.list_(_PART),
+    "parts_proven": pa.bool_(),
 }
 SCHEMA = pa.schema(_COLUMNS)
 _RESULTS = TypeAdapter(list[PromptResult])
@@ -130,8 +142,7 @@ def store_results(
     store: Store, analysis_id: str, campaign_id: str, results: Sequence[PromptResult]
 ) -> str:
     """Add the results as one part and return its key; the same results again change nothing."""
-    rows = [result.model_dump() for result in results]
-    table = pa.Table.from_pylist(rows, SCHEMA)
+    table = pa.Table.from_pylist([_row(result) for result in results], SCHEMA)
     whose = {_ANALYSIS: analysis_id, _CAMPAIGN: campaign_id}
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(whose), buffer, compression="zstd")
@@ -139,6 +150,11 @@ def store_results(
     key = keys.results_part(analysis_id, campaign_id, name)
     store.create(key, buffer.getvalue())
     return key
+
+
+def _row(result: PromptResult) -> dict[str, object]:
+    parts = [part.model_dump() for part in result.parts]
+    return result.model_dump() | {"parts": parts, "parts_proven": result.parts_proven}
 
 
 def results_by(store: Store, settings: AnalysisSettings, campaign_id: str) -> list[PromptResult]:
@@ -262,6 +278,9 @@ class _Scope:
         for clique in result.cliques if result.flagged else ():
             if not all(seed in self.seeds for seed in clique.clique_seeds):
                 raise ValueError("a clique has seeds that the campaign has not")
+        for part in result.parts:
+            if not all(seed in self.seeds for seed in part.seeds):
+                raise ValueError("a part has seeds that the campaign has not")
 
 
 def _contradict(one: PromptResult, other: PromptResult) -> bool:
@@ -270,7 +289,8 @@ def _contradict(one: PromptResult, other: PromptResult) -> bool:
         return False
     cliques = [[clique.clique_seeds for clique in each.cliques] for each in (one, other)]
     matches = [[(m.training_id, m.extracted) for m in each.matches] for each in (one, other)]
-    return cliques[0] != cliques[1] or matches[0] != matches[1]
+    parts = [[(part.seeds, part.tiles) for part in each.parts] for each in (one, other)]
+    return any(found[0] != found[1] for found in (cliques, matches, parts))
 
 
 def _read_parts(
@@ -280,7 +300,7 @@ def _read_parts(
     prefix = keys.results_prefix(analysis_id, campaign_id)
     read = partial(_read_part, store, decode)
     while True:
-        listed = list(store.list(prefix))
+        listed = [key for key in store.list(prefix) if not keys.is_mask(key)]
         rows_by_key = dict(zip(listed, map_in_order(read, listed, READERS), strict=True))
         parts = {key: rows for key, rows in rows_by_key.items() if rows is not None}
         if len(parts) == len(listed):

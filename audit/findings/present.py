@@ -10,6 +10,7 @@ from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.storage.campaigns import load_verifications
 from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.memories import Memory, memories
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import AnalysisSettings, Submission
 from seedsweep.storage.results import results_by
@@ -30,6 +31,8 @@ class Found:
     are none and why, `trouble` why it is not known what a search found; both may be empty.
     """
 
+    campaign_id: str
+    analysis_id: str
     results: tuple[PromptResult, ...]
     min_clique_size: int
     counts: Counts
@@ -37,6 +40,10 @@ class Found:
     notes: tuple[str, ...]
     no_evidence: str
     trouble: str
+
+    def memories_of(self, result: PromptResult) -> tuple[Memory, ...]:
+        """What one of the results' prompts repeats: whole pictures, then parts."""
+        return memories(result, self.analysis_id, self.campaign_id)
 
     @property
     def nothing_is_evidence(self) -> bool:
@@ -59,6 +66,8 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
     except ShardCorruptError as error:
         trouble = str(error)
     return Found(
+        campaign_id=campaign.campaign_id,
+        analysis_id=settings.analysis_id,
         results=tuple(results),
         min_clique_size=size,
         counts=counts,

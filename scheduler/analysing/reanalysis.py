@@ -13,7 +13,7 @@ from seedsweep.scheduler.analysing.analyst_service import (
     warn_of_corrupt,
     warn_of_unread,
 )
-from seedsweep.scheduler.campaign.file import explain, require_reachable
+from seedsweep.scheduler.campaign.file import explain, require_possible
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.records import AnalysisSettings, Submission
@@ -35,6 +35,7 @@ class AnalysisOptions:
     tiles: int | None = None
     verification_threshold: float | None = None
     matrix: str | None = None
+    partial: bool | None = None
 
     def apply(self, settings: AnalysisSettings) -> AnalysisSettings:
         """The settings, changed as asked; raises `ConfigError` for values that make no sense."""
@@ -51,6 +52,7 @@ class AnalysisOptions:
             "min_clique_size": self.min_clique_size,
             "tiles": self.tiles,
             "matrix": self.matrix,
+            "partial": self.partial,
         }
         given = {name: value for name, value in wanted.items() if value is not None}
         analysis = _changed(settings.analysis, given)
@@ -84,7 +86,7 @@ def analyse_again(
     """
     submission = load_campaign(store, campaign_id)
     settings = options.apply(submission.campaign.settings)
-    require_reachable(settings.analysis.min_clique_size, submission.campaign.sampling)
+    require_possible(settings.analysis, submission.campaign.sampling)
     prompts = load_prompts(store, campaign_id)
     refused = analyse_missing(store, submission, settings, prompts, actors, progress)
     if not refused:

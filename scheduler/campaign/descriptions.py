@@ -74,8 +74,22 @@ def analysis_words(settings: Analysis) -> tuple[str, ...]:
         f"The search for the largest clique ends after {settings.max_steps:,} steps; where that "
         f"was too few, the report gives an upper bound.",
         _MATRIX[settings.matrix],
+        *_part_words(settings),
         "The edge threshold is a setting to be calibrated on the model at hand, not a constant: "
         "the method's paper (Carlini et al. 2023, arXiv 2301.13188) did not publish its own.",
+    )
+
+
+def _part_words(settings: Analysis) -> tuple[str, ...]:
+    if not settings.partial:
+        return ()
+    rule, size = settings.parts, settings.min_clique_size
+    return (
+        f"A part of the picture repeats where at least {size} generations are the same in at least "
+        f"{rule.least} of {rule.grid**2} tiles: within an l2 of {rule.distance:g} and correlated "
+        f"to at least {rule.correlation:g} once each channel's mean is taken off, with a standard "
+        f"deviation of at least {rule.texture:g}. Parts are listed by `seedsweep results`; they "
+        f"are not compared with training pictures, and none of these numbers is calibrated.",
     )
 
 

@@ -17,6 +17,7 @@ from seedsweep.scheduler.campaign.reference import FILLED_IN
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import (
+    Analysis,
     Campaign,
     Model,
     PromptList,
@@ -37,6 +38,9 @@ from seedsweep.workers.training.slices import PictureColumn
 FILE_BYTES = 1_000_000
 SHOWN_LENGTH = 120
 """So much of a key or a value is shown where it is wrong."""
+
+PARTIAL_SEEDS = 2_000
+"""Of so many pictures all pairs in all 64 tiles take 256 MB."""
 
 
 def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, list[str]]:
@@ -83,7 +87,7 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
     if campaign.seeds.stop > 2**63:
         raise ConfigError(f"{path}: the seeds pass 2**63; lower sampling.first_seed.")
     try:
-        require_reachable(campaign.analysis.min_clique_size, campaign.sampling)
+        require_possible(campaign.analysis, campaign.sampling)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     if campaign.sampling.negative_prompt and campaign.sampling.guidance_scale <= 1:
@@ -94,12 +98,19 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
     return campaign
 
 
-def require_reachable(min_clique_size: int, sampling: Sampling) -> None:
-    """Refuse a clique size that no prompt can reach: nothing could ever be flagged."""
-    if min_clique_size > sampling.seeds:
+def require_possible(analysis: Analysis, sampling: Sampling) -> None:
+    """Refuse a clique size that no prompt can reach, since nothing could ever be flagged, and a
+    search for parts in more pictures than it bears."""
+    if analysis.min_clique_size > sampling.seeds:
         raise ConfigError(
-            f"analysis.min_clique_size = {min_clique_size} is more than the {sampling.seeds} seeds "
-            "of each prompt, so nothing could be flagged; lower it, or raise sampling.seeds."
+            f"analysis.min_clique_size = {analysis.min_clique_size} is more than the "
+            f"{sampling.seeds} seeds of each prompt, so nothing could be flagged; lower it, or "
+            "raise sampling.seeds."
+        )
+    if analysis.partial and sampling.seeds > PARTIAL_SEEDS:
+        raise ConfigError(
+            f"analysis.partial looks at {PARTIAL_SEEDS:,} seeds of a prompt at most, and each has "
+            f"{sampling.seeds:,}; leave it out, or lower sampling.seeds."
         )
 
 

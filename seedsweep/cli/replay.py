@@ -36,7 +36,7 @@ def replay(
     A model that is not the one that was submitted is refused. Exit code 1 says that pixels differ
     though nothing recorded does.
 
-    Example: seedsweep replay emoji-0123456789ab --prompt seedling --seed 3
+    Example: seedsweep replay emoji-0123456789ab --prompt jar --seed 3
 
     Example: seedsweep replay emoji-0123456789ab --sample 50 --sample-seed 1
     """

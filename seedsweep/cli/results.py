@@ -23,6 +23,7 @@ from seedsweep.cli.options import (
 
 if TYPE_CHECKING:
     from seedsweep.audit.findings.present import Found
+    from seedsweep.storage.prompt_results import PromptResult
     from seedsweep.storage.store import Store
 
 
@@ -76,6 +77,10 @@ def analyse(
         Literal["pruned", "full"] | None,
         typer.Option(help="Prune by descriptors, or compare all pixels."),
     ] = None,
+    partial: Annotated[
+        bool | None,
+        typer.Option(help="Also find parts of the picture that repeat, or do not."),
+    ] = None,
     device: ActorDevice = "cpu",
     actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
     as_json: AsJson = False,
@@ -98,7 +103,7 @@ def analyse(
     environment, opened = find(store)
     campaign_id = find_campaign(opened, campaign_id)
     changes = AnalysisOptions(
-        edge_threshold, min_clique_size, tiles, verification_threshold, matrix
+        edge_threshold, min_clique_size, tiles, verification_threshold, matrix, partial
     )
     crew = Actors(actors or os.cpu_count() or 1, device, environment.ray_address)
     with counted("prompts analysed") as progress:
@@ -155,13 +160,20 @@ def print_found(found: "Found", as_json: bool, flagged_only: bool = False) -> bo
 
     if as_json:
         chosen = [result for result in found.results if result.flagged or not flagged_only]
-        show_json([result.model_dump(mode="json") for result in chosen])
+        show_json([_element(found, result) for result in chosen])
     else:
         print_results(found)
     for sentence in (found.no_evidence, found.trouble):
         if sentence:
             say(sentence)
     return found.nothing_is_evidence
+
+
+def _element(found: "Found", result: "PromptResult") -> dict[str, object]:
+    """What JSON says of one prompt."""
+    repeated = [memory.model_dump(mode="json") for memory in found.memories_of(result)]
+    told = {"memories": repeated, "flagged_partial": result.flagged_partial}
+    return result.model_dump(mode="json") | told
 
 
 def render_report(store: "Store", campaign_id: str, folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """The tables that commands print."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.text import Text
 
@@ -43,8 +43,27 @@ def print_results(found: Found) -> None:
         print_table(table)
     else:
         show(f"{title}.")
+    if any(result.flagged_partial for result in found.results):
+        print_table(_parts_table(found.results))
     for note in found.notes:
         explain(note)
+
+
+def _parts_table(results: Sequence[PromptResult]) -> FittedTable:
+    """The parts that prompts repeat, the largest first."""
+    parts = [(part, result) for result in results for part in result.parts]
+    count = sum(result.flagged_partial for result in results)
+    title = f"{count} of {len(results)} prompts repeat a part of the picture"
+    table = FittedTable("prompt", "part", "shown by", "seeds", text={"prompt"}, title=title)
+    for part, result in sorted(parts, key=lambda each: (-each[0].share, each[1].prompt_id)):
+        unproven = "" if result.parts_proven else " or more"
+        table.add_row(
+            prompt_cell(result.prompt, PROMPT_LENGTH),
+            f"{100 * part.share:.0f} %{unproven}",
+            str(len(part.seeds)),
+            str(result.seeds),
+        )
+    return table
 
 
 _TEXT = {"prompt", "training picture", "its caption"}

@@ -1,16 +1,18 @@
 import dataclasses
+import json
 
 import pytest
 
 from seedsweep.cli.console import prompt_cell
 from seedsweep.cli.doctor import print_diagnosis
+from seedsweep.cli.results import print_found
 from seedsweep.cli.status_table import Overview, print_workers
 from seedsweep.cli.tables import print_checkup, print_results
 from seedsweep.cli.verification_table import print_verification
 from seedsweep.scheduler.campaign.integrity import Checkup, Fault
 from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
-from seedsweep.storage.prompt_results import Clique, Match
+from seedsweep.storage.prompt_results import Clique, Match, Part
 from seedsweep.storage.records import Verification, Worker
 from seedsweep.storage.verification_results import (
     Coverage,
@@ -199,6 +201,41 @@ def test_where_no_prompt_is_flagged_there_is_no_table(printed):
     plain = RESULT.model_copy(update={"flagged": False})
     found = make_found([plain, plain], notes=("That is all.",))
     assert printed(print_results, found) == ["0 of 2 prompts flagged.", "That is all."]
+
+
+PART = Part(seeds=(0, 1, 3), whole_seeds=(0, 3), tiles=(1, 2), share=0.257, representative_seed=0)
+
+
+def test_parts_have_a_table_of_their_own_the_largest_first(printed):
+    small = PART.model_copy(update={"share": 0.1})
+    owl = make_result(prompt="an owl", parts=(small,), parts_proven=False)
+    bee = make_result(prompt="a bee", parts=(PART,))
+    lines = printed(print_results, make_found([owl, RESULT, bee]))
+    assert any("2 of 3 prompts repeat a part of the picture" in line for line in lines)
+    assert line_of(lines, "an owl") == ["an", "owl", "10", "%", "or", "more", "3", "4"]
+    assert line_of(lines, "a bee") == ["a", "bee", "26", "%", "3", "4"]
+    order = [word for line in lines for word in ("a bee", "an owl") if word in line]
+    assert order == ["a bee", "an owl"]
+
+
+def test_scripts_get_the_memories_of_each_prompt_the_whole_ones_first(printed):
+    match = Match(training_id="b.png", l2=0.07, tiled_l2=0.08, adaptive=0.5, extracted=True)
+    further = Clique(clique_seeds=(0, 2), mean_distance=0.034, representative_seed=0, match=match)
+    several = RESULT.model_copy(update={"further_cliques": (further,), "parts": (PART,)})
+    first, second = json.loads(
+        "\n".join(printed(print_found, make_found([several, make_result()]), True))
+    )
+    usual = {"match": None, "mask": None, "share": 1.0}
+    mask = f"results/an/a-0123456789ab/masks/{several.prompt_id}-0.png"
+    assert first["flagged_partial"] is True
+    assert [memory | {"match": memory["match"] and "one"} for memory in first["memories"]] == [
+        usual | {"kind": "whole", "seeds": [1, 3], "representative_seed": 1},
+        usual | {"kind": "whole", "seeds": [0, 2], "representative_seed": 0, "match": "one"},
+        usual
+        | {"kind": "partial", "seeds": [0, 1, 3], "representative_seed": 0}
+        | {"mask": mask, "share": 0.257},
+    ]
+    assert (second["memories"], second["flagged_partial"]) == ([], False)
 
 
 def test_a_flagged_prompt_that_was_compared_with_nothing_is_not_examined(printed):

@@ -142,6 +142,7 @@ def test_every_key_can_be_stored_and_lies_below_its_prefix(tmp_path):
         keys.model_part(MODEL, "unet/x.safetensors", 7): keys.model_prefix(MODEL),
         keys.results_part(GENERATION, campaign, "x"): keys.results_prefix(GENERATION, campaign),
         keys.results_part(GENERATION, campaign, "y"): keys.RESULTS,
+        keys.mask(GENERATION, campaign, PROMPT, 3): keys.results_prefix(GENERATION, campaign),
     }
     for key, prefix in made.items():
         assert store.create(key, b"")

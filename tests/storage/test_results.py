@@ -10,7 +10,7 @@ from seedsweep.storage import keys
 from seedsweep.storage import results as results_module
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ShardCorruptError, StoreUnavailableError
-from seedsweep.storage.prompt_results import Clique, Match, PromptResult, Transform
+from seedsweep.storage.prompt_results import Clique, Match, Part, PromptResult, Transform
 from seedsweep.storage.records import AnalysisSettings, Prompt, Verification, digest
 from seedsweep.storage.results import (
     SCHEMA,
@@ -41,6 +41,9 @@ def store(tmp_path):
     for campaign in (CAMPAIGN, OTHER_CAMPAIGN):
         store_campaign(store, make_submission(campaign), PROMPTS)
     return store
+
+
+PART = Part(seeds=(3, 5, 7), whole_seeds=(3, 5), tiles=(1, 2), share=0.25, representative_seed=5)
 
 
 def parts_of(store):
@@ -95,9 +98,40 @@ def test_results_are_read_as_they_were_stored(store):
         flagged("second", 0.04, match=match.model_copy(update={"adaptive": 0.5})),
         flagged("of several pictures", 0.05, match=match, further_cliques=(other, unmatched)),
         result("third"),
+        result("b", parts=(PART, PART.model_copy(update={"match": match})), parts_proven=False),
     ]
     store_results(store, "an", ID, results)
-    assert read(store) == results
+    assert sorted(read(store), key=lambda r: r.prompt) == sorted(results, key=lambda r: r.prompt)
+
+
+def test_a_mask_beside_the_results_is_none_of_them(store):
+    store_results(store, "an", ID, [result(parts=(PART,))])
+    store.replace(keys.mask("an", ID, result().prompt_id, 0), b"no Parquet")
+    assert read(store) == [result(parts=(PART,))]
+    drop_results(store, ID, [result().prompt_id])
+    assert read(store) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"representative_seed": 8},
+        {"whole_seeds": (3, 9)},
+        {"seeds": (7, 3, 5)},
+        {"tiles": (2, 1)},
+        {"share": 1.5},
+    ],
+)
+def test_a_part_that_contradicts_itself_is_refused(wrong):
+    with pytest.raises(ValueError, match="validation error for Part"):
+        Part.model_validate(PART.model_dump() | wrong)
+
+
+def test_a_part_of_seeds_that_the_campaign_has_not_is_refused(store):
+    beyond = PART.model_copy(update={"seeds": (3, 5, 7, 500)})
+    store_results(store, "an", ID, [result(parts=(beyond,))])
+    with pytest.raises(ShardCorruptError, match="a part has seeds that the campaign has not"):
+        read(store)
 
 
 def test_no_results_are_an_empty_list(store):

@@ -45,6 +45,8 @@ def make_flagged(**changes):
 def make_found(results, **changes):
     """What an analysis found, with cliques of two, or as changed."""
     usual = {
+        "campaign_id": "a-0123456789ab",
+        "analysis_id": "an",
         "results": tuple(results),
         "min_clique_size": 2,
         "counts": count_results(results, len(results), 4, 2),

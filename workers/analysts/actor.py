@@ -16,6 +16,7 @@ from seedsweep.storage.stores import open_store
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.inner_products import Products, TorchProducts, products
 from seedsweep.workers.analysts.cost import Effort, Tally
+from seedsweep.workers.analysts.part_masks import store_masks
 from seedsweep.workers.analysts.prompt_result import analyse_stored, recorded
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt
 from seedsweep.workers.training.index import TrainingSet, load_training_set
@@ -107,7 +108,11 @@ class AnalysisActor:
             self._store, submission, request.prompt, settings, training, self._products, tally
         )
         # What a prompt lacks may still be made, and then be compared with all its other pictures.
-        receipted = request.receipt and stored.whole and not result.flagged
+        if result.parts:
+            whose = settings.analysis_id, request.campaign_id
+            store_masks(self._store, whose, stored, result, settings.analysis.parts)
+        nothing = not result.flagged and not result.parts
+        receipted = request.receipt and stored.whole and nothing
         if receipted and recorded(stored, settings) is None:
             receipt = Receipt(stored.images, settings.analysis_id, result)
             store_receipt(self._store, submission.campaign, receipt)

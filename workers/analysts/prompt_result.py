@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.prompt_results import Clique, Match, PromptResult
+from seedsweep.storage.prompt_results import Clique, Match, Part, PromptResult
 from seedsweep.storage.records import (
     DEFAULT_BLOCKS,
     Analysis,
@@ -22,6 +22,7 @@ from seedsweep.workers.analysis.descriptors import Summaries, describe, summaris
 from seedsweep.workers.analysis.distances import tiled_pairs
 from seedsweep.workers.analysis.inner_products import Products, products
 from seedsweep.workers.analysis.matching import nearest_training, record_of
+from seedsweep.workers.analysis.parts import find_parts, mask_of, same_tiles
 from seedsweep.workers.analysis.verdict import Verdict, verdict_of
 from seedsweep.workers.analysts.cost import Tally
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
@@ -87,7 +88,11 @@ def analyse_prompt(
         with stored.tally.step("match"):
             matches = [_match(one, tiles, verification, training) for one in representatives]
     seeds = [image.seed for image in stored.images]
-    return result_of(stored.text, seeds, len(seeds) - len(usable), verdict, matches)
+    result = result_of(stored.text, seeds, len(seeds) - len(usable), verdict, matches)
+    if not settings.analysis.partial:
+        return result
+    parts, proven = _parts(stored, usable, settings.analysis, verdict, inner)
+    return result.model_copy(update={"parts": parts, "parts_proven": proven})
 
 
 def result_of(
@@ -150,6 +155,39 @@ def _judge(
         verdict = verdict_of(edges, distances, seeds, size, steps)
     places = [seeds.index(clique.representative_seed) for clique in verdict.cliques]
     return verdict, [pixels[int(np.searchsorted(survivors, place))] for place in places]
+
+
+def _parts(
+    stored: StoredPrompt,
+    usable: Sequence[int],
+    settings: Analysis,
+    verdict: Verdict,
+    inner: Products,
+) -> tuple[tuple[Part, ...], bool]:
+    """The parts that repeat, but for those that one clique alone shows: these are the clique's
+    picture. All images at the places `usable` are decoded."""
+    pixels = stored.pixels(usable)
+    if not usable:
+        return (), True
+    with stored.tally.step("compare"):
+        same = same_tiles(pixels, settings.parts, inner)
+    with stored.tally.step("clique"):
+        size, least = settings.min_clique_size, settings.parts.least
+        found = find_parts(same, size, least, settings.max_steps)
+    seeds = [stored.images[place].seed for place in usable]
+    parts = [
+        Part(
+            seeds=tuple(seeds[image] for image in part.shared),
+            whole_seeds=tuple(seeds[image] for image in part.members),
+            tiles=part.tiles,
+            share=float(mask_of(pixels[[*part.members]], part.tiles, settings.parts).mean()),
+            representative_seed=seeds[part.centre],
+        )
+        for part in found.parts
+    ]
+    whole = [set(clique.seeds) for clique in verdict.cliques]
+    rest = tuple(part for part in parts if not any(set(part.seeds) <= each for each in whole))
+    return rest, found.proven
 
 
 def _survivors(stored: StoredPrompt, usable: Sequence[int], settings: Analysis) -> NDArray[np.intp]:

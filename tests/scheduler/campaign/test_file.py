@@ -282,6 +282,11 @@ def added(text):
             "could be flagged; lower it, or raise sampling.seeds.",
         ),
         (
+            added("[sampling]\nseeds = 2001\n[analysis]\npartial = true"),
+            "analysis.partial looks at 2,000 seeds of a prompt at most, and each has 2,001; leave "
+            "it out, or lower sampling.seeds.",
+        ),
+        (
             added("[analysis]\nmin_clique_size = 1"),
             "analysis.min_clique_size = 1 should be greater than or equal to 2; correct it.",
         ),

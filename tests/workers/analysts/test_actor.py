@@ -1,20 +1,34 @@
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from seedsweep.scheduler.analysing.analyst_service import warn_of_unread
+from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ImagesNotKeptError
 from seedsweep.storage.receipts import read_receipt, receipt_key
-from seedsweep.storage.records import Analysis, AnalysisSettings, Prompt, Verification
+from seedsweep.storage.records import (
+    Analysis,
+    AnalysisSettings,
+    Flaw,
+    PartRule,
+    Prompt,
+    Verification,
+)
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 from tests.support.pictures import data_of
+from tests.support.templates import noise, template
 
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
 STRICTER = AnalysisSettings(analysis=Analysis(min_clique_size=4, edge_threshold=0.05))
 LOOSER = AnalysisSettings(analysis=Analysis(min_clique_size=4, edge_threshold=0.9))
+PARTIAL = AnalysisSettings(
+    analysis=Analysis(min_clique_size=4, partial=True, parts=PartRule(grid=4, least=3))
+)
 FULL = AnalysisSettings(analysis=Analysis(min_clique_size=4, matrix="full"))
 
 
@@ -197,3 +211,53 @@ def test_it_says_what_of_the_training_set_could_not_be_read(audited, tmp_path, c
     assert message.startswith(f"{prompt.campaign.campaign_id}: 1 of 2 pictures of the training set")
     assert "Of 1 that could not the first are b.png (" in message
     assert message.endswith("Left out: 1 .json.")
+
+
+def test_a_part_that_repeats_is_found_where_it_is_looked_for_and_its_mask_is_stored(store_prompt):
+    rng = np.random.default_rng(0)
+    tiles = slice(8, 24), slice(8, 32)
+    pictures = np.concatenate([noise(rng, 3), template(rng, 5, *tiles), noise(rng, 2)])
+    audited = Audited(store_prompt(pictures, per_shard=4))
+    without = audited.analyse().value
+    assert (without.flagged, without.parts, without.flagged_partial) == (False, (), False)
+    analysed = audited.analyse(PARTIAL)
+    found = analysed.value
+    [part] = found.parts
+    assert (part.seeds, part.tiles) == ((3, 4, 5, 6, 7), (5, 6, 7, 9, 10, 11))
+    assert part.whole_seeds == part.seeds
+    assert part.representative_seed in part.seeds
+    assert (found.flagged, found.flagged_partial, found.parts_proven) == (False, True, True)
+    key = keys.mask(PARTIAL.analysis_id, audited.campaign.campaign_id, found.prompt_id, 0)
+    mask = np.asarray(Image.open(io.BytesIO(audited.store.read(key))))
+    assert mask.shape == (32, 32)
+    assert set(np.unique(mask)) <= {0, 255}
+    steady = pictures[3:8, *tiles].std(axis=0)
+    outside = np.ones((32, 32), dtype=bool)
+    outside[tiles] = False
+    assert not mask[outside].any()
+    expected = np.sqrt(np.square(steady / 255).mean(axis=2)) <= 0.06
+    assert ((mask[tiles] == 255) == expected).all()
+    assert part.share == pytest.approx(expected.sum() / 32**2)
+
+
+def test_images_of_a_prompt_that_repeats_a_part_are_kept_as_those_of_a_flagged_one(store_prompt):
+    rng = np.random.default_rng(0)
+    pictures = template(rng, 5, slice(8, 24), slice(8, 32))
+    audited = Audited(store_prompt(pictures, keep="flagged"))
+    assert not audited.analyse(PARTIAL).receipted
+    assert audited.receipt() is None
+    assert audited.analyse().receipted
+
+
+def test_a_whole_picture_that_repeats_is_no_part(store_prompt):
+    rng = np.random.default_rng(0)
+    pictures = np.concatenate([noise(rng, 3), np.repeat(noise(rng), 5, axis=0)])
+    found = Audited(store_prompt(pictures)).analyse(PARTIAL).value
+    assert (found.clique_seeds, found.parts) == ((3, 4, 5, 6, 7), ())
+
+
+def test_a_prompt_without_a_usable_picture_has_no_part(store_prompt):
+    pictures = np.zeros((4, 32, 32, 3), np.uint8)
+    flaws = dict.fromkeys(range(4), Flaw.CONSTANT)
+    found = Audited(store_prompt(pictures, flaws)).analyse(PARTIAL).value
+    assert (found.excluded, found.parts) == (4, ())
