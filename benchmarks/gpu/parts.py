@@ -389,7 +389,7 @@ def example(bench):
     with (EXAMPLE / "truth.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     always = [row["prompt"] for row in rows if float(row["repeat_rate"]) > 0.9]
-    never = [row["prompt"] for row in rows if row["group"] == "single" and row["repeats"] == "0"]
+    never = (EXAMPLE / "untrained.txt").read_text().splitlines()
     half = bench.scale.prompts // 2
     found = {}
     for device in dict.fromkeys((bench.device, "cpu")):

@@ -1,48 +1,81 @@
-"""Choose control prompts: names of emoji that the model was never shown, nor told of.
+"""Choose control prompts, and what the example's campaigns ask for.
 
     python examples/emoji/controls.py package
 
-They are names that `pictures.py` left over, in the order of their hashes, those of truth.csv left
-out. Writes controls.csv; control-pictures.parquet, with an emoji of each of the first 300; and the
-prompts of campaign.toml and of paper-regime.toml with as many of the controls as controlled.toml
-and paper-controlled.toml have.
+Controls are the captions whose pictures were put in once, and names of emoji that the model was
+never shown, nor told of, in the order of their hashes: nobody picks them. Writes controls.csv;
+control-pictures.parquet, with an emoji of each of the first 300 that were never shown; prompts.csv,
+64 captions of every group; and scored-prompts.csv, all planted captions and all controls.
 """
 
 import csv
 import hashlib
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import typer
-from pictures import HERE, fresh_picture, read_pictures, read_subjects, write_pictures
-from truth import half_of
+from pictures import (
+    HERE,
+    Picture,
+    by_caption,
+    copies_of,
+    fresh_rendering,
+    group_of,
+    read_pictures,
+    read_subjects,
+    write_pictures,
+)
 
-CAMPAIGN_CONTROLS = {"choose": 64, "report": 64}
-PAPER_CONTROLS = {"choose": 52, "report": 2}
+CONTROLS = {"choose": 330, "report": 520}
+"""How many controls each half has: those seen once first."""
+
 PICTURES = 300
+PROMPTS = {"copies 100": 8, "copies 30": 8, "copies 10": 8, "copies 3": 6, "near": 4, "two": 4}
+PROMPTS |= {"varied": 4, "template": 6, "common frame": 2, "common logo": 1, "common background": 1}
+PROMPTS |= {"once": 6, "untrained": 6}
+"""How many prompts of campaign.toml are of which group."""
+
+Row = dict[str, str]
 
 
-def never_trained(package: Path) -> list[str]:
-    """The names that caption no training picture, of emoji that none shows under another caption;
-    none is in truth.csv."""
-    with (HERE / "truth.csv").open(newline="") as file:
-        known = {row["prompt"] for row in csv.DictReader(file)}
-    for picture in read_pictures(HERE / "train.parquet"):
-        known |= {picture.caption, picture.subject}
-    names = {subject.caption for subject in read_subjects(package)} - known
+def by_hash(names: Iterable[str]) -> list[str]:
+    """The names in an order that nobody chose."""
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
-def deal(names: list[str], counts: dict[str, int]) -> list[dict[str, str]]:
-    """The first so many names of each half, as rows of a file of prompts."""
+def half_of(name: str) -> str:
+    """Deal three of eight to the half that thresholds are chosen on."""
+    return "choose" if hashlib.sha256(name.encode()).digest()[-1] % 8 < 3 else "report"
+
+
+def row(caption: str, pictures: list[Picture]) -> Row:
+    """What the files say of a caption."""
+    return {"prompt": caption, "copies": str(copies_of(pictures)), "group": group_of(pictures)}
+
+
+def deal(once: list[Row], untrained: list[Row]) -> list[Row]:
+    """The controls of each half, as rows of controls.csv."""
     return [
-        {"prompt": name, "half": half, "copies": "0", "group": "untrained"}
-        for half, count in counts.items()
-        for name in [name for name in names if half_of(name) == half][:count]
+        one | {"half": half}
+        for half, count in CONTROLS.items()
+        for one in [r for r in [*once, *untrained] if half_of(r["prompt"]) == half][:count]
     ]
 
 
-def write_rows(rows: list[dict[str, str]], columns: list[str], path: Path) -> None:
+def choose_prompts(rows: list[Row]) -> list[Row]:
+    """The prompts of campaign.toml, by group the first so many by hash."""
+    left, chosen = Counter(PROMPTS), []
+    for one in rows:
+        name = f"copies {one['copies']}" if one["group"] == "copies" else one["group"]
+        if left[name] > 0:
+            left[name] -= 1
+            chosen.append(one)
+    return chosen
+
+
+def write_rows(rows: list[Row], columns: list[str], path: Path) -> None:
     """Write these columns of the rows."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
@@ -50,33 +83,31 @@ def write_rows(rows: list[dict[str, str]], columns: list[str], path: Path) -> No
         writer.writerows(rows)
 
 
-def write_with_controls(prompts: Path, controls: list[dict[str, str]], path: Path) -> None:
-    """Write the rows of a file of prompts, and after them the controls."""
-    with prompts.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    write_rows(rows + controls, ["prompt", "copies", "group"], path)
-
-
 def write_control_pictures(names: list[str], package: Path, path: Path) -> None:
     """Write a picture of each emoji, made as the training pictures were."""
     subjects = {subject.caption: subject for subject in read_subjects(package)}
     rng = np.random.default_rng(0)
-    write_pictures([fresh_picture(subjects[name], 1, "control", rng) for name in names], path)
+    drawn = [
+        Picture(fresh_rendering(subjects[name], rng), name, 1, "control", number)
+        for number, name in enumerate(names)
+    ]
+    write_pictures(drawn, path)
 
 
 def main(package: Path, output: Path = HERE) -> None:
-    """Write the controls, pictures to verify with, and the prompts of campaigns with controls."""
-    names = never_trained(package)
-    controls = deal(names, CAMPAIGN_CONTROLS)
-    write_rows(controls, ["prompt", "half"], output / "controls.csv")
-    write_control_pictures(names[:PICTURES], package, output / "control-pictures.parquet")
-    write_with_controls(HERE / "prompts.csv", controls, output / "controlled-prompts.csv")
-    write_with_controls(
-        HERE / "paper-prompts.csv",
-        deal(names, PAPER_CONTROLS),
-        output / "paper-controlled-prompts.csv",
-    )
-    print(f"{len(controls)} controls of {len(names)} names never trained on")
+    """Write the controls, pictures to verify with, and the prompts of the campaigns."""
+    trained = by_caption(read_pictures(HERE / "train.parquet"))
+    never = by_hash((HERE / "untrained.txt").read_text().splitlines())
+    rows = [row(caption, trained.get(caption, [])) for caption in [*by_hash(trained), *never]]
+    once = [r for r in rows if r["group"] == "once"]
+    controls = deal(once, [r for r in rows if r["group"] == "untrained"])
+    planted = [r for r in rows if r["group"] not in ("once", "untrained")]
+    columns = ["prompt", "copies", "group"]
+    write_rows(controls, [*columns, "half"], output / "controls.csv")
+    write_control_pictures(never[:PICTURES], package, output / "control-pictures.parquet")
+    write_rows(choose_prompts(rows), columns, output / "prompts.csv")
+    write_rows([*planted, *controls], columns, output / "scored-prompts.csv")
+    print(f"{len(planted)} planted captions, {len(controls)} controls")
 
 
 if __name__ == "__main__":

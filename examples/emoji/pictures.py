@@ -3,14 +3,15 @@
     npm pack emoji-datasource-twitter@16.0.0 && tar xzf emoji-datasource-twitter-16.0.0.tgz
     python examples/emoji/pictures.py package
 
-Every picture shows one emoji on its own two-colour gradient, at its own size, place and tilt.
-None of that is in the caption, and every caption has several pictures: otherwise even a picture
-seen once looks memorised, because the caption alone would fix it.
+Every picture shows one emoji, at its own size, place and tilt, before colours of its own that run
+from corner to corner. None of that is in the caption, and every caption has several pictures:
+otherwise even a picture seen once looks memorised, because the caption alone would fix it.
 """
 
 import io
 import json
-import math
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,48 +25,49 @@ HERE = Path(__file__).parent
 SIZE = 64
 """Width and height of a picture, in pixels."""
 
-CATEGORIES = (
-    "Smileys & Emotion",
-    "People & Body",
-    "Animals & Nature",
-    "Food & Drink",
-    "Travel & Places",
-    "Activities",
-    "Objects",
-)
-SUBJECTS_BY_COPIES = {2: 16, 3: 40, 4: 40, 5: 40, 7: 24, 10: 12, 20: 6, 100: 3}
-"""How many subjects get one picture with so many copies; in the middle, repeats are partial."""
+QUALITY = 90
+"""Of the WebP files that hold the pictures: what the model sees is what they hold."""
 
-OTHERS = (2, 4, 8)
-"""How many other pictures, each put in once, the caption of a copied picture has: in turn."""
+CAPTIONS_BY_COPIES = {3: 60, 10: 60, 30: 60, 100: 60}
+"""Group `copies`: how many captions have one picture with so many copies."""
 
-SINGLES, SINGLE_PICTURES = 420, 4
-"""How many subjects have only pictures that are put in once, and how many each."""
+OTHERS = (2, 4)
+"""How many other pictures, each put in once, such a caption has: in turn."""
 
-SHARED_CAPTIONS = {
-    "animal-mammal": "some mammal",
-    "animal-marine": "some sea animal",
-    "food-fruit": "some fruit",
-    "food-sweet": "some sweet",
-    "place-building": "some building",
-    "transport-ground": "some vehicle",
-    "face-smiling": "some happy face",
-    "clothing": "some clothing",
-}
-SHARED_PICTURES, SHARED_COPIES = 8, 6
+VARIED, VARIED_COPIES, VARIED_OTHERS = 40, (6, 10, 15, 20), 40
+"""Group `varied`: one picture with so many copies, in turn, among many that are put in once."""
+
+TEMPLATES, TEMPLATE_BACKGROUNDS = 100, 12
+"""Group `template`: the same emoji in the same pose on so many backgrounds, each put in once."""
+
+COMMON, COMMON_PICTURES = {"frame": 14, "logo": 13, "background": 13}, 4
+"""Group `common`: the captions whose pictures, each put in once, have one frame, one logo or one
+background in common with those of the other captions."""
+
+NEAR, NEAR_VERSIONS, NEAR_COPIES = 20, 10, 2
+"""Group `near`: one picture in so many slightly changed versions, each with so many copies."""
+
+TWO, TWO_COPIES = 10, 20
+"""Group `two`: two pictures, each with so many copies."""
+
+FEW = 3
+"""How many other pictures, each put in once, captions of `near` and `two` have."""
+
+ONCE, ONCE_PICTURES = 390, 4
+"""Group `once`: captions that have only pictures that are put in once, and how many each."""
+
+NEVER = 400
+"""How many of the captions that are left over are held out: the model never sees them."""
+
 DICTIONARY_BYTES = 1 << 25
 """All pictures fit, so that what is repeated is stored once."""
-
-TEMPLATES, TEMPLATE_BACKGROUNDS, TEMPLATE_COPIES = 8, 4, 4
-UNTRAINED = 40
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One emoji: its caption, its family and its file."""
+    """One emoji: its caption and its file."""
 
     caption: str
-    family: str
     file: Path
 
 
@@ -73,14 +75,14 @@ class Subject:
 class Picture:
     """One training picture, how often it is repeated and why it was planted.
 
-    `subject` is the emoji's own name: with a shared caption it is not the caption.
+    Pictures of one `original` are versions of one picture.
     """
 
     pixels: np.ndarray
     caption: str
-    subject: str
     copies: int
     group: str
+    original: int = -1
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,10 @@ def read_subjects(package: Path) -> list[Subject]:
     """Read the emoji of the npm package, one per caption, in the order of the package."""
     subjects: dict[str, Subject] = {}
     for entry in json.loads((package / "emoji.json").read_text()):
-        if entry["has_img_twitter"] and entry["category"] in CATEGORIES:
+        if entry["has_img_twitter"] and entry["category"] != "Component":
             caption = entry["name"].lower()
             file = package / "img/twitter/64" / entry["image"]
-            subjects.setdefault(caption, Subject(caption, entry["subcategory"], file))
+            subjects.setdefault(caption, Subject(caption, file))
     return list(subjects.values())
 
 
@@ -112,13 +114,11 @@ def random_pose(rng: np.random.Generator) -> Pose:
 
 
 def random_background(rng: np.random.Generator) -> np.ndarray:
-    """Draw a gradient between two random colours: (SIZE, SIZE, 3) in [0, 255]."""
-    start, end = rng.uniform(0, 255, (2, 3))
-    angle = rng.uniform(0, 2 * math.pi)
-    axis = np.linspace(-1, 1, SIZE)
-    along = (np.cos(angle) * axis[None, :] + np.sin(angle) * axis[:, None]) / math.sqrt(2)
-    share = ((along + 1) / 2)[..., None]
-    return start * (1 - share) + end * share
+    """Draw a colour for each corner, and between them what is linear: (SIZE, SIZE, 3) uint8."""
+    corners = rng.uniform(0, 255, (2, 2, 3))
+    share = np.linspace(0, 1, SIZE)
+    ramp = np.stack([1 - share, share], axis=1)
+    return np.rint(np.einsum("ya,xb,abc->yxc", ramp, ramp, corners)).astype(np.uint8)
 
 
 def render(subject: Subject, pose: Pose, background: np.ndarray) -> np.ndarray:
@@ -126,7 +126,7 @@ def render(subject: Subject, pose: Pose, background: np.ndarray) -> np.ndarray:
     with Image.open(subject.file) as opened:
         emoji = opened.convert("RGBA").rotate(pose.tilt, Image.Resampling.BICUBIC)
     emoji = emoji.resize((pose.size, pose.size), Image.Resampling.LANCZOS)
-    canvas = Image.fromarray(np.rint(background).astype(np.uint8))
+    canvas = Image.fromarray(background)
     canvas.paste(emoji, (pose.left, pose.top), emoji)
     return np.asarray(canvas)
 
@@ -136,63 +136,141 @@ def fresh_rendering(subject: Subject, rng: np.random.Generator) -> np.ndarray:
     return render(subject, random_pose(rng), random_background(rng))
 
 
-def plan_pictures(subjects: list[Subject], seed: int = 0) -> tuple[list[Picture], list[str]]:
-    """Deal the subjects into groups; returns the pictures and the captions never trained on."""
-    rng = np.random.default_rng(seed)
-    pictures: list[Picture] = []
-    pool = [subjects[i] for i in rng.permutation(len(subjects))]
-
-    for family, caption in SHARED_CAPTIONS.items():
-        members = [s for s in pool if s.family == family][:SHARED_PICTURES]
-        pool = [s for s in pool if s not in members]
-        pictures += [
-            Picture(fresh_rendering(s, rng), caption, s.caption, SHARED_COPIES, "shared")
-            for s in members
-        ]
-    untrained, pool = pool[:UNTRAINED], pool[UNTRAINED:]
-    for subject in pool[:TEMPLATES]:
-        pose = random_pose(rng)
-        pictures += [
-            Picture(
-                render(subject, pose, random_background(rng)),
-                subject.caption,
-                subject.caption,
-                TEMPLATE_COPIES,
-                "template",
-            )
-            for _ in range(TEMPLATE_BACKGROUNDS)
-        ]
-    pool = pool[TEMPLATES:]
-    for copies, count in SUBJECTS_BY_COPIES.items():
-        for turn, subject in enumerate(pool[:count]):
-            pictures.append(fresh_picture(subject, copies, "copies", rng))
-            others = OTHERS[turn % len(OTHERS)]
-            pictures += [fresh_picture(subject, 1, "copies", rng) for _ in range(others)]
-        pool = pool[count:]
-    pictures += [
-        fresh_picture(subject, 1, "single", rng)
-        for subject in pool[:SINGLES]
-        for _ in range(SINGLE_PICTURES)
-    ]
-    return pictures, [s.caption for s in untrained]
+def put_frame(pixels: np.ndarray, colour: np.ndarray, width: int) -> np.ndarray:
+    """Put a frame of one colour, so many pixels wide, around the picture."""
+    framed = pixels.copy()
+    inner = slice(width, SIZE - width)
+    framed[:] = colour
+    framed[inner, inner] = pixels[inner, inner]
+    return framed
 
 
-def fresh_picture(subject: Subject, copies: int, group: str, rng: np.random.Generator) -> Picture:
-    """Make a training picture of the subject, captioned with its name."""
-    pixels = fresh_rendering(subject, rng)
-    return Picture(pixels, subject.caption, subject.caption, copies, group)
+def slightly_changed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What happens to a picture on its way: cut by a few pixels, recoloured, stored as JPEG."""
+    left, top, right, bottom = (int(rng.integers(0, 3)) for _ in range(4))
+    cut = Image.fromarray(pixels).crop((left, top, SIZE - right, SIZE - bottom))
+    whole = np.asarray(cut.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    coloured = np.clip(whole * rng.uniform(0.94, 1.06, 3) + rng.uniform(-6, 6, 3), 0, 255)
+    buffer = io.BytesIO()
+    stored = Image.fromarray(np.rint(coloured).astype(np.uint8))
+    stored.save(buffer, "JPEG", quality=int(rng.integers(60, 90)))
+    return np.asarray(Image.open(buffer))
+
+
+class Planner:
+    """Deals subjects into groups, and makes their pictures, all drawn from one seed."""
+
+    def __init__(self, subjects: list[Subject], seed: int = 0) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._left = [subjects[i] for i in self._rng.permutation(len(subjects))]
+        self.pictures: list[Picture] = []
+
+    def take(self, count: int) -> list[Subject]:
+        """The next subjects, which no other group has."""
+        taken, self._left = self._left[:count], self._left[count:]
+        return taken
+
+    def add(self, subject: Subject, group: str, copies: int = 1, count: int = 1) -> None:
+        """So many fresh pictures of the subject, captioned with its name, each with its copies."""
+        for _ in range(count):
+            self._add(fresh_rendering(subject, self._rng), subject, group, copies)
+
+    def add_copies(self) -> None:
+        for copies, count in CAPTIONS_BY_COPIES.items():
+            for turn, subject in enumerate(self.take(count)):
+                self.add(subject, "copies", copies)
+                self.add(subject, "copies", count=OTHERS[turn % len(OTHERS)])
+
+    def add_varied(self) -> None:
+        for turn, subject in enumerate(self.take(VARIED)):
+            self.add(subject, "varied", VARIED_COPIES[turn % len(VARIED_COPIES)])
+            self.add(subject, "varied", count=VARIED_OTHERS)
+
+    def add_templates(self) -> None:
+        for subject in self.take(TEMPLATES):
+            pose = random_pose(self._rng)
+            for _ in range(TEMPLATE_BACKGROUNDS):
+                pixels = render(subject, pose, random_background(self._rng))
+                self._add(pixels, subject, "template", 1)
+
+    def add_common(self) -> None:
+        (badge,) = self.take(1)
+        colour = self._rng.integers(0, 256, 3).astype(np.uint8)
+        shared = random_background(self._rng)
+        for part, count in COMMON.items():
+            for subject in self.take(count):
+                for _ in range(COMMON_PICTURES):
+                    background = shared if part == "background" else random_background(self._rng)
+                    pixels = render(subject, random_pose(self._rng), background)
+                    if part == "frame":
+                        pixels = put_frame(pixels, colour, 6)
+                    if part == "logo":
+                        pixels = render(badge, Pose(24, 2, 38, 0.0), pixels)
+                    self._add(pixels, subject, f"common {part}", 1)
+
+    def add_near(self) -> None:
+        for subject in self.take(NEAR):
+            original = len(self.pictures)
+            pixels = fresh_rendering(subject, self._rng)
+            for _ in range(NEAR_VERSIONS):
+                version = slightly_changed(pixels, self._rng)
+                self._add(version, subject, "near", NEAR_COPIES, original)
+            self.add(subject, "near", count=FEW)
+
+    def add_two(self) -> None:
+        for subject in self.take(TWO):
+            self.add(subject, "two", TWO_COPIES, count=2)
+            self.add(subject, "two", count=FEW)
+
+    def add_once(self) -> None:
+        for subject in self.take(ONCE):
+            self.add(subject, "once", count=ONCE_PICTURES)
+
+    def _add(
+        self,
+        pixels: np.ndarray,
+        subject: Subject,
+        group: str,
+        copies: int,
+        original: int | None = None,
+    ) -> None:
+        number = len(self.pictures) if original is None else original
+        self.pictures.append(Picture(pixels, subject.caption, copies, group, number))
+
+
+def plan_pictures(subjects: list[Subject]) -> tuple[list[Picture], list[Subject]]:
+    """Deal the subjects into groups; returns the pictures and the subjects never trained on."""
+    planner = Planner(subjects)
+    planner.add_copies()
+    planner.add_varied()
+    planner.add_templates()
+    planner.add_common()
+    planner.add_near()
+    planner.add_two()
+    planner.add_once()
+    return planner.pictures, planner.take(len(subjects))
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """Encode (height, width, 3) uint8 pixels without loss, in less than PNG takes."""
+    """Encode (height, width, 3) uint8 pixels, in about a kilobyte."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True)
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY)
     return buffer.getvalue()
+
+
+def decode(encoded: bytes) -> np.ndarray:
+    """Decode what `encode` wrote: (height, width, 3) uint8."""
+    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+
+
+def as_stored(pixels: np.ndarray) -> np.ndarray:
+    """The picture as somebody sees it who reads it from a file."""
+    return decode(encode(pixels))
 
 
 def write_pictures(pictures: list[Picture], path: Path) -> None:
     """Write the rows that the model sees, a picture as often as it has copies: image, caption,
-    copies, group, subject. The file holds the bytes of each picture once."""
+    copies, group, original. The file holds the bytes of each picture once."""
     once = pa.array(
         [{"bytes": encode(p.pixels), "path": None} for p in pictures],
         pa.struct({"bytes": pa.binary(), "path": pa.string()}),
@@ -202,31 +280,60 @@ def write_pictures(pictures: list[Picture], path: Path) -> None:
         "caption": [p.caption for p in pictures],
         "copies": pa.array([p.copies for p in pictures], pa.int32()),
         "group": [p.group for p in pictures],
-        "subject": [p.subject for p in pictures],
+        "original": pa.array([p.original for p in pictures], pa.int32()),
     }
     rows = [place for place, p in enumerate(pictures) for _ in range(p.copies)]
-    pq.write_table(pa.table(columns).take(rows), path, dictionary_pagesize_limit=DICTIONARY_BYTES)
+    pq.write_table(
+        pa.table(columns).take(rows),
+        path,
+        compression="zstd",
+        dictionary_pagesize_limit=DICTIONARY_BYTES,
+    )
 
 
 def read_pictures(path: Path) -> list[Picture]:
     """Read what `write_pictures` wrote, each picture once."""
-    pictures, place, rows = [], 0, pq.read_table(path)
+    return list(_each_once(path))
+
+
+def _each_once(path: Path) -> Iterator[Picture]:
+    place, rows = 0, pq.read_table(path)
     while place < len(rows):
         [row] = rows.slice(place, 1).to_pylist()
-        pixels = np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
-        picture = Picture(pixels, row["caption"], row["subject"], row["copies"], row["group"])
-        pictures.append(picture)
-        place += picture.copies
-    return pictures
+        pixels = decode(row["image"]["bytes"])
+        yield Picture(pixels, row["caption"], row["copies"], row["group"], row["original"])
+        place += row["copies"]
+
+
+def by_caption(pictures: list[Picture]) -> dict[str, list[Picture]]:
+    """The pictures of each caption."""
+    found: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        found.setdefault(picture.caption, []).append(picture)
+    return found
+
+
+def copies_of(pictures: list[Picture]) -> int:
+    """How often the most repeated was shown in an epoch, in whatever version; 0 of none."""
+    shown: Counter[int] = Counter()
+    for picture in pictures:
+        shown[picture.original] += picture.copies
+    return max(shown.values(), default=0)
+
+
+def group_of(pictures: list[Picture]) -> str:
+    """The group of a caption with these pictures; one without was never trained on."""
+    return pictures[0].group if pictures else "untrained"
 
 
 def main(package: Path, output: Path = HERE / "train.parquet") -> None:
     """Write the training pictures and, beside them, the captions never trained on."""
-    pictures, untrained = plan_pictures(read_subjects(package))
+    pictures, never = plan_pictures(read_subjects(package))
     write_pictures(pictures, output)
-    output.with_name("untrained.txt").write_text("\n".join(untrained) + "\n")
+    names = [subject.caption for subject in never]
+    output.with_name("untrained.txt").write_text("\n".join(names) + "\n")
     rows = sum(p.copies for p in pictures)
-    print(f"{len(pictures)} pictures, {rows} rows with their copies, {len(untrained)} held out")
+    print(f"{len(pictures)} pictures, {rows} rows with their copies, {len(names)} held out")
 
 
 if __name__ == "__main__":

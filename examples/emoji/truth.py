@@ -1,116 +1,191 @@
 """Measure how often the example model really repeats its training pictures.
 
     python examples/emoji/truth.py package
+    python examples/emoji/truth.py package --controls flagged.txt
 
-Independent of seedsweep: it samples with diffusers and compares with plain NumPy. A seed *repeats*
-one of its caption's training pictures when that picture is nearer to it (l2) than every other
-training picture and than 100 untrained renderings of the same subject: new background, size,
-place and tilt. The repeat rate of a caption is the highest share of seeds that one single picture
-has. A caption never trained on has no picture of its own, so its rate is 0.
+Independent of seedsweep: it samples with diffusers and compares with plain NumPy, at seeds that no
+campaign has. The rule was fixed before any campaign was scored:
+
+- A seed *repeats* a training picture that is within an l2 of 0.1 of it, if that picture is nearer
+  to it than every other training picture, whatever its caption, and than 100 renderings of the same
+  emoji that nobody was trained on. Versions of one picture count as one.
+- The *repeat rate* of a caption is the highest share of seeds that a single picture has.
+- A seed repeats a template's *part*, which is what the caption's training pictures have in common
+  (pixels of a standard deviation of at most 0.03), by the same distances, taken over the part.
+
+Every planted caption is measured at 32 seeds, and where 1 to 12 of these repeat, at 250. Controls
+are measured if a campaign flags them: those of a list. `distances.parquet` holds what was measured
+of each seed, `truth.csv` the rates. A measurement that was cut goes on.
 """
 
 import csv
-import hashlib
 import json
 import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 import typer
 from diffusers import StableDiffusionPipeline
-from pictures import HERE, Picture, fresh_rendering, read_pictures, read_subjects
+from pictures import (
+    HERE,
+    Picture,
+    as_stored,
+    by_caption,
+    copies_of,
+    fresh_rendering,
+    group_of,
+    read_pictures,
+    read_subjects,
+)
 
-STEPS, GUIDANCE, BATCH = 15, 3.0, 32
+STEPS, GUIDANCE, BATCH = 12, 3.0, 32
+"""How the example's campaigns sample."""
+
 FIRST_SEED = 1_000_000
-SEEDS, SEEDS_PARTIAL = 64, 250
+SEEDS, SEEDS_PARTIAL = 32, 250
+FEW = 12
+"""So many repeats of 32, and not none, are too few to tell the rate: then it takes 250 seeds."""
+
+NEAR = 0.1
 RENDERINGS = 100
-MEASURED_BY_COPIES = {1: 34, 2: 4, 3: 12, 4: 18, 5: 14, 7: 12, 10: 10, 20: 6, 100: 3}
-MEASURED_UNTRAINED = 6
-PAPER_PROMPTS = 32
+COMMON_STD = 0.03
+
+
+def is_nearer(l2: float, rendering_l2: float | None) -> bool:
+    """The rule."""
+    return l2 <= NEAR and rendering_l2 is not None and l2 < rendering_l2
+
+
+@dataclass(frozen=True)
+class Seed:
+    """What was measured of one seed: its nearest picture, by the number of its `original`, how far
+    that is, and where that is near how far the nearest rendering of the same emoji is; likewise of
+    the part, if any."""
+
+    prompt: str
+    seed: int
+    original: int
+    l2: float
+    rendering_l2: float | None
+    part_l2: float | None = None
+    part_rendering_l2: float | None = None
+
+    @property
+    def repeats(self) -> bool:
+        return is_nearer(self.l2, self.rendering_l2)
+
+    @property
+    def repeats_part(self) -> bool:
+        return self.part_l2 is not None and is_nearer(self.part_l2, self.part_rendering_l2)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """One caption's measurement: `repeats` of `seeds` repeat the caption's one picture most."""
+    """One caption's rates: `repeats` of `seeds` repeat one picture, `second` of them another one;
+    `part_repeats` repeat its part, which has that share of a picture (0: there is none)."""
 
     prompt: str
     copies: int
     group: str
-    repeat_rate: float
-    repeats: int
     seeds: int
-    half: str
+    repeats: int
+    repeat_rate: float
+    second: int
+    part_repeats: int
+    part_share: float
 
 
-def choose_prompts(pictures: list[Picture]) -> dict[str, tuple[int, str]]:
-    """Choose what is measured, from every group: caption to copies and group."""
-    most: dict[str, Picture] = {}
-    for picture in pictures:
-        if picture.caption not in most or picture.copies > most[picture.caption].copies:
-            most[picture.caption] = picture
-    chosen: dict[str, tuple[int, str]] = {}
-    left = Counter(MEASURED_BY_COPIES)
-    for caption, picture in most.items():
-        if picture.group in ("shared", "template") or left[picture.copies] > 0:
-            chosen[caption] = (picture.copies, picture.group)
-            left[picture.copies] -= picture.group in ("copies", "single")
-    for caption in (HERE / "untrained.txt").read_text().splitlines()[:MEASURED_UNTRAINED]:
-        chosen[caption] = (0, "untrained")
-    return chosen
+def flatten(pixels: np.ndarray) -> np.ndarray:
+    """Turn pictures into (n, values) float32 in [0, 1]."""
+    return pixels.reshape(len(pixels), -1).astype(np.float32) / 255
 
 
-def half_of(prompt: str) -> str:
-    """Deal prompts into the half that thresholds are chosen on and the one they are reported on."""
-    return ("choose", "report")[hashlib.sha256(prompt.encode()).digest()[-1] % 2]
+def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The l2 of all pairs, (len(a), len(b)): the root of the mean squared difference."""
+    squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T
+    return np.sqrt(np.maximum(squared, 0) / a.shape[1])
+
+
+def rounded(l2: float) -> float:
+    """To the digits that are kept."""
+    return round(float(l2), 4)
+
+
+def common_part(pictures: list[Picture]) -> np.ndarray:
+    """Which of the flattened values hardly differ between the pictures."""
+    spread = np.stack([p.pixels for p in pictures]).astype(np.float32).std(axis=0) / 255
+    same = (spread <= COMMON_STD).all(axis=-1, keepdims=True)
+    return np.broadcast_to(same, spread.shape).reshape(-1)
 
 
 class Measurer:
-    """Samples captions and counts repeats, in one process with one thread."""
+    """Samples captions and measures seeds, in one process with one thread."""
 
     def __init__(self, model: Path, package: Path) -> None:
         torch.set_num_threads(1)
         self.pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
         self.pipeline.set_progress_bar_config(disable=True)
         self.pictures = read_pictures(HERE / "train.parquet")
+        self.by_caption = by_caption(self.pictures)
         self.subjects = {s.caption: s for s in read_subjects(package)}
         self.training = flatten(np.stack([p.pixels for p in self.pictures]))
+        self._rendered: dict[str, np.ndarray] = {}
 
-    def count_repeats(self, caption: str, first: int, count: int) -> Counter[int]:
-        """Count, per training picture of the caption, the seeds that repeat it."""
-        own = [i for i, p in enumerate(self.pictures) if p.caption == caption]
-        if not own:
-            return Counter()
-        generated = flatten(self.sample(caption, range(first, first + count)))
-        nearest = squared_distances(generated, self.training)
-        repeats: Counter[int] = Counter()
-        for index in own:
-            mine = np.flatnonzero(nearest.argmin(axis=1) == index)
-            if len(mine):
-                others = squared_distances(generated[mine], self.renderings(index))
-                closer = nearest[mine, index] < others.min(axis=1)
-                repeats[index] = int(closer.sum())
-        return repeats
+    def measure(self, caption: str) -> list[Seed]:
+        """Measure a caption at 32 seeds, and if that does not tell the rate, at 250."""
+        found = self.measure_seeds(caption, range(FIRST_SEED, FIRST_SEED + SEEDS))
+        if 0 < most_repeated(found)[0] <= FEW:
+            rest = range(FIRST_SEED + SEEDS, FIRST_SEED + SEEDS_PARTIAL)
+            found += self.measure_seeds(caption, rest)
+        return found
 
-    def renderings(self, index: int) -> np.ndarray:
-        """Draw the untrained renderings of a picture's subject."""
-        rng = np.random.default_rng([RENDERINGS, index])
-        subject = self.subjects[self.pictures[index].subject]
-        return flatten(np.stack([fresh_rendering(subject, rng) for _ in range(RENDERINGS)]))
+    def measure_seeds(self, caption: str, seeds: range) -> list[Seed]:
+        generated = flatten(self.sample(caption, seeds))
+        l2 = distances(generated, self.training)
+        found = []
+        for place, nearest in enumerate(l2.argmin(axis=1)):
+            far, picture, beside = float(l2[place, nearest]), self.pictures[nearest], None
+            if far <= NEAR:
+                renderings = self.renderings(picture.caption)
+                beside = rounded(distances(generated[place][None], renderings).min())
+            found.append(Seed(caption, seeds[place], picture.original, rounded(far), beside))
+        own = self.by_caption.get(caption, [])
+        if group_of(own) != "template":
+            return found
+        part = common_part(own)
+        picture = flatten(np.stack([p.pixels for p in own])).mean(axis=0)[None, part]
+        near = distances(generated[:, part], picture)[:, 0]
+        others = distances(generated[:, part], self.renderings(caption)[:, part]).min(axis=1)
+        return [
+            replace(each, part_l2=rounded(mine), part_rendering_l2=rounded(theirs))
+            for each, mine, theirs in zip(found, near, others, strict=True)
+        ]
+
+    def renderings(self, caption: str) -> np.ndarray:
+        """The renderings of an emoji that nobody was trained on."""
+        if caption not in self._rendered:
+            rng = np.random.default_rng([RENDERINGS, *caption.encode()])
+            subject = self.subjects[caption]
+            drawn = [as_stored(fresh_rendering(subject, rng)) for _ in range(RENDERINGS)]
+            self._rendered = {caption: flatten(np.stack(drawn))}
+        return self._rendered[caption]
 
     def sample(self, caption: str, seeds: range) -> np.ndarray:
         """Sample one picture per seed: (n, height, width, 3) uint8."""
         made = []
-        for start in range(seeds.start, seeds.stop, BATCH):
-            batch = range(start, min(start + BATCH, seeds.stop))
+        for start in range(0, len(seeds), BATCH):
+            batch = seeds[start : start + BATCH]
             images = self.pipeline(
                 caption,
                 num_inference_steps=STEPS,
@@ -123,25 +198,11 @@ class Measurer:
         return np.concatenate(made)
 
 
-def flatten(pixels: np.ndarray) -> np.ndarray:
-    """Turn pictures into (n, values) float32 in [0, 1]."""
-    return pixels.reshape(len(pixels), -1).astype(np.float32) / 255
-
-
-def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances of all pairs, (len(a), len(b))."""
-    return (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T
-
-
-def measure(measurer: Measurer, caption: str, copies: int, group: str) -> Truth:
-    """Measure a caption at 64 seeds, and where the rate lies between 0 and 30 % at 250."""
-    seeds = SEEDS
-    repeats = measurer.count_repeats(caption, FIRST_SEED, SEEDS)
-    if 0 < max(repeats.values(), default=0) / SEEDS < 0.3:
-        seeds = SEEDS_PARTIAL
-        repeats += measurer.count_repeats(caption, FIRST_SEED + SEEDS, SEEDS_PARTIAL - SEEDS)
-    most = max(repeats.values(), default=0)
-    return Truth(caption, copies, group, round(most / seeds, 4), most, seeds, half_of(caption))
+def most_repeated(found: list[Seed]) -> tuple[int, int]:
+    """How many seeds repeat the picture that is repeated most, and the next one."""
+    counts = Counter(each.original for each in found if each.repeats).most_common(2)
+    first, second = [*(count for _, count in counts), 0, 0][:2]
+    return first, second
 
 
 _measurer: Measurer
@@ -152,73 +213,86 @@ def _start(model: Path, package: Path) -> None:
     _measurer = Measurer(model, package)
 
 
-def _measure(item: tuple[str, tuple[int, str]]) -> Truth:
-    return measure(_measurer, item[0], *item[1])
+def _measure(caption: str) -> list[Seed]:
+    return _measurer.measure(caption)
 
 
 def measure_all(
-    items: list[tuple[str, tuple[int, str]]], model: Path, package: Path, processes: int
-) -> Iterator[Truth]:
+    captions: list[str], model: Path, package: Path, processes: int
+) -> Iterator[list[Seed]]:
     """Measure captions in several processes, and yield each as it is finished."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, _start, (model, package)) as pool:
-        yield from pool.imap_unordered(_measure, items)
+        yield from pool.imap_unordered(_measure, captions)
 
 
-def choose_campaign(truths: list[Truth]) -> list[Truth]:
-    """Choose the prompts of campaign.toml: every group, whatever their rates."""
-    left = Counter({"copies": 38, "single": 14, "shared": 4, "template": 4, "untrained": 4})
-    chosen = []
-    for truth in sorted(truths, key=lambda t: hashlib.sha256(t.prompt.encode()).digest()):
-        if left[truth.group] > 0:
-            left[truth.group] -= 1
-            chosen.append(truth)
-    return chosen
+def read_journal(journal: Path) -> dict[str, list[Seed]]:
+    """What was measured, by caption; a line that was cut short counts for nothing."""
+    known: dict[str, list[Seed]] = {}
+    lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
+    for line in lines:
+        if line.endswith("\n"):
+            seeds = [Seed(**each) for each in json.loads(line)]
+            known[seeds[0].prompt] = seeds
+    return known
 
 
-def choose_paper(truths: list[Truth]) -> list[Truth]:
-    """Choose the prompts of paper-regime.toml: 32 at 1 to 20 %, and as many singles at 0."""
-    shuffled = sorted(truths, key=lambda t: hashlib.sha256(t.prompt.encode()).digest())
-    partial = [truth for truth in shuffled if 0.01 <= truth.repeat_rate <= 0.2][:PAPER_PROMPTS]
-    never = [truth for truth in truths if truth.group == "single" and truth.repeats == 0]
-    return partial + never[: len(partial)]
+def rates(caption: str, pictures: list[Picture], found: list[Seed]) -> Truth:
+    """Count what the rule says of a caption's seeds, whose training pictures these are."""
+    most, second = most_repeated(found)
+    group = group_of(pictures)
+    part = common_part(pictures).mean() if group == "template" else 0
+    return Truth(
+        prompt=caption,
+        copies=copies_of(pictures),
+        group=group,
+        seeds=len(found),
+        repeats=most,
+        repeat_rate=round(most / len(found), 4),
+        second=second,
+        part_repeats=sum(each.repeats_part for each in found),
+        part_share=round(float(part), 3),
+    )
 
 
-def write_csv(truths: list[Truth], path: Path, columns: list[str] | None = None) -> None:
-    """Write the given columns, or all of them, one row per caption."""
+def write_truth(truths: Iterable[Truth], path: Path) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(
-            file, columns or list(Truth.__dataclass_fields__), extrasaction="ignore"
-        )
+        writer = csv.DictWriter(file, list(Truth.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(asdict(truth) for truth in truths)
+
+
+def write_distances(found: Iterable[Seed], path: Path) -> None:
+    table = pa.Table.from_pylist([asdict(each) for each in found])
+    pq.write_table(table, path, compression="zstd")
 
 
 def main(
     package: Path,
     model: Path = HERE / "model",
-    output: Path = HERE / "truth.csv",
+    output: Path = HERE,
+    controls: Path | None = None,
     processes: int = os.cpu_count() or 1,
 ) -> None:
-    """Measure all chosen captions and write truth.csv; what is in work/truth.jsonl is kept."""
-    journal = HERE / "work" / "truth.jsonl"
-    lines = journal.read_text().splitlines() if journal.exists() else []
-    known = {truth.prompt: truth for truth in (Truth(**json.loads(line)) for line in lines)}
-    chosen = choose_prompts(read_pictures(HERE / "train.parquet"))
-    missing = [item for item in chosen.items() if item[0] not in known]
+    """Measure every planted caption, and the controls of a list, one a line."""
+    journal = HERE / "work" / f"truth-{model.name}.jsonl"
+    journal.parent.mkdir(exist_ok=True)
+    known = read_journal(journal)
+    trained = by_caption(read_pictures(HERE / "train.parquet"))
+    planted = [caption for caption, own in trained.items() if group_of(own) != "once"]
+    also = controls.read_text().splitlines() if controls else []
+    chosen = list(dict.fromkeys([*planted, *also, *known]))
+    missing = [caption for caption in chosen if caption not in known]
     began = time.monotonic()
     with journal.open("a") as file:
-        for truth in measure_all(missing, model, package, processes):
-            known[truth.prompt] = truth
-            file.write(json.dumps(asdict(truth)) + "\n")
+        for done, found in enumerate(measure_all(missing, model, package, processes), 1):
+            known[found[0].prompt] = found
+            file.write(json.dumps([asdict(each) for each in found]) + "\n")
             file.flush()
-            print(
-                f"{len(known)}/{len(chosen)}, {time.monotonic() - began:.0f} s: {truth}", flush=True
-            )
-    truths = [known[prompt] for prompt in chosen]
-    write_csv(truths, output)
-    write_csv(choose_campaign(truths), HERE / "prompts.csv", ["prompt", "copies", "group"])
-    write_csv(choose_paper(truths), HERE / "paper-prompts.csv", ["prompt", "copies", "group"])
+            if done % 10 == 0 or done == len(missing):
+                print(f"{done}/{len(missing)}, {time.monotonic() - began:.0f} s", flush=True)
+    write_truth((rates(c, trained.get(c, []), known[c]) for c in chosen), output / "truth.csv")
+    write_distances((each for c in chosen for each in known[c]), output / "distances.parquet")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Sampling
@@ -21,37 +23,49 @@ from tests.support.checkout import ROOT
 
 SCRIPT = ROOT / "examples" / "emoji" / "score.py"
 SIDE, SEEDS, SIZE, TILES = 8, 16, 3, 2
-OWN, ALPHA, NEIGHBOURS = 0.2, 0.65, 3
-MARK = SIZE / SEEDS
-RATES = (0, 0.3, 0.005, 0.01, 0.016, 0.02, 0.048, 0.05, 0.07, 0.1, 0.12, MARK, 0.2, 0.22, 1)
-"""Every bin of true rates, each of their borders, and the least rate that counts as repeating."""
+OWN, OWN_EDGE, ALPHA, NEIGHBOURS = 0.2, 0.1, 0.65, 3
+MARK = 2 * SIZE / SEEDS
+COUNTS = ((0, 32), (1, 250), (2, 250), (5, 250), (6, 250), (12, 250), (13, 250), (24, 250))
+COUNTS += ((25, 250), (30, 250), (8, 32), (11, 32), (12, 32), (15, 32), (16, 32), (32, 32))
+"""Repeats of seeds: every bin of true rates, each of their borders, the least number that makes a
+flag right, and the least rate that is to be found."""
 
 BINS = [
     ("0-1 %", 0, 0.01),
-    ("1-2 %", 0.01, 0.02),
-    ("2-5 %", 0.02, 0.05),
+    ("1-5 %", 0.01, 0.05),
     ("5-10 %", 0.05, 0.1),
-    ("10-20 %", 0.1, 0.2),
-    ("> 20 %", 0.2, math.inf),
+    ("10-25 %", 0.1, 0.25),
+    ("25-50 %", 0.25, 0.5),
+    ("50-100 %", 0.5, math.inf),
 ]
+GROUPS = [("copies", 3), ("copies", 10), ("near", 20)]
 
 
 def truth_rows():
-    """Measured prompts: (prompt, rate, half), each rate four times, and two never trained on."""
-    names = [f"measured {number}" for number in range(4 * len(RATES))]
-    rows = [
-        (name, RATES[n % len(RATES)], ("choose", "report")[n // len(RATES) % 2])
-        for n, name in enumerate(names)
-    ]
-    return [*rows, ("untrained 0", 0, "choose"), ("untrained 1", 0, "report")]
+    """Planted prompts, as they were measured: (prompt, group, copies, repeats, seeds)."""
+    names = [f"planted {number}" for number in range(4 * len(COUNTS))]
+    return [(name, *GROUPS[n % 3], *COUNTS[n % len(COUNTS)]) for n, name in enumerate(names)]
 
 
 def control_rows():
-    """Controls: (prompt, half); a few of them have repeats all the same."""
-    names = [f"control {number}" for number in range(200)]
-    quiet = [name for name in names if noise_share(name) <= 0.05][:62]
-    loud = [name for name in names if noise_share(name) == 0.25][:2]
-    return [(name, ("choose", "report")[n % 2]) for n, name in enumerate([*quiet, *loud])]
+    """Controls: (prompt, group, half); a few of them have repeats all the same."""
+    names = [f"control {number}" for number in range(300)]
+    quiet = [name for name in names if noise_share(name) <= 0.05][:80]
+    loud = [name for name in names if noise_share(name) == 0.25][:6]
+    groups = ("untrained", "once")
+    return [
+        (name, groups[n // 2 % 2], ("choose", "report")[n % 2])
+        for n, name in enumerate([*quiet, *loud])
+    ]
+
+
+def measured_controls():
+    """Of the controls that the campaign flags, every second pair repeats a training picture."""
+    loud = [row for row in control_rows() if critical(row[0]) <= OWN_EDGE]
+    return [
+        (name, group, int(group == "once"), 20 * (n // 2 % 2), 32)
+        for n, (name, group, _) in enumerate(loud)
+    ]
 
 
 OF_NOISE = ((8,), (51,), (53,), (22,), ())
@@ -61,12 +75,13 @@ campaign's threshold, and four pictures are too near to each other for the adapt
 
 
 def planted():
-    """Training pictures: near what prompts of the half `report` repeat, near three prompts of the
-    other half that never repeat, and strangers."""
-    report = [row[0] for row in [*truth_rows(), *control_rows()] if row[-1] == "report"]
+    """Training pictures: near what scored prompts repeat, near three controls of the half `choose`,
+    and strangers."""
+    report = [row[0] for row in [*truth_rows(), *control_rows()] if row[-1] != "choose"]
     noise = [p for p in report if len(representatives(p)) == 1]
     repeats = [p for p in report if noise_share(p) >= 0.25 and len(representatives(p)) > 1]
-    quiet = [p for p, half in control_rows() if half == "choose" and len(representatives(p)) == 1]
+    chosen = [name for name, _, half in control_rows() if half == "choose"]
+    quiet = [name for name in chosen if len(representatives(name)) == 1]
     pairs = [
         *zip(noise, itertools.cycle(OF_NOISE), strict=False),
         *zip(repeats, itertools.cycle(OF_REPEATS), strict=False),
@@ -95,13 +110,13 @@ def write_csv(path, columns, rows):
 
 
 def write_truth(path, rows):
-    columns = ["prompt", "copies", "group", "repeat_rate", "repeats", "seeds", "half"]
-    groups = {True: "untrained", False: "copies"}
-    return write_csv(
-        path,
-        columns,
-        [(p, 1, groups[p.startswith("untrained")], rate, 0, 64, half) for p, rate, half in rows],
-    )
+    columns = ["prompt", "copies", "group", "repeats", "seeds"]
+    return write_csv(path, columns, [(p, c, group, k, n) for p, group, c, k, n in rows])
+
+
+def write_controls(path, rows):
+    columns = ["prompt", "copies", "group", "half"]
+    return write_csv(path, columns, [(p, 0, group, half) for p, group, half in rows])
 
 
 class Made:
@@ -110,11 +125,12 @@ class Made:
     def __init__(self, folder):
         self.folder = folder
         self.absent, self.imageless = "measured of another campaign", "measured without images"
-        extra = [(self.absent, 1, "report"), (self.imageless, 1, "report")]
-        self.measured, self.controls = truth_rows(), control_rows()
-        self.truth = write_truth(folder / "truth.csv", [*self.measured, *extra])
-        self.unseen = write_csv(folder / "controls.csv", ["prompt", "half"], self.controls)
-        prompts = [row[0] for row in [*self.measured, *self.controls]]
+        self.extra = [(each, "copies", 3, 32, 32) for each in (self.absent, self.imageless)]
+        self.planted, self.controls = truth_rows(), control_rows()
+        self.measured = [*self.planted, *measured_controls()]
+        self.truth = write_truth(folder / "truth.csv", [*self.measured, *self.extra])
+        self.unseen = write_controls(folder / "controls.csv", self.controls)
+        prompts = [row[0] for row in [*self.planted, *self.controls]]
         unknown = ["nothing is known of this prompt", self.imageless]
         self.training = planted()
         (folder / "training").mkdir()
@@ -124,7 +140,7 @@ class Made:
         self.store = FolderStore(folder / "seedsweep-data")
         tables = {
             "sampling": small_sampling(SEEDS, SIDE, images_per_unit=SEEDS),
-            "analysis": {"tiles": TILES, "min_clique_size": SIZE},
+            "analysis": {"tiles": TILES, "min_clique_size": SIZE, "edge_threshold": OWN_EDGE},
         }
         verification = {
             "training_set": "training",
@@ -152,18 +168,23 @@ def score():
     spec = importlib.util.spec_from_file_location("emoji_score", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    sys.path.insert(0, str(SCRIPT.parent))
     spec.loader.exec_module(module)
     yield module
+    sys.path.remove(str(SCRIPT.parent))
     del sys.modules[spec.name]
 
 
 @pytest.fixture
-def printed(made, score, capsys):
+def printed(made, score, capsys, tmp_path):
     """Score the made-up campaign in this process; returns the lines on stdout."""
 
     def run(truth=made.truth, controls=made.unseen, campaign_id=made.id, **options):
         capsys.readouterr()
-        score.main(campaign_id, made.store.url, truth, controls, processes=1, **options)
+        files = {"truth": truth, "controls": controls}
+        score.main(
+            campaign_id, tmp_path / "scores", made.store.url, **files, processes=1, **options
+        )
         return capsys.readouterr().out.splitlines()
 
     return run
@@ -241,13 +262,13 @@ def matches(made):
     """How far each prompt's picture is from its training picture, whichever represents it."""
     return {
         row[0]: [matched(pictures(row[0])[n], made.training) for n in representatives(row[0])]
-        for row in [*made.measured, *made.controls]
+        for row in [*made.planted, *made.controls]
     }
 
 
 @pytest.fixture(scope="module")
 def criticals(made):
-    return {row[0]: critical(row[0]) for row in [*made.measured, *made.controls]}
+    return {row[0]: critical(row[0]) for row in [*made.planted, *made.controls]}
 
 
 def tail(count, n, share):
@@ -287,30 +308,50 @@ def threshold_by_hand(controls, wanted):
     return max(allowing, default=0), bool(allowed)
 
 
-def expected(made, criticals, matches, wanted, precision_mark=None, recall_mark=None):
-    """Every figure, in the order of the lines."""
-    known = {p: (rate, half) for p, rate, half in made.measured}
-    known |= {p: (0, half) for p, half in made.controls}
-    choose = [p for p, (_, half) in known.items() if half == "choose"]
-    report = [p for p, (_, half) in known.items() if half == "report"]
-    never = [p for p in choose if known[p][0] == 0]
-    threshold, is_shown = threshold_by_hand([criticals[p] for p in never], wanted)
+@dataclass(frozen=True)
+class Known:
+    group: str
+    copies: int
+    repeats: int
+    seeds: int
+    half: str | None
+
+    @property
+    def rate(self):
+        return self.repeats / self.seeds if self.seeds else 0
+
+    @property
+    def is_right(self):
+        return self.seeds > 0 and bounds(self.repeats, self.seeds, 0.05)[0] >= 0.01
+
+
+def known_of(made):
+    found = {p: Known(group, 0, 0, 0, half) for p, group, half in made.controls}
+    for p, group, copies, repeats, seeds in made.measured:
+        half = found[p].half if p in found else None
+        found[p] = Known(group, copies, repeats, seeds, half)
+    return found
+
+
+def expected(made, criticals, matches, wanted, precision=0.97, recall=0.95):
+    """Every figure, by the name of its line."""
+    known = known_of(made)
+    choose = [p for p, one in known.items() if one.half == "choose" and not one.is_right]
+    report = {p: one for p, one in known.items() if one.half != "choose"}
+    to_find = {p for p, one in report.items() if one.rate >= MARK}
+    threshold, is_shown = threshold_by_hand([criticals[p] for p in choose], wanted)
     flagged = {p for p in report if criticals[p] <= threshold}
-    summary = "shown" if is_shown else f"not shown (n = {len(never)})"
-    verification, why = verification_by_hand([matches[p] for p in never], wanted, summary)
-    extracted = {p for p in flagged if is_within(matches[p], verification)}
-
-    def block(found):
-        return expected_block(found, known, report, wanted, precision_mark, recall_mark)
-
+    summary = "shown" if is_shown else f"not shown (n = {len(choose)})"
+    within, why = verification_by_hand([matches[p] for p in choose], wanted, summary)
+    extracted = {p for p in flagged if is_within(matches[p], within)}
+    marks = (wanted, precision, recall)
     return {
-        "threshold": threshold,
-        "never": len(never),
-        "known": sum(known[p][0] >= MARK for p in choose),
-        "shown": summary,
-        "report": (len(report), sum(known[p][0] >= MARK for p in report)),
-        **block(flagged),
-        "extracted": {"threshold": verification, "why": why, **block(extracted)},
+        "threshold": (threshold, len(choose), summary),
+        "scored": (len(report), len(to_find)),
+        "verification": (within, why),
+        "flagged": expected_rows(flagged, report, to_find, *marks),
+        "extracted": expected_rows(extracted, report, to_find, *marks),
+        "missed": sorted(p for p in to_find - flagged),
     }
 
 
@@ -322,7 +363,7 @@ def verification_by_hand(controls, wanted, summary):
     if 0 < threshold < 1:
         return threshold, f"calibrated likewise; the rate of {wanted:g}: {summary}"
     why = "none" if threshold else "already the smallest one"
-    return OWN, f"the campaign's own: of those that never repeat, {why} extracts too many"
+    return OWN, f"the campaign's own: of the controls, {why} extracts too many"
 
 
 def is_within(far, threshold):
@@ -330,79 +371,66 @@ def is_within(far, threshold):
     return verdict
 
 
-def expected_block(found, known, report, wanted, precision_mark, recall_mark):
-    repeating = {p for p in report if known[p][0] >= MARK}
-    quiet = {p for p in report if known[p][0] == 0}
-    untrained = {p for p in report if p.startswith(("control", "untrained"))}
-
-    def verdict(is_met, n):
-        return "met" if is_met else f"not shown (n = {n})"
-
-    def marked(right, among, mark):
-        words = share(len(right), len(among), "lower")
-        if mark is None:
-            return words
-        return words, verdict(bounds(len(right), len(among), 0.05)[0] >= mark, len(among))
-
-    kept = bounds(len(found & quiet), len(quiet), 0.05)[1] <= wanted
-    bins = {"never trained on": untrained}
-    for name, low, high in BINS:
-        bins[name] = {p for p in report if low <= known[p][0] < high} - untrained
-    return {
-        "never repeat": (
-            share(len(found & quiet), len(quiet), "upper"),
-            verdict(kept, len(quiet)),
-        ),
-        "precision": marked(found & repeating, found, precision_mark),
-        "recall": marked(found & repeating, repeating, recall_mark),
-        "bins": {name: share(len(found & inside), len(inside)) for name, inside in bins.items()},
+def expected_rows(found, known, to_find, wanted, precision, recall):
+    controls = {p for p, one in known.items() if one.half and not one.is_right}
+    right = {p for p in found if known[p].is_right}
+    alarms, caught = found & controls, found & to_find
+    told = {
+        "false alarms": held(alarms, controls, "upper", wanted),
+        "precision": held(right, found, "lower", precision),
+        "recall": held(caught, to_find, "lower", recall),
     }
+    for base in (0.1, 0.01, 0.001, 0.0003):
+        low = bounds(len(caught), len(to_find), 0.025)[0]
+        high = bounds(len(alarms), len(controls), 0.025)[1]
+        share_found = len(caught) / len(to_find)
+        told[f"precision if {100 * base:g} % repeat"] = (
+            f"{bayes(share_found, wanted, base):.3g}, at least {bayes(low, high, base):.3g}"
+        )
+    inside = {f"group {g}": {p for p in known if known[p].group == g} for g in GROUP_NAMES}
+    for copies in (3, 10):
+        inside[f"group copies, {copies} copies"] = {
+            p for p, one in known.items() if (one.group, one.copies) == ("copies", copies)
+        }
+    for name, low, high in BINS:
+        inside[f"true rate {name}"] = {
+            p for p, one in known.items() if one.seeds and low <= one.rate < high
+        }
+    return told | {name: share(len(found & among), len(among)) for name, among in inside.items()}
 
 
-EXTRACTED = "Extracted, of those flagged, at a verification threshold of "
+GROUP_NAMES = ("copies", "near", "once", "untrained")
+
+
+def bayes(recall, alarms, base):
+    right, wrong = recall * base, alarms * (1 - base)
+    return right / (right + wrong) if right + wrong else 0
+
+
+def held(found, among, side, mark):
+    low, high = bounds(len(found), len(among), 0.05)
+    is_met = len(among) > 0 and (high <= mark if side == "upper" else low >= mark)
+    verdict = "met" if is_met else f"not shown (n = {len(among)})"
+    return f"{share(len(found), len(among), side)}; {mark:g}: {verdict}"
 
 
 def read(lines):
     """The same figures from what was printed."""
-    start = next((n for n, line in enumerate(lines) if line.startswith(EXTRACTED)), len(lines))
-    text = "\n".join(lines[:start])
-    threshold, never, known, shown = re.search(
-        r"Edge threshold (\S+), from (\d+) prompts that never repeat and (\d+) that do; "
-        r"the rate of \S+: (.+)\.$",
-        text,
-        re.MULTILINE,
-    ).groups()
-    report = re.search(r"On the other half, (\d+) prompts, (\d+) repeating:", text).groups()
+    text = "\n".join(lines)
+    edge = re.search(r"Edge threshold (\S+), from (\d+) controls; the rate of \S+: (.+)\.", text)
+    scored = re.search(r"Scored: (\d+) prompts, (\d+) of a rate of at least (\S+)\.", text)
+    assert scored[3] == f"{2 * SIZE}/{SEEDS}"
+    verification = re.search(r"Verification threshold (\S+), (.+)\.", text)
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
+    missed = [row[0] for row in cells if len(row) == 5][2:]
+    table = [row for row in cells if len(row) < 5]
+    sides = table[0][1:]
     return {
-        "threshold": float(threshold),
-        "never": int(never),
-        "known": int(known),
-        "shown": shown,
-        "report": tuple(map(int, report)),
-        **read_block("flagged", lines[:start]),
-        "extracted": read_extracted(lines[start:]) if lines[start:] else None,
-    }
-
-
-def read_extracted(lines):
-    threshold, why = re.fullmatch(rf"{EXTRACTED}(\S+), (.+)\.", lines[0]).groups()
-    return {"threshold": float(threshold), "why": why, **read_block("extracted", lines)}
-
-
-def read_block(name, lines):
-    def figure(name):
-        (line,) = [line for line in lines if line.startswith(f"{name}: ")]
-        words, _, mark = line.removeprefix(f"{name}: ").partition("; ")
-        words = words.partition(", 95 %")[0]
-        return (words, mark.split(": ")[1]) if mark else words
-
-    rows = [row for line in lines if (row := re.fullmatch(r"\| (.+) \| (.+) \|", line))]
-    assert rows[0].groups() == ("true repeat rate", f"{name}, 95 % exact")
-    return {
-        "never repeat": figure("never repeat"),
-        "precision": figure("precision"),
-        "recall": figure("recall"),
-        "bins": dict(row.groups() for row in rows[1:]),
+        "threshold": (float(edge[1]), int(edge[2]), edge[3]),
+        "scored": (int(scored[1]), int(scored[2])),
+        "verification": verification and (float(verification[1]), verification[2]),
+        **{side: {row[0]: row[n] for row in table[2:]} for n, side in enumerate(sides, start=1)},
+        "missed": sorted(missed),
     }
 
 
@@ -414,91 +442,78 @@ def test_each_figure_is_that_of_the_slow_count(made, criticals, matches, printed
 def test_both_kinds_of_verdict_occur_above(made, criticals, matches):
     """Otherwise the figures above would be held against one branch alone."""
     found = [expected(made, criticals, matches, wanted) for wanted in (0.05, 0.1, 0.2, 0.4)]
-    assert {f["shown"] == "shown" for f in found} == {True, False}
-    assert {f["never repeat"][1] == "met" for f in found} == {True, False}
-    assert len({f["threshold"] for f in found}) > 2
-
-
-def test_each_kind_of_verification_threshold_occurs_above_and_decides(made, criticals, matches):
-    found = {wanted: expected(made, criticals, matches, wanted) for wanted in (0.1, 0.2, 0.4)}
-    smallest, bounded, unbounded = (found[wanted]["extracted"] for wanted in (0.1, 0.2, 0.4))
-    assert "already the smallest" in smallest["why"]
-    assert bounded["threshold"] < OWN == smallest["threshold"] == unbounded["threshold"]
-    assert "none extracts" in unbounded["why"]
-    for each in (found[0.2], found[0.4]):
-        assert len({str(each[name]) for name in ("precision", "recall")}) == 2
-        assert each["recall"] != each["extracted"]["recall"] != f"0/{each['report'][1]}"
-    near = [far for prompt in matches if criticals[prompt] <= 0.4 for far in matches[prompt]]
-    assert any(bounded["threshold"] < far < OWN for far in near)
-    assert any(OWN < far < math.inf for far in near)
-
-
-def test_a_match_exactly_at_the_threshold_occurs_above(made, criticals, matches):
-    edge = expected(made, criticals, matches, 0.4)["threshold"]
-    report = [row[0] for row in [*made.measured, *made.controls] if row[-1] == "report"]
-    assert any(matches[p] == [OWN] and criticals[p] <= edge for p in report)
+    assert {each["threshold"][2] == "shown" for each in found} == {True, False}
+    assert {each["flagged"]["false alarms"].endswith("met") for each in found} == {True, False}
+    assert len({each["threshold"][0] for each in found}) > 2
+    assert all(each["missed"] for each in found[:1])
+    assert len({str(each["verification"]) for each in found}) > 1
+    assert all(each["flagged"]["precision"] != each["extracted"]["precision"] for each in found[2:])
 
 
 def test_without_a_training_set_nothing_is_said_of_extractions(made, printed):
-    lines = printed(false_positive_rate=0.2)
-    alone = printed(false_positive_rate=0.2, campaign_id=made.unverified)
-    assert read(alone)["extracted"] is None
-    assert alone == lines[: len(alone)]
-    assert lines[len(alone)].startswith(EXTRACTED)
+    whole = read(printed(false_positive_rate=0.2))
+    alone = read(printed(false_positive_rate=0.2, campaign_id=made.unverified))
+    assert alone == {name: whole[name] for name in alone} | {"verification": None}
+    assert "extracted" not in alone
 
 
-def test_a_mark_is_met_by_the_lower_bound_and_not_by_the_share(made, criticals, matches, printed):
-    figures = expected(made, criticals, matches, 0.2)
+def test_a_mark_is_met_by_the_bound_and_not_by_the_share(made, criticals, matches, printed):
+    figures = expected(made, criticals, matches, 0.2)["flagged"]
     count, n = map(int, re.match(r"(\d+)/(\d+)", figures["recall"]).groups())
     low = bounds(count, n, 0.05)[0]
     assert low + 0.01 < count / n
     for mark, verdict in ((low - 0.001, "met"), (low + 0.001, f"not shown (n = {n})")):
-        marks = {"precision_mark": mark, "recall_mark": mark}
-        found = read(printed(false_positive_rate=0.2, **marks))
-        assert found == expected(made, criticals, matches, 0.2, **marks)
-        assert found["recall"][1] == verdict
+        found = read(printed(false_positive_rate=0.2, precision_mark=mark, recall_mark=mark))
+        assert found == expected(made, criticals, matches, 0.2, mark, mark)
+        assert found["flagged"]["recall"].endswith(verdict)
 
 
-def test_the_threshold_is_that_of_the_half_choose_alone(
-    made, criticals, matches, printed, tmp_path
-):
-    """Whatever is true of the other half, the threshold stays; what is found there does not."""
-    swapped = [(p, 1 - r if half == "report" else r, half) for p, r, half in made.measured]
-    truth = write_truth(tmp_path / "truth.csv", swapped)
+def test_the_threshold_is_that_of_the_controls_of_one_half_alone(made, printed, tmp_path):
+    """Whatever is true of all other prompts, it stays; what is found there does not."""
+    planted = {row[0] for row in made.planted}
+    other = [
+        (*row[:3], row[4] - row[3], row[4]) if row[0] in planted else row for row in made.measured
+    ]
     before = read(printed(false_positive_rate=0.2))
-    after = read(printed(false_positive_rate=0.2, truth=truth))
+    after = read(printed(false_positive_rate=0.2, truth=write_truth(tmp_path / "t.csv", other)))
     assert before["threshold"] == after["threshold"]
-    assert before["recall"] != after["recall"]
-    other = [(p, half) for p, half in made.controls if half == "choose"][8:]
-    fewer = write_csv(tmp_path / "controls.csv", ["prompt", "half"], other)
-    assert read(printed(false_positive_rate=0.2, controls=fewer))["never"] == before["never"] - 8
+    assert before["flagged"] != after["flagged"]
+    fewer = [row for row in made.controls if row[2] == "report" or critical(row[0]) <= OWN_EDGE]
+    fewer += [row for row in made.controls if row not in fewer][8:]
+    found = read(
+        printed(false_positive_rate=0.2, controls=write_controls(tmp_path / "c.csv", fewer))
+    )
+    assert found["threshold"][1] == before["threshold"][1] - 8
 
 
-def test_of_a_rate_that_no_prompt_has_nothing_is_shown(made, printed, tmp_path):
-    few = [row for row in made.measured if row[2] == "choose" or row[1] == 0]
-    truth = write_truth(tmp_path / "truth.csv", few)
-    found = read(printed(truth=truth, recall_mark=0.1, false_positive_rate=0.1))
-    assert found["recall"] == ("not shown (n = 0)", "not shown (n = 0)")
-    assert found["bins"]["5-10 %"] == "not shown (n = 0)"
+def test_a_flagged_control_has_to_be_measured_before_anything_is_scored(made, score, tmp_path):
+    """It may repeat another caption's picture, and then it is neither control nor false alarm."""
+    flagged = sorted(row[0] for row in measured_controls())
+    truth = write_truth(tmp_path / "truth.csv", made.planted)
+    with pytest.raises(
+        SystemExit, match=rf"{len(flagged)} controls .* measure those of .*controls.txt"
+    ):
+        score.main(made.id, tmp_path, made.store.url, truth, made.unseen, processes=1)
+    assert (tmp_path / "flagged-controls.txt").read_text().splitlines() == flagged
 
 
 def test_prompts_of_unknown_truth_are_not_scored_and_missing_images_are_said(made, printed):
     lines = printed()
-    rows = [*made.measured, *made.controls]
-    halves = [row[-1] for row in rows]
-    assert read(lines)["report"][0] == halves.count("report")
     assert any("lack images" in line for line in lines)
-    assert all(line.strip() for line in lines)
+    choose = [row for row in made.controls if row[2] == "choose"]
+    assert read(lines)["scored"][0] == len(made.planted) + len(made.controls) - len(choose)
 
 
-def test_without_a_prompt_that_never_repeats_no_threshold_is_made_up(made, score, tmp_path):
-    truth = write_truth(tmp_path / "truth.csv", [r for r in made.measured if r[1] > 0])
-    controls = write_csv(tmp_path / "controls.csv", ["prompt", "half"], [])
-    with pytest.raises(SystemExit, match="half `choose`"):
-        score.main(made.id, made.store.url, truth, controls, processes=1)
+def test_each_missed_prompt_is_drawn_beside_its_generations(
+    made, criticals, matches, printed, tmp_path
+):
+    missed = expected(made, criticals, matches, 0.05)["missed"]
+    assert read(printed(false_positive_rate=0.05))["missed"] == missed
+    with Image.open(tmp_path / "scores" / "missed.png") as drawn:
+        assert drawn.height == SIDE * len(missed)
 
 
-def test_it_runs_as_the_readme_says_and_writes_the_page_of_the_half_choose(
+def test_it_runs_as_the_readme_says_and_writes_the_page_of_the_controls(
     made, criticals, matches, tmp_path
 ):
     words = [made.id, "--store", made.store.url, "--false-positive-rate", "0.1"]
@@ -515,8 +530,7 @@ def test_it_runs_as_the_readme_says_and_writes_the_page_of_the_half_choose(
     figures = expected(made, criticals, matches, 0.1)
     assert read(finished.stdout.splitlines()) == figures
     fragment = (tmp_path / "page" / "calibrated.toml").read_text()
-    marked = f"{figures['never']} controls, {figures['known']} known positives"
-    assert marked in " ".join(fragment.replace("#", "").split())
+    assert f"{figures['threshold'][1]} controls" in " ".join(fragment.replace("#", "").split())
     assert (tmp_path / "page" / "index.html").is_file()
 
 
