@@ -116,8 +116,8 @@ class PromptResult(Record):
     representative_seed: int | None
     match: Match | None
     further_cliques: tuple[Clique, ...] = ()
-    parts: Annotated[tuple[Part, ...], Field(exclude_if=lambda parts: not parts)] = ()
-    parts_proven: Annotated[bool, Field(exclude_if=lambda proven: proven)] = True
+    parts: tuple[Part, ...] = ()
+    parts_proven: bool = True
 
     @model_validator(mode="after")
     def _is_of_one_mind(self) -> Self:

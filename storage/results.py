@@ -142,7 +142,8 @@ def store_results(
     store: Store, analysis_id: str, campaign_id: str, results: Sequence[PromptResult]
 ) -> str:
     """Add the results as one part and return its key; the same results again change nothing."""
-    table = pa.Table.from_pylist([_row(result) for result in results], SCHEMA)
+    rows = [result.model_dump() for result in results]
+    table = pa.Table.from_pylist(rows, SCHEMA)
     whose = {_ANALYSIS: analysis_id, _CAMPAIGN: campaign_id}
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(whose), buffer, compression="zstd")
@@ -150,11 +151,6 @@ def store_results(
     key = keys.results_part(analysis_id, campaign_id, name)
     store.create(key, buffer.getvalue())
     return key
-
-
-def _row(result: PromptResult) -> dict[str, object]:
-    parts = [part.model_dump() for part in result.parts]
-    return result.model_dump() | {"parts": parts, "parts_proven": result.parts_proven}
 
 
 def results_by(store: Store, settings: AnalysisSettings, campaign_id: str) -> list[PromptResult]:

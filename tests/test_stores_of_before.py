@@ -84,8 +84,13 @@ class Old:
 
 
 def as_then(results):
-    """Results without what matches say since: nothing, as nobody asked then."""
+    """Results without what is said since: nothing, as nobody asked then."""
     for result in results:
+        whole = [result] * result["flagged"] + result["further_cliques"]
+        memories = [memory["seeds"] for memory in result.pop("memories")]
+        assert memories == [clique["clique_seeds"] for clique in whole]
+        since = [result.pop(name) for name in ("parts", "parts_proven", "flagged_partial")]
+        assert since == [[], True, False]
         for clique in (result, *result["further_cliques"]):
             for name in ("adaptive_training", "adaptive_generation", "agreement"):
                 assert not clique["match"] or clique["match"].pop(name) is None

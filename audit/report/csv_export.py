@@ -23,7 +23,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 def write_csv(found: Found, path: Path) -> None:
     """Write one row per prompt; the fields of the largest clique's match are columns, and of
-    further cliques their number is told.
+    further cliques, and of parts, their number is told.
 
     Without a clique the match's fields are empty, and where one was compared with nothing,
     `extracted` says so.
@@ -41,6 +41,7 @@ def write_csv(found: Found, path: Path) -> None:
                 nothing = {"extracted": NOT_EXAMINED} if result.flagged else {}
                 match = row.pop("match") or nothing
                 row["further_cliques"] = len(result.further_cliques)
+                row["parts"] = len(result.parts)
                 row["clique_seeds"] = " ".join(map(str, row["clique_seeds"]))
                 cells = [*(row[n] for n in names), *(match.get(n) for n in matched)]
                 evidence = has_evidence(result, found.min_clique_size)
