@@ -51,8 +51,12 @@ def chosen_prompts():
     """Four prompts that nearly always repeat their picture, and four that were never trained on."""
     with (EMOJI / "truth.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    always = [row["prompt"] for row in rows if float(row["repeat_rate"]) > 0.9]
-    never = (EMOJI / "untrained.txt").read_text().splitlines()
+    copied = [row for row in rows if int(row["copies"]) >= 30 and row["group"] == "copies"]
+    always = [row["prompt"] for row in copied if row["repeats"] == row["seeds"]]
+    # Others repeat pictures of captions that share words with theirs.
+    with (EMOJI / "prompts.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    never = [row["prompt"] for row in rows if row["group"] == "untrained"]
     return always[:4], never[:4]
 
 
