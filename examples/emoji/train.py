@@ -384,6 +384,7 @@ def train_diffusion(
     torch.manual_seed(0)
     pictures = read_pictures(training_set)
     vae = AutoencoderKL.from_pretrained(vae_folder).eval().to(DEVICE)
+    vae.register_to_config(_name_or_path=None)
     latents = encode_training_set(vae, np.stack([p.pixels for p in pictures]))
     tokenizer = train_tokenizer([p.caption for p in pictures])
     unet, text = new_unet().to(DEVICE), new_text_encoder(tokenizer).to(DEVICE)
