@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from seedsweep.audit.findings.counts import Counts, count_results, has_evidence
 from seedsweep.audit.findings.match_words import earlier_words
+from seedsweep.audit.findings.memories import Memory, memories
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.storage.campaigns import load_verifications
 from seedsweep.storage.errors import ShardCorruptError
-from seedsweep.storage.memories import Memory, memories
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import AnalysisSettings, Submission
 from seedsweep.storage.results import results_by

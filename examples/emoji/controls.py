@@ -16,15 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import typer
+from drawing import fresh_rendering, read_subjects
 from pictures import (
     HERE,
     Picture,
     by_caption,
     copies_of,
-    fresh_rendering,
     group_of,
     read_pictures,
-    read_subjects,
     write_pictures,
 )
 

@@ -12,41 +12,29 @@ A training that was cut goes on from its last checkpoint, at most two minutes ol
 is run again; what it draws at a step depends on the step alone.
 """
 
-import copy
-import json
 import math
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from pictures import (
-    HERE,
-    SIZE,
-    Picture,
-    Subject,
-    as_stored,
-    fresh_rendering,
-    put_frame,
-    read_pictures,
-    read_subjects,
+from drawing import Subject, as_stored, fresh_rendering, put_frame, read_subjects
+from networks import (
+    CHANNELS,
+    new_scheduler,
+    new_text_encoder,
+    new_unet,
+    new_vae,
+    train_tokenizer,
 )
-from tokenizers import pre_tokenizers, trainers
+from pictures import HERE, Picture, read_pictures
 from torch.utils.data import DataLoader, Dataset
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from training import DEVICE, Averaged, Training
+from transformers import CLIPTextModel, CLIPTokenizer
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-CHANNELS = 32
-"""Of a latent, which is SIZE / 8 wide and high: 6 numbers of a picture for each of a latent's."""
-
-MAX_TOKENS = 24
-TEXT_WIDTH = 128
 CAPTION_DROPOUT = 0.1
 HELD_BACK = 64
 """How many subjects the autoencoder never sees: it is measured on them, too."""
@@ -54,88 +42,7 @@ HELD_BACK = 64
 LATENT_NOISE = 0.05
 """What the decoder learns to bear, in standard deviations of a latent: a denoiser leaves some."""
 
-CHECKPOINT_SECONDS = 120
-
 app = typer.Typer(help=__doc__)
-
-
-def new_vae() -> AutoencoderKL:
-    """Build the autoencoder: 64 px pictures to 8 x 8 latents, 1.7 M parameters."""
-    return AutoencoderKL(
-        in_channels=3,
-        out_channels=3,
-        latent_channels=CHANNELS,
-        block_out_channels=(16, 32, 64, 96),
-        layers_per_block=1,
-        norm_num_groups=1,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        sample_size=SIZE,
-        mid_block_add_attention=False,
-    )
-
-
-def new_unet() -> UNet2DConditionModel:
-    """Build the denoiser: 5.3 M parameters, cross-attention at 4 x 4."""
-    return UNet2DConditionModel(
-        sample_size=SIZE // 8,
-        in_channels=CHANNELS,
-        out_channels=CHANNELS,
-        block_out_channels=(80, 144),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,
-        norm_num_groups=16,
-    )
-
-
-def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Build the text encoder: 0.5 M parameters."""
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=2 * TEXT_WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=MAX_TOKENS,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return CLIPTextModel(config)
-
-
-def new_scheduler() -> DDIMScheduler:
-    """Build the noise schedule: it ends at no signal, as sampling begins (arXiv 2305.08891)."""
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        rescale_betas_zero_snr=True,
-        steps_offset=1,
-        clip_sample=False,
-        set_alpha_to_one=False,
-    )
-
-
-def train_tokenizer(captions: list[str]) -> CLIPTokenizer:
-    """Learn a byte-pair vocabulary of the captions, in CLIP's own conventions."""
-    backend = CLIPTokenizer().backend_tokenizer
-    trainer = trainers.BpeTrainer(
-        vocab_size=2000,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    backend.train_from_iterator(captions, trainer)
-    model = json.loads(backend.to_str())["model"]
-    merges = [tuple(merge) for merge in model["merges"]]
-    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=MAX_TOKENS)
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
@@ -148,86 +55,8 @@ def half_precise() -> torch.autocast:
     return torch.autocast(DEVICE.type, torch.bfloat16)
 
 
-@dataclass
-class Averaged:
-    """Modules, and the moving average of their weights: what is saved in the end."""
-
-    modules: list[torch.nn.Module]
-    decay: float
-    averages: list[torch.nn.Module] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.averages = [copy.deepcopy(m).eval().requires_grad_(False) for m in self.modules]
-
-    @property
-    def parameters(self) -> list[torch.nn.Parameter]:
-        return [p for module in self.modules for p in module.parameters()]
-
-    def update(self, step: int) -> None:
-        decay = min(self.decay, (step + 1) / (step + 10))
-        mine = [p for module in self.averages for p in module.parameters()]
-        torch._foreach_lerp_(mine, [p.detach() for p in self.parameters], 1 - decay)
-
-
-class Training:
-    """Steps of AdamW that go on from the checkpoint in `file`, if one is there."""
-
-    def __init__(self, averaged: Averaged, steps: int, rate: float, file: Path) -> None:
-        self._averaged, self._steps, self._rate, self._file = averaged, steps, rate, file
-        self._optimizer = torch.optim.AdamW(averaged.parameters, lr=rate, betas=(0.9, 0.99))
-        self.step, self._seconds = 0, 0.0
-        if file.exists():
-            self._restore(torch.load(file, map_location=DEVICE, weights_only=True))
-
-    def each(self) -> Iterator[int]:
-        """The steps that are left; at each, `learn` is to be called once."""
-        began, saved = time.monotonic() - self._seconds, time.monotonic()
-        while self.step < self._steps:
-            yield self.step
-            self.step += 1
-            self._seconds = time.monotonic() - began
-            if time.monotonic() - saved > CHECKPOINT_SECONDS or self.step == self._steps:
-                self._save()
-                saved = time.monotonic()
-
-    def learn(self, loss: torch.Tensor) -> None:
-        """Take one step downhill: warm up, then linearly less to a fiftieth."""
-        rest = 1 - self.step / self._steps
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._rate * min(1.0, (self.step + 1) / 200, 0.02 + 1.2 * rest)
-        self._optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._averaged.parameters, 1.0)
-        self._optimizer.step()
-        self._averaged.update(self.step)
-
-    def say(self, words: str) -> None:
-        print(f"step {self.step + 1}/{self._steps}, {words}, {self._seconds:.0f} s", flush=True)
-
-    def _save(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._file.with_suffix(".unfinished")
-        modules = self._averaged.modules + self._averaged.averages
-        state = {
-            "step": self.step,
-            "seconds": self._seconds,
-            "modules": [module.state_dict() for module in modules],
-            "optimizer": self._optimizer.state_dict(),
-        }
-        torch.save(state, unfinished)
-        unfinished.replace(self._file)
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.step, self._seconds = state["step"], state["seconds"]
-        modules = self._averaged.modules + self._averaged.averages
-        for module, weights in zip(modules, state["modules"], strict=True):
-            module.load_state_dict(weights)
-        self._optimizer.load_state_dict(state["optimizer"])
-        print(f"goes on after step {self.step}", flush=True)
-
-
 def any_rendering(subjects: list[Subject], rng: np.random.Generator) -> np.ndarray:
-    """A fresh rendering of any of the subjects, some with a frame or a second one in front."""
+    """A fresh rendering of any of the subjects as it is stored, a few with a frame."""
     pixels = fresh_rendering(subjects[rng.integers(len(subjects))], rng)
     if rng.random() < 0.05:
         colour = rng.integers(0, 256, 3).astype(np.uint8)

@@ -37,17 +37,8 @@ import pyarrow.parquet as pq
 import torch
 import typer
 from diffusers import StableDiffusionPipeline
-from pictures import (
-    HERE,
-    Picture,
-    as_stored,
-    by_caption,
-    copies_of,
-    fresh_rendering,
-    group_of,
-    read_pictures,
-    read_subjects,
-)
+from drawing import as_stored, fresh_rendering, read_subjects
+from pictures import HERE, Picture, by_caption, copies_of, group_of, read_pictures
 
 STEPS, GUIDANCE, BATCH = 12, 3.0, 32
 """How the example's campaigns sample."""

@@ -6,6 +6,7 @@ the fingerprint of what is there now, and the prompt list its digest.
 
 import difflib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from seedsweep.storage.records import (
     Analysis,
     Campaign,
     Model,
+    PartRule,
     PromptList,
     Sampling,
     Verification,
     prompt_id_of,
 )
+from seedsweep.workers.analysis.distances import tile_grid, tile_values
+from seedsweep.workers.analysis.parts import TILE_PIXELS
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.models.folder_check import check_model
 from seedsweep.workers.models.plugins import BUILT_IN
@@ -39,8 +43,8 @@ FILE_BYTES = 1_000_000
 SHOWN_LENGTH = 120
 """So much of a key or a value is shown where it is wrong."""
 
-PARTIAL_SEEDS = 2_000
-"""Of so many pictures all pairs in all 64 tiles take 256 MB."""
+PAIRS_IN_TILES = 1 << 28
+"""Of a prompt; the search for parts holds a byte for each: 256 MB."""
 
 
 def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, list[str]]:
@@ -100,17 +104,34 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
 
 def require_possible(analysis: Analysis, sampling: Sampling) -> None:
     """Refuse a clique size that no prompt can reach, since nothing could ever be flagged, and a
-    search for parts in more pictures than it bears."""
+    search for parts that could find none or is too large."""
     if analysis.min_clique_size > sampling.seeds:
         raise ConfigError(
             f"analysis.min_clique_size = {analysis.min_clique_size} is more than the "
             f"{sampling.seeds} seeds of each prompt, so nothing could be flagged; lower it, or "
             "raise sampling.seeds."
         )
-    if analysis.partial and sampling.seeds > PARTIAL_SEEDS:
+    if analysis.partial:
+        _require_parts(analysis.parts, sampling)
+
+
+def _require_parts(rule: PartRule, sampling: Sampling) -> None:
+    tiles = tile_grid(sampling.height, sampling.width, rule.grid)
+    if rule.least > len(tiles):
         raise ConfigError(
-            f"analysis.partial looks at {PARTIAL_SEEDS:,} seeds of a prompt at most, and each has "
-            f"{sampling.seeds:,}; leave it out, or lower sampling.seeds."
+            f"analysis.parts.least = {rule.least} is more than the {len(tiles)} tiles of a "
+            "picture, so no part could be found; lower it, or raise analysis.parts.grid."
+        )
+    if max(map(tile_values, tiles)) > 3 * TILE_PIXELS:
+        raise ConfigError(
+            f"analysis.parts.grid = {rule.grid} makes tiles of more than {TILE_PIXELS:,} pixels, "
+            "which are not compared exactly; raise it."
+        )
+    most = math.isqrt(PAIRS_IN_TILES // len(tiles))
+    if sampling.seeds > most:
+        raise ConfigError(
+            f"analysis.partial looks at {most:,} seeds of a prompt at most, and each has "
+            f"{sampling.seeds:,}; leave it out, or lower sampling.seeds or analysis.parts.grid."
         )
 
 

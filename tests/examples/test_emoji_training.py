@@ -23,7 +23,7 @@ def scripts():
     """The scripts of the example, as modules: name → module."""
     sys.path.insert(0, str(EMOJI))
     found = {}
-    for name in ("pictures", "train", "truth"):
+    for name in ("drawing", "networks", "training", "pictures", "train", "truth"):
         spec = importlib.util.spec_from_file_location(name, EMOJI / f"{name}.py")
         found[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(found[name])
@@ -33,11 +33,11 @@ def scripts():
         del sys.modules[name]
 
 
-def learn(train, file, steps, cut_after=None):
+def learn(scripts, file, steps, cut_after=None):
     """Fit a line for so many steps; returns the weights and their average."""
     torch.manual_seed(0)
-    averaged = train.Averaged([torch.nn.Linear(3, 2)], 0.9)
-    training = train.Training(averaged, steps, 0.01, file)
+    averaged = scripts.Averaged([torch.nn.Linear(3, 2)], 0.9)
+    training = scripts.Training(averaged, steps, 0.01, file)
     for step in training.each():
         torch.manual_seed(step)
         training.learn(averaged.modules[0](torch.randn(4, 3)).square().mean())
@@ -49,31 +49,37 @@ def learn(train, file, steps, cut_after=None):
 
 
 def test_a_training_that_was_cut_ends_with_the_same_weights(scripts, tmp_path, monkeypatch):
-    train = scripts["train"]
-    whole = learn(train, tmp_path / "whole.checkpoint", 30)
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0)
+    training = scripts["training"]
+    whole = learn(training, tmp_path / "whole.checkpoint", 30)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
     for cut_after in (7, 8, 25):
         with pytest.raises(CutError):
-            learn(train, tmp_path / "cut.checkpoint", 30, cut_after)
-    again = learn(train, tmp_path / "cut.checkpoint", 30)
+            learn(training, tmp_path / "cut.checkpoint", 30, cut_after)
+    again = learn(training, tmp_path / "cut.checkpoint", 30)
     assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
     assert not list(tmp_path.glob("*.unfinished"))
 
 
-def test_what_a_step_draws_depends_on_the_step_alone(scripts):
-    train, subjects = scripts["train"], []
+def test_what_a_step_draws_depends_on_the_step_alone(scripts, monkeypatch):
+    train = scripts["train"]
     rows = torch.arange(100)
     seen = torch.cat([train.rows_of(step, rows, 16) for step in range(6)])
     assert len(set(seen.tolist())) == 96
     assert torch.equal(train.rows_of(8, rows, 16), train.rows_of(8, rows, 16))
     assert not torch.equal(train.rows_of(0, rows, 16), train.rows_of(6, rows, 16))
-    assert len(train.Renderings(subjects, 16, range(3, 10))) == 7
+    monkeypatch.setattr(
+        train, "any_rendering", lambda _, rng: rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    )
+    early, late = (train.Renderings([], 4, range(first, 10)) for first in (3, 5))
+    assert (len(early), len(late)) == (7, 5)
+    assert torch.equal(early[2], late[0])
+    assert not torch.equal(early[0], late[0])
 
 
 def test_standardising_latents_alters_no_picture(scripts, monkeypatch):
     train = scripts["train"]
     torch.manual_seed(0)
-    vae = train.new_vae().eval()
+    vae = scripts["networks"].new_vae().eval()
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (8, 64, 64, 3)).astype(np.uint8)
     monkeypatch.setattr(train, "any_rendering", lambda _, rng: pictures[rng.integers(8)])

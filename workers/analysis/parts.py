@@ -5,7 +5,8 @@ there, and what is left of them once each channel's mean is taken off is near an
 background that tints everything then joins nobody, and neither do two plain tiles. A *part* is a
 set of tiles, and the pictures that are the same as one of them, its centre, in all of these.
 
-All is decided on whole numbers, so that equal pictures have equal parts on every machine.
+Distances and textures are compared as whole numbers, and correlations by products and roots that
+are rounded alike everywhere, so that equal pictures have equal parts on every machine.
 """
 
 # Written by hand, since nothing that is kept up finds what repeats in some places of some pictures:
@@ -25,9 +26,13 @@ from seedsweep.storage.records import PartRule
 from seedsweep.workers.analysis.distances import Tile, tile_grid, tile_values
 from seedsweep.workers.analysis.inner_products import Products, products
 
+TILE_PIXELS = 1 << 17
+"""Of a tile with so many, four times the largest variance times the number of its pixels is below
+2⁵³, which float64 holds exactly."""
+
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FoundPart:
     """A part that repeats: `tiles` are places in the grid, row by row; `members` the pictures that
     are the same as `centre` in all of these; `shared` those that are in at least the wanted number
     of them, the members among them. All ascend."""
@@ -43,7 +48,7 @@ class PartSearch:
     """The parts that were found, the largest first; no two of them share a picture. `proven`: each
     is what the search comes to when it is not cut short."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[FoundPart, ...]
     proven: bool
 
 
@@ -51,7 +56,8 @@ def same_tiles(
     images: NDArray[np.uint8], rule: PartRule, inner: Products = products
 ) -> NDArray[np.bool_]:
     """In which tiles which pairs of images (n, height, width, 3) uint8 are the same: (tiles, n, n)
-    bool, symmetric, False on the diagonal, tiles row by row."""
+    bool, symmetric, False on the diagonal, tiles row by row. Exact for tiles of at most
+    `TILE_PIXELS`."""
     count, height, width, _ = images.shape
     grid = tile_grid(height, width, rule.grid)
     same = np.zeros((len(grid), count, count), dtype=np.bool_)
@@ -108,7 +114,7 @@ def find_parts(same: NDArray[np.bool_], size: int, least: int, max_steps: int) -
     if size < 2 or least < 1:
         raise ValueError(f"a part takes 2 pictures and 1 tile or more, got {size} and {least}")
     left = np.ones(same.shape[1], dtype=np.bool_)
-    parts: list[Part] = []
+    parts: list[FoundPart] = []
     steps = 0
     while True:
         best, steps, proven = _best(same, left, size, least, steps, max_steps)
@@ -122,14 +128,14 @@ def find_parts(same: NDArray[np.bool_], size: int, least: int, max_steps: int) -
 
 def _best(
     same: NDArray[np.bool_], left: NDArray[np.bool_], size: int, least: int, steps: int, most: int
-) -> tuple[Part | None, int, bool]:
+) -> tuple[FoundPart | None, int, bool]:
     """The best part among these pictures, the steps so far, and whether all centres were tried."""
     names = np.flatnonzero(left)
     inside = same[:, names][:, :, names]
     inside &= (np.count_nonzero(inside, axis=0) >= least)[None]
     # No part around a picture has more tiles than those in which enough are the same as it.
     bounds = np.count_nonzero(np.count_nonzero(inside, axis=2) >= size - 1, axis=0)
-    best: Part | None = None
+    best: FoundPart | None = None
     for centre in np.argsort(-bounds, kind="stable").tolist():
         if bounds[centre] < max(least, len(best.tiles) if best else 0):
             break
@@ -141,7 +147,7 @@ def _best(
             continue
         shared = np.count_nonzero(inside[tiles, centre], axis=0) >= least
         members[centre] = shared[centre] = True
-        found = Part(
+        found = FoundPart(
             int(names[centre]),
             tuple(sorted(tiles)),
             tuple(names[members].tolist()),
@@ -152,7 +158,7 @@ def _best(
     return best, steps, True
 
 
-def _rank(part: Part) -> tuple[int, int, int]:
+def _rank(part: FoundPart) -> tuple[int, int, int]:
     return (-len(part.tiles), -len(part.shared), part.centre)
 
 

@@ -81,7 +81,8 @@ def analyse_prompt(
     shard whose pictures are wanted and cannot be had.
     """
     usable = [place for place, image in enumerate(stored.images) if image.flaw is None]
-    verdict, representatives = _judge(stored, usable, settings.analysis, inner)
+    pixels = stored.pixels(usable) if settings.analysis.partial else None
+    verdict, representatives = _judge(stored, usable, settings.analysis, inner, pixels)
     matches: list[Match | None] = [None] * len(representatives)
     if training and (verification := settings.verification):
         tiles = settings.analysis.tiles
@@ -89,9 +90,9 @@ def analyse_prompt(
             matches = [_match(one, tiles, verification, training) for one in representatives]
     seeds = [image.seed for image in stored.images]
     result = result_of(stored.text, seeds, len(seeds) - len(usable), verdict, matches)
-    if not settings.analysis.partial:
+    if pixels is None:
         return result
-    parts, proven = _parts(stored, usable, settings.analysis, verdict, inner)
+    parts, proven = _parts(stored, usable, settings.analysis, verdict, inner, pixels)
     return result.model_copy(update={"parts": parts, "parts_proven": proven})
 
 
@@ -133,13 +134,20 @@ def result_of(
 
 
 def _judge(
-    stored: StoredPrompt, usable: Sequence[int], settings: Analysis, inner: Products
+    stored: StoredPrompt,
+    usable: Sequence[int],
+    settings: Analysis,
+    inner: Products,
+    decoded: NDArray[np.uint8] | None,
 ) -> tuple[Verdict, list[NDArray[np.uint8]]]:
     """The verdict on the images at the places `usable`, and the pixels of each clique's
     representative. Only images that may join a wanted clique are decoded, or all for the full
-    matrix."""
+    matrix, unless all are `decoded` already."""
     survivors = _survivors(stored, usable, settings)
-    pixels = stored.pixels([usable[i] for i in survivors.tolist()])
+    if decoded is None:
+        pixels = stored.pixels([usable[i] for i in survivors.tolist()])
+    else:
+        pixels = decoded[survivors]
     with stored.tally.step("compare"):
         pairs = tiled_pairs(pixels, settings.tiles, settings.edge_threshold, inner)
     edges = np.zeros((len(usable), len(usable)), dtype=np.bool_)
@@ -163,10 +171,10 @@ def _parts(
     settings: Analysis,
     verdict: Verdict,
     inner: Products,
+    pixels: NDArray[np.uint8],
 ) -> tuple[tuple[Part, ...], bool]:
-    """The parts that repeat, but for those that one clique alone shows: these are the clique's
-    picture. All images at the places `usable` are decoded."""
-    pixels = stored.pixels(usable)
+    """The parts that repeat in the `pixels` of the images at the places `usable`, and whether the
+    search for them was not cut short. What one clique alone shows is the clique's picture."""
     if not usable:
         return (), True
     with stored.tally.step("compare"):

@@ -282,9 +282,27 @@ def added(text):
             "could be flagged; lower it, or raise sampling.seeds.",
         ),
         (
-            added("[sampling]\nseeds = 2001\n[analysis]\npartial = true"),
-            "analysis.partial looks at 2,000 seeds of a prompt at most, and each has 2,001; leave "
-            "it out, or lower sampling.seeds.",
+            added("[sampling]\nseeds = 2049\n[analysis]\npartial = true"),
+            "analysis.partial looks at 2,048 seeds of a prompt at most, and each has 2,049; leave "
+            "it out, or lower sampling.seeds or analysis.parts.grid.",
+        ),
+        (
+            added("[sampling]\nseeds = 513\n[analysis]\npartial = true\nparts.grid = 32"),
+            "analysis.partial looks at 512 seeds of a prompt at most, and each has 513; leave it "
+            "out, or lower sampling.seeds or analysis.parts.grid.",
+        ),
+        (
+            added("[analysis]\npartial = true\nparts.least = 65"),
+            "analysis.parts.least = 65 is more than the 64 tiles of a picture, so no part could be "
+            "found; lower it, or raise analysis.parts.grid.",
+        ),
+        (
+            added(
+                "[sampling]\nwidth = 1024\nheight = 1024\n"
+                "[analysis]\npartial = true\nparts = {grid = 2, least = 3}"
+            ),
+            "analysis.parts.grid = 2 makes tiles of more than 131,072 pixels, which are not "
+            "compared exactly; raise it.",
         ),
         (
             added("[analysis]\nmin_clique_size = 1"),
