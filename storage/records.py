@@ -342,10 +342,20 @@ class Campaign(Record):
         return range(first, first + self.sampling.seeds)
 
 
+class Unseen(Record):
+    """What the model's tokenizers do not see of the prompts, which are told by their index."""
+
+    cut: tuple[int, ...] = ()
+    """Ascending: these are longer than any of the tokenizers takes."""
+    same: tuple[tuple[int, int], ...] = ()
+    """Ascending: the first is the same to the model as the second, which is the earlier one."""
+
+
 class Submission(Record):
     """A campaign as it was submitted: fixed, with the cut of its seeds into units.
 
-    `notes` say in sentences what the model does not see of the prompts.
+    `unseen` is what the model does not see of the prompts, None if nobody looked: its tokenizers
+    were not on the machine. `notes` say the same in sentences.
     """
 
     campaign: Campaign
@@ -353,6 +363,15 @@ class Submission(Record):
     submitted_at: str
     versions: str
     notes: Annotated[tuple[str, ...], Field(exclude_if=lambda notes: not notes)] = ()
+    unseen: Annotated[Unseen | None, Field(exclude_if=lambda unseen: unseen is None)] = None
+
+    @model_validator(mode="after")
+    def _unseen_is_of_the_prompts(self) -> Self:
+        unseen = self.unseen or Unseen()
+        named = [*unseen.cut, *(index for pair in unseen.same for index in pair)]
+        if not all(0 <= index < self.campaign.prompts.count for index in named):
+            raise ValueError("what is unseen is of other prompts")
+        return self
 
     @model_validator(mode="after")
     def _cuts_cover_the_seeds(self) -> Self:

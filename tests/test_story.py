@@ -211,6 +211,20 @@ def test_killed_workers_and_a_killed_run_lose_nothing_and_double_nothing(
     assert desk.seedsweep("results", campaign_id, "--json") == expected
 
 
+def test_sigterm_stops_a_run_as_ctrl_c_does(desk, wait_until):
+    desk.write(seeds=2000, size=96)
+    process = desk.start("run", "campaign.toml", "--workers", "1")
+    wait_until(lambda: desk.shards(), timeout=60)
+    offspring = children(process.pid)
+    process.send_signal(signal.SIGTERM)
+    _, progress = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "goes on from here" in progress
+    assert "Traceback" not in progress
+    assert not any(map(is_alive, offspring))
+    assert desk.states() == ["stopped"]
+
+
 def test_ctrl_c_stops_everything_and_says_how_to_go_on(desk, wait_until):
     desk.write(seeds=2000, size=96)
     process = desk.start("run", "campaign.toml", "--workers", "1")

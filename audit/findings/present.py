@@ -1,7 +1,7 @@
 """What a campaign's analysis found, as commands tell it: results, counts, and what to know."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from seedsweep.audit.findings.counts import Counts, count_results, has_evidence
@@ -9,10 +9,10 @@ from seedsweep.audit.findings.match_words import earlier_words
 from seedsweep.audit.findings.memories import Memory, memories
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.findings.verification_summary import summary
-from seedsweep.storage.campaigns import load_verifications
+from seedsweep.storage.campaigns import load_prompts, load_verifications
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import AnalysisSettings, Submission
+from seedsweep.storage.records import AnalysisSettings, Submission, Unseen
 from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
@@ -27,8 +27,10 @@ class Found:
     `min_clique_size` are no evidence.
 
     `captions`: those of matched training pictures, by id, as far as the newest search of a training
-    set read them. `notes` say in sentences what that search came to, `no_evidence` how many prompts
-    are none and why, `trouble` why it is not known what a search found; both may be empty.
+    set read them. `cut`: the prompts whose ends the model does not read, None if nobody looked.
+    `same_as`: of prompts that are the same to the model as an earlier one, that one. `notes` say in
+    sentences what that search came to, `no_evidence` how many prompts are none and why, `trouble`
+    why it is not known what a search found; both may be empty.
     """
 
     campaign_id: str
@@ -37,6 +39,8 @@ class Found:
     min_clique_size: int
     counts: Counts
     captions: Mapping[str, str]
+    cut: frozenset[str] | None
+    same_as: Mapping[str, str]
     notes: tuple[str, ...]
     no_evidence: str
     trouble: str
@@ -65,6 +69,11 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         search = newest_search(store, campaign.campaign_id, settings)
     except ShardCorruptError as error:
         trouble = str(error)
+    unseen = submission.unseen or Unseen()
+    named = unseen.cut or unseen.same
+    prompts = load_prompts(store, campaign.campaign_id) if named else ()
+    cut = frozenset(prompts[index] for index in unseen.cut)
+    same_as = {prompts[index]: prompts[earlier] for index, earlier in unseen.same}
     return Found(
         campaign_id=campaign.campaign_id,
         analysis_id=settings.analysis_id,
@@ -72,10 +81,13 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         min_clique_size=size,
         counts=counts,
         captions=_captions(search),
+        cut=None if submission.unseen is None else cut,
+        same_as=same_as,
         notes=(
-            *earlier_words(results, campaign.campaign_id),
+            *(() if _is_earlier(search) else earlier_words(results, campaign.campaign_id)),
             *(() if trouble else _notes(search, counts, campaign.campaign_id)),
             *submission.notes,
+            *_unseen_words([r.prompt for r in results if r.flagged], cut, same_as),
         ),
         no_evidence=no_evidence_words(store, submission, results, size),
         trouble=trouble,
@@ -125,6 +137,29 @@ def _notes(search: VerificationResult | None, counts: Counts, campaign_id: str) 
         f"Matched and extracted: {NOT_EXAMINED}, since nothing was compared with training "
         f"pictures; `seedsweep verify {campaign_id} --training-set PATH` does that.",
     )
+
+
+def _is_earlier(search: VerificationResult | None) -> bool:
+    """Whether a search of an earlier version scored matches, which its own summary says."""
+    return any(not clique.match.distinct for clique in search.cliques) if search else False
+
+
+def _unseen_words(
+    flagged: Sequence[str], cut: Set[str], same_as: Mapping[str, str]
+) -> tuple[str, ...]:
+    """How many of the flagged prompts the model does not see whole, or apart from one another."""
+    texts = set(flagged)
+    again = sum(same_as.get(text) in texts for text in texts)
+    said = []
+    if texts & cut:
+        count = f"{len(texts & cut):,} of {len(texts):,}"
+        said.append(f"{count} flagged prompts are cut: the model does not read their ends.")
+    if again:
+        said.append(
+            f"{again:,} of {len(texts):,} flagged prompts are the same to the model as an earlier "
+            "flagged one: their pictures are the same, and no find of their own."
+        )
+    return tuple(said)
 
 
 def _captions(search: VerificationResult | None) -> dict[str, str]:

@@ -14,8 +14,9 @@ from seedsweep.scheduler.printable import shown
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import Match, PromptResult
 
-EVIDENCE = "evidence"
-"""The last column: whether the prompt could have been flagged. Rates are of those that could."""
+LAST_COLUMNS = ("evidence", "cut", "same_as")
+"""Whether the prompt could have been flagged, and rates are of those that could; whether the model
+does not read its end (empty: nobody looked); which earlier prompt is the same to the model."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What begins a formula, in full width too, as spreadsheets of East Asia take it."""
@@ -35,7 +36,7 @@ def write_csv(found: Found, path: Path) -> None:
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow([*names, *matched, EVIDENCE])
+            writer.writerow([*names, *matched, *LAST_COLUMNS])
             for result in found.results:
                 row = result.model_dump(mode="json")
                 nothing = {"extracted": NOT_EXAMINED} if result.flagged else {}
@@ -45,7 +46,9 @@ def write_csv(found: Found, path: Path) -> None:
                 row["clique_seeds"] = " ".join(map(str, row["clique_seeds"]))
                 cells = [*(row[n] for n in names), *(match.get(n) for n in matched)]
                 evidence = has_evidence(result, found.min_clique_size)
-                writer.writerow([*map(_cell, cells), evidence])
+                cut = None if found.cut is None else result.prompt in found.cut
+                same_as = found.same_as.get(result.prompt)
+                writer.writerow([*map(_cell, [*cells, evidence, cut, same_as])])
     except OSError as error:
         raise ConfigError(
             f"The file {path} cannot be written ({error.strerror}); choose another for --csv."

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage import keys
-from seedsweep.storage.records import Campaign, SeedRange, WorkUnit, prompt_id_of
+from seedsweep.storage.records import Campaign, SeedRange, Unseen, WorkUnit, prompt_id_of
 
 
 def cut_seeds(
@@ -44,13 +44,15 @@ def cut_seeds(
 class Plan:
     """A campaign with its prompts and the cut of its seeds: every work unit, by index.
 
-    `notes` say in sentences what the model does not see of the prompts.
+    `unseen` is what the model does not see of the prompts, None if nobody looked; `notes` say the
+    same in sentences.
     """
 
     campaign: Campaign
     prompts: Sequence[str]
     cuts: tuple[SeedRange, ...]
     notes: tuple[str, ...] = ()
+    unseen: Unseen | None = None
 
     def __len__(self) -> int:
         return len(self.prompts) * len(self.cuts)

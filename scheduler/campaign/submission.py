@@ -11,7 +11,7 @@ from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.records import Campaign, SeedRange, Submission
 from seedsweep.storage.shards import list_shards
 from seedsweep.storage.store import Store
-from seedsweep.workers.pipelines.prompt_tokens import describe_cuts, open_tokenizers
+from seedsweep.workers.pipelines.prompt_tokens import find_unseen, open_tokenizers, unseen_words
 
 
 def stored_ranges(store: Store, campaign: Campaign) -> Counter[SeedRange]:
@@ -24,8 +24,9 @@ def plan_campaign(store: Store, campaign: Campaign, prompts: list[str]) -> Plan:
     """Plan a campaign along what the store holds already; writes nothing."""
     sampling = campaign.sampling
     cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored_ranges(store, campaign))
-    notes = describe_cuts(open_tokenizers(campaign.model), prompts)
-    return Plan(campaign, prompts, cuts, notes)
+    tokenizers = open_tokenizers(campaign.model)
+    unseen = find_unseen(tokenizers, prompts)
+    return Plan(campaign, prompts, cuts, unseen_words(unseen, tokenizers, prompts), unseen)
 
 
 def submit_campaign(store: Store, plan: Plan) -> Submission:
@@ -36,5 +37,6 @@ def submit_campaign(store: Store, plan: Plan) -> Submission:
         submitted_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         versions=f"seedsweep {__version__}, Python {platform.python_version()}",
         notes=plan.notes,
+        unseen=plan.unseen,
     )
     return store_campaign(store, submission, plan.prompts)

@@ -1,8 +1,10 @@
-"""SIGTERM as a question that loops can ask."""
+"""SIGTERM as a question that loops can ask, or as what Ctrl-C is."""
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 
 def stop_on_sigterm() -> Callable[[], bool]:
@@ -11,3 +13,19 @@ def stop_on_sigterm() -> Callable[[], bool]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     return stopped.is_set
+
+
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[threading.Event]:
+    """Have SIGTERM end the block with a `KeyboardInterrupt`; what is yielded is set if it came."""
+    came = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)

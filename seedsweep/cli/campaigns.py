@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from signal import SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,6 +63,7 @@ def run(
     from seedsweep.cli.progress_bars import Display
     from seedsweep.cli.store_notice import StoreNotice
     from seedsweep.scheduler.services.local_run import Crew, Listeners, log_folder, run_campaign
+    from seedsweep.scheduler.services.signals import sigterm_as_ctrl_c
 
     environment, opened = find(store)
     planned = _plan(opened, file)
@@ -72,12 +74,12 @@ def run(
     crew = Crew.for_this_machine(workers, environment.ray_address)
     code = 0
     try:
-        with Display(plan.image_count).shown() as display:
+        with sigterm_as_ctrl_c() as terminated, Display(plan.image_count).shown() as display:
             listeners = Listeners(display.show, StoreNotice(), say)
             run_campaign(opened, plan, crew, listeners)
     except KeyboardInterrupt:
         say("Stopped; the same command goes on from here.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + (SIGTERM if terminated.is_set() else SIGINT)) from None
     except ConfigError:
         raise
     except SeedsweepError as error:

@@ -1,9 +1,10 @@
 """The command line. Heavy libraries are imported where a command needs them, so help is instant."""
 
+import contextlib
 import io
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -24,7 +25,7 @@ from seedsweep.cli import (
 )
 from seedsweep.cli.help_groups import Grouped, help_width
 from seedsweep.cli.options import exit_code, say, show
-from seedsweep.cli.streams import open_closed
+from seedsweep.cli.streams import open_closed, write
 from seedsweep.scheduler.printable import ShownFormatter
 from seedsweep.storage.errors import SeedsweepError
 
@@ -94,6 +95,19 @@ def seedsweep(
     """
 
 
+@contextlib.contextmanager
+def _help_written() -> Iterator[None]:
+    """Have help that stdout does not take be refused as all that is printed there: Typer writes it.
+
+    Raises `ConfigError` if stdout fails.
+    """
+    try:
+        yield
+    except OSError:
+        write("", sys.stdout)
+        raise
+
+
 def main() -> None:
     """Run the command line: bad input ends in one sentence and an exit code, never a traceback."""
     open_closed()
@@ -103,7 +117,8 @@ def main() -> None:
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(ShownFormatter())
     try:
-        app(prog_name="seedsweep", terminal_width=help_width(sys.stdout))
+        with _help_written():
+            app(prog_name="seedsweep", terminal_width=help_width(sys.stdout))
     except SeedsweepError as error:
         say(str(error))
         sys.exit(exit_code(error))

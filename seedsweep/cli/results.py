@@ -172,7 +172,12 @@ def print_found(found: "Found", as_json: bool, flagged_only: bool = False) -> bo
 def _element(found: "Found", result: "PromptResult") -> dict[str, object]:
     """What JSON says of one prompt."""
     repeated = [memory.model_dump(mode="json") for memory in found.memories_of(result)]
-    told = {"memories": repeated, "flagged_partial": result.flagged_partial}
+    told = {
+        "memories": repeated,
+        "flagged_partial": result.flagged_partial,
+        "cut": None if found.cut is None else result.prompt in found.cut,
+        "same_as": found.same_as.get(result.prompt),
+    }
     return result.model_dump(mode="json") | told
 
 

@@ -57,6 +57,7 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is a
         ("seedsweep results nothing >&-", 2, "knows no campaign"),
         pytest.param("seedsweep results small >/dev/full", 2, "No space left", marks=FULL),
         pytest.param("seedsweep status >/dev/full", 2, "No space left", marks=FULL),
+        pytest.param("seedsweep --help >/dev/full", 2, "No space left", marks=FULL),
         pytest.param("seedsweep results small 2>/dev/full", 0, "", marks=FULL),
         ("{ seedsweep results small; echo code $? >&2; } | true", 0, "code 0"),
         ("{ seedsweep results small --json; echo code $? >&2; } | true", 0, "code 0"),

@@ -51,6 +51,8 @@ def make_found(results, **changes):
         "min_clique_size": 2,
         "counts": count_results(results, len(results), 4, 2),
         "captions": {},
+        "cut": frozenset(),
+        "same_as": {},
         "notes": (),
         "no_evidence": "",
         "trouble": "",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model
+from seedsweep.storage.records import Model, Unseen
 from seedsweep.workers.models.folder import Component, components, read_index
 from seedsweep.workers.models.folder_check import folder_here
 from seedsweep.workers.pipelines.diffusers_class import call_parameters, class_of, is_installed
@@ -49,28 +49,50 @@ def tells_apart(tokenizer: Any) -> bool:
     return len({frozenset(set(ids) - special) for ids in words}) > 1
 
 
-def describe_cuts(tokenizers: Sequence[Tokenizer], prompts: Sequence[str]) -> tuple[str, ...]:
-    """Say in sentences how many prompts are cut, and which ones are one to the model.
+def find_unseen(tokenizers: Sequence[Tokenizer], prompts: Sequence[str]) -> Unseen | None:
+    """Find which prompts are cut, and which are one to the model; None without tokenizers.
 
     A prompt counts as cut if no tokenizer takes it whole; prompts are one if all tokenizers make
-    the same of them. Nothing is said without tokenizers.
+    the same of them.
     """
     if not tokenizers:
-        return ()
-    cut: list[str] = []
-    seen: dict[bytes, str] = {}
-    alike: list[tuple[str, str]] = []
+        return None
+    cut: list[int] = []
+    seen: dict[bytes, int] = {}
+    same: list[tuple[int, int]] = []
     for first in range(0, len(prompts), _AT_A_TIME):
         texts = list(prompts[first : first + _AT_A_TIME])
         tokens = [each.tokenizer(texts, verbose=False).input_ids for each in tokenizers]
-        for text, *made in zip(texts, *tokens, strict=True):
+        for index, *made in zip(range(first, first + len(texts)), *tokens, strict=True):
             ids = [_kept(t, each.limit) for t, each in zip(made, tokenizers, strict=True)]
             if all(len(t) > each.limit for t, each in zip(made, tokenizers, strict=True)):
-                cut.append(text)
-            earlier = seen.setdefault(hashlib.sha256(str(ids).encode()).digest(), text)
-            if earlier != text:
-                alike.append((earlier, text))
-    return (*_cut_words(cut, tokenizers), *_alike_words(alike))
+                cut.append(index)
+            earlier = seen.setdefault(hashlib.sha256(str(ids).encode()).digest(), index)
+            if earlier != index:
+                same.append((index, earlier))
+    return Unseen(cut=tuple(cut), same=tuple(same))
+
+
+def unseen_words(
+    unseen: Unseen | None, tokenizers: Sequence[Tokenizer], prompts: Sequence[str]
+) -> tuple[str, ...]:
+    """Say in sentences how many prompts are cut, how many are one with another, and which first."""
+    if unseen is None:
+        return ()
+    said = []
+    if unseen.cut:
+        limit = max(each.limit for each in tokenizers)
+        said.append(
+            f"{len(unseen.cut):,} prompts are longer than the {limit} tokens that the model takes, "
+            f"and it does not read their ends; the first is {_shown(prompts[unseen.cut[0]])}."
+        )
+    if unseen.same:
+        text, earlier = (_shown(prompts[index]) for index in unseen.same[0])
+        said.append(
+            f"{len(unseen.same):,} prompts are the same to the model as an earlier one, and give "
+            f"its pictures again; the first is {text}, which is one with {earlier}."
+        )
+    return tuple(said)
 
 
 def _open(part: Component, usual: int | None) -> Tokenizer:
@@ -97,26 +119,6 @@ def _open(part: Component, usual: int | None) -> Tokenizer:
 def _kept(tokens: list[int], limit: int) -> list[int]:
     """What is left of a prompt: its last token ends every prompt, cut or not."""
     return tokens if len(tokens) <= limit else [*tokens[: max(limit - 1, 0)], tokens[-1]]
-
-
-def _cut_words(cut: Sequence[str], tokenizers: Sequence[Tokenizer]) -> tuple[str, ...]:
-    if not cut:
-        return ()
-    limit = max(each.limit for each in tokenizers)
-    return (
-        f"{len(cut):,} prompts are longer than the {limit} tokens that the model takes, and it "
-        f"does not read their ends; the first is {_shown(cut[0])}.",
-    )
-
-
-def _alike_words(alike: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    if not alike:
-        return ()
-    earlier, text = alike[0]
-    return (
-        f"{len(alike):,} prompts are the same to the model as an earlier one, and give its "
-        f"pictures again; the first is {_shown(text)}, which is one with {_shown(earlier)}.",
-    )
 
 
 def _shown(text: str) -> str:

@@ -10,10 +10,11 @@ import pytest
 from seedsweep.audit.findings.counts import count_results, has_evidence
 from seedsweep.audit.report.report import gather_report, render_report
 from seedsweep.cli import main as command_line
-from seedsweep.storage.campaigns import store_verification
+from seedsweep.storage import keys
+from seedsweep.storage.campaigns import load_campaign, store_verification
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.records import Flaw
+from seedsweep.storage.records import Flaw, Unseen
 from seedsweep.storage.results import store_results
 from seedsweep.workers.analysts.prompt_result import analyse_stored
 from seedsweep.workers.generation.shard_writer import encode_unit
@@ -146,6 +147,39 @@ def test_a_run_of_which_nothing_is_evidence_ends_with_exit_code_1(tmp_path, seed
     assert ended.returncode == code
     assert ended.stdout.splitlines()[-1] == bench.id
     assert ("no evidence" in ended.stderr) == (code == 1)
+
+
+def test_each_prompt_says_whether_the_model_reads_it_whole_and_apart(tmp_path, seedsweep):
+    other = prompts_of(1.0, 2)[1]
+    bench = Bench(tmp_path, {text: [None] * SEEDS for text in (REPEATED, PLAIN, other)})
+    assert {prompt["cut"] for prompt in found(seedsweep, bench)} == {None}
+    key, unseen = keys.campaign(bench.id), Unseen(cut=(0, 1), same=((2, 0),))
+    submitted = load_campaign(bench.store, bench.id).model_copy(update={"unseen": unseen})
+    bench.store.replace(key, submitted.model_dump_json().encode())
+    told = {prompt["prompt"]: prompt for prompt in found(seedsweep, bench)}
+    assert [told[text]["cut"] for text in (REPEATED, PLAIN, other)] == [True, True, False]
+    same = [told[text]["same_as"] for text in (REPEATED, PLAIN, other)]
+    assert same == [None, None, REPEATED]
+    shown = " ".join(seedsweep("results", bench.id, "--csv", "found.csv").stdout.split())
+    assert "1 of 2 flagged prompts are cut" in shown
+    assert "1 of 2 flagged prompts are the same to the model" in shown
+    with (tmp_path / "found.csv").open() as file:
+        rows = {row["prompt"]: (row["cut"], row["same_as"]) for row in csv.DictReader(file)}
+    assert rows == {REPEATED: ("True", ""), PLAIN: ("True", ""), other: ("False", REPEATED)}
+
+
+def test_what_the_model_does_not_see_is_of_the_campaigns_prompts(tmp_path, seedsweep):
+    bench = Bench(tmp_path, {PLAIN: [None] * SEEDS})
+    submitted = load_campaign(bench.store, bench.id)
+    forged = submitted.model_copy(update={"unseen": Unseen(cut=(1,))})
+    bench.store.replace(keys.campaign(bench.id), forged.model_dump_json().encode())
+    ended = seedsweep("results", bench.id)
+    assert ended.returncode == 1
+    assert "what is unseen is of other prompts" in ended.stderr
+
+
+def found(seedsweep, bench):
+    return json.loads(seedsweep("results", bench.id, "--json").stdout)
 
 
 class TestEveryDenominator:

@@ -6,12 +6,13 @@ import pytest
 import sentencepiece
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model
+from seedsweep.storage.records import Model, Unseen
 from seedsweep.workers.pipelines.prompt_tokens import (
     DIFFERENT,
-    describe_cuts,
+    find_unseen,
     open_tokenizers,
     tells_apart,
+    unseen_words,
 )
 from tests.support.model_folders import put, reindex, save_folder
 from tests.support.tiny_model import letters_tokenizer
@@ -32,6 +33,10 @@ def opened(folder):
     return open_tokenizers(Model(path=str(folder)))
 
 
+def told(tokenizers, prompts):
+    return unseen_words(find_unseen(tokenizers, prompts), tokenizers, prompts)
+
+
 @pytest.mark.parametrize(
     ("prompts", "said"),
     [
@@ -43,10 +48,18 @@ def opened(folder):
     ],
 )
 def test_prompts_that_the_model_does_not_see_whole_or_apart_are_told(folder, prompts, said):
-    text = " ".join(describe_cuts(opened(folder), prompts))
+    text = " ".join(told(opened(folder), prompts))
     assert bool(text) == bool(said)
     for words in said:
         assert words in text
+
+
+def test_each_such_prompt_is_named_by_its_place(folder):
+    prompts = ["a", LONG + "a", "A", LONG + "b", "b", LONG + "a!"]
+    assert find_unseen(opened(folder), prompts) == Unseen(
+        cut=(1, 3, 5), same=((2, 0), (3, 1), (5, 1))
+    )
+    assert find_unseen([], prompts) is None
 
 
 def test_a_prompt_is_whole_if_some_tokenizer_takes_it_whole(folder):
@@ -57,7 +70,7 @@ def test_a_prompt_is_whole_if_some_tokenizer_takes_it_whole(folder):
         ("tokenizer", 12),
         ("tokenizer_2", 40),
     ]
-    assert describe_cuts(tokenizers, [LONG + "a", LONG + "b"]) == ()
+    assert told(tokenizers, [LONG + "a", LONG + "b"]) == ()
 
 
 def test_what_the_pipelines_call_takes_is_the_limit_if_it_is_less(folder):
@@ -68,7 +81,7 @@ def test_what_the_pipelines_call_takes_is_the_limit_if_it_is_less(folder):
 
 def test_many_prompts_are_told_as_few_are(folder):
     prompts = [f"{number:04}" for number in range(2_500)] + [LONG]
-    (sentence,) = describe_cuts(opened(folder), prompts)
+    (sentence,) = told(opened(folder), prompts)
     assert sentence.startswith("1 prompts are longer")
 
 
@@ -116,4 +129,4 @@ def test_a_tokenizer_that_is_kept_as_a_sentencepiece_model_alone_works(folder):
     tokenizer = opened(folder)[1]
     assert tokenizer.limit == 20
     assert tells_apart(tokenizer.tokenizer)
-    assert describe_cuts([tokenizer], list(DIFFERENT[:2])) == ()
+    assert told([tokenizer], list(DIFFERENT[:2])) == ()
