@@ -14,11 +14,18 @@ from seedsweep.audit.findings.operating_point import (
     controls_needed,
     operating_point,
 )
+from seedsweep.audit.findings.part_point import PartPoint, Tiles, part_point
 from seedsweep.audit.findings.precision_recall import PrecisionRecall, precision_recall
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import WHEREABOUTS, AnalysisSettings, Submission, digest
+from seedsweep.storage.records import (
+    DEFAULT_PART_RULE,
+    WHEREABOUTS,
+    AnalysisSettings,
+    Submission,
+    digest,
+)
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.flag_threshold import STEPS
 from seedsweep.workers.analysts.prompt_score import PromptScore, Scoring, score_prompts
@@ -29,11 +36,13 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True, slots=True)
 class CalibrationOptions:
     """What is asked of the thresholds: at most that share of controls flagged, at one of these
-    clique sizes, and the precision where `base_rate` of all prompts are repeated."""
+    clique sizes, and the precision where `base_rate` of all prompts are repeated. `partial`: what
+    makes a part, too."""
 
     false_positive_rate: float
     base_rate: float
     min_clique_sizes: tuple[int, ...]
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,15 @@ class Scored:
         place = self.sizes.index(size)
         return self._scores(marks, lambda score: _l2_step(score.l2[place]))
 
+    def parts(self, marks: Marks, size: int) -> tuple[Tiles, Tiles]:
+        """The most tiles that make a part of each control, and of each positive, for one size."""
+        place = self.sizes.index(size)
+        tiles = {prompt: score.parts[place] for prompt, score in self.by_prompt.items()}
+        return (
+            np.array([tiles[prompt] for prompt in marks.controls], dtype=np.int64),
+            np.array([tiles[p.prompt] for p in marks.positives], dtype=np.int64),
+        )
+
     def _scores(self, marks: Marks, step: Callable[[PromptScore], int | None]) -> Scores:
         steps = {prompt: step(score) or NEVER for prompt, score in self.by_prompt.items()}
         return Scores(
@@ -81,7 +99,8 @@ class Candidate:
 class Calibration:
     """What came of it. `chosen` is one of the `candidates`: of those whose false-positive rate is
     shown, or else of all, the one with the highest lower bound of recall, the smallest of equals.
-    `verification` is None where the campaign has no training set: then extraction is not examined.
+    `verification` is None where the campaign has no training set: then extraction is not examined;
+    `parts` where nobody asked for them.
     `analysis_id` names the campaign's analysis of that time, `scoring_id` as of `scoring_id`.
     """
 
@@ -99,6 +118,7 @@ class Calibration:
     chosen_size: int
     verification: OperatingPoint | None
     warnings: tuple[str, ...]
+    parts: PartPoint | None = None
 
     def __post_init__(self) -> None:
         if self.chosen_size not in [each.min_clique_size for each in self.candidates]:
@@ -111,12 +131,15 @@ class Calibration:
 
 
 def scoring_id(settings: AnalysisSettings) -> str:
-    """Name how prompts are scored: by all settings but for thresholds and the clique size, which a
-    calibration chooses, and `matrix`, which alters no result.
+    """Name how prompts are scored: by all settings but for thresholds, the clique size and the
+    least part, which a calibration chooses, and `matrix` and `partial`, which alter no score.
 
     So a calibration holds for each analysis with the same one.
     """
-    analysis = {"edge_threshold", "min_clique_size", "matrix"}
+    analysis = {"edge_threshold", "min_clique_size", "matrix", "partial"}
+    parts = settings.analysis.parts.model_copy(update={"least": DEFAULT_PART_RULE.least})
+    judged = settings.analysis.model_copy(update={"parts": parts})
+    settings = settings.model_copy(update={"analysis": judged})
     verification = {"threshold", *WHEREABOUTS}
     apart = {"analysis": analysis, "verification": verification}
     return digest({"algorithm": settings.algorithm, **settings.model_dump(exclude=apart)})
@@ -129,6 +152,7 @@ def score_marked(
     sizes: Sequence[int],
     processes: int,
     progress: Progress,
+    partial: bool = False,
 ) -> Scored:
     """Score the marked prompts of a campaign from its stored images; no size means its own.
 
@@ -148,7 +172,7 @@ def score_marked(
         )
     present = among(marks, load_prompts(store, campaign_id))
     _refuse_none(marks, present, "are among the prompts of the campaign", campaign_id)
-    scoring = Scoring(store.url, submission, settings, chosen)
+    scoring = Scoring(store.url, submission, settings, chosen, partial)
     scores = score_prompts(scoring, present.prompts, processes, progress)
     whole = {score.prompt: score for score in scores if score.whole}
     complete = among(present, list(whole))
@@ -187,6 +211,12 @@ def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibra
     if scored.settings.verification:
         scores = scored.extractions(marks, chosen.min_clique_size)
         verification = operating_point(scores, wish.false_positive_rate, wish.base_rate)
+    parts = None
+    if wish.partial:
+        controls, positives = scored.parts(marks, chosen.min_clique_size)
+        groups = tuple(positive.group for positive in marks.positives)
+        grid, rate = scored.settings.analysis.parts.grid, wish.false_positive_rate
+        parts = part_point(grid, controls, positives, groups, rate, len(sizes))
     return Calibration(
         campaign_id=scored.submission.campaign.campaign_id,
         analysis_id=scored.settings.analysis_id,
@@ -202,6 +232,7 @@ def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibra
         chosen_size=chosen.min_clique_size,
         verification=verification,
         warnings=(*scored.warnings, *_too_few(len(marks.controls), wish)),
+        parts=parts,
     )
 
 
@@ -240,12 +271,16 @@ def _left_out(count: int, why: str) -> list[str]:
 
 
 def _undecided(scores: Sequence[PromptScore]) -> list[str]:
-    count = sum(not all(critical.decided for critical in score.critical) for score in scores)
-    return (
-        [f"{count} prompts may be flagged earlier: the search for a clique ended at max_steps."]
+    cliques = sum(not all(critical.decided for critical in score.critical) for score in scores)
+    parts = sum(not score.parts_proven for score in scores)
+    return [
+        f"{count} prompts may {what}: the search for a {kind} ended at max_steps."
+        for count, what, kind in (
+            (cliques, "be flagged earlier", "clique"),
+            (parts, "repeat a larger part", "part"),
+        )
         if count
-        else []
-    )
+    ]
 
 
 def _too_few(controls: int, wish: CalibrationOptions) -> list[str]:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from seedsweep.audit.findings.calibration import Calibration, Candidate
+from seedsweep.audit.findings.part_point import PartPoint
 from seedsweep.audit.findings.precision_recall import PrecisionRecall, flagged_share
 from seedsweep.audit.report.axes import Tick
 from seedsweep.workers.analysis.flag_threshold import STEPS, threshold_of
@@ -108,6 +109,33 @@ def render_shares(calibration: Calibration) -> Chart:
         x_ticks=_ticks_x(end),
         y_ticks=_ticks_y(),
         mark=None if threshold is None else Mark(_x(threshold, end), None, f"{threshold:g}"),
+    )
+
+
+def render_parts(parts: PartPoint | None) -> Chart | None:
+    """The share of controls and of positives that repeat at least so much of the picture; the
+    chosen least is marked. None if parts were not asked for."""
+    if parts is None:
+        return None
+    cells = parts.grid**2
+    lines = []
+    for kind, tiles, label in (
+        ("controls", parts.controls, "controls"),
+        ("chosen", parts.positives, "known positives"),
+    ):
+        if len(tiles):
+            shares = [float(np.mean(tiles >= least)) for least in range(1, cells + 1)]
+            points = [(least / cells, share) for least, share in enumerate(shares, 1)]
+            lines.append(Line(_places(points, 1.0), kind, label))
+    least = parts.least
+    return Chart(
+        title="Share of prompts that repeat a part of at least this size",
+        x_label=f"share of the {parts.grid} × {parts.grid} tiles",  # noqa: RUF001
+        lines=tuple(lines),
+        band="",
+        x_ticks=_ticks_x(1.0),
+        y_ticks=_ticks_y(),
+        mark=None if least is None else Mark(_x(least / cells, 1.0), None, f"{least} tiles"),
     )
 
 

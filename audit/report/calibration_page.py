@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from seedsweep.audit.findings.calibration import Calibration
 from seedsweep.audit.findings.operating_point import OperatingPoint
+from seedsweep.audit.findings.part_point import PartPoint
 from seedsweep.audit.findings.precision_recall import BAND
 from seedsweep.audit.findings.rate_words import (
     NOT_EXAMINED,
@@ -15,7 +16,12 @@ from seedsweep.audit.findings.rate_words import (
     rate_words,
     share_words,
 )
-from seedsweep.audit.report.calibration_charts import Chart, render_precision_recall, render_shares
+from seedsweep.audit.report.calibration_charts import (
+    Chart,
+    render_parts,
+    render_precision_recall,
+    render_shares,
+)
 from seedsweep.audit.report.html import templates, write_page
 from seedsweep.scheduler.printable import shown
 
@@ -49,8 +55,13 @@ def render_page(calibration: Calibration) -> str:
 
 
 def lay_out(calibration: Calibration) -> CalibrationPage:
-    """Render the curves to scale: precision and recall where there are positives, and shares."""
-    charts = (render_precision_recall(calibration), render_shares(calibration))
+    """Render the curves to scale: precision and recall if there are positives, shares, and parts if
+    they were asked for."""
+    charts = (
+        render_precision_recall(calibration),
+        render_shares(calibration),
+        render_parts(calibration.parts),
+    )
     return CalibrationPage(
         calibration, tuple(filter(None, charts)), BAND, render_fragment(calibration)
     )
@@ -79,7 +90,7 @@ def render_fragment(calibration: Calibration) -> str:
     else:
         lines.append(f"edge_threshold = {point.threshold}")
     lines.append(f"min_clique_size = {calibration.chosen.min_clique_size}")
-    lines += ["", *_verification(verification)]
+    lines += ["", *_parts(calibration.parts), *_verification(verification)]
     return "\n".join(lines) + "\n"
 
 
@@ -91,6 +102,16 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
 """The filters of `report_calibration.html`."""
 
 
+def _parts(parts: PartPoint | None) -> list[str]:
+    if parts is None:
+        return []
+    about = _comment([f"Parts, {parts.summary}.", *_rates(parts, "with a part")])
+    if parts.least is None:
+        return [*about, *_comment(["No number of tiles is found in so few controls."]), ""]
+    lines = ["[analysis.parts]", f"grid = {parts.grid}", f"least = {parts.least}", ""]
+    return [*about, "# partial = true, in [analysis], looks for them.", *lines]
+
+
 def _verification(point: OperatingPoint | None) -> list[str]:
     if point is None:
         return _comment([f"Verification: {NOT_EXAMINED}, since the campaign has no training set."])
@@ -100,7 +121,7 @@ def _verification(point: OperatingPoint | None) -> list[str]:
     return [*_comment(about), "# [verification]", f"# threshold = {point.threshold}"]
 
 
-def _rates(point: OperatingPoint, what: str) -> list[str]:
+def _rates(point: OperatingPoint | PartPoint, what: str) -> list[str]:
     lines = [f"Controls {what}: {rate_words(point.false_positives)}."]
     if point.recall.n:
         lines.append(f"Known positives {what}: {rate_words(point.recall)}.")

@@ -48,11 +48,16 @@ def calibrate(
         list[int] | None,
         typer.Option(min=2, help="Try this size; may be given again. The campaign's, if not."),
     ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Also choose how many tiles make a part.")
+    ] = False,
     processes: Annotated[int | None, typer.Option(min=1, help="One per core.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose edge threshold and clique size from stored images of prompts whose truth is known.
+
+    With --partial also how many tiles make a part.
 
     Writes a page with the curves, and calibrated.toml for a campaign file. The threshold is the
     largest that the controls allow; what they are too few to show is said. The campaign's report
@@ -73,8 +78,8 @@ def calibrate(
     sizes = min_clique_size or []
     with counted("prompts scored") as progress:
         workers = processes or os.cpu_count() or 1
-        scored = score_marked(opened, campaign_id, marks, sizes, workers, progress)
-    wish = CalibrationOptions(false_positive_rate, base_rate, scored.sizes)
+        scored = score_marked(opened, campaign_id, marks, sizes, workers, progress, partial)
+    wish = CalibrationOptions(false_positive_rate, base_rate, scored.sizes, partial)
     calibration = decide(scored, scored.marks, wish)
     page = write_calibration(calibration, output)
     for warning in calibration.warnings:

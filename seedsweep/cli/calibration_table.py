@@ -33,7 +33,24 @@ def for_scripts(calibration: "Calibration") -> dict[str, object]:
         "min_clique_size": chosen.min_clique_size,
         "candidates": [candidate(each) for each in calibration.candidates],
         "verification": dataclasses.asdict(verification) if verification else None,
+        "parts": _parts(calibration),
         "warnings": list(calibration.warnings),
+    }
+
+
+def _parts(calibration: "Calibration") -> dict[str, object] | None:
+    """All but the single scores; None if nobody asked."""
+    import dataclasses
+
+    parts = calibration.parts
+    if parts is None:
+        return None
+    return {
+        "grid": parts.grid,
+        "least": parts.least,
+        "false_positives": dataclasses.asdict(parts.false_positives),
+        "shown": parts.shown,
+        "recall": dataclasses.asdict(parts.recall),
     }
 
 
@@ -66,5 +83,12 @@ def print_calibration(calibration: "Calibration") -> None:
             percent_words(point.precision_worst),
         )
     print_table(table)
+    if (parts := calibration.parts) is not None:
+        least = "no number" if parts.least is None else f"{parts.least} or more"
+        explain(
+            f"A part takes {least} of {parts.grid**2} tiles. Controls that repeat one: "
+            f"{share_words(parts.false_positives)}, {parts.summary}. Known positives that repeat "
+            f"one, or all of the picture: {share_words(parts.recall)}."
+        )
     if calibration.verification is None:
         explain(f"Extraction: {NOT_EXAMINED}, since the campaign has no training set.")

@@ -64,7 +64,7 @@ def same_tiles(
     for place, tile in enumerate(grid):
         covariance = _covariances(images, tile, inner)
         variance = covariance.diagonal().copy()
-        limits = limits_of(rule, tile)
+        limits = limits_of(rule, tile_values(tile) // 3)
         textured = variance >= limits.texture
         apart = variance[:, None] + variance[None, :] - 2.0 * covariance
         deviation = np.sqrt(variance)
@@ -76,17 +76,17 @@ def same_tiles(
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The least and the largest whole numbers of a tile: of its variance, to have texture, and of
-    the squared distance without means, to be the same; both times the number of its pixels."""
+    """The least and the largest whole numbers of a region: of its variance, to have texture, and
+    of the squared distance without means, to be the same; both times the number of its pixels."""
 
     texture: int
     distance: int
 
 
-def limits_of(rule: PartRule, tile: Tile) -> Limits:
-    """A standard deviation and an l2, in [0, 1], as whole numbers of 0-255 levels of a tile; the
-    settings are read as the decimals that they print as."""
-    scale = 255**2 * tile_values(tile) * (tile_values(tile) // 3)
+def limits_of(rule: PartRule, pixels: int) -> Limits:
+    """A standard deviation and an l2, in [0, 1], as whole numbers of 0-255 levels of so many
+    pixels; the settings are read as the decimals that they print as."""
+    scale = 255**2 * 3 * pixels * pixels
     return Limits(
         math.ceil(Fraction(str(rule.texture)) ** 2 * scale),
         math.floor(Fraction(str(rule.distance)) ** 2 * scale),
@@ -124,6 +124,28 @@ def find_parts(same: NDArray[np.bool_], size: int, least: int, max_steps: int) -
         if not proven:
             return PartSearch(tuple(parts), False)
         left[list(best.shared)] = False
+
+
+def critical_least(same: NDArray[np.bool_], size: int, max_steps: int) -> tuple[int, bool]:
+    """The largest `least` at which `find_parts` finds a part, 0 if it finds one at none, and
+    whether no larger one was missed because its search was cut short.
+
+    A smaller one nearly always finds a part as well, but need not: more pictures then compete for
+    the next tile.
+    """
+    left = np.ones(same.shape[1], dtype=np.bool_)
+    proven = True
+    for least in range(_most_tiles(same, size), 0, -1):
+        best, _, whole = _best(same, left, size, least, 0, max_steps)
+        proven &= whole
+        if best is not None:
+            return least, proven
+    return 0, proven
+
+
+def _most_tiles(same: NDArray[np.bool_], size: int) -> int:
+    """No part has more tiles than those in which enough are the same as its centre."""
+    return int(np.count_nonzero(same.sum(axis=2) >= size - 1, axis=0).max(initial=0))
 
 
 def _best(

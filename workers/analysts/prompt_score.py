@@ -14,6 +14,7 @@ from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysis.distances import tiled_distances
 from seedsweep.workers.analysis.flag_threshold import Critical, critical_steps
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
+from seedsweep.workers.analysis.parts import critical_least, same_tiles
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
 from seedsweep.workers.stored_images import BrokenShardError
 from seedsweep.workers.training.index import TrainingSet, load_training_set
@@ -28,7 +29,8 @@ class PromptScore:
     `whole`: all of the campaign's images of the prompt were there, `usable` of which are evidence.
     `l2`: for each size, how far the
     medoid of the clique at the critical threshold is from its nearest training picture; None where
-    no threshold would call that an extraction, and without a training set.
+    no threshold would call that an extraction, and without a training set. `parts`: for each size,
+    the most tiles that make a part, 0 if none do; empty if nobody asked.
     """
 
     prompt: str
@@ -36,6 +38,8 @@ class PromptScore:
     usable: int
     critical: tuple[Critical, ...]
     l2: tuple[float | None, ...]
+    parts: tuple[int, ...] = ()
+    parts_proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Scoring:
     submission: Submission
     settings: AnalysisSettings
     sizes: tuple[int, ...]
+    partial: bool = False
 
     def __call__(self, text: str) -> PromptScore:
         """Score a prompt from all its pixels, without the images of shards that are corrupt.
@@ -78,7 +83,21 @@ class Scoring:
                 for place in {place for place in medoids if place is not None}
             }
             l2 = tuple(None if place is None else matched[place] for place in medoids)
-        return PromptScore(stored.text, stored.whole, len(evidence), critical, l2)
+        parts = self._parts(pixels) if self.partial and evidence else ()
+        return PromptScore(
+            stored.text,
+            stored.whole,
+            len(evidence),
+            critical,
+            l2,
+            tuple(least for least, _ in parts),
+            all(proven for _, proven in parts),
+        )
+
+    def _parts(self, pixels: NDArray[np.uint8]) -> tuple[tuple[int, bool], ...]:
+        analysis = self.settings.analysis
+        same = same_tiles(pixels, analysis.parts)
+        return tuple(critical_least(same, size, analysis.max_steps) for size in self.sizes)
 
 
 def score_prompts(

@@ -30,6 +30,7 @@ from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
+    PartRule,
     Prompt,
     Sampling,
     Verification,
@@ -152,6 +153,34 @@ def test_what_is_reported_is_what_the_analysis_flags_at_that_threshold(run, made
     assert point["false_positives"]["count"] == flagged(CONTROLS)
     assert point["recall"]["count"] == flagged(POSITIVES) > 0
     assert (point["false_positives"]["n"], point["recall"]["n"]) == (len(CONTROLS), len(POSITIVES))
+
+
+def test_how_many_tiles_make_a_part_is_chosen_as_well_if_it_is_asked_for(run, made):
+    """The oracle is the analysis: with one tile less, a control more repeats a part."""
+    rate = ("--false-positive-rate", "0.3")
+    ended = run("--positives", "positives.csv", "--json", "--partial", *rate)
+    parts = json.loads(ended.stdout)["parts"]
+    _, store, campaign_id = made
+    submission = load_campaign(store, campaign_id)
+
+    def repeat(prompts, least):
+        rule = PartRule(least=least)
+        analysis = Analysis(tiles=2, min_clique_size=4, partial=True, parts=rule)
+        settings = AnalysisSettings(analysis=analysis)
+        found = [analyse_stored(store, submission, p, settings, None)[0] for p in prompts]
+        return sum(result.flagged or result.flagged_partial for result in found)
+
+    assert parts["grid"] == 8
+    assert parts["false_positives"]["count"] == repeat(CONTROLS, parts["least"])
+    assert parts["recall"]["count"] == repeat(POSITIVES, parts["least"]) > 0
+    page = " ".join((made[0] / "out" / "index.html").read_text().split())
+    assert f"A part takes {parts['least']} of 8 × 8 tiles or more" in page  # noqa: RUF001
+    assert "Share of prompts that repeat a part of at least this size" in page
+    fragment = tomllib.loads((made[0] / "out" / "calibrated.toml").read_text())
+    rule = PartRule.model_validate(fragment["analysis"]["parts"])
+    assert (rule.grid, rule.least) == (8, parts["least"])
+    said = run("--positives", "positives.csv", "--partial", *rate).stdout
+    assert f"A part takes {parts['least']} or more of 64 tiles." in " ".join(said.split())
 
 
 def test_too_few_controls_are_warned_of_with_how_many_it_takes(run):

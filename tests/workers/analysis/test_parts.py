@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.records import PartRule
-from seedsweep.workers.analysis.parts import find_parts, mask_of, same_tiles
+from seedsweep.workers.analysis.parts import critical_least, find_parts, mask_of, same_tiles
 from tests.support.templates import noise, template
 
 RULE = PartRule(grid=4, least=3)
@@ -117,6 +117,24 @@ def test_parts_are_those_of_the_slow_search(seed, count, density, size, least):
         (part.centre, list(part.tiles), list(part.members), list(part.shared))
         for part in found.parts
     ] == slow_parts(same, size, least)
+
+
+@few
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(0, 9),
+    density=st.floats(0.05, 0.95),
+    size=st.integers(2, 4),
+)
+def test_the_critical_least_is_the_largest_with_a_part(seed, count, density, size):
+    rng = np.random.default_rng(seed)
+    same = rng.random((6, count, count)) < density
+    same &= same.swapaxes(1, 2)
+    same[:, range(count), range(count)] = False
+    found = [least for least in range(1, 7) if slow_parts(same, size, least)]
+    assert critical_least(same, size, max_steps=10**6) == (max(found, default=0), True)
+    least, proven = critical_least(same, size, max_steps=1)
+    assert proven or least <= max(found, default=0)
 
 
 def test_a_subject_on_other_backgrounds_is_found_and_outlined():
