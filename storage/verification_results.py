@@ -103,12 +103,56 @@ class ControlMatches(Record):
         return sum(limit is not None and limit <= threshold for limit in limits)
 
 
+class PartMatch(Record):
+    """The training picture nearest to a part of a picture that a prompt repeats: of the pixels of
+    the part's mask, once each colour's mean over these is taken off.
+
+    `copies`: how many training pictures show the part, by the rule by which generations do;
+    `unrelated`: how many of those whose captions were looked at have one that shares no word with
+    the prompt. `elsewhere`: how many other parts of unrelated prompts show it. `controls`: how many
+    pictures that were never trained on do, and `control_l2` how near the nearest of them is, both
+    None where none were searched.
+    """
+
+    training_id: str
+    caption: str | None
+    l2: float
+    correlation: float
+    copies: int
+    unrelated: int
+    elsewhere: int
+    controls: int | None = None
+    control_l2: float | None = None
+
+    @property
+    def is_common(self) -> bool:
+        """Whether what has nothing to do with the prompt shows the part as well: a frame, a logo, a
+        background of a studio."""
+        return self.unrelated > 0 or self.elsewhere > 0
+
+    @property
+    def extracted(self) -> bool:
+        """Whether a training picture shows the part, and nothing else that it should not."""
+        return self.copies > 0 and not self.is_common and not self.controls
+
+
+class VerifiedPart(Record):
+    """A part that a prompt repeats, the `number`-th of its result, and what it matches."""
+
+    prompt_id: str
+    prompt: str
+    number: Annotated[int, Field(ge=0)]
+    share: float
+    match: PartMatch
+
+
 class VerificationResult(Record):
     """What a search of a training set for a campaign's flagged pictures found.
 
     `cliques` are those of the best prompt first, of each prompt the largest first: one prompt can
     repeat several pictures. `groups` are the names of all training pictures that were extracted,
-    near-copies of its first in one group.
+    near-copies of its first in one group. `parts` are the parts of pictures that prompts repeat,
+    `parts_not_verified` those of which a picture could not be had.
     """
 
     campaign_id: str
@@ -121,6 +165,10 @@ class VerificationResult(Record):
     not_verified: tuple[UnverifiedClique, ...]
     groups: tuple[tuple[str, ...], ...]
     controls: ControlMatches | None = None
+    parts: Annotated[tuple[VerifiedPart, ...], Field(exclude_if=lambda parts: not parts)] = ()
+    parts_not_verified: Annotated[
+        tuple[UnverifiedClique, ...], Field(exclude_if=lambda parts: not parts)
+    ] = ()
 
     @property
     def prompts(self) -> frozenset[str]:
@@ -131,6 +179,11 @@ class VerificationResult(Record):
     def prompts_extracted(self) -> frozenset[str]:
         """The ids of those prompts that extract a training picture, or several."""
         return frozenset(clique.prompt_id for clique in self.cliques if clique.match.extracted)
+
+    @property
+    def prompts_extracted_partial(self) -> frozenset[str]:
+        """The ids of the prompts that extract a part of a training picture."""
+        return frozenset(part.prompt_id for part in self.parts if part.match.extracted)
 
     @property
     def verification_id(self) -> str:

@@ -89,8 +89,8 @@ def as_then(results):
         whole = [result] * result["flagged"] + result["further_cliques"]
         memories = [memory["seeds"] for memory in result.pop("memories")]
         assert memories == [clique["clique_seeds"] for clique in whole]
-        names = ("parts", "parts_proven", "flagged_partial", "cut", "same_as")
-        assert [result.pop(name) for name in names] == [[], True, False, None, None]
+        names = ("parts", "parts_proven", "flagged_partial", "extracted_partial", "cut", "same_as")
+        assert [result.pop(name) for name in names] == [[], True, False, None, None, None]
         for clique in (result, *result["further_cliques"]):
             for name in ("adaptive_training", "adaptive_generation", "agreement"):
                 assert not clique["match"] or clique["match"].pop(name) is None

@@ -49,7 +49,7 @@ def read_marks(
             f"{len(both)} prompts, such as {min(both)[:80]!r}, are in both {controls} and "
             f"{positives}; leave each in one of them."
         )
-    groups = dict(_groups(positives, column, group_column)) if positives and group_column else {}
+    groups = read_labels(positives, column, group_column) if positives and group_column else {}
     grouped = tuple(Positive(prompt, groups.get(prompt, prompt)) for prompt in known)
     return Marks(tuple(unknown), grouped)
 
@@ -67,15 +67,25 @@ def _list(path: Path, column: str) -> PromptList:
     return PromptList(file=str(path), column=None if file_kind(path) in TEXTS else column)
 
 
-def _groups(path: Path, column: str, group_column: str) -> Iterator[tuple[str, str]]:
-    """The group of each prompt that names one; the file was read for its prompts before."""
+def read_labels(
+    path: Path, column: str, label_column: str, delimiter: str | None = None
+) -> dict[str, str]:
+    """The label of each prompt of a .csv that has one, its last; `delimiter` is what stands between
+    cells, None is what usually does.
+
+    Raises `ConfigError` where the file cannot be read, or lacks a column.
+    """
+    form = Form(delimiter or _list(path, column).delimiter)
+    return dict(_labels(path, (column, label_column), form))
+
+
+def _labels(path: Path, columns: tuple[str, str], form: Form) -> Iterator[tuple[str, str]]:
     if not is_cells(path):
-        raise ConfigError(f"Groups are read from .csv files, and {path} is none; save it as one.")
+        raise ConfigError(f"Labels are read from .csv files, and {path} is none; save it as one.")
     try:
-        form = Form(_list(path, column).delimiter)
-        for _, _, (prompt, group) in read_table(path, (column, group_column), form):
-            if group := str(group or "").strip():
-                yield str(prompt or "").strip(), group
+        for _, _, (prompt, label) in read_table(path, columns, form):
+            if label := str(label or "").strip():
+                yield str(prompt or "").strip(), label
     except NoColumnError as error:
         raise ConfigError(
             f"The file {path} has no column {error.wanted!r}; name one of {list(error.names)[:12]}."

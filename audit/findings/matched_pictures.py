@@ -1,6 +1,6 @@
 """The training pictures that matches name, as they are now."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.prompt_results import Match, PromptResult
-from seedsweep.storage.records import AnalysisSettings, Sampling
+from seedsweep.storage.records import AnalysisSettings, Sampling, Verification
 from seedsweep.workers.analysis.distances import l2_to_all
 from seedsweep.workers.training.pictures import read_pictures
 
@@ -33,13 +33,23 @@ def gather_training(
     Reads nothing where there is no match, and never raises for a training set that cannot be read.
     """
     wanted = {match.training_id for result in results for match in result.matches}
+    return read_named(settings.verification, sampling, wanted)
+
+
+def read_named(
+    verification: Verification | None, sampling: Sampling, wanted: Set[str]
+) -> TrainingPictures:
+    """Read the training pictures with these ids, and decode no others; reads nothing without any.
+
+    Never raises for a training set that cannot be read.
+    """
     if not wanted:
         return TrainingPictures({})
-    if settings.verification is None:
+    if verification is None:
         return TrainingPictures({}, "the campaign's file names no training set")
     try:
         width, height = sampling.width, sampling.height
-        read = read_pictures(settings.verification, width, height, wanted=wanted.__contains__)
+        read = read_pictures(verification, width, height, wanted=wanted.__contains__)
         return TrainingPictures({name: pixels for name, pixels, _ in read})
     except TrainingSetError as error:
         return TrainingPictures({}, str(error))

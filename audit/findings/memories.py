@@ -1,29 +1,46 @@
 """What prompts repeat: whole pictures, and parts of pictures."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from seedsweep.storage import keys
 from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.records import Record
+from seedsweep.storage.verification_results import PartMatch, VerificationResult
 
 
 class Memory(Record):
-    """What generations of a prompt repeat.
+    """What generations of a prompt repeat: a picture, a part of one, or one that is `common`, as
+    pictures that have nothing to do with the prompt show it too.
 
     `share` is that of the picture's area; `mask` the key of a PNG of the picture's size, white
-    where the part is, and None of a whole picture.
+    where the part is, and None of a whole picture. `extracted` says that the match is one, None if
+    it was compared with nothing.
     """
 
-    kind: Literal["whole", "partial"]
+    kind: Literal["whole", "partial", "common"]
     seeds: tuple[int, ...]
     share: float
     mask: str | None
     representative_seed: int
-    match: Match | None
+    match: Match | PartMatch | None
+    extracted: bool | None
 
 
-def memories(result: PromptResult, analysis_id: str, campaign_id: str) -> tuple[Memory, ...]:
-    """All of a prompt: its cliques, the largest first, then its parts."""
+def parts_matched(search: VerificationResult | None) -> dict[tuple[str, int], PartMatch]:
+    """What a search matched with parts, by the prompt's id and their number."""
+    parts = search.parts if search else ()
+    return {(part.prompt_id, part.number): part.match for part in parts}
+
+
+def memories(
+    result: PromptResult,
+    analysis_id: str,
+    campaign_id: str,
+    of_parts: Mapping[tuple[str, int], PartMatch],
+) -> tuple[Memory, ...]:
+    """All of a prompt: its cliques, the largest first, then its parts with what they match, by the
+    prompt's id and their number."""
     whole = [
         Memory(
             kind="whole",
@@ -32,18 +49,21 @@ def memories(result: PromptResult, analysis_id: str, campaign_id: str) -> tuple[
             mask=None,
             representative_seed=clique.representative_seed,
             match=clique.match,
+            extracted=clique.match.extracted if clique.match else None,
         )
         for clique in result.cliques
     ]
+    found = [of_parts.get((result.prompt_id, number)) for number in range(len(result.parts))]
     partial = [
         Memory(
-            kind="partial",
+            kind="common" if match and match.is_common else "partial",
             seeds=part.seeds,
             share=part.share,
             mask=keys.mask(analysis_id, campaign_id, result.prompt_id, number),
             representative_seed=part.representative_seed,
-            match=part.match,
+            match=match,
+            extracted=match.extracted if match else None,
         )
-        for number, part in enumerate(result.parts)
+        for number, (part, match) in enumerate(zip(result.parts, found, strict=True))
     ]
     return (*whole, *partial)

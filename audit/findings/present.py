@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from seedsweep.audit.findings.counts import Counts, count_results, has_evidence
 from seedsweep.audit.findings.match_words import earlier_words
-from seedsweep.audit.findings.memories import Memory, memories
+from seedsweep.audit.findings.memories import Memory, memories, parts_matched
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.storage.campaigns import load_prompts, load_verifications
@@ -15,7 +15,7 @@ from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import AnalysisSettings, Submission, Unseen
 from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
-from seedsweep.storage.verification_results import VerificationResult
+from seedsweep.storage.verification_results import PartMatch, VerificationResult
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 
 PROMPT_LENGTH = 80
@@ -27,10 +27,11 @@ class Found:
     `min_clique_size` are no evidence.
 
     `captions`: those of matched training pictures, by id, as far as the newest search of a training
-    set read them. `cut`: the prompts whose ends the model does not read, None if nobody looked.
-    `same_as`: of prompts that are the same to the model as an earlier one, that one. `notes` say in
-    sentences what that search came to, `no_evidence` how many prompts are none and why, `trouble`
-    why it is not known what a search found; both may be empty.
+    set read them; `of_parts`: what that search matched with parts, by prompt's id and number.
+    `cut`: the prompts whose ends the model does not read, None if nobody looked. `same_as`: of
+    prompts that are the same to the model as an earlier one, that one. `notes` say in sentences
+    what that search came to, `no_evidence` how many prompts are none and why, `trouble` why it is
+    not known what a search found; both may be empty.
     """
 
     campaign_id: str
@@ -39,6 +40,7 @@ class Found:
     min_clique_size: int
     counts: Counts
     captions: Mapping[str, str]
+    of_parts: Mapping[tuple[str, int], PartMatch]
     cut: frozenset[str] | None
     same_as: Mapping[str, str]
     notes: tuple[str, ...]
@@ -47,7 +49,7 @@ class Found:
 
     def memories_of(self, result: PromptResult) -> tuple[Memory, ...]:
         """What one of the results' prompts repeats: whole pictures, then parts."""
-        return memories(result, self.analysis_id, self.campaign_id)
+        return memories(result, self.analysis_id, self.campaign_id, self.of_parts)
 
     @property
     def nothing_is_evidence(self) -> bool:
@@ -81,6 +83,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         min_clique_size=size,
         counts=counts,
         captions=_captions(search),
+        of_parts=parts_matched(search),
         cut=None if submission.unseen is None else cut,
         same_as=same_as,
         notes=(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from seedsweep import __version__
 from seedsweep.audit.findings.control_pictures import Near, read_controls
+from seedsweep.audit.findings.part_search import judge_parts, read_parts
 from seedsweep.audit.findings.present import newest_search
 from seedsweep.scheduler.campaign.current import results_now, settings_now
 from seedsweep.scheduler.campaign.file import explain
@@ -79,13 +80,14 @@ class SearchOptions:
 def verify_campaign(
     store: Store, campaign_id: str, options: SearchOptions, actors: Actors, progress: Progress
 ) -> VerificationResult:
-    """Search the training set for the representatives of all cliques; stores what was found.
+    """Search the training set for the representatives of all cliques, and for the parts that
+    prompts repeat; stores what was found.
 
     Equal pictures and settings give an equal result, whatever the actors and however the training
     set is cut, and that of comparing all pixels. Raises `ConfigError` for what cannot be searched,
-    or where no prompt is analysed or flagged, `TrainingSetError` where no training picture can be
-    read or the set changes meanwhile, and as `searchers` does. `progress` is called with how many
-    slices are done, and of how many.
+    or where no prompt is analysed or repeats anything, `TrainingSetError` where no training picture
+    can be read or the set changes meanwhile, and as `searchers` does. `progress` is called with how
+    many slices are done, and of how many.
     """
     submission = load_campaign(store, campaign_id)
     settings = settings_now(store, submission)
@@ -99,8 +101,10 @@ def verify_campaign(
         )
     flagged = [result for result in results if result.flagged]
     known, pictures, unknown = _representatives(store, submission, flagged)
-    if not known:
-        raise ConfigError(_nothing_to_verify(campaign_id, unknown))
+    rule = settings.analysis.parts
+    parts, parts_unknown = read_parts(store, submission, results, rule)
+    if not known and not parts:
+        raise ConfigError(_nothing_to_verify(campaign_id, unknown + parts_unknown))
     training = open_set(Path(asked.training_set))
     size = sampling.width, sampling.height
     controls = read_controls(asked, size)
@@ -108,7 +112,10 @@ def verify_campaign(
         search = TrainingSearch(crew, training, asked, settings.analysis.tiles, progress)
         near = controls.nearest_to(pictures, asked)
         surrounded = sorted({len(pictures) + each.place for each in near})
-        matched = search.match(np.stack([*pictures, *controls.pictures]), len(pictures), surrounded)
+        queries = np.array([*pictures, *controls.pictures], np.uint8).reshape(-1, *size[::-1], 3)
+        matched = search.match(queries, len(pictures), surrounded)
+        masked = [part.picture for part in parts]
+        sighted = search.match_parts(masked, rule, matched.coverage)
     verified = [_verified(known[i], matched, i, asked, min(size)) for i in range(len(pictures))]
     outcome = VerificationResult(
         campaign_id=campaign_id,
@@ -126,6 +133,8 @@ def verify_campaign(
             asked,
             [*_of_cliques(known, near, matched, asked, min(size))],
         ),
+        parts=judge_parts(parts, sighted, controls.pictures, rule, asked.flip),
+        parts_not_verified=tuple(parts_unknown),
     )
     store_verification(store, outcome)
     return outcome
@@ -138,16 +147,21 @@ def verification_now(store: Store, campaign_id: str) -> VerificationResult | Non
 
 
 def is_verified(store: Store, campaign_id: str) -> bool:
-    """Whether nothing is left to search for: no training set is named, no prompt flagged, or each
-    that is was looked for with the settings of the present analysis."""
+    """Whether nothing is left to search for: no training set is named, no prompt repeats anything,
+    or each that does was looked for with the settings of the present analysis."""
     settings = settings_now(store, load_campaign(store, campaign_id))
-    flagged = {result.prompt_id for result in results_now(store, campaign_id) if result.flagged}
-    if settings.verification is None or not flagged:
+    results = results_now(store, campaign_id)
+    flagged = {result.prompt_id for result in results if result.flagged}
+    partial = {result.prompt_id for result in results if result.flagged_partial}
+    if settings.verification is None or not flagged | partial:
         return True
     known = verification_now(store, campaign_id)
     if known is None or known.settings != settings.verification:
         return False
-    return flagged == known.prompts | {clique.prompt_id for clique in known.not_verified}
+    looked_for = known.prompts | {clique.prompt_id for clique in known.not_verified}
+    sought = {part.prompt_id for part in known.parts}
+    sought |= {part.prompt_id for part in known.parts_not_verified}
+    return flagged == looked_for and partial == sought
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +210,8 @@ def _representative(
 def _nothing_to_verify(campaign_id: str, unknown: Sequence[UnverifiedClique]) -> str:
     if unknown:
         return (
-            f"None of the {len(unknown)} cliques of {campaign_id} has a picture to verify "
-            f"({unknown[0].reason}); make the images again with another campaign."
+            f"None of the {len(unknown)} cliques and parts of {campaign_id} has a picture to "
+            f"verify ({unknown[0].reason}); make the images again with another campaign."
         )
     return (
         f"No prompt of {campaign_id} is flagged, so there is no picture to look for in a training "

@@ -23,6 +23,7 @@ def summary(verification: VerificationResult) -> list[str]:
             f"(likewise){_of_controls(verification)}."
         )
     sentences += _by_chance(verification)
+    sentences += _of_parts(verification)
     sentences += _covered(verification.coverage, settings.flip)
     whose = {"training": "the training picture's", "generation": "the generation's"}
     sentences.append(
@@ -37,6 +38,30 @@ def summary(verification: VerificationResult) -> list[str]:
         sentences.append(
             f"Cliques whose picture could not be looked at: {len(verification.not_verified)}. "
             f"The first: {verification.not_verified[0].reason}"
+        )
+    return sentences
+
+
+def _of_parts(verification: VerificationResult) -> list[str]:
+    """What the parts came to that prompts repeat."""
+    parts, sentences = verification.parts, []
+    if parts:
+        extracted = sum(part.match.extracted for part in parts)
+        common = sum(part.match.is_common for part in parts)
+        controls = [part.match.controls for part in parts if part.match.controls is not None]
+        sentence = (
+            f"Parts of the picture that a training picture shows: {extracted} of {len(parts)}, of "
+            f"{len(verification.prompts_extracted_partial)} prompts; {common} more are common, as "
+            "what has nothing to do with the prompt shows them too."
+        )
+        if controls:
+            shown = sum(count > 0 for count in controls)
+            sentence += f" Of these {len(parts)} parts control pictures show {shown}."
+        sentences.append(sentence)
+    if unknown := verification.parts_not_verified:
+        sentences.append(
+            f"Parts whose picture could not be looked at: {len(unknown)}. The first: "
+            f"{unknown[0].reason}"
         )
     return sentences
 

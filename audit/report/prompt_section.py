@@ -154,8 +154,8 @@ def gather_section(
     representative = None if chosen is None else images.pixels(chosen)
     seeds, histogram = _histogram(images, tiles, threshold)
     return PromptSection(
-        representative=_picture(f"seed {chosen}", representative, _LARGE),
-        others=tuple(_picture(f"seed {s}", images.pixels(s), _MEDIUM) for s in others),
+        representative=draw_picture(f"seed {chosen}", representative, _LARGE),
+        others=tuple(draw_picture(f"seed {s}", images.pixels(s), _MEDIUM) for s in others),
         training=_training_picture(result.match, representative, training),
         histogram=histogram,
         clique_in_histogram=len(seeds & set(result.clique_seeds)),
@@ -182,7 +182,7 @@ def _histogram(
 def _repeated(clique: Clique, images: PromptImages, training: TrainingPictures) -> Repeated:
     seed = clique.representative_seed
     pixels = images.pixels(seed)
-    picture = _picture(f"seed {seed}", pixels, _LARGE)
+    picture = draw_picture(f"seed {seed}", pixels, _LARGE)
     return Repeated(clique, picture, _training_picture(clique.match, pixels, training))
 
 
@@ -201,10 +201,11 @@ def _training_picture(
         reason = "the picture now under this id is another one: the training set has changed"
     else:
         pixels = as_compared(pixels, match)
-    return _picture(name, pixels, _LARGE, reason)
+    return draw_picture(name, pixels, _LARGE, reason)
 
 
-def _picture(caption: str, pixels: Pixels | None, side: int, missing: str = "") -> Picture:
+def draw_picture(caption: str, pixels: Pixels | None, side: int, missing: str = "") -> Picture:
+    """A picture as the page has it, reduced to `side`; None is one that is `missing`, and why."""
     if pixels is None:
         return Picture(caption, None, None, missing or "not stored")
     return Picture(caption, data_uri(pixels, side), data_uri(pixels, _THUMB))

@@ -19,11 +19,13 @@ from seedsweep.audit.findings.match_words import (
     score_words,
 )
 from seedsweep.audit.findings.matched_pictures import gather_training
-from seedsweep.audit.findings.present import no_evidence_words
+from seedsweep.audit.findings.part_curve import PartCurve, part_curve
+from seedsweep.audit.findings.present import newest_search, no_evidence_words
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.report.calibration_page import WORDS
 from seedsweep.audit.report.findings_section import Findings, SearchShown, gather_findings
 from seedsweep.audit.report.html import templates, write_page
+from seedsweep.audit.report.parts_section import PARTS_SHOWN, PartsShown, gather_parts
 from seedsweep.audit.report.prompt_section import (
     PIXEL_ART_SIDE,
     PromptImages,
@@ -40,10 +42,12 @@ from seedsweep.scheduler.campaign.descriptions import (
     verification_words,
 )
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts
+from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import AnalysisSettings, Parked, Submission
 from seedsweep.storage.results import read_results
 from seedsweep.storage.store import Store
+from seedsweep.storage.verification_results import VerificationResult
 
 SECTIONS = 100
 """So many flagged prompts have a section with pictures; all of them are in the table."""
@@ -101,6 +105,8 @@ class Report:
     examined: Examined | None
     flagged: tuple[Flagged, ...]
     training_problem: str
+    parts: PartsShown | None
+    part_curve: PartCurve | None
     nearest: tuple[PromptResult, ...]
     parked: tuple[Parked, ...]
     parked_prompts: tuple[str, ...]
@@ -151,7 +157,9 @@ def gather_report(
     flagged = _rank(ranked, section, progress)
     size = settings.analysis.min_clique_size
     counts = count_results(results, len(prompts), sampling.seeds, size)
+    search = _newest_search(store, campaign_id, settings)
     findings = gather_findings(store, campaign_id, analysis_id, known_settings)
+    calibrated = findings.calibration.page.calibration.parts if findings.calibration else None
     return Report(
         submission=submission,
         analysis_id=analysis_id,
@@ -171,6 +179,8 @@ def gather_report(
         examined=_examined(settings, counts, findings.search),
         flagged=flagged,
         training_problem=training.problem,
+        parts=gather_parts(store, submission, analysis_id, results, search),
+        part_curve=part_curve(results, settings.analysis, calibrated) if known_settings else None,
         nearest=tuple(islice((r for r in results if not r.flagged and r.edges), NEAREST)),
         parked=parked,
         parked_prompts=tuple(prompts[unit.index // len(submission.cuts)] for unit in parked),
@@ -190,6 +200,7 @@ def render_report(report: Report) -> str:
         counts=report.counts,
         sections=SECTIONS,
         parked_shown=PARKED_SHOWN,
+        parts_shown=PARTS_SHOWN,
         pixel_art_side=PIXEL_ART_SIDE,
         not_examined=NOT_EXAMINED,
     )
@@ -202,6 +213,16 @@ def _settings(store: Store, submission: Submission, analysis_id: str) -> Analysi
         if settings and settings.analysis_id == analysis_id:
             return settings
     return None
+
+
+def _newest_search(
+    store: Store, campaign_id: str, settings: AnalysisSettings
+) -> VerificationResult | None:
+    """None where it cannot be read, which the section of searches says."""
+    try:
+        return newest_search(store, campaign_id, settings)
+    except ShardCorruptError:
+        return None
 
 
 def _examined(

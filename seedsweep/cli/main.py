@@ -20,6 +20,7 @@ from seedsweep.cli import (
     evidence,
     replay,
     results,
+    scores,
     services,
     verification,
 )
@@ -51,6 +52,7 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
         results.analyse,
         verification.verify,
         calibration.calibrate,
+        scores.score,
         comparison.compare,
         comparison.duplication,
         results.check,

@@ -171,10 +171,12 @@ def print_found(found: "Found", as_json: bool, flagged_only: bool = False) -> bo
 
 def _element(found: "Found", result: "PromptResult") -> dict[str, object]:
     """What JSON says of one prompt."""
-    repeated = [memory.model_dump(mode="json") for memory in found.memories_of(result)]
+    repeated = found.memories_of(result)
+    parts = [m.extracted for m in repeated if m.kind != "whole" and m.extracted is not None]
     told = {
-        "memories": repeated,
+        "memories": [memory.model_dump(mode="json") for memory in repeated],
         "flagged_partial": result.flagged_partial,
+        "extracted_partial": any(parts) if parts else None,
         "cut": None if found.cut is None else result.prompt in found.cut,
         "same_as": found.same_as.get(result.prompt),
     }

@@ -1,6 +1,6 @@
 """The tables that commands print."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from rich.text import Text
 
@@ -10,8 +10,10 @@ from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.cli.console import coloured, print_table, prompt_cell
 from seedsweep.cli.fitted_table import FittedTable
 from seedsweep.cli.options import explain, show
+from seedsweep.cli.verification_table import part_verdict
 from seedsweep.scheduler.campaign.integrity import Checkup
 from seedsweep.storage.prompt_results import Match, PromptResult
+from seedsweep.storage.verification_results import PartMatch
 
 PROMPT_LENGTH = 48
 CAPTION_LENGTH = 32
@@ -44,28 +46,45 @@ def print_results(found: Found) -> None:
     else:
         show(f"{title}.")
     if any(result.flagged_partial for result in found.results):
-        print_table(_parts_table(found.results))
+        print_table(_parts_table(found))
     for note in found.notes:
         explain(note)
 
 
-def _parts_table(results: Sequence[PromptResult]) -> FittedTable:
+def _parts_table(found: Found) -> FittedTable:
     """The parts that prompts repeat, the largest first."""
-    parts = [(part, result) for result in results for part in result.parts]
+    results = found.results
+    parts = [
+        (result, memory)
+        for result in results
+        for memory in found.memories_of(result)
+        if memory.kind != "whole"
+    ]
     count = sum(result.flagged_partial for result in results)
     title = f"{count} of {len(results)} prompts repeat a part of the picture"
-    table = FittedTable("prompt", "part", "shown by", "seeds", text={"prompt"}, title=title)
-    for part, result in sorted(parts, key=lambda each: (-each[0].share, each[1].prompt_id)):
+    table = FittedTable(*_PART_COLUMNS, text=_TEXT, spared=_PART_SPARED, title=title)
+    for result, memory in sorted(parts, key=lambda each: (-each[1].share, each[0].prompt_id)):
         unproven = "" if result.parts_proven else " or more"
         table.add_row(
             prompt_cell(result.prompt, PROMPT_LENGTH),
-            f"{100 * part.share:.0f} %{unproven}",
-            str(len(part.seeds)),
+            f"{100 * memory.share:.0f} %{unproven}",
+            str(len(memory.seeds)),
             str(result.seeds),
+            *_part_cells(memory.match),
         )
     return table
 
 
+def _part_cells(match: Match | PartMatch | None) -> list[str | Text]:
+    if not isinstance(match, PartMatch):
+        return ["", "", "", NOT_EXAMINED]
+    caption = prompt_cell(match.caption or "", CAPTION_LENGTH)
+    return [match.training_id, caption, str(match.copies), part_verdict(match)]
+
+
+_PART_COLUMNS = ("prompt", "part", "shown by", "seeds", "training picture", "its caption", "k",
+                 "extracted")  # fmt: skip
+_PART_SPARED = ("its caption", "seeds", "k", "training picture")
 _TEXT = {"prompt", "training picture", "its caption"}
 _COLUMNS = ("prompt", "clique", "seeds", "mean distance", "training picture", "its caption", "l2",
             "adaptive", "extracted")  # fmt: skip

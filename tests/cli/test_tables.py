@@ -16,6 +16,7 @@ from seedsweep.storage.prompt_results import Clique, Match, Part
 from seedsweep.storage.records import Verification, Worker
 from seedsweep.storage.verification_results import (
     Coverage,
+    PartMatch,
     VerificationResult,
     VerifiedClique,
 )
@@ -212,10 +213,39 @@ def test_parts_have_a_table_of_their_own_the_largest_first(printed):
     bee = make_result(prompt="a bee", parts=(PART,))
     lines = printed(print_results, make_found([owl, RESULT, bee]))
     assert any("2 of 3 prompts repeat a part of the picture" in line for line in lines)
-    assert line_of(lines, "an owl") == ["an", "owl", "10", "%", "or", "more", "3", "4"]
-    assert line_of(lines, "a bee") == ["a", "bee", "26", "%", "3", "4"]
+    words = ["an", "owl", "10", "%", "or", "more", "3", "4", "not", "examined"]
+    assert line_of(lines, "an owl") == words
+    assert line_of(lines, "a bee") == ["a", "bee", "26", "%", "3", "4", "not", "examined"]
     order = [word for line in lines for word in ("a bee", "an owl") if word in line]
     assert order == ["a bee", "an owl"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "extracted", "verdict"),
+    [
+        ({}, "partial", True, "yes"),
+        ({"copies": 0}, "partial", False, "no"),
+        ({"unrelated": 1}, "common", False, "common"),
+        ({"elsewhere": 2}, "common", False, "common"),
+        ({"controls": 0, "control_l2": 0.3}, "partial", True, "yes"),
+        ({"controls": 1, "control_l2": 0.01}, "partial", False, "no"),
+    ],
+)
+def test_a_part_is_extracted_if_training_pictures_alone_show_it(
+    printed, changes, kind, extracted, verdict
+):
+    bee = make_result(prompt="a bee", parts=(PART,))
+    usual = {"training_id": "7", "caption": "a bee!", "l2": 0.02, "correlation": 0.9, "copies": 3}
+    match = PartMatch(**usual | {"unrelated": 0, "elsewhere": 0} | changes)
+    found = make_found([bee], of_parts={(bee.prompt_id, 0): match})
+    [told] = json.loads("\n".join(printed(print_found, found, True)))
+    [memory] = told["memories"]
+    assert (memory["kind"], memory["extracted"]) == (kind, extracted)
+    assert memory["match"]["training_id"] == "7"
+    assert told["extracted_partial"] is extracted
+    copies = str(changes.get("copies", 3))
+    row = ["a", "bee", "26", "%", "3", "4", "7", "a", "bee!", copies, verdict]
+    assert line_of(printed(print_results, found), "a bee") == row
 
 
 def test_scripts_get_the_memories_of_each_prompt_the_whole_ones_first(printed):
@@ -225,12 +255,14 @@ def test_scripts_get_the_memories_of_each_prompt_the_whole_ones_first(printed):
     first, second = json.loads(
         "\n".join(printed(print_found, make_found([several, make_result()]), True))
     )
-    usual = {"match": None, "mask": None, "share": 1.0}
+    usual = {"match": None, "mask": None, "share": 1.0, "extracted": None}
     mask = f"results/an/a-0123456789ab/masks/{several.prompt_id}-0.png"
     assert first["flagged_partial"] is True
     assert [memory | {"match": memory["match"] and "one"} for memory in first["memories"]] == [
         usual | {"kind": "whole", "seeds": [1, 3], "representative_seed": 1},
-        usual | {"kind": "whole", "seeds": [0, 2], "representative_seed": 0, "match": "one"},
+        usual
+        | {"kind": "whole", "seeds": [0, 2], "representative_seed": 0, "match": "one"}
+        | {"extracted": True},
         usual
         | {"kind": "partial", "seeds": [0, 1, 3], "representative_seed": 0}
         | {"mask": mask, "share": 0.257},

@@ -51,6 +51,7 @@ def make_found(results, **changes):
         "min_clique_size": 2,
         "counts": count_results(results, len(results), 4, 2),
         "captions": {},
+        "of_parts": {},
         "cut": frozenset(),
         "same_as": {},
         "notes": (),

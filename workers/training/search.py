@@ -5,8 +5,9 @@ for what lies around the pictures that were matched, and where a picture near th
 often, once more for what lies beyond its copies.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import TrainingSetError
-from seedsweep.storage.records import Verification, digest
+from seedsweep.storage.records import PartRule, Verification, digest
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.matching import (
     GROWTH,
@@ -27,12 +28,13 @@ from seedsweep.workers.analysis.matching import (
     match_of,
 )
 from seedsweep.workers.analysis.near_copies import frame_of
+from seedsweep.workers.analysis.part_matching import MaskedPicture, PartReference, PartSightings
 from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, join, l2_of, nothing
 from seedsweep.workers.training.fingerprint import size_of
 from seedsweep.workers.training.kinds import not_readable, refuse_other_kinds
 from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.search_actors import Searchers
-from seedsweep.workers.training.slice_search import PLACES, Fetched, Query
+from seedsweep.workers.training.slice_search import PLACES, Fetched, PartQuery, Query
 from seedsweep.workers.training.slices import (
     UNREADABLE,
     USUAL,
@@ -43,6 +45,9 @@ from seedsweep.workers.training.slices import (
 )
 
 Progress = Callable[[int, int], None]
+
+SHOWING = 100
+"""Of so many training pictures that show a part the captions are looked at."""
 
 _FRAMES = 20_000
 """So many are held at once, in 250 MB."""
@@ -92,6 +97,19 @@ class Matched:
     coverage: Coverage
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SightedPart:
+    """What was found of one part: the training picture `nearest` to it, the l2 and the correlation
+    of their pixels in the mask, once means are taken off, `copies`, how many training pictures show
+    the part, and the captions of the first of these, by position."""
+
+    nearest: Fetched
+    l2: float
+    correlation: float
+    copies: int
+    captions: tuple[str | None, ...]
+
+
 class TrainingSearch:
     """Matches pictures with a training set of any size, on Ray actors; `tiles` are those of the
     tiled l2."""
@@ -124,7 +142,7 @@ class TrainingSearch:
         ranked, _, coverage = self._pass(query)
         if not coverage.read:
             raise none_readable(coverage)
-        l2 = l2_of(ranked.squared[:, 0], queries[0].size).tolist()
+        l2 = l2_of(ranked.squared[:, 0], math.prod(queries.shape[1:])).tolist()
         by_position = self._fetch(ranked.positions[:, 0], query)
         found = [by_position[int(position)] for position in ranked.positions[:, 0]]
         small = min(query.size) < SMALL_IMAGE_SIDE
@@ -162,6 +180,45 @@ class TrainingSearch:
             for place, one in enumerate(fetched)
         ]
         return Matched(fetched, matches, copies, apart, own, coverage)
+
+    def match_parts(
+        self, parts: Sequence[MaskedPicture], rule: PartRule, before: Coverage
+    ) -> list[SightedPart]:
+        """Look for the parts in all training pictures; what is found of each, in their order, is
+        that of comparing all pixels of the masks.
+
+        Raises `TrainingSetError` where the set is no longer what was read `before`.
+        """
+        if not parts:
+            return []
+        query = PartQuery(tuple(parts), rule, self._settings, SHOWING)
+        slices = self._training.slices
+        self._expected += len(slices)
+        met = [PartSightings(SHOWING) for _ in parts]
+        readings: dict[int, Reading] = {}
+        for found in self._crew.sight(slices, query):
+            readings[found.number] = found.reading
+            for mine, other in zip(met, found.sightings, strict=True):
+                mine.join(other)
+            self._step()
+        if self._coverage(readings) != before:
+            raise TrainingSetError(self._changed())
+        one = Query(np.stack([parts[0].pixels]), self._settings, 1)
+        nearest = self._fetch(np.array([seen.position for seen in met]), one)
+        showing = np.array([position for seen in met for position in seen.positions], np.int64)
+        captions = dict(self._crew.captions(slices, _places(showing), query))
+        if captions.keys() != set(showing.tolist()):
+            raise TrainingSetError(self._changed())
+        return [
+            SightedPart(
+                nearest=nearest[seen.position],
+                l2=PartReference(part, rule).l2_of(seen.squared),
+                correlation=seen.correlation,
+                copies=seen.count,
+                captions=tuple(captions[position] for position in seen.positions),
+            )
+            for part, seen in zip(parts, met, strict=True)
+        ]
 
     def _as_it_is_nearer(self, fetched: Fetched, picture: NDArray[np.uint8]) -> Fetched:
         if not self._settings.flip or not is_nearer_mirrored(picture, fetched.pixels):
@@ -224,14 +281,20 @@ class TrainingSearch:
             copies += matches.copies
             readings[matches.number] = matches.reading
             self.peak_bytes = max(self.peak_bytes, matches.peak_bytes)
-            self._done += 1
-            self._progress(self._done, self._expected)
-        reading = Reading()
+            self._step()
+        return ranked, copies, self._coverage(readings)
+
+    def _step(self) -> None:
+        self._done += 1
+        self._progress(self._done, self._expected)
+
+    def _coverage(self, readings: Mapping[int, Reading]) -> Coverage:
+        """What of the set was read, from what each slice says."""
+        reading, training = Reading(), self._training
         for number in sorted(readings):
             reading.add(readings[number])
-        training = self._training
         left_out = training.contents.left_out
-        return ranked, copies, reading.coverage(str(training.path), training.listing, left_out)
+        return reading.coverage(str(training.path), training.listing, left_out)
 
     def _fetch(self, positions: NDArray[np.int64], query: Query) -> dict[int, Fetched]:
         places = _places(positions)

@@ -15,7 +15,14 @@ from seedsweep.workers.cluster.ray_cluster import (
     outcome_of,
     spread,
 )
-from seedsweep.workers.training.slice_search import Fetched, Query, Searcher, SliceMatches
+from seedsweep.workers.training.slice_search import (
+    Fetched,
+    PartQuery,
+    Query,
+    Searcher,
+    SliceMatches,
+    SliceSightings,
+)
 from seedsweep.workers.training.slices import Slice
 
 T = TypeVar("T")
@@ -35,6 +42,15 @@ class Searchers:
 
         def start(actor: Any, numbered: tuple[int, Slice]) -> Any:
             return actor.search.remote(*numbered, shared)
+
+        return self._each(enumerate(slices), start)
+
+    def sight(self, slices: Sequence[Slice], query: PartQuery) -> Iterator[SliceSightings]:
+        """What each slice shows of parts, as it is finished."""
+        shared = self._ray.put(query)
+
+        def start(actor: Any, numbered: tuple[int, Slice]) -> Any:
+            return actor.sight.remote(*numbered, shared)
 
         return self._each(enumerate(slices), start)
 
@@ -61,6 +77,18 @@ class Searchers:
 
         for framed in self._each(places, start):
             yield from framed
+
+    def captions(
+        self, slices: Sequence[Slice], places: Mapping[int, Sequence[int]], query: PartQuery
+    ) -> Iterator[tuple[int, str | None]]:
+        """The captions of those, by position."""
+        shared = self._ray.put(query)
+
+        def start(actor: Any, number: int) -> Any:
+            return actor.captions.remote(number, slices[number], places[number], shared)
+
+        for captioned in self._each(places, start):
+            yield from captioned
 
     def _each(self, jobs: Iterable[T], start: Callable[[Any, T], Any]) -> Iterator[Any]:
         for done in spread(self._ray, self._crew, jobs, start):

@@ -9,8 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Transform
-from seedsweep.storage.records import Verification
+from seedsweep.storage.records import PartRule, Verification
 from seedsweep.workers.analysis.near_copies import Frames, Reference, centres, frame_of, frames_of
+from seedsweep.workers.analysis.part_matching import (
+    MaskedPicture,
+    PartReference,
+    PartSightings,
+    shown_either_way,
+)
 from seedsweep.workers.analysis.running_nearest import Ranked, Ranking
 from seedsweep.workers.training.pictures import Reading, readable_pictures
 from seedsweep.workers.training.slices import Slice, read_captions
@@ -55,6 +61,32 @@ class SliceMatches:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PartQuery:
+    """What to look for: pictures that show the `parts`, by the rule, of which `most` positions are
+    told. `settings` as of `Query`."""
+
+    parts: tuple[MaskedPicture, ...]
+    rule: PartRule
+    settings: Verification
+    most: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        height, width = self.parts[0].mask.shape
+        return int(width), int(height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceSightings:
+    """What the slice with this number shows of each part."""
+
+    number: int
+    sightings: tuple[PartSightings, ...]
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Fetched:
     """A training picture, at the size of the generations, and what is known of it."""
 
@@ -71,6 +103,16 @@ class Searcher:
     def search(self, number: int, part: Slice, query: Query) -> SliceMatches:
         """As `search_slice`."""
         return search_slice(number, part, query)
+
+    def sight(self, number: int, part: Slice, query: PartQuery) -> SliceSightings:
+        """As `sight_parts`."""
+        return sight_parts(number, part, query)
+
+    def captions(
+        self, number: int, part: Slice, places: Sequence[int], query: PartQuery
+    ) -> list[tuple[int, str | None]]:
+        """As `fetch_captions`."""
+        return fetch_captions(number, part, places, query)
 
     def fetch(self, number: int, part: Slice, places: Sequence[int], query: Query) -> list[Fetched]:
         """As `fetch_pictures`."""
@@ -111,6 +153,29 @@ def search_slice(number: int, part: Slice, query: Query) -> SliceMatches:
     return SliceMatches(number, ranking.ranked, copies, reading, _peak_bytes())
 
 
+def sight_parts(number: int, part: Slice, query: PartQuery) -> SliceSightings:
+    """Compare every picture of the slice, the set's `number`-th, with all parts; where pictures
+    count mirrored as well, with the parts in a mirror.
+
+    Memory as of `search_slice`, eight times as much for a block.
+    """
+    ways = [query.parts]
+    if query.settings.flip:
+        ways.append(tuple(each.mirrored for each in query.parts))
+    references = [[PartReference(each, query.rule) for each in parts] for parts in ways]
+    sightings = tuple(PartSightings(query.most) for _ in query.parts)
+    reading = Reading()
+    pictures = readable_pictures(part, query.settings, query.size, reading)
+    width, height = query.size
+    block = max(1, min(_BLOCK_PICTURES, _BLOCK_BYTES // (3 * width * height)))
+    while some := list(islice(pictures, block)):
+        stacked = np.stack([pixels for _, _, pixels, _ in some])
+        positions = np.array([place for place, _, _, _ in some]) + number * PLACES
+        for place, seen in enumerate(sightings):
+            seen.add(shown_either_way([way[place] for way in references], stacked), positions)
+    return SliceSightings(number, sightings, reading)
+
+
 def fetch_pictures(number: int, part: Slice, places: Sequence[int], query: Query) -> list[Fetched]:
     """The pictures at these places of the slice, without those that cannot be read any more."""
     wanted = set(places)
@@ -130,6 +195,16 @@ def fetch_frames(
     """As `fetch_pictures`, of each only its position and its frame."""
     read = readable_pictures(part, query.settings, query.size, Reading(), set(places).__contains__)
     return [(number * PLACES + place, frame_of(pixels)) for place, _, pixels, _ in read]
+
+
+def fetch_captions(
+    number: int, part: Slice, places: Sequence[int], query: PartQuery
+) -> list[tuple[int, str | None]]:
+    """As `fetch_pictures`, of each only its position and its caption."""
+    read = readable_pictures(part, query.settings, query.size, Reading(), set(places).__contains__)
+    names = {place: name for place, name, _, _ in read}
+    captions = read_captions(part, list(names.values()))
+    return [(number * PLACES + place, captions.get(name)) for place, name in names.items()]
 
 
 def _peak_bytes() -> int:

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
-from seedsweep.storage.records import Verification
+from seedsweep.storage.records import PartRule, Verification
 from seedsweep.workers.analysis import matching
 from seedsweep.workers.analysis.matching import nearest_training
 from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of
 from seedsweep.workers.analysis.nearest import describe_training
+from seedsweep.workers.analysis.part_matching import MaskedPicture, PartReference
 from seedsweep.workers.training import search as searching
 from seedsweep.workers.training import slice_search, slices
 from seedsweep.workers.training.pictures import (
@@ -25,27 +26,13 @@ from seedsweep.workers.training.pictures import (
     readable_pictures,
 )
 from seedsweep.workers.training.search import TrainingSearch, open_set
-from seedsweep.workers.training.slice_search import Query, Searcher, search_slice
+from seedsweep.workers.training.slice_search import Query, search_slice
 from tests.support.pictures import data_of, drawings, write_parquet, write_tar
+from tests.support.searchers import Here
+from tests.support.templates import noise, template
 
 few = settings(max_examples=25, derandomize=True, deadline=None)
 SIDE = 5
-
-
-class Here:
-    """A crew of one searcher in this process, which ends with the last slice first."""
-
-    def search(self, slices, query):
-        for number in reversed(range(len(slices))):
-            yield Searcher().search(number, slices[number], query)
-
-    def fetch(self, slices, places, query):
-        for number, some in places.items():
-            yield from Searcher().fetch(number, slices[number], some, query)
-
-    def frames(self, slices, places, query):
-        for number, some in places.items():
-            yield from Searcher().frames(number, slices[number], some, query)
 
 
 def pictures(count, seed, levels=3):
@@ -256,3 +243,52 @@ def test_what_a_search_holds_does_not_grow_with_the_slice(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slice_search, "_BLOCK_PICTURES", 16)
         assert peak(256) < 1.5 * peak(64)
+
+
+@few
+@given(
+    seed=st.integers(0, 10_000),
+    kinds=st.lists(st.sampled_from(["parquet", "tar", "png"]), min_size=1, max_size=3),
+    flip=st.booleans(),
+)
+def test_parts_are_found_as_by_comparing_all_pictures(seed, kinds, flip):
+    rng = np.random.default_rng(seed)
+    rows, columns = slice(8, 24), slice(4, 20)
+    made = [*template(rng, 3, rows, columns), *noise(rng, 9)]
+    made = np.stack(made)[rng.permutation(12)]
+    made[rng.integers(12)] = made[rng.integers(12), :, ::-1]
+    mask = np.zeros((32, 32), bool)
+    mask[rows, columns] = True
+    parts = [MaskedPicture(picture, mask) for picture in (made[0], noise(rng)[0])]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_set(folder, made, kinds, 3)
+        wanted = Verification(training_set=str(folder), flip=flip)
+        through = TrainingSearch(Here(), open_set(folder), wanted, 1, lambda *n: None)
+        before = through.match(made[:1], 1).coverage
+        found = through.match_parts(parts, PartRule(), before)
+        read = [(name, pixels) for name, pixels, _ in read_pictures(wanted, 32, 32)]
+    for part, sighted in zip(parts, found, strict=True):
+        reference = PartReference(part, PartRule())
+        seen = [picture for _, picture in read]
+        ways = [seen, [picture[:, ::-1] for picture in seen]][: 1 + flip]
+        shown = [reference.shown_by(np.stack(way)) for way in ways]
+        squared = np.min([each.squared for each in shown], axis=0)
+        assert sighted.copies == np.any([each.same for each in shown], axis=0).sum()
+        assert sighted.l2 == reference.l2_of(squared.min())
+        nearest = {name for (name, _), s in zip(read, squared, strict=True) if s == squared.min()}
+        assert sighted.nearest.name in nearest
+        assert len(sighted.captions) == sighted.copies
+
+
+def test_parts_are_not_looked_for_in_another_set_than_before(tmp_path):
+    made = drawings(3, 0, 16)
+    write_set(tmp_path, made, ["png"], 1)
+    wanted = Verification(training_set=str(tmp_path))
+    through = TrainingSearch(Here(), open_set(tmp_path), wanted, 1, lambda *n: None)
+    before = through.match(made[:1], 1).coverage
+    (tmp_path / "0-000.png").write_bytes(b"no picture")
+    part = MaskedPicture(made[0], np.ones((16, 16), bool))
+    with pytest.raises(TrainingSetError, match="changed while it was read"):
+        through.match_parts([part], PartRule(), before)
+    assert through.match_parts([], PartRule(), before) == []

@@ -1,0 +1,73 @@
+"""What an analysis found among prompts that somebody labelled: a list of known memories, scored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from seedsweep.audit.findings.counts import has_evidence
+from seedsweep.audit.findings.intervals import Rate, rate
+from seedsweep.audit.findings.present import Found
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.prompt_results import PromptResult
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """The prompts of one label: how many are flagged, repeat a part of the picture without being
+    flagged, do either, and extract a training picture or a part of one; that is None where none was
+    compared with training pictures. Intervals are two-sided and exact."""
+
+    label: str
+    flagged: Rate
+    part_alone: Rate
+    either: Rate
+    extracted: Rate | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScores:
+    """The labels by name. Prompts that are no evidence are in no rate, and counted: `no_evidence`.
+    `absent`: labelled prompts that were not analysed. `unlabelled`: analysed ones without a label.
+    `partial`: parts were looked for."""
+
+    scores: tuple[LabelScore, ...]
+    no_evidence: int
+    absent: int
+    unlabelled: int
+    partial: bool
+
+
+def score_labels(found: Found, labels: Mapping[str, str], partial: bool) -> LabelScores:
+    """Score what was found by the label of each prompt.
+
+    Raises `ConfigError` where no labelled prompt was analysed.
+    """
+    labelled = [result for result in found.results if result.prompt in labels]
+    if not labelled:
+        raise ConfigError(
+            f"None of the {len(labels)} labelled prompts was analysed in {found.campaign_id}; name "
+            "a file whose prompts are those of the campaign, letter for letter."
+        )
+    usable = [result for result in labelled if has_evidence(result, found.min_clique_size)]
+    names = sorted({labels[result.prompt] for result in labelled})
+    return LabelScores(
+        scores=tuple(
+            _score(name, [r for r in usable if labels[r.prompt] == name], found) for name in names
+        ),
+        no_evidence=len(labelled) - len(usable),
+        absent=len(labels) - len(labelled),
+        unlabelled=len(found.results) - len(labelled),
+        partial=partial,
+    )
+
+
+def _score(label: str, results: Sequence[PromptResult], found: Found) -> LabelScore:
+    n = len(results)
+    verdicts = [[m.extracted for m in found.memories_of(result)] for result in results]
+    examined = any(extracted is not None for each in verdicts for extracted in each)
+    return LabelScore(
+        label=label,
+        flagged=rate(sum(r.flagged for r in results), n),
+        part_alone=rate(sum(r.flagged_partial and not r.flagged for r in results), n),
+        either=rate(sum(r.flagged or r.flagged_partial for r in results), n),
+        extracted=rate(sum(any(each) for each in verdicts), n) if examined else None,
+    )

@@ -1,0 +1,143 @@
+"""The parts that a campaign's prompts repeat, looked for in training pictures and elsewhere."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.storage.errors import PermanentError, ShardCorruptError
+from seedsweep.storage.prompt_results import Part, PromptResult
+from seedsweep.storage.records import PartRule, Submission
+from seedsweep.storage.store import Store
+from seedsweep.storage.verification_results import PartMatch, UnverifiedClique, VerifiedPart
+from seedsweep.workers.analysis.part_matching import (
+    MaskedPicture,
+    PartReference,
+    shown_either_way,
+)
+from seedsweep.workers.analysis.parts import mask_of
+from seedsweep.workers.analysts.stored_prompt import read_prompt
+from seedsweep.workers.training.search import SightedPart
+
+Pixels = NDArray[np.uint8]
+
+_WORD = re.compile(r"\w{4,}")
+_EVERYWHERE = frozenset({"with", "from", "this", "that", "over", "into", "your"})
+"""Words of four letters that say nothing of what a picture shows."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RepeatedPart:
+    """The `number`-th part of a prompt's result, and the picture of it: of each pixel the median
+    over the generations that show all of the part, the lower one of two."""
+
+    result: PromptResult
+    number: int
+    picture: MaskedPicture
+
+    @property
+    def part(self) -> Part:
+        """What the result says of it."""
+        return self.result.parts[self.number]
+
+
+def read_parts(
+    store: Store, submission: Submission, results: Iterable[PromptResult], rule: PartRule
+) -> tuple[list[RepeatedPart], list[UnverifiedClique]]:
+    """The parts of the results whose pictures could be read, and the others, with the reason."""
+    known: list[RepeatedPart] = []
+    unknown: list[UnverifiedClique] = []
+    for result in results:
+        for number, part in enumerate(result.parts):
+            try:
+                picture = _picture(store, submission, result.prompt, part, rule)
+                known.append(RepeatedPart(result, number, picture))
+            except PermanentError as error:
+                unknown.append(
+                    UnverifiedClique(
+                        prompt_id=result.prompt_id,
+                        prompt=result.prompt,
+                        seed=part.representative_seed,
+                        reason=str(error),
+                    )
+                )
+    return known, unknown
+
+
+def judge_parts(
+    parts: Sequence[RepeatedPart],
+    sighted: Sequence[SightedPart],
+    controls: Sequence[Pixels],
+    rule: PartRule,
+    flip: bool,
+) -> tuple[VerifiedPart, ...]:
+    """What each part matches, and where else it is shown: by parts of unrelated prompts, and by
+    control pictures, if there are any."""
+    return tuple(
+        VerifiedPart(
+            prompt_id=repeated.result.prompt_id,
+            prompt=repeated.result.prompt,
+            number=repeated.number,
+            share=repeated.part.share,
+            match=_match(repeated, found, parts, controls, rule, flip),
+        )
+        for repeated, found in zip(parts, sighted, strict=True)
+    )
+
+
+def are_unrelated(prompt: str, caption: str | None) -> bool:
+    """Whether both have words of four letters or more, and none in common."""
+    mine, other = _words(prompt), _words(caption or "")
+    return bool(mine) and bool(other) and not mine & other
+
+
+def _words(text: str) -> set[str]:
+    return {*_WORD.findall(text.casefold())} - _EVERYWHERE
+
+
+def _picture(
+    store: Store, submission: Submission, prompt: str, part: Part, rule: PartRule
+) -> MaskedPicture:
+    stored = read_prompt(store, submission, prompt)
+    places = {image.seed: place for place, image in enumerate(stored.images)}
+    missing = [seed for seed in part.whole_seeds if seed not in places]
+    if missing:
+        raise ShardCorruptError(f"The image of seed {missing[0]} is not in the store.")
+    members = stored.pixels([places[seed] for seed in part.whole_seeds])
+    mask = mask_of(members, part.tiles, rule)
+    if not mask.any():
+        raise ShardCorruptError(
+            f"No pixel of the part is the same in all pictures that show it, at a spread of "
+            f"{rule.spread:g}."
+        )
+    members.sort(axis=0)
+    return MaskedPicture(members[(len(members) - 1) // 2], mask)
+
+
+def _match(
+    repeated: RepeatedPart,
+    found: SightedPart,
+    parts: Sequence[RepeatedPart],
+    controls: Sequence[Pixels],
+    rule: PartRule,
+    flip: bool,
+) -> PartMatch:
+    prompt, picture = repeated.result.prompt, repeated.picture
+    ways = [picture, picture.mirrored] if flip else [picture]
+    references = [PartReference(way, rule) for way in ways]
+    others = [other.picture.pixels for other in parts if are_unrelated(prompt, other.result.prompt)]
+    elsewhere = shown_either_way(references, np.stack(others)).same if others else ()
+    shown = shown_either_way(references, np.stack(controls)) if controls else None
+    return PartMatch(
+        training_id=found.nearest.name,
+        caption=found.nearest.caption,
+        l2=found.l2,
+        correlation=found.correlation,
+        copies=found.copies,
+        unrelated=sum(are_unrelated(prompt, caption) for caption in found.captions),
+        elsewhere=int(np.count_nonzero(elsewhere)),
+        controls=None if shown is None else int(np.count_nonzero(shown.same)),
+        control_l2=None if shown is None else references[0].l2_of(float(shown.squared.min())),
+    )

@@ -1,0 +1,94 @@
+"""`seedsweep score`: what was found among prompts that somebody labelled."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from seedsweep.cli import main as command_line
+from tests.support.part_campaign import BICYCLE, CAMERA, HARBOUR, LAMP, PartCampaign, part_search
+from tests.support.results import make_flagged
+
+
+@pytest.fixture
+def made(tmp_path):
+    return PartCampaign(tmp_path)
+
+
+@pytest.fixture
+def score(made, monkeypatch, capsys):
+    """Score the labels in this file's text; returns code and output as a shell would."""
+
+    def run(text, *options, name="labels.csv"):
+        (made.folder / name).write_text(text)
+        monkeypatch.chdir(made.folder)
+        words = ["score", made.id, "--labels", name, *options]
+        monkeypatch.setattr(sys, "argv", ["seedsweep", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        return subprocess.CompletedProcess(words, ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+def rows(*labelled):
+    return "prompt,type\n" + "".join(f'"{prompt}",{label}\n' for prompt, label in labelled)
+
+
+def test_each_label_says_how_many_of_its_prompts_were_found(made, score):
+    plain = made.results[3].model_copy(update={"parts": ()})
+    flagged = make_flagged(
+        **{name: getattr(made.results[1], name) for name in ("prompt", "seeds", "seeds_digest")}
+    )
+    made.store_results([made.results[0], flagged, made.results[2], plain])
+    part_search(made)
+    text = rows((CAMERA, "TM"), (BICYCLE, "VM"), (LAMP, "TM"), ("a fox", "VM"))
+    told = json.loads(score(text, "--json").stdout)
+    assert (told["absent"], told["unlabelled"], told["no_evidence"]) == (1, 1, 0)
+    of_tm, of_vm = told["scores"]
+    assert (of_tm["label"], of_vm["label"]) == ("TM", "VM")
+    names = ("flagged", "part_alone", "either")
+    assert [(of_tm[n]["count"], of_tm[n]["n"]) for n in names] == [(0, 2), (1, 2), (1, 2)]
+    assert [(of_vm[n]["count"], of_vm[n]["n"]) for n in names] == [(1, 1), (0, 1), (1, 1)]
+    assert (of_tm["extracted"]["count"], of_vm["extracted"]) == (1, None)
+    shown = " ".join(score(text).stdout.split())
+    assert "1/2 = 0.5 [0.0126, 0.987]" in shown
+    assert "1 prompts with a label were not analysed." in shown
+    assert "1 prompts that were analysed have no label." in shown
+
+
+def test_prompts_without_evidence_are_in_no_rate(made, score):
+    blank = made.results[0].model_copy(update={"parts": (), "excluded": 5})
+    made.store_results([blank, *made.results[1:]])
+    told = json.loads(score(rows((CAMERA, "TM"), (BICYCLE, "TM")), "--json").stdout)
+    assert told["no_evidence"] == 1
+    assert told["scores"][0]["either"]["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("prompt,type\na fox,VM\n", (), "None of the 1 labelled prompts was analysed"),
+        ("prompt,kind\na fox,VM\n", (), "has no column 'type'"),
+        (f"Caption;type\n{CAMERA};VM\n", ("--column", "Caption"), "has no column"),
+    ],
+)
+def test_a_file_that_labels_nothing_is_refused(score, text, options, said):
+    ended = score(text, *options)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_a_list_with_semicolons_is_read_if_that_is_said(score):
+    text = f";Caption;URL;type\n0;{HARBOUR};;TM\n1;{CAMERA};;VM\n"
+    ended = score(text, "--column", "Caption", "--delimiter", ";", "--json")
+    assert [each["label"] for each in json.loads(ended.stdout)["scores"]] == ["TM", "VM"]
+
+
+def test_labels_are_read_from_tables_alone(score):
+    ended = score("a fox", name="labels.txt")
+    assert ended.returncode == 2
+    assert "Labels are read from .csv files" in ended.stderr

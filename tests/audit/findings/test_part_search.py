@@ -1,0 +1,120 @@
+"""Parts that prompts repeat, looked for in training pictures, in other prompts and in controls."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from seedsweep.audit.findings.part_search import are_unrelated
+from seedsweep.audit.findings.verification import is_verified
+from seedsweep.cli import main as command_line
+from seedsweep.storage.campaigns import load_verifications
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.records import Verification
+from tests.support.part_campaign import BICYCLE, CAMERA, HARBOUR, LAMP, PartCampaign
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    return PartCampaign(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture
+def seedsweep(desk, monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.chdir(desk.folder)
+        monkeypatch.setattr(sys, "argv", ["seedsweep", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def verify(desk, seedsweep, joining_ray, monkeypatch):
+    """Search the training set; returns what was found of each prompt's part."""
+    for name, value in joining_ray.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*more):
+        words = ["verify", desk.id, "--training-set", "train.parquet", "--actors", 2, *more]
+        done = seedsweep(*words)
+        assert done.returncode == 0, done.stderr
+        [newest, *_] = load_verifications(desk.store, desk.id)
+        return {part.prompt: part.match for part in newest.parts}, done.stdout
+
+    return run
+
+
+def test_a_part_matches_the_training_pictures_that_show_it(desk, verify, seedsweep):
+    found, printed = verify()
+    assert [len(result.parts) for result in desk.results] == [1, 1, 1, 1]
+    camera, bicycle, harbour, lamp = (found[p] for p in (CAMERA, BICYCLE, HARBOUR, LAMP))
+    assert (camera.copies, camera.unrelated, camera.elsewhere) == (3, 0, 0)
+    assert camera.extracted
+    assert camera.l2 < 0.02 < 0.9 < camera.correlation
+    assert camera.training_id in {f"train.parquet#{row}" for row in (20, 21, 22)}
+    assert (bicycle.copies, bicycle.unrelated) == (2, 1)
+    assert (bicycle.is_common, bicycle.extracted) == (True, False)
+    assert (harbour.copies, harbour.elsewhere) == (0, 1)
+    assert (lamp.is_common, lamp.extracted, lamp.controls) == (True, False, None)
+    told = " ".join(printed.split())
+    assert "Parts of the picture that a training picture shows: 1 of 4, of 1 prompts" in told
+    assert "3 more are common" in told
+    results = json.loads(seedsweep("results", desk.id, "--json").stdout)
+    kinds = {each["prompt"]: each["memories"][0]["kind"] for each in results}
+    assert kinds == {CAMERA: "partial", BICYCLE: "common", HARBOUR: "common", LAMP: "common"}
+    assert {each["prompt"] for each in results if each["extracted_partial"]} == {CAMERA}
+
+
+def test_what_control_pictures_show_as_well_is_not_extracted(verify):
+    found, _ = verify("--controls", "strangers.parquet")
+    assert found[CAMERA].extracted
+    assert found[CAMERA].controls == 0
+    assert found[CAMERA].control_l2 > 0.1
+    found, printed = verify("--controls", "leaked.parquet")
+    assert (found[CAMERA].controls, found[CAMERA].extracted) == (1, False)
+    assert found[CAMERA].control_l2 < 0.02
+    assert "Of these 4 parts control pictures show 1." in " ".join(printed.split())
+
+
+def test_a_part_whose_pictures_are_gone_is_told(desk, verify):
+    unit = next(u for u in map(desk.plan.unit, range(4)) if u.prompt == HARBOUR)
+    key = unit_shard(unit)
+    data = desk.store.read(key)
+    desk.store.delete(key)
+    try:
+        found, printed = verify()
+    finally:
+        desk.store.create(key, data)
+    assert HARBOUR not in found
+    assert "Parts whose picture could not be looked at: 1. The first: The image of seed" in printed
+
+
+def test_a_campaign_is_verified_once_its_parts_were_looked_for(desk, verify):
+    assert is_verified(desk.store, desk.id)  # it names no training set
+    verify()
+    [newest, *_] = load_verifications(desk.store, desk.id)
+    assert newest.settings == Verification(training_set=str(desk.folder / "train.parquet"))
+    assert {part.prompt_id for part in newest.parts} == {r.prompt_id for r in desk.results}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "caption", "unrelated"),
+    [
+        (CAMERA, "a Camera", False),
+        (CAMERA, "bicycle", True),
+        ("a cat with hat", "a dog with coat", False),  # no word of the first says anything
+        ("kitten with hat", "puppy with coat", True),
+        (CAMERA, None, False),
+        (CAMERA, "", False),
+        ("Straße bei Nacht", "STRASSE", False),
+    ],
+)
+def test_captions_are_unrelated_if_both_say_something_and_nothing_in_common(
+    prompt, caption, unrelated
+):
+    assert are_unrelated(prompt, caption) == unrelated

@@ -1,0 +1,27 @@
+"""The search of a training set without Ray."""
+
+from seedsweep.workers.training.slice_search import Searcher
+
+
+class Here:
+    """A crew of one searcher in this process, which ends with the last slice first."""
+
+    def search(self, slices, query):
+        for number in reversed(range(len(slices))):
+            yield Searcher().search(number, slices[number], query)
+
+    def sight(self, slices, query):
+        for number in reversed(range(len(slices))):
+            yield Searcher().sight(number, slices[number], query)
+
+    def fetch(self, slices, places, query):
+        for number, some in places.items():
+            yield from Searcher().fetch(number, slices[number], some, query)
+
+    def frames(self, slices, places, query):
+        for number, some in places.items():
+            yield from Searcher().frames(number, slices[number], some, query)
+
+    def captions(self, slices, places, query):
+        for number, some in places.items():
+            yield from Searcher().captions(number, slices[number], some, query)

@@ -1,0 +1,136 @@
+"""A part of a picture looked for in other pictures: pixels of its mask alone, without their mean.
+
+Two pictures show the same part if both have texture there, and what is left of them once each
+channel's mean over the mask is taken off is near and correlates: the rule of `parts.same_tiles`,
+with the mask for a tile. Sums are whole numbers, as exact as those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.storage.records import PartRule
+from seedsweep.workers.analysis.parts import Limits, limits_of
+from seedsweep.workers.analysis.running_nearest import NOWHERE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskedPicture:
+    """A part: `pixels` (height, width, 3) uint8, of which those of `mask` (height, width) bool
+    count, one at least."""
+
+    pixels: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+
+    @property
+    def mirrored(self) -> MaskedPicture:
+        """The part as a mirror shows it."""
+        return MaskedPicture(self.pixels[:, ::-1], self.mask[:, ::-1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """How pictures (n,) compare with a part: `squared` float64, the squared distances without means
+    times the number of the mask's pixels, whole numbers; `correlation` float64, 0 without any
+    texture; `same` bool, whether they show the part."""
+
+    squared: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+    same: NDArray[np.bool_]
+
+
+class PartReference:
+    """A part that many pictures are compared with."""
+
+    def __init__(self, part: MaskedPicture, rule: PartRule) -> None:
+        self._mask, self._rule = part.mask, rule
+        self._count = int(np.count_nonzero(part.mask))
+        self._limits: Limits = limits_of(rule, self._count)
+        self._values = _centred(part.pixels[part.mask])
+        self._sums = self._values.sum(axis=0)
+        self._variance = float(
+            self._count * np.square(self._values).sum() - self._sums @ self._sums
+        )
+
+    def shown_by(self, pictures: NDArray[np.uint8]) -> Shown:
+        """Compare pictures (n, height, width, 3) uint8 with the part."""
+        values = _centred(pictures[:, self._mask])
+        sums = values.sum(axis=1)
+        flat = values.reshape(len(values), 3 * self._count)
+        variance = self._count * np.einsum("ij,ij->i", flat, flat) - np.einsum(
+            "ij,ij->i", sums, sums
+        )
+        covariance = self._count * (flat @ self._values.ravel()) - sums @ self._sums
+        squared = variance + self._variance - 2.0 * covariance
+        deviations = np.sqrt(variance) * np.sqrt(self._variance)
+        textured = (variance >= self._limits.texture) & (self._variance >= self._limits.texture)
+        alike = covariance >= self._rule.correlation * deviations
+        correlation = np.divide(
+            covariance, deviations, out=np.zeros_like(covariance), where=deviations > 0
+        )
+        same = textured & alike & (squared <= self._limits.distance)
+        return Shown(squared, correlation, same)
+
+    def l2_of(self, squared: float) -> float:
+        """The l2 of a squared distance of `Shown`, of pixels in [0, 1]."""
+        return float(np.sqrt(squared / (3.0 * self._count * self._count)) / 255.0)
+
+
+@dataclass(slots=True, eq=False)
+class PartSightings:
+    """What was met so far of one part: the picture nearest to it, by its position, and the
+    positions of the pictures that show it, `count` in all, of which the first `most` are kept."""
+
+    most: int
+    squared: float = np.inf
+    correlation: float = 0.0
+    position: int = int(NOWHERE)
+    count: int = 0
+    positions: tuple[int, ...] = ()
+
+    def add(self, shown: Shown, positions: NDArray[np.int64]) -> None:
+        """Take in pictures at these positions, each only once."""
+        if not len(positions):
+            return
+        best = int(np.lexsort((positions, shown.squared))[0])
+        there = positions[shown.same].tolist()
+        self.join(
+            PartSightings(
+                self.most,
+                float(shown.squared[best]),
+                float(shown.correlation[best]),
+                int(positions[best]),
+                len(there),
+                tuple(there),
+            )
+        )
+
+    def join(self, other: PartSightings) -> None:
+        """Take in what was met elsewhere; the order of what is joined changes nothing."""
+        if (other.squared, other.position) < (self.squared, self.position):
+            self.squared, self.position = other.squared, other.position
+            self.correlation = other.correlation
+        self.count += other.count
+        self.positions = tuple(sorted({*self.positions, *other.positions})[: self.most])
+
+
+def shown_either_way(ways: Sequence[PartReference], pictures: NDArray[np.uint8]) -> Shown:
+    """How pictures (n, height, width, 3) uint8 compare with a part in any of these ways, one at
+    least: each as it is nearest, of equals as of the first."""
+    first, *others = (reference.shown_by(pictures) for reference in ways)
+    for other in others:
+        nearer = other.squared < first.squared
+        first = Shown(
+            np.where(nearer, other.squared, first.squared),
+            np.where(nearer, other.correlation, first.correlation),
+            first.same | other.same,
+        )
+    return first
+
+
+def _centred(values: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return values.astype(np.float64) - 128.0
