@@ -1,6 +1,7 @@
 """The networks of the example's pipeline, its noise schedule and its tokenizer."""
 
 import json
+from pathlib import Path
 
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from drawing import SIZE
@@ -91,3 +92,14 @@ def train_tokenizer(captions: list[str]) -> CLIPTokenizer:
     model = json.loads(backend.to_str())["model"]
     merges = [tuple(merge) for merge in model["merges"]]
     return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=MAX_TOKENS)
+
+
+def learned_tokenizer(captions: list[str], folder: Path) -> CLIPTokenizer:
+    """The tokenizer in the folder, or a new one that is put there.
+
+    Each learning numbers tokens of equal rank by chance, so a training that goes on has to keep the
+    one that it began with.
+    """
+    if not (folder / "tokenizer.json").exists():
+        train_tokenizer(captions).save_pretrained(folder)
+    return CLIPTokenizer.from_pretrained(folder)

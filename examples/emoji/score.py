@@ -57,18 +57,25 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of a prompt: `repeats` of `seeds` repeat one training picture; `half` is that
-    of a control, None for a planted prompt."""
+    """What is known of a prompt: `repeats` of `seeds` repeat one training picture, and
+    `part_repeats` the part that the caption's pictures have in common, `part_share` of the picture;
+    `half` is that of a control, None for a planted prompt."""
 
     group: str
     copies: int
     repeats: int = 0
     seeds: int = 0
     half: str | None = None
+    part_repeats: int = 0
+    part_share: float = 0.0
 
     @property
     def rate(self) -> float:
         return self.repeats / self.seeds if self.seeds else 0.0
+
+    @property
+    def part_rate(self) -> float:
+        return self.part_repeats / self.seeds if self.seeds else 0.0
 
     @property
     def is_right(self) -> bool:
@@ -85,7 +92,8 @@ def read_truth(measured: Path, controls: Path) -> dict[str, Truth]:
         for row in csv.DictReader(file):
             half = truth[row["prompt"]].half if row["prompt"] in truth else None
             counts = (int(row[name]) for name in ("copies", "repeats", "seeds"))
-            truth[row["prompt"]] = Truth(row["group"], *counts, half=half)
+            part = int(row.get("part_repeats", 0)), float(row.get("part_share", 0))
+            truth[row["prompt"]] = Truth(row["group"], *counts, half, *part)
     return truth
 
 

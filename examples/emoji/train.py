@@ -24,11 +24,11 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from drawing import Subject, as_stored, fresh_rendering, put_frame, read_subjects
 from networks import (
     CHANNELS,
+    learned_tokenizer,
     new_scheduler,
     new_text_encoder,
     new_unet,
     new_vae,
-    train_tokenizer,
 )
 from pictures import HERE, Picture, read_pictures
 from torch.utils.data import DataLoader, Dataset
@@ -215,10 +215,10 @@ def train_diffusion(
     vae = AutoencoderKL.from_pretrained(vae_folder).eval().to(DEVICE)
     vae.register_to_config(_name_or_path=None)
     latents = encode_training_set(vae, np.stack([p.pixels for p in pictures]))
-    tokenizer = train_tokenizer([p.caption for p in pictures])
+    checkpoint = HERE / "work" / f"{output.name}.checkpoint"
+    tokenizer = learned_tokenizer([p.caption for p in pictures], checkpoint.with_suffix(".tokens"))
     unet, text = new_unet().to(DEVICE), new_text_encoder(tokenizer).to(DEVICE)
     averaged = Averaged([unet, text], 0.999)
-    checkpoint = HERE / "work" / f"{output.name}.checkpoint"
     training = Training(averaged, steps, 1e-3, checkpoint)
     tokens = tokens_of(tokenizer, pictures)
     pupils = Pupils(unet, text, new_scheduler(), latents, tokens)

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import tomllib
 from collections import Counter, defaultdict
 
@@ -153,9 +154,30 @@ def test_the_scored_campaign_differs_from_the_usual_one_in_its_prompts_alone():
     )
     assert usual.pop("name") != scored.pop("name")
     assert usual.pop("prompts") != scored.pop("prompts")
+    # It looks for parts as well, which alters nothing else.
+    assert scored["analysis"].pop("partial") is True
     assert usual == scored
 
 
+def test_the_model_of_the_deduplicated_set_is_asked_the_same():
+    usual, other = (
+        tomllib.loads((EMOJI / f"{name}.toml").read_text()) for name in ("campaign", "deduplicated")
+    )
+    assert (usual.pop("name"), other.pop("name")) == ("emoji", "emoji-deduplicated")
+    assert (usual["model"].pop("path"), other["model"].pop("path")) == ("model", "deduplicated")
+    assert usual == other
+
+
+def test_both_models_draw_with_one_autoencoder():
+    assert (EMOJI / "deduplicated" / "vae").samefile(EMOJI / "model" / "vae")
+    config = (EMOJI / "model" / "vae" / "config.json").read_text()
+    assert json.loads(config).get("_name_or_path") is None
+
+
 def test_the_weights_are_small_enough_for_a_repository():
-    files = [file for file in (EMOJI / "model").rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) <= 16e6
+    one, both = (
+        {file.resolve() for name in names for file in (EMOJI / name).rglob("*") if file.is_file()}
+        for names in (["model"], ["model", "deduplicated"])
+    )
+    assert sum(file.stat().st_size for file in one) <= 16e6
+    assert sum(file.stat().st_size for file in both) <= 30e6

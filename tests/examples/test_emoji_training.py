@@ -60,6 +60,19 @@ def test_a_training_that_was_cut_ends_with_the_same_weights(scripts, tmp_path, m
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+def test_a_training_that_goes_on_keeps_its_tokenizer(scripts, tmp_path):
+    """Another process would number some tokens otherwise, and read captions as other ones."""
+    networks = scripts["networks"]
+    captions = [f"{a} {b}" for a in ("red", "blue", "Ärmel") for b in ("cat", "dog 4", "q&a")]
+    first = networks.learned_tokenizer(captions, tmp_path / "tokens")
+    again = networks.learned_tokenizer(["nothing of that"], tmp_path / "tokens")
+    assert again.get_vocab() == first.get_vocab()
+    tokens = [each(captions, padding="max_length").input_ids for each in (first, again)]
+    assert tokens[0] == tokens[1]
+    assert {len(ids) for ids in tokens[0]} == {networks.MAX_TOKENS}
+    assert len({*map(tuple, tokens[0])}) == len(captions)
+
+
 def test_what_a_step_draws_depends_on_the_step_alone(scripts, monkeypatch):
     train = scripts["train"]
     rows = torch.arange(100)
