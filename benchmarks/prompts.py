@@ -9,6 +9,9 @@ must give the same result, field by field. "Rejected" are the pairs that descrip
 to be no edges, "decoded" the images that are left once cliques of the wanted size are asked for.
 `naive` decodes every picture and loops over pairs in
 float64; some pairs are measured and all reckoned from them.
+
+A second table has what it costs to look for parts of the picture as well: `off` is `pruned` above,
+`on` the same with parts, and `full` as with `matrix = "full"`, with parts too.
 """
 
 import argparse
@@ -49,6 +52,10 @@ MADE = Provenance(
 HEADER = """\
 | pictures | edge | flagged | pairs rejected | decoded | pruned s | full ÷ pruned | naive ÷ pruned |
 |---|---|---|---|---|---|---|---|"""
+
+PARTS_HEADER = """\
+| pictures | showing the part | decoded | off s | on s | full ÷ on |
+|---|---|---|---|---|---|"""
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,30 @@ def compare(name, stored, analysis, rounds):
     )
 
 
+def compare_parts(name, stored, rounds):
+    """One row of the table of `PARTS_HEADER`."""
+    off, on = Analysis(), Analysis(partial=True)
+    full = on.model_copy(update={"matrix": "full"})
+    result = stored.analyse(full)
+    assert stored.analyse(on) == result
+    found = interleaved(
+        {
+            "off": lambda: stored.analyse(off),
+            "on": lambda: stored.analyse(on),
+            "full": lambda: stored.analyse(full),
+        },
+        rounds,
+    )
+    prompt = stored.read()
+    analyse_prompt(prompt, AnalysisSettings(analysis=on), None)
+    shown = max((len(part.seeds) for part in result.parts), default=0)
+    return (
+        f"| {name} | {shown} | {prompt.tally.decoded} of {len(prompt.images)} "
+        f"| {span(found['off'], 3)} | {span(found['on'], 3)} "
+        f"| **{span(ratios(found['full'], found['on']), 1)}** |"
+    )
+
+
 def naive_seconds(prompt, tiles, measured=60):
     """Seconds of CPU to decode all and loop over all pairs, the latter from so many of them."""
     count = len(prompt.images)
@@ -159,6 +190,23 @@ def picture_sets(seeds, side):
     yield f"photographs, {seeds // 2} near-copies", half, 0.1
 
 
+def templates(seeds, side, count):
+    """Photographs, of which so many show the first one's middle: (seeds, side, side, 3) uint8."""
+    pictures = photographs(seeds, side).copy()
+    box = slice(side // 4, 3 * side // 4)
+    pictures[:count, box, box] = pictures[0, box, box]
+    return pictures
+
+
+def part_sets(seeds, side):
+    """Name and pictures of each set."""
+    yield "photographs", photographs(seeds, side)
+    yield "1/f", pink(seeds, side)
+    yield "same layout", same_layout(seeds, side)
+    yield f"photographs, {seeds // 10} with one part", templates(seeds, side, seeds // 10)
+    yield "photographs, all with one part", templates(seeds, side, seeds)
+
+
 def main(seeds, side, rounds):
     print(machine("numpy", "opencv-python-headless", "pyarrow"), end="\n\n")
     print(f"{seeds} generations of {side} px, {rounds} rounds; CPU seconds and ratios:\n")
@@ -167,6 +215,11 @@ def main(seeds, side, rounds):
         with tempfile.TemporaryDirectory() as folder:
             stored = store_pictures(FolderStore(Path(folder)), pictures, f"set {number}")
             print(compare(name, stored, Analysis(edge_threshold=threshold), rounds), flush=True)
+    print(f"\n{PARTS_HEADER}", flush=True)
+    for number, (name, pictures) in enumerate(part_sets(seeds, side)):
+        with tempfile.TemporaryDirectory() as folder:
+            stored = store_pictures(FolderStore(Path(folder)), pictures, f"part set {number}")
+            print(compare_parts(name, stored, rounds), flush=True)
 
 
 if __name__ == "__main__":

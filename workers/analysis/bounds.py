@@ -75,8 +75,8 @@ def lower_bounds(
 
 def project_coarse(summaries: Summaries, tile: Tile) -> Projections:
     """Project on the means of red, green and blue over the coarse blocks that lie in the tile."""
-    inside = _whole_blocks(tile, summaries.blocks.coarse)
-    _, colours = _coarse_sums(summaries, inside)
+    inside = whole_blocks(tile, summaries.blocks.coarse)
+    _, colours = coarse_sums(summaries, inside)
     parts = ((3, colours),)
     return _projections(summaries, inside, parts, _norms(parts))
 
@@ -86,12 +86,15 @@ def project_fine(summaries: Summaries, tile: Tile) -> Projections:
     lie in the tile. The lower bounds are at least those of `project_coarse`."""
     blocks = summaries.blocks
     ratio = blocks.coarse // blocks.fine
-    inside = _whole_blocks(tile, blocks.coarse)
-    brightness, colours = _coarse_sums(summaries, inside)
+    inside = whole_blocks(tile, blocks.coarse)
+    brightness, colours = coarse_sums(summaries, inside)
     chroma = (3, colours), (-1, brightness)
-    every = ratio**2, _fine_sums(summaries, _whole_blocks(tile, blocks.fine))
+    every = ratio**2, fine_sums(summaries, whole_blocks(tile, blocks.fine))
     # Energy is known of whole coarse blocks only: fine ones beside them explain none of it.
-    within = ratio**2, _fine_sums(summaries, (_times(inside[0], ratio), _times(inside[1], ratio)))
+    within = (
+        ratio**2,
+        fine_sums(summaries, (times_ratio(inside[0], ratio), times_ratio(inside[1], ratio))),
+    )
     return _projections(summaries, inside, (every, *chroma), _norms((within, *chroma)))
 
 
@@ -160,7 +163,7 @@ def _norms(parts: tuple[Part, ...]) -> NDArray[np.float64]:
     return np.asarray(sum(terms))
 
 
-def _coarse_sums(
+def coarse_sums(
     summaries: Summaries, inside: Tile
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Brightness (n, blocks), and red, green, blue (n, 3 · blocks), of the coarse blocks."""
@@ -170,7 +173,7 @@ def _coarse_sums(
     return _rows(brightness), _rows(colours)
 
 
-def _fine_sums(summaries: Summaries, inside: Tile) -> NDArray[np.float64]:
+def fine_sums(summaries: Summaries, inside: Tile) -> NDArray[np.float64]:
     return _rows(summaries.brightness[:, *inside])
 
 
@@ -178,7 +181,7 @@ def _rows(values: NDArray[Any]) -> NDArray[np.float64]:
     return values.reshape(len(values), math.prod(values.shape[1:])).astype(np.float64)
 
 
-def _whole_blocks(tile: Tile, side: int) -> Tile:
+def whole_blocks(tile: Tile, side: int) -> Tile:
     """The blocks of that side that lie wholly in the tile."""
     rows, columns = tile
     return _whole(rows, side), _whole(columns, side)
@@ -189,5 +192,5 @@ def _whole(span: slice, side: int) -> slice:
     return slice(first, max(first, last))
 
 
-def _times(span: slice, ratio: int) -> slice:
+def times_ratio(span: slice, ratio: int) -> slice:
     return slice(ratio * span.start, ratio * span.stop)

@@ -53,15 +53,20 @@ class PartSearch:
 
 
 def same_tiles(
-    images: NDArray[np.uint8], rule: PartRule, inner: Products = products
+    images: NDArray[np.uint8],
+    rule: PartRule,
+    inner: Products = products,
+    among: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """In which tiles which pairs of images (n, height, width, 3) uint8 are the same: (tiles, n, n)
-    bool, symmetric, False on the diagonal, tiles row by row. Exact for tiles of at most
-    `TILE_PIXELS`."""
+    bool, symmetric, False on the diagonal, tiles row by row, and in tiles that are not `among`
+    (tiles,) bool. Exact for tiles of at most `TILE_PIXELS`."""
     count, height, width, _ = images.shape
     grid = tile_grid(height, width, rule.grid)
     same = np.zeros((len(grid), count, count), dtype=np.bool_)
     for place, tile in enumerate(grid):
+        if among is not None and not among[place]:
+            continue
         covariance = _covariances(images, tile, inner)
         variance = covariance.diagonal().copy()
         limits = limits_of(rule, tile_values(tile) // 3)

@@ -19,9 +19,10 @@ from seedsweep.storage.records import (
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.bounds import candidates
 from seedsweep.workers.analysis.descriptors import Summaries, describe, summarise
-from seedsweep.workers.analysis.distances import tiled_pairs
+from seedsweep.workers.analysis.distances import tile_grid, tiled_pairs
 from seedsweep.workers.analysis.inner_products import Products, products
 from seedsweep.workers.analysis.matching import nearest_training, record_of
+from seedsweep.workers.analysis.part_bounds import PartCandidates, part_candidates
 from seedsweep.workers.analysis.parts import find_parts, mask_of, same_tiles
 from seedsweep.workers.analysis.verdict import Verdict, verdict_of
 from seedsweep.workers.analysts.cost import Tally
@@ -81,8 +82,13 @@ def analyse_prompt(
     shard whose pictures are wanted and cannot be had.
     """
     usable = [place for place, image in enumerate(stored.images) if image.flaw is None]
-    pixels = stored.pixels(usable) if settings.analysis.partial else None
-    verdict, representatives = _judge(stored, usable, settings.analysis, inner, pixels)
+    analysis = settings.analysis
+    survivors = _survivors(stored, usable, analysis)
+    parts_of = _part_candidates(stored, usable, analysis) if analysis.partial else None
+    wanted = survivors if parts_of is None else np.union1d(survivors, parts_of.images)
+    decoded = stored.pixels([usable[i] for i in wanted.tolist()])
+    pixels = decoded[np.searchsorted(wanted, survivors)]
+    verdict, representatives = _judge(stored, usable, analysis, inner, survivors, pixels)
     matches: list[Match | None] = [None] * len(representatives)
     if training and (verification := settings.verification):
         tiles = settings.analysis.tiles
@@ -90,9 +96,10 @@ def analyse_prompt(
             matches = [_match(one, tiles, verification, training) for one in representatives]
     seeds = [image.seed for image in stored.images]
     result = result_of(stored.text, seeds, len(seeds) - len(usable), verdict, matches)
-    if pixels is None:
+    if parts_of is None:
         return result
-    parts, proven = _parts(stored, usable, settings.analysis, verdict, inner, pixels)
+    pixels = decoded[np.searchsorted(wanted, parts_of.images)]
+    parts, proven = _parts(stored, usable, analysis, verdict, inner, parts_of, pixels)
     return result.model_copy(update={"parts": parts, "parts_proven": proven})
 
 
@@ -138,16 +145,11 @@ def _judge(
     usable: Sequence[int],
     settings: Analysis,
     inner: Products,
-    decoded: NDArray[np.uint8] | None,
+    survivors: NDArray[np.intp],
+    pixels: NDArray[np.uint8],
 ) -> tuple[Verdict, list[NDArray[np.uint8]]]:
-    """The verdict on the images at the places `usable`, and the pixels of each clique's
-    representative. Only images that may join a wanted clique are decoded, or all for the full
-    matrix, unless all are `decoded` already."""
-    survivors = _survivors(stored, usable, settings)
-    if decoded is None:
-        pixels = stored.pixels([usable[i] for i in survivors.tolist()])
-    else:
-        pixels = decoded[survivors]
+    """The verdict on the images at the places `usable`, of which only the `survivors` may join a
+    wanted clique and have `pixels`, and the pixels of each clique's representative."""
     with stored.tally.step("compare"):
         pairs = tiled_pairs(pixels, settings.tiles, settings.edge_threshold, inner)
     edges = np.zeros((len(usable), len(usable)), dtype=np.bool_)
@@ -171,18 +173,20 @@ def _parts(
     settings: Analysis,
     verdict: Verdict,
     inner: Products,
+    candidates: PartCandidates,
     pixels: NDArray[np.uint8],
 ) -> tuple[tuple[Part, ...], bool]:
-    """The parts that repeat in the `pixels` of the images at the places `usable`, and whether the
-    search for them was not cut short. What one clique alone shows is the clique's picture."""
-    if not usable:
+    """The parts that repeat in the images at the places `usable`, of which only the candidates can
+    show any and have `pixels`, and whether the search for them was not cut short. What one clique
+    alone shows is the clique's picture."""
+    if not len(candidates.images):
         return (), True
     with stored.tally.step("compare"):
-        same = same_tiles(pixels, settings.parts, inner)
+        same = same_tiles(pixels, settings.parts, inner, candidates.tiles)
     with stored.tally.step("clique"):
         size, least = settings.min_clique_size, settings.parts.least
         found = find_parts(same, size, least, settings.max_steps)
-    seeds = [stored.images[place].seed for place in usable]
+    seeds = [stored.images[usable[place]].seed for place in candidates.images.tolist()]
     parts = [
         Part(
             seeds=tuple(seeds[image] for image in part.shared),
@@ -208,6 +212,21 @@ def _survivors(stored: StoredPrompt, usable: Sequence[int], settings: Analysis) 
         possible = possible_edges(stored, usable, settings)
     stored.tally.judge(count, int(np.count_nonzero(possible)) // 2)
     return np.flatnonzero(possible.any(axis=1))
+
+
+def _part_candidates(
+    stored: StoredPrompt, usable: Sequence[int], settings: Analysis
+) -> PartCandidates:
+    """Which of the images at the places `usable` can show a part, and in which tiles."""
+    sampling, rule = stored.sampling, settings.parts
+    if settings.matrix == "full":
+        tiles = len(tile_grid(sampling.height, sampling.width, rule.grid))
+        return PartCandidates(np.arange(len(usable)), np.ones(tiles, np.bool_))
+    with stored.tally.step("prune"):
+        summaries = _summaries(stored, usable)
+        return part_candidates(
+            summaries, sampling.height, sampling.width, rule, settings.min_clique_size
+        )
 
 
 def possible_edges(

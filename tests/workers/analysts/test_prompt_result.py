@@ -7,7 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.prompt_results import Transform
-from seedsweep.storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
+from seedsweep.storage.records import (
+    Analysis,
+    AnalysisSettings,
+    Blocks,
+    Flaw,
+    PartRule,
+    Verification,
+)
 from seedsweep.workers.analysis.inner_products import TorchProducts
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.verdict import judge
@@ -18,6 +25,7 @@ from seedsweep.workers.analysts.prompt_result import (
     result_of,
 )
 from seedsweep.workers.training.index import TrainingSet
+from tests.support.templates import noise, template
 
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=4))
 AS_IT_IS = Transform(width=16, height=16, resize="none", crop="none")
@@ -91,6 +99,47 @@ def test_the_pruned_and_the_full_matrix_give_the_very_same_result(
         for matrix in ("pruned", "full")
     )
     assert analyse(stored, pruned) == analyse(stored, full)
+
+
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 10_000),
+    shared=st.integers(0, 8),
+    shape=st.sampled_from([(32, 4), (64, 8), (64, 4)]),
+)
+def test_parts_are_the_same_however_many_pictures_were_ruled_out(store_prompt, seed, shared, shape):
+    rng, (side, grid) = np.random.default_rng(seed), shape
+    box = slice(0, side // 2), slice(side // 4, side)
+    pictures = (
+        [noise(rng, 5, side), template(rng, shared, *box, side)] if shared else [noise(rng, 9)]
+    )
+    stored = store_prompt(rng.permutation(np.concatenate(pictures)), per_shard=4)
+    pruned, full = (partial_settings(grid, matrix) for matrix in ("pruned", "full"))
+    found = analyse(stored, pruned)
+    assert found == analyse(stored, full)
+    assert found.flagged_partial == (shared >= 4)
+
+
+def test_pictures_that_can_show_no_part_are_not_decoded(store_prompt):
+    rng = np.random.default_rng(0)
+    pictures = noise(rng, 12, 64).repeat(2, axis=1).repeat(2, axis=2)
+    pictures[3:8, :64] = pictures[3, :64]
+    stored = store_prompt(pictures).read()
+    settings = partial_settings(8, "pruned")
+    result = analyse_prompt(stored, settings, None)
+    assert [part.seeds for part in result.parts] == [(3, 4, 5, 6, 7)]
+    assert stored.tally.decoded == 5
+    again = store_prompt(pictures[[0, 1, 2, 8, 9, 10, 11]]).read()
+    assert analyse_prompt(again, settings, None).parts == ()
+    assert again.tally.decoded == 0
+
+
+def partial_settings(grid, matrix):
+    rule = PartRule(grid=grid, least=3)
+    analysis = Analysis(min_clique_size=4, partial=True, parts=rule, matrix=matrix)
+    return AnalysisSettings(analysis=analysis)
 
 
 def test_only_pictures_that_may_join_a_clique_are_wanted_unless_the_matrix_is_full(store_prompt):
