@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedsweep.scheduler.campaign.prompt_files import TEXTS, read_prompts
-from seedsweep.scheduler.campaign.tables import Form, NoColumnError, is_cells, read_table
+from seedsweep.scheduler.campaign.tables import (
+    UNREADABLE,
+    Form,
+    NoColumnError,
+    is_cells,
+    read_table,
+)
 from seedsweep.scheduler.campaign.text_files import file_kind
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import PromptList
@@ -75,8 +81,16 @@ def read_labels(
 
     Raises `ConfigError` where the file cannot be read, or lacks a column.
     """
-    form = Form(delimiter or _list(path, column).delimiter)
-    return dict(_labels(path, (column, label_column), form))
+    between = _list(path, column).delimiter if delimiter is None else delimiter
+    if len(between) != 1:
+        raise ConfigError(f"One character stands between cells, and not {between!r}.")
+    try:
+        return dict(_labels(path, (column, label_column), Form(between)))
+    except UNREADABLE as error:
+        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        raise ConfigError(
+            f"The labels {path} cannot be read ({reason}); name another file."
+        ) from error
 
 
 def _labels(path: Path, columns: tuple[str, str], form: Form) -> Iterator[tuple[str, str]]:

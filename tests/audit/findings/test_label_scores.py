@@ -73,6 +73,11 @@ def test_prompts_without_evidence_are_in_no_rate(made, score):
         ("prompt,type\na fox,VM\n", (), "None of the 1 labelled prompts was analysed"),
         ("prompt,kind\na fox,VM\n", (), "has no column 'type'"),
         (f"Caption;type\n{CAMERA};VM\n", ("--column", "Caption"), "has no column"),
+        ("prompt,type\na fox\n", (), "Line 2 of labels.csv has 1 cells"),
+        ("prompt,type\na fox,VM\n", ("--delimiter", ";;"), "One character stands between cells"),
+        ("prompt,type\na fox,VM\n", ("--delimiter", ""), "One character stands between cells"),
+        ("prompt,type\na fox,VM\n", ("--delimiter", "\n"), "cannot stand between cells"),
+        ("prompt,type\na \xff fox,VM\n", ("--labels", "gone.csv"), "it is not there"),
     ],
 )
 def test_a_file_that_labels_nothing_is_refused(score, text, options, said):
