@@ -27,7 +27,10 @@ EMOJI = ROOT / "examples" / "emoji"
 README = (ROOT / "README.md").read_text()
 PAGES = {page.stem: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
 ALL = "\n".join([README, (ROOT / "deploy" / "README.md").read_text(), *PAGES.values()])
-AUDIT = ("getting-started", "verify", "calibrate", "compare", "evidence")
+AUDIT = (
+    *("getting-started", "verify", "calibrate", "compare", "evidence"),
+    *("parts", "known-lists"),
+)
 """The pages whose commands go on where those of the page before ended."""
 QUICK_START = (
     "python3 -m venv .venv && .venv/bin/pip install -e . "
@@ -66,7 +69,8 @@ def desk(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     emoji = folder / "examples" / "emoji"
     emoji.mkdir(parents=True)
-    for name in ("model", "train.parquet", "control-pictures.parquet", "untrained.txt"):
+    files = ("model", "train.parquet", "control-pictures.parquet", "untrained.txt", "truth.csv")
+    for name in files:
         (emoji / name).symlink_to(EMOJI / name)
     campaign = (EMOJI / "campaign.toml").read_text()
     for before, after in [

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from seedsweep.scheduler.campaign.prompt_files import TEXTS, read_prompts
 from seedsweep.scheduler.campaign.tables import (
+    TABLES,
     UNREADABLE,
     Form,
     NoColumnError,
-    is_cells,
     read_table,
 )
 from seedsweep.scheduler.campaign.text_files import file_kind
@@ -44,7 +44,7 @@ def read_marks(
 ) -> Marks:
     """Read the files, of any kind that campaigns read; `column` holds the prompts but in .txt.
 
-    A positive is a group of its own unless `group_column`, which needs a .csv, names its group.
+    A positive is a group of its own unless `group_column`, which needs a table, names its group.
     Raises `ConfigError` where a file cannot be read, or a prompt is in both.
     """
     unknown = list(read_prompts(_list(controls, column)))
@@ -76,8 +76,8 @@ def _list(path: Path, column: str) -> PromptList:
 def read_labels(
     path: Path, column: str, label_column: str, delimiter: str | None = None
 ) -> dict[str, str]:
-    """The label of each prompt of a .csv that has one, its last; `delimiter` is what stands between
-    cells, None is what usually does.
+    """The label of each prompt of a table that has one, its last; `delimiter` is what stands
+    between cells, None is what usually does.
 
     Raises `ConfigError` where the file cannot be read, or lacks a column.
     """
@@ -94,8 +94,11 @@ def read_labels(
 
 
 def _labels(path: Path, columns: tuple[str, str], form: Form) -> Iterator[tuple[str, str]]:
-    if not is_cells(path):
-        raise ConfigError(f"Labels are read from .csv files, and {path} is none; save it as one.")
+    if file_kind(path) not in TABLES:
+        raise ConfigError(
+            f"Labels are read from tables, such as .csv and .parquet, and {path} is none; save it "
+            "as one."
+        )
     try:
         for _, _, (prompt, label) in read_table(path, columns, form):
             if label := str(label or "").strip():

@@ -40,7 +40,8 @@ class PartShown:
 
 @dataclass(frozen=True, slots=True)
 class PartsShown:
-    """The parts of all prompts, the largest first, of which so many are shown. `extracted` and
+    """The parts of all prompts, the extracted first and the common last, of equals the larger
+    first, of which so many are shown. `extracted` and
     `common` count parts, `prompts` those that repeat one; `examined`: they were compared with
     training pictures."""
 
@@ -74,7 +75,7 @@ def gather_parts(
     ]
     if not found:
         return None
-    found.sort(key=lambda each: (-each[1].share, each[0].prompt_id))
+    found.sort(key=_rank)
     chosen = found[:PARTS_SHOWN]
     wanted = {m.match.training_id for _, m in chosen if isinstance(m.match, PartMatch)}
     sampling = submission.campaign.sampling
@@ -90,6 +91,11 @@ def gather_parts(
             for result, memory in chosen
         ),
     )
+
+
+def _rank(found: tuple[PromptResult, Memory]) -> tuple[bool, bool, float, str]:
+    result, memory = found
+    return (memory.extracted is not True, memory.kind == "common", -memory.share, result.prompt_id)
 
 
 def highlight(pixels: Pixels, mask: NDArray[np.bool_]) -> Pixels:

@@ -36,7 +36,7 @@ def calibrate(
     column: Annotated[str, typer.Option(help="The files' column of prompts.")] = "prompt",
     group_column: Annotated[
         str | None,
-        typer.Option(help="The column of positives (.csv) that names the training picture."),
+        typer.Option(help="The column of positives that names the training picture."),
     ] = None,
     false_positive_rate: Annotated[
         float, typer.Option(min=0.000001, max=0.5, help="So many controls may be flagged at most.")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def score(
     campaign_id: CampaignId,
     labels: Annotated[
-        Path, typer.Option(metavar="FILE", help="Prompts of it with a label each; .csv or .tsv.")
+        Path, typer.Option(metavar="FILE", help="A table of prompts with a label each.")
     ],
     label_column: Annotated[str, typer.Option(help="The column of labels.")] = "type",
     column: Annotated[str, typer.Option(help="The column of prompts.")] = "prompt",

@@ -87,7 +87,7 @@ def analyse_prompt(
     parts_of = _part_candidates(stored, usable, analysis) if analysis.partial else None
     wanted = survivors if parts_of is None else np.union1d(survivors, parts_of.images)
     decoded = stored.pixels([usable[i] for i in wanted.tolist()])
-    pixels = decoded[np.searchsorted(wanted, survivors)]
+    pixels = _chosen(decoded, wanted, survivors)
     verdict, representatives = _judge(stored, usable, analysis, inner, survivors, pixels)
     matches: list[Match | None] = [None] * len(representatives)
     if training and (verification := settings.verification):
@@ -98,7 +98,7 @@ def analyse_prompt(
     result = result_of(stored.text, seeds, len(seeds) - len(usable), verdict, matches)
     if parts_of is None:
         return result
-    pixels = decoded[np.searchsorted(wanted, parts_of.images)]
+    pixels = _chosen(decoded, wanted, parts_of.images)
     parts, proven = _parts(stored, usable, analysis, verdict, inner, parts_of, pixels)
     return result.model_copy(update={"parts": parts, "parts_proven": proven})
 
@@ -165,6 +165,13 @@ def _judge(
         verdict = verdict_of(edges, distances, seeds, size, steps)
     places = [seeds.index(clique.representative_seed) for clique in verdict.cliques]
     return verdict, [pixels[int(np.searchsorted(survivors, place))] for place in places]
+
+
+def _chosen(
+    pixels: NDArray[np.uint8], places: NDArray[np.intp], chosen: NDArray[np.intp]
+) -> NDArray[np.uint8]:
+    """The pixels of the `chosen` ones, of those of ascending `places`; all of them uncopied."""
+    return pixels if len(chosen) == len(places) else pixels[np.searchsorted(places, chosen)]
 
 
 def _parts(

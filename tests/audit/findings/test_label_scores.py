@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from seedsweep.cli import main as command_line
@@ -96,4 +98,13 @@ def test_a_list_with_semicolons_is_read_if_that_is_said(score):
 def test_labels_are_read_from_tables_alone(score):
     ended = score("a fox", name="labels.txt")
     assert ended.returncode == 2
-    assert "Labels are read from .csv files" in ended.stderr
+    assert "Labels are read from tables" in ended.stderr
+
+
+def test_lists_come_as_parquet_too(made, score):
+    table = pa.table({"caption": [CAMERA, BICYCLE, LAMP], "overfit_type": ["TV", "MV", None]})
+    pq.write_table(table, made.folder / "known.parquet")
+    words = ("--column", "caption", "--label-column", "overfit_type", "--json")
+    told = json.loads(score("", "--labels", "known.parquet", *words).stdout)
+    assert [each["label"] for each in told["scores"]] == ["MV", "TV"]
+    assert told["unlabelled"] == 2
