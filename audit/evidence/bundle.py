@@ -13,6 +13,7 @@ from seedsweep import __version__
 from seedsweep.audit.evidence import verify_bundle
 from seedsweep.audit.evidence.denominators import denominators
 from seedsweep.audit.evidence.labels import Labels, agreement
+from seedsweep.audit.evidence.part_files import add_parts
 from seedsweep.audit.evidence.pictures import PictureFiles
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.evidence.signature import Signer
@@ -88,7 +89,13 @@ def write_evidence(
         bundle.add_json("parked.json", parked)
         missing = _add_pictures(store, submission, settings, results, bundle, progress)
         people_said = _add_additions(bundle, options, results)
-        search = _add_verifications(store, campaign_id, settings.analysis_id, results, bundle)
+        searches = _searches(store, campaign_id, settings.analysis_id)
+        search = _add_verifications(searches, results, bundle)
+        if settings.analysis.partial:
+            newest = searches[0] if searches else None
+            rule = settings.analysis.parts
+            if gone := add_parts(store, submission, results, rule, newest, bundle):
+                missing += (f"Pictures of parts: {gone}; parts.json says why.",)
         seeds, size = submission.campaign.sampling.seeds, settings.analysis.min_clique_size
         counts = count_results(results, len(prompts), seeds, size)
         contents = Contents(
@@ -211,17 +218,17 @@ def _add_additions(
     return agreed.in_words
 
 
-def _add_verifications(
-    store: Store,
-    campaign_id: str,
-    analysis_id: str,
-    results: Sequence[PromptResult],
-    bundle: Bundle,
-) -> tuple[str, ...]:
-    """Add what searches for this analysis found; returns in sentences what the newest one did, and
-    whether results changed after it."""
+def _searches(store: Store, campaign_id: str, analysis_id: str) -> list[VerificationResult]:
+    """The searches for this analysis, the newest first."""
     stored = load_verifications(store, campaign_id)
-    searches = [search for search in stored if search.analysis_id == analysis_id]
+    return [search for search in stored if search.analysis_id == analysis_id]
+
+
+def _add_verifications(
+    searches: Sequence[VerificationResult], results: Sequence[PromptResult], bundle: Bundle
+) -> tuple[str, ...]:
+    """Add what searches found; returns in sentences what the newest one did, and whether results
+    changed after it."""
     if not searches:
         return ()
     bundle.add_json("verifications.json", searches)

@@ -34,6 +34,9 @@ SAME_DISTANCE = 1e-6
 LARGEST_SIDE = 8192
 """Of a picture: a forged campaign could say more, to fill the memory."""
 
+PART_RULE = {"grid": 8, "spread": 0.06}
+"""The settings of parts that a campaign does not name: seedsweep's own defaults."""
+
 LABELS = ("same", "different", "unsure")
 LABEL_COLUMNS = ["prompt_id", "label", "time"]
 MANIFEST, SIGNATURE, SUMS, PUBLIC = "manifest.json", "manifest.sig", "SHA256SUMS", "public.pem"
@@ -349,6 +352,11 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
     if manifest["denominators"] != wanted:
         yield f"The denominators in {MANIFEST} do not follow from the results."
     yield from _check_pictures(folder, manifest, results, load, distances)
+    if "parts.json" in manifest["files"]:
+        searches = load("verifications.json") if "verifications.json" in manifest["files"] else []
+        sampling = submission["campaign"]["sampling"]
+        entries = load("parts.json")["parts"]
+        yield from _check_parts(folder, entries, manifest["settings"], results, searches, sampling)
     if "replays.json" in manifest["files"]:
         yield from _check_replays(load("replays.json"))
     if "labels.json" in manifest["files"]:
@@ -480,6 +488,98 @@ def _check_pictures(
             yield from _check_match(name, clique, pictures, training, tiles)
             if distances and len(pictures) == len(clique["clique_seeds"]):
                 yield from _check_clique(name, clique, pictures, manifest["settings"]["analysis"])
+
+
+def _check_parts(
+    folder: Path,
+    entries: list[Json],
+    settings: Json,
+    results: list[Json],
+    searches: list[Json],
+    sampling: Json,
+) -> Iterator[str]:
+    """Hold parts against their pictures: which pixels are in the mask, and what it matches."""
+    size = sampling["width"], sampling["height"]
+    rule = {**PART_RULE, **settings["analysis"].get("parts", {})}
+    parts = {(r["prompt_id"], n): part for r in results for n, part in enumerate(r["parts"])}
+    matched = searches[0].get("parts", []) if searches else []
+    matches = {(part["prompt_id"], part["number"]): part["match"] for part in matched}
+    if [(entry["prompt_id"], entry["number"]) for entry in entries] != [*parts]:
+        yield "The parts in parts.json are not those of the results."
+        return
+    for entry in entries:
+        part, match = parts[entry["prompt_id"], entry["number"]], None
+        name = f"part {entry['number']} of {entry['prompt_id']}"
+        if entry["training_id"] is not None:
+            match = matches.get((entry["prompt_id"], entry["number"]))
+            if match is None or match["training_id"] != entry["training_id"]:
+                yield f"The {name} matches another training picture than the search says."
+                continue
+        if [image["seed"] for image in entry["images"]] != part["whole_seeds"]:
+            yield f"The {name} has pictures of other seeds than the results say."
+            continue
+        decoded: list[DecodedPicture] = []
+        for each in (entry["mask"], *entry["images"], entry["training"]):
+            if each and each["file"]:
+                decoded.append(_decode(folder / each["file"], size))
+                yield from _check_picture(decoded[-1], each)
+            elif each and not each["missing"]:
+                yield f"A picture of {name} has neither a file nor a reason."
+        if len(decoded) < 1 + len(entry["images"]):
+            continue
+        mask, *shown = decoded
+        members = shown[: len(entry["images"])]
+        if mask.rgb != _part_mask(members, part["tiles"], rule).rgb:
+            yield f"The mask of {name} is not that of its pictures."
+        inside = [place for place, value in enumerate(mask.rgb) if value]
+        if abs(len(inside) / len(mask.rgb) - part["share"]) > SAME_DISTANCE:
+            yield f"The share of {name} is another one."
+        if match and inside and len(shown) > len(members):
+            ways = [shown[-1]]
+            if searches[0]["settings"].get("flip"):
+                ways.append(_mirrored(shown[-1]))
+            far, alike = min(_masked(members, way, inside) for way in ways)
+            if abs(far - match["l2"]) > SAME_DISTANCE:
+                yield f"The l2 of {name} is {far}, not {match['l2']}."
+            if abs(alike - match["correlation"]) > SAME_DISTANCE:
+                yield f"The correlation of {name} is {alike}, not {match['correlation']}."
+
+
+def _part_mask(members: list[DecodedPicture], tiles: list[int], rule: Json) -> DecodedPicture:
+    """The pixels of these tiles that hardly vary over the pictures, white on black."""
+    width, height, count = members[0].width, members[0].height, len(members)
+    limit = math.floor((Fraction(str(rule["spread"])) * 255 * count) ** 2 * 3)
+    cells = [(r, c) for r in _cuts(height, rule["grid"]) for c in _cuts(width, rule["grid"])]
+    rgb = bytearray(3 * width * height)
+    for (top, bottom), (left, right) in (cells[tile] for tile in tiles):
+        for y in range(top, bottom):
+            for at in range(3 * (y * width + left), 3 * (y * width + right), 3):
+                spread = 0
+                for place in (at, at + 1, at + 2):
+                    values = [member.rgb[place] for member in members]
+                    spread += count * sum(v * v for v in values) - sum(values) ** 2
+                if spread <= limit:
+                    rgb[at : at + 3] = b"\xff\xff\xff"
+    return DecodedPicture(width, height, bytes(rgb))
+
+
+def _masked(
+    members: list[DecodedPicture], trained: DecodedPicture, inside: list[int]
+) -> tuple[float, float]:
+    """How far the middle of the pictures is from a training picture, and how both correlate, in the
+    mask alone and without each colour's mean there."""
+    middle = (len(members) - 1) // 2
+    left = [sorted(member.rgb[place] for member in members)[middle] for place in inside]
+    right = [trained.rgb[place] for place in inside]
+    count = len(inside) // 3
+
+    def inner(a: list[int], b: list[int]) -> int:
+        sums = sum(sum(a[channel::3]) * sum(b[channel::3]) for channel in range(3))
+        return count * sum(x * y for x, y in zip(a, b)) - sums  # noqa: B905
+
+    one, other, both = inner(left, left), inner(right, right), inner(left, right)
+    squared = (one + other - 2 * both) / (3 * count * count)
+    return math.sqrt(squared) / 255, both / math.sqrt(one * other) if one and other else 0.0
 
 
 def _check_picture(picture: DecodedPicture, entry: Json) -> Iterator[str]:

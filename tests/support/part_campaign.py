@@ -37,6 +37,9 @@ TABLES = {
 }
 
 
+WHOLE = {"sampling": TABLES["sampling"], "analysis": {"tiles": 2, "min_clique_size": 3}}
+
+
 def on_other_backgrounds(rng, picture, count):
     """Pictures that show what is in the box of this one, each tinted anew."""
     made = noise(rng, count, SIDE)
@@ -50,13 +53,15 @@ class PartCampaign:
     of a camera; two the bicycle's, one of which is called otherwise; none the harbour's. The lamp's
     is the harbour's."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, partial=True):
         self.folder, self.store = folder, FolderStore(folder / "seedsweep-data")
         rng = np.random.default_rng(0)
         pictures = {prompt: template(rng, SEEDS, *BOX, SIDE) for prompt in (CAMERA, BICYCLE)}
         pictures[HARBOUR] = template(rng, SEEDS, *BOX, SIDE)
         pictures[LAMP] = on_other_backgrounds(rng, pictures[HARBOUR][0], SEEDS)
-        file = campaign_file(folder / "parts.toml", [*pictures], "parts", **TABLES)
+        file = campaign_file(
+            folder / "parts.toml", [*pictures], "parts", **(TABLES if partial else WHOLE)
+        )
         self.plan = submit_file(self.store, file)
         campaign = self.plan.campaign
         self.id, self.submission = campaign.campaign_id, make_submission(campaign, self.plan.cuts)
