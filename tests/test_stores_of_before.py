@@ -248,6 +248,7 @@ def test_matches_of_before_are_told_whatever_their_score(old):
     matches = sum(1 for each in first["results"] if each["match"])
     assert matches
     assert f"`seedsweep analyse {first['id']}` judges the stored images anew" in told
+    assert told.count("Matches of an earlier version") == 1
     null = Match(training_id="t", l2=0.1, tiled_l2=0.1, adaptive=None, extracted=False)
     assert ": 1. `seedsweep analyse" in earlier_words([make_flagged(match=null)], "c")[0]
     assert agreement_words(null) == "not known"

@@ -71,6 +71,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         search = newest_search(store, campaign.campaign_id, settings)
     except ShardCorruptError as error:
         trouble = str(error)
+    earlier = earlier_words(results, campaign.campaign_id)
     unseen = submission.unseen or Unseen()
     named = unseen.cut or unseen.same
     prompts = load_prompts(store, campaign.campaign_id) if named else ()
@@ -87,8 +88,8 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         cut=None if submission.unseen is None else cut,
         same_as=same_as,
         notes=(
-            *(() if _is_earlier(search) else earlier_words(results, campaign.campaign_id)),
-            *(() if trouble else _notes(search, counts, campaign.campaign_id)),
+            *earlier,
+            *(() if trouble else _notes(search, counts, campaign.campaign_id, not earlier)),
             *submission.notes,
             *_unseen_words([r.prompt for r in results if r.flagged], cut, same_as),
         ),
@@ -131,20 +132,17 @@ def no_evidence_words(
     )
 
 
-def _notes(search: VerificationResult | None, counts: Counts, campaign_id: str) -> tuple[str, ...]:
+def _notes(
+    search: VerificationResult | None, counts: Counts, campaign_id: str, earlier: bool
+) -> tuple[str, ...]:
     if search:
-        return tuple(summary(search))
+        return tuple(summary(search, earlier))
     if counts.matched or not counts.flagged:
         return ()
     return (
         f"Matched and extracted: {NOT_EXAMINED}, since nothing was compared with training "
         f"pictures; `seedsweep verify {campaign_id} --training-set PATH` does that.",
     )
-
-
-def _is_earlier(search: VerificationResult | None) -> bool:
-    """Whether a search of an earlier version scored matches, which its own summary says."""
-    return any(not clique.match.distinct for clique in search.cliques) if search else False
 
 
 def _unseen_words(

@@ -6,8 +6,9 @@ from seedsweep.workers.training.kinds import left_out_words
 from seedsweep.workers.training.pictures import sentences_on
 
 
-def summary(verification: VerificationResult) -> list[str]:
-    """What came of it, in sentences: the headline first."""
+def summary(verification: VerificationResult, earlier: bool = True) -> list[str]:
+    """What came of it, in sentences: the headline first. `earlier`: say also which matches an
+    earlier version scored."""
     settings = verification.settings
     pictures = sum(map(len, verification.groups))
     sentences = [
@@ -33,7 +34,7 @@ def summary(verification: VerificationResult) -> list[str]:
         f"{settings.neighbours} nearest distinct training pictures); and more than a background "
         "is alike: the share of the picture where both have one texture."
     )
-    sentences += _of_matches(verification)
+    sentences += _of_matches(verification, earlier)
     if verification.not_verified:
         sentences.append(
             f"Cliques whose picture could not be looked at: {len(verification.not_verified)}. "
@@ -89,12 +90,12 @@ def _by_chance(verification: VerificationResult) -> list[str]:
     return [sentence + remedy]
 
 
-def _of_matches(verification: VerificationResult) -> list[str]:
+def _of_matches(verification: VerificationResult, earlier: bool) -> list[str]:
     """What the pictures that are within the threshold do not show."""
     settings, sentences = verification.settings, []
     matches = [clique.match for clique in verification.cliques]
     near = [match for match in matches if match.distinct and match.l2 <= settings.threshold]
-    if before := sum(not match.distinct for match in matches):
+    if earlier and (before := sum(not match.distinct for match in matches)):
         sentences.append(
             f"Matches of an earlier version, scored by neighbours that need not be distinct, so "
             f"that copies in the training set hide extractions: {before}; run the search again."

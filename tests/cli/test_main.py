@@ -207,6 +207,7 @@ NAMING = [
     ("compare", ["other"]),
     ("duplication", ["--copies", "x.csv"]),
     ("calibrate", ["--controls", "x.txt", "-o", "x"]),
+    ("score", ["--labels", "x.csv"]),
     ("verify", []),
     ("check", []),
     ("replay", ["--sample", "1"]),
