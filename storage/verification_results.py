@@ -107,11 +107,11 @@ class PartMatch(Record):
     """The training picture nearest to a part of a picture that a prompt repeats: of the pixels of
     the part's mask, once each colour's mean over these is taken off.
 
-    `copies`: how many training pictures show the part, by the rule by which generations do;
-    `unrelated`: how many of those whose captions were looked at have one that shares no word with
-    the prompt. `elsewhere`: how many other parts of unrelated prompts show it. `controls`: how many
-    pictures that were never trained on do, and `control_l2` how near the nearest of them is, both
-    None where none were searched.
+    `copies`: how many training pictures show the part, within the threshold of l2 and correlated as
+    its tiles are; `unrelated`: how many of those whose captions were looked at have one that shares
+    no word with the prompt. `elsewhere`: how many pictures of other parts, of unrelated prompts,
+    show it. `controls`: how many pictures that were never trained on do, and `control_l2` how near
+    the nearest of them is, both None where none were searched.
     """
 
     training_id: str

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.errors import PermanentError, ShardCorruptError
 from seedsweep.storage.prompt_results import Part, PromptResult
-from seedsweep.storage.records import PartRule, Submission
+from seedsweep.storage.records import PartRule, Submission, Verification
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, UnverifiedClique, VerifiedPart
 from seedsweep.workers.analysis.part_matching import (
@@ -43,6 +43,12 @@ class RepeatedPart:
         return self.result.parts[self.number]
 
 
+def showing_rule(rule: PartRule, settings: Verification) -> PartRule:
+    """When a picture shows a part: it correlates as tiles have to that are the same, and is within
+    the l2 of an extraction. What generations share is nearer: a model smooths what it repeats."""
+    return rule.model_copy(update={"distance": settings.threshold})
+
+
 def read_parts(
     store: Store, submission: Submission, results: Iterable[PromptResult], rule: PartRule
 ) -> tuple[list[RepeatedPart], list[UnverifiedClique]]:
@@ -73,8 +79,8 @@ def judge_parts(
     rule: PartRule,
     flip: bool,
 ) -> tuple[VerifiedPart, ...]:
-    """What each part matches, and where else it is shown: by parts of unrelated prompts, and by
-    control pictures, if there are any."""
+    """What each part matches, and where else it is shown, by this rule: in the pictures of other
+    parts, of unrelated prompts, and in control pictures, if there are any."""
     return tuple(
         VerifiedPart(
             prompt_id=repeated.result.prompt_id,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from seedsweep import __version__
 from seedsweep.audit.findings.control_pictures import Near, read_controls
-from seedsweep.audit.findings.part_search import judge_parts, read_parts
+from seedsweep.audit.findings.part_search import judge_parts, read_parts, showing_rule
 from seedsweep.audit.findings.present import newest_search
 from seedsweep.scheduler.campaign.current import results_now, settings_now
 from seedsweep.scheduler.campaign.file import explain
@@ -115,7 +115,8 @@ def verify_campaign(
         queries = np.array([*pictures, *controls.pictures], np.uint8).reshape(-1, *size[::-1], 3)
         matched = search.match(queries, len(pictures), surrounded)
         masked = [part.picture for part in parts]
-        sighted = search.match_parts(masked, rule, matched.coverage)
+        showing = showing_rule(rule, asked)
+        sighted = search.match_parts(masked, showing, matched.coverage)
     verified = [_verified(known[i], matched, i, asked, min(size)) for i in range(len(pictures))]
     outcome = VerificationResult(
         campaign_id=campaign_id,
@@ -133,7 +134,7 @@ def verify_campaign(
             asked,
             [*_of_cliques(known, near, matched, asked, min(size))],
         ),
-        parts=judge_parts(parts, sighted, controls.pictures, rule, asked.flip),
+        parts=judge_parts(parts, sighted, controls.pictures, showing, asked.flip),
         parts_not_verified=tuple(parts_unknown),
     )
     store_verification(store, outcome)

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -242,7 +243,7 @@ def print_missed(missed: list[str], truth: dict[str, Truth], steps: dict[str, fl
 
 def main(
     campaign_id: str,
-    output: Path = Path("scores"),
+    output: Annotated[Path, typer.Option("-o", "--output")] = Path("scores"),
     store: str = "file:./seedsweep-data",
     truth: Path = HERE / "truth.csv",
     controls: Path = HERE / "controls.csv",

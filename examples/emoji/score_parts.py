@@ -11,6 +11,7 @@ score.py, whose campaign this is, and whose truth.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -90,7 +91,7 @@ def print_scores(
 
 def main(
     campaign_id: str,
-    output: Path = Path("scores"),
+    output: Annotated[Path, typer.Option("-o", "--output")] = Path("scores"),
     store: str = "file:./seedsweep-data",
     truth: Path = HERE / "truth.csv",
     controls: Path = HERE / "controls.csv",

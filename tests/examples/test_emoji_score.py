@@ -531,7 +531,7 @@ def test_it_runs_as_the_readme_says_and_writes_the_page_of_the_controls(
     made, criticals, matches, tmp_path
 ):
     words = [made.id, "--store", made.store.url, "--false-positive-rate", "0.1"]
-    files = ["--truth", made.truth, "--controls", made.unseen, "--output", tmp_path / "page"]
+    files = ["--truth", made.truth, "--controls", made.unseen, "-o", tmp_path / "page"]
     finished = subprocess.run(
         [sys.executable, SCRIPT, *words, *files, "--processes", "1"],
         cwd=SCRIPT.parents[2],

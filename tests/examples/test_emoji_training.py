@@ -73,6 +73,19 @@ def test_a_training_that_goes_on_keeps_its_tokenizer(scripts, tmp_path):
     assert len({*map(tuple, tokens[0])}) == len(captions)
 
 
+def test_a_second_model_shares_the_autoencoder_if_it_is_the_same(scripts, tmp_path):
+    for name, data in (("model", b"one"), ("twin", b"one"), ("other", b"two")):
+        (tmp_path / name / "vae").mkdir(parents=True)
+        (tmp_path / name / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(data)
+    for name in ("model", "twin", "other"):
+        scripts["train"].share_autoencoder(tmp_path / name, tmp_path / "model")
+    links = [(tmp_path / name / "vae").is_symlink() for name in ("model", "twin", "other")]
+    assert links == [False, True, False]
+    assert (tmp_path / "twin" / "vae").samefile(tmp_path / "model" / "vae")
+    moved = (tmp_path / "twin").rename(tmp_path / "model2")
+    assert (moved / "vae").samefile(tmp_path / "model" / "vae")
+
+
 def test_what_a_step_draws_depends_on_the_step_alone(scripts, monkeypatch):
     train = scripts["train"]
     rows = torch.arange(100)
