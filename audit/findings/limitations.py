@@ -2,7 +2,7 @@
 
 from scipy.stats import beta
 
-from seedsweep.storage.records import AnalysisSettings
+from seedsweep.storage.records import Analysis, AnalysisSettings
 
 SURE = 0.95
 
@@ -29,10 +29,25 @@ def limit_words(settings: AnalysisSettings, seeds: int) -> tuple[str, ...]:
         f"Copies that differ by more than the edge threshold of {analysis.edge_threshold:g} in any "
         "tile are different pictures here: one that is mirrored, shifted, cropped or recoloured "
         "from seed to seed makes no clique.",
+        _part_words(analysis),
         "Prompts that were not tried say nothing. Those that were tried were chosen by whoever "
         "submitted them: shares of them are not shares of the training set, and their intervals "
         "hold for prompts chosen alike.",
         *_verification_words(settings),
+    )
+
+
+def _part_words(analysis: Analysis) -> str:
+    if not analysis.partial:
+        return (
+            "Only whole pictures were looked for. A template, of which one part repeats while the "
+            "rest is another one with each seed, is not flagged; `seedsweep analyse --partial` "
+            "looks for parts."
+        )
+    return (
+        f"A part that repeats is found if {analysis.min_clique_size} generations show it at the "
+        "same place, at the same size and with texture; shifted, scaled, mirrored and plain ones "
+        "are not."
     )
 
 

@@ -33,3 +33,9 @@ def test_with_a_training_set_its_threshold_is_named():
         analysis=Analysis(), verification=Verification(training_set="t", threshold=0.15)
     )
     assert "beyond l2 0.15" in " ".join(limit_words(settings, 500))
+
+
+def test_a_report_says_whether_parts_were_looked_for():
+    for partial, said in ((False, "Only whole pictures were looked for"), (True, "at the same")):
+        settings = AnalysisSettings(analysis=Analysis(partial=partial))
+        assert said in " ".join(limit_words(settings, 500))
