@@ -1,5 +1,7 @@
 """How alike a prompt's stored images are, at whatever threshold: calibration is made from that."""
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from seedsweep.workers.analysis.flag_threshold import Critical, critical_steps
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysis.parts import critical_least, same_tiles
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
+from seedsweep.workers.cluster.ray_cluster import ONE_THREAD
 from seedsweep.workers.stored_images import BrokenShardError
 from seedsweep.workers.training.index import TrainingSet, load_training_set
 
@@ -119,12 +122,26 @@ def _scored(scoring: Scoring, prompts: Sequence[str], processes: int) -> Iterato
         yield from map(scoring, prompts)
         return
     # Spawned, since a fork copies locks that threads of this process may hold.
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         try:
             yield from pool.map(scoring, prompts)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Have processes that start meanwhile compute with one thread each: with one for every core in
+    each of them they wait for each other, and take three times as long."""
+    before = dict(os.environ)
+    os.environ.update(ONE_THREAD["env_vars"])
+    try:
+        yield
+    finally:
+        for name in ONE_THREAD["env_vars"]:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _medoid(distances: NDArray[np.float64], critical: Critical) -> int | None:

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ProcessPoolExecutor
 from html.parser import HTMLParser
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -37,6 +40,7 @@ from seedsweep.storage.records import (
     digest,
 )
 from seedsweep.storage.shards import decode_shard
+from seedsweep.workers.analysts import prompt_score
 from seedsweep.workers.analysts.prompt_result import analyse_stored
 from seedsweep.workers.images import encode_png
 from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
@@ -218,6 +222,15 @@ def test_several_processes_find_the_same(made):
     apart = score_marked(store, campaign_id, marks, (4,), 2, lambda *done: steps.append(done))
     assert apart.by_prompt == scored(made, (4,), marks).by_prompt
     assert steps[-1] == (6, 6)
+
+
+def test_each_process_computes_with_one_thread_and_leaves_the_variables_as_they_were(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    with prompt_score._one_thread_each(), ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert [pool.submit(os.getenv, name).result() for name in names] == ["1", "1"]
+    assert [os.environ.get(name) for name in names] == ["7", None]
 
 
 def test_prompts_that_lack_images_are_left_out_and_that_is_said(tmp_path):
