@@ -11,9 +11,10 @@ recall is told. A flag is *right* if the prompt repeats one training picture at 
 more, by the lower 95 % bound of what was measured: of those precision is told. The caption of a
 control can repeat another caption's picture; so each that the campaign's own thresholds flag has to
 be measured, and is no control if it is right. *Extracted* are the flagged prompts whose closest
-clique has a medoid that matches a training picture. No training picture has two captions, so that
-prompts are independent and the intervals are exact (Clopper-Pearson), one-sided for rates that are
-held against a mark.
+clique has a medoid that matches a training picture; *own edge* takes for flagged what the
+campaign's own edge threshold flags, and lets the match decide. No training picture has two
+captions, so that prompts are independent and the intervals are exact (Clopper-Pearson), one-sided
+for rates that are held against a mark.
 """
 
 import csv
@@ -290,6 +291,9 @@ def main(
         )
         print(f"Verification threshold {within}, {why}.")
         sides["extracted"] = Found(report, to_find, extracted_at(scored, flagged, size, within))
+        loosely = {p for p in report if steps[p] <= own}
+        matched = extracted_at(scored, loosely, size, within)
+        sides["extracted, own edge"] = Found(report, to_find, matched)
     told = [rows(one, false_positive_rate, precision_mark, recall_mark) for one in sides.values()]
     print(f"\n| | {' | '.join(sides)} |\n{'|---' * (len(sides) + 1)}|")
     for lines in zip(*told, strict=True):
