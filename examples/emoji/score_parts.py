@@ -129,9 +129,8 @@ def main(
     tiles = {prompt: score.parts[0] for prompt, score in scored.by_prompt.items()}
     report = {
         p: known[p]
-        for p in tiles
-        if known[p].half != "choose"
-        and (known[p].group != "template" or known[p].part_rate >= 2 * size / seeds)
+        for p in others
+        if p in tiles and (known[p].group != "template" or known[p].part_rate >= 2 * size / seeds)
     }
     print(f"Scored: {len(report)} prompts, with the templates whose part repeats at a rate of at ")
     print(f"least {2 * size}/{seeds}.")
