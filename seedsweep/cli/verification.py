@@ -33,10 +33,10 @@ def verify(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search a training set of any size for the pictures that flagged prompts repeat.
+    """Search a training set of any size for the pictures that prompts repeat, whole or in part.
 
-    It is read twice, slice by slice, each by a Ray actor and never held in memory; what could not
-    be read is counted and named. What is found is stored with the campaign.
+    It is read twice, and once more for parts, slice by slice, each by a Ray actor and never held in
+    memory; what could not be read is counted and named. What is found is stored with the campaign.
 
     Example: seedsweep verify emoji-0123456789ab --training-set train.parquet
 
