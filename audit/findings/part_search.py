@@ -1,5 +1,6 @@
 """The parts that a campaign's prompts repeat, looked for in training pictures and elsewhere."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,13 @@ from seedsweep.workers.analysts.stored_prompt import read_prompt
 from seedsweep.workers.training.search import SightedPart
 
 Pixels = NDArray[np.uint8]
+
+ELSEWHERE = 200
+"""A part is looked for in so many pictures of other parts at most, spread over all of them: what is
+common is in many."""
+
+_BLOCK_BYTES = 1 << 24
+"""So many bytes of pictures are compared at once, which takes eight times as much."""
 
 _WORD = re.compile(r"\w{4,}")
 _EVERYWHERE = frozenset({"with", "from", "this", "that", "over", "into", "your"})
@@ -79,8 +87,8 @@ def judge_parts(
     rule: PartRule,
     flip: bool,
 ) -> tuple[VerifiedPart, ...]:
-    """What each part matches, and where else it is shown, by this rule: in the pictures of other
-    parts, of unrelated prompts, and in control pictures, if there are any."""
+    """What each part matches, and where else it is shown, by this rule: in pictures of other parts,
+    of unrelated prompts, `ELSEWHERE` at most, and in control pictures, if there are any."""
     return tuple(
         VerifiedPart(
             prompt_id=repeated.result.prompt_id,
@@ -133,9 +141,10 @@ def _match(
     prompt, picture = repeated.result.prompt, repeated.picture
     ways = [picture, picture.mirrored] if flip else [picture]
     references = [PartReference(way, rule) for way in ways]
-    others = [other.picture.pixels for other in parts if are_unrelated(prompt, other.result.prompt)]
-    elsewhere = shown_either_way(references, np.stack(others)).same if others else ()
-    shown = shown_either_way(references, np.stack(controls)) if controls else None
+    others = [other for other in parts if are_unrelated(prompt, other.result.prompt)]
+    some = others[:: -(-len(others) // ELSEWHERE) or 1]
+    elsewhere, _ = _shown(references, [other.picture.pixels for other in some])
+    shown, nearest = _shown(references, controls)
     return PartMatch(
         training_id=found.nearest.name,
         caption=found.nearest.caption,
@@ -143,7 +152,18 @@ def _match(
         correlation=found.correlation,
         copies=found.copies,
         unrelated=sum(are_unrelated(prompt, caption) for caption in found.captions),
-        elsewhere=int(np.count_nonzero(elsewhere)),
-        controls=None if shown is None else int(np.count_nonzero(shown.same)),
-        control_l2=None if shown is None else references[0].l2_of(float(shown.squared.min())),
+        elsewhere=elsewhere,
+        controls=shown if controls else None,
+        control_l2=references[0].l2_of(nearest) if controls else None,
     )
+
+
+def _shown(references: Sequence[PartReference], pictures: Sequence[Pixels]) -> tuple[int, float]:
+    """How many of the pictures show the part, and the squared distance of the nearest."""
+    count, nearest = 0, math.inf
+    block = max(1, _BLOCK_BYTES // pictures[0].nbytes) if pictures else 1
+    for first in range(0, len(pictures), block):
+        shown = shown_either_way(references, np.stack(pictures[first : first + block]))
+        count += int(np.count_nonzero(shown.same))
+        nearest = min(nearest, float(shown.squared.min()))
+    return count, nearest

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from seedsweep.audit.findings import part_search
 from seedsweep.audit.findings.part_search import are_unrelated
 from seedsweep.audit.findings.verification import is_verified
 from seedsweep.cli import main as command_line
@@ -79,6 +80,19 @@ def test_what_control_pictures_show_as_well_is_not_extracted(verify):
     assert (found[CAMERA].controls, found[CAMERA].extracted) == (1, False)
     assert found[CAMERA].control_l2 < 0.02
     assert "Of these 4 parts control pictures show 1." in " ".join(printed.split())
+
+
+def test_controls_are_compared_block_by_block_with_the_same_result(verify, monkeypatch):
+    at_once, _ = verify("--controls", "leaked.parquet")
+    monkeypatch.setattr(part_search, "_BLOCK_BYTES", 1)
+    assert verify("--controls", "leaked.parquet")[0] == at_once
+
+
+def test_a_part_is_looked_for_in_so_many_other_prompts_at_most(verify, monkeypatch):
+    everywhere, _ = verify()
+    assert [everywhere[prompt].elsewhere for prompt in (HARBOUR, LAMP)] == [1, 1]
+    monkeypatch.setattr(part_search, "ELSEWHERE", 2)
+    assert {match.elsewhere for match in verify()[0].values()} <= {0, 1}
 
 
 def test_a_part_whose_pictures_are_gone_is_told(desk, verify):
