@@ -218,7 +218,7 @@ def test_controls_that_cliques_would_extract_estimate_false_extractions(found, p
 
 
 def test_a_clique_that_would_extract_a_control_says_how_many_may_be_false(
-    desk, found, tmp_path, monkeypatch, capsys
+    desk, found, on_cluster, tmp_path, monkeypatch, capsys
 ):
     folder, fox = tmp_path / "copy", desk.representative(3)
     shutil.copytree(desk.folder, folder)
