@@ -36,8 +36,9 @@ from seedsweep.workers.analysis.matching import adaptive_score, distinct_l2
 from seedsweep.workers.analysis.near_copies import Reference, centres, frame_of, frames_of
 from seedsweep.workers.analysis.part_matching import MaskedPicture
 from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.training.picture_set import open_set
 from seedsweep.workers.training.pictures import read_pictures
-from seedsweep.workers.training.search import TrainingSearch, open_set
+from seedsweep.workers.training.search import TrainingSearch
 from seedsweep.workers.training.search_actors import searchers
 from seedsweep.workers.training.slice_search import Searcher
 
@@ -127,10 +128,10 @@ def search_all(folder, queries, actors):
         found = search.match(queries, len(queries))
         ended = time.perf_counter()
         parts = [MaskedPicture(picture, middle_of(picture)) for picture in queries]
-        sighted = search.match_parts(parts, PartRule(), found.coverage)
+        matched_parts = search.match_parts(parts, PartRule(), found.coverage)
         third = time.perf_counter() - ended
     peak, first, second = search.peak_bytes, clock.middle - clock.began, ended - clock.middle
-    return found, sighted, peak, (first, second, third)
+    return found, matched_parts, peak, (first, second, third)
 
 
 def middle_of(picture):
@@ -198,16 +199,16 @@ def report(options, folder):
     names, near = planted(rng, training, sizes, half, options.side)
     strangers = list(pink(options.queries - half, options.side, seed=99))
     queries = np.stack([*near, *strangers])
-    found, sighted, peak, seconds = search_all(training, queries, options.actors)
+    found, matched_parts, peak, seconds = search_all(training, queries, options.actors)
     assert found.coverage.read == options.training
     assert [fetched.name for fetched in found.fetched[:half]] == names
     print(f"| {options.queries} pictures looked for, {options.actors} actors | |")
     print("|---|---|")
     own = sum(
         each.nearest.name == name and each.copies > 0
-        for each, name in zip(sighted, names, strict=False)
+        for each, name in zip(matched_parts, names, strict=False)
     )
-    strange = sum(each.copies > 0 for each in sighted[half:])
+    strange = sum(each.copies > 0 for each in matched_parts[half:])
     passes = ("nearest picture", "what lies around the matches", "the middle of each as a part")
     for name, took in zip(passes, seconds, strict=True):
         print(f"| {name} | {took:.1f} s, {options.training / took:,.0f} pictures/s |")

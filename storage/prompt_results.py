@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from seedsweep.storage.records import Record, prompt_id_of
+from seedsweep.storage.records import Record, digest, prompt_id_of
 
 
 class Transform(Record):
@@ -68,7 +68,8 @@ class Part(Record):
 
     `tiles`: its places in the grid, row by row. `whole_seeds` show it in all of these, the other
     `seeds` in enough of them. `share`: how much of the picture's area its mask has. The
-    representative is the generation that all the others were found around.
+    representative is the generation that all the others were found around. What it matches is told
+    by a search, never by `match`: stores of a version before have that, and it is null.
     """
 
     seeds: tuple[int, ...]
@@ -76,7 +77,12 @@ class Part(Record):
     tiles: tuple[int, ...]
     share: Annotated[float, Field(ge=0, le=1)]
     representative_seed: int
-    match: Match | None = None
+    match: None = Field(default=None, exclude=True)
+
+    @property
+    def part_id(self) -> str:
+        """Names the part among all of its prompt, and tells it from what a later analysis finds."""
+        return digest({name: getattr(self, name) for name in ("seeds", "whole_seeds", "tiles")})
 
     @model_validator(mode="after")
     def _is_of_one_mind(self) -> Self:

@@ -137,11 +137,11 @@ class PartMatch(Record):
 
 
 class VerifiedPart(Record):
-    """A part that a prompt repeats, the `number`-th of its result, and what it matches."""
+    """A part that a prompt repeats, and what it matches."""
 
     prompt_id: str
     prompt: str
-    number: Annotated[int, Field(ge=0)]
+    part_id: str
     share: float
     match: PartMatch
 

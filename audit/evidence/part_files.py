@@ -68,7 +68,7 @@ def add_parts(
             continue
         stored = read_prompt(store, submission, result.prompt)
         for number, part in enumerate(result.parts):
-            match = matched.get((result.prompt_id, number))
+            match = matched.get((result.prompt_id, part.part_id))
             folder = f"parts/{result.prompt_id}-{number}"
             mask, images = _pictures(bundle, stored, part, folder, rule)
             entries.append(

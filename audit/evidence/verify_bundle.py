@@ -503,7 +503,7 @@ def _check_parts(
     rule = {**PART_RULE, **settings["analysis"].get("parts", {})}
     parts = {(r["prompt_id"], n): part for r in results for n, part in enumerate(r["parts"])}
     matched = searches[0].get("parts", []) if searches else []
-    matches = {(part["prompt_id"], part["number"]): part["match"] for part in matched}
+    matches = {(part["prompt_id"], part["part_id"]): part["match"] for part in matched}
     if [(entry["prompt_id"], entry["number"]) for entry in entries] != [*parts]:
         yield "The parts in parts.json are not those of the results."
         return
@@ -511,7 +511,8 @@ def _check_parts(
         part, match = parts[entry["prompt_id"], entry["number"]], None
         name = f"part {entry['number']} of {entry['prompt_id']}"
         if entry["training_id"] is not None:
-            match = matches.get((entry["prompt_id"], entry["number"]))
+            named = {field: part[field] for field in ("seeds", "whole_seeds", "tiles")}
+            match = matches.get((entry["prompt_id"], _digest(named)))
             if match is None or match["training_id"] != entry["training_id"]:
                 yield f"The {name} matches another training picture than the search says."
                 continue

@@ -17,6 +17,7 @@ from seedsweep.audit.findings.operating_point import (
 from seedsweep.audit.findings.part_point import PartPoint, Tiles, part_point
 from seedsweep.audit.findings.precision_recall import PrecisionRecall, precision_recall
 from seedsweep.scheduler.campaign.current import settings_now
+from seedsweep.scheduler.campaign.file import require_possible
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import (
@@ -158,8 +159,8 @@ def score_marked(
 
     It is judged with its present settings, but for the thresholds. Prompts with fewer usable
     pictures than the largest size are left out: they could not be flagged. Raises `ConfigError`
-    where a size cannot be, or no control or no positive that was given has all its images, or
-    enough that are usable.
+    where a size or parts cannot be, or no control or no positive that was given has all its images,
+    or enough that are usable.
     """
     submission = load_campaign(store, campaign_id)
     settings = settings_now(store, submission)
@@ -170,6 +171,11 @@ def score_marked(
             f"No clique can have {chosen[-1]} members where each prompt has {seeds} images; "
             "ask for a smaller --min-clique-size."
         )
+    if partial:
+        # Whatever the least is, that is what a calibration chooses.
+        rule = settings.analysis.parts.model_copy(update={"least": 1})
+        asked = settings.analysis.model_copy(update={"partial": True, "parts": rule})
+        require_possible(asked, submission.campaign.sampling)
     present = among(marks, load_prompts(store, campaign_id))
     _refuse_none(marks, present, "are among the prompts of the campaign", campaign_id)
     scoring = Scoring(store.url, submission, settings, chosen, partial)

@@ -55,7 +55,10 @@ def read_marks(
             f"{len(both)} prompts, such as {min(both)[:80]!r}, are in both {controls} and "
             f"{positives}; leave each in one of them."
         )
-    groups = read_labels(positives, column, group_column) if positives and group_column else {}
+    groups: dict[str, str] = {}
+    if positives and group_column:
+        form = Form(_list(positives, column).delimiter)
+        groups = dict(_labels(positives, (column, group_column), form))
     grouped = tuple(Positive(prompt, groups.get(prompt, prompt)) for prompt in known)
     return Marks(tuple(unknown), grouped)
 
@@ -76,16 +79,24 @@ def _list(path: Path, column: str) -> PromptList:
 def read_labels(
     path: Path, column: str, label_column: str, delimiter: str | None = None
 ) -> dict[str, str]:
-    """The label of each prompt of a table that has one, its last; `delimiter` is what stands
-    between cells, None is what usually does.
+    """The label of each prompt of a table that has one; `delimiter` is what stands between cells,
+    None is what usually does.
 
-    Raises `ConfigError` where the file cannot be read, or lacks a column.
+    Raises `ConfigError` where the file cannot be read, lacks a column, or labels a prompt twice
+    and differently.
     """
     between = _list(path, column).delimiter if delimiter is None else delimiter
     if len(between) != 1:
         raise ConfigError(f"One character stands between cells, and not {between!r}.")
+    labels: dict[str, str] = {}
     try:
-        return dict(_labels(path, (column, label_column), Form(between)))
+        for prompt, label in _labels(path, (column, label_column), Form(between)):
+            if labels.setdefault(prompt, label) != label:
+                raise ConfigError(
+                    f"The prompt {prompt[:80]!r} has the labels {labels[prompt]!r} and {label!r} "
+                    f"in {path}; leave it one."
+                )
+        return labels
     except UNREADABLE as error:
         reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
         raise ConfigError(

@@ -27,20 +27,20 @@ class Memory(Record):
     extracted: bool | None
 
 
-def parts_matched(search: VerificationResult | None) -> dict[tuple[str, int], PartMatch]:
-    """What a search matched with parts, by the prompt's id and their number."""
+def parts_matched(search: VerificationResult | None) -> dict[tuple[str, str], PartMatch]:
+    """What a search matched with parts, by the ids of prompt and part: results may have changed."""
     parts = search.parts if search else ()
-    return {(part.prompt_id, part.number): part.match for part in parts}
+    return {(part.prompt_id, part.part_id): part.match for part in parts}
 
 
 def memories(
     result: PromptResult,
     analysis_id: str,
     campaign_id: str,
-    of_parts: Mapping[tuple[str, int], PartMatch],
+    of_parts: Mapping[tuple[str, str], PartMatch],
 ) -> tuple[Memory, ...]:
-    """All of a prompt: its cliques, the largest first, then its parts with what they match, by the
-    prompt's id and their number."""
+    """All of a prompt: its cliques, the largest first, then its parts with what they match, as of
+    `parts_matched`."""
     whole = [
         Memory(
             kind="whole",
@@ -53,7 +53,7 @@ def memories(
         )
         for clique in result.cliques
     ]
-    found = [of_parts.get((result.prompt_id, number)) for number in range(len(result.parts))]
+    found = [of_parts.get((result.prompt_id, part.part_id)) for part in result.parts]
     partial = [
         Memory(
             kind="common" if match and match.is_common else "partial",

@@ -20,7 +20,7 @@ from seedsweep.workers.analysis.part_matching import (
 )
 from seedsweep.workers.analysis.parts import mask_of
 from seedsweep.workers.analysts.stored_prompt import read_prompt
-from seedsweep.workers.training.search import SightedPart
+from seedsweep.workers.training.search import MatchedPart
 
 Pixels = NDArray[np.uint8]
 
@@ -38,17 +38,12 @@ _EVERYWHERE = frozenset({"with", "from", "this", "that", "over", "into", "your"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RepeatedPart:
-    """The `number`-th part of a prompt's result, and the picture of it: of each pixel the median
-    over the generations that show all of the part, the lower one of two."""
+    """A part of a prompt's result, and the picture of it: of each pixel the median over the
+    generations that show all of the part, the lower one of two."""
 
     result: PromptResult
-    number: int
+    part: Part
     picture: MaskedPicture
-
-    @property
-    def part(self) -> Part:
-        """What the result says of it."""
-        return self.result.parts[self.number]
 
 
 def showing_rule(rule: PartRule, settings: Verification) -> PartRule:
@@ -64,10 +59,10 @@ def read_parts(
     known: list[RepeatedPart] = []
     unknown: list[UnverifiedClique] = []
     for result in results:
-        for number, part in enumerate(result.parts):
+        for part in result.parts:
             try:
                 picture = _picture(store, submission, result.prompt, part, rule)
-                known.append(RepeatedPart(result, number, picture))
+                known.append(RepeatedPart(result, part, picture))
             except PermanentError as error:
                 unknown.append(
                     UnverifiedClique(
@@ -82,7 +77,7 @@ def read_parts(
 
 def judge_parts(
     parts: Sequence[RepeatedPart],
-    sighted: Sequence[SightedPart],
+    matched_parts: Sequence[MatchedPart],
     controls: Sequence[Pixels],
     rule: PartRule,
     flip: bool,
@@ -93,11 +88,11 @@ def judge_parts(
         VerifiedPart(
             prompt_id=repeated.result.prompt_id,
             prompt=repeated.result.prompt,
-            number=repeated.number,
+            part_id=repeated.part.part_id,
             share=repeated.part.share,
             match=_match(repeated, found, parts, controls, rule, flip),
         )
-        for repeated, found in zip(parts, sighted, strict=True)
+        for repeated, found in zip(parts, matched_parts, strict=True)
     )
 
 
@@ -132,7 +127,7 @@ def _picture(
 
 def _match(
     repeated: RepeatedPart,
-    found: SightedPart,
+    found: MatchedPart,
     parts: Sequence[RepeatedPart],
     controls: Sequence[Pixels],
     rule: PartRule,

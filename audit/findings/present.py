@@ -27,7 +27,7 @@ class Found:
     `min_clique_size` are no evidence.
 
     `captions`: those of matched training pictures, by id, as far as the newest search of a training
-    set read them; `of_parts`: what that search matched with parts, by prompt's id and number.
+    set read them; `of_parts`: what that search matched with parts, by prompt and part.
     `cut`: the prompts whose ends the model does not read, None if nobody looked. `same_as`: of
     prompts that are the same to the model as an earlier one, that one. `notes` say in sentences
     what that search came to, `no_evidence` how many prompts are none and why, `trouble` why it is
@@ -40,7 +40,7 @@ class Found:
     min_clique_size: int
     counts: Counts
     captions: Mapping[str, str]
-    of_parts: Mapping[tuple[str, int], PartMatch]
+    of_parts: Mapping[tuple[str, str], PartMatch]
     cut: frozenset[str] | None
     same_as: Mapping[str, str]
     notes: tuple[str, ...]

@@ -32,7 +32,8 @@ from seedsweep.workers.analysis.matching import adaptive_score, is_extracted, re
 from seedsweep.workers.analysis.near_copies import frames_of, grouped
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.stored_images import decode_pixels, naming_shard, read_images
-from seedsweep.workers.training.search import Matched, TrainingSearch, open_set
+from seedsweep.workers.training.picture_set import open_set
+from seedsweep.workers.training.search import Matched, TrainingSearch
 from seedsweep.workers.training.search_actors import searchers
 
 Progress = Callable[[int, int], None]
@@ -116,7 +117,7 @@ def verify_campaign(
         matched = search.match(queries, len(pictures), surrounded)
         masked = [part.picture for part in parts]
         showing = showing_rule(rule, asked)
-        sighted = search.match_parts(masked, showing, matched.coverage)
+        matched_parts = search.match_parts(masked, showing, matched.coverage)
     verified = [_verified(known[i], matched, i, asked, min(size)) for i in range(len(pictures))]
     outcome = VerificationResult(
         campaign_id=campaign_id,
@@ -134,7 +135,7 @@ def verify_campaign(
             asked,
             [*_of_cliques(known, near, matched, asked, min(size))],
         ),
-        parts=judge_parts(parts, sighted, controls.pictures, showing, asked.flip),
+        parts=judge_parts(parts, matched_parts, controls.pictures, showing, asked.flip),
         parts_not_verified=tuple(parts_unknown),
     )
     store_verification(store, outcome)
@@ -153,16 +154,16 @@ def is_verified(store: Store, campaign_id: str) -> bool:
     settings = settings_now(store, load_campaign(store, campaign_id))
     results = results_now(store, campaign_id)
     flagged = {result.prompt_id for result in results if result.flagged}
-    partial = {result.prompt_id for result in results if result.flagged_partial}
-    if settings.verification is None or not flagged | partial:
+    partial = {(result.prompt_id, part.part_id) for result in results for part in result.parts}
+    if settings.verification is None or not (flagged or partial):
         return True
     known = verification_now(store, campaign_id)
     if known is None or known.settings != settings.verification:
         return False
     looked_for = known.prompts | {clique.prompt_id for clique in known.not_verified}
-    sought = {part.prompt_id for part in known.parts}
-    sought |= {part.prompt_id for part in known.parts_not_verified}
-    return flagged == looked_for and partial == sought
+    unread = {part.prompt_id for part in known.parts_not_verified}
+    left = partial - {(part.prompt_id, part.part_id) for part in known.parts}
+    return flagged == looked_for and {prompt_id for prompt_id, _ in left} <= unread
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ from seedsweep.workers.models.plugins import BUILT_IN
 from seedsweep.workers.pipelines.diffusers_class import check_class
 from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
+from seedsweep.workers.training.picture_set import open_set
 from seedsweep.workers.training.pictures import refuse_unreadable
-from seedsweep.workers.training.search import open_set
 from seedsweep.workers.training.slices import PictureColumn
 
 FILE_BYTES = 1_000_000

@@ -58,7 +58,7 @@ def _parts_table(parts: Sequence[VerifiedPart]) -> FittedTable:
         title="Parts of the picture",
         notes={"k": "k: training pictures that show the part."},
     )
-    for part in sorted(parts, key=lambda each: (-each.share, each.prompt_id, each.number)):
+    for part in sorted(parts, key=lambda each: (-each.share, each.prompt_id, each.part_id)):
         match = part.match
         table.add_row(
             prompt_cell(part.prompt, PROMPT_LENGTH),

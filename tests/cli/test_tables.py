@@ -237,7 +237,7 @@ def test_a_part_is_extracted_if_training_pictures_alone_show_it(
     bee = make_result(prompt="a bee", parts=(PART,))
     usual = {"training_id": "7", "caption": "a bee!", "l2": 0.02, "correlation": 0.9, "copies": 3}
     match = PartMatch(**usual | {"unrelated": 0, "elsewhere": 0} | changes)
-    found = make_found([bee], of_parts={(bee.prompt_id, 0): match})
+    found = make_found([bee], of_parts={(bee.prompt_id, PART.part_id): match})
     [told] = json.loads("\n".join(printed(print_found, found, True)))
     [memory] = told["memories"]
     assert (memory["kind"], memory["extracted"]) == (kind, extracted)

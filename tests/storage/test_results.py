@@ -98,7 +98,7 @@ def test_results_are_read_as_they_were_stored(store):
         flagged("second", 0.04, match=match.model_copy(update={"adaptive": 0.5})),
         flagged("of several pictures", 0.05, match=match, further_cliques=(other, unmatched)),
         result("third"),
-        result("b", parts=(PART, PART.model_copy(update={"match": match})), parts_proven=False),
+        result("b", parts=(PART, PART.model_copy(update={"share": 0.5})), parts_proven=False),
     ]
     store_results(store, "an", ID, results)
     assert sorted(read(store), key=lambda r: r.prompt) == sorted(results, key=lambda r: r.prompt)

@@ -10,9 +10,9 @@ class Here:
         for number in reversed(range(len(slices))):
             yield Searcher().search(number, slices[number], query)
 
-    def sight(self, slices, query):
+    def search_parts(self, slices, query):
         for number in reversed(range(len(slices))):
-            yield Searcher().sight(number, slices[number], query)
+            yield Searcher().search_parts(number, slices[number], query)
 
     def fetch(self, slices, places, query):
         for number, some in places.items():

@@ -81,7 +81,7 @@ class PartReference:
 
 
 @dataclass(slots=True, eq=False)
-class PartSightings:
+class PartRanking:
     """What was met so far of one part: the picture nearest to it, by its position, and the
     positions of the pictures that show it, `count` in all, of which the first `most` are kept."""
 
@@ -99,7 +99,7 @@ class PartSightings:
         best = int(np.lexsort((positions, shown.squared))[0])
         there = positions[shown.same].tolist()
         self.join(
-            PartSightings(
+            PartRanking(
                 self.most,
                 float(shown.squared[best]),
                 float(shown.correlation[best]),
@@ -109,7 +109,7 @@ class PartSightings:
             )
         )
 
-    def join(self, other: PartSightings) -> None:
+    def join(self, other: PartRanking) -> None:
         """Take in what was met elsewhere; the order of what is joined changes nothing."""
         if (other.squared, other.position) < (self.squared, self.position):
             self.squared, self.position = other.squared, other.position

@@ -9,14 +9,12 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import TrainingSetError
-from seedsweep.storage.records import PartRule, Verification, digest
+from seedsweep.storage.records import PartRule, Verification
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.matching import (
     GROWTH,
@@ -28,20 +26,14 @@ from seedsweep.workers.analysis.matching import (
     match_of,
 )
 from seedsweep.workers.analysis.near_copies import frame_of
-from seedsweep.workers.analysis.part_matching import MaskedPicture, PartReference, PartSightings
+from seedsweep.workers.analysis.part_matching import MaskedPicture, PartRanking, PartReference
 from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, join, l2_of, nothing
-from seedsweep.workers.training.fingerprint import size_of
-from seedsweep.workers.training.kinds import not_readable, refuse_other_kinds
+from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.search_actors import Searchers
 from seedsweep.workers.training.slice_search import PLACES, Fetched, PartQuery, Query
 from seedsweep.workers.training.slices import (
-    UNREADABLE,
-    USUAL,
-    Contents,
     PictureColumn,
-    Slice,
-    look_into,
 )
 
 Progress = Callable[[int, int], None]
@@ -51,34 +43,6 @@ SHOWING = 100
 
 _FRAMES = 20_000
 """So many are held at once, in 250 MB."""
-
-
-@dataclass(frozen=True)
-class PictureSet:
-    """A set of pictures on disk, which is looked into when it is first asked what it holds; that
-    raises `ConfigError` where there is no picture."""
-
-    path: Path
-    what: str
-    column: PictureColumn
-
-    @property
-    def slices(self) -> list[Slice]:
-        """Its parts."""
-        return self.contents.slices
-
-    @cached_property
-    def contents(self) -> Contents:
-        """What it is made of."""
-        try:
-            return look_into(self.path, self.column)
-        except (TrainingSetError, *UNREADABLE) as error:
-            raise not_readable(self.what, self.path, error) from error
-
-    @cached_property
-    def listing(self) -> str:
-        """What names its files, by name and size."""
-        return digest([f"{name} {size_of(file)}" for name, file in self.contents.all_files()])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +62,7 @@ class Matched:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SightedPart:
+class MatchedPart:
     """What was found of one part: the training picture `nearest` to it, the l2 and the correlation
     of their pixels in the mask, once means are taken off, `copies`, how many training pictures show
     the part, and the captions of the first of these, by position."""
@@ -183,7 +147,7 @@ class TrainingSearch:
 
     def match_parts(
         self, parts: Sequence[MaskedPicture], rule: PartRule, before: Coverage
-    ) -> list[SightedPart]:
+    ) -> list[MatchedPart]:
         """Look for the parts in all training pictures; what is found of each, in their order, is
         that of comparing all pixels of the masks.
 
@@ -194,11 +158,11 @@ class TrainingSearch:
         query = PartQuery(tuple(parts), rule, self._settings, SHOWING)
         slices = self._training.slices
         self._expected += len(slices)
-        met = [PartSightings(SHOWING) for _ in parts]
+        met = [PartRanking(SHOWING) for _ in parts]
         readings: dict[int, Reading] = {}
-        for found in self._crew.sight(slices, query):
+        for found in self._crew.search_parts(slices, query):
             readings[found.number] = found.reading
-            for mine, other in zip(met, found.sightings, strict=True):
+            for mine, other in zip(met, found.rankings, strict=True):
                 mine.join(other)
             self._step()
         if self._coverage(readings) != before:
@@ -210,7 +174,7 @@ class TrainingSearch:
         if captions.keys() != set(showing.tolist()):
             raise TrainingSetError(self._changed())
         return [
-            SightedPart(
+            MatchedPart(
                 nearest=nearest[seen.position],
                 l2=PartReference(part, rule).l2_of(seen.squared),
                 correlation=seen.correlation,
@@ -323,14 +287,3 @@ def _places(positions: NDArray[np.int64]) -> dict[int, list[int]]:
         number, place = divmod(position, PLACES)
         places[number].append(place)
     return places
-
-
-def open_set(path: Path, what: str = "training set", column: PictureColumn = USUAL) -> PictureSet:
-    """The set of pictures at `path`, which `what` says the use of; raises `ConfigError` where there
-    is nothing, or a file of another kind."""
-    try:
-        if not path.is_dir():
-            refuse_other_kinds(path)
-    except (TrainingSetError, *UNREADABLE) as error:
-        raise not_readable(what, path, error) from error
-    return PictureSet(path, what, column)

@@ -21,7 +21,7 @@ from seedsweep.workers.training.slice_search import (
     Query,
     Searcher,
     SliceMatches,
-    SliceSightings,
+    SliceParts,
 )
 from seedsweep.workers.training.slices import Slice
 
@@ -45,12 +45,12 @@ class Searchers:
 
         return self._each(enumerate(slices), start)
 
-    def sight(self, slices: Sequence[Slice], query: PartQuery) -> Iterator[SliceSightings]:
+    def search_parts(self, slices: Sequence[Slice], query: PartQuery) -> Iterator[SliceParts]:
         """What each slice shows of parts, as it is finished."""
         shared = self._ray.put(query)
 
         def start(actor: Any, numbered: tuple[int, Slice]) -> Any:
-            return actor.sight.remote(*numbered, shared)
+            return actor.search_parts.remote(*numbered, shared)
 
         return self._each(enumerate(slices), start)
 

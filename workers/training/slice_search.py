@@ -13,8 +13,8 @@ from seedsweep.storage.records import PartRule, Verification
 from seedsweep.workers.analysis.near_copies import Frames, Reference, centres, frame_of, frames_of
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,
+    PartRanking,
     PartReference,
-    PartSightings,
     shown_either_way,
 )
 from seedsweep.workers.analysis.running_nearest import Ranked, Ranking
@@ -78,11 +78,11 @@ class PartQuery:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SliceSightings:
+class SliceParts:
     """What the slice with this number shows of each part."""
 
     number: int
-    sightings: tuple[PartSightings, ...]
+    rankings: tuple[PartRanking, ...]
     reading: Reading
 
 
@@ -104,9 +104,9 @@ class Searcher:
         """As `search_slice`."""
         return search_slice(number, part, query)
 
-    def sight(self, number: int, part: Slice, query: PartQuery) -> SliceSightings:
-        """As `sight_parts`."""
-        return sight_parts(number, part, query)
+    def search_parts(self, number: int, part: Slice, query: PartQuery) -> SliceParts:
+        """As `search_parts`."""
+        return search_parts(number, part, query)
 
     def captions(
         self, number: int, part: Slice, places: Sequence[int], query: PartQuery
@@ -153,7 +153,7 @@ def search_slice(number: int, part: Slice, query: Query) -> SliceMatches:
     return SliceMatches(number, ranking.ranked, copies, reading, _peak_bytes())
 
 
-def sight_parts(number: int, part: Slice, query: PartQuery) -> SliceSightings:
+def search_parts(number: int, part: Slice, query: PartQuery) -> SliceParts:
     """Compare every picture of the slice, the set's `number`-th, with all parts; where pictures
     count mirrored as well, with the parts in a mirror.
 
@@ -163,7 +163,7 @@ def sight_parts(number: int, part: Slice, query: PartQuery) -> SliceSightings:
     if query.settings.flip:
         ways.append(tuple(each.mirrored for each in query.parts))
     references = [[PartReference(each, query.rule) for each in parts] for parts in ways]
-    sightings = tuple(PartSightings(query.most) for _ in query.parts)
+    rankings = tuple(PartRanking(query.most) for _ in query.parts)
     reading = Reading()
     pictures = readable_pictures(part, query.settings, query.size, reading)
     width, height = query.size
@@ -171,9 +171,9 @@ def sight_parts(number: int, part: Slice, query: PartQuery) -> SliceSightings:
     while some := list(islice(pictures, block)):
         stacked = np.stack([pixels for _, _, pixels, _ in some])
         positions = np.array([place for place, _, _, _ in some]) + number * PLACES
-        for place, seen in enumerate(sightings):
+        for place, seen in enumerate(rankings):
             seen.add(shown_either_way([way[place] for way in references], stacked), positions)
-    return SliceSightings(number, sightings, reading)
+    return SliceParts(number, rankings, reading)
 
 
 def fetch_pictures(number: int, part: Slice, places: Sequence[int], query: Query) -> list[Fetched]:

@@ -109,6 +109,14 @@ def another_match(bundle, entries):
     return "matches another training picture"
 
 
+def match_of_another_part(bundle, entries):
+    def change(searches):
+        searches[0]["parts"][0]["part_id"] = "0123456789abcdef"
+
+    alter_json(bundle / "verifications.json", change)
+    return "matches another training picture"
+
+
 def no_reason(bundle, entries):
     def change(value):
         value["parts"][0]["mask"] = {"file": None, "sha256": None, "missing": "", "seed": None}
@@ -118,7 +126,8 @@ def no_reason(bundle, entries):
 
 
 CHANGES = [another_mask, another_training_picture, another_generation, another_share,
-           another_correlation, fewer_parts, other_seeds, another_match, no_reason]  # fmt: skip
+           another_correlation, fewer_parts, other_seeds, another_match,
+           match_of_another_part, no_reason]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

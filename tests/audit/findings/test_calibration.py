@@ -24,10 +24,11 @@ from seedsweep.audit.findings.saved import load_calibrations
 from seedsweep.audit.report.calibration_page import render_fragment, render_page
 from seedsweep.cli import main as command_line
 from seedsweep.cli.calibration_table import for_scripts
+from seedsweep.scheduler.campaign import file as campaign_file_module
 from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
-from seedsweep.storage.errors import ImagesNotKeptError
+from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import (
@@ -185,6 +186,16 @@ def test_how_many_tiles_make_a_part_is_chosen_as_well_if_it_is_asked_for(run, ma
     assert (rule.grid, rule.least) == (8, parts["least"])
     said = run("--positives", "positives.csv", "--partial", *rate).stdout
     assert f"A part takes {parts['least']} or more of 64 tiles." in " ".join(said.split())
+
+
+def test_parts_that_cannot_be_compared_exactly_are_refused_as_an_analysis_refuses_them(made):
+    _, store, campaign_id = made
+    marks = Marks(tuple(CONTROLS), ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(campaign_file_module, "TILE_PIXELS", 1)
+        with pytest.raises(ConfigError, match="which are not compared exactly"):
+            score_marked(store, campaign_id, marks, (4,), 1, lambda *n: None, partial=True)
+        score_marked(store, campaign_id, marks, (4,), 1, lambda *n: None)
 
 
 def test_too_few_controls_are_warned_of_with_how_many_it_takes(run):

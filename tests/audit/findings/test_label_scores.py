@@ -1,14 +1,13 @@
 """`seedsweep score`: what was found among prompts that somebody labelled."""
 
 import json
-import subprocess
-import sys
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seedsweep.cli import main as command_line
+from tests.support.commands import seedsweep_here
 from tests.support.part_campaign import BICYCLE, CAMERA, HARBOUR, LAMP, PartCampaign, part_search
 from tests.support.results import make_flagged
 
@@ -19,18 +18,13 @@ def made(tmp_path):
 
 
 @pytest.fixture
-def score(made, monkeypatch, capsys):
-    """Score the labels in this file's text; returns code and output as a shell would."""
+def score(made):
+    """Score the labels in this file's text."""
 
     def run(text, *options, name="labels.csv"):
         (made.folder / name).write_text(text)
-        monkeypatch.chdir(made.folder)
         words = ["score", made.id, "--labels", name, *options]
-        monkeypatch.setattr(sys, "argv", ["seedsweep", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        return subprocess.CompletedProcess(words, ended.value.code, *capsys.readouterr())
+        return seedsweep_here(*words, folder=made.folder, environment=os.environ)
 
     return run
 
@@ -75,6 +69,7 @@ def test_prompts_without_evidence_are_in_no_rate(made, score):
         ("prompt,type\na fox,VM\n", (), "None of the 1 labelled prompts was analysed"),
         ("prompt,kind\na fox,VM\n", (), "has no column 'type'"),
         (f"Caption;type\n{CAMERA};VM\n", ("--column", "Caption"), "has no column"),
+        ("prompt,type\na fox,VM\na fox,TM\n", (), "has the labels 'VM' and 'TM'"),
         ("prompt,type\na fox\n", (), "Line 2 of labels.csv has 1 cells"),
         ("prompt,type\na fox,VM\n", ("--delimiter", ";;"), "One character stands between cells"),
         ("prompt,type\na fox,VM\n", ("--delimiter", ""), "One character stands between cells"),

@@ -1,19 +1,19 @@
 """Parts that prompts repeat, looked for in training pictures, in other prompts and in controls."""
 
 import json
-import subprocess
-import sys
+import os
 
 import pytest
 
 from seedsweep.audit.findings import part_search
 from seedsweep.audit.findings.part_search import are_unrelated
 from seedsweep.audit.findings.verification import is_verified
-from seedsweep.cli import main as command_line
 from seedsweep.storage.campaigns import load_verifications
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.records import Verification
+from tests.support.commands import seedsweep_here
 from tests.support.part_campaign import BICYCLE, CAMERA, HARBOUR, LAMP, PartCampaign
+from tests.support.part_campaign import part_search as part_search_of
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +22,11 @@ def desk(tmp_path_factory):
 
 
 @pytest.fixture
-def seedsweep(desk, monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.chdir(desk.folder)
-        monkeypatch.setattr(sys, "argv", ["seedsweep", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
-
-    return run
+def seedsweep(desk):
+    """Run the command line in the campaign's folder."""
+    return lambda *arguments: seedsweep_here(
+        *map(str, arguments), folder=desk.folder, environment=os.environ
+    )
 
 
 @pytest.fixture
@@ -132,3 +127,20 @@ def test_captions_are_unrelated_if_both_say_something_and_nothing_in_common(
     prompt, caption, unrelated
 ):
     assert are_unrelated(prompt, caption) == unrelated
+
+
+def test_a_match_is_of_the_very_part_that_was_looked_for(tmp_path):
+    """What is analysed again under the same settings, with other pictures, may find another one."""
+    made = PartCampaign(tmp_path)
+    part_search_of(made)
+    camera = next(result for result in made.results if result.prompt == CAMERA)
+    [part] = camera.parts
+    other = part.model_copy(update={"tiles": part.tiles[1:]})
+    again = camera.model_copy(update={"parts": (other,)})
+    rest = [result for result in made.results if result is not camera]
+    made.store_results([again, *rest])
+    told = seedsweep_here("results", made.id, "--json", folder=tmp_path, environment=os.environ)
+    found = {each["prompt"]: each for each in json.loads(told.stdout)}
+    assert found[CAMERA]["memories"][0]["match"] is None
+    assert found[CAMERA]["extracted_partial"] is None
+    assert found[BICYCLE]["memories"][0]["match"]["training_id"]

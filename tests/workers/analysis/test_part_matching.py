@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from seedsweep.storage.records import PartRule
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,
+    PartRanking,
     PartReference,
-    PartSightings,
     shown_either_way,
 )
 from tests.support.templates import noise, template
@@ -113,12 +113,12 @@ def test_however_pictures_are_dealt_out_the_same_is_met(seed, cuts):
     pictures = np.concatenate([made[:3], noise(rng, 6), made[3:]])
     pictures[rng.integers(12)] = pictures[rng.integers(12)]
     reference, positions = PartReference(masked(made[0]), RULE), np.arange(12) + 100
-    at_once = PartSightings(4)
+    at_once = PartRanking(4)
     at_once.add(reference.shown_by(pictures), positions)
-    apart = PartSightings(4)
+    apart = PartRanking(4)
     parts = list(np.split(np.arange(12), sorted(cuts)))
     for place in rng.permutation(len(parts)):
-        met = PartSightings(4)
+        met = PartRanking(4)
         met.add(reference.shown_by(pictures[parts[place]]), positions[parts[place]])
         apart.join(met)
     for seen in (at_once, apart):

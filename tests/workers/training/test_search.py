@@ -18,6 +18,7 @@ from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartReference
 from seedsweep.workers.training import search as searching
 from seedsweep.workers.training import slice_search, slices
+from seedsweep.workers.training.picture_set import open_set
 from seedsweep.workers.training.pictures import (
     EXAMPLES,
     Reading,
@@ -25,7 +26,7 @@ from seedsweep.workers.training.pictures import (
     read_pictures,
     readable_pictures,
 )
-from seedsweep.workers.training.search import TrainingSearch, open_set
+from seedsweep.workers.training.search import TrainingSearch
 from seedsweep.workers.training.slice_search import Query, search_slice
 from tests.support.pictures import data_of, drawings, write_parquet, write_tar
 from tests.support.searchers import Here
@@ -268,17 +269,17 @@ def test_parts_are_found_as_by_comparing_all_pictures(seed, kinds, flip):
         before = through.match(made[:1], 1).coverage
         found = through.match_parts(parts, PartRule(), before)
         read = [(name, pixels) for name, pixels, _ in read_pictures(wanted, 32, 32)]
-    for part, sighted in zip(parts, found, strict=True):
+    for part, matched_parts in zip(parts, found, strict=True):
         reference = PartReference(part, PartRule())
         seen = [picture for _, picture in read]
         ways = [seen, [picture[:, ::-1] for picture in seen]][: 1 + flip]
         shown = [reference.shown_by(np.stack(way)) for way in ways]
         squared = np.min([each.squared for each in shown], axis=0)
-        assert sighted.copies == np.any([each.same for each in shown], axis=0).sum()
-        assert sighted.l2 == reference.l2_of(squared.min())
+        assert matched_parts.copies == np.any([each.same for each in shown], axis=0).sum()
+        assert matched_parts.l2 == reference.l2_of(squared.min())
         nearest = {name for (name, _), s in zip(read, squared, strict=True) if s == squared.min()}
-        assert sighted.nearest.name in nearest
-        assert len(sighted.captions) == sighted.copies
+        assert matched_parts.nearest.name in nearest
+        assert len(matched_parts.captions) == matched_parts.copies
 
 
 def test_parts_are_not_looked_for_in_another_set_than_before(tmp_path):
