@@ -5,7 +5,8 @@ import socket
 
 from deploy.local.ports import HOST
 
-_SECONDS = 2.0
+_SECONDS = 10.0
+"""A busy machine makes a server slow, not dead; one that is gone refuses at once."""
 
 
 def listens(port: int) -> bool:

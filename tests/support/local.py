@@ -28,7 +28,7 @@ class Local:
             timeout=300,
             check=False,
         )
-        assert finished.returncode == code, finished.stderr + self.logs()
+        assert finished.returncode == code, finished.stdout + finished.stderr + self.logs()
         return finished.stdout, finished.stderr
 
     def up(self, *options, code=0):
