@@ -5,14 +5,55 @@ local meta, done, tokens = prefix .. 'meta', prefix .. 'done', prefix .. 'tokens
 local leases, again, ready = prefix .. 'leases', prefix .. 'again', prefix .. 'ready'
 local errors, losses, parked = prefix .. 'errors', prefix .. 'losses', prefix .. 'parked'
 local analysed, flagged = prefix .. 'analysed', prefix .. 'flagged'
+local stage = prefix .. 'stage'
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+local per_prompt = tonumber(redis.call('HGET', meta, 'per_prompt'))
+
+-- How many units are open in each stage; none where there is only the one stage that has all.
+local ends = {}
+for count in string.gmatch(redis.call('HGET', meta, 'ends') or '', '%d+') do
+  ends[#ends + 1] = tonumber(count)
+end
+
+local function prompt_of(index)
+  return math.floor(index / per_prompt)
+end
+
+-- How many units of a prompt are open, and whether the others were dropped.
+local function opened(prompt)
+  if #ends == 0 then return per_prompt, false end
+  local standing = string.byte(redis.call('GETRANGE', stage, prompt, prompt))
+  return ends[standing % 128], standing >= 128
+end
+
+local function is_open(index)
+  return index - prompt_of(index) * per_prompt < opened(prompt_of(index))
+end
+
+local function is_settled(index)
+  return redis.call('GETBIT', done, index) == 1 or redis.call('SISMEMBER', parked, index) == 1
+end
+
+-- What is neither settled nor open waits for a stage, or was dropped with its prompt.
+local function count_unopened(prompt, change)
+  local open, is_dropped = opened(prompt)
+  redis.call('HINCRBY', meta, is_dropped and 'dropped' or 'held', change)
+end
+
+-- How many units of a prompt, from so many on, are not settled.
+local function unsettled(prompt, first, last)
+  local count = 0
+  for unit = prompt * per_prompt + first, prompt * per_prompt + last - 1 do
+    if not is_settled(unit) then count = count + 1 end
+  end
+  return count
+end
+
 local function is_pending(index)
-  return redis.call('GETBIT', done, index) == 0
-    and redis.call('HEXISTS', tokens, index) == 0
-    and redis.call('SISMEMBER', parked, index) == 0
+  return not is_settled(index) and redis.call('HEXISTS', tokens, index) == 0 and is_open(index)
 end
 
 local function forget(index)
@@ -25,34 +66,42 @@ local function hand_back(index)
   redis.call('RPUSH', again, index)
 end
 
-local function prompt_of(index)
-  local per_prompt = tonumber(redis.call('HGET', meta, 'per_prompt'))
-  return math.floor(index / per_prompt), per_prompt
-end
-
 local function forget_result(prompt)
   if redis.call('SETBIT', analysed, prompt, 0) == 1 then
     redis.call('HINCRBY', meta, 'analysed', -1)
   end
 end
 
-local function make_ready_if_settled(index)
-  local prompt, per_prompt = prompt_of(index)
-  for unit = prompt * per_prompt, (prompt + 1) * per_prompt - 1 do
-    if redis.call('GETBIT', done, unit) == 0
-      and redis.call('SISMEMBER', parked, unit) == 0 then
-      return
-    end
-  end
+local function make_ready_if_settled(prompt)
+  if unsettled(prompt, 0, opened(prompt)) > 0 then return end
   forget_result(prompt)
   redis.call('ZADD', ready, 0, prompt)
 end
 
+-- A prompt that was dropped is decided anew.
+local function undrop(prompt)
+  local open, is_dropped = opened(prompt)
+  if not is_dropped then return end
+  local rest = unsettled(prompt, open, per_prompt)
+  local standing = string.byte(redis.call('GETRANGE', stage, prompt, prompt))
+  redis.call('SETRANGE', stage, prompt, string.char(standing - 128))
+  redis.call('HINCRBY', meta, 'dropped', -rest)
+  redis.call('HINCRBY', meta, 'held', rest)
+end
+
+-- For a unit that is not settled any more.
 local function open_again(index)
   local prompt = prompt_of(index)
   redis.call('ZREM', ready, prompt)
   forget_result(prompt)
-  hand_back(index)
+  if is_open(index) then
+    undrop(prompt)
+    hand_back(index)
+  else
+    count_unopened(prompt, 1)
+    undrop(prompt)
+    make_ready_if_settled(prompt)
+  end
 end
 
 local function unpark(index)
@@ -70,6 +119,7 @@ function calls.set_state(state)
 end
 
 -- The token tells when the units were issued, so that their claims know how long they waited.
+-- What comes again comes first, and so do the units of a prompt that goes on.
 function calls.issue(count, token)
   count, token = tonumber(count), token .. ':' .. now
   if redis.call('HGET', meta, 'state') ~= 'active' then return {token, {}} end
@@ -85,17 +135,22 @@ function calls.issue(count, token)
     if not index then break end
     issue_if_pending(index)
   end
-  local sizes = redis.call('HMGET', meta, 'units', 'cursor', 'done', 'parked')
+  local sizes = redis.call('HMGET', meta, 'units', 'cursor', 'done', 'parked', 'held', 'dropped')
   local units, cursor = tonumber(sizes[1]), tonumber(sizes[2])
+  local settled = sizes[3] + sizes[4] + sizes[5] + sizes[6]
   -- The cursor wraps only when nothing else is under way, and so finds what any crash left out.
   if cursor >= units and #issued == 0 and redis.call('HLEN', tokens) == 0
-    and sizes[3] + sizes[4] < units then
+    and settled < units then
     cursor = 0
   end
   local last = math.min(units, cursor + 20000)
   while #issued < count and cursor < last do
-    issue_if_pending(cursor)
-    cursor = cursor + 1
+    if is_open(cursor) then
+      issue_if_pending(cursor)
+      cursor = cursor + 1
+    else
+      cursor = (prompt_of(cursor) + 1) * per_prompt
+    end
   end
   redis.call('HSET', meta, 'cursor', cursor)
   return {token, issued}
@@ -130,13 +185,18 @@ end
 -- Only news makes a prompt ready: a repeated call must not have it analysed again.
 function calls.complete(index)
   if redis.call('EXISTS', meta) == 0 then return 0 end
+  local was_settled = is_settled(index)
   local news = redis.call('SETBIT', done, index, 1) == 0
   if news then redis.call('HINCRBY', meta, 'done', 1) end
   if redis.call('SREM', parked, index) == 1 then redis.call('HINCRBY', meta, 'parked', -1) end
   forget(index)
   redis.call('HDEL', errors, index)
   redis.call('HDEL', losses, index)
-  if news then make_ready_if_settled(index) end
+  if is_open(index) then
+    if news then make_ready_if_settled(prompt_of(index)) end
+  elseif not was_settled then
+    count_unopened(prompt_of(index), -1)
+  end
   return 1
 end
 
@@ -158,7 +218,11 @@ function calls.park(index)
   forget(index)
   if redis.call('SADD', parked, index) == 0 then return 0 end
   redis.call('HINCRBY', meta, 'parked', 1)
-  make_ready_if_settled(index)
+  if is_open(index) then
+    make_ready_if_settled(prompt_of(index))
+  else
+    count_unopened(prompt_of(index), -1)
+  end
   return 1
 end
 
@@ -189,11 +253,12 @@ end
 
 function calls.reopen(index)
   if redis.call('EXISTS', meta) == 0 then return 0 end
+  local was_settled = is_settled(index)
   if redis.call('SETBIT', done, index, 0) == 1 then redis.call('HINCRBY', meta, 'done', -1) end
   if redis.call('SREM', parked, index) == 1 then redis.call('HINCRBY', meta, 'parked', -1) end
   redis.call('HDEL', errors, index)
   redis.call('HDEL', losses, index)
-  open_again(index)
+  if was_settled or is_open(index) then open_again(index) end
   return 1
 end
 
@@ -235,8 +300,34 @@ function calls.put_back(prompt, lease, trouble)
   return 1
 end
 
-function calls.analysed(prompt, is_flagged)
+-- The prompt goes on; what is opened is issued before what no prompt had before.
+function calls.open(prompt, number)
+  local before, is_dropped = opened(prompt)
+  local after = ends[tonumber(number)]
+  if is_dropped or after == nil or after <= before then return 0 end
+  redis.call('HINCRBY', meta, 'held', -unsettled(prompt, before, after))
+  redis.call('SETRANGE', stage, prompt, string.char(number))
+  for unit = prompt * per_prompt + before, prompt * per_prompt + after - 1 do
+    if not is_settled(unit) then redis.call('RPUSH', again, unit) end
+  end
+  redis.call('ZREM', ready, prompt)
+  make_ready_if_settled(prompt)
+  return 1
+end
+
+local function drop(prompt, number)
+  local first = ends[tonumber(number)]
+  local open = opened(prompt)
+  local rest = unsettled(prompt, first, per_prompt)
+  redis.call('HINCRBY', meta, 'held', -unsettled(prompt, open, per_prompt))
+  redis.call('HINCRBY', meta, 'dropped', rest)
+  redis.call('SETRANGE', stage, prompt, string.char(128 + number))
+end
+
+-- `dropped_after` is the number of a stage, 0 where the prompt has all its images.
+function calls.analysed(prompt, is_flagged, dropped_after)
   if redis.call('ZREM', ready, prompt) == 1 then
+    if tonumber(dropped_after) > 0 then drop(prompt, dropped_after) end
     redis.call('SETBIT', analysed, prompt, 1)
     redis.call('HINCRBY', meta, 'analysed', 1)
     redis.call(is_flagged == '1' and 'SADD' or 'SREM', flagged, prompt)

@@ -1,7 +1,8 @@
 """A campaign's live state in Redis: small, changed atomically, and rebuildable from the store.
 
 Per campaign, below `seedsweep:<campaign_id>:`
-    meta     hash: units, per_prompt, cursor, done, parked, analysed, state, trouble
+    meta     hash: units, per_prompt, cursor, done, parked, held, dropped, analysed, state, trouble;
+             with stages also ends: how many units of a prompt are open in each
     done     bitmap, one bit per unit
     tokens   hash: the window, unit → the token of its present issue (queued or claimed)
     leases   sorted set: claimed unit → when its lease ends, milliseconds of Redis time
@@ -11,6 +12,8 @@ Per campaign, below `seedsweep:<campaign_id>:`
     ready    sorted set: prompts whose units are all done or parked → when they may be taken
     analysed bitmap, one bit per prompt whose result is stored
     flagged  set: prompts that are flagged
+    stage    with stages, a byte for each prompt: the number of the stage whose units are open, and
+             128 more where all others were dropped
 Over all campaigns: `seedsweep:campaigns`, the set of those restored, and the epoch.
 """
 
@@ -23,13 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.broker.connection import EPOCH, ROOT, connect, read_info, translated
-from seedsweep.storage.live_state import Claim, LiveCounts, Reaped, Restored
+from seedsweep.storage.live_state import DROPPED, Claim, LiveCounts, Reaped, Restored
 
 CAMPAIGNS = f"{ROOT}campaigns"
 SCRIPT = files("seedsweep.storage").joinpath("ledger.lua").read_text()
 PARTS = (
     *("meta", "done", "tokens", "leases", "again", "errors", "losses", "parked", "ready"),
-    *("analysed", "flagged"),
+    *("analysed", "flagged", "stage"),
 )
 
 LEASE_MS = 15_000
@@ -73,6 +76,9 @@ class Ledger:
                 "cursor": 0,
                 "done": int(restored.done.sum()),
                 "parked": len(restored.parked),
+                "held": restored.held,
+                "dropped": restored.dropped,
+                "ends": " ".join(map(str, restored.ends)),
                 "analysed": int(restored.analysed.sum()),
                 "state": restored.state,
             }
@@ -87,6 +93,8 @@ class Ledger:
             pipe.set(f"{name}analysed", np.packbits(restored.analysed).tobytes())
             if restored.flagged:
                 pipe.sadd(f"{name}flagged", *restored.flagged)
+            if restored.ends:
+                pipe.set(f"{name}stage", restored.standings)
             pipe.sadd(CAMPAIGNS, campaign_id)
             pipe.execute()
 
@@ -214,9 +222,25 @@ class Ledger:
             packed = np.frombuffer(bits, dtype=np.uint8)
             return np.unpackbits(packed, count=int(units)).astype(np.bool_)
 
+    def stages(self, campaign_id: str) -> NDArray[np.uint8] | None:
+        """What `Restored.stages` said, and what became of it: (prompts,) uint8; None where the
+        campaign has no stages, or the broker does not know it."""
+        with translated():
+            standings = cast("bytes | None", self._redis.get(f"{ROOT}{campaign_id}:stage"))
+        return None if standings is None else np.frombuffer(standings, dtype=np.uint8)
+
     def take_ready(self, campaign_id: str, count: int) -> list[int]:
         """Take up to `count` prompts to analyse; they come again if no result follows."""
         return cast("list[int]", self._call(campaign_id, "take_ready", count, READY_LEASE_MS))
+
+    def stages_of(self, campaign_id: str, prompts: Iterable[int]) -> list[int]:
+        """The number of the stage whose units are open, for each of these prompts of a campaign
+        with stages."""
+        name = f"{ROOT}{campaign_id}:stage"
+        with translated(), self._redis.pipeline() as pipe:
+            for prompt in prompts:
+                pipe.getrange(name, prompt, prompt)
+            return [ord(byte) % DROPPED if byte else 1 for byte in pipe.execute()]
 
     def renew_ready(self, campaign_id: str, prompts: Iterable[int]) -> None:
         """Keep taken prompts from being taken again."""
@@ -226,9 +250,21 @@ class Ledger:
         """Have a prompt that could not be analysed, for that reason, taken again in a while."""
         self._call(campaign_id, "put_back", prompt, int(seconds * 1000), trouble)
 
-    def analysed(self, campaign_id: str, prompt: int, flagged: bool) -> None:
-        """Record that the prompt's result is stored, and that analysing is no trouble now."""
-        self._call(campaign_id, "analysed", prompt, int(flagged))
+    def open_stage(self, campaign_id: str, prompt: int, stage: int) -> None:
+        """Have the prompt go on: its units up to this stage come next.
+
+        Where that is known already, nothing changes.
+        """
+        self._call(campaign_id, "open", prompt, stage)
+
+    def analysed(
+        self, campaign_id: str, prompt: int, flagged: bool, dropped_after: int | None = None
+    ) -> None:
+        """Record that the prompt's result is stored, and that analysing is no trouble now.
+
+        `dropped_after`: the stage after which the prompt was dropped; its other units are not made.
+        """
+        self._call(campaign_id, "analysed", prompt, int(flagged), dropped_after or 0)
 
     def counts(self, campaign_id: str) -> LiveCounts | None:
         """Count a campaign's units and prompts; None where the broker does not know it."""
@@ -244,7 +280,7 @@ class Ledger:
             meta, window, claimed, ready, flagged, errors, losses = pipe.execute()
             if not meta:
                 return None
-            words = {b"state", b"trouble"}
+            words = {b"state", b"trouble", b"ends"}
             numbers = {k.decode(): int(v) for k, v in meta.items() if k not in words}
             return LiveCounts(
                 units=numbers["units"],
@@ -259,6 +295,8 @@ class Ledger:
                 state=meta[b"state"].decode(),
                 trouble=meta.get(b"trouble", b"").decode(),
                 per_prompt=numbers["per_prompt"],
+                held=numbers.get("held", 0),
+                dropped=numbers.get("dropped", 0),
             )
 
     def _claims(self, name: str, restored: Restored) -> dict[bytes, bytes]:

@@ -94,6 +94,18 @@ class Part(Record):
         return self
 
 
+class Drop(Record):
+    """That a prompt did not go on after the stage of this number.
+
+    `near`: it was a near miss. `sampled`: it got all its pictures all the same, since it is one of
+    those that show what the stages miss.
+    """
+
+    stage: Annotated[int, Field(ge=1)]
+    near: bool
+    sampled: bool
+
+
 _NOTHING = (0, (), None, None, None, ())
 """Size, seeds, mean distance and representative of no clique, its match, and further ones."""
 
@@ -103,7 +115,9 @@ class PromptResult(Record):
 
     The clique is the largest; `further_cliques` are of other pictures that the prompt repeats, the
     larger first: no edge joins one to a larger one. `parts` are what repeats beside these, if the
-    analysis looked for any: `parts_proven` if the search for them was not cut short. A record that
+    analysis looked for any: `parts_proven` if the search for them was not cut short.
+
+    `drop` is null if the prompt went on after every stage, or the campaign has none. A record that
     contradicts itself is refused.
     """
 
@@ -124,6 +138,7 @@ class PromptResult(Record):
     further_cliques: tuple[Clique, ...] = ()
     parts: tuple[Part, ...] = ()
     parts_proven: bool = True
+    drop: Drop | None = None
 
     @model_validator(mode="after")
     def _is_of_one_mind(self) -> Self:
@@ -150,6 +165,11 @@ class PromptResult(Record):
     def usable(self) -> int:
         """How many of its pictures are evidence."""
         return self.seeds - self.excluded
+
+    @property
+    def dropped_after(self) -> int | None:
+        """The number of the stage after which no more of its pictures were made, if any."""
+        return self.drop.stage if self.drop and not self.drop.sampled else None
 
     @property
     def flagged_partial(self) -> bool:

@@ -5,7 +5,9 @@ Reading a record checks it: a wrong type or an unknown field raises `pydantic.Va
 
 import hashlib
 import json
+from collections.abc import Sequence
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -282,6 +284,29 @@ class AnalysisSettings(Record):
         return digest({"algorithm": algorithm, **settings})
 
 
+class Stage(Record):
+    """`[[stages]]`: fewer tries. Each prompt gets a few pictures first; the rest are made only of
+    prompts that go on. `stages = "default"` above the first table takes the ready-made ones.
+
+    Stages come in the order in which they stand. After the last one, a prompt that is left gets all
+    `sampling.seeds`.
+    """
+
+    seeds: Annotated[int, Field(ge=2)]
+    """So many pictures of each prompt there are at its end, those of earlier stages included."""
+    pair_within: Annotated[float, Field(gt=0, le=1)]
+    """A prompt goes on if two of these pictures are at most so far apart (tiled l2). Any other is
+    dropped."""
+
+
+MAX_STAGES = 16
+
+DEFAULT_MISSED_SAMPLE = 0.01
+
+NEAR_FACTOR = 10
+"""So many times as often are near misses taken as others."""
+
+
 class SeedRange(Record):
     """Consecutive seeds, both ends included."""
 
@@ -306,12 +331,32 @@ class Campaign(Record):
     keep: Literal["all", "flagged"] = "all"
     """`flagged`: the pictures of all other prompts are deleted once they are analysed. Neither
     pixels nor verdicts depend on it."""
+    missed_sample: Annotated[
+        float, Field(ge=0, le=1, exclude_if=lambda share: share == DEFAULT_MISSED_SAMPLE)
+    ] = DEFAULT_MISSED_SAMPLE
+    """With `[[stages]]`: this share of the dropped prompts gets all its pictures all the same, and
+    shows what the stages miss. Near misses are taken ten times as often."""
     model: Model
     prompts: PromptList
     sampling: Sampling = Sampling()
+    stages: Annotated[
+        tuple[Stage, ...], Field(max_length=MAX_STAGES, exclude_if=lambda stages: not stages)
+    ] = ()
     descriptors: Blocks = DEFAULT_BLOCKS
     analysis: Analysis = Analysis()
     verification: Verification | None = None
+
+    @model_validator(mode="after")
+    def _stages_follow_each_other(self) -> Self:
+        seeds = [stage.seeds for stage in self.stages]
+        if not all(a < b for a, b in pairwise([*seeds, self.sampling.seeds])):
+            raise ValueError(
+                "each of the stages needs more seeds than the one before, and sampling.seeds more "
+                "than the last"
+            )
+        if self.stages and self.keep != "all":
+            raise ValueError('stages need keep = "all"')
+        return self
 
     @property
     def generation_id(self) -> str:
@@ -340,6 +385,18 @@ class Campaign(Record):
         """The campaign's seeds, ascending."""
         first = self.sampling.first_seed
         return range(first, first + self.sampling.seeds)
+
+    def sample_probability(self, near: bool) -> float:
+        """How probably a dropped prompt gets all its pictures all the same; `near`: a near miss."""
+        return min(1.0, self.missed_sample * (NEAR_FACTOR if near else 1))
+
+    def stage_ends(self, cuts: Sequence[SeedRange]) -> tuple[int, ...]:
+        """How many of each prompt's `cuts` are open in each stage; the last stage has all.
+
+        A cut belongs to the first stage that wants one of its seeds.
+        """
+        wanted = [self.sampling.first_seed + stage.seeds for stage in self.stages]
+        return (*(sum(cut.first < seed for cut in cuts) for seed in wanted), len(cuts))
 
 
 class Unseen(Record):

@@ -65,6 +65,7 @@ _PART = pa.struct(
         ("match", _MATCH),
     ]
 )
+_DROP = pa.struct([("stage", pa.int64()), ("near", pa.bool_()), ("sampled", pa.bool_())])
 _COLUMNS: dict[str, pa.DataType] = {
     "prompt_id": pa.string(),
     "prompt": pa.string(),
@@ -83,10 +84,11 @@ _COLUMNS: dict[str, pa.DataType] = {
     "further_cliques": pa.list_(_FURTHER_CLIQUE),
     "parts": pa.list_(_PART),
     "parts_proven": pa.bool_(),
+    "drop": _DROP,
 }
 SCHEMA = pa.schema(_COLUMNS)
 _RESULTS = TypeAdapter(list[PromptResult])
-_OUTCOME = ["prompt_id", "seeds", "flagged"]
+_OUTCOME = ["prompt_id", "seeds", "flagged", "drop"]
 _ANALYSIS, _CAMPAIGN = b"analysis", b"campaign"
 READERS = 8
 
@@ -105,10 +107,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How many seeds of a prompt were analysed, and whether it is flagged."""
+    """How many seeds of a prompt were analysed, whether it is flagged, and after which stage it was
+    dropped, if it was."""
 
     seeds: int
     flagged: bool
+    dropped_after: int | None = None
 
 
 class Parts:
@@ -190,7 +194,7 @@ def _fullest(store: Store, analysis_id: str, campaign_id: str) -> dict[str, Prom
             for result in results:
                 can_be.check(result)
                 known = fullest.get(result.prompt_id)
-                if known is None or result.seeds > known.seeds:
+                if known is None or _fullness(result) > _fullness(known):
                     fullest[result.prompt_id] = result
                 elif _contradict(result, known):
                     raise ValueError(f"another part says another thing of {result.prompt_id}")
@@ -212,19 +216,29 @@ def outcomes_by(store: Store, settings: AnalysisSettings, campaign_id: str) -> d
 
 
 def _outcomes(store: Store, analysis_id: str, campaign_id: str) -> dict[str, Outcome]:
-    most = len(load_campaign(store, campaign_id).campaign.seeds)
+    campaign = load_campaign(store, campaign_id).campaign
+    most, stages = len(campaign.seeds), len(campaign.stages)
     fullest: dict[str, Outcome] = {}
     for key, outcomes in _read_parts(store, analysis_id, campaign_id, _to_outcomes).items():
         with _corrupt_where_wrong(key):
-            for prompt_id, seeds, flagged in outcomes:
+            for prompt_id, seeds, flagged, dropped_after in outcomes:
                 known = fullest.get(prompt_id)
-                if known is None or seeds > known.seeds:
-                    fullest[prompt_id] = Outcome(seeds, flagged)
+                found = Outcome(seeds, flagged, dropped_after)
+                if known is None or _fullness(found) > _fullness(known):
+                    fullest[prompt_id] = found
                 elif seeds == known.seeds == most and flagged != known.flagged:
                     raise ValueError("another part says another thing")
-            if outcomes and max(seeds for _, seeds, _ in outcomes) > most:
+            if any(seeds > most for _, seeds, _, _ in outcomes):
                 raise ValueError("more seeds than the campaign has")
+            if any((dropped_after or 0) > stages for *_, dropped_after in outcomes):
+                raise ValueError("more stages than the campaign has")
     return fullest
+
+
+def _fullness(row: PromptResult | Outcome) -> tuple[int, bool]:
+    """The row that is kept is the larger: that of more seeds, and then that which says that the
+    prompt was dropped, since one that was judged before knew it not."""
+    return row.seeds, row.dropped_after is not None
 
 
 def drop_results(store: Store, campaign_id: str, prompt_ids: Collection[str]) -> None:
@@ -251,18 +265,21 @@ def _rank(result: PromptResult) -> tuple[bool, float, int, int, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What results of a campaign can be of: its prompts' ids, its seeds and the digest of these."""
+    """What results of a campaign can be of: its prompts' ids, its seeds, the digest of these, and
+    how many stages it has."""
 
     prompt_ids: frozenset[str]
     seeds: range
     digest: str
+    stages: int
 
     @classmethod
     def of(cls, store: Store, campaign_id: str) -> "_Scope":
         """Read it of a campaign."""
-        seeds = load_campaign(store, campaign_id).campaign.seeds
+        campaign = load_campaign(store, campaign_id).campaign
         prompt_ids = frozenset(load_prompts(store, campaign_id).prompt_ids())
-        return cls(prompt_ids, seeds, digest([*seeds]))
+        seeds = campaign.seeds
+        return cls(prompt_ids, seeds, digest([*seeds]), len(campaign.stages))
 
     def check(self, result: PromptResult) -> None:
         """Raise `ValueError` unless the result can be one of the campaign's."""
@@ -271,6 +288,8 @@ class _Scope:
         count = len(self.seeds)
         if result.seeds > count or (result.seeds == count and result.seeds_digest != self.digest):
             raise ValueError("it is of other seeds than the campaign's")
+        if result.drop and result.drop.stage > self.stages:
+            raise ValueError("it was dropped after a stage that the campaign has not")
         for clique in result.cliques if result.flagged else ():
             if not all(seed in self.seeds for seed in clique.clique_seeds):
                 raise ValueError("a clique has seeds that the campaign has not")
@@ -327,6 +346,10 @@ def _to_results(table: pa.Table) -> list[PromptResult]:
     return _RESULTS.validate_python(table.to_pylist())
 
 
-def _to_outcomes(table: pa.Table) -> list[tuple[str, int, bool]]:
-    columns = (column.to_pylist() for column in table.select(_OUTCOME).columns)
-    return list(zip(*columns, strict=True))
+def _to_outcomes(table: pa.Table) -> list[tuple[str, int, bool, int | None]]:
+    """Parts of before know of no stages."""
+    names = [name for name in _OUTCOME if name in table.column_names]
+    columns = [column.to_pylist() for column in table.select(names).columns]
+    drops = columns.pop() if names == _OUTCOME else [None] * table.num_rows
+    after = [drop["stage"] if drop and not drop["sampled"] else None for drop in drops]
+    return list(zip(*columns, after, strict=True))

@@ -162,8 +162,12 @@ class AnalystService:
         if not any(self._taken.values()):
             health.begin(health.ANALYSIS)
         self._taken.setdefault(campaign_id, set()).update(prompts)
+        stages = [1] * len(prompts)
+        if known.campaign.stages:
+            stages = self._ledger.stages_of(campaign_id, prompts)
         return [
-            AnalysisRequest(campaign_id, known.prompts[i], known.settings, receipt) for i in prompts
+            AnalysisRequest(campaign_id, known.prompts[prompt], known.settings, receipt, stage)
+            for prompt, stage in zip(prompts, stages, strict=True)
         ]
 
     def _campaign(self, campaign_id: str) -> _Known:
@@ -184,12 +188,24 @@ class AnalystService:
         if analysed.missing or isinstance(analysed.error, ImagesNotKeptError):
             self._patiently(lambda: self._make_again(analysed))
             return
+        if analysed.goes_on_to is not None:
+            self._patiently(lambda: self._let_go_on(analysed))
+            return
         if analysed.error is None:
             self._part.append(analysed)
             return
         metrics.PROMPTS_FAILED.inc()
         log.warning("A prompt of %s: %s", analysed.request.campaign_id, analysed.error)
         self._patiently(lambda: self._put_back(analysed, str(analysed.error)))
+
+    def _let_go_on(self, analysed: Analysed) -> None:
+        """Have the prompt's next pictures made; if that is not told, it is taken and decided again,
+        alike."""
+        campaign_id = analysed.request.campaign_id
+        prompt = self._known[campaign_id].index[analysed.request.prompt]
+        self._taken[campaign_id].discard(prompt)
+        self._ledger.open_stage(campaign_id, prompt, analysed.goes_on_to or 1)
+        metrics.LAST_PROGRESS.set_to_current_time()
 
     def _make_again(self, analysed: Analysed) -> None:
         """Have images made again that are wanted and not there; those given up are done without."""
@@ -243,7 +259,8 @@ class AnalystService:
                 raise StoreUnavailableError(str(error)) from error
             for result in results:
                 prompt = known.index[result.prompt]
-                self._ledger.analysed(campaign_id, prompt, result.flagged)
+                after = result.dropped_after
+                self._ledger.analysed(campaign_id, prompt, result.flagged, after)
                 self._taken[campaign_id].discard(prompt)
             metrics.PROMPTS_ANALYSED.inc(len(results))
             metrics.PROMPTS_FLAGGED.inc(sum(result.flagged for result in results))

@@ -14,8 +14,11 @@ from seedsweep.scheduler.analysing.analyst_service import (
     warn_of_unread,
 )
 from seedsweep.scheduler.campaign.file import explain, require_possible
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
+from seedsweep.storage.live_state import DROPPED
 from seedsweep.storage.records import AnalysisSettings, Submission
 from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.store import Store
@@ -120,7 +123,11 @@ def analyse_missing(
     refused: list[ImagesNotKeptError] = []
     if not missing:
         return refused
-    requests = [AnalysisRequest(campaign_id, text, settings) for text in missing]
+    stages = _stages(store, submission, prompts)
+    requests = [
+        AnalysisRequest(campaign_id, text, settings, stage=stages.get(text, 1), as_is=True)
+        for text in missing
+    ]
     for part in _in_parts(analyse(requests, store.url, actors)):
         refused += [a.error for a in part if isinstance(a.error, ImagesNotKeptError)]
         judged = [a.value for a in part if not isinstance(a.error, ImagesNotKeptError)]
@@ -129,6 +136,15 @@ def analyse_missing(
         done += len(part)
         progress(done, len(prompts))
     return refused
+
+
+def _stages(store: Store, submission: Submission, prompts: Sequence[str]) -> dict[str, int]:
+    """The number of the stage that each prompt has come to; nothing without stages."""
+    if not submission.campaign.stages:
+        return {}
+    plan = Plan(submission.campaign, prompts, submission.cuts)
+    stages = (restore_state(store, plan).stages % DROPPED).tolist()
+    return dict(zip(prompts, stages, strict=True))
 
 
 def _in_parts(analysed: Iterator[Analysed | None]) -> Iterator[list[Analysed]]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
 from seedsweep.scheduler.campaign.reference import FILLED_IN
+from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import (
@@ -80,6 +81,7 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         given = raw.get(table)
         for name in names & set(given if isinstance(given, dict) else ()):
             raise ConfigError(f"{path}: {table}.{name} is filled in on submission; remove it.")
+    raw = _with_default_stages(raw)
     try:
         campaign = Campaign.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
@@ -100,6 +102,19 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
             "sampling.guidance_scale above 1."
         )
     return campaign
+
+
+def _with_default_stages(raw: dict[str, Any]) -> dict[str, Any]:
+    """The tables of a campaign file, `stages = "default"` as the stages that it stands for."""
+    if raw.get("stages") != DEFAULT:
+        return raw
+    tables = {name: raw.get(name) for name in ("sampling", "analysis")}
+    given = {name: table if isinstance(table, dict) else {} for name, table in tables.items()}
+    seeds = given["sampling"].get("seeds", Sampling().seeds)
+    threshold = given["analysis"].get("edge_threshold", Analysis().edge_threshold)
+    if not (isinstance(seeds, int) and isinstance(threshold, int | float)):
+        return {name: value for name, value in raw.items() if name != "stages"}  # refused elsewhere
+    return {**raw, "stages": [stage.model_dump() for stage in default_stages(seeds, threshold)]}
 
 
 def require_possible(analysis: Analysis, sampling: Sampling) -> None:
@@ -233,7 +248,9 @@ def _resolve_verification(campaign: Campaign, folder: Path) -> Verification | No
 
 def _known_keys(record: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
-        annotation = record.model_fields[str(part)].annotation
+        if isinstance(part, int):  # one of several tables
+            continue
+        annotation = record.model_fields[part].annotation
         options = getattr(annotation, "__args__", (annotation,))
         record = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
     hidden = FILLED_IN.get(str(location[-1]), frozenset()) if location else frozenset()

@@ -12,18 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage import keys
+from seedsweep.storage.live_state import DROPPED, unopened
 from seedsweep.storage.records import Campaign, SeedRange, Unseen, WorkUnit, prompt_id_of
 
 
 def cut_seeds(
-    seeds: range, images_per_unit: int, stored: Mapping[SeedRange, int]
+    seeds: range,
+    images_per_unit: int,
+    stored: Mapping[SeedRange, int],
+    ends: Sequence[int] = (),
 ) -> tuple[SeedRange, ...]:
     """Cut the seeds into units, along stored ranges where there are any.
 
-    `stored` says how many prompts have a shard of each range. The units are disjoint, ascending,
-    cover the seeds exactly and hold at most `images_per_unit` each, stored ones excepted. Where
-    several stored ranges begin at one seed, the one that most prompts have wins, then the longer.
+    `stored` says how many prompts have a shard of each range; `ends`: after so many seeds a unit
+    ends, unless a stored one goes on. The units are disjoint, ascending, cover the seeds exactly
+    and hold at most `images_per_unit` each, stored ones excepted. Where several stored ranges begin
+    at one seed, the one that most prompts have wins, then the longer.
     """
+    stops = [seeds.start + end for end in ends]
     by_first: dict[int, SeedRange] = {}
     for seed_range in sorted(stored, key=lambda seed_range: (stored[seed_range], len(seed_range))):
         if seed_range.first >= seeds.start and seed_range.last < seeds.stop:
@@ -33,7 +39,7 @@ def cut_seeds(
         unit = by_first.get(seed)
         if unit is None:
             stop = min(seed + images_per_unit, seeds.stop)
-            stop = min([first for first in by_first if seed < first < stop], default=stop)
+            stop = min([at for at in (*by_first, *stops) if seed < at < stop], default=stop)
             unit = SeedRange(first=seed, last=stop - 1)
         cuts.append(unit)
         seed = unit.last + 1
@@ -56,6 +62,11 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.prompts) * len(self.cuts)
+
+    @property
+    def stage_ends(self) -> tuple[int, ...]:
+        """How many units of each prompt are open in each stage; the last stage has all."""
+        return self.campaign.stage_ends(self.cuts)
 
     def unit(self, index: int, token: str = "") -> WorkUnit:
         """The work unit with this index, for the issue that `token` names."""
@@ -106,6 +117,36 @@ class Plan:
     def images(self, units: NDArray[np.bool_]) -> int:
         """How many images the marked units hold; `units`: (units,) bool."""
         return count_images(self.cuts, units)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCounts:
+    """How many images of a campaign are done, are to be made in all, and the full attack takes.
+
+    With stages, those of dropped prompts are spared.
+    """
+
+    done: int
+    wanted: int
+    full: int
+
+
+def image_counts(
+    campaign: Campaign,
+    cuts: Sequence[SeedRange],
+    done: NDArray[np.bool_],
+    stages: NDArray[np.uint8] | None,
+) -> ImageCounts:
+    """Count a campaign's images.
+
+    `done`: (units,) bool; `stages`: that of each prompt, as of `Restored.stages`, None without.
+    """
+    full = count_images(cuts, np.ones_like(done))
+    spared = 0
+    if stages is not None:
+        left_out = unopened(campaign.stage_ends(cuts), stages, done) & (stages >= DROPPED)[:, None]
+        spared = count_images(cuts, left_out)
+    return ImageCounts(count_images(cuts, done), full - spared, full)
 
 
 def count_images(cuts: Sequence[SeedRange], units: NDArray[np.bool_]) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from seedsweep.scheduler.campaign.plan import Plan, count_images
+from seedsweep.scheduler.campaign.plan import ImageCounts, Plan, image_counts
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.scheduler.campaign.store_words import store_words
 from seedsweep.storage.campaigns import is_served, load_campaign, load_control, load_parked
@@ -22,9 +22,10 @@ SHOWN_PARKED = 3
 class Progress:
     """One campaign's state: what `status --json` prints.
 
-    `state`: queued, running, stopped (begun, not settled and served by nobody), paused, cancelled,
-    failed or done (analysis included). `stuck` says in sentences what keeps the campaign from going
-    on, or has failed in it.
+    `images` are those to be made, `images_full` those of the full attack: with stages, what is
+    dropped is spared. `state`: queued, running, stopped (begun, not settled and served by nobody),
+    paused, cancelled, failed or done (analysis included). `stuck` says in sentences what keeps the
+    campaign from going on, or has failed in it.
     """
 
     id: str
@@ -34,7 +35,9 @@ class Progress:
     units: int
     units_done: int
     units_parked: int
+    units_dropped: int
     images: int
+    images_full: int
     images_done: int
     prompts: int
     prompts_analysed: int
@@ -43,8 +46,8 @@ class Progress:
 
     @property
     def settled(self) -> bool:
-        """Whether every unit is done or parked and every prompt analysed."""
-        units_left = self.units - self.units_done - self.units_parked
+        """Whether every unit is done, parked or dropped, and every prompt analysed."""
+        units_left = self.units - self.units_done - self.units_parked - self.units_dropped
         return units_left == 0 and self.prompts_analysed == self.prompts
 
 
@@ -103,7 +106,8 @@ def read_progress(
         counts = broker.ledger.counts(campaign_id)
         done = broker.ledger.done_units(campaign_id)
         if counts is not None and done is not None and broker.ledger.has_epoch():
-            images = count_images(submission.cuts, done)
+            stages = broker.ledger.stages(campaign_id)
+            images = image_counts(submission.campaign, submission.cuts, done, stages)
             state = load_control(store, campaign_id).state
             progress = _live_progress(submission, counts, images, state, services.any)
             parked = _parked(store, progress)
@@ -136,7 +140,7 @@ def failures(store: Store, plan: Plan) -> list[str]:
 
 
 def _live_progress(
-    submission: Submission, counts: LiveCounts, images_done: int, wanted: str, served: bool
+    submission: Submission, counts: LiveCounts, images: ImageCounts, wanted: str, served: bool
 ) -> Progress:
     progress = Progress(
         id=submission.campaign.campaign_id,
@@ -146,8 +150,10 @@ def _live_progress(
         units=counts.units,
         units_done=counts.done,
         units_parked=counts.parked,
-        images=submission.campaign.prompts.count * sum(map(len, submission.cuts)),
-        images_done=images_done,
+        units_dropped=counts.dropped,
+        images=images.wanted,
+        images_full=images.full,
+        images_done=images.done,
         prompts=counts.prompts,
         prompts_analysed=counts.analysed,
         flagged=counts.flagged,
@@ -158,6 +164,8 @@ def _live_progress(
 def _stored_progress(store: Store, submission: Submission) -> Progress:
     plan = load_plan(store, submission)
     restored = restore_state(store, plan)
+    stages = restored.stages if restored.ends else None
+    images = image_counts(plan.campaign, plan.cuts, restored.done, stages)
     progress = Progress(
         id=submission.campaign.campaign_id,
         name=submission.campaign.name,
@@ -166,8 +174,10 @@ def _stored_progress(store: Store, submission: Submission) -> Progress:
         units=len(plan),
         units_done=int(restored.done.sum()),
         units_parked=len(restored.parked),
-        images=plan.image_count,
-        images_done=plan.images(restored.done),
+        units_dropped=restored.dropped,
+        images=images.wanted,
+        images_full=images.full,
+        images_done=images.done,
         prompts=len(plan.prompts),
         prompts_analysed=int(restored.analysed.sum()),
         flagged=len(restored.flagged),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.retention import Retention
 from seedsweep.storage.campaigns import load_control, load_done, load_parked, load_prompts
-from seedsweep.storage.live_state import Restored
+from seedsweep.storage.live_state import DROPPED, Restored, opened
 from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import Submission
 from seedsweep.storage.results import outcomes_by
@@ -30,10 +30,11 @@ def restore_state(
     """Rebuild a campaign's live state.
 
     A prompt is ready when its units are all done or parked and no result covers its images, or when
-    images of it are left that were not to stay. What is done is learnt from a listing of all shards
-    and receipts; with `checkpointed` from the last checkpoint and the results, where there is a
-    checkpoint: then units stored since count as not done, which a worker that claims one finds out
-    before it renders. `note` is called again and again meanwhile.
+    images of it are left that were not to stay. With stages these are the units of the stage after
+    which it was dropped, or of the first one if there is no result. What is done is learnt from a
+    listing of all shards and receipts; with `checkpointed` from the last checkpoint and the
+    results, where there is a checkpoint: then units stored since count as not done, which a worker
+    that claims one finds out before it renders. `note` is called again and again meanwhile.
     """
     campaign = plan.campaign
     control = load_control(store, campaign.campaign_id)
@@ -44,12 +45,17 @@ def restore_state(
     lengths = np.array([len(cut) for cut in plan.cuts], dtype=np.int64)
     seeds = np.array([outcome.seeds if outcome else -1 for outcome in ordered], dtype=np.int64)
     shape = (len(plan.prompts), len(plan.cuts))
+    # What each result is of: the units of a stage, without stages all.
+    ends, last = plan.stage_ends, len(plan.stage_ends)
+    drops = [(outcome.dropped_after if outcome else None) for outcome in ordered]
+    stages = np.array([after or last for after in drops], dtype=np.uint8)
+    judged = opened(ends, stages)
 
     flagged = np.array([bool(outcome and outcome.flagged) for outcome in ordered], dtype=np.bool_)
     left = np.zeros(len(plan.prompts), dtype=np.bool_)
     done = load_done(store, campaign.campaign_id, len(plan)) if checkpointed else None
     if done is not None:
-        done |= np.repeat(seeds == lengths.sum(), len(plan.cuts))
+        done |= (judged & (seeds == judged @ lengths)[:, None]).ravel()
     elif campaign.keep == "flagged":
         done, left = _done_by_receipts_too(store, plan, flagged, note)
     else:
@@ -58,16 +64,23 @@ def restore_state(
     parked -= set(np.flatnonzero(done).tolist())
     settled = done.copy()
     settled[list(parked)] = True
-    complete = settled.reshape(shape).all(axis=1)
-    covered = (seeds == done.reshape(shape) @ lengths) & ~left
+    complete = (settled.reshape(shape) | ~judged).all(axis=1)
+    covered = (seeds == (done.reshape(shape) & judged) @ lengths) & ~left
+    analysed = complete & covered
+    # Without a result, the stages are decided anew from the first on: alike, and at once.
+    stages[~analysed] = 1
+    waiting = settled.reshape(shape) | ~opened(ends, stages)
+    stages[analysed & np.array([after is not None for after in drops], dtype=np.bool_)] += DROPPED
     return Restored(
         per_prompt=len(plan.cuts),
         done=done,
         parked=frozenset(parked),
-        ready=tuple(np.flatnonzero(complete & ~covered).tolist()),
-        analysed=complete & covered,
+        ready=tuple(np.flatnonzero(waiting.all(axis=1) & ~analysed).tolist()),
+        analysed=analysed,
         flagged=frozenset(np.flatnonzero(flagged).tolist()),
         state=control.state,
+        ends=ends if campaign.stages else (),
+        stages=stages,
     )
 
 

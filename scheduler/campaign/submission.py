@@ -23,7 +23,8 @@ def stored_ranges(store: Store, campaign: Campaign) -> Counter[SeedRange]:
 def plan_campaign(store: Store, campaign: Campaign, prompts: list[str]) -> Plan:
     """Plan a campaign along what the store holds already; writes nothing."""
     sampling = campaign.sampling
-    cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored_ranges(store, campaign))
+    stored, ends = stored_ranges(store, campaign), [stage.seeds for stage in campaign.stages]
+    cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored, ends)
     tokenizers = open_tokenizers(campaign.model)
     unseen = find_unseen(tokenizers, prompts)
     return Plan(campaign, prompts, cuts, unseen_words(unseen, tokenizers, prompts), unseen)

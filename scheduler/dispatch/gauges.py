@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.plan import ImageCounts, Plan, image_counts
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.workforce import Workforce
@@ -27,7 +27,7 @@ class Gauges:
     def __init__(self, ledger: Ledger, workforce: Workforce, collector: CampaignCollector) -> None:
         self._ledger, self._workforce, self._collector = ledger, workforce, collector
         self._device_seconds: dict[str, float] = {}
-        self._images_done: dict[str, int] = {}
+        self._images: dict[str, ImageCounts] = {}
         self._shown_at = time.monotonic()
         self._looked = -SLOW_SECONDS
 
@@ -53,17 +53,18 @@ class Gauges:
         if time.monotonic() - self._looked > SLOW_SECONDS:
             self._look(plans, counts)
             self._looked = time.monotonic()
-        self._collector.update(
-            {
-                campaign_id: CampaignState(
-                    counts=count,
-                    images=plans[campaign_id].image_count,
-                    images_done=self._images_done.get(campaign_id, 0),
-                    device_seconds=self._device_seconds.get(campaign_id, 0.0),
-                )
-                for campaign_id, count in counts.items()
-            }
-        )
+        states = {}
+        for campaign_id, count in counts.items():
+            all_of_it = plans[campaign_id].image_count
+            images = self._images.get(campaign_id, ImageCounts(0, all_of_it, all_of_it))
+            states[campaign_id] = CampaignState(
+                counts=count,
+                images=images.wanted,
+                images_done=images.done,
+                images_spared=images.full - images.wanted,
+                device_seconds=self._device_seconds.get(campaign_id, 0.0),
+            )
+        self._collector.update(states)
         _show_window(
             sum(c.queued for c in counts.values()), sum(c.claimed for c in counts.values())
         )
@@ -94,11 +95,12 @@ class Gauges:
         self._device_seconds = {c: self._device_seconds.get(c, 0.0) for c in counts}
 
     def _look(self, plans: Mapping[str, Plan], counts: Mapping[str, LiveCounts]) -> None:
-        self._images_done = {}
+        self._images = {}
         for campaign_id in counts:
-            done = self._ledger.done_units(campaign_id)
+            plan, done = plans[campaign_id], self._ledger.done_units(campaign_id)
+            stages = self._ledger.stages(campaign_id)
             if done is not None:
-                self._images_done[campaign_id] = plans[campaign_id].images(done)
+                self._images[campaign_id] = image_counts(plan.campaign, plan.cuts, done, stages)
         signs = self._workforce.signs()
         metrics.WORKERS_LOST.set(sum(not sign.alive for sign in signs))
         load = self._workforce.load()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.plan import ImageCounts, Plan, image_counts
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.store_words import store_words
 from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
@@ -35,11 +35,11 @@ WORD_SECONDS = 30.0
 class Listeners:
     """Who is told while a campaign runs.
 
-    `show` gets how far it is, about ten times a second, and `warn` as often what is wrong with the
-    store, which is waited for; `say` gets a sentence about what else is waited for.
+    `show` gets how far it is and its images, about ten times a second, and `warn` as often what is
+    wrong with the store, which is waited for; `say` gets a sentence about what else is waited for.
     """
 
-    show: Callable[[LiveCounts], None]
+    show: Callable[[LiveCounts, ImageCounts], None]
     warn: Callable[[Sequence[str]], None]
     say: Callable[[str], None]
 
@@ -104,7 +104,7 @@ def run_campaign(store: Store, plan: Plan, crew: Crew, listeners: Listeners) -> 
             count = min(crew.workers, max(1, units_left))
             children += _workers(count, crew.threads, logs, environment)
             children.append(_analyst(crew.actors, logs, environment))
-            watch = _Watch(ledger, workforce, campaign_id, listeners)
+            watch = _Watch(ledger, workforce, plan, listeners)
             _oversee(watch, dispatcher, [broker, *children])
 
 
@@ -151,24 +151,27 @@ class _Watch:
     """Looks at a campaign while it runs, and tells of it."""
 
     def __init__(
-        self, ledger: Ledger, workforce: Workforce, campaign_id: str, listeners: Listeners
+        self, ledger: Ledger, workforce: Workforce, plan: Plan, listeners: Listeners
     ) -> None:
         self._ledger, self._workforce = ledger, workforce
-        self._campaign_id, self._listeners = campaign_id, listeners
+        self._plan, self._listeners = plan, listeners
         self._began = self._said = time.monotonic()
         self._has_ray = False
 
     def look(self) -> LiveCounts | None:
         """Tell how far the campaign is, and what is waited for; None while the broker does not
         know."""
+        campaign = self._plan.campaign
         try:
-            counts = self._ledger.counts(self._campaign_id)
+            counts = self._ledger.counts(campaign.campaign_id)
+            done = self._ledger.done_units(campaign.campaign_id)
+            stages = self._ledger.stages(campaign.campaign_id)
             self._listeners.warn(store_words(self._workforce.complaints()))
             self._look_for_ray()
         except BrokerUnavailableError:
             return None
-        if counts is not None:
-            self._listeners.show(counts)
+        if counts is not None and done is not None:
+            self._listeners.show(counts, image_counts(campaign, self._plan.cuts, done, stages))
         return counts
 
     def _look_for_ray(self) -> None:

@@ -74,7 +74,7 @@ def run(
     crew = Crew.for_this_machine(workers, environment.ray_address)
     code = 0
     try:
-        with sigterm_as_ctrl_c() as terminated, Display(plan.image_count).shown() as display:
+        with sigterm_as_ctrl_c() as terminated, Display().shown() as display:
             listeners = Listeners(display.show, StoreNotice(), say)
             run_campaign(opened, plan, crew, listeners)
     except KeyboardInterrupt:

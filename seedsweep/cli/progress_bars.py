@@ -15,6 +15,7 @@ from rich.text import Text
 
 from seedsweep.cli.options import say
 from seedsweep.cli.streams import can_be_redrawn, columns_of
+from seedsweep.scheduler.campaign.plan import ImageCounts
 from seedsweep.scheduler.printable import shown
 from seedsweep.scheduler.quantities import duration_words, rate_words
 from seedsweep.storage.live_state import LiveCounts
@@ -112,11 +113,11 @@ class ProgressLine:
 class Display:
     """The progress of a campaign that runs."""
 
-    def __init__(self, images: int) -> None:
-        self._images, self._line, self._pace = images, ProgressLine("starting"), Pace()
+    def __init__(self) -> None:
+        self._line, self._pace = ProgressLine("starting"), Pace()
         self._began = time.monotonic()
-        self._first: float | None = None
-        self._now = 0.0
+        self._first: int | None = None
+        self._now = 0
 
     @contextmanager
     def shown(self) -> Iterator["Display"]:
@@ -124,20 +125,23 @@ class Display:
         with self._line.shown():
             yield self
 
-    def show(self, counts: LiveCounts) -> None:
-        """Draw the campaign's counts."""
-        self._now = images = self._images * counts.done / counts.units
+    def show(self, counts: LiveCounts, images: ImageCounts) -> None:
+        """Draw the campaign's counts, and those of its images."""
+        self._now = images.done
         if self._first is None:
-            self._first = images
+            self._first = images.done
+        spared = images.full - images.wanted
+        dropped = (f"{spared} images spared",) if spared else ()
         parked = (f"{counts.parked} units parked",) if counts.parked else ()
         told = (
-            f"{images:.0f}/{self._images} images",
+            f"{images.done}/{images.wanted} images",
             f"{counts.analysed}/{counts.prompts} prompts analysed",
             f"{counts.flagged} flagged",
+            *dropped,
             *parked,
         )
-        share = counts.done / counts.units
-        self._line.tell(share, told, pace_words(self._pace, images, self._images, " images"))
+        share = images.done / images.wanted
+        self._line.tell(share, told, pace_words(self._pace, images.done, images.wanted, " images"))
 
     @property
     def summary(self) -> str:
@@ -146,7 +150,7 @@ class Display:
         if not made:
             return "All images were there already."
         rate = rate_words(made / seconds, " images")
-        return f"{made:.0f} images in {duration_words(seconds)}, {rate} in all."
+        return f"{made} images in {duration_words(seconds)}, {rate} in all."
 
 
 def pace_words(pace: Pace, done: float, total: float, what: str = "") -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from seedsweep.cli import progress_bars
 from seedsweep.cli.progress_bars import Display, Pace, counted, noticed, seconds_between_lines
 from seedsweep.scheduler.quantities import rate_words
+from seedsweep.scheduler.campaign.plan import ImageCounts
 from seedsweep.storage.live_state import LiveCounts
 from tests.support.terminal import lines_printed
 
@@ -26,6 +27,11 @@ def counts(done, **changes):
     }
     told = {"flagged": done // 9, "state": "active", "trouble": "", "per_prompt": 3}
     return LiveCounts(units=90, done=done, **usual | told | changes)
+
+
+def images(done):
+    """The images of so many of 90 units, 5000 in all."""
+    return ImageCounts(round(5000 * done / 90), 5000, 5000)
 
 
 def rates(step, seconds, until):
@@ -88,10 +94,10 @@ def test_a_log_of_days_is_no_wall_of_lines():
 
 
 def work():
-    display = Display(5000)
+    display = Display()
     with display.shown():
         for done in (1, 1, 1, 45, 90):
-            display.show(counts(done, parked=2))
+            display.show(counts(done, parked=2), images(done))
     with counted("slices searched") as show:
         for done in (0, 3, 3, 12):
             show(done, 12)
@@ -140,8 +146,8 @@ def test_a_dumb_terminal_has_the_lines_of_a_log(monkeypatch):
 
 
 def test_what_was_done_is_summed_up_with_its_rate():
-    display = Display(5000)
-    display.show(counts(0))
+    display = Display()
+    display.show(counts(0), images(0))
     assert display.summary == "All images were there already."
-    display.show(counts(90))
+    display.show(counts(90), images(90))
     assert re.fullmatch(r"5000 images in .* s, .* images/s in all\.", display.summary)

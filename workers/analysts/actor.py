@@ -18,6 +18,7 @@ from seedsweep.workers.analysis.inner_products import Products, TorchProducts, p
 from seedsweep.workers.analysts.cost import Effort, Tally
 from seedsweep.workers.analysts.part_masks import store_masks
 from seedsweep.workers.analysts.prompt_result import analyse_stored, recorded
+from seedsweep.workers.analysts.stage_rules import Standing, standing
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt
 from seedsweep.workers.training.index import TrainingSet, load_training_set
 
@@ -26,18 +27,23 @@ from seedsweep.workers.training.index import TrainingSet, load_training_set
 class AnalysisRequest:
     """One prompt of a stored campaign, and how to judge it.
 
-    `receipt`: store a receipt of its images, if all are known and it is not flagged.
+    `receipt`: store a receipt of its images, if all are known and it is not flagged. `stage`: the
+    number of the stage whose units are settled, if the campaign has stages. `as_is`: what is there
+    of a prompt that goes on is judged too.
     """
 
     campaign_id: str
     prompt: str
     settings: AnalysisSettings
     receipt: bool = False
+    stage: int = 1
+    as_is: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Analysed:
-    """What became of a request: a result, or the error that stood in its way.
+    """What became of a request: a result, the stage to which the prompt goes on, or the error that
+    stood in its way.
 
     `corrupt` names the shards that could not be read, and `missing` the cuts of which nothing is
     stored, by their places in the submission; the result does without their images. `receipted`:
@@ -48,6 +54,7 @@ class Analysed:
     request: AnalysisRequest
     seconds: float
     result: PromptResult | None = None
+    goes_on_to: int | None = None
     corrupt: tuple[str, ...] = ()
     missing: tuple[int, ...] = ()
     receipted: bool = False
@@ -77,7 +84,14 @@ class AnalysisActor:
         """Read and analyse one prompt, without what of it is corrupt or missing."""
         began, tally = time.monotonic(), Tally()
         try:
-            result, stored, receipted, training = self._analyse(request, tally)
+            submission = self._submission(request.campaign_id)
+            stands = self._standing(submission, request, tally)
+            if stands.stage > request.stage and not request.as_is:
+                seconds = time.monotonic() - began
+                return Analysed(
+                    request, seconds, goes_on_to=stands.stage, effort=self._effort(tally)
+                )
+            result, stored, receipted, training = self._analyse(request, stands, tally)
         except SeedsweepError as error:
             seconds = time.monotonic() - began
             return Analysed(request, seconds, error=error, effort=self._effort(tally))
@@ -97,16 +111,32 @@ class AnalysisActor:
         self._requests.clear()
         return effort
 
+    def _standing(self, submission: Submission, request: AnalysisRequest, tally: Tally) -> Standing:
+        if not submission.campaign.stages:
+            return Standing(1)
+        return standing(
+            self._store, submission, request.prompt, request.stage, self._products, tally
+        )
+
     def _analyse(
-        self, request: AnalysisRequest, tally: Tally
+        self, request: AnalysisRequest, stands: Standing, tally: Tally
     ) -> tuple[PromptResult, StoredPrompt, bool, Coverage | None]:
         submission = self._submission(request.campaign_id)
         sampling, settings = submission.campaign.sampling, request.settings
         wanted = settings.verification
         training = self._training(wanted, sampling.width, sampling.height) if wanted else None
+        units = submission.campaign.stage_ends(submission.cuts)[stands.stage - 1]
         result, stored = analyse_stored(
-            self._store, submission, request.prompt, settings, training, self._products, tally
+            self._store,
+            submission,
+            request.prompt,
+            settings,
+            training,
+            self._products,
+            tally,
+            units,
         )
+        result = result.model_copy(update={"drop": stands.drop})
         # What a prompt lacks may still be made, and then be compared with all its other pictures.
         if result.parts:
             whose = settings.analysis_id, request.campaign_id

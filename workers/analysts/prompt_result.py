@@ -39,9 +39,11 @@ def analyse_stored(
     training: TrainingSet | None,
     inner: Products = products,
     tally: Tally | None = None,
+    units: int | None = None,
 ) -> tuple[PromptResult, StoredPrompt]:
     """Read and analyse a prompt; returns its result, and what was read of it: the result does
-    without the images of shards that are corrupt or missing. `tally` counts what is done.
+    without the images of shards that are corrupt or missing. `tally` counts what is done; `units`:
+    only the first so many units of the prompt are looked at.
 
     Raises `ImagesNotKeptError` where pictures are wanted that were not to stay.
     """
@@ -49,7 +51,7 @@ def analyse_stored(
     tally = tally or Tally()
     while True:
         with tally.step("read"):
-            stored = read_prompt(store, submission, text, without, tally)
+            stored = read_prompt(store, submission, text, without, tally, units)
         if (result := recorded(stored, settings)) is not None:
             return result, stored
         try:

@@ -88,13 +88,15 @@ def read_prompt(
     text: str,
     without: frozenset[str] = frozenset(),
     tally: Tally | None = None,
+    units: int | None = None,
 ) -> StoredPrompt:
     """Read the descriptors of all images of a prompt; a corrupt shard is named and left out.
 
     What has no shard that can be read is taken from the prompt's receipt, if it has one. `without`:
-    the keys of shards that are known to be corrupt already, or gone.
+    the keys of shards that are known to be corrupt already, or gone. `units`: only the first so
+    many cuts of the seeds are looked at.
     """
-    campaign, cuts = submission.campaign, submission.cuts
+    campaign, cuts = submission.campaign, submission.cuts[:units]
     prompt_id = Prompt(text=text).prompt_id
     shards: list[str | None] = []
     described: list[Sequence[Described] | None] = []

@@ -14,11 +14,13 @@ from seedsweep.workers.monitoring.metrics import Entry, Service
 
 @dataclass(frozen=True, slots=True)
 class CampaignState:
-    """What is shown of a campaign: its counts, its images stored and in all, device seconds."""
+    """What is shown of a campaign: its counts, its images stored, to be made in all, and spared by
+    stages, device seconds."""
 
     counts: LiveCounts
     images: int
     images_done: int
+    images_spared: int
     device_seconds: float
 
 
@@ -43,6 +45,7 @@ class CampaignCollector(Collector):
             _add_counts(prompts, metrics.CAMPAIGN_PROMPTS, campaign_id, state.counts)
             images.add_metric([campaign_id, "all"], state.images)
             images.add_metric([campaign_id, "done"], state.images_done)
+            images.add_metric([campaign_id, "spared"], state.images_spared)
             device.add_metric([campaign_id], state.device_seconds)
         yield from (units, images, prompts, device)
 
@@ -65,7 +68,7 @@ def _gauge(entry: Entry) -> GaugeMetricFamily:
 def _add_counts(
     family: GaugeMetricFamily, entry: Entry, campaign_id: str, counts: LiveCounts
 ) -> None:
-    whole = "units" if entry is metrics.CAMPAIGN_UNITS else "prompts"
+    whole = "wanted" if entry is metrics.CAMPAIGN_UNITS else "prompts"
     for state in entry.labels["state"]:
         count = getattr(counts, whole if state == "all" else state)
         if state == "ready" and counts.state != "active":

@@ -239,16 +239,19 @@ BROKER_ROUND_TRIP = _gauge(
 CAMPAIGN_UNITS = _enter(
     "seedsweep_campaign_units",
     "gauge",
-    "Units of a campaign.",
+    "Units of a campaign; all are those that are not dropped, held ones wait for a stage.",
     _SCHEDULER,
-    {"campaign": ANY, "state": ("all", "done", "parked", "queued", "claimed")},
+    {
+        "campaign": ANY,
+        "state": ("all", "done", "parked", "queued", "claimed", "held", "dropped"),
+    },
 )
 CAMPAIGN_IMAGES = _enter(
     "seedsweep_campaign_images",
     "gauge",
-    "Images of a campaign.",
+    "Images of a campaign; spared are those of dropped units, all are the others.",
     _SCHEDULER,
-    {"campaign": ANY, "state": ("all", "done")},
+    {"campaign": ANY, "state": ("all", "done", "spared")},
 )
 CAMPAIGN_PROMPTS = _enter(
     "seedsweep_campaign_prompts",

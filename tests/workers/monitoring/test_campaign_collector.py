@@ -29,6 +29,7 @@ STATE = CampaignState(
     ),
     images=600,
     images_done=250,
+    images_spared=0,
     device_seconds=12.5,
 )
 

@@ -1,0 +1,77 @@
+"""How far a prompt of a campaign with stages goes: a function of its stored pictures alone."""
+
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+
+from seedsweep.storage.prompt_results import Drop
+from seedsweep.storage.records import Analysis, AnalysisSettings, Campaign, Submission, prompt_id_of
+from seedsweep.storage.store import Store
+from seedsweep.workers.analysis.inner_products import Products
+from seedsweep.workers.analysts.cost import Tally
+from seedsweep.workers.analysts.prompt_result import analyse_stored
+
+NEAR = 1.5
+"""A near miss has two pictures within so many times the stage's distance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a prompt stands: the number of the stage whose units are wanted, and its drop, if a
+    stage would have it dropped; one that is sampled stands in the last stage."""
+
+    stage: int
+    drop: Drop | None = None
+
+
+def standing(
+    store: Store, submission: Submission, text: str, settled: int, inner: Products, tally: Tally
+) -> Standing:
+    """Where the prompt stands, whose units are settled up to the stage of number `settled`.
+
+    Every stage is decided on the pictures of its units alone, whatever else is stored; stages after
+    `settled` only if all of their pictures are there. Pictures that are gone are done without.
+    """
+    campaign = submission.campaign
+    ends = campaign.stage_ends(submission.cuts)
+    look = partial(_look_for_pair, store, submission, text, inner, tally)
+    for number, (stage, units) in enumerate(zip(campaign.stages, ends, strict=False), start=1):
+        has_pair, is_whole = look(units, stage.pair_within)
+        if number > settled and not is_whole:
+            return Standing(number)
+        if not has_pair:
+            near, _ = look(units, NEAR * stage.pair_within)
+            sampled = is_sampled(campaign, prompt_id_of(text), near)
+            drop = Drop(stage=number, near=near, sampled=sampled)
+            return Standing(len(ends) if sampled else number, drop)
+    return Standing(len(ends))
+
+
+def is_sampled(campaign: Campaign, prompt_id: str, near: bool) -> bool:
+    """Whether a prompt that a stage drops gets all its pictures all the same.
+
+    Drawn by a hash of campaign and prompt: the same for ever, and for each prompt on its own.
+    """
+    drawn = sha256(f"{campaign.campaign_id}/{prompt_id}".encode()).digest()
+    return int.from_bytes(drawn[:7]) / 2**56 < campaign.sample_probability(near)
+
+
+def _look_for_pair(
+    store: Store,
+    submission: Submission,
+    text: str,
+    inner: Products,
+    tally: Tally,
+    units: int,
+    within: float,
+) -> tuple[bool, bool]:
+    """Whether two pictures of the prompt's first units are within this tiled l2, and whether all of
+    these pictures could be read."""
+    rule = Analysis(
+        tiles=submission.campaign.analysis.tiles,
+        edge_threshold=min(within, 1.0),
+        min_clique_size=2,
+    )
+    settings = AnalysisSettings(analysis=rule)
+    result, stored = analyse_stored(store, submission, text, settings, None, inner, tally, units)
+    return result.flagged, stored.whole
