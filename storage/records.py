@@ -294,9 +294,12 @@ class Stage(Record):
 
     seeds: Annotated[int, Field(ge=2)]
     """So many pictures of each prompt there are at its end, those of earlier stages included."""
-    pair_within: Annotated[float, Field(gt=0, le=1)]
-    """A prompt goes on if two of these pictures are at most so far apart (tiled l2). Any other is
-    dropped."""
+    min_clique_size: Annotated[int, Field(ge=2)] = 2
+    """A prompt goes on if at least so many of these pictures form a clique. Any other is dropped.
+    """
+    edge_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Two pictures are the same here if their tiled l2 is at most that. Not set: that of
+    `[analysis]`."""
 
 
 MAX_STAGES = 16
@@ -354,6 +357,8 @@ class Campaign(Record):
                 "each of the stages needs more seeds than the one before, and sampling.seeds more "
                 "than the last"
             )
+        if any(stage.min_clique_size > stage.seeds for stage in self.stages):
+            raise ValueError("a stage wants a clique of more pictures than it has")
         if self.stages and self.keep != "all":
             raise ValueError('stages need keep = "all"')
         return self

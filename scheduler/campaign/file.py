@@ -108,13 +108,10 @@ def _with_default_stages(raw: dict[str, Any]) -> dict[str, Any]:
     """The tables of a campaign file, `stages = "default"` as the stages that it stands for."""
     if raw.get("stages") != DEFAULT:
         return raw
-    tables = {name: raw.get(name) for name in ("sampling", "analysis")}
-    given = {name: table if isinstance(table, dict) else {} for name, table in tables.items()}
-    seeds = given["sampling"].get("seeds", Sampling().seeds)
-    threshold = given["analysis"].get("edge_threshold", Analysis().edge_threshold)
-    if not (isinstance(seeds, int) and isinstance(threshold, int | float)):
-        return {name: value for name, value in raw.items() if name != "stages"}  # refused elsewhere
-    return {**raw, "stages": [stage.model_dump() for stage in default_stages(seeds, threshold)]}
+    sampling = raw.get("sampling")
+    seeds = sampling.get("seeds") if isinstance(sampling, dict) else None
+    stages = default_stages(seeds if isinstance(seeds, int) else Sampling().seeds)
+    return {**raw, "stages": [stage.model_dump() for stage in stages]}
 
 
 def require_possible(analysis: Analysis, sampling: Sampling) -> None:

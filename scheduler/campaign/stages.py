@@ -4,11 +4,11 @@ from seedsweep.storage.records import Stage
 
 DEFAULT = "default"
 
-SEEDS = (4, 16, 64)
-"""After so many pictures a prompt without a pair is dropped."""
+SIZES = {4: 2, 16: 3}
+"""After so many pictures a prompt without a clique of so many of them is dropped."""
 
 
-def default_stages(seeds: int, edge_threshold: float) -> list[Stage]:
-    """The stages for a campaign of so many seeds: those of `SEEDS` that are fewer than half of
-    them, each with the campaign's edge threshold for its pairs."""
-    return [Stage(seeds=n, pair_within=edge_threshold) for n in SEEDS if 2 * n <= seeds]
+def default_stages(seeds: int) -> list[Stage]:
+    """The stages for a campaign of so many seeds: those that have at most half of them."""
+    sizes = SIZES.items()
+    return [Stage(seeds=few, min_clique_size=size) for few, size in sizes if 2 * few <= seeds]

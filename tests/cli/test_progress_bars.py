@@ -7,8 +7,8 @@ from rich.cells import cell_len
 
 from seedsweep.cli import progress_bars
 from seedsweep.cli.progress_bars import Display, Pace, counted, noticed, seconds_between_lines
-from seedsweep.scheduler.quantities import rate_words
 from seedsweep.scheduler.campaign.plan import ImageCounts
+from seedsweep.scheduler.quantities import rate_words
 from seedsweep.storage.live_state import LiveCounts
 from tests.support.terminal import lines_printed
 

@@ -12,7 +12,7 @@ from seedsweep.workers.analysts.cost import Tally
 from seedsweep.workers.analysts.prompt_result import analyse_stored
 
 NEAR = 1.5
-"""A near miss has two pictures within so many times the stage's distance."""
+"""A near miss has its clique at so many times the stage's edge threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,14 @@ def standing(
     """
     campaign = submission.campaign
     ends = campaign.stage_ends(submission.cuts)
-    look = partial(_look_for_pair, store, submission, text, inner, tally)
+    look = partial(_look_for_clique, store, submission, text, inner, tally)
     for number, (stage, units) in enumerate(zip(campaign.stages, ends, strict=False), start=1):
-        has_pair, is_whole = look(units, stage.pair_within)
+        threshold = stage.edge_threshold or campaign.analysis.edge_threshold
+        goes_on, is_whole = look(units, stage.min_clique_size, threshold)
         if number > settled and not is_whole:
             return Standing(number)
-        if not has_pair:
-            near, _ = look(units, NEAR * stage.pair_within)
+        if not goes_on:
+            near, _ = look(units, stage.min_clique_size, min(NEAR * threshold, 1.0))
             sampled = is_sampled(campaign, prompt_id_of(text), near)
             drop = Drop(stage=number, near=near, sampled=sampled)
             return Standing(len(ends) if sampled else number, drop)
@@ -56,21 +57,24 @@ def is_sampled(campaign: Campaign, prompt_id: str, near: bool) -> bool:
     return int.from_bytes(drawn[:7]) / 2**56 < campaign.sample_probability(near)
 
 
-def _look_for_pair(
+def _look_for_clique(
     store: Store,
     submission: Submission,
     text: str,
     inner: Products,
     tally: Tally,
     units: int,
-    within: float,
+    size: int,
+    threshold: float,
 ) -> tuple[bool, bool]:
-    """Whether two pictures of the prompt's first units are within this tiled l2, and whether all of
-    these pictures could be read."""
+    """Whether so many pictures of the prompt's first units form a clique at this edge threshold,
+    and whether all of these pictures could be read."""
+    usual = submission.campaign.analysis
     rule = Analysis(
-        tiles=submission.campaign.analysis.tiles,
-        edge_threshold=min(within, 1.0),
-        min_clique_size=2,
+        tiles=usual.tiles,
+        edge_threshold=threshold,
+        min_clique_size=size,
+        max_steps=usual.max_steps,
     )
     settings = AnalysisSettings(analysis=rule)
     result, stored = analyse_stored(store, submission, text, settings, None, inner, tally, units)
