@@ -295,8 +295,8 @@ class Stage(Record):
     seeds: Annotated[int, Field(ge=2)]
     """So many pictures of each prompt there are at its end, those of earlier stages included."""
     min_clique_size: Annotated[int, Field(ge=2)] = 2
-    """A prompt goes on if at least so many of these pictures form a clique. Any other is dropped.
-    """
+    """A prompt goes on if at least so many of these pictures form a clique, or with
+    `analysis.partial` share a part. Any other is dropped."""
     edge_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     """Two pictures are the same here if their tiled l2 is at most that. Not set: that of
     `[analysis]`."""

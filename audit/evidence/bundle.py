@@ -20,6 +20,7 @@ from seedsweep.audit.evidence.signature import Signer
 from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
+from seedsweep.audit.findings.missed import stage_words
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.replay.replay import Replays
 from seedsweep.scheduler.campaign.current import parked_now, settings_now
@@ -108,7 +109,7 @@ def write_evidence(
             missing=missing,
             people_said=people_said,
             search=search,
-            limits=limit_words(settings, seeds),
+            limits=(*limit_words(settings, seeds), *stage_words(submission.campaign, results)),
             signed=options.signer is not None,
         )
         bundle.add("README.txt", readme(contents).encode())

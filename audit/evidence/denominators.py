@@ -26,6 +26,10 @@ def denominators(
         matched = _share(counts.matched, counts.flagged)
         extracted = _share(counts.extracted, counts.matched)
         pictures = _share(counts.training_pictures, counts.matched_pictures)
+    by_stages = {}
+    if submission.campaign.stages:
+        share = _share(counts.dropped, counts.analysed)
+        by_stages = {"prompts dropped by stages, of those analysed": share}
     return {
         "prompts analysed, of those submitted": _share(counts.analysed, counts.prompts),
         "prompts not judged, of those submitted": _share(left, counts.prompts),
@@ -44,6 +48,7 @@ def denominators(
         "prompts matched, of those flagged": matched,
         "prompts extracted, of those matched": extracted,
         "training pictures extracted, of those matched": pictures,
+        **by_stages,
     }
 
 

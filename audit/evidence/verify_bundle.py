@@ -128,10 +128,15 @@ def denominators(
     pictures = {match["training_id"] for of_prompt in matched for match in of_prompt}
     repeated = {m["training_id"] for of_prompt in matched for m in of_prompt if m["extracted"]}
     least = settings["analysis"]["min_clique_size"]
-    evidence = [r for r in results if r["flagged"] or r["seeds"] - r["excluded"] >= least]
+    dropped = {r["prompt_id"] for r in results if r["drop"] and not r["drop"]["sampled"]}
+    enough = {r["prompt_id"]: 2 if r["prompt_id"] in dropped else least for r in results}
+    evidence = [
+        r for r in results if r["flagged"] or r["seeds"] - r["excluded"] >= enough[r["prompt_id"]]
+    ]
     undecided = [r for r in evidence if not r["flagged"] and not r["clique_proven"]]
     seeds = submission["campaign"]["sampling"]["seeds"]
-    images, fewer = sum(r["seeds"] for r in results), sum(r["seeds"] < seeds for r in results)
+    images = sum(r["seeds"] for r in results)
+    fewer = sum(r["seeds"] < seeds and r["prompt_id"] not in dropped for r in results)
     left_out = sum(unit["seeds"]["last"] - unit["seeds"]["first"] + 1 for unit in parked)
     counts: dict[str, tuple[int, int] | None] = {
         "prompts analysed, of those submitted": (len(results), prompts),
@@ -154,6 +159,8 @@ def denominators(
         "prompts extracted, of those matched": (len(extracted), len(matched)),
         "training pictures extracted, of those matched": (len(repeated), len(pictures)),
     }
+    if submission["campaign"].get("stages"):
+        counts["prompts dropped by stages, of those analysed"] = (len(dropped), len(results))
     if settings["verification"] is None:
         counts = {name: None if "matched" in name else share for name, share in counts.items()}
     return {name: share and {"n": share[0], "of": share[1]} for name, share in counts.items()}

@@ -12,7 +12,8 @@ class Counts:
 
     `images` includes `excluded`, the pictures that are no evidence. `without_evidence` are prompts
     that could not be flagged: they are analysed, and in no rate. `undecided` prompts are not
-    flagged, but not proven to lack a large enough clique either. `training_pictures` are those
+    flagged, but not proven to lack a large enough clique either. `dropped` ones got few pictures,
+    since a stage found nothing in these: they count as not flagged. `training_pictures` are those
     extracted, and some of `matched_pictures`.
     """
 
@@ -28,6 +29,7 @@ class Counts:
     training_pictures: int
     matched_pictures: int
     undecided: int
+    dropped: int = 0
 
     @property
     def with_evidence(self) -> int:
@@ -36,11 +38,13 @@ class Counts:
 
 
 def has_evidence(result: PromptResult, min_clique_size: int) -> bool:
-    """Whether the prompt could be flagged: it has as many usable pictures as a clique takes.
+    """Whether the prompt could be flagged: it has as many usable pictures as a clique takes, or a
+    stage dropped it on two at least.
 
     That nothing was found of any other prompt says nothing of it.
     """
-    return result.flagged or result.usable >= min_clique_size
+    least = 2 if result.dropped_after else min_clique_size
+    return result.flagged or result.usable >= least
 
 
 def count_results(
@@ -56,7 +60,7 @@ def count_results(
         analysed=len(results),
         images=sum(result.seeds for result in results),
         excluded=sum(result.excluded for result in results),
-        fewer_seeds=sum(result.seeds < seeds for result in results),
+        fewer_seeds=sum(r.seeds < seeds and not r.dropped_after for r in results),
         without_evidence=len(results) - len(evidence),
         flagged=len(flagged),
         matched=sum(bool(result.matches) for result in flagged),
@@ -64,4 +68,5 @@ def count_results(
         training_pictures=len({match.training_id for match in matches if match.extracted}),
         matched_pictures=len({match.training_id for match in matches}),
         undecided=sum(not (result.flagged or result.clique_proven) for result in evidence),
+        dropped=sum(result.dropped_after is not None for result in results),
     )

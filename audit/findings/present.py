@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from seedsweep.audit.findings.counts import Counts, count_results, has_evidence
 from seedsweep.audit.findings.match_words import earlier_words
 from seedsweep.audit.findings.memories import Memory, memories, parts_matched
+from seedsweep.audit.findings.missed import stage_words
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.storage.campaigns import load_prompts, load_verifications
@@ -90,6 +91,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         notes=(
             *earlier,
             *(() if trouble else _notes(search, counts, campaign.campaign_id, not earlier)),
+            *stage_words(campaign, results),
             *submission.notes,
             *_unseen_words([r.prompt for r in results if r.flagged], cut, same_as),
         ),

@@ -19,6 +19,7 @@ from seedsweep.audit.findings.match_words import (
     score_words,
 )
 from seedsweep.audit.findings.matched_pictures import gather_training
+from seedsweep.audit.findings.missed import Missed, gather_missed, missed_words
 from seedsweep.audit.findings.part_curve import PartCurve, part_curve
 from seedsweep.audit.findings.present import newest_search, no_evidence_words
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
@@ -83,8 +84,8 @@ class Report:
     """All that the report shows.
 
     `settings_known`: `analysis` and `verification` tell the settings of this very analysis; else
-    they tell the campaign's own. `examined` is None where nothing was compared with training
-    pictures. `no_evidence` says how many prompts are in no rate, and why; empty for none.
+    they tell the campaign's own. `missed` is None without stages. `examined` is None where nothing
+    was compared with training pictures. `no_evidence` says how many prompts are in no rate, and why; empty for none.
     """
 
     submission: Submission
@@ -101,6 +102,7 @@ class Report:
     verification: tuple[str, ...]
     limits: tuple[str, ...]
     no_evidence: str
+    missed: Missed | None
     flagged_rate: Rate
     examined: Examined | None
     flagged: tuple[Flagged, ...]
@@ -175,6 +177,7 @@ def gather_report(
         verification=verification_words(settings.verification, sampling),
         limits=(*limit_words(settings, sampling.seeds), *earlier_words(results, campaign_id)),
         no_evidence=no_evidence_words(store, submission, results, size),
+        missed=gather_missed(campaign, results),
         flagged_rate=rate(counts.flagged, counts.with_evidence),
         examined=_examined(settings, counts, findings.search),
         flagged=flagged,
@@ -198,6 +201,7 @@ def render_report(report: Report) -> str:
         report=report,
         campaign=report.submission.campaign,
         counts=report.counts,
+        missed_words=missed_words,
         sections=SECTIONS,
         parked_shown=PARKED_SHOWN,
         parts_shown=PARTS_SHOWN,

@@ -88,8 +88,8 @@ def _part_words(settings: Analysis) -> tuple[str, ...]:
         f"A part of the picture repeats where at least {size} generations are the same in at least "
         f"{rule.least} of {rule.grid**2} tiles: within an l2 of {rule.distance:g} and correlated "
         f"to at least {rule.correlation:g} once each channel's mean is taken off, with a standard "
-        f"deviation of at least {rule.texture:g}. Parts are listed by `seedsweep results`; they "
-        f"are not compared with training pictures, and none of these numbers is calibrated.",
+        f"deviation of at least {rule.texture:g}. Parts are listed by `seedsweep results`, "
+        f"and `seedsweep verify` compares them with training pictures.",
     )
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from hashlib import sha256
 
 from seedsweep.storage.prompt_results import Drop
-from seedsweep.storage.records import Analysis, AnalysisSettings, Campaign, Submission, prompt_id_of
+from seedsweep.storage.records import AnalysisSettings, Campaign, Submission, prompt_id_of
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.inner_products import Products
 from seedsweep.workers.analysts.cost import Tally
@@ -67,15 +67,10 @@ def _look_for_clique(
     size: int,
     threshold: float,
 ) -> tuple[bool, bool]:
-    """Whether so many pictures of the prompt's first units form a clique at this edge threshold,
-    and whether all of these pictures could be read."""
-    usual = submission.campaign.analysis
-    rule = Analysis(
-        tiles=usual.tiles,
-        edge_threshold=threshold,
-        min_clique_size=size,
-        max_steps=usual.max_steps,
-    )
+    """Whether so many pictures of the prompt's first units form a clique at this edge threshold, or
+    share a part if the campaign looks for parts, and whether all of these could be read."""
+    changes = {"edge_threshold": threshold, "min_clique_size": size}
+    rule = submission.campaign.analysis.model_copy(update=changes)
     settings = AnalysisSettings(analysis=rule)
     result, stored = analyse_stored(store, submission, text, settings, None, inner, tally, units)
-    return result.flagged, stored.whole
+    return result.flagged or result.flagged_partial, stored.whole

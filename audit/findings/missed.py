@@ -1,0 +1,176 @@
+"""What a campaign's stages spared, and what they may have missed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seedsweep.audit.findings.intervals import CONFIDENCE, rate
+from seedsweep.scheduler.campaign.stages import loss_bound, surely_found
+from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import Campaign
+
+
+@dataclass(frozen=True, slots=True)
+class StageCount:
+    """How many prompts came to a stage, went on after it, were dropped, and were sampled: those
+    would have been dropped, and got all their pictures to show what stages miss."""
+
+    number: int
+    seeds: int
+    clique_size: int
+    edge_threshold: float
+    prompts: int
+    went_on: int
+    dropped: int
+    sampled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """Prompts that one stage would drop and that are equally probably sampled: how many there are,
+    how many of them were sampled, and how many of these the full attack flags."""
+
+    stage: int
+    near: bool
+    probability: float
+    prompts: int
+    sampled: int
+    flagged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What stages spared, and what they may have missed.
+
+    `found` counts flagged prompts, sampled ones among them. `missed` estimates how many of the
+    dropped prompts the full attack would flag (Horvitz and Thompson 1952: each flagged prompt of
+    the sample stands for 1/p of its kind, and is itself found); `low` and `high` hold it with at
+    least `confidence`: Clopper-Pearson for each stratum, at a level that all of them share
+    (Bonferroni). `smallest` is the smallest clique that makes a flag and `smallest_loss` the
+    largest probability with which stages lose it; `sure_size` the smallest one that they lose with
+    at most 5 %. Both are None where a stage asks for more than the flag does.
+    """
+
+    stages: tuple[StageCount, ...]
+    strata: tuple[Stratum, ...]
+    images: int
+    images_full: int
+    found: int
+    missed: float
+    low: float
+    high: float
+    confidence: float
+    smallest: int
+    smallest_loss: float | None
+    sure_size: int | None
+
+    @property
+    def recall(self) -> float | None:
+        """The estimated share of the full attack's finds that was found; None where it has none."""
+        return self.found / (self.found + self.missed) if self.found + self.missed else None
+
+    @property
+    def recall_at_least(self) -> float:
+        """Its lower bound."""
+        return self.found / (self.found + self.high) if self.found + self.high else 0.0
+
+
+def gather_missed(campaign: Campaign, results: Sequence[PromptResult]) -> Missed | None:
+    """What the analysed prompts tell of the campaign's stages; None if it has none."""
+    if not campaign.stages:
+        return None
+    strata = _strata(campaign, results)
+    open_strata = [stratum for stratum in strata if stratum.prompts > stratum.sampled]
+    share = CONFIDENCE if not open_strata else 1 - (1 - CONFIDENCE) / len(open_strata)
+    low = high = 0.0
+    for stratum in open_strata:
+        unseen, flagged = stratum.prompts - stratum.sampled, stratum.flagged
+        interval = rate(flagged, stratum.sampled, share)
+        low, high = low + unseen * interval.low, high + unseen * interval.high
+    smallest = campaign.analysis.min_clique_size
+    return Missed(
+        stages=_stages(campaign, results),
+        strata=strata,
+        images=sum(result.seeds for result in results),
+        images_full=len(results) * campaign.sampling.seeds,
+        found=sum(result.flagged for result in results),
+        missed=sum(s.flagged * (1 / s.probability - 1) for s in strata if s.flagged),
+        low=low,
+        high=high,
+        confidence=CONFIDENCE,
+        smallest=smallest,
+        smallest_loss=loss_bound(campaign, smallest),
+        sure_size=surely_found(campaign),
+    )
+
+
+def _strata(campaign: Campaign, results: Sequence[PromptResult]) -> tuple[Stratum, ...]:
+    strata = []
+    kinds = [(n, near) for n in range(1, len(campaign.stages) + 1) for near in (True, False)]
+    for number, near in kinds:
+        of_it = [r for r in results if r.drop and (r.drop.stage, r.drop.near) == (number, near)]
+        sampled = [result for result in of_it if result.drop and result.drop.sampled]
+        if of_it:
+            flagged = sum(result.flagged for result in sampled)
+            probability = campaign.sample_probability(near)
+            strata.append(Stratum(number, near, probability, len(of_it), len(sampled), flagged))
+    return tuple(strata)
+
+
+def _stages(campaign: Campaign, results: Sequence[PromptResult]) -> tuple[StageCount, ...]:
+    counts, left = [], len(results)
+    for number, stage in enumerate(campaign.stages, start=1):
+        drops = [result.drop for result in results if result.drop and result.drop.stage == number]
+        sampled = sum(drop.sampled for drop in drops)
+        counts.append(
+            StageCount(
+                number=number,
+                seeds=stage.seeds,
+                clique_size=stage.min_clique_size,
+                edge_threshold=stage.edge_threshold or campaign.analysis.edge_threshold,
+                prompts=left,
+                went_on=left - len(drops),
+                dropped=len(drops) - sampled,
+                sampled=sampled,
+            )
+        )
+        left -= len(drops)
+    return tuple(counts)
+
+
+def stage_words(campaign: Campaign, results: Sequence[PromptResult]) -> tuple[str, ...]:
+    """What `gather_missed` tells, in sentences; nothing without stages or results."""
+    missed = gather_missed(campaign, results)
+    return missed_words(missed, campaign.sampling.seeds) if missed and results else ()
+
+
+def missed_words(missed: Missed, seeds: int) -> tuple[str, ...]:
+    """The same in sentences; `seeds`: those of the full attack."""
+    dropped = sum(stage.dropped for stage in missed.stages)
+    sampled = sum(stage.sampled for stage in missed.stages)
+    return (
+        f"Stages: {dropped:,} prompts were dropped, and {missed.images:,} pictures judged; the full "
+        f"attack takes {missed.images_full:,}.",
+        f"Missed: about {missed.missed:.3g} of the dropped prompts would be flagged with all "
+        f"{seeds:,} seeds [{missed.low:.3g}, {missed.high:.3g}], told from {sampled:,} of them "
+        f"that got all; {missed.found:,} are flagged, so that at least "
+        f"{missed.recall_at_least:.0%} of what the full attack would flag is found.",
+        _bound_words(missed, seeds),
+    )
+
+
+def _bound_words(missed: Missed, seeds: int) -> str:
+    if missed.smallest_loss is None:
+        return (
+            "Nothing is guaranteed of rare repeats: a stage has a smaller edge threshold than the "
+            "flag."
+        )
+    sure = (
+        "no clique is found for sure"
+        if missed.sure_size is None
+        else f"from {missed.sure_size:,} of {seeds:,} on it is lost with 5 % at most"
+    )
+    return (
+        f"Whatever the rates are, a prompt with the smallest clique that makes a flag, "
+        f"{missed.smallest:,} of {seeds:,}, is lost with a probability of at most "
+        f"{missed.smallest_loss:.0%}; {sure} (hypergeometric: seeds are exchangeable)."
+    )
