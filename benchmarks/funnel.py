@@ -128,13 +128,13 @@ def choose(prompts, attack, base_rate):
     return min(costs, key=costs.__getitem__)
 
 
-def main():
+def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("campaign")
     parser.add_argument("--store", required=True)
     parser.add_argument("--attack", type=int, default=500)
     parser.add_argument("--base-rate", type=float, default=0.01)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     print(machine("numpy"))
     everything = list(replayed(open_store(arguments.store), arguments.campaign))
     choosing = [prompt for prompt in everything if prompt.is_for_choosing]

@@ -24,7 +24,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 def write_csv(found: Found, path: Path) -> None:
     """Write one row per prompt; the fields of the largest clique's match are columns, and of
-    further cliques, and of parts, their number is told.
+    further cliques, and of parts, their number is told, of a drop the number of its stage.
 
     Without a clique the match's fields are empty, and where one was compared with nothing,
     `extracted` says so.
@@ -43,6 +43,7 @@ def write_csv(found: Found, path: Path) -> None:
                 match = row.pop("match") or nothing
                 row["further_cliques"] = len(result.further_cliques)
                 row["parts"] = len(result.parts)
+                row["drop"] = result.dropped_after
                 row["clique_seeds"] = " ".join(map(str, row["clique_seeds"]))
                 cells = [*(row[n] for n in names), *(match.get(n) for n in matched)]
                 evidence = has_evidence(result, found.min_clique_size)

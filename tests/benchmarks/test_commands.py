@@ -37,6 +37,7 @@ WITH_MORE_PACKAGES = [
 """What `pip install -e '.[bench]'` brings."""
 
 NOT_HERE = {
+    "funnel": "has a test of its own",
     "gpu": "has tests of its own",
     "machine": "measures nothing",
     "sides": "is part of orchestration",
