@@ -126,6 +126,26 @@ class Sampling(Record):
     it is a multiple of `batch_size`, no batch is half empty."""
 
 
+class ScreenSettings(Record):
+    """How prompts are screened: a cheap score of each, the higher the likelier it is memorised."""
+
+    score: Literal["noise-magnitude", "one-step", "anisotropy"]
+    """Which score; the functions in `workers/screening/scores.py` say what each is."""
+    steps: Positive = 1
+    """Over how many of the sampler's first steps `noise-magnitude` is averaged; the others take
+    one."""
+    seeds: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """How many seeds of each prompt are scored."""
+    first_seed: Seed = 0
+    """The first seed; the others follow it. A seed stands for the noise that its picture has."""
+
+    @model_validator(mode="after")
+    def _is_one_step(self) -> Self:
+        if self.steps > 1 and self.score != "noise-magnitude":
+            raise ValueError(f"{self.score} takes one step; leave steps out")
+        return self
+
+
 class Blocks(Record):
     """`[descriptors]`: the squares over which the descriptor of a picture sums.
 

@@ -56,7 +56,7 @@ def save_tiny_model(
 def letters_tokenizer(longest: int) -> CLIPTokenizer:
     """A tokenizer whose words are the letters, of prompts of so many at most; its first two tokens
     begin and end a prompt."""
-    letters = pre_tokenizers.ByteLevel.alphabet()
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(c + "</w>" for c in letters)]
     return CLIPTokenizer(
         vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=longest

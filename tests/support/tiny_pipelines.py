@@ -4,11 +4,18 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     KandinskyV22CombinedPipeline,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
     PriorTransformer,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionXLPipeline,
     UnCLIPScheduler,
     UNet2DConditionModel,
     VQModel,
@@ -34,9 +41,6 @@ def save_flux(folder, *, guided=False):
     """A FLUX of 32 px pictures; without `guided`, it takes a guidance scale and does not use it."""
     torch.manual_seed(0)
     tokenizer = letters_tokenizer(LONGEST)
-    t5 = T5Config(
-        vocab_size=len(tokenizer), d_model=WIDTH, d_kv=8, d_ff=16, num_layers=1, num_heads=2
-    )
     FluxPipeline(
         transformer=FluxTransformer2DModel(
             in_channels=4,
@@ -61,7 +65,7 @@ def save_flux(folder, *, guided=False):
         ),
         text_encoder=CLIPTextModel(text_config(len(tokenizer))),
         tokenizer=tokenizer,
-        text_encoder_2=T5EncoderModel(t5),
+        text_encoder_2=T5EncoderModel(_t5_config(len(tokenizer), WIDTH)),
         tokenizer_2=letters_tokenizer(LONGEST),
         scheduler=FlowMatchEulerDiscreteScheduler(),
     ).save_pretrained(folder)
@@ -140,4 +144,107 @@ def text_config(words):
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=1,
+    )
+
+
+def save_xl(folder):
+    """A Stable Diffusion XL of 16 px pictures: two text encoders, and the size as a condition."""
+    torch.manual_seed(0)
+    tokenizer = letters_tokenizer(LONGEST)
+    StableDiffusionXLPipeline(
+        vae=_autoencoder(4),
+        text_encoder=CLIPTextModel(text_config(len(tokenizer))),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(len(tokenizer))),
+        tokenizer=tokenizer,
+        tokenizer_2=letters_tokenizer(LONGEST),
+        unet=UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=2 * WIDTH,
+            attention_head_dim=(2, 4),
+            norm_num_groups=4,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + WIDTH,
+        ),
+        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_end=0.012),
+        add_watermarker=False,
+    ).save_pretrained(folder)
+
+
+def save_sd3(folder):
+    """A Stable Diffusion 3 of 16 px pictures, a flow-matching transformer."""
+    torch.manual_seed(0)
+    tokenizer = letters_tokenizer(LONGEST)
+    StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=8,
+            patch_size=1,
+            in_channels=4,
+            out_channels=4,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            caption_projection_dim=WIDTH,
+            joint_attention_dim=2 * WIDTH,
+            pooled_projection_dim=2 * WIDTH,
+        ),
+        vae=_autoencoder(4, shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=CLIPTextModelWithProjection(text_config(len(tokenizer))),
+        tokenizer=tokenizer,
+        text_encoder_2=CLIPTextModelWithProjection(text_config(len(tokenizer))),
+        tokenizer_2=letters_tokenizer(LONGEST),
+        text_encoder_3=T5EncoderModel(_t5_config(len(tokenizer), 2 * WIDTH)),
+        tokenizer_3=letters_tokenizer(LONGEST),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    ).save_pretrained(folder)
+
+
+def save_pixart(folder):
+    """A PixArt-Σ of 256 px pictures, whose transformer learned the variance beside the noise."""
+    torch.manual_seed(0)
+    tokenizer = letters_tokenizer(LONGEST)
+    PixArtSigmaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=T5EncoderModel(_t5_config(len(tokenizer), WIDTH)),
+        vae=AutoencoderKL(
+            block_out_channels=(4,) * 4,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            latent_channels=4,
+            norm_num_groups=2,
+        ),
+        transformer=PixArtTransformer2DModel(
+            sample_size=32,
+            patch_size=4,
+            in_channels=4,
+            out_channels=8,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            cross_attention_dim=WIDTH,
+            caption_channels=WIDTH,
+            use_additional_conditions=False,
+        ),
+        scheduler=DPMSolverMultistepScheduler(),
+    ).save_pretrained(folder)
+
+
+def _t5_config(words, width):
+    return T5Config(vocab_size=words, d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+
+
+def _autoencoder(channels, **settings):
+    """An autoencoder that reduces by 2."""
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=channels,
+        norm_num_groups=4,
+        sample_size=16,
+        **settings,
     )

@@ -21,6 +21,16 @@ NEEDED = (
 )
 """What every call is given; a text-to-image pipeline takes it all."""
 
+PREDICTABLE = (
+    "StableDiffusionPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusion3Pipeline",
+    "PixArtAlphaPipeline",
+    "PixArtSigmaPipeline",
+)
+"""The pipelines whose network is given all pictures of a batch without the prompt and then all with
+it, the noisy latents first. Each is tested."""
+
 _USUAL = "StableDiffusionPipeline"
 _MORE_THAN_A_PROMPT = ("image_embeds", "image_embeddings", "mask_image", "control_image", "video")
 _PARTS = ("controlnet", "adapter", "motion_adapter")
@@ -65,6 +75,14 @@ def why_unfit(kind: type) -> str:
     if not reason:
         return ""
     return f"{kind.__name__} {reason}; name a folder whose pipeline is {_instead(kind)}"
+
+
+def why_opaque(kind: type) -> str:
+    """Why the network's predictions with and without the prompt cannot be read from a pipeline of
+    diffusers, in a clause; empty if they may."""
+    if kind.__name__ in PREDICTABLE:
+        return ""
+    return f"{kind.__name__} is none of {', '.join(PREDICTABLE)}"
 
 
 def class_of(name: object) -> type | None:

@@ -105,7 +105,7 @@ def _place(pipeline: Any, model: Model, device: str) -> None:
 def _slice_attention(pipeline: Any) -> None:
     heads = [
         layer.sliceable_head_dim
-        for part in _denoisers(pipeline)
+        for part in denoisers(pipeline)
         if hasattr(part, "set_attention_slice")
         for layer in part.modules()
         if hasattr(layer, "sliceable_head_dim")
@@ -127,7 +127,7 @@ def _switch_on_vae(pipeline: Any, option: str, method: str) -> None:
 
 def _put_channels_last(pipeline: Any) -> None:
     vae = getattr(pipeline, "vae", None)
-    parts = [*_denoisers(pipeline), *([vae] if isinstance(vae, torch.nn.Module) else [])]
+    parts = [*denoisers(pipeline), *([vae] if isinstance(vae, torch.nn.Module) else [])]
     if not any(weight.dim() == 4 for part in parts for weight in part.parameters()):
         raise _cannot(pipeline, "channels_last", "it has no convolutions")
     for part in parts:
@@ -135,17 +135,18 @@ def _put_channels_last(pipeline: Any) -> None:
 
 
 def _compile(pipeline: Any) -> None:
-    denoisers = _denoisers(pipeline)
-    if not denoisers:
+    parts = denoisers(pipeline)
+    if not parts:
         raise _cannot(pipeline, "compile", "it has neither a unet nor a transformer")
     # What was compiled for an earlier model would count against the limit of this one.
     torch.compiler.reset()
-    for part in denoisers:
+    for part in parts:
         # Kernels for any shape would make other pixels than a process that met this one first.
         part.compile(dynamic=False, recompile_limit=COMPILED_SHAPES)
 
 
-def _denoisers(pipeline: Any) -> list[Any]:
+def denoisers(pipeline: Any) -> list[Any]:
+    """The networks of a pipeline that predict: whatever it calls a unet or transformer."""
     return [
         part
         for name, part in pipeline.components.items()

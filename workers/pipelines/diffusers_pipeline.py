@@ -7,10 +7,9 @@ memory is halved, and the images so made say so.
 
 import contextlib
 import copy
-import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import diffusers
 import numpy as np
@@ -32,13 +31,18 @@ from seedsweep.workers.pipelines.diffusers_loading import (
     one_line,
 )
 from seedsweep.workers.pipelines.first_step import FirstStep, first_step
-from seedsweep.workers.pipelines.prompt_tokens import DIFFERENT, tells_apart
+from seedsweep.workers.pipelines.prediction_reader import read_predictions
+from seedsweep.workers.pipelines.predictions import Predictions
+from seedsweep.workers.pipelines.prompt_tokens import DIFFERENT, require_vocabularies
 from seedsweep.workers.pipelines.protocol import Generation, to_pixels
+from seedsweep.workers.pipelines.samplers import choose_sampler
 
 VERSIONS = (
     f"diffusers {diffusers.__version__}, torch {torch.__version__}, "
     f"transformers {transformers.__version__}, numpy {np.__version__}"
 )
+
+Made = TypeVar("Made")
 
 
 class DiffusersPipeline:
@@ -65,18 +69,42 @@ class DiffusersPipeline:
         self._pipeline = load_diffusers(folder, model, device)
         self._own_sampler = getattr(self._pipeline, "scheduler", None)
         self._fitting: dict[tuple[int, int, int], int] = {}
-        _require_vocabularies(self._pipeline)
+        require_vocabularies(self._pipeline)
         self._follow(sampling)
         self._require_difference()
 
     def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
-        made: list[Generation] = []
-        shape = (self._sampling.width, self._sampling.height, self._sampling.batch_size)
-        batch_size = self._fitting.get(shape, self._sampling.batch_size)
+        return self._in_batches(
+            seeds, self._sampling.batch_size, lambda batch, size: self._batch(prompt, batch, size)
+        )
+
+    def predict(
+        self, prompt: str, seeds: Sequence[int], *, at_once: int, steps: int, low_noise: bool
+    ) -> list[Predictions]:
+        """As `Predicting` promises; the network's parts are read as `read_predictions` says."""
+        arguments = {**self._arguments}
+        arguments.pop("negative_prompt", None)
+
+        def begin(batch: Sequence[int], size: int) -> list[Predictions]:
+            padded = _padded(batch, size)
+            with self._translated(prompt):
+                made = read_predictions(self._pipeline, prompt, padded, arguments, steps, low_noise)
+            return made[: len(batch)]
+
+        return self._in_batches(seeds, min(at_once, self._sampling.batch_size), begin)
+
+    def _in_batches(
+        self, seeds: Sequence[int], most: int, make: Callable[[Sequence[int], int], list[Made]]
+    ) -> list[Made]:
+        """What `make` makes of batches of the seeds, each of the size that it is told, which is
+        halved where the device's memory asks for it."""
+        made: list[Made] = []
+        shape = (self._sampling.width, self._sampling.height, most)
+        batch_size = self._fitting.get(shape, most)
         while len(made) < len(seeds):
             batch = seeds[len(made) : len(made) + batch_size]
             try:
-                made += self._batch(prompt, batch, batch_size)
+                made += make(batch, batch_size)
                 self._fitting[shape] = batch_size
                 continue
             except torch.OutOfMemoryError as error:
@@ -105,7 +133,7 @@ class DiffusersPipeline:
         self._arguments = _arguments(self._pipeline, sampling)
         self._sampling = sampling
         try:
-            self._pipeline.scheduler = _sampler(sampling.sampler, self._own_sampler)
+            self._pipeline.scheduler = choose_sampler(sampling.sampler, self._own_sampler)
             self._recipe = _recipe(self._model, self._used(sampling), self._pipeline.scheduler)
         except SeedsweepError:
             self._pipeline.scheduler = before
@@ -179,7 +207,7 @@ class DiffusersPipeline:
         )
 
     def _batch(self, prompt: str, seeds: Sequence[int], batch_size: int) -> list[Generation]:
-        padded = [*seeds, *[seeds[-1]] * (batch_size - len(seeds))]
+        padded = _padded(seeds, batch_size)
         with self._translated(prompt), torch.inference_mode():
             output = self._pipeline(
                 prompt=prompt,
@@ -207,7 +235,7 @@ class DiffusersPipeline:
     def _translated(self, prompt: str) -> Iterator[None]:
         try:
             yield
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, SeedsweepError):
             raise
         except Exception as error:  # a model's own files may bring diffusers to raise anything
             if self._model.compile and is_compilers_failure(error):
@@ -223,41 +251,8 @@ class DiffusersPipeline:
             ) from error
 
 
-def _sampler(name: str | None, own: Any) -> Any:
-    if not name:
-        return own
-    kind: Any = getattr(diffusers, name, None)
-    if not _is_sampler(kind):
-        raise ModelLoadError(
-            f"{name!r} is no sampler of diffusers; name one such as DDIMScheduler, or leave "
-            "sampling.sampler out for the model's own."
-        )
-    try:
-        return kind.from_config(own.config)
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
-        raise ModelLoadError(
-            f"The sampler {name} does not suit the model ({error}); name another as "
-            "sampling.sampler, or leave it out for the model's own."
-        ) from error
-
-
-def _is_sampler(kind: object) -> bool:
-    return inspect.isclass(kind) and issubclass(kind, diffusers.SchedulerMixin)
-
-
-def _require_vocabularies(pipeline: Any) -> None:
-    for name, part in pipeline.components.items():
-        if not isinstance(part, transformers.PreTrainedTokenizerBase):
-            continue
-        try:
-            works, reason = tells_apart(part), "all prompts are one to it"
-        except Exception as error:  # a model's own files may bring transformers to raise anything
-            works, reason = False, one_line(error)
-        if not works:
-            raise ModelLoadError(
-                f"The {name} of the {type(pipeline).__name__} has no vocabulary that can be used "
-                f"({reason}); fetch or save the model again, with tokenizer.json or vocab.json."
-            )
+def _padded(seeds: Sequence[int], batch_size: int) -> list[int]:
+    return [*seeds, *[seeds[-1]] * (batch_size - len(seeds))]
 
 
 def _arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:

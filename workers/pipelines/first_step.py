@@ -1,17 +1,13 @@
 """What a diffusers pipeline makes at its first step: whether prompt and settings alter anything."""
 
-import functools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-
-class _Enough(Exception):
-    """The first step is seen, so the pipeline need not go on."""
+from seedsweep.workers.pipelines.sampler_watch import Enough, watched_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +31,15 @@ def first_step(pipeline: Any, prompt: str, arguments: Mapping[str, Any]) -> Firs
     Nothing is compiled for it. Raises what the pipeline raises.
     """
     seen: list[FirstStep] = []
+
+    def see(model_output: Any) -> None:
+        made = model_output.detach().float().cpu().numpy()
+        seen.append(FirstStep(made, sampled=True))
+        raise Enough
+
     try:
         with (
-            _stopping(getattr(pipeline, "scheduler", None), seen),
+            watched_steps(getattr(pipeline, "scheduler", None), see),
             torch.inference_mode(),
             torch.compiler.set_stance("force_eager"),
         ):
@@ -48,30 +50,9 @@ def first_step(pipeline: Any, prompt: str, arguments: Mapping[str, Any]) -> Firs
                 output_type="np",
                 **arguments,
             )
-    except _Enough:
+    except Enough:
         return seen[0]
     finally:
         # What is offloaded was left on the device.
         pipeline.maybe_free_model_hooks()
     return FirstStep(np.asarray(output[0]), sampled=False)
-
-
-@contextmanager
-def _stopping(sampler: Any, seen: list[FirstStep]) -> Iterator[None]:
-    """Stop the pipeline once its sampler is asked for a step, and keep what it was given."""
-    if not hasattr(sampler, "step"):
-        yield
-        return
-
-    # Pipelines ask for the signature of the sampler's step, so it has to stay.
-    @functools.wraps(sampler.step)
-    def stop(model_output: Any, *_: Any, **__: Any) -> None:
-        made = model_output.detach().float().cpu().numpy()
-        seen.append(FirstStep(made, sampled=True))
-        raise _Enough
-
-    sampler.step = stop
-    try:
-        yield
-    finally:
-        del sampler.step

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError, ModelLoadError
 from seedsweep.storage.records import Model, Unseen
 from seedsweep.workers.models.folder import Component, components, read_index
 from seedsweep.workers.models.folder_check import folder_here
@@ -47,6 +47,24 @@ def tells_apart(tokenizer: Any) -> bool:
     special = set(tokenizer.all_special_ids)
     words = (tokenizer(text, verbose=False).input_ids for text in DIFFERENT)
     return len({frozenset(set(ids) - special) for ids in words}) > 1
+
+
+def require_vocabularies(pipeline: Any) -> None:
+    """Raise `ModelLoadError` if a tokenizer of a loaded pipeline knows no word of any prompt."""
+    import transformers
+
+    for name, part in pipeline.components.items():
+        if not isinstance(part, transformers.PreTrainedTokenizerBase):
+            continue
+        try:
+            works, reason = tells_apart(part), "all prompts are one to it"
+        except Exception as error:  # a model's own files may bring transformers to raise anything
+            works, reason = False, " ".join(str(error).split())[:300] or type(error).__name__
+        if not works:
+            raise ModelLoadError(
+                f"The {name} of the {type(pipeline).__name__} has no vocabulary that can be used "
+                f"({reason}); fetch or save the model again, with tokenizer.json or vocab.json."
+            )
 
 
 def find_unseen(tokenizers: Sequence[Tokenizer], prompts: Sequence[str]) -> Unseen | None:

@@ -1,0 +1,1 @@
+"""Cheap scores that order prompts by how likely they are memorised; the higher, the likelier."""
