@@ -148,8 +148,8 @@ def missed_words(missed: Missed, seeds: int) -> tuple[str, ...]:
     dropped = sum(stage.dropped for stage in missed.stages)
     sampled = sum(stage.sampled for stage in missed.stages)
     return (
-        f"Stages: {dropped:,} prompts were dropped, and {missed.images:,} pictures judged; the full "
-        f"attack takes {missed.images_full:,}.",
+        f"Stages: {dropped:,} prompts were dropped, and {missed.images:,} pictures judged; the "
+        f"full attack takes {missed.images_full:,}.",
         f"Missed: about {missed.missed:.3g} of the dropped prompts would be flagged with all "
         f"{seeds:,} seeds [{missed.low:.3g}, {missed.high:.3g}], told from {sampled:,} of them "
         f"that got all; {missed.found:,} are flagged, so that at least "

@@ -85,7 +85,8 @@ class Report:
 
     `settings_known`: `analysis` and `verification` tell the settings of this very analysis; else
     they tell the campaign's own. `missed` is None without stages. `examined` is None where nothing
-    was compared with training pictures. `no_evidence` says how many prompts are in no rate, and why; empty for none.
+    was compared with training pictures. `no_evidence` says how many prompts are in no rate, and
+    why; empty for none.
     """
 
     submission: Submission
