@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seedsweep.audit.evidence.verify_bundle import LABELS, read_labels, tally_labels
+from seedsweep.audit.evidence.verify_bundle import LABELS, REVIEWER, read_labels, tally_labels
 from seedsweep.audit.findings.intervals import Kappa, Rate, cohen_kappa, mcnemar, rate
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-
-REVIEWER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 @dataclass(frozen=True, slots=True)

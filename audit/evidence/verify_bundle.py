@@ -2,7 +2,8 @@
 
     python verify_bundle.py [FOLDER] [--key PUBLIC.pem] [--distances]
 
-Prints a line for each fault and ends with exit code 1 where there is one, else 0.
+Prints a line for each fault and ends with exit code 1 where there is one, else 0. The answers of
+reviewers that `seedsweep label` writes beside the manifest later are no fault: they are named.
 """
 
 # It is copied into every bundle, so it imports nothing of seedsweep, and stays one file. PNGs are
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import math
+import re
 import shutil
 import struct
 import subprocess
@@ -39,6 +42,7 @@ PART_RULE = {"grid": 8, "spread": 0.06}
 
 LABELS = ("same", "different", "unsure")
 LABEL_COLUMNS = ["prompt_id", "label", "time"]
+REVIEWER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MANIFEST, SIGNATURE, SUMS, PUBLIC = "manifest.json", "manifest.sig", "SHA256SUMS", "public.pem"
 ED25519 = bytes.fromhex("302a300506032b6570032100")
 
@@ -76,6 +80,8 @@ def main() -> int:
     print(f"No fault. {shown(_signed(manifest['signed_by']))}")
     for sentence in manifest["missing"]:
         print(f"Not in it, so not checked: {shown(sentence)}")
+    for name in later_labels(given.folder, manifest["files"]):
+        print(f"Added later, no part of the bundle: {name}, a reviewer's answers.")
     print(f"sha256 of {MANIFEST}: {_sha256(data)}")
     return 0
 
@@ -164,6 +170,19 @@ def denominators(
     if settings["verification"] is None:
         counts = {name: None if "matched" in name else share for name, share in counts.items()}
     return {name: share and {"n": share[0], "of": share[1]} for name, share in counts.items()}
+
+
+def later_labels(folder: Path, listed: dict[str, Json]) -> list[str]:
+    """The files beside the manifest in which `seedsweep label` keeps what reviewers answered after
+    the bundle was made; what only has the name of one, and holds something else, is none."""
+    names = []
+    for path in sorted(folder.glob("labels-*.csv")):
+        plain = path.is_file() and not path.is_symlink() and path.name not in listed
+        if plain and re.fullmatch(rf"labels-{REVIEWER}\.csv", path.name):
+            with contextlib.suppress(ValueError):
+                read_labels(path.read_bytes())
+                names.append(path.name)
+    return names
 
 
 def read_labels(data: bytes) -> dict[str, str]:
@@ -300,6 +319,7 @@ def _check_files(folder: Path, listed: dict[str, Json]) -> Iterator[str]:
             present.add(name)
         elif not any(other.startswith(f"{name}/") for other in listed):
             yield f"{name} is a folder that {MANIFEST} does not list."
+    present -= {*later_labels(folder, listed)}
     for name in sorted(present - {*listed} - {MANIFEST, SIGNATURE, SUMS}):
         yield f"{name} is not listed in {MANIFEST}."
     for name in sorted({*listed} - present):

@@ -127,6 +127,31 @@ def test_two_pages_of_one_reviewer_lose_no_answer(bundle, serve):
     assert [row["label"] for row in rows(bundle)] == ["same", "different"]
 
 
+def test_a_bundle_that_people_labelled_still_passes_its_own_check(bundle, serve):
+    serve(bundle).say("same")
+    command = [sys.executable, "-I", "-S", str(bundle / "verify_bundle.py")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0
+    assert "labels-ann.csv, a reviewer's answers" in finished.stdout
+    (bundle / "README.txt").write_text("all is well")
+    [fault] = check_bundle(bundle)
+    assert fault.startswith("README.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("labels-ann.csv", b"prompt_id,verdict\n"),
+        ("labels-ann.csv", b"\xff"),
+        ("labels-ann b.csv", b"prompt_id,label,time\n"),
+        ("images/labels-ann.csv", b"prompt_id,label,time\n"),
+    ],
+)
+def test_what_only_has_the_name_of_labels_is_a_fault(bundle, name, data):
+    (bundle / name).write_bytes(data)
+    assert list(check_bundle(bundle)) == [f"{name} is not listed in manifest.json."]
+
+
 def test_an_answer_can_be_taken_back(bundle, serve):
     visitor = serve(bundle)
     visitor.say("same")
