@@ -88,8 +88,9 @@ def write_evidence(
         bundle.add_json("prompts.json", prompts)
         bundle.add_json("results.json", results)
         bundle.add_json("parked.json", parked)
-        missing = _add_pictures(store, submission, settings, results, bundle, progress)
-        people_said = _add_additions(bundle, options, results)
+        pictures = PictureFiles(store, submission, bundle)
+        missing = _add_pictures(pictures, settings, results, progress)
+        people_said = _add_additions(bundle, options, results, pictures.shown(results))
         searches = _searches(store, campaign_id, settings.analysis_id)
         search = _add_verifications(searches, results, bundle)
         if settings.analysis.partial:
@@ -170,15 +171,12 @@ def _fixed(
 
 
 def _add_pictures(
-    store: Store,
-    submission: Submission,
+    pictures: PictureFiles,
     settings: AnalysisSettings,
     results: Sequence[PromptResult],
-    bundle: Bundle,
     progress: Progress,
 ) -> tuple[str, ...]:
     """Add all pictures; returns in sentences what is missing."""
-    pictures = PictureFiles(store, submission, bundle)
     flagged = [result for result in results if result.flagged]
     for done, result in enumerate(flagged, 1):
         pictures.add_prompt(result)
@@ -194,7 +192,10 @@ def _add_pictures(
 
 
 def _add_additions(
-    bundle: Bundle, options: BundleOptions, results: Sequence[PromptResult]
+    bundle: Bundle,
+    options: BundleOptions,
+    results: Sequence[PromptResult],
+    shown: dict[str, tuple[str, str]],
 ) -> tuple[str, ...]:
     """Add what the store does not hold; returns in sentences what people said."""
     replayed = options.replays
@@ -212,7 +213,7 @@ def _add_additions(
         bundle.add_json("replays.json", replays)
     if not options.labels:
         return ()
-    agreed = agreement(options.labels, results)
+    agreed = agreement(options.labels, results, shown)
     bundle.add_json("labels.json", agreed)
     for labels in options.labels:
         bundle.add(f"labels/{labels.reviewer}.csv", labels.csv)

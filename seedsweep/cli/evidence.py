@@ -72,9 +72,11 @@ def label(
 ) -> None:
     """Look at flagged prompts beside their training pictures, on a page on this machine alone.
 
-    Each answer is kept at once in DIR/labels-NAME.csv, and the same command goes on where it
-    stopped. Which picture is left and which pair comes next is drawn from the reviewer's name;
-    nothing says what the analysis or another reviewer thinks.
+    It shows one pair for each prompt that has a match: the representative of its largest clique,
+    and the training picture. Each answer is kept at once in DIR/labels-NAME.csv. You may stop at
+    any time: the same command goes on. Which picture is left and which pair comes next is drawn
+    from the reviewer's name, so nobody chooses prompts; nothing says what the analysis or another
+    reviewer thinks.
 
     Example: seedsweep label evidence --reviewer ann
     """
