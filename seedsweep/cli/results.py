@@ -35,7 +35,10 @@ def results(
         Path | None, typer.Option("--csv", metavar="FILE", help="Write all prompts as CSV.")
     ] = None,
 ) -> None:
-    """Show what was found, best first: a table of the flagged prompts, or all prompts as data.
+    """Show what was found: a table of the flagged prompts, or all prompts as data.
+
+    They are ordered by how alike the generations of a prompt are, not by how sure a memory is.
+    docs/results.md says what each field means.
 
     Example: seedsweep results emoji-0123456789ab --json
     """
