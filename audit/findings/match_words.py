@@ -23,11 +23,11 @@ def earlier_words(results: Iterable[PromptResult], campaign_id: str) -> tuple[st
 
 
 def agreement_words(match: Match) -> str:
-    """Where both pictures agree, in few words."""
+    """The share of the picture where both have the same texture; 0 % says exactly none."""
     if not match.distinct:
         return "not known"
     if match.agreement is None:
-        return "plain alone"
-    if match.agreement == 0:
-        return "background"
-    return f"{match.agreement:.0%}"
+        return "no texture"
+    if 0 < match.agreement < 0.01:
+        return "<1 %"
+    return f"{100 * match.agreement:.0f} %"

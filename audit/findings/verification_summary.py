@@ -28,11 +28,11 @@ def summary(verification: VerificationResult, earlier: bool = True) -> list[str]
     sentences += _covered(verification.coverage, settings.flip)
     whose = {"training": "the training picture's", "generation": "the generation's"}
     sentences.append(
-        f"An extraction is a match with l2 ≤ {settings.threshold:g}, below 256 px an adaptive "
-        f"score ≤ 1: l2 ÷ "
+        f"An extraction is a match with l2 ≤ {settings.threshold:g} and an agreement that is not "
+        f"0; below 256 px its adaptive score must be ≤ 1 as well. The score is l2 ÷ "
         f"({settings.alpha:g} × the mean l2 to {whose[settings.neighbours_of]} "  # noqa: RUF001
-        f"{settings.neighbours} nearest distinct training pictures); and more than a background "
-        "is alike: the share of the picture where both have one texture."
+        f"{settings.neighbours} nearest distinct training pictures). The agreement is the share "
+        "of the picture where both have the same texture."
     )
     sentences += _of_matches(verification, earlier)
     if verification.not_verified:
@@ -102,7 +102,7 @@ def _of_matches(verification: VerificationResult, earlier: bool) -> list[str]:
         )
     if background := sum(match.agreement == 0 for match in near):
         sentences.append(
-            f"Matches within the threshold that agree in a background alone, which is no "
+            f"Matches within the threshold with an agreement of 0, a background alone, which is no "
             f"extraction: {background}."
         )
     if plain := sum(match.extracted and match.agreement is None for match in near):

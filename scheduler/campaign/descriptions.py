@@ -69,8 +69,8 @@ def analysis_words(settings: Analysis) -> tuple[str, ...]:
         f"{settings.edge_threshold:g}. Tiled l2 is the largest l2 over a {grid} grid of tiles, "
         f"with pixels from 0 to 1.",
         f"A prompt is flagged where at least {settings.min_clique_size} of its generations are all "
-        f"joined to one another: a clique. Flagged prompts are ranked by the mean distance within "
-        f"the clique, closest first.",
+        f"joined to one another: a clique. Flagged prompts are ordered by the mean distance within "
+        f"the clique: by how alike their generations are, not by how sure a memory is.",
         f"The search for the largest clique ends after {settings.max_steps:,} steps; where that "
         f"was too few, the report gives an upper bound.",
         _MATRIX[settings.matrix],
@@ -118,15 +118,20 @@ def is_small(sampling: Sampling) -> bool:
 def _extraction_rule(settings: Verification, sampling: Sampling) -> str:
     rule = f"A match is an extraction where l2 is at most {settings.threshold:g} (Definition 1)"
     whose = {"training": "training picture", "generation": "representative"}
-    shared = "more than a background without texture is alike"
+    shared = "the agreement not 0"
     adaptive = (
         f"l2 divided by {settings.alpha:g} times the mean l2 from the "
         f"{whose[settings.neighbours_of]} to its {settings.neighbours} nearest distinct neighbours "
         "in the training set, near-copies counted once"
     )
     if is_small(sampling):
-        return f"{rule}, the adaptive score at most 1 and {shared}. That score is {adaptive}."
-    return f"{rule} and {shared}. Beside it the report gives the adaptive score, {adaptive}."
+        rule = f"{rule}, the adaptive score at most 1 and {shared}. That score is {adaptive}."
+    else:
+        rule = f"{rule} and {shared}. Beside it the report gives the adaptive score, {adaptive}."
+    return (
+        f"{rule} The agreement is the share of the picture where both have the same texture; at 0 "
+        "they share a background alone."
+    )
 
 
 def _revision(revision: str, path: str) -> str:
