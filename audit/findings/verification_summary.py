@@ -11,9 +11,10 @@ def summary(verification: VerificationResult, earlier: bool = True) -> list[str]
     earlier version scored."""
     settings = verification.settings
     pictures = sum(map(len, verification.groups))
+    distinct = len(verification.groups)
+    apart = f" ({pictures} with near-copies counted apart)" if pictures > distinct else ""
     sentences = [
-        f"Distinct training pictures extracted: {len(verification.groups)} "
-        f"(with near-copies of each other counted apart: {pictures}). "
+        f"Distinct training pictures extracted: {distinct}{apart}. "
         f"Prompts that extract them: {len(verification.prompts_extracted)}.",
         f"Flagged prompts that extract one: {flagged_rate(verification)} "
         f"({_method(verification)}).",

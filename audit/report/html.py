@@ -1,6 +1,7 @@
 """One-file HTML pages: drawn from records, all text escaped, and written whole."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -25,6 +26,7 @@ def templates(package: str = "seedsweep.audit.report") -> Environment:
     )
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["examined_words"] = examined_words
+    environment.filters.update(distance=_distance, percent=_percent, moment=_moment)
     return environment
 
 
@@ -54,3 +56,20 @@ def write_page(html: str, folder: Path, beside: Mapping[str, str] = _NOTHING) ->
             "name a folder that can be."
         ) from error
     return target
+
+
+def _distance(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.3g} %" if whole else "0 %"
+
+
+def _moment(text: str) -> str:
+    """An ISO 8601 moment for people, or the text itself where it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".rstrip()

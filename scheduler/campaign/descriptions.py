@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from seedsweep.storage.records import Analysis, Sampling, Submission, Verification
+from seedsweep.storage.records import (
+    WHEREABOUTS,
+    Analysis,
+    AnalysisSettings,
+    Record,
+    Sampling,
+    Submission,
+    Verification,
+)
 from seedsweep.workers.analysis.matching import SMALL_IMAGE_SIDE
 
 
@@ -78,6 +86,34 @@ def analysis_words(settings: Analysis) -> tuple[str, ...]:
         "The edge threshold is a setting to be calibrated on the model at hand, not a constant: "
         "the method's paper (Carlini et al. 2023, arXiv 2301.13188) did not publish its own.",
     )
+
+
+def change_words(own: AnalysisSettings, other: AnalysisSettings) -> tuple[str, ...]:
+    """What the other settings have instead of the campaign's own, key by key."""
+    before, after = _flat(own), _flat(other)
+    return tuple(
+        f"{name} {after.get(name, 'none')} instead of {before.get(name, 'none')}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    )
+
+
+def _flat(settings: AnalysisSettings) -> dict[str, str]:
+    """The settings that a verdict depends on, in words, those that have their default too."""
+    judged: list[tuple[str, object]] = [*settings.analysis]
+    judged += [(key, value) for key, value in settings.verification or () if key not in WHEREABOUTS]
+    flat = {}
+    for key, value in judged:
+        nested = [*value] if isinstance(value, Record) else [("", value)]
+        for inner, setting in nested:
+            flat[f"{key} {inner}".strip().replace("_", " ")] = _setting(setting)
+    return flat
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _part_words(settings: Analysis) -> tuple[str, ...]:

@@ -189,8 +189,8 @@ def test_the_headline_counts_distinct_training_pictures_with_the_prompts_beside(
     assert ("b.tar#dog.png",) in found.groups
     pictures = len({c.match.training_id for c in found.cliques if c.match.extracted})
     headline = (
-        "Distinct training pictures extracted: 3 (with near-copies of each other counted apart: "
-        f"{pictures}). Prompts that extract them: 3."
+        f"Distinct training pictures extracted: 3 ({pictures} with near-copies counted apart). "
+        "Prompts that extract them: 3."
     )
     assert headline in printed
     numbers = for_scripts(found)
