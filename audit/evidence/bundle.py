@@ -119,7 +119,17 @@ def write_evidence(
             files("seedsweep.audit.evidence").joinpath("verify_bundle.py").read_bytes(),
         )
         sha256 = bundle.seal(_manifest(submission, control, settings, contents), options.signer)
-    return Sealed(folder, sha256, people_said)
+    return Sealed(folder, sha256, _in_words(settings, results, pictures.count), people_said)
+
+
+def _in_words(settings: AnalysisSettings, results: Sequence[PromptResult], pictures: int) -> str:
+    analysis = settings.analysis
+    flagged = sum(result.flagged for result in results)
+    return (
+        f"The bundle is of analysis {settings.analysis_id}: edge threshold "
+        f"{analysis.edge_threshold:g}, cliques of {analysis.min_clique_size} or more. It holds "
+        f"{len(results):,} results, {flagged:,} of them flagged, and {pictures:,} pictures."
+    )
 
 
 def _manifest(

@@ -15,13 +15,13 @@ def why_not_words(match: Match, threshold: float, small: bool) -> str:
     adaptive score decides as well. Empty if it misses none."""
     missed = []
     if match.l2 > threshold:
-        missed.append(f"l2 {match.l2:.3g} > {threshold:g}")
+        missed.append(f"l2 {match.l2:.4g} > {threshold:g}")
     if match.agreement == 0:
         missed.append("agreement 0")
     if small and match.adaptive is None:
         missed.append("not scored")
     if small and match.adaptive is not None and match.adaptive > 1:
-        missed.append(f"adaptive {match.adaptive:.3g} > 1")
+        missed.append(f"adaptive {match.adaptive:.4g} > 1")
     return ", ".join(missed)
 
 

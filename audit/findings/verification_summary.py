@@ -29,11 +29,11 @@ def summary(verification: VerificationResult, earlier: bool = True) -> list[str]
     sentences += _covered(verification.coverage, settings.flip)
     whose = {"training": "the training picture's", "generation": "the generation's"}
     sentences.append(
-        f"An extraction is a match with l2 ≤ {settings.threshold:g} and an agreement that is not "
-        f"0; below 256 px its adaptive score must be ≤ 1 as well. The score is l2 ÷ "
-        f"({settings.alpha:g} × the mean l2 to {whose[settings.neighbours_of]} "  # noqa: RUF001
-        f"{settings.neighbours} nearest distinct training pictures). The agreement is the share "
-        "of the picture where both have the same texture."
+        f"An extraction is a match with (1) l2 ≤ {settings.threshold:g}, (2) an agreement that is "
+        f"not 0, the share of the picture where both have the same texture, and (3) below 256 px "
+        f"an adaptive score ≤ 1: l2 ÷ ({settings.alpha:g} × the mean l2 to "  # noqa: RUF001
+        f"{whose[settings.neighbours_of]} {settings.neighbours} nearest distinct training "
+        "pictures)."
     )
     sentences += _of_matches(verification, earlier)
     if verification.not_verified:
@@ -78,15 +78,16 @@ def _by_chance(verification: VerificationResult) -> list[str]:
     scale = verification.coverage.read / controls.searched
     limits = [m.extracts_from for m in controls.of_cliques if m.extracts_from is not None]
     sentence = (
-        f"Were the controls what was trained on, {false} of {cliques} cliques would extract one. "
+        f"Compared with the control pictures as if these had been trained on, {false} of {cliques} "
+        f"cliques would count as extractions: false ones. "
         f"The training set has {scale:.3g} times as many pictures: false extractions by chance are "
         f"estimated at {false * scale:.3g}, at most {poisson_bound(false) * scale:.3g} (one-sided "
         f"{CONFIDENCE:.0%}, Poisson, exact)."
     )
     remedy = (
-        f" No clique extracts a control below an l2 of {min(limits):.4f}: --threshold sets it."
+        f" A threshold below {min(limits):.4f} lets no control through: --threshold sets it."
         if limits
-        else " No clique extracts a control at any threshold of l2."
+        else " No threshold of l2 lets a control through."
     )
     return [sentence + remedy]
 

@@ -1,5 +1,6 @@
 """The commands that make a bundle of evidence, and have people look at it."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,8 +59,10 @@ def evidence(
     additions = BundleOptions(replayed, sample_seed, given, signer)
     with counted("flagged prompts copied") as progress:
         sealed = write_evidence(opened, campaign_id, output, additions, progress)
-    for sentence in sealed.labels_in_words:
+    for sentence in (sealed.in_words, *sealed.labels_in_words):
         say(sentence)
+    check = sealed.folder / "verify_bundle.py"
+    say(f"Check it with `python3 {shlex.quote(str(check))}`. Note this hash elsewhere:")
     show(f"{sealed.sha256}  {sealed.folder / 'manifest.json'}")
 
 

@@ -88,12 +88,15 @@ def analyse(
     actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Analyse stored images again; what is not given is as the campaign has it.
+    """Analyse stored images again; options that you leave out are those of the campaign file.
 
-    From then on `results`, `report` and `status` show this analysis. Older results stay in the
-    store, and come back at once when they are asked for again. If it needs
-    images that the campaign did not keep, the other prompts are judged and shown, and `results`
-    shows what it did before.
+    What an earlier `analyse` was given is not kept. From then on all commands use this analysis:
+    `results`, `report`, `status`, `verify`,
+    `evidence`, `calibrate`, `compare`, `duplication` and `score`; labels are of its pictures.
+    `seedsweep analyse ID` alone goes back to the campaign's own. Older results stay in the store,
+    and come back at once when they are asked for again. A search of the training set belongs to
+    one analysis: run `verify` again after another one. If it needs images that the campaign did
+    not keep, the other prompts are judged and shown, and `results` shows what it did before.
 
     Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
     """
@@ -113,6 +116,8 @@ def analyse(
         ended = analyse_again(opened, campaign_id, changes, crew, progress)
     found = gather_found(opened, load_campaign(opened, campaign_id), ended.settings)
     in_vain = print_found(found, as_json)
+    if not ended.refused:
+        say("All commands use this analysis from now on.")
     if ended.refused:
         say(f"{ended.refused} of {ended.prompts} prompts could not be judged: {ended.reason}")
     if ended.refused or in_vain:

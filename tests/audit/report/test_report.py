@@ -365,10 +365,10 @@ def test_a_match_that_is_no_extraction_says_which_condition_it_misses(lab: Lab) 
     assert flagged.match
     for change, reason in (
         ({"l2": 0.2}, "l2 0.2 > 0.15"),
-        ({"adaptive": 1.141}, "adaptive 1.14 > 1"),
+        ({"adaptive": 1.141}, "adaptive 1.141 > 1"),
         ({"adaptive": None}, "not scored"),
         ({"agreement": 0.0}, "agreement 0"),
-        ({"l2": 0.2, "adaptive": 1.141}, "l2 0.2 > 0.15, adaptive 1.14 > 1"),
+        ({"l2": 0.2, "adaptive": 1.141}, "l2 0.2 > 0.15, adaptive 1.141 > 1"),
     ):
         match = flagged.match.model_copy(update={**change, "extracted": False})
         drop_results(lab.store, lab.campaign_id, {flagged.prompt_id})
