@@ -48,13 +48,15 @@ def _of_parts(verification: VerificationResult) -> list[str]:
     """What the parts came to that prompts repeat."""
     parts, sentences = verification.parts, []
     if parts:
+        prompts = len({part.prompt_id for part in parts})
         extracted = sum(part.match.extracted for part in parts)
         common = sum(part.match.is_common for part in parts)
         controls = [part.match.controls for part in parts if part.match.controls is not None]
         sentence = (
-            f"Parts of the picture that a training picture shows: {extracted} of {len(parts)}, of "
-            f"{len(verification.prompts_extracted_partial)} prompts; {common} more are common, as "
-            "what has nothing to do with the prompt shows them too."
+            f"Parts of the picture: {len(parts)}, of {prompts} prompts. Extracted, as a training "
+            f"picture shows the part and nothing unrelated does: {extracted}, of "
+            f"{len(verification.prompts_extracted_partial)} prompts. Common, as unrelated captions "
+            f"or prompts show it too: {common}."
         )
         if controls:
             shown = sum(count > 0 for count in controls)
