@@ -89,7 +89,7 @@ def run(
     if not code:
         _verify(opened, campaign_id, environment.ray_address)
     in_vain = print_found(find_present(opened, campaign_id), as_json, flagged_only=True)
-    page = render_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
+    page = render_report(opened, campaign_id, report)
     say(f"Report: {page}")
     failed = _explain_failures(opened, plan)
     show(campaign_id)

@@ -54,7 +54,12 @@ def results(
 
 def report(
     campaign_id: CampaignId,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Where to write; ./seedsweep-reports/ID if unset."
+        ),
+    ] = None,
     store: StoreUrl = None,
 ) -> None:
     """Write the report: one HTML file with the pictures.
@@ -64,7 +69,8 @@ def report(
     Example: seedsweep report emoji-0123456789ab -o report
     """
     opened = find_store(store)
-    show(str(render_report(opened, find_campaign(opened, campaign_id), output)))
+    campaign_id = find_campaign(opened, campaign_id)
+    show(str(render_report(opened, campaign_id, output)))
 
 
 def analyse(
@@ -191,8 +197,9 @@ def _element(found: "Found", result: "PromptResult") -> dict[str, object]:
     return result.model_dump(mode="json") | told
 
 
-def render_report(store: "Store", campaign_id: str, folder: Path) -> Path:
-    """Render the report of a campaign's present analysis; returns the page's path."""
+def render_report(store: "Store", campaign_id: str, folder: Path | None) -> Path:
+    """Render the report of a campaign's present analysis, in ./seedsweep-reports/ID unless told
+    where; returns the page's path."""
     from seedsweep.audit.report.report import write_report
     from seedsweep.cli.progress_bars import counted
     from seedsweep.scheduler.campaign.current import settings_now
@@ -200,6 +207,7 @@ def render_report(store: "Store", campaign_id: str, folder: Path) -> Path:
 
     settings = settings_now(store, load_campaign(store, campaign_id))
     with counted("flagged prompts drawn") as progress:
+        folder = folder or Path("seedsweep-reports") / campaign_id
         return write_report(store, campaign_id, settings.analysis_id, folder, progress)
 
 
