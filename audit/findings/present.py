@@ -152,11 +152,19 @@ def _notes(
 
 def _compared(settings: AnalysisSettings, counts: Counts, campaign_id: str) -> tuple[str, ...]:
     """With what the analysis itself compared, and what a search would add to that."""
-    if settings.verification is None or not counts.matched:
+    training = settings.verification
+    if training is None or not counts.analysed:
+        return ()
+    if not counts.flagged:
+        return (
+            f"No prompt is flagged, so there was no whole picture to look for in "
+            f"{training.training_set}.",
+        )
+    if not counts.matched:
         return ()
     return (
-        f"Compared with {settings.verification.training_set}. Captions, near-copies and totals of "
-        f"this analysis need `seedsweep verify {campaign_id}`.",
+        f"Compared with {training.training_set}. Captions, near-copies, parts and totals of this "
+        f"analysis need `seedsweep verify {campaign_id}`.",
     )
 
 

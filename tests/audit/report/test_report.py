@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from seedsweep.audit.findings.present import gather_found
 from seedsweep.audit.report.histogram import bin_distances
 from seedsweep.audit.report.prompt_section import PICTURES_SHOWN, data_uri
 from seedsweep.audit.report.report import gather_report, render_report, write_report
@@ -319,6 +320,17 @@ def test_nothing_analysed_yet_is_a_report_too(lab: Lab) -> None:
     text = words(lab.html())
     assert "3 of 3 prompts are not analysed yet" in text
     assert "No prompt is flagged so far" in text
+
+
+def test_where_nothing_is_flagged_nothing_was_examined(lab: Lab) -> None:
+    flagged, _ = lab.analyse()
+    drop_results(lab.store, lab.campaign_id, {flagged.prompt_id})
+    text = words(lab.html())
+    assert "not examined: nothing was flagged, so nothing was compared" in text
+    assert "No search of a training set is stored" not in text
+    assert "there is none to search a training set for" in text
+    found = gather_found(lab.store, lab.submission, lab.submission.campaign.settings)
+    assert "No prompt is flagged, so there was no whole picture" in found.notes[0]
 
 
 def test_unflagged_prompts_with_most_edges_are_listed(lab: Lab) -> None:
