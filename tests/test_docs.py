@@ -18,17 +18,22 @@ import pytest
 from typer.main import get_command
 
 from deploy.local.__main__ import make_parser
+from seedsweep.audit.findings.memories import Memory
+from seedsweep.audit.report.csv_export import write_csv
 from seedsweep.cli.main import app
+from seedsweep.cli.results import print_found
 from seedsweep.scheduler.campaign.file import parse_campaign
+from seedsweep.storage.prompt_results import Clique, Drop, Match, Part
 from tests.support.checkout import ROOT
 from tests.support.commands import seedsweep_here
+from tests.support.results import make_flagged, make_found
 
 EMOJI = ROOT / "examples" / "emoji"
 README = (ROOT / "README.md").read_text()
 PAGES = {page.stem: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
 ALL = "\n".join([README, (ROOT / "deploy" / "README.md").read_text(), *PAGES.values()])
 AUDIT = (
-    *("getting-started", "verify", "calibrate", "compare", "evidence"),
+    *("getting-started", "results", "verify", "calibrate", "compare", "evidence"),
     *("parts", "known-lists"),
 )
 """The pages whose commands go on where those of the page before ended."""
@@ -131,6 +136,22 @@ def test_every_command_that_is_shown_exists_with_its_options():
                 local.parse_args(arguments)
                 found.add(f"local {arguments[0]}")
     assert found >= {*commands, "local up", "local down"}
+
+
+def test_every_field_of_the_results_is_explained(tmp_path, capsys):
+    fields = [set(re.findall(r"`(\w+)`", line.split("|")[1]))
+              for line in PAGES["results"].splitlines() if line.startswith("| `")]  # fmt: skip
+    explained = set().union(*fields)
+    part = Part(seeds=(1, 3), whole_seeds=(1,), tiles=(0,), share=0.5, representative_seed=1)
+    result = make_flagged(parts=[part])
+    print_found(make_found([result]), as_json=True)
+    [element] = json.loads(capsys.readouterr().out)
+    records = (Match, Clique, Part, Drop, Memory)
+    names = {name for record in records for name in record.model_fields}
+    file = tmp_path / "results.csv"
+    write_csv(make_found([result]), file)
+    columns = file.read_text().splitlines()[0].split(",")
+    assert explained == {*element, *columns, *names}
 
 
 def test_every_page_is_in_the_site():

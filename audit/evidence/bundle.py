@@ -88,8 +88,9 @@ def write_evidence(
         bundle.add_json("prompts.json", prompts)
         bundle.add_json("results.json", results)
         bundle.add_json("parked.json", parked)
-        missing = _add_pictures(store, submission, settings, results, bundle, progress)
-        people_said = _add_additions(bundle, options, results)
+        pictures = PictureFiles(store, submission, bundle)
+        missing = _add_pictures(pictures, settings, results, progress)
+        people_said = _add_additions(bundle, options, results, pictures.shown(results))
         searches = _searches(store, campaign_id, settings.analysis_id)
         search = _add_verifications(searches, results, bundle)
         if settings.analysis.partial:
@@ -118,7 +119,17 @@ def write_evidence(
             files("seedsweep.audit.evidence").joinpath("verify_bundle.py").read_bytes(),
         )
         sha256 = bundle.seal(_manifest(submission, control, settings, contents), options.signer)
-    return Sealed(folder, sha256, people_said)
+    return Sealed(folder, sha256, _in_words(settings, results, pictures.count), people_said)
+
+
+def _in_words(settings: AnalysisSettings, results: Sequence[PromptResult], pictures: int) -> str:
+    analysis = settings.analysis
+    flagged = sum(result.flagged for result in results)
+    return (
+        f"The bundle is of analysis {settings.analysis_id}: edge threshold "
+        f"{analysis.edge_threshold:g}, cliques of {analysis.min_clique_size} or more. It holds "
+        f"{len(results):,} results, {flagged:,} of them flagged, and {pictures:,} pictures."
+    )
 
 
 def _manifest(
@@ -170,15 +181,12 @@ def _fixed(
 
 
 def _add_pictures(
-    store: Store,
-    submission: Submission,
+    pictures: PictureFiles,
     settings: AnalysisSettings,
     results: Sequence[PromptResult],
-    bundle: Bundle,
     progress: Progress,
 ) -> tuple[str, ...]:
     """Add all pictures; returns in sentences what is missing."""
-    pictures = PictureFiles(store, submission, bundle)
     flagged = [result for result in results if result.flagged]
     for done, result in enumerate(flagged, 1):
         pictures.add_prompt(result)
@@ -194,7 +202,10 @@ def _add_pictures(
 
 
 def _add_additions(
-    bundle: Bundle, options: BundleOptions, results: Sequence[PromptResult]
+    bundle: Bundle,
+    options: BundleOptions,
+    results: Sequence[PromptResult],
+    shown: dict[str, tuple[str, str]],
 ) -> tuple[str, ...]:
     """Add what the store does not hold; returns in sentences what people said."""
     replayed = options.replays
@@ -212,7 +223,7 @@ def _add_additions(
         bundle.add_json("replays.json", replays)
     if not options.labels:
         return ()
-    agreed = agreement(options.labels, results)
+    agreed = agreement(options.labels, results, shown)
     bundle.add_json("labels.json", agreed)
     for labels in options.labels:
         bundle.add(f"labels/{labels.reviewer}.csv", labels.csv)

@@ -6,21 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seedsweep.audit.evidence.verify_bundle import LABELS, read_labels, tally_labels
+from seedsweep.audit.evidence.verify_bundle import (
+    LABELS,
+    REVIEWER,
+    other_pictures,
+    read_labels,
+    read_shown,
+    tally_labels,
+)
 from seedsweep.audit.findings.intervals import Kappa, Rate, cohen_kappa, mcnemar, rate
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
 
-REVIEWER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """One reviewer's labels by prompt id, and the CSV that they were read from."""
+    """One reviewer's labels by prompt id, and the CSV that they were read from. `seen`: the digests
+    of the two pictures that were labelled, none in files of earlier versions."""
 
     reviewer: str
     csv: bytes
     given: dict[str, str]
+    seen: dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ def open_labels(path: Path) -> Labels:
         raise ConfigError(f"{path} does not name a reviewer; call it labels-NAME.csv.")
     try:
         csv = path.read_bytes()
-        return Labels(named[1], csv, read_labels(csv))
+        return Labels(named[1], csv, read_labels(csv), read_shown(csv))
     except OSError as error:
         raise ConfigError(f"The labels {path} cannot be read ({error.strerror}).") from error
     except ValueError as error:
@@ -72,14 +79,26 @@ def open_labels(path: Path) -> Labels:
         ) from error
 
 
-def agreement(labels: Sequence[Labels], results: Sequence[PromptResult]) -> Agreement:
+def agreement(
+    labels: Sequence[Labels],
+    results: Sequence[PromptResult],
+    shown: dict[str, tuple[str, str]],
+) -> Agreement:
     """Count labels, and how far each two reviewers agree on what both labelled.
 
-    Raises `ConfigError` for two files of one reviewer, or labels of prompts that have no match.
+    `shown`: by prompt id the digests of the pictures that these results show, as far as they are
+    known. Raises `ConfigError` for two files of one reviewer, and for labels of prompts that have
+    no match, or of other pictures than these.
     """
     given = {reviewer.reviewer: reviewer.given for reviewer in labels}
     if len(given) < len(labels):
         raise ConfigError("Two files of labels are one reviewer's; give each reviewer once.")
+    for reviewer in labels:
+        if others := other_pictures(reviewer.seen, shown):
+            raise ConfigError(
+                f"The labels of {reviewer.reviewer} are of other pictures than this analysis shows "
+                f"({len(others)} prompts, first {others[0]}); have them label a bundle of this one."
+            )
     try:
         counts = tally_labels(given, [result.model_dump(mode="json") for result in results])
     except ValueError as error:

@@ -89,11 +89,36 @@ class PictureFiles:
         self._provenances: dict[Provenance, int] = {}
         self._representatives: dict[tuple[str, int], Pixels] = {}
         self._prompts: list[PromptEntry] = []
+        self._training: list[TrainingEntry] = []
 
     @property
     def missing(self) -> int:
         """How many of the cliques' images have no file."""
         return sum(bool(image.missing) for entry in self._prompts for image in entry.images)
+
+    @property
+    def count(self) -> int:
+        """How many pictures have a file, generated ones and training pictures."""
+        generated = sum(bool(image.file) for entry in self._prompts for image in entry.images)
+        return generated + sum(bool(entry.file) for entry in self._training)
+
+    def shown(self, results: Sequence[PromptResult]) -> dict[str, tuple[str, str]]:
+        """By prompt id the digests of the two pictures that people label: the representative of the
+        largest clique, and its match. Empty if one is not known."""
+        made = {
+            (prompt.prompt_id, image.seed): image.sha256 or ""
+            for prompt in self._prompts
+            for image in prompt.images
+        }
+        trained = {entry.training_id: entry.sha256 or "" for entry in self._training}
+        return {
+            result.prompt_id: (
+                made.get((result.prompt_id, result.representative_seed), ""),
+                trained.get(result.match.training_id, ""),
+            )
+            for result in results
+            if result.match and result.representative_seed is not None
+        }
 
     def add_prompt(self, result: PromptResult) -> None:
         """Add a flagged prompt's cliques, PNGs as they are stored; what is gone stops nothing."""
@@ -134,7 +159,6 @@ class PictureFiles:
         """Add the training pictures that the results match; returns how many could not be."""
         sampling = self._submission.campaign.sampling
         training = gather_training(settings, sampling, results)
-        entries = []
         for training_id, matched in _by_training_id(results).items():
             pixels = training.pictures.get(training_id)
             reason = training.problem or "the training set no longer holds this picture"
@@ -144,7 +168,7 @@ class PictureFiles:
             if pixels is not None and not reason:
                 file = f"training/{hashlib.sha256(training_id.encode()).hexdigest()[:16]}.png"
                 self._bundle.add(file, encode_png(pixels))
-            entries.append(
+            self._training.append(
                 TrainingEntry(
                     training_id=training_id,
                     sha256=digest_pixels(pixels) if pixels is not None and file else None,
@@ -155,9 +179,9 @@ class PictureFiles:
             )
         self._bundle.add_json(
             "training.json",
-            {"pictures": entries, "preparation": _preparation(settings, sampling)},
+            {"pictures": self._training, "preparation": _preparation(settings, sampling)},
         )
-        return sum(bool(entry.missing) for entry in entries)
+        return sum(bool(entry.missing) for entry in self._training)
 
     def _read(self, prompt: StoredPrompt, clique: set[int], result: PromptResult) -> dict[int, str]:
         """Add the clique's pictures; gives by seed why there is none, empty where there is."""

@@ -14,14 +14,15 @@ _VERIFY = """\
     python3 verify_bundle.py --distances
     python3 verify_bundle.py --key PUBLIC.pem
 
-verify_bundle.py needs Python 3.9 or newer and nothing else: no network, no package. It \
-checks that every file is as manifest.json says and none is added, that the stored PNGs have the \
-pixels whose sha256 was recorded when they were made, that ids, counts and verdicts follow from \
-what they are computed from, Cohen's kappa among them, and that representatives are as far from \
-their training pictures as said. It computes no interval, p or adaptive score again and does not \
-compare the sentences of this file. --distances also computes every distance within the cliques \
-again, which takes long for large pictures. A signature is checked by the command openssl (3.0 or \
-newer), where it is there.
+verify_bundle.py needs Python 3.9 or newer and nothing else: no network, no package. It checks \
+that every file is as manifest.json says and none is added (but for labels-NAME.csv, in which \
+`seedsweep label` keeps what reviewers answer later: it names these), that the stored PNGs have \
+the pixels whose sha256 was recorded when they were made, that ids, counts and verdicts follow \
+from what they are computed from, Cohen's kappa among them, and that representatives are as far \
+from their training pictures as said. It computes no interval, p or adaptive score again and \
+does not compare the sentences of this file. --distances also computes every distance within the \
+cliques again, which takes long for large pictures. A signature is checked by the command \
+openssl (3.0 or newer), where it is there.
 
 Hashes show that a file was changed by somebody who did not change the manifest too. Who could \
 change all of it could make it whole again: note the sha256 of manifest.json elsewhere when you \
@@ -33,7 +34,7 @@ manifest.json   hashes of all files, ids, settings, versions, and what was count
 SHA256SUMS      the hash of the manifest, and of its signature
 campaign.json   the campaign as it was stored when it was submitted
 prompts.json    its prompts, in order
-results.json    what the analysis says of every prompt, best first
+results.json    what the analysis says of every prompt, in the order of the report
 parked.json     units that were given up, and why
 images.json     every known image of flagged prompts: the digest of its pixels, what made it
 images/         the pictures of the cliques, as they were stored
@@ -42,6 +43,7 @@ training/       these pictures, brought to the generations' size, as they were c
 replays.json    images that were made again from their records, where that was asked for
 labels/         what people said, a file for each reviewer, where somebody looked
 labels.json     counts of that, and how far reviewers agree
+labels-NAME.csv what somebody answered after the bundle was made: no part of it
 verifications.json
                 what searches of the whole training set found, newest first, where there were any"""
 

@@ -2,7 +2,8 @@
 
     python verify_bundle.py [FOLDER] [--key PUBLIC.pem] [--distances]
 
-Prints a line for each fault and ends with exit code 1 where there is one, else 0.
+Prints a line for each fault and ends with exit code 1 where there is one, else 0. The answers of
+reviewers that `seedsweep label` writes beside the manifest later are no fault: they are named.
 """
 
 # It is copied into every bundle, so it imports nothing of seedsweep, and stays one file. PNGs are
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import math
+import re
 import shutil
 import struct
 import subprocess
@@ -39,6 +42,10 @@ PART_RULE = {"grid": 8, "spread": 0.06}
 
 LABELS = ("same", "different", "unsure")
 LABEL_COLUMNS = ["prompt_id", "label", "time"]
+SHOWN_COLUMNS = ["generated_sha256", "training_sha256"]
+"""Of the pixels of both pictures that the reviewer saw; files of earlier versions lack them."""
+
+REVIEWER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MANIFEST, SIGNATURE, SUMS, PUBLIC = "manifest.json", "manifest.sig", "SHA256SUMS", "public.pem"
 ED25519 = bytes.fromhex("302a300506032b6570032100")
 
@@ -76,6 +83,8 @@ def main() -> int:
     print(f"No fault. {shown(_signed(manifest['signed_by']))}")
     for sentence in manifest["missing"]:
         print(f"Not in it, so not checked: {shown(sentence)}")
+    for name in later_labels(given.folder, manifest["files"]):
+        print(f"Added later, no part of the bundle: {name}, a reviewer's answers.")
     print(f"sha256 of {MANIFEST}: {_sha256(data)}")
     return 0
 
@@ -167,22 +176,58 @@ def denominators(
     return {name: share and {"n": share[0], "of": share[1]} for name, share in counts.items()}
 
 
+def later_labels(folder: Path, listed: dict[str, Json]) -> list[str]:
+    """The files beside the manifest in which `seedsweep label` keeps what reviewers answered after
+    the bundle was made; what only has the name of one, and holds something else, is none."""
+    names = []
+    for path in sorted(folder.glob("labels-*.csv")):
+        plain = path.is_file() and not path.is_symlink() and path.name not in listed
+        if plain and re.fullmatch(rf"labels-{REVIEWER}\.csv", path.name):
+            with contextlib.suppress(ValueError):
+                read_labels(path.read_bytes())
+                names.append(path.name)
+    return names
+
+
 def read_labels(data: bytes) -> dict[str, str]:
     """The label of each prompt id in a reviewer's CSV; raises `ValueError` for anything else."""
+    return {prompt_id: label for prompt_id, label, *_ in _label_rows(data)}
+
+
+def read_shown(data: bytes) -> dict[str, tuple[str, str]]:
+    """By prompt id the digests of the pixels that the reviewer saw, of the generated picture and of
+    the training picture, as far as they are told; raises `ValueError` as `read_labels` does."""
+    rows = _label_rows(data)
+    return {prompt_id: (shown[0], shown[1]) for prompt_id, _, _, *shown in rows if any(shown)}
+
+
+def other_pictures(
+    seen: dict[str, tuple[str, str]], shown: dict[str, tuple[str, str]]
+) -> list[str]:
+    """The prompts of which a reviewer saw other pictures than these, as far as both are known."""
+    return sorted(
+        prompt_id
+        for prompt_id, pair in seen.items()
+        if any(a and b and a != b for a, b in zip(pair, shown.get(prompt_id, pair)))  # noqa: B905
+    )
+
+
+def _label_rows(data: bytes) -> list[list[str]]:
+    """Without the heading; each has a label and a prompt of its own."""
     try:
         rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline="")))
     except csv.Error as error:
         raise ValueError(str(error)) from error
-    if not rows or rows[0] != LABEL_COLUMNS:
-        raise ValueError(f"the columns are not {', '.join(LABEL_COLUMNS)}")
-    labels: dict[str, str] = {}
+    if not rows or rows[0] not in (LABEL_COLUMNS, LABEL_COLUMNS + SHOWN_COLUMNS):
+        raise ValueError(f"the columns are not {', '.join(LABEL_COLUMNS + SHOWN_COLUMNS)}")
+    seen: set[str] = set()
     for row in rows[1:]:
-        if len(row) != len(LABEL_COLUMNS) or row[1] not in LABELS:
+        if len(row) != len(rows[0]) or row[1] not in LABELS:
             raise ValueError(f"{row!r} is no label")
-        if row[0] in labels:
+        if row[0] in seen:
             raise ValueError(f"{row[0]} is labelled twice")
-        labels[row[0]] = row[1]
-    return labels
+        seen.add(row[0])
+    return rows[1:]
 
 
 def tally_labels(given: dict[str, dict[str, str]], results: list[Json]) -> dict[str, Json]:
@@ -301,6 +346,7 @@ def _check_files(folder: Path, listed: dict[str, Json]) -> Iterator[str]:
             present.add(name)
         elif not any(other.startswith(f"{name}/") for other in listed):
             yield f"{name} is a folder that {MANIFEST} does not list."
+    present -= {*later_labels(folder, listed)}
     for name in sorted(present - {*listed} - {MANIFEST, SIGNATURE, SUMS}):
         yield f"{name} is not listed in {MANIFEST}."
     for name in sorted({*listed} - present):
@@ -368,7 +414,8 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
     if "replays.json" in manifest["files"]:
         yield from _check_replays(load("replays.json"))
     if "labels.json" in manifest["files"]:
-        yield from _check_labels(folder, load("labels.json"), manifest, results)
+        shown = _shown_pictures(results, load("images.json"), load("training.json"))
+        yield from _check_labels(folder, load("labels.json"), manifest, results, shown)
     if "verifications.json" in manifest["files"]:
         searches = load("verifications.json")
         times = [search["verified_at"] for search in searches]
@@ -690,8 +737,32 @@ def _check_replays(replays: Json) -> Iterator[str]:
         yield "The counts in replays.json do not follow from its replays."
 
 
-def _check_labels(folder: Path, labels: Json, manifest: Json, results: list[Json]) -> Iterator[str]:
+def _shown_pictures(
+    results: list[Json], images: Json, training: Json
+) -> dict[str, tuple[str, str]]:
+    """By prompt id the digests of the two pictures that people label; empty if one is not known."""
+    trained = {entry["training_id"]: entry["sha256"] or "" for entry in training["pictures"]}
+    made = {entry["prompt_id"]: entry["images"] for entry in images["prompts"]}
+    shown = {}
+    for result in (result for result in results if result["match"]):
+        name, seed = result["prompt_id"], result["representative_seed"]
+        digests = {entry["seed"]: entry["sha256"] or "" for entry in made.get(name, ())}
+        matched = result["match"]["training_id"]
+        shown[name] = digests.get(seed, ""), trained.get(matched, "")
+    return shown
+
+
+def _check_labels(
+    folder: Path,
+    labels: Json,
+    manifest: Json,
+    results: list[Json],
+    shown: dict[str, tuple[str, str]],
+) -> Iterator[str]:
     names = [name for name in manifest["files"] if name.startswith("labels/")]
+    for name in names:
+        for prompt_id in other_pictures(read_shown((folder / name).read_bytes()), shown):
+            yield f"{name} is of other pictures of {prompt_id} than the bundle's."
     given = {Path(name).stem: read_labels((folder / name).read_bytes()) for name in names}
     if labels["counts"] != tally_labels(given, results):
         yield "The counts in labels.json do not follow from the reviewers' labels."

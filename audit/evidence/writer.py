@@ -20,10 +20,12 @@ from seedsweep.storage.keys import RELATIVE_PATH
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A bundle that is written: its folder, the sha256 of its manifest, and what people said."""
+    """A bundle that is written: its folder, the sha256 of its manifest, and in sentences what is in
+    it and what people said."""
 
     folder: Path
     sha256: str
+    in_words: str
     labels_in_words: tuple[str, ...]
 
 

@@ -269,8 +269,8 @@ def _refuse_none(before: Marks, after: Marks, what: str, campaign_id: str) -> No
     ):
         if not left and (given or kind == "controls"):
             raise ConfigError(
-                f"None of the {len(given)} {kind} {what} {campaign_id}; name prompts of it that "
-                "were generated."
+                f"None of the {len(given)} {kind} {what} {campaign_id}; name others, or add "
+                "them to its prompts file and run that again: only what is missing is generated."
             )
 
 
@@ -297,6 +297,6 @@ def _too_few(controls: int, wish: CalibrationOptions) -> list[str]:
         return []
     return [
         f"{controls} controls are too few to show a false-positive rate of "
-        f"{wish.false_positive_rate:g}: that takes {needed}, none of them flagged; the thresholds "
-        "are those at which no larger share of these controls is flagged."
+        f"{wish.false_positive_rate:g}: that takes {needed}, none of them flagged. The thresholds "
+        "are the largest at which no larger share of these few is flagged: a weak choice."
     ]

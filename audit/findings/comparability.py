@@ -120,7 +120,7 @@ def _differing(a: AnalysisSettings, b: AnalysisSettings) -> Iterator[tuple[str, 
 
 def _remedy(a: Arm, b: Arm, differing: list[str]) -> str:
     """How to have B judged as A; `analyse` begins with what the campaign's own file says."""
-    if not set(differing) <= set(_FLAGS):
+    if not set(differing) <= {*_FLAGS, "partial"}:
         return (
             "submit one of them under another name with the other's settings, which makes no image "
             "anew."
@@ -128,10 +128,16 @@ def _remedy(a: Arm, b: Arm, differing: list[str]) -> str:
     own = b.submission.campaign.settings
     if own.verification is None and a.settings.verification:
         own = own.model_copy(update={"verification": a.settings.verification})
-    flags = [f"{_FLAGS[name]} {wanted}" for name, wanted, _ in _differing(a.settings, own)
-             if name in _FLAGS]  # fmt: skip
+    flags = [_flag(name, wanted) for name, wanted, _ in _differing(a.settings, own)
+             if name in {*_FLAGS, "partial"}]  # fmt: skip
     command = " ".join(["seedsweep analyse", b.campaign_id, *flags])
     return f"`{command}` judges the second as the first."
+
+
+def _flag(name: str, wanted: object) -> str:
+    if name == "partial":
+        return "--partial" if wanted else "--no-partial"
+    return f"{_FLAGS[name]} {wanted}"
 
 
 def _more_facts(arm: Arm) -> Iterator[Fact]:

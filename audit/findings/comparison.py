@@ -33,6 +33,11 @@ CAVEAT = (
     "far other prompts could have told another story, taken as independent of one another. They "
     "say nothing of how far another training run of the same recipe would differ."
 )
+SAME_MODEL = (
+    "The same model stands on both sides, so what differs comes from the settings. The intervals "
+    "and p say how far other prompts could have told another story, taken as independent of one "
+    "another."
+)
 SIZES = (
     "A prompt that is not flagged counts as a clique of 0, since smaller cliques are not looked "
     "for."
@@ -208,7 +213,8 @@ def _points(pairs: Sequence[Pair]) -> tuple[Point, ...]:
 
 
 def _notes(a: Arm, b: Arm, verified: bool, same_set: bool) -> tuple[str, ...]:
-    notes = [CAVEAT, SIZES]
+    one, other = (arm.submission.campaign.model.fingerprint for arm in (a, b))
+    notes = [SAME_MODEL if one and one == other else CAVEAT, SIZES]
     if a.submission.campaign.generation_id == b.submission.campaign.generation_id:
         notes.append("Both have the same recipe, so images of a prompt and seed are the same.")
     if verified and not same_set:

@@ -10,6 +10,21 @@ def score_words(score: float | None) -> str:
     return "not scored" if score is None else f"{score:.2f}"
 
 
+def why_not_words(match: Match, threshold: float, small: bool) -> str:
+    """Which conditions of an extraction the match misses, with this threshold of l2; `small`: the
+    adaptive score decides as well. Empty if it misses none."""
+    missed = []
+    if match.l2 > threshold:
+        missed.append(f"l2 {match.l2:.4g} > {threshold:g}")
+    if match.agreement == 0:
+        missed.append("agreement 0")
+    if small and match.adaptive is None:
+        missed.append("not scored")
+    if small and match.adaptive is not None and match.adaptive > 1:
+        missed.append(f"adaptive {match.adaptive:.4g} > 1")
+    return ", ".join(missed)
+
+
 def earlier_words(results: Iterable[PromptResult], campaign_id: str) -> tuple[str, ...]:
     """That matches were scored by an earlier version, where some were."""
     count = sum(not match.distinct for result in results for match in result.matches)
@@ -23,11 +38,11 @@ def earlier_words(results: Iterable[PromptResult], campaign_id: str) -> tuple[st
 
 
 def agreement_words(match: Match) -> str:
-    """Where both pictures agree, in few words."""
+    """The share of the picture where both have the same texture; 0 % says exactly none."""
     if not match.distinct:
         return "not known"
     if match.agreement is None:
-        return "plain alone"
-    if match.agreement == 0:
-        return "background"
-    return f"{match.agreement:.0%}"
+        return "no texture"
+    if 0 < match.agreement < 0.01:
+        return "<1 %"
+    return f"{100 * match.agreement:.0f} %"

@@ -10,10 +10,11 @@ from seedsweep.audit.findings.memories import Memory, memories, parts_matched
 from seedsweep.audit.findings.missed import stage_words
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.findings.verification_summary import summary
+from seedsweep.scheduler.campaign.descriptions import change_words
 from seedsweep.storage.campaigns import load_prompts, load_verifications
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import AnalysisSettings, Submission, Unseen
+from seedsweep.storage.records import AnalysisSettings, Campaign, Submission, Unseen
 from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, VerificationResult
@@ -91,6 +92,8 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         notes=(
             *earlier,
             *(() if trouble else _notes(search, counts, campaign.campaign_id, not earlier)),
+            *(() if search or trouble else _compared(settings, counts, campaign.campaign_id)),
+            *_judged_otherwise(campaign, settings),
             *stage_words(campaign, results),
             *submission.notes,
             *_unseen_words([r.prompt for r in results if r.flagged], cut, same_as),
@@ -144,6 +147,36 @@ def _notes(
     return (
         f"Matched and extracted: {NOT_EXAMINED}, since nothing was compared with training "
         f"pictures; `seedsweep verify {campaign_id} --training-set PATH` does that.",
+    )
+
+
+def _compared(settings: AnalysisSettings, counts: Counts, campaign_id: str) -> tuple[str, ...]:
+    """With what the analysis itself compared, and what a search would add to that."""
+    training = settings.verification
+    if training is None or not counts.analysed:
+        return ()
+    if not counts.flagged:
+        return (
+            f"No prompt is flagged, so there was no whole picture to look for in "
+            f"{training.training_set}.",
+        )
+    if not counts.matched:
+        return ()
+    return (
+        f"Compared with {training.training_set}. Captions, near-copies, parts and totals of this "
+        f"analysis need `seedsweep verify {campaign_id}`.",
+    )
+
+
+def _judged_otherwise(campaign: Campaign, settings: AnalysisSettings) -> tuple[str, ...]:
+    changes = ", ".join(change_words(campaign.settings, settings))
+    return (
+        (
+            f"Judged with {changes} of the campaign file; `seedsweep analyse "
+            f"{campaign.campaign_id}` alone judges by the file again.",
+        )
+        if changes
+        else ()
     )
 
 

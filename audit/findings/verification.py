@@ -217,7 +217,8 @@ def _nothing_to_verify(campaign_id: str, unknown: Sequence[UnverifiedClique]) ->
         )
     return (
         f"No prompt of {campaign_id} is flagged, so there is no picture to look for in a training "
-        f"set; let the campaign run, or try `seedsweep analyse {campaign_id} --edge-threshold …`."
+        f"set. A larger edge threshold may flag some, `seedsweep analyse {campaign_id} "
+        "--edge-threshold X`; docs/calibrate.md says how to choose one."
     )
 
 

@@ -11,9 +11,10 @@ def summary(verification: VerificationResult, earlier: bool = True) -> list[str]
     earlier version scored."""
     settings = verification.settings
     pictures = sum(map(len, verification.groups))
+    distinct = len(verification.groups)
+    apart = f" ({pictures} with near-copies counted apart)" if pictures > distinct else ""
     sentences = [
-        f"Distinct training pictures extracted: {len(verification.groups)} "
-        f"(with near-copies of each other counted apart: {pictures}). "
+        f"Distinct training pictures extracted: {distinct}{apart}. "
         f"Prompts that extract them: {len(verification.prompts_extracted)}.",
         f"Flagged prompts that extract one: {flagged_rate(verification)} "
         f"({_method(verification)}).",
@@ -28,11 +29,11 @@ def summary(verification: VerificationResult, earlier: bool = True) -> list[str]
     sentences += _covered(verification.coverage, settings.flip)
     whose = {"training": "the training picture's", "generation": "the generation's"}
     sentences.append(
-        f"An extraction is a match with l2 ≤ {settings.threshold:g}, below 256 px an adaptive "
-        f"score ≤ 1: l2 ÷ "
-        f"({settings.alpha:g} × the mean l2 to {whose[settings.neighbours_of]} "  # noqa: RUF001
-        f"{settings.neighbours} nearest distinct training pictures); and more than a background "
-        "is alike: the share of the picture where both have one texture."
+        f"An extraction is a match with (1) l2 ≤ {settings.threshold:g}, (2) an agreement that is "
+        f"not 0, the share of the picture where both have the same texture, and (3) below 256 px "
+        f"an adaptive score ≤ 1: l2 ÷ ({settings.alpha:g} × the mean l2 to "  # noqa: RUF001
+        f"{whose[settings.neighbours_of]} {settings.neighbours} nearest distinct training "
+        "pictures)."
     )
     sentences += _of_matches(verification, earlier)
     if verification.not_verified:
@@ -47,13 +48,15 @@ def _of_parts(verification: VerificationResult) -> list[str]:
     """What the parts came to that prompts repeat."""
     parts, sentences = verification.parts, []
     if parts:
+        prompts = len({part.prompt_id for part in parts})
         extracted = sum(part.match.extracted for part in parts)
         common = sum(part.match.is_common for part in parts)
         controls = [part.match.controls for part in parts if part.match.controls is not None]
         sentence = (
-            f"Parts of the picture that a training picture shows: {extracted} of {len(parts)}, of "
-            f"{len(verification.prompts_extracted_partial)} prompts; {common} more are common, as "
-            "what has nothing to do with the prompt shows them too."
+            f"Parts of the picture: {len(parts)}, of {prompts} prompts. Extracted, as a training "
+            f"picture shows the part and nothing unrelated does: {extracted}, of "
+            f"{len(verification.prompts_extracted_partial)} prompts. Common, as unrelated captions "
+            f"or prompts show it too: {common}."
         )
         if controls:
             shown = sum(count > 0 for count in controls)
@@ -77,15 +80,16 @@ def _by_chance(verification: VerificationResult) -> list[str]:
     scale = verification.coverage.read / controls.searched
     limits = [m.extracts_from for m in controls.of_cliques if m.extracts_from is not None]
     sentence = (
-        f"Were the controls what was trained on, {false} of {cliques} cliques would extract one. "
+        f"Compared with the control pictures as if these had been trained on, {false} of {cliques} "
+        f"cliques would count as extractions: false ones. "
         f"The training set has {scale:.3g} times as many pictures: false extractions by chance are "
         f"estimated at {false * scale:.3g}, at most {poisson_bound(false) * scale:.3g} (one-sided "
         f"{CONFIDENCE:.0%}, Poisson, exact)."
     )
     remedy = (
-        f" No clique extracts a control below an l2 of {min(limits):.4f}: --threshold sets it."
+        f" A threshold below {min(limits):.4f} lets no control through: --threshold sets it."
         if limits
-        else " No clique extracts a control at any threshold of l2."
+        else " No threshold of l2 lets a control through."
     )
     return [sentence + remedy]
 
@@ -102,7 +106,7 @@ def _of_matches(verification: VerificationResult, earlier: bool) -> list[str]:
         )
     if background := sum(match.agreement == 0 for match in near):
         sentences.append(
-            f"Matches within the threshold that agree in a background alone, which is no "
+            f"Matches within the threshold with an agreement of 0, a background alone, which is no "
             f"extraction: {background}."
         )
     if plain := sum(match.extracted and match.agreement is None for match in near):

@@ -25,6 +25,9 @@ T = TypeVar("T")
 L = TypeVar("L")
 
 
+SEARCH = "search of a training set"
+
+
 @dataclass(frozen=True, slots=True)
 class SearchShown:
     """What the newest search of a training set came to; the headline is the first sentence,
@@ -70,9 +73,14 @@ class Findings:
 
 
 def gather_findings(
-    store: Store, campaign_id: str, analysis_id: str, settings: AnalysisSettings | None
+    store: Store,
+    campaign_id: str,
+    analysis_id: str,
+    settings: AnalysisSettings | None,
+    repeats: bool = True,
 ) -> Findings:
-    """Read what was found of that analysis, whose settings are None where they are not known.
+    """Read what was found of that analysis, whose settings are None where they are not known, and
+    in which prompts repeat something or do not.
 
     What is not what was written is said and not shown. Raises `StoreUnavailableError` where the
     store fails.
@@ -80,7 +88,7 @@ def gather_findings(
     ids = {analysis_id, *(settings.earlier_ids if settings else ())}
     sought = _Sought(store, campaign_id, frozenset(ids))
     searches = sought.read(
-        "search of a training set",
+        SEARCH,
         "verify {} --training-set PATH",
         load_verifications,
         lambda search: search.analysis_id,
@@ -112,6 +120,11 @@ def gather_findings(
         ),
         comparison_page.lay_out,
     )
+    if not repeats:
+        sought.missing = [each for each in sought.missing if each.name != SEARCH]
+        sought.not_shown.append(
+            "No prompt repeats a picture, so there is none to search a training set for."
+        )
     return Findings(
         search=next(iter(searches), None),
         calibration=next(iter(calibrations), None),

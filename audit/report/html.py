@@ -1,6 +1,8 @@
 """One-file HTML pages: drawn from records, all text escaped, and written whole."""
 
+import re
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,6 +11,10 @@ from seedsweep.audit.findings.rate_words import examined_words
 from seedsweep.scheduler.printable import shown_lines
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.whole_file import write_whole
+
+HEAD_BYTES = 4096
+_OURS = re.compile(rb"<title>[^<]*: seedsweep [a-z ]+</title>")
+"""The title of every page, also those of earlier versions."""
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -25,6 +31,7 @@ def templates(package: str = "seedsweep.audit.report") -> Environment:
     )
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["examined_words"] = examined_words
+    environment.filters.update(distance=_distance, percent=_percent, moment=_moment)
     return environment
 
 
@@ -41,10 +48,13 @@ def render_template(template: str, page: object) -> str:
 def write_page(html: str, folder: Path, beside: Mapping[str, str] = _NOTHING) -> Path:
     """Write `folder`/index.html, after the files `beside` it, each whole or not at all.
 
-    Returns the page's path. Raises `ConfigError` where the folder cannot be written.
+    Returns the page's path. A page of ours is overwritten. Raises `ConfigError` if somebody else's
+    is there, or the folder cannot be written.
     """
     target = folder / "index.html"
     try:
+        if target.exists() and not _OURS.search(target.read_bytes()[:HEAD_BYTES]):
+            raise ConfigError(f"{target} is no page of seedsweep; name another folder.")
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in (*beside.items(), (target.name, html)):
             write_whole(folder / name, text)
@@ -54,3 +64,20 @@ def write_page(html: str, folder: Path, beside: Mapping[str, str] = _NOTHING) ->
             "name a folder that can be."
         ) from error
     return target
+
+
+def _distance(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.3g} %" if whole else "0 %"
+
+
+def _moment(text: str) -> str:
+    """An ISO 8601 moment for people, or the text itself where it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".rstrip()

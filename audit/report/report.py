@@ -4,19 +4,20 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from seedsweep.audit.findings.counts import Counts, count_results
+from seedsweep.audit.findings.counts import Counts, count_results, has_evidence
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.match_words import (
     agreement_words,
     earlier_words,
     score_words,
+    why_not_words,
 )
 from seedsweep.audit.findings.matched_pictures import gather_training
 from seedsweep.audit.findings.missed import Missed, gather_missed, missed_words
@@ -37,6 +38,7 @@ from seedsweep.scheduler.campaign.current import parked_now
 from seedsweep.scheduler.campaign.descriptions import (
     Fact,
     analysis_words,
+    change_words,
     is_small,
     recorded_facts,
     run_facts,
@@ -44,7 +46,7 @@ from seedsweep.scheduler.campaign.descriptions import (
 )
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts
 from seedsweep.storage.errors import ShardCorruptError
-from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.records import AnalysisSettings, Parked, Submission
 from seedsweep.storage.results import read_results
 from seedsweep.storage.store import Store
@@ -53,6 +55,7 @@ from seedsweep.storage.verification_results import VerificationResult
 SECTIONS = 100
 """So many flagged prompts have a section with pictures; all of them are in the table."""
 NEAREST = 10
+UNFLAGGED_SHOWN = 500
 PARKED_SHOWN = 50
 
 Progress = Callable[[int, int], None]
@@ -83,16 +86,19 @@ class Examined:
 class Report:
     """All that the report shows.
 
-    `settings_known`: `analysis` and `verification` tell the settings of this very analysis; else
-    they tell the campaign's own. `missed` is None without stages. `examined` is None where nothing
-    was compared with training pictures. `no_evidence` says how many prompts are in no rate, and
-    why; empty for none.
+    `settings_known`: `settings`, `analysis` and `verification` are those of this very analysis;
+    else they are the campaign's own. `changes` says what differs between the two. `unflagged` are
+    the first prompts that could be flagged and are not. `missed` is None without stages. `examined`
+    is None where nothing was compared with training pictures. `no_evidence` says how many prompts
+    are in no rate, and why; empty for none.
     """
 
     submission: Submission
     analysis_id: str
     settings_known: bool
     own_analysis: bool
+    changes: tuple[str, ...]
+    settings: AnalysisSettings
     written_at: str
     counts: Counts
     small: bool
@@ -111,6 +117,7 @@ class Report:
     parts: PartsShown | None
     part_curve: PartCurve | None
     nearest: tuple[PromptResult, ...]
+    unflagged: tuple[str, ...]
     parked: tuple[Parked, ...]
     parked_prompts: tuple[str, ...]
     parked_reasons: tuple[tuple[str, int], ...]
@@ -161,13 +168,16 @@ def gather_report(
     size = settings.analysis.min_clique_size
     counts = count_results(results, len(prompts), sampling.seeds, size)
     search = _newest_search(store, campaign_id, settings)
-    findings = gather_findings(store, campaign_id, analysis_id, known_settings)
+    repeats = any(result.flagged or result.parts for result in results)
+    findings = gather_findings(store, campaign_id, analysis_id, known_settings, repeats)
     calibrated = findings.calibration.page.calibration.parts if findings.calibration else None
     return Report(
         submission=submission,
         analysis_id=analysis_id,
         settings_known=known_settings is not None,
         own_analysis=analysis_id == campaign.analysis_id,
+        changes=change_words(campaign.settings, settings),
+        settings=settings,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         counts=counts,
         small=is_small(sampling),
@@ -186,6 +196,7 @@ def gather_report(
         parts=gather_parts(store, submission, analysis_id, results, search),
         part_curve=part_curve(results, settings.analysis, calibrated) if known_settings else None,
         nearest=tuple(islice((r for r in results if not r.flagged and r.edges), NEAREST)),
+        unflagged=tuple(islice(_unflagged(results, size), UNFLAGGED_SHOWN)),
         parked=parked,
         parked_prompts=tuple(prompts[unit.index // len(submission.cuts)] for unit in parked),
         parked_reasons=tuple(Counter(unit.reason for unit in parked).most_common()),
@@ -196,8 +207,13 @@ def gather_report(
 def render_report(report: Report) -> str:
     """Render the report as one HTML document; every text in it is escaped."""
     environment = templates()
-    environment.filters.update(distance=_distance, percent=_percent, moment=_moment, **WORDS)
-    environment.filters.update(score=score_words, agreement=agreement_words)
+    environment.filters.update(score=score_words, agreement=agreement_words, **WORDS)
+
+    def why_not(match: Match) -> str:
+        rule = report.settings.verification
+        return why_not_words(match, rule.threshold, report.small) if rule else ""
+
+    environment.filters["why_not"] = why_not
     return environment.get_template("report.html").render(
         report=report,
         campaign=report.submission.campaign,
@@ -244,8 +260,12 @@ def _examined(
         matched=matched,
         extracted=rate(extracted, counts.with_evidence),
         distinct=search.distinct if search else counts.training_pictures,
-        how="near-copies once" if search else "near-copies apart",
+        how="near-copies counted once" if search else "near-copies counted apart",
     )
+
+
+def _unflagged(results: Sequence[PromptResult], size: int) -> Iterator[str]:
+    return (r.prompt for r in results if not r.flagged and has_evidence(r, size))
 
 
 def _rank(
@@ -277,20 +297,3 @@ def _provenance(
     images = PromptImages(store, submission.campaign, submission.cuts, results[0].prompt_id)
     images.usable(1)
     return images.provenance()
-
-
-def _distance(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.3g} %" if whole else "0 %"
-
-
-def _moment(text: str) -> str:
-    """An ISO 8601 moment for people, or the text itself where it is none."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return text
-    return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".rstrip()

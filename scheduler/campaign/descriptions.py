@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from seedsweep.storage.records import Analysis, Sampling, Submission, Verification
+from seedsweep.storage.records import (
+    WHEREABOUTS,
+    Analysis,
+    AnalysisSettings,
+    Record,
+    Sampling,
+    Submission,
+    Verification,
+)
 from seedsweep.workers.analysis.matching import SMALL_IMAGE_SIDE
 
 
@@ -69,8 +77,8 @@ def analysis_words(settings: Analysis) -> tuple[str, ...]:
         f"{settings.edge_threshold:g}. Tiled l2 is the largest l2 over a {grid} grid of tiles, "
         f"with pixels from 0 to 1.",
         f"A prompt is flagged where at least {settings.min_clique_size} of its generations are all "
-        f"joined to one another: a clique. Flagged prompts are ranked by the mean distance within "
-        f"the clique, closest first.",
+        f"joined to one another: a clique. Flagged prompts are ordered by the mean distance within "
+        f"the clique: by how alike their generations are, not by how sure a memory is.",
         f"The search for the largest clique ends after {settings.max_steps:,} steps; where that "
         f"was too few, the report gives an upper bound.",
         _MATRIX[settings.matrix],
@@ -78,6 +86,34 @@ def analysis_words(settings: Analysis) -> tuple[str, ...]:
         "The edge threshold is a setting to be calibrated on the model at hand, not a constant: "
         "the method's paper (Carlini et al. 2023, arXiv 2301.13188) did not publish its own.",
     )
+
+
+def change_words(own: AnalysisSettings, other: AnalysisSettings) -> tuple[str, ...]:
+    """What the other settings have instead of the campaign's own, key by key."""
+    before, after = _flat(own), _flat(other)
+    return tuple(
+        f"{name} {after.get(name, 'none')} instead of {before.get(name, 'none')}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    )
+
+
+def _flat(settings: AnalysisSettings) -> dict[str, str]:
+    """The settings that a verdict depends on, in words, those that have their default too."""
+    judged: list[tuple[str, object]] = [*settings.analysis]
+    judged += [(key, value) for key, value in settings.verification or () if key not in WHEREABOUTS]
+    flat = {}
+    for key, value in judged:
+        nested = [*value] if isinstance(value, Record) else [("", value)]
+        for inner, setting in nested:
+            flat[f"{key} {inner}".strip().replace("_", " ")] = _setting(setting)
+    return flat
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _part_words(settings: Analysis) -> tuple[str, ...]:
@@ -118,15 +154,20 @@ def is_small(sampling: Sampling) -> bool:
 def _extraction_rule(settings: Verification, sampling: Sampling) -> str:
     rule = f"A match is an extraction where l2 is at most {settings.threshold:g} (Definition 1)"
     whose = {"training": "training picture", "generation": "representative"}
-    shared = "more than a background without texture is alike"
+    shared = "the agreement not 0"
     adaptive = (
         f"l2 divided by {settings.alpha:g} times the mean l2 from the "
         f"{whose[settings.neighbours_of]} to its {settings.neighbours} nearest distinct neighbours "
         "in the training set, near-copies counted once"
     )
     if is_small(sampling):
-        return f"{rule}, the adaptive score at most 1 and {shared}. That score is {adaptive}."
-    return f"{rule} and {shared}. Beside it the report gives the adaptive score, {adaptive}."
+        rule = f"{rule}, the adaptive score at most 1 and {shared}. That score is {adaptive}."
+    else:
+        rule = f"{rule} and {shared}. Beside it the report gives the adaptive score, {adaptive}."
+    return (
+        f"{rule} The agreement is the share of the picture where both have the same texture; at 0 "
+        "they share a background alone."
+    )
 
 
 def _revision(revision: str, path: str) -> str:

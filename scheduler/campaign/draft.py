@@ -1,4 +1,4 @@
-"""A model and what else there is → a campaign file that runs, with a comment for each key."""
+"""A model and what else there is → a campaign file that runs, with a comment for each key in it."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from seedsweep.scheduler.campaign.reference import Key, tables
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import PromptList
 from seedsweep.workers.models.folder_check import native_side
+from seedsweep.workers.training.picture_file import METADATA
 
 COLUMNS = ("prompt", "caption", "text")
 """What a column of prompts is called, in whatever letters; the first that is there is taken."""
@@ -74,12 +75,18 @@ def _of_prompts(ingredients: Ingredients, file: Path) -> Values:
     if not ingredients.prompts and path.suffix != ".parquet":
         raise ConfigError(
             f"The captions of the training set {path} are not in one Parquet file; name a file of "
-            "prompts with --prompts."
+            f"prompts with --prompts{_captions_beside(path)}."
         )
     values = {("prompts", "file"): _from(file, path)}
     if column := _column(path):
         values["prompts", "column"] = column
     return values
+
+
+def _captions_beside(folder: Path) -> str:
+    """A file of captions as Hugging Face's image folders have it, if there is one."""
+    found = [folder / name for name in METADATA if (folder / name).is_file()]
+    return f", such as {found[0]}" if found else ""
 
 
 def _column(path: Path) -> str | None:

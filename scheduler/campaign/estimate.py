@@ -195,7 +195,8 @@ class Estimate:
     def _money(self) -> str:
         if self.cost is None:
             return ""
-        return f"{self.cost:,.2f} at {self.price:g} for a device-hour"
+        cost = f"{self.cost:,.2f}" if self.cost >= 1 else number_words(self.cost)
+        return f"{cost} at {self.price:g} for a device-hour"
 
     def _left_out(self) -> str:
         return f"{left_out_words(self.left_out)} of the training set" if self.left_out else ""

@@ -47,6 +47,9 @@ SHOWN_LENGTH = 120
 PAIRS_IN_TILES = 1 << 28
 """Of a prompt; the search for parts holds a byte for each: 256 MB."""
 
+NAMES = (("name",), ("model", "pipeline"))
+"""The keys that hold a name of ours."""
+
 
 def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, list[str]]:
     """Read and resolve a campaign file; returns the campaign and its prompts, in order.
@@ -160,6 +163,11 @@ def explain(error: ValidationError, record: type[BaseModel]) -> str:
         return f"{where} is not a known key; {hint}"
     if first["type"] == "missing":
         return f"{where} is missing; add it."
+    if first["type"] == "string_pattern_mismatch" and first["loc"] in NAMES:
+        return (
+            f"{where} = {_cut(repr(first['input']))} is no name; take letters, digits, dots, "
+            "dashes and underscores, 64 at most, the first a letter or digit."
+        )
     reason = first["msg"].removeprefix("Input ")
     return f"{where} = {_cut(repr(first['input']))} {reason}; correct it."
 
@@ -203,8 +211,9 @@ def _load(path: Path) -> dict[str, Any]:
             data = file.read(FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
+        meant = "" if path.suffix == ".toml" else "; a file is meant here, not a campaign's id"
         raise ConfigError(
-            f"The campaign file {path} cannot be read ({reason}); check the path."
+            f"The campaign file {path} cannot be read ({reason}); check the path{meant}."
         ) from error
     if len(data) > FILE_BYTES:
         raise ConfigError(

@@ -54,6 +54,8 @@ class RowCounts:
     """Where the prompt of most lines stands, if one has several, and how many they are."""
     heading: str = ""
     """The first line, taken for the only column's name though it looks like a prompt."""
+    numbers: int = 0
+    """Prompts that are numbers."""
     unused: list[str] = field(default_factory=list)
     """Columns that are called like settings."""
 
@@ -83,6 +85,11 @@ class RowCounts:
             remarks.append(
                 f"{self.alike:,} {differ} from another in nothing but how accents are encoded "
                 "(Unicode's NFC and NFD); each is a prompt of its own."
+            )
+        if self.numbers > 1 and self.numbers == self.read - self.skipped:
+            remarks.append(
+                "All prompts are numbers, as in a column of ids; name the column of texts with "
+                "`column`."
             )
         if self.heading:
             remarks.append(
@@ -219,6 +226,7 @@ def _distinct(texts: Iterable[str], rows: RowCounts) -> Iterator[str]:
             if same != text:
                 composed.add(same)
             seen.add(text)
+            rows.numbers += text.isdecimal()
             yield text
 
 

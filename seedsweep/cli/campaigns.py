@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.plan import Plan
     from seedsweep.scheduler.campaign.progress import Broker, Services
     from seedsweep.scheduler.campaign.prompt_files import RowCounts
+    from seedsweep.storage.records import Campaign
     from seedsweep.storage.store import Store
 
 
@@ -89,7 +90,7 @@ def run(
     if not code:
         _verify(opened, campaign_id, environment.ray_address)
     in_vain = print_found(find_present(opened, campaign_id), as_json, flagged_only=True)
-    page = render_report(opened, campaign_id, report or Path("seedsweep-reports") / campaign_id)
+    page = render_report(opened, campaign_id, report)
     say(f"Report: {page}")
     failed = _explain_failures(opened, plan)
     show(campaign_id)
@@ -125,7 +126,12 @@ def plan(
         str | None, typer.Option(help="Measure on this one, cpu or cuda:0, …; the first visible.")
     ] = None,
     devices: Annotated[
-        int, typer.Option(min=1, help="Devices at work at a time, to reckon wall time with.")
+        int,
+        typer.Option(
+            min=1,
+            help="Devices at work at a time, to reckon wall time with. On a CPU one is a worker "
+            "with one thread, and `run` starts one per core.",
+        ),
     ] = 1,
     price: Annotated[
         float | None, typer.Option(min=0, help="What a device-hour costs, in any currency.")
@@ -149,6 +155,7 @@ def plan(
     opened, rows = find_store(store), RowCounts()
     stock = take_stock(opened, _read_plan(opened, file, rows))
     campaign, missing = stock.plan.campaign, stock.missing(SIZED_ROUNDS)
+    _remark_size(campaign)
     rate, sizes = None, usual_sizes(campaign.sampling)
     if images_per_second is not None:
         rate = Throughput.given(chosen, images_per_second)
@@ -259,7 +266,15 @@ def _plan(store: "Store", file: Path) -> "Plan":
         say(f"Rows of the prompts: {rows}.")
     for remark in rows.remarks:
         say(remark)
+    _remark_size(plan.campaign)
     return plan
+
+
+def _remark_size(campaign: "Campaign") -> None:
+    from seedsweep.workers.models.folder_check import size_remark
+
+    if remark := size_remark(campaign.model, campaign.sampling):
+        say(remark)
 
 
 def _read_plan(store: "Store", file: Path, rows: "RowCounts") -> "Plan":

@@ -33,8 +33,8 @@ def compare(
     """Compare two campaigns over the same prompts and seeds: before and after deduplication, say.
 
     Prompts are paired; differences are B − A, with intervals and an exact test. These cover the
-    choice of prompts: how far another training run would differ, they do not say. The reports of
-    both show it from then on.
+    choice of prompts: how far another training run would differ, they do not say.
+    `seedsweep report` of either shows it the next time it is run.
 
     Example: seedsweep compare base-0123456789ab tuned-ab0123456789 -o comparison
     """
@@ -78,8 +78,8 @@ def duplication(
 ) -> None:
     """Show how many prompts are flagged and extracted by the copies of their training picture.
 
-    Where a prompt stands in FILE more than once, its most copied picture counts. The campaign's
-    report shows the curve from then on.
+    Where a prompt stands in FILE more than once, its most copied picture counts.
+    `seedsweep report` shows the curve the next time it is run.
 
     Example: seedsweep duplication emoji-0123456789ab --copies prompts.csv --sample 50
     """

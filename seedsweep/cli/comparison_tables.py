@@ -22,6 +22,10 @@ def print_comparison(comparison: Comparison) -> None:
         f"{left_out.only_a} in A alone, {left_out.only_b} in B alone, {left_out.other_seeds} with "
         f"other seeds, {left_out.no_evidence} that are no evidence in one of them."
     )
+    if comparison.contrasts:
+        show("They differ in (A | B):")
+    for contrast in comparison.contrasts:
+        explain(f"{contrast.label}: {contrast.a} | {contrast.b}")
     print_table(_rates(comparison))
     if comparison.pictures:
         both = (
@@ -40,8 +44,6 @@ def print_comparison(comparison: Comparison) -> None:
     for title, changes in (("shrank", comparison.shrunk), ("grew", comparison.grown)):
         if changes:
             print_table(_changes(f"Cliques that {title} most", changes))
-    for contrast in comparison.contrasts:
-        explain(f"{contrast.label}: {contrast.a} | {contrast.b}")
     for note in comparison.notes:
         explain(note)
 

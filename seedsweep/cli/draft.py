@@ -24,7 +24,9 @@ def init(
         Path, typer.Option("--output", "-o", metavar="FILE.toml", help="The file to write.")
     ] = Path("campaign.toml"),
 ) -> None:
-    """Write a campaign file for a model, with a comment for every key. It is checked, and runs.
+    """Write a campaign file for a model, with the keys that most need. It is checked, and runs.
+
+    Each key has a comment; docs/campaign-file.md has all keys.
 
     Example: seedsweep init examples/emoji/model --prompts examples/emoji/prompts.csv
     """
@@ -39,9 +41,12 @@ def init(
     except (OSError, ValueError) as error:
         raise ConfigError(f"{output} cannot be written ({error}); name another file.") from error
     try:
-        read_campaign(output)
+        campaign, found = read_campaign(output)
     except ConfigError:
         output.unlink()
         raise
+    column = f", column {campaign.prompts.column}" if campaign.prompts.column else ""
+    size = f"{campaign.sampling.width} × {campaign.sampling.height}"  # noqa: RUF001
+    say(f"Prompts: {len(found):,} from {campaign.prompts.file}{column}. Pictures: {size} pixels.")
     say(f"Look at it, then: seedsweep plan {output}")
     show(str(output))

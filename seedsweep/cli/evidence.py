@@ -1,5 +1,6 @@
 """The commands that make a bundle of evidence, and have people look at it."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,8 +59,10 @@ def evidence(
     additions = BundleOptions(replayed, sample_seed, given, signer)
     with counted("flagged prompts copied") as progress:
         sealed = write_evidence(opened, campaign_id, output, additions, progress)
-    for sentence in sealed.labels_in_words:
+    for sentence in (sealed.in_words, *sealed.labels_in_words):
         say(sentence)
+    check = sealed.folder / "verify_bundle.py"
+    say(f"Check it with `python3 {shlex.quote(str(check))}`. Note this hash elsewhere:")
     show(f"{sealed.sha256}  {sealed.folder / 'manifest.json'}")
 
 
@@ -72,9 +75,11 @@ def label(
 ) -> None:
     """Look at flagged prompts beside their training pictures, on a page on this machine alone.
 
-    Each answer is kept at once in DIR/labels-NAME.csv, and the same command goes on where it
-    stopped. Which picture is left and which pair comes next is drawn from the reviewer's name;
-    nothing says what the analysis or another reviewer thinks.
+    It shows one pair for each prompt that has a match: the representative of its largest clique,
+    and the training picture. Each answer is kept at once in DIR/labels-NAME.csv. You may stop at
+    any time: the same command goes on. Which picture is left and which pair comes next is drawn
+    from the reviewer's name, so nobody chooses prompts; nothing says what the analysis or another
+    reviewer thinks.
 
     Example: seedsweep label evidence --reviewer ann
     """

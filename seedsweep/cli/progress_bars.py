@@ -30,6 +30,9 @@ NOTICE_SECONDS = 2.0
 RATE_SECONDS, RATE_CHANGES = 30.0, 5
 """A rate is that of the last so many seconds, or of so many changes if they took longer."""
 
+FORECAST_AFTER = 5
+"""Before so many are done, or half of fewer, how long the rest takes is a guess, and not told."""
+
 BAR_WIDTH, BAR_COLUMNS = 20, 70
 """A bar stands before the words if there are so many columns."""
 
@@ -40,14 +43,21 @@ class Pace:
 
     def __init__(self) -> None:
         self._changes: deque[tuple[float, float]] = deque()
+        self._first: float | None = None
 
     def note(self, count: float, now: float) -> None:
         """Note what the count is now."""
         changes = self._changes
+        self._first = count if self._first is None else self._first
         if not changes or changes[-1][1] != count:
             changes.append((now, count))
         while len(changes) > RATE_CHANGES + 1 and now - changes[1][0] >= RATE_SECONDS:
             changes.popleft()
+
+    @property
+    def grown(self) -> float:
+        """By how much the count has grown since the first note."""
+        return self._changes[-1][1] - self._first if self._first is not None else 0.0
 
     def per_second(self, now: float) -> float:
         """The growth per second; 0 before anything grew."""
@@ -154,11 +164,11 @@ class Display:
 
 
 def pace_words(pace: Pace, done: float, total: float, what: str = "") -> tuple[str, ...]:
-    """How long it takes and how fast it goes, as far as that is known."""
+    """How long it takes and how fast it goes, as far as that is known: nothing of the first few."""
     now = time.monotonic()
     pace.note(done, now)
     per_second = pace.per_second(now)
-    if done >= total or per_second <= 0:
+    if done >= total or per_second <= 0 or pace.grown < min(FORECAST_AFTER, total / 2):
         return ()
     left = f"{duration_words((total - done) / per_second)} left"
     return left, rate_words(per_second, what)

@@ -35,7 +35,10 @@ def results(
         Path | None, typer.Option("--csv", metavar="FILE", help="Write all prompts as CSV.")
     ] = None,
 ) -> None:
-    """Show what was found, best first: a table of the flagged prompts, or all prompts as data.
+    """Show what was found: a table of the flagged prompts, or all prompts as data.
+
+    They are ordered by how alike the generations of a prompt are, not by how sure a memory is.
+    docs/results.md says what each field means.
 
     Example: seedsweep results emoji-0123456789ab --json
     """
@@ -51,7 +54,12 @@ def results(
 
 def report(
     campaign_id: CampaignId,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Where to write; ./seedsweep-reports/ID if unset."
+        ),
+    ] = None,
     store: StoreUrl = None,
 ) -> None:
     """Write the report: one HTML file with the pictures.
@@ -61,7 +69,8 @@ def report(
     Example: seedsweep report emoji-0123456789ab -o report
     """
     opened = find_store(store)
-    show(str(render_report(opened, find_campaign(opened, campaign_id), output)))
+    campaign_id = find_campaign(opened, campaign_id)
+    show(str(render_report(opened, campaign_id, output)))
 
 
 def analyse(
@@ -85,12 +94,15 @@ def analyse(
     actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Analyse stored images again; what is not given is as the campaign has it.
+    """Analyse stored images again; options that you leave out are those of the campaign file.
 
-    From then on `results`, `report` and `status` show this analysis. Older results stay in the
-    store, and come back at once when they are asked for again. If it needs
-    images that the campaign did not keep, the other prompts are judged and shown, and `results`
-    shows what it did before.
+    What an earlier `analyse` was given is not kept. From then on all commands use this analysis:
+    `results`, `report`, `status`, `verify`,
+    `evidence`, `calibrate`, `compare`, `duplication` and `score`; labels are of its pictures.
+    `seedsweep analyse ID` alone goes back to the campaign's own. Older results stay in the store,
+    and come back at once when they are asked for again. A search of the training set belongs to
+    one analysis: run `verify` again after another one. If it needs images that the campaign did
+    not keep, the other prompts are judged and shown, and `results` shows what it did before.
 
     Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
     """
@@ -110,6 +122,8 @@ def analyse(
         ended = analyse_again(opened, campaign_id, changes, crew, progress)
     found = gather_found(opened, load_campaign(opened, campaign_id), ended.settings)
     in_vain = print_found(found, as_json)
+    if not ended.refused:
+        say("All commands use this analysis from now on.")
     if ended.refused:
         say(f"{ended.refused} of {ended.prompts} prompts could not be judged: {ended.reason}")
     if ended.refused or in_vain:
@@ -183,8 +197,9 @@ def _element(found: "Found", result: "PromptResult") -> dict[str, object]:
     return result.model_dump(mode="json") | told
 
 
-def render_report(store: "Store", campaign_id: str, folder: Path) -> Path:
-    """Render the report of a campaign's present analysis; returns the page's path."""
+def render_report(store: "Store", campaign_id: str, folder: Path | None) -> Path:
+    """Render the report of a campaign's present analysis, in ./seedsweep-reports/ID unless told
+    where; returns the page's path."""
     from seedsweep.audit.report.report import write_report
     from seedsweep.cli.progress_bars import counted
     from seedsweep.scheduler.campaign.current import settings_now
@@ -192,6 +207,7 @@ def render_report(store: "Store", campaign_id: str, folder: Path) -> Path:
 
     settings = settings_now(store, load_campaign(store, campaign_id))
     with counted("flagged prompts drawn") as progress:
+        folder = folder or Path("seedsweep-reports") / campaign_id
         return write_report(store, campaign_id, settings.analysis_id, folder, progress)
 
 

@@ -43,8 +43,10 @@ class Overview:
         """The tables, and what is stuck below them."""
         parts: list[RenderableType] = [self.empty or _campaign_table(self.campaigns)]
         if self.services is None and not self.empty:
-            trouble = self.trouble or "No broker is configured."
-            parts.append(f"This is what the store knows. {trouble}")
+            asked = self.trouble or (
+                "No service is asked: that takes SEEDSWEEP_BROKER_URL, which `run` does without."
+            )
+            parts.append(f"This is what the store knows. {asked}")
         elif self.services and self.services.signs:
             parts.append(_worker_table(self.services.signs))
         for campaign in self.campaigns:

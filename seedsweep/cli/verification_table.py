@@ -25,14 +25,14 @@ def print_verification(verification: VerificationResult) -> None:
     """Print a line for each clique of a flagged prompt, then what all of them came to."""
     table = FittedTable(
         *("prompt", "seed", "training picture", "its caption"),
-        *("l2", "tiled l2", "adaptive", "alike", "k", "extracted"),
+        *("l2", "tiled l2", "adaptive", "agreement", "k", "extracted"),
         text=("prompt", "training picture", "its caption"),
         spared=(
             "its caption",
             "seed",
             "tiled l2",
             "k",
-            "alike",
+            "agreement",
             "adaptive",
             "l2",
             "training picture",

@@ -22,7 +22,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from seedsweep.audit.evidence.labels import labels_file
-from seedsweep.audit.evidence.verify_bundle import LABEL_COLUMNS, LABELS, MANIFEST, read_labels
+from seedsweep.audit.evidence.verify_bundle import (
+    LABEL_COLUMNS,
+    LABELS,
+    MANIFEST,
+    SHOWN_COLUMNS,
+    other_pictures,
+    read_labels,
+    read_shown,
+)
 from seedsweep.audit.report.html import templates
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.whole_file import write_whole
@@ -34,9 +42,11 @@ PIXEL_ART_SIDE = 128
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A flagged prompt's representative and its training picture, in the order they are shown."""
+    """The representative of a flagged prompt's largest clique and its training picture, in the
+    order they are shown; `digests` are of the pixels of the first and of the second."""
 
     prompt_id: str
+    digests: tuple[str, str]
     left: bytes
     right: bytes
 
@@ -68,7 +78,7 @@ class Labelling:
         self.pixel_art, self.pairs = _read_pairs(folder, reviewer)
         if not self.pairs:
             raise ConfigError(f"The bundle {folder} has no match with both pictures to look at.")
-        self._known = {pair.prompt_id for pair in self.pairs}
+        self._known = {pair.prompt_id: pair.digests for pair in self.pairs}
         self._rows = _read_rows(self.path, self._known)
         self._lock = threading.Lock()
 
@@ -92,10 +102,11 @@ class Labelling:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             # Read anew: the reviewer may have a second page open.
             rows = _read_rows(self.path, self._known)
-            rows[self.pairs[place].prompt_id] = label, now
+            pair = self.pairs[place]
+            rows[pair.prompt_id] = (label, now, *pair.digests)
             text = io.StringIO(newline="")
             writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(LABEL_COLUMNS)
+            writer.writerow(LABEL_COLUMNS + SHOWN_COLUMNS)
             writer.writerows([prompt_id, *row] for prompt_id, row in rows.items())
             write_whole(self.path, text.getvalue())
             self._rows = rows
@@ -234,7 +245,12 @@ def _read_pairs(folder: Path, reviewer: str) -> tuple[bool, tuple[Pair, ...]]:
         results = json.loads(read("results.json"))
         sampling = json.loads(read("campaign.json"))["campaign"]["sampling"]
         pictures = json.loads(read("training.json"))["pictures"]
-        training = {picture["training_id"]: picture["file"] for picture in pictures}
+        training = {picture["training_id"]: picture for picture in pictures}
+        digests = {
+            (prompt["prompt_id"], image["seed"]): image["sha256"]
+            for prompt in json.loads(read("images.json"))["prompts"]
+            for image in prompt["images"]
+        }
         both = []
         for result in (result for result in results if result["match"]):
             prompt_id, seed = result["prompt_id"], result["representative_seed"]
@@ -242,8 +258,9 @@ def _read_pairs(folder: Path, reviewer: str) -> tuple[bool, tuple[Pair, ...]]:
                 raise ValueError(f"{prompt_id!r} is no prompt's id")
             generated = f"images/{prompt_id}/{seed}.png"
             matched = training.get(result["match"]["training_id"])
-            if matched and generated in files:
-                both.append((prompt_id, read(generated), read(matched)))
+            if matched and matched["file"] and generated in files:
+                pair = digests[prompt_id, seed], matched["sha256"]
+                both.append((prompt_id, pair, read(generated), read(matched["file"])))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{folder} is not a bundle of evidence as it was made ({type(error).__name__}: "
@@ -252,25 +269,33 @@ def _read_pairs(folder: Path, reviewer: str) -> tuple[bool, tuple[Pair, ...]]:
     return max(sampling["width"], sampling["height"]) <= PIXEL_ART_SIDE, _shuffled(both, reviewer)
 
 
-def _shuffled(both: list[tuple[str, bytes, bytes]], reviewer: str) -> tuple[Pair, ...]:
+def _shuffled(
+    both: list[tuple[str, tuple[str, str], bytes, bytes]], reviewer: str
+) -> tuple[Pair, ...]:
     generator = random.Random(f"pairs of {reviewer}")  # noqa: S311 - it is no secret
     generator.shuffle(both)
     pairs = []
-    for prompt_id, *pictures in both:
+    for prompt_id, digests, *pictures in both:
         generator.shuffle(pictures)
-        pairs.append(Pair(prompt_id, *pictures))
+        pairs.append(Pair(prompt_id, digests, *pictures))
     return tuple(pairs)
 
 
-def _read_rows(path: Path, known: set[str]) -> dict[str, tuple[str, str]]:
-    """A reviewer's answers so far: label and time by prompt id."""
+def _read_rows(
+    path: Path, known: dict[str, tuple[str, str]]
+) -> dict[str, tuple[str, str, str, str]]:
+    """A reviewer's answers so far by prompt id: label, time, and the digests of both pictures,
+    empty in a file of an earlier version."""
     if not path.exists():
         return {}
     try:
         data = path.read_bytes()
-        if stray := {*read_labels(data)} - known:
+        if stray := {*read_labels(data)} - {*known}:
             raise ValueError(f"{min(stray)} is no pair of this bundle")
+        seen = read_shown(data)
+        if others := other_pictures(seen, known):
+            raise ValueError(f"{others[0]} has other pictures in this bundle")
     except (OSError, ValueError) as error:
         raise ConfigError(f"The labels {path} cannot be gone on with ({error}).") from error
-    rows = csv.reader(io.StringIO(data.decode(), newline=""))
-    return {prompt_id: (label, time) for prompt_id, label, time in list(rows)[1:]}
+    rows = list(csv.reader(io.StringIO(data.decode(), newline="")))[1:]
+    return {name: (label, time, *seen.get(name, ("", ""))) for name, label, time, *_ in rows}

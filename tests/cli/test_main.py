@@ -451,6 +451,19 @@ def test_results_are_a_table_for_people_and_every_prompt_for_scripts(
 def test_report_prints_the_path_of_the_page(seedsweep, campaign_id, folder):
     finished = seedsweep("report", campaign_id, "-o", "page")
     assert (folder / finished.stdout.strip()).is_file()
+    usual = seedsweep("report", campaign_id).stdout.strip()
+    assert usual == f"seedsweep-reports/{campaign_id}/index.html"
+    assert (folder / usual).is_file()
+
+
+def test_report_overwrites_its_own_page_and_no_other(seedsweep, campaign_id, folder):
+    assert seedsweep("report", campaign_id, "-o", "page").returncode == 0
+    assert seedsweep("report", campaign_id, "-o", "page").returncode == 0
+    (folder / "page" / "index.html").write_text("<title>my home</title>")
+    refused = seedsweep("report", campaign_id, "-o", "page")
+    assert refused.returncode == 2
+    assert "page/index.html is no page of seedsweep" in refused.stderr
+    assert (folder / "page" / "index.html").read_text() == "<title>my home</title>"
 
 
 @pytest.mark.parametrize(

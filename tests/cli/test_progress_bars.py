@@ -99,7 +99,7 @@ def work():
         for done in (1, 1, 1, 45, 90):
             display.show(counts(done, parked=2), images(done))
     with counted("slices searched") as show:
-        for done in (0, 3, 3, 12):
+        for done in (0, 6, 6, 12):
             show(done, 12)
     with noticed("The model is loaded") as notice:
         notice(4, 2.0)
@@ -113,11 +113,20 @@ def test_a_log_has_a_line_for_each_change_alone(monkeypatch, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [
         *("56/5000 images", "2500/5000 images", "5000/5000 images"),
-        *("slices searched: 0/12", "slices searched: 3/12", "slices searched: 12/12"),
+        *("slices searched: 0/12", "slices searched: 6/12", "slices searched: 12/12"),
         "The model is loaded: 4 images in 2 s",
     ]
     assert re.search(r" left, .* images/s, 15/30 prompts analysed, 5 flagged, 2 units", lines[1])
     assert re.search(r" left, .*/s$", lines[4])
+
+
+def test_how_long_it_takes_is_not_told_of_the_first_few(monkeypatch, capsys):
+    monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
+    with counted("prompts analysed") as show:
+        for done in (2, 3, 6, 7, 20):
+            show(done, 64)
+    lines = capsys.readouterr().err.splitlines()
+    assert [" left" in line for line in lines] == [False, False, False, True, True]
 
 
 def test_a_log_has_no_line_of_what_is_soon_done(capsys):

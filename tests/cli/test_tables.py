@@ -87,7 +87,7 @@ class TestOverview:
         assert sorted(ids, key=lines.index) == ids
 
     def test_where_no_broker_answers_that_is_said(self, printed):
-        assert "No broker is configured" in "".join(printed(Overview([CAMPAIGN], None).print))
+        assert "No service is asked" in "".join(printed(Overview([CAMPAIGN], None).print))
         troubled = " ".join(printed(Overview([CAMPAIGN], None, "It [refuses] us.").print))
         assert "This is what the store knows. It [refuses] us." in troubled
         known = Services(led=True, signs=(), analysts=1)

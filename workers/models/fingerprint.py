@@ -127,7 +127,8 @@ def _hub_commit(model: Model) -> str:
         commit = _resolve(model.path, model.revision)
     except HFValidationError as error:
         raise ConfigError(
-            f"The model {model.path!r} is neither a folder nor a hub id; correct model.path."
+            f"The model {model.path!r} is neither a folder here nor a hub id; correct the "
+            "model's path."
         ) from error
     except Exception as error:  # the errors of its HTTP client differ between its versions
         raise ConfigError(

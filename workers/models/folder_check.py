@@ -199,6 +199,17 @@ def native_side(folder: Path) -> int | None:
     return None
 
 
+def size_remark(model: Model, sampling: Sampling) -> str:
+    """That other pictures are asked for than the model was trained for, if its folder says so."""
+    side = native_side(Path(model.path))
+    if side is None or side in (sampling.width, sampling.height):
+        return ""
+    return (
+        f"The model's own size is {side} × {side} pixels; {sampling.width} × {sampling.height} is "  # noqa: RUF001
+        "asked for, at which it may repeat other pictures, or none."
+    )
+
+
 def _reduction(folder: Path) -> int:
     """So many pixels of a picture's side are one of what its autoencoder makes of it."""
     channels = (read_json(folder / "vae" / "config.json") or {}).get("block_out_channels")

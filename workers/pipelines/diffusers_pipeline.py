@@ -63,6 +63,7 @@ class DiffusersPipeline:
     ) -> None:
         torch.set_num_threads(threads)
         diffusers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()
         self._model = model
         self._device = device
         self._threads = threads

@@ -28,19 +28,25 @@ class _Drawn(logging.Handler):
 @contextmanager
 def drawn_by_lot() -> Iterator[list[str]]:
     """A list to which each part is added that is loaded meanwhile and lacks weights: its folder's
-    name, with one of them."""
+    name, with one of them. Nothing less than an error is printed meanwhile: both libraries warn of
+    what they would need for parts that are not asked for."""
     watch, parts = _Drawn(), list[str]()
     loggers = [logging.getLogger(library) for library in _LIBRARIES]
-    levels = [logger.level for logger in loggers]
+    printing = [handler for logger in loggers for handler in logger.handlers]
+    muted: list[logging.Logger | logging.Handler] = [*loggers, *printing]
+    levels = [each.level for each in muted]
     for logger in loggers:
         logger.addHandler(watch)
         logger.setLevel(logging.WARNING)
+    for handler in printing:
+        handler.setLevel(logging.ERROR)
     try:
         yield parts
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger in loggers:
             logger.removeHandler(watch)
-            logger.setLevel(level)
+        for each, level in zip(muted, levels, strict=True):
+            each.setLevel(level)
         parts += map(_describe, watch.said)
 
 

@@ -49,7 +49,8 @@ def refuse_other_kinds(file: Path) -> None:
         raise NoPicturesError("it is a single picture; name its folder")
     if kind_of(file) not in _CONTAINERS and begins != _PARQUET_BEGINS:
         raise NoPicturesError(
-            "it is of no kind that is read; convert what is pickled, or compressed in another way, "
+            f"{kind_of(file) or 'such a file'} holds no pictures that are read; name a folder of "
+            "pictures, Parquet or tars, or convert what is pickled, or compressed in another way, "
             "to an array (N, H, W, 3) of uint8, saved with numpy.savez"
         )
 

@@ -339,7 +339,7 @@ def test_searches_are_the_newest_first(audit):
     folder = audit.bundle()
     found = load(folder, "verifications.json")
     assert [one["settings"]["threshold"] for one in found] == [0.2, 0.15]
-    assert "An extraction is a match with l2 ≤ 0.2, " in " ".join(
+    assert "An extraction is a match with (1) l2 ≤ 0.2, " in " ".join(
         (folder / "README.txt").read_text().split()
     )
     assert not faults(folder)
@@ -619,6 +619,8 @@ def test_the_command_prints_the_manifests_hash(audit, seedsweep, key):
     assert finished.returncode == 0, finished.stderr
     digest = hashlib.sha256((audit.folder / "out" / "manifest.json").read_bytes()).hexdigest()
     assert finished.stdout == f"{digest}  out/manifest.json\n"
+    assert "4 results, 3 of them flagged, and 21 pictures" in finished.stderr
+    assert "python3 out/verify_bundle.py" in finished.stderr
     assert load(audit.folder / "out", "replays.json")["equal"] == 2
     assert verify(audit.folder / "out").returncode == 0
 

@@ -127,6 +127,31 @@ def test_two_pages_of_one_reviewer_lose_no_answer(bundle, serve):
     assert [row["label"] for row in rows(bundle)] == ["same", "different"]
 
 
+def test_a_bundle_that_people_labelled_still_passes_its_own_check(bundle, serve):
+    serve(bundle).say("same")
+    command = [sys.executable, "-I", "-S", str(bundle / "verify_bundle.py")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0
+    assert "labels-ann.csv, a reviewer's answers" in finished.stdout
+    (bundle / "README.txt").write_text("all is well")
+    [fault] = check_bundle(bundle)
+    assert fault.startswith("README.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("labels-ann.csv", b"prompt_id,verdict\n"),
+        ("labels-ann.csv", b"\xff"),
+        ("labels-ann b.csv", b"prompt_id,label,time\n"),
+        ("images/labels-ann.csv", b"prompt_id,label,time\n"),
+    ],
+)
+def test_what_only_has_the_name_of_labels_is_a_fault(bundle, name, data):
+    (bundle / name).write_bytes(data)
+    assert list(check_bundle(bundle)) == [f"{name} is not listed in manifest.json."]
+
+
 def test_an_answer_can_be_taken_back(bundle, serve):
     visitor = serve(bundle)
     visitor.say("same")
@@ -270,6 +295,51 @@ def test_labels_are_put_in_a_bundle_and_agreement_is_told(audit, bundle):
     assert not list(check_bundle(final))
 
 
+def test_labels_say_which_pictures_were_looked_at_and_are_refused_for_others(
+    audit, bundle, serve, tmp_path
+):
+    serve(bundle).say("same")
+    [row] = rows(bundle)
+    shown = {
+        entry["sha256"]
+        for prompt in json.loads((bundle / "images.json").read_bytes())["prompts"]
+        for entry in prompt["images"]
+    }
+    assert row["generated_sha256"] in shown
+    path = bundle / "labels-ann.csv"
+    assert not list(check_bundle(audit.bundle(tmp_path / "right", labels=(open_labels(path),))))
+    for digest in (row["generated_sha256"], row["training_sha256"]):
+        other = tmp_path / "labels-ben.csv"
+        other.write_text(path.read_text().replace(digest, "0" * 64))
+        with pytest.raises(ConfigError, match=f"labels of ben are of other.*{row['prompt_id']}"):
+            audit.bundle(tmp_path / "wrong", labels=(open_labels(other),))
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_labels_of_other_pictures_are_a_fault_of_the_bundle(audit, bundle, serve, tmp_path):
+    serve(bundle).say("same")
+    final = audit.bundle(tmp_path / "final", labels=(open_labels(bundle / "labels-ann.csv"),))
+    [row] = rows(bundle)
+    path = final / "labels" / "ann.csv"
+    path.write_text(path.read_text().replace(row["training_sha256"], "0" * 64))
+    seal_anew(final)
+    [fault] = check_bundle(final)
+    assert fault == f"labels/ann.csv is of other pictures of {row['prompt_id']} than the bundle's."
+
+
+def test_a_file_of_an_earlier_version_is_gone_on_with(bundle, serve, audit):
+    first = Labelling(bundle, "ann").pairs[0].prompt_id
+    write_labels(bundle, "ann", {first: "same"})
+    visitor = serve(bundle)
+    assert "1 of 3 answered" in visitor.page()
+    visitor.say("unsure")
+    assert [(r["label"], bool(r["generated_sha256"])) for r in rows(bundle)] == [
+        ("same", False),
+        ("unsure", True),
+    ]
+    assert not list(check_bundle(bundle))
+
+
 def test_counts_of_labels_that_people_did_not_give_are_found(audit, bundle, tmp_path):
     labels = {result.prompt_id: "same" for result in audit.results[:2]}
     given = [open_labels(write_labels(bundle, name, labels)) for name in ("ann", "ben")]
@@ -365,7 +435,7 @@ def test_equal_labels_give_equal_bytes(audit, bundle, tmp_path):
 
 def test_one_reviewer_alone_confirms_nothing(audit, bundle):
     path = write_labels(bundle, "ann", {audit.results[0].prompt_id: "same"})
-    counts = agreement([open_labels(path)], audit.results).counts
+    counts = agreement([open_labels(path)], audit.results, {}).counts
     assert counts["confirmed"] is None
     assert counts["pairs"] == []
 
@@ -374,7 +444,7 @@ def test_what_only_one_of_two_labelled_counts_for_neither(audit, bundle):
     first, second, _ = (result.prompt_id for result in audit.results[:3])
     ann = open_labels(write_labels(bundle, "ann", {first: "same", second: "same"}))
     ben = open_labels(write_labels(bundle, "ben", {first: "same"}))
-    counts = agreement([ann, ben], audit.results).counts
+    counts = agreement([ann, ben], audit.results, {}).counts
     assert counts["pairs"][0]["both_labelled"] == 1
     assert counts["confirmed"]["extracted"] == {"n": 1, "of": 1}
 
@@ -398,9 +468,9 @@ def test_labels_that_are_none_are_the_users_error(tmp_path, name):
 def test_labels_of_other_prompts_and_one_reviewer_twice_are_refused(audit, bundle):
     stray = open_labels(write_labels(bundle, "ann", {"0" * 16: "same"}))
     with pytest.raises(ConfigError, match="another campaign or analysis"):
-        agreement([stray], audit.results)
+        agreement([stray], audit.results, {})
     with pytest.raises(ConfigError, match="one reviewer's"):
-        agreement([stray, stray], audit.results)
+        agreement([stray, stray], audit.results, {})
 
 
 def test_a_bundle_without_a_pair_is_refused(audit, bundle):

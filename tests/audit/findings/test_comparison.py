@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from seedsweep.audit.findings.comparison import (
     CAVEAT,
+    SAME_MODEL,
     Change,
     ExtractedPictures,
     LeftOut,
@@ -140,7 +141,10 @@ class TestWhatIsCounted:
     def test_the_same_recipe_is_said_to_make_the_same_images(self, store, arms):
         model = load_campaign(store, arms[0]).campaign.model
         c = submit(store, "c", AFTER, model=model)
-        assert any("same recipe" in note for note in compare_campaigns(store, arms[0], c).notes)
+        notes = compare_campaigns(store, arms[0], c).notes
+        assert any("same recipe" in note for note in notes)
+        assert SAME_MODEL in notes
+        assert CAVEAT not in notes
 
 
 class TestWhatIsRefused:
@@ -167,6 +171,11 @@ class TestWhatIsRefused:
         said = refused(store, arms[0], c)
         assert "edge_threshold (0.1 and 0.2)" in said
         assert f"`seedsweep analyse {c} --edge-threshold 0.1 --min-clique-size 2`" in said
+
+    def test_parts_looked_for_in_one_alone_with_the_command_that_mends_it(self, store, arms):
+        c = submit(store, "c", AFTER, analysis=Analysis(min_clique_size=2, partial=True))
+        assert f"`seedsweep analyse {c} --no-partial`" in refused(store, arms[0], c)
+        assert f"`seedsweep analyse {arms[0]} --partial`" in refused(store, c, arms[0])
 
     def test_the_remedy_begins_with_the_campaigns_own_file(self, store, arms):
         own = load_campaign(store, arms[1]).campaign.settings

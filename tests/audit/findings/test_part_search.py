@@ -58,8 +58,9 @@ def test_a_part_matches_the_training_pictures_that_show_it(desk, verify, seedswe
     assert (harbour.copies, harbour.elsewhere) == (0, 1)
     assert (lamp.is_common, lamp.extracted, lamp.controls) == (True, False, None)
     told = " ".join(printed.split())
-    assert "Parts of the picture that a training picture shows: 1 of 4, of 1 prompts" in told
-    assert "3 more are common" in told
+    assert "Parts of the picture: 4, of 4 prompts." in told
+    assert "nothing unrelated does: 1, of 1 prompts." in told
+    assert "or prompts show it too: 3." in told
     results = json.loads(seedsweep("results", desk.id, "--json").stdout)
     kinds = {each["prompt"]: each["memories"][0]["kind"] for each in results}
     assert kinds == {CAMERA: "partial", BICYCLE: "common", HARBOUR: "common", LAMP: "common"}

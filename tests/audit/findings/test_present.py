@@ -285,7 +285,7 @@ class TestWhatWasNotExamined:
         store_verification(bench.store, make_search(bench.store, bench.id))
         page = " ".join(render_report(gather_report(bench.store, bench.id, None)).split())
         assert "not examined" not in page
-        assert "1 training picture, near-copies once" in page
+        assert "1 training picture, near-copies counted once" in page
 
     def test_a_bundle(self, bench, seedsweep, tmp_path):
         seedsweep("evidence", bench.id, "-o", "bundle")

@@ -189,8 +189,8 @@ def test_the_headline_counts_distinct_training_pictures_with_the_prompts_beside(
     assert ("b.tar#dog.png",) in found.groups
     pictures = len({c.match.training_id for c in found.cliques if c.match.extracted})
     headline = (
-        "Distinct training pictures extracted: 3 (with near-copies of each other counted apart: "
-        f"{pictures}). Prompts that extract them: 3."
+        f"Distinct training pictures extracted: 3 ({pictures} with near-copies counted apart). "
+        "Prompts that extract them: 3."
     )
     assert headline in printed
     numbers = for_scripts(found)
@@ -212,9 +212,9 @@ def test_controls_that_cliques_would_extract_estimate_false_extractions(found, p
     ]
     assert found.controls.false_extractions(1.0) == 0
     told = " ".join(printed.split())
-    assert "Were the controls what was trained on, 0 of 5 cliques would extract one." in told
+    assert "0 of 5 cliques would count as extractions: false ones." in told
     assert "estimated at 0, at most 32.5 (" in told  # 65 pictures for 6, times 2.996
-    assert "No clique extracts a control at any threshold of l2." in told
+    assert "No threshold of l2 lets a control through." in told
 
 
 def test_a_clique_that_would_extract_a_control_says_how_many_may_be_false(
@@ -239,7 +239,7 @@ def test_a_clique_that_would_extract_a_control_says_how_many_may_be_false(
     told = " ".join(done.stdout.split())
     assert "1 of 5 cliques would extract one. The training set has 13 times as many" in told
     assert "estimated at 13, at most 61.7 (" in told
-    assert f"No clique extracts a control below an l2 of {of_fox.l2:.4f}" in told
+    assert f"A threshold below {of_fox.l2:.4f} lets no control through" in told
 
 
 def test_coverage_is_stated_and_what_could_not_be_read_is_named(found, printed, desk):

@@ -74,7 +74,7 @@ class TestWhatIsShown:
         text = words(html_of(store, full))
         for sentence in summary(make_search(store, full)):
             assert sentence in text
-        assert "1 training picture, near-copies once" in text
+        assert "1 training picture, near-copies counted once" in text
         assert "0/40 = 0.00 [0.00, 0.09]" in text
 
     def test_the_newest_search(self, store, full):

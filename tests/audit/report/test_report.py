@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from seedsweep.audit.findings.present import gather_found
 from seedsweep.audit.report.histogram import bin_distances
 from seedsweep.audit.report.prompt_section import PICTURES_SHOWN, data_uri
 from seedsweep.audit.report.report import gather_report, render_report, write_report
@@ -321,6 +322,17 @@ def test_nothing_analysed_yet_is_a_report_too(lab: Lab) -> None:
     assert "No prompt is flagged so far" in text
 
 
+def test_where_nothing_is_flagged_nothing_was_examined(lab: Lab) -> None:
+    flagged, _ = lab.analyse()
+    drop_results(lab.store, lab.campaign_id, {flagged.prompt_id})
+    text = words(lab.html())
+    assert "not examined: nothing was flagged, so nothing was compared" in text
+    assert "No search of a training set is stored" not in text
+    assert "there is none to search a training set for" in text
+    found = gather_found(lab.store, lab.submission, lab.submission.campaign.settings)
+    assert "No prompt is flagged, so there was no whole picture" in found.notes[0]
+
+
 def test_unflagged_prompts_with_most_edges_are_listed(lab: Lab) -> None:
     _, plain = lab.analyse()
     near = [
@@ -338,9 +350,43 @@ def test_unflagged_prompts_with_most_edges_are_listed(lab: Lab) -> None:
     lab.store_results(near)
     report = gather_report(lab.store, lab.campaign_id, None)
     assert [result.edges for result in report.nearest] == list(range(12, 2, -1))
-    text = words(render_report(report))
-    assert "p12p" in text
-    assert "p2p" not in text
+    nearest, _, all_of_them = words(render_report(report)).partition("Which prompts")
+    assert "p12p" in nearest
+    assert "p2p" not in nearest
+    assert all(result.prompt in all_of_them for result in near)
+
+
+def test_what_is_not_flagged_is_no_all_clear_and_is_listed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flagged, plain = lab.analyse()
+    text = words(lab.html())
+    assert (
+        "In it fewer than 10 generations are the same at the edge threshold of 0.1; at another one "
+        "there may be more." in text
+    )
+    _, _, listed = text.partition("Which prompts")
+    assert plain.prompt in listed
+    assert flagged.prompt not in listed
+    monkeypatch.setattr("seedsweep.audit.report.report.UNFLAGGED_SHOWN", 0)
+    assert "Which prompts" not in words(lab.html())
+
+
+def test_a_match_that_is_no_extraction_says_which_condition_it_misses(lab: Lab) -> None:
+    flagged, _ = lab.analyse()
+    assert flagged.match
+    for change, reason in (
+        ({"l2": 0.2}, "l2 0.2 > 0.15"),
+        ({"adaptive": 1.141}, "adaptive 1.141 > 1"),
+        ({"adaptive": None}, "not scored"),
+        ({"agreement": 0.0}, "agreement 0"),
+        ({"l2": 0.2, "adaptive": 1.141}, "l2 0.2 > 0.15, adaptive 1.141 > 1"),
+    ):
+        match = flagged.match.model_copy(update={**change, "extracted": False})
+        drop_results(lab.store, lab.campaign_id, {flagged.prompt_id})
+        lab.store_results([flagged.model_copy(update={"match": match})])
+        shown = words(lab.html()).replace("&gt;", ">")
+        assert f"matched, not extracted {reason} " in shown
 
 
 @pytest.mark.parametrize("change", ["moved", "picture gone", "picture replaced"])
@@ -443,7 +489,8 @@ def test_a_reanalysis_is_shown_with_its_own_settings(lab: Lab) -> None:
     lab.store_results(results, settings.analysis_id)
     text = words(lab.html(settings.analysis_id))
     assert "Another analysis." in text
-    assert "edge threshold 0.2" in text
+    assert "edge threshold 0.2 instead of 0.1" in text
+    assert f"seedsweep analyse {lab.campaign_id} alone goes back" in text
     assert "tiled l2 is at most 0.2" in text
     assert "edge threshold 0.1" in words(lab.html())
 

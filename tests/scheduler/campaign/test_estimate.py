@@ -124,6 +124,12 @@ def test_the_papers_campaign_in_words(images_per_second, device, work, wall):
     assert f"{found.cost:,.2f} at 2 for a device-hour" in str(found)
 
 
+def test_a_small_price_is_shown_to_three_digits():
+    found = reckon(stock_of(plan_of(prompts=1, cuts=(50,))), rate(10.0, "cpu"), SIZES, price=0.05)
+    assert f"{found.cost:.3g} at 0.05 for a device-hour" in str(found)
+    assert found.cost < 0.001
+
+
 def test_a_measured_rate_is_shown_with_its_spread_and_how_many_images_it_rests_on():
     measured = Throughput("cpu", 8.0, 7.5, 8.25, rounds=3, images=96, seconds=12.0)
     found = reckon(stock_of(plan_of()), measured, SIZES)

@@ -319,8 +319,8 @@ def added(text):
         ),
         (
             edited('pipeline = "noise"', 'pipeline = "a b"'),
-            "model.pipeline = 'a b' String should match pattern "
-            "'^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'; correct it.",
+            "model.pipeline = 'a b' is no name; take letters, digits, dots, dashes and "
+            "underscores, 64 at most, the first a letter or digit.",
         ),
         (
             edited('pipeline = "noise"', 'pipeline = "python"'),
@@ -516,7 +516,10 @@ def test_a_diffusers_model_needs_a_path(refused):
 @pytest.mark.parametrize("path", ["/no/such/folder", "./models/here", "a b", "a/b/c"])
 def test_a_path_that_is_no_folder_and_no_hub_id_is_refused(refused, path):
     message = refused(with_model(path))
-    assert message == f"The model {path!r} is neither a folder nor a hub id; correct model.path."
+    assert (
+        message
+        == f"The model {path!r} is neither a folder here nor a hub id; correct the model's path."
+    )
 
 
 def test_a_hub_id_is_refused_at_once_where_the_hub_is_switched_off(refused, monkeypatch):

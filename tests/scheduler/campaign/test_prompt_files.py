@@ -208,6 +208,12 @@ def test_a_text_with_half_a_character_is_left_out_and_counted(tmp_path):
     assert "1 with half a character" in str(rows)
 
 
+def test_a_column_of_numbers_is_said_to_be_one(tmp_path):
+    for text, is_said in (("1\n2\n3\n", True), ("1\n2\na 3\n", False), ("1\n", False)):
+        _, rows = count(write(tmp_path / "a.txt", text))
+        assert ("All prompts are numbers" in " ".join(rows.remarks)) == is_said
+
+
 def test_prompts_that_only_encode_accents_otherwise_are_two_and_it_is_said(tmp_path):
     for texts in (["caf\u00e9", "cafe\u0301"], ["cafe\u0301", "caf\u00e9"]):
         prompts, rows = count(write(tmp_path / "a.txt", "\n".join(texts)))

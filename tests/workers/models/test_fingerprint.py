@@ -164,7 +164,7 @@ def test_a_hub_model_at_a_whole_commit_is_taken_at_its_word():
 
 @pytest.mark.parametrize("revision", ["main", "0123456789" * 4])
 def test_a_path_that_is_neither_a_folder_nor_a_hub_id_is_refused(revision):
-    with pytest.raises(ConfigError, match="neither a folder nor a hub id"):
+    with pytest.raises(ConfigError, match="neither a folder here nor a hub id"):
         fingerprint_model(Model(path="/no/such/folder", revision=revision))
 
 

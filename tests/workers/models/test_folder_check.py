@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Model, Sampling
 from seedsweep.workers.models.fingerprint import fingerprint_model
-from seedsweep.workers.models.folder_check import check_model
+from seedsweep.workers.models.folder_check import check_model, size_remark
 from tests.support.model_folders import INDEX, put, reindex, safetensors, save_folder
 
 
@@ -23,6 +23,16 @@ def check(folder, **sampling):
 
 def test_a_pipeline_with_safetensors_is_fine(folder):
     check(folder)
+
+
+def test_other_sizes_than_the_models_own_are_remarked_on(folder):
+    put(folder, "unet/config.json", json.dumps({"sample_size": 64}))
+    put(folder, "vae/config.json", json.dumps({"block_out_channels": [1, 1]}))
+    model = Model(path=str(folder))
+    assert not size_remark(model, Sampling(width=128, height=128))
+    assert not size_remark(model, Sampling(width=128, height=192))
+    assert "own size is 128 × 128 pixels; 512 × 512" in size_remark(model, Sampling())  # noqa: RUF001
+    assert not size_remark(Model(path="a/hub-id"), Sampling())
 
 
 def test_safetensors_beside_older_weights_are_fine(folder):
