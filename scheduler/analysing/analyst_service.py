@@ -14,6 +14,7 @@ from seedsweep.scheduler.campaign.retention import Retention
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import (
+    BrokerUnavailableError,
     ConfigError,
     ImagesNotKeptError,
     PermanentError,
@@ -30,7 +31,7 @@ from seedsweep.workers.analysts import actor_metrics
 from seedsweep.workers.analysts.actor import Analysed, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.monitoring import broker_watch, health, metrics
 from seedsweep.workers.training.pictures import in_words, sentences_on
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,6 @@ class AnalystService:
         on this machine, and `RayUnavailableError` where one goes that was joined, since a process
         cannot join another one; what is analysed is stored.
         """
-        health.expect(health.BEAT)
         health.expect(health.RAY)
         while not self._stopped():
             try:
@@ -276,13 +276,15 @@ class AnalystService:
             for campaign_id, prompts in self._taken.items():
                 if prompts:
                     self._ledger.renew_ready(campaign_id, prompts)
-            health.begin(health.BEAT)
+            broker_watch.heard()
 
     def _patiently(self, step: Callable[[], T]) -> T | None:
         """Take a step; where store or broker is away, say so once and go on."""
         try:
             value = step()
         except TransientError as error:
+            if isinstance(error, BrokerUnavailableError):
+                broker_watch.failed(error)
             if not self._was_away:
                 log.warning("The analyst waits: %s", error)
             self._was_away = True

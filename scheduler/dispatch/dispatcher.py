@@ -25,7 +25,7 @@ from seedsweep.storage.records import Control, Parked, WorkUnit
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Demand, Workforce
 from seedsweep.workers.generation.celery_app import queue_of
-from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.monitoring import broker_watch, health, metrics
 from seedsweep.workers.monitoring.campaign_collector import CampaignCollector
 from seedsweep.workers.monitoring.log_context import about_campaign
 from seedsweep.workers.monitoring.rate import RecentRate
@@ -95,10 +95,17 @@ class Dispatcher:
         """
         try:
             self._tick()
-        except BrokerUnavailableError:
+        except BrokerUnavailableError as error:
             self._was_away = True
+            self._show_nothing(error)
             raise
         self._heard = time.monotonic()
+
+    def _show_nothing(self, error: BrokerUnavailableError) -> None:
+        """Nobody knows who leads, or what is, until the broker answers again."""
+        broker_watch.failed(error)
+        metrics.LEADING.set(0)
+        self._gauges.hide()
 
     def _tick(self) -> None:
         if not self._take_the_lead():
@@ -137,10 +144,11 @@ class Dispatcher:
     def _take_the_lead(self) -> bool:
         self._led = time.monotonic()
         leads = self._workforce.lead()
+        broker_watch.heard()
+        metrics.LEADING.set(leads)
         if leads != self._leads:
             log.info("This scheduler leads now." if leads else "Another scheduler leads now.")
             self._leads = leads
-            metrics.LEADING.set(leads)
             if not leads:
                 self._plans, self._settled = {}, set()
                 self._served.forget()

@@ -33,11 +33,16 @@ class Gauges:
 
     def clear(self) -> None:
         """Another scheduler leads: these are its campaigns, and its numbers."""
-        self._collector.update({})
         self._device_seconds.clear()
+        self.hide()
+
+    def hide(self) -> None:
+        """Show no campaign and no number until `show` is called again."""
+        self._collector.update({})
         for gauge in _LEADERS:
             gauge.set(0)
         _show_window(0, 0)
+        self._looked = -SLOW_SECONDS
 
     def show(
         self,

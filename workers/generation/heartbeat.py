@@ -9,7 +9,7 @@ from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.records import Worker, WorkUnit
 from seedsweep.storage.workforce import Workforce
-from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.monitoring import broker_watch, health, metrics
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +68,15 @@ class Heartbeat:
             log.warning("The worker leaves without a word: %s", error)
 
     def _run(self) -> None:
-        health.expect(health.BEAT)
         while True:
             health.begin(health.TURN)
             rest = BEAT_SECONDS
             try:
                 self._beat()
                 self._note(True)
-                health.begin(health.BEAT)
+                broker_watch.heard()
             except BrokerUnavailableError as error:
+                broker_watch.failed(error)
                 self._note(False, str(error))
                 rest *= random.uniform(0.5, 1)  # noqa: S311 - no secret
             if self._closing.wait(rest):
