@@ -195,10 +195,18 @@ class Dispatcher:
         self._find_reopened()
 
     def _steer(self, campaign_id: str) -> None:
-        wanted = self._controls[campaign_id] = load_control(self._store, campaign_id)
+        before, wanted = self._controls[campaign_id], load_control(self._store, campaign_id)
+        self._controls[campaign_id] = wanted
+        # Whoever wanted it may have told the broker himself, so that only the store shows a change.
+        if wanted.state != before.state:
+            log.info("The campaign %s is %s now.", campaign_id, wanted.state)
+        if (wanted.priority, wanted.weight) != (before.priority, before.weight):
+            log.info(
+                "The campaign %s has priority %d and weight %g now.",
+                *(campaign_id, wanted.priority, wanted.weight),
+            )
         counts = self._ledger.counts(campaign_id)
         if counts is not None and counts.state != wanted.state:
-            log.info("The campaign %s is %s now.", campaign_id, wanted.state)
             self._ledger.set_state(campaign_id, wanted.state)
 
     def _take_on(self, campaign_id: str) -> None:
