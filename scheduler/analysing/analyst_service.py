@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from seedsweep.scheduler.analysing.waiting import Waiting
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.retention import Retention
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import (
-    BrokerUnavailableError,
     ConfigError,
     ImagesNotKeptError,
     PermanentError,
@@ -80,7 +80,7 @@ class AnalystService:
         self._part: list[Analysed] = []
         self._warned: set[str] = set()
         self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
-        self._was_away = self._ray_is_away = self._has_joined = False
+        self._waiting, self._has_joined = Waiting(), False
 
     def run(self, actors: Actors) -> None:
         """Analyse until stopped; what is away is waited for.
@@ -112,9 +112,7 @@ class AnalystService:
             self._patiently(self._beat)
 
     def _wait(self, error: TransientError) -> None:
-        if not self._ray_is_away:
-            log.warning("The analyst waits: %s", error)
-        self._ray_is_away = True
+        self._waiting.say(error)
         health.begin(health.TURN)
         self._patiently(self._beat)
         time.sleep(RETRY_SECONDS)
@@ -131,6 +129,7 @@ class AnalystService:
     def _show_health(self, is_analysed: bool) -> None:
         health.begin(health.TURN)
         health.begin(health.RAY)
+        self._waiting.note_ray()
         if not any(self._taken.values()):
             health.end(health.ANALYSIS)
         elif is_analysed:
@@ -195,7 +194,10 @@ class AnalystService:
             self._part.append(analysed)
             return
         metrics.PROMPTS_FAILED.inc()
-        log.warning("A prompt of %s: %s", analysed.request.campaign_id, analysed.error)
+        if isinstance(analysed.error, TransientError):
+            self._waiting.say(analysed.error)
+        else:
+            log.warning("A prompt of %s: %s", analysed.request.campaign_id, analysed.error)
         self._patiently(lambda: self._put_back(analysed, str(analysed.error)))
 
     def _let_go_on(self, analysed: Analysed) -> None:
@@ -279,18 +281,14 @@ class AnalystService:
             broker_watch.heard()
 
     def _patiently(self, step: Callable[[], T]) -> T | None:
-        """Take a step; where store or broker is away, say so once and go on."""
+        """Take a step; where store or broker is away, say so and go on."""
         try:
             value = step()
         except TransientError as error:
-            if isinstance(error, BrokerUnavailableError):
-                broker_watch.failed(error)
-            if not self._was_away:
-                log.warning("The analyst waits: %s", error)
-            self._was_away = True
+            self._waiting.say(error)
             time.sleep(RETRY_SECONDS * random.uniform(0.25, 0.75))  # noqa: S311 - no secret
             return None
-        self._was_away = False
+        self._waiting.note_answer()
         return value
 
 
