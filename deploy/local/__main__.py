@@ -67,13 +67,30 @@ def _status(arguments: argparse.Namespace) -> int:
     else:
         print(f"{'part':<11}{'state':<16}{'process':<9}{'minutes':<9}address")
         print("\n".join(map(_line, states)))
+        _advise(arguments.folder, states)
     return 0 if all(state.answers for state in states) else 1
 
 
 def _line(state: State) -> str:
-    how = "answers" if state.answers else "does not answer" if state.running else "does not run"
     pid, minutes = state.pid or "-", "-" if state.seconds is None else f"{state.seconds / 60:.0f}"
-    return f"{state.name:<11}{how:<16}{pid:<9}{minutes:<9}{state.address}"
+    return f"{state.name:<11}{_how(state):<16}{pid:<9}{minutes:<9}{state.address}"
+
+
+def _how(state: State) -> str:
+    if state.answers:
+        return "answers"
+    if state.waits_for:
+        return "waits"
+    return "does not answer" if state.running else "does not run"
+
+
+def _advise(folder: Path, states: list[State]) -> None:
+    """Say what each part waits for, and how to start what does not run."""
+    for state in states:
+        if state.waits_for:
+            say(f"The {state.name} waits: {state.waits_for}")
+    if not all(state.running for state in states):
+        say(f"Start what does not run: python -m deploy.local up {folder}")
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -130,7 +147,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="seconds that workers and analyst have for what is in hand, then they are killed; 900",
     )
     show = commands.add_parser(
-        "status", help="how each part is; exit code 1 if any does not answer"
+        "status", help="how each part is; exit code 1 if any waits or does not answer"
     )
     show.add_argument("--json", action="store_true", help="for scripts")
     for name, command, run in (("down", stop, _down), ("status", show, _status)):

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+from collections.abc import Sequence
 
 from deploy.local.ports import HOST
 
@@ -32,6 +33,18 @@ def get(port: int, path: str) -> tuple[int, str]:
         return 0, f"port {port} does not answer ({error})"
     finally:
         connection.close()
+
+
+def waits_for(ports: Sequence[int]) -> str:
+    """What the services on these ports, all of which answer, say at /readyz that they wait for.
+
+    Empty where one does not answer, or where all are ready.
+    """
+    pages = [get(port, "/readyz") for port in ports]
+    if any(not status for status, _ in pages):
+        return ""
+    said = [text.strip() for status, text in pages if status != http.client.OK]
+    return " ".join(dict.fromkeys(said))
 
 
 def is_fine(port: int, path: str) -> bool:

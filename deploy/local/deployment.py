@@ -15,13 +15,14 @@ from pathlib import Path
 from deploy.local import parts, settings
 from deploy.local.part import Layout, Part, client_environment
 from deploy.local.place import Place
-from deploy.local.ports import is_free
+from deploy.local.ports import HOST, is_free
 from deploy.local.ray_node import clean_up
 from deploy.local.settings import Options, Settings
 from deploy.local.stopping import stop
 from seedsweep.scheduler.services.supervisor import choose_devices
-from seedsweep.storage.errors import ConfigError, SeedsweepError
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
 from seedsweep.storage.whole_file import write_whole
+from seedsweep.storage.workforce import Workforce
 
 START_SECONDS = 90.0
 POLL_SECONDS = 0.05
@@ -34,7 +35,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How a part is; `seconds`: since it was started."""
+    """How a part is; `seconds`: since it was started.
+
+    `waits_for`: what it says it waits for, if it answers and is not ready; else empty.
+    """
 
     name: str
     running: bool
@@ -43,6 +47,7 @@ class State:
     seconds: float | None
     address: str
     log: str
+    waits_for: str
 
 
 def up(folder: Path, options: Options, say: Say) -> Settings:
@@ -57,7 +62,7 @@ def up(folder: Path, options: Options, say: Say) -> Settings:
     with _alone(layout):
         last, workers = settings.load(layout.settings), count_workers(options)
         if last is not None and last.options != options:
-            _require_stillness(layout)
+            _require_stillness(layout, last.options, options)
         kept = settings.settle(last, options, workers)
         servers, services = _parts(layout, kept)
         settings.save(kept, layout.settings)
@@ -72,17 +77,19 @@ def up(folder: Path, options: Options, say: Say) -> Settings:
 def down(folder: Path, patience: float, say: Say) -> None:
     """Stop everything in order; the workers and the analyst finish within `patience` seconds.
 
-    What takes longer is killed. No process is touched that was not started here. Says a line for
-    each part.
+    What takes longer is killed, and its workers count as stopped, not as lost. No process is
+    touched that was not started here. Says a line for each part.
     """
     layout = Layout(folder)
-    if settings.load(layout.settings) is None:
+    kept = settings.load(layout.settings)
+    if kept is None:
         raise ConfigError(f"{folder} holds no deployment; name the folder that `up` was given.")
     with _alone(layout):
         for group in STOP_ORDER:
             places = [layout.place(name) for name in group]
             seconds = patience if "worker" in group else min(patience, STOP_SECONDS)
-            stop(places, seconds, say)
+            if "worker" in stop(places, seconds, say):
+                _take_leave(kept)
         clean_up(layout.data("ray"))
 
 
@@ -113,13 +120,30 @@ def count_workers(options: Options) -> int:
     return len(devices) * (options.workers or 1)
 
 
-def _require_stillness(layout: Layout) -> None:
-    running = [name for group in STOP_ORDER for name in group if layout.place(name).leader]
-    if running:
-        raise ConfigError(
-            f"The deployment runs with other options ({', '.join(running)}); stop it with `down`, "
-            "then `up` takes these."
-        )
+def _require_stillness(layout: Layout, last: Options, wanted: Options) -> None:
+    if not any(layout.place(name).leader for group in STOP_ORDER for name in group):
+        return
+    one_more = f"`. {layout.environment}; seedsweep worker --device cpu`"
+    adding = f" {one_more} adds a worker without a stop." if last.workers != wanted.workers else ""
+    raise ConfigError(
+        f"Nothing was changed: the deployment runs with {_differences(last, wanted)}. Stop it with "
+        f"`down`, then `up` takes that.{adding}"
+    )
+
+
+def _differences(last: Options, wanted: Options) -> str:
+    """Which options differ, as in `--workers 1, not 2`."""
+    before, after = last.model_dump(), wanted.model_dump()
+    return " and ".join(
+        f"--{name.replace('_', '-')} {_word(before[name])}, not {_word(after[name])}"
+        for name in before
+        if before[name] != after[name]
+    )
+
+
+def _word(value: object) -> str:
+    """An option's value as people give it; None is what it is without the option."""
+    return "as by default" if value is None else str(value).lower()
 
 
 def _parts(layout: Layout, kept: Settings) -> tuple[list[Part], list[Part]]:
@@ -196,9 +220,24 @@ def _examine(kept: Settings, say: Say) -> None:
     say(f"{'doctor':<10} found nothing wrong in {time.monotonic() - began:.1f} s")
 
 
+def _take_leave(kept: Settings) -> None:
+    """Take leave for workers of this deployment that were killed on purpose, and so could not."""
+    ports = kept.ports
+    ours = {f"{HOST}:{ports.workers + number}" for number in range(ports.workers_reserved)}
+    workforce = Workforce(client_environment(kept)["SEEDSWEEP_BROKER_URL"])
+    with contextlib.suppress(BrokerUnavailableError):
+        for sign in workforce.signs():
+            if sign.worker.metrics in ours and not sign.worker.why_out:
+                workforce.leave(sign.worker.name)
+
+
 def _exports(kept: Settings) -> str:
     """What a shell reads so that `seedsweep` finds this deployment."""
-    lines = ["# Of this deployment alone, and secret. Read it with: . FILE"]
+    lines = [
+        "# Of this deployment alone, and secret. Read it with: . FILE",
+        "# Written by every `up` from settings.json: changes here are lost. To change a password:",
+        "# `down`, edit `secrets` in settings.json, `up`, and read this file again in every shell.",
+    ]
     lines += [f"export {k}={shlex.quote(v)}" for k, v in client_environment(kept).items()]
     commands = shlex.quote(str(Path(sys.executable).parent))
     return "\n".join([*lines, f'export PATH={commands}:"$PATH"', ""])
@@ -215,6 +254,7 @@ def _state(place: Place, part: Part) -> State:
         seconds=leader.age if leader else None,
         address=part.address,
         log=str(place.log),
+        waits_for=part.waits_for() if leader and not answers else "",
     )
 
 

@@ -14,12 +14,17 @@ def _nothing() -> None:
     pass
 
 
+def _waits_for_nothing() -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A process to be started; to make one of these writes and starts nothing.
 
     `ports`: those that have to be free before; `answers`: whether it does its work; `address`:
-    where people find it; `prepare`: writes what it reads when it starts.
+    where people find it; `prepare`: writes what it reads when it starts; `waits_for`: what it says
+    it waits for, empty where it waits for nothing or does not answer.
     """
 
     name: str
@@ -29,6 +34,7 @@ class Part:
     answers: Callable[[], bool]
     address: str
     prepare: Callable[[], None] = _nothing
+    waits_for: Callable[[], str] = _waits_for_nothing
 
 
 class Layout:

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 
-from deploy.local.answers import is_fine, listens
+from deploy.local.answers import is_fine, listens, waits_for
 from deploy.local.monitoring import SOURCE, list_ray_node, render
 from deploy.local.part import Layout, Part, bare_environment, client_environment
 from deploy.local.ports import HOST
@@ -148,6 +148,7 @@ def _service(name: str, options: list[str], ports: list[int], settings: Settings
         ports,
         lambda: all(is_fine(port, "/readyz") for port in ports),
         ", ".join(f"http://{HOST}:{port}/metrics" for port in ports),
+        waits_for=lambda: waits_for(ports),
     )
 
 

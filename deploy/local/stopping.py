@@ -13,12 +13,13 @@ LINGER_SECONDS = 5.0
 """So long children may outlive the process that started them."""
 
 
-def stop(places: Sequence[Place], patience: float, say: Say) -> None:
-    """Ask all to stop, and wait until nothing is left of them.
+def stop(places: Sequence[Place], patience: float, say: Say) -> list[str]:
+    """Ask all to stop, and wait until nothing is left of them; returns the names of the killed.
 
     Killed is what runs after `patience` seconds, and what is left `LINGER_SECONDS` after the
     process that started it. Says a line for each place, and every ten seconds who is waited for.
     """
+    killed = []
     began = time.monotonic()
     waiting = {place.name: _Waiting(place) for place in places if not place.is_empty}
     for place in places:
@@ -33,10 +34,13 @@ def stop(places: Sequence[Place], patience: float, say: Say) -> None:
             if each.is_over(now, now - began >= patience):
                 say(f"{name:<10} {each.ending} after {now - began:.1f} s")
                 del waiting[name]
+                if each.was_killed:
+                    killed.append(name)
         if waiting and now >= next_word:
             say(f"… {', '.join(waiting)}: {now - began:.0f} s of {patience:.0f} s at most")
             next_word += WORD_SECONDS
         time.sleep(POLL_SECONDS)
+    return killed
 
 
 class _Waiting:
@@ -46,6 +50,7 @@ class _Waiting:
         self._place = place
         self._left_at: float | None = None
         self.ending = "stopped"
+        self.was_killed = False
 
     def is_over(self, now: float, impatient: bool) -> bool:
         """Whether nothing is left; kills what has had its time."""
@@ -62,4 +67,4 @@ class _Waiting:
 
     def _kill(self, ending: str) -> None:
         self._place.kill()
-        self.ending = ending
+        self.ending, self.was_killed = ending, True

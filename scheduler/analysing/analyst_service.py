@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from seedsweep.scheduler.analysing.waiting import Waiting
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.retention import Retention
 from seedsweep.storage import keys
@@ -30,7 +31,7 @@ from seedsweep.workers.analysts import actor_metrics
 from seedsweep.workers.analysts.actor import Analysed, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.monitoring import broker_watch, health, metrics
 from seedsweep.workers.training.pictures import in_words, sentences_on
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class AnalystService:
         self._part: list[Analysed] = []
         self._warned: set[str] = set()
         self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
-        self._was_away = self._ray_is_away = self._has_joined = False
+        self._waiting, self._has_joined = Waiting(), False
 
     def run(self, actors: Actors) -> None:
         """Analyse until stopped; what is away is waited for.
@@ -88,7 +89,6 @@ class AnalystService:
         on this machine, and `RayUnavailableError` where one goes that was joined, since a process
         cannot join another one; what is analysed is stored.
         """
-        health.expect(health.BEAT)
         health.expect(health.RAY)
         while not self._stopped():
             try:
@@ -112,9 +112,7 @@ class AnalystService:
             self._patiently(self._beat)
 
     def _wait(self, error: TransientError) -> None:
-        if not self._ray_is_away:
-            log.warning("The analyst waits: %s", error)
-        self._ray_is_away = True
+        self._waiting.say(error)
         health.begin(health.TURN)
         self._patiently(self._beat)
         time.sleep(RETRY_SECONDS)
@@ -131,6 +129,7 @@ class AnalystService:
     def _show_health(self, is_analysed: bool) -> None:
         health.begin(health.TURN)
         health.begin(health.RAY)
+        self._waiting.note_ray()
         if not any(self._taken.values()):
             health.end(health.ANALYSIS)
         elif is_analysed:
@@ -195,7 +194,10 @@ class AnalystService:
             self._part.append(analysed)
             return
         metrics.PROMPTS_FAILED.inc()
-        log.warning("A prompt of %s: %s", analysed.request.campaign_id, analysed.error)
+        if isinstance(analysed.error, TransientError):
+            self._waiting.say(analysed.error)
+        else:
+            log.warning("A prompt of %s: %s", analysed.request.campaign_id, analysed.error)
         self._patiently(lambda: self._put_back(analysed, str(analysed.error)))
 
     def _let_go_on(self, analysed: Analysed) -> None:
@@ -276,19 +278,17 @@ class AnalystService:
             for campaign_id, prompts in self._taken.items():
                 if prompts:
                     self._ledger.renew_ready(campaign_id, prompts)
-            health.begin(health.BEAT)
+            broker_watch.heard()
 
     def _patiently(self, step: Callable[[], T]) -> T | None:
-        """Take a step; where store or broker is away, say so once and go on."""
+        """Take a step; where store or broker is away, say so and go on."""
         try:
             value = step()
         except TransientError as error:
-            if not self._was_away:
-                log.warning("The analyst waits: %s", error)
-            self._was_away = True
+            self._waiting.say(error)
             time.sleep(RETRY_SECONDS * random.uniform(0.25, 0.75))  # noqa: S311 - no secret
             return None
-        self._was_away = False
+        self._waiting.note_answer()
         return value
 
 

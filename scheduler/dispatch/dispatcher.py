@@ -25,7 +25,7 @@ from seedsweep.storage.records import Control, Parked, WorkUnit
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Demand, Workforce
 from seedsweep.workers.generation.celery_app import queue_of
-from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.monitoring import broker_watch, health, metrics
 from seedsweep.workers.monitoring.campaign_collector import CampaignCollector
 from seedsweep.workers.monitoring.log_context import about_campaign
 from seedsweep.workers.monitoring.rate import RecentRate
@@ -95,10 +95,17 @@ class Dispatcher:
         """
         try:
             self._tick()
-        except BrokerUnavailableError:
+        except BrokerUnavailableError as error:
             self._was_away = True
+            self._show_nothing(error)
             raise
         self._heard = time.monotonic()
+
+    def _show_nothing(self, error: BrokerUnavailableError) -> None:
+        """Nobody knows who leads, or what is, until the broker answers again."""
+        broker_watch.failed(error)
+        metrics.LEADING.set(0)
+        self._gauges.hide()
 
     def _tick(self) -> None:
         if not self._take_the_lead():
@@ -137,10 +144,11 @@ class Dispatcher:
     def _take_the_lead(self) -> bool:
         self._led = time.monotonic()
         leads = self._workforce.lead()
+        broker_watch.heard()
+        metrics.LEADING.set(leads)
         if leads != self._leads:
             log.info("This scheduler leads now." if leads else "Another scheduler leads now.")
             self._leads = leads
-            metrics.LEADING.set(leads)
             if not leads:
                 self._plans, self._settled = {}, set()
                 self._served.forget()
@@ -187,10 +195,18 @@ class Dispatcher:
         self._find_reopened()
 
     def _steer(self, campaign_id: str) -> None:
-        wanted = self._controls[campaign_id] = load_control(self._store, campaign_id)
+        before, wanted = self._controls[campaign_id], load_control(self._store, campaign_id)
+        self._controls[campaign_id] = wanted
+        # Whoever wanted it may have told the broker himself, so that only the store shows a change.
+        if wanted.state != before.state:
+            log.info("The campaign %s is %s now.", campaign_id, wanted.state)
+        if (wanted.priority, wanted.weight) != (before.priority, before.weight):
+            log.info(
+                "The campaign %s has priority %d and weight %g now.",
+                *(campaign_id, wanted.priority, wanted.weight),
+            )
         counts = self._ledger.counts(campaign_id)
         if counts is not None and counts.state != wanted.state:
-            log.info("The campaign %s is %s now.", campaign_id, wanted.state)
             self._ledger.set_state(campaign_id, wanted.state)
 
     def _take_on(self, campaign_id: str) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 
 from seedsweep.scheduler.campaign.plan import ImageCounts, Plan, image_counts
+from seedsweep.scheduler.dispatch.lost_workers import LostWorkers
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.workforce import Workforce
@@ -28,16 +29,22 @@ class Gauges:
         self._ledger, self._workforce, self._collector = ledger, workforce, collector
         self._device_seconds: dict[str, float] = {}
         self._images: dict[str, ImageCounts] = {}
+        self._lost = LostWorkers()
         self._shown_at = time.monotonic()
         self._looked = -SLOW_SECONDS
 
     def clear(self) -> None:
         """Another scheduler leads: these are its campaigns, and its numbers."""
-        self._collector.update({})
         self._device_seconds.clear()
+        self.hide()
+
+    def hide(self) -> None:
+        """Show no campaign and no number until `show` is called again."""
+        self._collector.update({})
         for gauge in _LEADERS:
             gauge.set(0)
         _show_window(0, 0)
+        self._looked = -SLOW_SECONDS
 
     def show(
         self,
@@ -102,6 +109,7 @@ class Gauges:
             if done is not None:
                 self._images[campaign_id] = image_counts(plan.campaign, plan.cuts, done, stages)
         signs = self._workforce.signs()
+        self._lost.look(signs)
         metrics.WORKERS_LOST.set(sum(not sign.alive for sign in signs))
         load = self._workforce.load()
         metrics.BROKER_MEMORY.set(load.memory_bytes)

@@ -24,6 +24,8 @@ def log_to_stderr(form: LogFormat, service: str, worker: str = "", prefix: str =
     handler.addFilter(Context())
     handler.setFormatter(_json(service, worker) if form == "json" else _text(prefix))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # It warns of each try of a store that is away, which we say ourselves, and once.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 def _text(prefix: str) -> logging.Formatter:

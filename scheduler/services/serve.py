@@ -22,7 +22,7 @@ from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.monitoring import http_pages, metrics, store_watch
+from seedsweep.workers.monitoring import broker_watch, http_pages, metrics, store_watch
 from seedsweep.workers.monitoring.campaign_collector import CampaignCollector, registry_of
 from seedsweep.workers.monitoring.gpu_collector import DeviceCollector
 
@@ -56,6 +56,7 @@ def serve_schedule(store: Store, broker_url: str, address: MetricsAddress) -> No
     from seedsweep.workers.generation.celery_app import make_app, publish
 
     store, app = store_watch.watched(store), make_app(broker_url)
+    broker_watch.watch(broker_url)
     collector, targets = CampaignCollector(), answer_targets(Workforce(broker_url))
     metrics_at = _serve("scheduler", address, [collector], targets)
     dispatcher = Dispatcher(
@@ -89,6 +90,7 @@ def serve_device(
     from seedsweep.workers.generation.celery_app import make_app
     from seedsweep.workers.generation.celery_task import serve
 
+    broker_watch.watch(broker_url)
     metrics_at = _serve("worker", address, [DeviceCollector(device)])
     why_out = serve(
         make_app(broker_url),
@@ -112,6 +114,7 @@ def serve_analysis(store: Store, broker_url: str, actors: Actors, address: Metri
     """
     from seedsweep.scheduler.analysing.analyst_service import AnalystService
 
+    broker_watch.watch(broker_url)
     metrics_at = _serve("analyst", address)
     store = store_watch.watched(store)
     stopped = stop_on_sigterm()

@@ -1,7 +1,7 @@
 """The connection to the broker, and its errors in our words.
 
 Everything of ours in it lies below `seedsweep:`, Celery's queues included, so that others may use
-the same broker. One database of it serves one deployment.
+the same broker. Each deployment needs a database of its own.
 """
 
 import contextlib

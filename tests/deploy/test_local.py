@@ -114,7 +114,10 @@ def test_what_runs_stays_as_it_is(deployment):
     assert {name: part["pid"] for name, part in deployment.status().items()} == before
     assert "doctor" not in said
     _, said = deployment.up("--actors", "2", code=2)
-    assert "runs with other options" in said
+    assert "Nothing was changed: the deployment runs with --actors 1, not 2." in said
+    _, said = deployment.up("--workers", "3", code=2)
+    assert "--workers 2, not 3" in said
+    assert f". {deployment.folder}/env; seedsweep worker --device cpu" in said
     assert deployment.settings.options.actors == 1
     assert {name: part["pid"] for name, part in deployment.status().items()} == before
 
@@ -132,6 +135,40 @@ def test_what_was_killed_is_started_again_on_its_old_data(deployment):
     assert [name for name in PARTS if status[name]["pid"] != pids[name]] == killed
     assert json.loads(deployment.shell("seedsweep status --json")) == before
     assert finish(deployment, "second")
+
+
+def test_a_part_that_waits_for_another_one_says_so_and_one_that_is_gone_is_told_apart(deployment):
+    os.kill(deployment.status()["broker"]["pid"], signal.SIGKILL)
+    wait_until(lambda: deployment.status(code=1)["scheduler"]["waits_for"], timeout=60)
+    shown, said = deployment.command("status", str(deployment.folder), code=1)
+    how = dict(line.split(maxsplit=1) for line in shown.splitlines())
+    assert how["scheduler"].startswith("waits ")
+    assert how["broker"].startswith("does not run ")
+    assert f"The scheduler waits: This service waits for the broker at {HOST}:" in said
+    ending = f"Start what does not run: python -m deploy.local up {deployment.folder}"
+    assert said.splitlines()[-1] == ending
+    deployment.up()
+    shown, said = deployment.command("status", str(deployment.folder))
+    assert said == ""
+    assert "waits" not in shown
+
+
+def test_a_worker_that_down_kills_takes_leave_and_its_password_can_be_changed(deployment):
+    env, settings = deployment.folder / "env", deployment.folder / "settings.json"
+    old = deployment.settings.secrets.broker_password
+    frozen = [p for p in deployment.processes() if "--device" in p.command]
+    assert len(frozen) == 2
+    for process in frozen:
+        process.send(signal.SIGSTOP)
+    _, said = deployment.down("--patience", "1")
+    assert "worker     was killed" in said
+    settings.write_text(settings.read_text().replace(old, "another-one"))
+    deployment.up()
+    assert "changes here are lost" in env.read_text()
+    assert ":another-one@" in env.read_text()
+    workers = json.loads(deployment.shell("seedsweep workers --json"))
+    assert len(workers) == 2
+    assert all(worker["alive"] for worker in workers)
 
 
 def test_a_store_of_another_kind_is_refused_in_a_folder_that_has_one(deployment):

@@ -9,7 +9,7 @@ from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.records import Worker, WorkUnit
 from seedsweep.storage.workforce import Workforce
-from seedsweep.workers.monitoring import health, metrics
+from seedsweep.workers.monitoring import broker_watch, health, metrics, store_watch
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Heartbeat:
         self._held: dict[tuple[str, int], WorkUnit] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._is_heard = True
+        self._is_heard, self._store_fails = True, False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
@@ -68,15 +68,16 @@ class Heartbeat:
             log.warning("The worker leaves without a word: %s", error)
 
     def _run(self) -> None:
-        health.expect(health.BEAT)
         while True:
             health.begin(health.TURN)
             rest = BEAT_SECONDS
             try:
                 self._beat()
                 self._note(True)
-                health.begin(health.BEAT)
+                self._note_store()
+                broker_watch.heard()
             except BrokerUnavailableError as error:
+                broker_watch.failed(error)
                 self._note(False, str(error))
                 rest *= random.uniform(0.5, 1)  # noqa: S311 - no secret
             if self._closing.wait(rest):
@@ -93,6 +94,14 @@ class Heartbeat:
         for campaign_id in {unit.campaign_id for unit in held}:
             mine = [(u.index, u.token) for u in held if u.campaign_id == campaign_id]
             self._ledger.renew(campaign_id, mine)
+
+    def _note_store(self) -> None:
+        """Say once that the store is back; that it went is said of the unit that waits for it."""
+        trouble = store_watch.trouble()
+        fails = trouble is not None and trouble.kind != "slow"
+        if self._store_fails and not fails:
+            log.info("The store answers again.")
+        self._store_fails = fails
 
     def _note(self, is_heard: bool, why: str = "") -> None:
         """Say once that the broker went, and once that it came back."""

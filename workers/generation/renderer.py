@@ -252,9 +252,10 @@ class Renderer:
 
     def _fail(self, unit: WorkUnit, error: Exception) -> None:
         reason = str(error) if isinstance(error, SeedsweepError) else repr(error)
+        what = "is handed back, not counted as failed" if _is_nobodys_fault(error) else "failed"
         log.warning(
-            "Unit %d (%s, seeds %d to %d) failed: %s",
-            *(unit.index, unit.prompt_id, unit.seeds.first, unit.seeds.last, reason),
+            "Unit %d (%s, seeds %d to %d) %s: %s",
+            *(unit.index, unit.prompt_id, unit.seeds.first, unit.seeds.last, what, reason),
             exc_info=not isinstance(error, SeedsweepError),
         )
         try:

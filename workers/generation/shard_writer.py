@@ -78,7 +78,7 @@ class Writer:
         health.end(health.STORING)
 
     def _create(self, key: str, shard: bytes) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline, is_said = time.monotonic() + PATIENCE_SECONDS, False
         while True:
             try:
                 self._store.create(key, shard)
@@ -86,7 +86,9 @@ class Writer:
             except (StoreUnavailableError, ConfigError) as error:
                 if self._closing.wait(RETRY_SECONDS) or time.monotonic() > deadline:
                     raise
-                log.warning("The shard %s is kept and tried again: %s", key, error)
+                if not is_said:
+                    log.warning("The shard %s is kept and tried again: %s", key, error)
+                is_said = True
 
 
 def encode_unit(

@@ -24,7 +24,6 @@ class Step:
 
 
 TURN = Step("The service's loop has not turned", 300, vital=True)
-BEAT = Step("The broker has not answered", 15)
 LISTENING = Step("Celery has not looked for units", 60)
 UNIT = Step("The unit in hand has not been rendered", 3600, vital=True)
 STORING = Step("A rendered unit's shard could not be stored", 30)

@@ -7,7 +7,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.workers.monitoring import health, store_watch
+from seedsweep.workers.monitoring import broker_watch, health, store_watch
 
 SCHEDULER_PORT, ANALYST_PORT, WORKER_PORT = 9410, 9420, 9430
 PORTS = 10
@@ -23,9 +23,10 @@ def serve(
     """Serve the pages on the first free port; returns it, None where none is wanted.
 
     /metrics is for Prometheus; /healthz and /readyz answer 200, or 503 and why: the first one where
-    the process should be started again, the second where it gets nothing done or the store fails
-    it, and which also says that the store is slow. `targets` answers at /targets, where it is
-    given. Raises `ConfigError` where every port is taken or the host is not this machine's.
+    the process should be started again, the second where it gets nothing done, the broker does not
+    answer or the store fails it, and which also says that the store is slow. `targets` answers at
+    /targets, where it is given. Raises `ConfigError` where every port is taken or the host is not
+    this machine's.
     """
     tried = list(ports)
     for port in tried:
@@ -70,11 +71,12 @@ def _pages(registry: CollectorRegistry, targets: WSGIApplication | None) -> WSGI
 def _health(vital: bool) -> WSGIApplication:
     def answer(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         overdue = health.overdue(vital)
+        silence = "" if vital else broker_watch.trouble()
         trouble = None if vital else store_watch.trouble()
-        is_fine = not overdue and (trouble is None or trouble.kind == "slow")
+        is_fine = not (overdue or silence) and (trouble is None or trouble.kind == "slow")
         status = "200 OK" if is_fine else "503 Service Unavailable"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        said = [*overdue, trouble.sentence] if trouble else overdue
+        said = [*([silence] if silence else []), *overdue, *([trouble.sentence] if trouble else [])]
         return [("\n".join(said or ["fine"]) + "\n").encode()]
 
     return answer

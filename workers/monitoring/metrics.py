@@ -297,4 +297,9 @@ STORE_TROUBLE = _gauge(
     _ALL,
     {"kind": TROUBLES},
 )
+BROKER_ANSWERS = _gauge(
+    "seedsweep_broker_answers",
+    "1 where the broker did what this service last asked, 0 where it did not answer.",
+    _ALL,
+)
 BUILD = _gauge("seedsweep_build_info", "1, for the version that runs.", _ALL, {"version": ANY})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from seedsweep.scheduler.campaign import window
+from seedsweep.scheduler.campaign.control import prioritise, steer
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
@@ -556,3 +557,20 @@ def test_a_campaign_that_was_being_submitted_is_taken_up_once_its_record_is_ther
     store.create(f"campaigns/{campaign_id}/campaign.json", record)
     dispatcher.tick()
     assert ledger.campaigns() == [campaign_id]
+
+
+def test_what_is_wanted_of_a_campaign_is_logged_even_if_the_broker_was_told_already(
+    dispatcher, store, ledger, plan, monkeypatch, caplog
+):
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
+    campaign_id = plan.campaign.campaign_id
+    dispatcher.tick()
+    steer(store, campaign_id, "paused", ledger)
+    prioritise(store, campaign_id, 2, None)
+    with caplog.at_level("INFO"):
+        dispatcher.tick()
+        dispatcher.tick()
+    assert [r.message for r in caplog.records if r.levelname == "INFO"] == [
+        f"The campaign {campaign_id} is paused now.",
+        f"The campaign {campaign_id} has priority 2 and weight 1 now.",
+    ]

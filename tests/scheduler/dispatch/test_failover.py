@@ -22,6 +22,7 @@ from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.records import SeedRange
 from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.monitoring import broker_watch, metrics
 from tests.support.brokers import BrokerPair, demoted
 from tests.support.campaigns import make_campaign, park_unit
 from tests.support.servers import wait_until
@@ -167,6 +168,22 @@ def test_a_campaign_that_was_parked_and_settled_on_one_server_stays_so_on_the_ot
     assert campaigns.made == []
     assert len(load_parked(campaigns.store, campaign_id)) == 3
     assert campaigns.analyse(campaign_id) == [0]
+
+
+def test_while_no_broker_answers_a_scheduler_neither_leads_nor_shows_what_it_knew(campaigns, pair):
+    campaigns.submit("first")
+    campaigns.tick()
+    shown = (metrics.LEADING, metrics.REMAINING, metrics.BROKER_ROUND_TRIP, metrics.BROKER_MEMORY)
+    assert all(metric._value.get() for metric in shown)
+    assert broker_watch.answers()
+    with demoted(pair.primary):
+        with pytest.raises(BrokerUnavailableError):
+            campaigns.dispatcher.tick()
+        assert not any(metric._value.get() for metric in (*shown, metrics.WORKERS_LIVE))
+        assert not broker_watch.answers()
+    campaigns.tick()
+    assert all(metric._value.get() for metric in shown)
+    assert broker_watch.answers()
 
 
 def test_a_server_that_is_promoted_again_or_started_anew_keeps_what_workers_hold(campaigns, pair):

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -153,6 +154,23 @@ def test_a_worker_that_took_itself_out_counts_as_lost(gauges, workforce):
     workforce.take_out(Worker(name="b", why_out="It is broken.", **about))
     show(gauges, [], 0)
     assert value(metrics.WORKERS_LOST) == 1
+
+
+def test_a_lost_worker_is_said_once_and_one_that_was_only_unheard_is_not(
+    gauges, workforce, broker, now, caplog
+):
+    about = {"host": "h", "device": "cpu", "model": "", "images": 0, "images_per_second": 0.0}
+    for name in ("lost", "unheard"):
+        workforce.beat(Worker(name=name, **about))
+        broker.zadd("seedsweep:beats", {name: broker.time()[0] * 1000 - 20_000})
+    for _ in range(4):
+        show(gauges, [], 0)
+        workforce.beat(Worker(name="unheard", **about))
+        now[0] += 6
+    (said,) = (r.message for r in caplog.records if "has shown no life" in r.message)
+    assert re.fullmatch(
+        r"Worker lost \(host h\) has shown no life for 2\d s; its units go back to the queue.", said
+    )
 
 
 def test_what_the_broker_bears_is_what_it_tells(gauges, broker):

@@ -11,6 +11,7 @@ log_to_stderr(sys.argv[1], "worker", "gpu-1", "cuda:0 7")
 log_to_stderr("text", "scheduler")
 log = logging.getLogger("seedsweep.workers.generation.renderer")
 log.debug("not shown")
+logging.getLogger("urllib3.connectionpool").warning("not shown: each try of a store that is away")
 with about_campaign("small-1"):
     log.info("%d images", 3)
 try:

