@@ -1,7 +1,8 @@
 """One slice of a training set compared with many pictures at once, and pictures fetched from it."""
 
 import resource
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -205,6 +206,15 @@ def fetch_captions(
     names = {place: name for place, name, _, _ in read}
     captions = read_captions(part, list(names.values()))
     return [(number * PLACES + place, captions.get(name)) for place, name in names.items()]
+
+
+def by_slice(positions: Iterable[int]) -> dict[int, list[int]]:
+    """By the number of their slice the places of these positions, in order and each once."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for position in sorted(set(positions)):
+        number, place = divmod(position, PLACES)
+        places[number].append(place)
+    return dict(places)
 
 
 def _peak_bytes() -> int:
