@@ -48,9 +48,10 @@ def test_what_it_writes_goes_straight_into_a_campaign(
     (tmp_path / "c.toml").write_text(
         'name = "c"\n[model]\npipeline = "noise"\n'
         '[prompts]\nfile = "p.csv"\ncolumn = "prompt"\n'
-        "[sampling]\nwidth = 8\nheight = 8\nseeds = 2\n"
+        "[sampling]\nwidth = 8\nheight = 8\n"
     )
     plan = seedsweep("plan", "c.toml", "--json")
+    assert plan.returncode == 0, plan.stderr
     assert json.loads(plan.stdout)["prompts"] == 2
 
     again = seedsweep("select", "t.parquet", "-o", "p.csv", *asked)

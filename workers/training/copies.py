@@ -65,7 +65,7 @@ class TrainingCopies:
         self, crew: Describers, training: PictureSet, settings: Verification, progress: Progress
     ) -> None:
         self._crew, self._training, self._settings = crew, training, settings
-        self._progress = progress
+        self._progress, self.peak_bytes = progress, 0
 
     def group(self) -> GroupedSet:
         """The whole set in groups, as `copy_groups` says.
@@ -110,6 +110,7 @@ class TrainingCopies:
         described = []
         for each in self._crew.describe(self._slices, self._settings):
             described.append(each)
+            self.peak_bytes = max(self.peak_bytes, each.peak_bytes)
             self._progress("slices read", len(described), len(self._slices))
         return sorted(described, key=lambda each: each.number)
 

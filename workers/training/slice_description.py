@@ -16,7 +16,7 @@ from seedsweep.workers.analysis.outliers import Thumbnails, thumbnails
 from seedsweep.workers.analysis.running_nearest import content_digest
 from seedsweep.workers.analysis.sketches import Sketches, joined, sketch
 from seedsweep.workers.training.pictures import Reading, readable_pictures
-from seedsweep.workers.training.slice_search import PLACES, Searcher
+from seedsweep.workers.training.slice_search import PLACES, Searcher, peak_bytes
 from seedsweep.workers.training.slices import Slice, read_captions, read_slice
 
 CAPTION_CHARACTERS = 1_000_000
@@ -34,7 +34,7 @@ class Description:
 
     `positions` (n,) int64 in the training set; `digests` (n,) uint64, equal for exact copies;
     `captions` (n,) uint64, equal for equal ones, `NO_CAPTION` if there is none or it is `unfit`, as
-    so many are, to be a prompt.
+    so many are, to be a prompt. `peak_bytes`: as of `SliceMatches`.
     """
 
     number: int
@@ -45,6 +45,7 @@ class Description:
     thumbnails: Thumbnails
     unfit: int
     reading: Reading
+    peak_bytes: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +115,7 @@ def describe_slice(number: int, part: Slice, settings: Verification) -> Descript
         np.concatenate(small),
         sum(prompt is None for prompt in prompts) - blank,
         reading,
+        peak_bytes(),
     )
 
 

@@ -151,7 +151,7 @@ def search_slice(number: int, part: Slice, query: Query) -> SliceMatches:
             copies += near.sum(axis=1)
             without = near[list(query.around)]
         ranking.add(stacked.reshape(len(some), flat.shape[1]), positions, without)
-    return SliceMatches(number, ranking.ranked, copies, reading, _peak_bytes())
+    return SliceMatches(number, ranking.ranked, copies, reading, peak_bytes())
 
 
 def search_parts(number: int, part: Slice, query: PartQuery) -> SliceParts:
@@ -217,5 +217,6 @@ def by_slice(positions: Iterable[int]) -> dict[int, list[int]]:
     return dict(places)
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """The most memory that this process ever held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
