@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.workers.analysis.outliers import furthest
-from seedsweep.workers.training.copies import GroupedSet
+from seedsweep.workers.analysis.outliers import Thumbnails, furthest
 from seedsweep.workers.training.slice_description import NO_CAPTION
 
 Why = Literal["most-duplicated", "outlier", "random"]
@@ -46,10 +45,11 @@ class Choice:
     why: tuple[Why, ...]
 
 
-def captioned_groups(grouped: GroupedSet) -> Groups:
-    """The groups of the set that can become prompts."""
-    places = np.flatnonzero(grouped.captions != NO_CAPTION)
-    firsts, captions = grouped.firsts[places], grouped.captions[places]
+def captioned_groups(all_firsts: Places, all_captions: NDArray[np.uint64]) -> Groups:
+    """The groups that can become prompts, from the first picture of each one's group (n,) and the
+    digest of its caption (n,)."""
+    places = np.flatnonzero(all_captions != NO_CAPTION)
+    firsts, captions = all_firsts[places], all_captions[places]
     order = np.lexsort((places, captions, firsts))
     places, firsts, captions = places[order], firsts[order], captions[order]
     begins = np.flatnonzero(_changes(firsts) | _changes(captions))
@@ -57,7 +57,7 @@ def captioned_groups(grouped: GroupedSet) -> Groups:
     places, firsts, captions = places[begins], firsts[begins], captions[begins]
     order = np.lexsort((places, -times, firsts))
     chosen = order[_changes(firsts[order])]
-    copies = np.bincount(grouped.firsts, minlength=len(grouped.firsts))
+    copies = np.bincount(all_firsts, minlength=len(all_firsts))
     return Groups(firsts[chosen], copies[firsts[chosen]], captions[chosen], places[chosen])
 
 
@@ -69,18 +69,19 @@ def most_duplicated(groups: Groups, count: int) -> Places:
 
 
 def outliers(
-    grouped: GroupedSet,
     groups: Groups,
+    firsts: Places,
+    thumbnails: Thumbnails,
     neighbours: int,
     count: int,
     progress: Callable[[int, int], None],
 ) -> Places:
     """The groups of the `count` prompts whose pictures are furthest from their nearest
     `neighbours`: the furthest first; each caption once. Copies count once: distances are between
-    the first pictures of groups."""
-    distinct = np.unique(grouped.firsts)
+    the first pictures of groups, which `firsts` (n,) names for each of the set's."""
+    distinct = np.unique(firsts)
     wanted = np.isin(distinct, groups.firsts)
-    ordered = furthest(grouped.thumbnails[distinct], wanted, neighbours, progress)
+    ordered = furthest(thumbnails[distinct], wanted, neighbours, progress)
     places = (int(np.searchsorted(groups.firsts, distinct[place])) for place, _ in ordered)
     return np.array([*islice(_once(places, groups), count)], np.intp)
 

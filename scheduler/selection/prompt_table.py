@@ -30,7 +30,7 @@ COLUMNS = tuple(field.name for field in fields(ChosenPrompt))
 def refuse_output(output: Path) -> None:
     """Raise `ConfigError` unless the file can be written there, of a kind that prompts are read
     from, and takes nothing's place."""
-    if output.suffix not in _WRITERS:
+    if output.suffix.lower() not in _WRITERS:
         kinds = ", ".join(_WRITERS)
         raise ConfigError(f"{output} is of no kind that is written; name one of {kinds} with -o.")
     if output.exists() or output.is_symlink():
@@ -47,7 +47,7 @@ def write_prompts(prompts: Sequence[ChosenPrompt], output: Path) -> None:
     `ConfigError` if it cannot be written."""
     unfinished = _unfinished(output)
     try:
-        unfinished.write_bytes(_WRITERS[output.suffix](prompts))
+        unfinished.write_bytes(_WRITERS[output.suffix.lower()](prompts))
         unfinished.replace(output)
     except OSError as error:
         raise _not_writable(output, error) from error

@@ -25,14 +25,19 @@ from seedsweep.scheduler.selection.prompt_table import ChosenPrompt
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Verification
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.training.copies import GroupedSet, TrainingCopies
+from seedsweep.workers.training.array_file import ARRAYS
+from seedsweep.workers.training.copies import DescribedSet, TrainingCopies
 from seedsweep.workers.training.describers import Describers, describers
-from seedsweep.workers.training.picture_set import open_set
+from seedsweep.workers.training.kinds import kind_of
+from seedsweep.workers.training.picture_set import PictureSet, open_set
 from seedsweep.workers.training.pictures import in_words
 from seedsweep.workers.training.slice_description import NO_CAPTION
 from seedsweep.workers.training.slices import PictureColumn
 
 Progress = Callable[[str, int, int], None]
+
+NEIGHBOURS = 50
+"""So many nearest pictures tell an outlier, as many as the adaptive score compares with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,30 +110,32 @@ def choose_prompts(
     all its reasons.
 
     Equal sets and options give equal prompts, whatever the crew. Raises `ConfigError` if there is
-    no training set or no caption in it, and as `TrainingCopies.group` does.
+    no training set or no caption in it, and as `TrainingCopies` does.
     """
     path = options.training_set.absolute()  # actors run in another folder
     training = open_set(path, column=PictureColumn(options.column))
     settings = Verification(training_set=str(path), column=options.column, flip=options.flip)
+    _refuse_arrays(training)
     copies = TrainingCopies(crew, training, settings, progress)
-    grouped = copies.group()
-    groups = captioned_groups(grouped)
-    if not len(groups.firsts):
-        raise ConfigError(_no_captions(path, grouped))
-    chosen = _choose(options, settings, grouped, groups, progress)
+    described = copies.describe()
+    if not described.captions.any():
+        raise ConfigError(_no_captions(path, f"None of the {described.coverage.read:,} pictures"))
+    firsts = copies.group(described)
+    groups = captioned_groups(firsts, described.captions)
+    chosen = _choose(options, described, firsts, groups, progress)
     picked = choices(groups, chosen)
-    named = copies.name([int(grouped.positions[choice.picture]) for choice in picked])
+    named = copies.name([int(described.positions[choice.picture]) for choice in picked])
     prompts = [
         ChosenPrompt(each.caption, choice.copies, each.name, "+".join(choice.why))
         for choice, each in zip(picked, named, strict=True)
     ]
-    return prompts, _summary(options, grouped, chosen, len(prompts))
+    return prompts, _summary(options, described, firsts, chosen, len(prompts))
 
 
 def _choose(
     options: SelectionOptions,
-    settings: Verification,
-    grouped: GroupedSet,
+    described: DescribedSet,
+    firsts: Places,
     groups: Groups,
     progress: Progress,
 ) -> dict[Why, Places]:
@@ -137,9 +144,10 @@ def _choose(
         chosen["most-duplicated"] = most_duplicated(groups, options.most_duplicated)
     if options.outliers is not None:
         chosen["outlier"] = outliers(
-            grouped,
             groups,
-            settings.neighbours,
+            firsts,
+            described.thumbnails,
+            NEIGHBOURS,
             options.outliers,
             lambda done, total: progress("neighbours looked up", done, total),
         )
@@ -149,7 +157,11 @@ def _choose(
 
 
 def _summary(
-    options: SelectionOptions, grouped: GroupedSet, chosen: dict[Why, Places], prompts: int
+    options: SelectionOptions,
+    described: DescribedSet,
+    firsts: Places,
+    chosen: dict[Why, Places],
+    prompts: int,
 ) -> Summary:
     asked: dict[Why, int | None] = {
         "most-duplicated": options.most_duplicated,
@@ -157,18 +169,18 @@ def _summary(
         "random": options.random,
     }
     counted = tuple(Chosen(why, asked[why] or 0, len(places)) for why, places in chosen.items())
-    copies = np.bincount(grouped.firsts)
-    without = int((grouped.captions == NO_CAPTION).sum()) - grouped.unfit
+    copies = np.bincount(firsts)
+    without = int((described.captions == NO_CAPTION).sum()) - described.unfit
     return Summary(
-        pictures=grouped.coverage.read,
-        unreadable=grouped.coverage.unreadable,
+        pictures=described.coverage.read,
+        unreadable=described.coverage.unreadable,
         distinct=int((copies > 0).sum()),
         copied=int((copies > 1).sum()),
         without_caption=without,
-        unfit=grouped.unfit,
+        unfit=described.unfit,
         prompts=prompts,
         chosen=counted,
-        notes=(in_words(grouped.coverage), *_notes(counted, without, grouped.unfit, prompts)),
+        notes=(in_words(described.coverage), *_notes(counted, without, described.unfit, prompts)),
     )
 
 
@@ -194,9 +206,14 @@ def _notes(chosen: tuple[Chosen, ...], without: int, unfit: int, prompts: int) -
     return tuple(notes)
 
 
-def _no_captions(path: Path, grouped: GroupedSet) -> str:
+def _refuse_arrays(training: PictureSet) -> None:
+    """Raise if all of the set is of a kind that holds no captions, before it is read."""
+    if all(kind_of(part.path) in ARRAYS for part in training.slices):
+        raise ConfigError(_no_captions(training.path, "No picture in an array"))
+
+
+def _no_captions(path: Path, none: str) -> str:
     return (
-        f"None of the {grouped.coverage.read:,} pictures of {path} has a caption, so none can "
-        "become a prompt; give a Parquet column `caption`, a .txt beside each picture, or a "
-        "metadata.csv or metadata.jsonl in its folder."
+        f"{none} of {path} has a caption, so none can become a prompt; give a Parquet column "
+        "`caption`, a .txt beside each picture, or a metadata.csv or metadata.jsonl in its folder."
     )

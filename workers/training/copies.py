@@ -41,17 +41,17 @@ _FIRSTS, _OTHERS = 32, 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GroupedSet:
+class DescribedSet:
     """The n pictures of a training set that can be read, in its order.
 
-    `positions` (n,) int64. `firsts` (n,): the place of the first picture of each one's group.
-    `captions` (n,) uint64 as of `Description`, which are `unfit` in so many cases. `thumbnails`
-    (n, any) int8.
+    `positions` (n,) int64, `digests` and `captions` (n,) uint64, and how many are `unfit`: as of
+    `Description`. `thumbnails` (n, any) int8.
     """
 
     positions: NDArray[np.int64]
-    firsts: Places
+    digests: NDArray[np.uint64]
     captions: NDArray[np.uint64]
+    sketches: Sketches
     thumbnails: Thumbnails
     unfit: int
     coverage: Coverage
@@ -67,34 +67,47 @@ class TrainingCopies:
         self._crew, self._training, self._settings = crew, training, settings
         self._progress, self.peak_bytes = progress, 0
 
-    def group(self) -> GroupedSet:
-        """The whole set in groups, as `copy_groups` says.
-
-        Equal sets and settings give equal groups, whatever the actors. Raises `TrainingSetError` if
-        no picture can be read, or the set changes meanwhile, `ConfigError` if the cache has no
-        room.
-        """
-        described = self._describe()
-        reading = Reading()
-        for each in described:
-            reading.add(each.reading)
-        training = self._training
-        coverage = reading.coverage(
-            str(training.path), training.listing, training.contents.left_out
-        )
-        if not coverage.read:
-            raise none_readable(coverage)
-        positions = np.concatenate([each.positions for each in described])
-        sketches = joined([each.sketches for each in described])
-        digests = np.concatenate([each.digests for each in described])
-        return GroupedSet(
-            positions,
-            self._firsts(positions, sketches, digests),
+    def describe(self) -> DescribedSet:
+        """Read the whole set. Raises `TrainingSetError` if no picture can be read."""
+        described = []
+        for each in self._crew.describe(self._slices, self._settings):
+            described.append(each)
+            self.peak_bytes = max(self.peak_bytes, each.peak_bytes)
+            self._progress("slices read", len(described), len(self._slices))
+        described.sort(key=lambda each: each.number)
+        return DescribedSet(
+            np.concatenate([each.positions for each in described]),
+            np.concatenate([each.digests for each in described]),
             np.concatenate([each.captions for each in described]),
+            joined([each.sketches for each in described]),
             np.concatenate([each.thumbnails for each in described]),
             sum(each.unfit for each in described),
-            coverage,
+            self._coverage(described),
         )
+
+    def group(self, described: DescribedSet) -> Places:
+        """Of each picture the place of the first of its group, (n,), as `copy_groups` has them.
+
+        Equal sets and settings give equal groups, whatever the actors. Raises `TrainingSetError` if
+        the set changes meanwhile, `ConfigError` if the cache has no room.
+        """
+        _, begins, copies = np.unique(described.digests, return_index=True, return_inverse=True)
+        distinct = np.sort(begins)
+        rule, flip = self._settings.near_copies, self._settings.flip
+        known = described.sketches.of(distinct)
+        among = distinct[with_others(known, rule, flip, self._telling("pictures looked up"))]
+        firsts = np.arange(len(described.digests))
+        if len(among):
+            with self._frames(described.positions[among]) as frames:
+                groups = group_copies(
+                    described.sketches.of(among),
+                    rule,
+                    flip,
+                    lambda jobs: self._judge(frames, jobs),
+                    self._telling("possible copies compared"),
+                )
+            firsts[among] = among[groups]
+        return np.asarray(firsts[begins[copies]])
 
     def name(self, positions: Sequence[int]) -> list[Named]:
         """The captioned pictures at these positions, in this order; raises `TrainingSetError` if
@@ -106,34 +119,15 @@ class TrainingCopies:
             raise TrainingSetError(self._changed())
         return [named[position] for position in positions]
 
-    def _describe(self) -> list[Description]:
-        described = []
-        for each in self._crew.describe(self._slices, self._settings):
-            described.append(each)
-            self.peak_bytes = max(self.peak_bytes, each.peak_bytes)
-            self._progress("slices read", len(described), len(self._slices))
-        return sorted(described, key=lambda each: each.number)
-
-    def _firsts(
-        self, positions: NDArray[np.int64], sketches: Sketches, digests: NDArray[np.uint64]
-    ) -> Places:
-        _, begins, copies = np.unique(digests, return_index=True, return_inverse=True)
-        distinct = np.sort(begins)
-        rule, flip = self._settings.near_copies, self._settings.flip
-        some = with_others(sketches.of(distinct), rule, flip, self._telling("pictures looked up"))
-        among = distinct[some]
-        firsts = np.arange(len(positions))
-        if len(among):
-            with self._frames(positions[among]) as frames:
-                groups = group_copies(
-                    sketches.of(among),
-                    rule,
-                    flip,
-                    lambda jobs: self._judge(frames, jobs),
-                    self._telling("possible copies compared"),
-                )
-            firsts[among] = among[groups]
-        return np.asarray(firsts[begins[copies]])
+    def _coverage(self, described: Sequence[Description]) -> Coverage:
+        reading, training = Reading(), self._training
+        for each in described:
+            reading.add(each.reading)
+        left_out = training.contents.left_out
+        coverage = reading.coverage(str(training.path), training.listing, left_out)
+        if not coverage.read:
+            raise none_readable(coverage)
+        return coverage
 
     @contextlib.contextmanager
     def _frames(self, positions: NDArray[np.int64]) -> Iterator[Frames]:

@@ -31,7 +31,6 @@ from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.records import PromptList
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training import slices
-from seedsweep.workers.training.copies import GroupedSet
 from tests.support.pictures import (
     data_of,
     drawings,
@@ -154,15 +153,7 @@ def test_a_group_has_its_most_common_caption(pairs):
     for place, (before, _) in enumerate(pairs):
         firsts.append(firsts[before % place] if place and before % 2 else place)
     captions = Captions(caption for _, caption in pairs)
-    grouped = GroupedSet(
-        np.arange(len(pairs)),
-        np.array(firsts, np.intp),
-        np.array(captions, np.uint64),
-        np.zeros((len(pairs), 192), np.int8),
-        0,
-        None,
-    )
-    groups = captioned_groups(grouped)
+    groups = captioned_groups(np.array(firsts, np.intp), np.array(captions, np.uint64))
     found = zip(groups.copies, groups.captions, groups.pictures, strict=True)
     told = {int(f): tuple(map(int, rest)) for f, rest in zip(groups.firsts, found, strict=True)}
     assert told == captions_of_groups(firsts, captions)
@@ -276,6 +267,11 @@ class TestWhatIsRefused:
         path = write_parquet(tmp_path / "t.parquet", [data_of(p) for p in drawings(2, 1)])
         with pytest.raises(ConfigError, match=r"None of the 2 pictures of .* has a caption"):
             choose(path, random=1)
+
+    def test_an_array_has_no_captions_and_is_not_read_for_them(self, tmp_path):
+        np.save(tmp_path / "a.npy", drawings(2, 1))
+        with pytest.raises(ConfigError, match=r"No picture in an array of .* has a caption"):
+            choose(tmp_path / "a.npy", None, random=1)
 
     def test_an_empty_folder(self, tmp_path):
         with pytest.raises(ConfigError, match="there is no picture in it"):
