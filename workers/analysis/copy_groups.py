@@ -126,9 +126,12 @@ def _in_order(possible: NDArray[np.bool_], places: Places, judge: Judge) -> Plac
     while open_.any():
         waits = earlier & open_[None, :]
         blocked = np.where(waits.any(axis=1), waits.argmax(axis=1), none)
-        sure = open_ & ((blocked == none) | (first < blocked))
-        open_[sure] = False
-        leaders = np.flatnonzero(sure & (first == none))
+        joined = open_ & (first < blocked)
+        if joined.any():
+            open_[joined] = False
+            continue  # what waited for these may be sure now
+        leaders = np.flatnonzero(open_ & (blocked == none))
+        open_[leaders] = False
         jobs, rows = [], []
         for leader in leaders.tolist():
             others = np.flatnonzero(earlier[:, leader] & open_ & (first > leader))
