@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.records import NearCopies, Verification
-from seedsweep.workers.analysis.near_copies import FRAME, Frames, Reference, centres, frames_of
+from seedsweep.workers.analysis.near_copies import (
+    FRAME,
+    Frames,
+    Reference,
+    centres,
+    fit_unmoved,
+    frames_of,
+)
 from seedsweep.workers.analysis.outliers import Thumbnails, thumbnails
 from seedsweep.workers.analysis.running_nearest import content_digest
 from seedsweep.workers.analysis.sketches import Sketches, joined, sketch
@@ -121,10 +128,15 @@ def describe_slice(number: int, part: Slice, settings: Verification) -> Descript
 
 def judge_copies(question: CopyQuestion) -> list[NDArray[np.bool_]]:
     """Of each first picture, which of its others are near-copies of it."""
-    known, begin, answers = centres(question.others), 0, []
-    for frame, end in zip(question.firsts, question.ends, strict=True):
-        reference = Reference(frame, question.rule, question.flip)
-        answers.append(reference.copies(known, np.arange(begin, end)))
+    firsts, known, begin, answers = centres(question.firsts), centres(question.others), 0, []
+    for place, end in enumerate(question.ends):
+        others = np.arange(begin, end)
+        first, rule = firsts.of(np.array([place])), question.rule
+        is_copy = fit_unmoved(first, known.of(others), rule)[0]
+        if not is_copy.all():
+            reference = Reference(question.firsts[place], rule, question.flip)
+            is_copy[~is_copy] = reference.copies(known, others[~is_copy])
+        answers.append(is_copy)
         begin = end
     return answers
 
