@@ -21,6 +21,7 @@ from seedsweep.cli import (
     replay,
     results,
     scores,
+    selection,
     services,
     verification,
 )
@@ -38,7 +39,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Run and submit": (draft.init, campaigns.run, campaigns.plan, campaigns.submit),
+    "Run and submit": (
+        selection.select,
+        draft.init,
+        campaigns.run,
+        campaigns.plan,
+        campaigns.submit,
+    ),
     "Follow and steer": (
         campaigns.status,
         control.pause,

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -184,6 +184,22 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
         line.tell(done / max(total, 1), (f"{what}: {done}/{total}",), words)
 
     with line.shown():
+        yield show
+
+
+@contextmanager
+def counted_in_turn() -> Iterator[Callable[[str, int, int], None]]:
+    """As `counted`, for one thing after another: what is named starts a line of its own."""
+    with ExitStack() as stack:
+        told: list[str] = []
+        shown: list[Callable[[int, int], None]] = []
+
+        def show(what: str, done: int, total: int) -> None:
+            if told != [what]:
+                stack.close()
+                told[:], shown[:] = [what], [stack.enter_context(counted(what))]
+            shown[0](done, total)
+
         yield show
 
 

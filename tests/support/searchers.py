@@ -1,5 +1,6 @@
 """The search of a training set without Ray."""
 
+from seedsweep.workers.training.slice_description import Describer
 from seedsweep.workers.training.slice_search import Searcher
 
 
@@ -25,3 +26,15 @@ class Here:
     def captions(self, slices, places, query):
         for number, some in places.items():
             yield from Searcher().captions(number, slices[number], some, query)
+
+    def describe(self, slices, settings):
+        for number in reversed(range(len(slices))):
+            yield Describer().describe(number, slices[number], settings)
+
+    def judge(self, questions):
+        for question in reversed(list(questions)):
+            yield Describer().judge(question)
+
+    def names(self, slices, places):
+        for number, some in places.items():
+            yield from Describer().names(number, slices[number], some)

@@ -4,6 +4,7 @@ import csv
 import json
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,23 @@ def captions_beside(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, s
     for inside in sorted(above):
         for file in (folder / inside / name for name in METADATA):
             if file.is_file():
-                for row in _rows(file):
-                    name, caption = (inside / str(row.get("file_name"))).as_posix(), _caption(row)
-                    if name in left and caption:
+                about = file.stat()
+                captions = _captions(file, about.st_size, about.st_mtime_ns, about.st_ino)
+                for name in (name for name in left if inside in Path(name).parents):
+                    if caption := captions.get(Path(name).relative_to(inside).as_posix()):
                         yield name, caption
+
+
+@lru_cache(maxsize=4)
+def _captions(file: Path, *stamp: int) -> dict[str, str]:
+    """The captions that a table of a folder's pictures holds, by the names in it, of a file of this
+    stamp: kept, since every slice of the folder asks for some of the same table."""
+    found = {}
+    for row in _rows(file):
+        name = Path(str(row.get("file_name"))).as_posix()
+        if caption := _caption(row):
+            found[name] = caption
+    return found
 
 
 def _rows(file: Path) -> Iterable[dict[str, Any]]:

@@ -6,7 +6,6 @@ often, once more for what lies beyond its copies.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,7 +30,7 @@ from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, join, l2
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.search_actors import Searchers
-from seedsweep.workers.training.slice_search import PLACES, Fetched, PartQuery, Query
+from seedsweep.workers.training.slice_search import Fetched, PartQuery, Query, by_slice
 from seedsweep.workers.training.slices import (
     PictureColumn,
 )
@@ -282,8 +281,4 @@ class TrainingSearch:
 
 def _places(positions: NDArray[np.int64]) -> dict[int, list[int]]:
     """By the number of their slice the places of these positions."""
-    places: dict[int, list[int]] = defaultdict(list)
-    for position in sorted({int(position) for position in positions.flat if position != NOWHERE}):
-        number, place = divmod(position, PLACES)
-        places[number].append(place)
-    return places
+    return by_slice(int(position) for position in positions.flat if position != NOWHERE)

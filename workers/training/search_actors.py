@@ -99,12 +99,18 @@ class Searchers:
 
 @contextlib.contextmanager
 def searchers(actors: Actors) -> Iterator[Searchers]:
-    """Actors to search with for the time of the block, each on a CPU of its own.
+    """Actors to search with for the time of the block; raises what `crew_of` does."""
+    with crew_of(Searcher, actors) as (ray, crew):
+        yield Searchers(ray, crew)
+
+
+@contextlib.contextmanager
+def crew_of(kind: type[Searcher], actors: Actors) -> Iterator[tuple[Any, Sequence[Any]]]:
+    """Ray, and actors of this kind for the time of the block, each on a CPU of its own.
 
     The training set has to lie at the same path on every node. Raises what `joined_ray` does, and
     `TransientError` where actors or their cluster go.
     """
     with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
-        kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)(Searcher)
-        crew = [kind.options(runtime_env=ONE_THREAD).remote() for _ in range(actors.count)]
-        yield Searchers(ray, crew)
+        remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)(kind)
+        yield ray, [remote.options(runtime_env=ONE_THREAD).remote() for _ in range(actors.count)]

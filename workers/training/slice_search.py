@@ -1,7 +1,8 @@
 """One slice of a training set compared with many pictures at once, and pictures fetched from it."""
 
 import resource
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -150,7 +151,7 @@ def search_slice(number: int, part: Slice, query: Query) -> SliceMatches:
             copies += near.sum(axis=1)
             without = near[list(query.around)]
         ranking.add(stacked.reshape(len(some), flat.shape[1]), positions, without)
-    return SliceMatches(number, ranking.ranked, copies, reading, _peak_bytes())
+    return SliceMatches(number, ranking.ranked, copies, reading, peak_bytes())
 
 
 def search_parts(number: int, part: Slice, query: PartQuery) -> SliceParts:
@@ -207,5 +208,15 @@ def fetch_captions(
     return [(number * PLACES + place, captions.get(name)) for place, name in names.items()]
 
 
-def _peak_bytes() -> int:
+def by_slice(positions: Iterable[int]) -> dict[int, list[int]]:
+    """By the number of their slice the places of these positions, in order and each once."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for position in sorted(set(positions)):
+        number, place = divmod(position, PLACES)
+        places[number].append(place)
+    return dict(places)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process ever held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -18,6 +18,7 @@ from seedsweep.workers.analysis.near_copies import (
     Reference,
     centres,
     distinct,
+    fit_unmoved,
     frames_of,
     grouped,
 )
@@ -134,6 +135,20 @@ def test_bounds_leave_out_no_near_copy(seed, correlation, contrast):
         reference = Reference(frame, rule, False)
         fits = reference._fits(known.rows, known.summary).any(axis=0)
         assert set(np.flatnonzero(fits)) <= set(reference._possible(known.summary))
+
+
+def test_what_fits_unmoved_are_the_near_copies_that_the_view_in_the_middle_shows():
+    pictures = drawings(12, 5)
+    edited = [edit(picture) for picture in pictures[:4] for edit in EDITS.values()]
+    plain = [np.full((64, 64, 3), level, np.uint8) for level in (90, 94, 99)]
+    frames = frames_of(np.stack([*pictures, *edited, *plain]))
+    known = centres(frames)
+    unmoved = fit_unmoved(known, known, RULE)
+    middle = 2 * 49 + 24  # of five scales and 49 shifts
+    for place, frame in enumerate(frames):
+        views = Reference(frame, RULE, False)._fits(known.rows, known.summary)
+        assert np.array_equal(unmoved[place], views[middle])
+    assert unmoved.sum() > len(frames) + 16
 
 
 def test_one_rule_at_every_size():

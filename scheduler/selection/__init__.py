@@ -1,0 +1,1 @@
+"""Prompts chosen from a training set: those of copied pictures, of outliers, and at random."""

@@ -1,0 +1,219 @@
+"""A training set → the prompts to attack a model with.
+
+Most duplicated pictures, as of Carlini et al. 2023 (arXiv 2301.13188, section 4.2), outliers, which
+are memorised without copies too (Feldman 2020, arXiv 1906.05271), and prompts drawn at random to
+compare with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seedsweep.scheduler.selection.choice import (
+    Groups,
+    Places,
+    Why,
+    captioned_groups,
+    choices,
+    drawn,
+    most_duplicated,
+    outliers,
+)
+from seedsweep.scheduler.selection.prompt_table import ChosenPrompt
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import Verification
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.training.array_file import ARRAYS
+from seedsweep.workers.training.copies import DescribedSet, TrainingCopies
+from seedsweep.workers.training.describers import Describers, describers
+from seedsweep.workers.training.kinds import kind_of
+from seedsweep.workers.training.picture_set import PictureSet, open_set
+from seedsweep.workers.training.pictures import in_words
+from seedsweep.workers.training.slice_description import NO_CAPTION
+from seedsweep.workers.training.slices import PictureColumn
+
+Progress = Callable[[str, int, int], None]
+
+NEIGHBOURS = 50
+"""So many nearest pictures tell an outlier, as many as the adaptive score compares with."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionOptions:
+    """What to choose from the set at `training_set`, None for nothing of a kind. `column`: which
+    holds the pictures, "" for the usual one. `flip`: whether mirror images are copies. `seed`:
+    another one draws other prompts at random."""
+
+    training_set: Path
+    most_duplicated: int | None = None
+    outliers: int | None = None
+    random: int | None = None
+    seed: int = 0
+    column: str = ""
+    flip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """So many prompts were `asked` for by a reason, and so many there were."""
+
+    why: Why
+    asked: int
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What came of it.
+
+    `pictures` that could be read; the `unreadable` ones; `distinct` ones, near-copies counted once;
+    `copied`: how many of these have copies; `without_caption` pictures that have none, and
+    `unfit` ones whose caption cannot be a prompt. `prompts`: how many were written.
+    """
+
+    pictures: int
+    unreadable: int
+    distinct: int
+    copied: int
+    without_caption: int
+    unfit: int
+    prompts: int
+    chosen: tuple[Chosen, ...]
+    notes: tuple[str, ...]
+
+
+def select_prompts(
+    options: SelectionOptions, actors: Actors, progress: Progress
+) -> tuple[list[ChosenPrompt], Summary]:
+    """As `choose_prompts`, on so many actors; raises what `describers` does as well."""
+    refuse_nothing(options)
+    with describers(actors) as crew:
+        return choose_prompts(options, crew, progress)
+
+
+def refuse_nothing(options: SelectionOptions) -> None:
+    """Raise `ConfigError` unless something is asked for and there may be a training set."""
+    if options.most_duplicated is options.outliers is options.random is None:
+        raise ConfigError(
+            "Nothing is to be chosen; say how many prompts with --most-duplicated N, --outliers N "
+            "or --random N."
+        )
+    open_set(options.training_set)
+
+
+def choose_prompts(
+    options: SelectionOptions, crew: Describers, progress: Progress
+) -> tuple[list[ChosenPrompt], Summary]:
+    """Choose prompts: the most duplicated first, then outliers, then those drawn, each once, with
+    all its reasons.
+
+    Equal sets and options give equal prompts, whatever the crew. Raises `ConfigError` if there is
+    no training set or no caption in it, and as `TrainingCopies` does.
+    """
+    path = options.training_set.absolute()  # actors run in another folder
+    training = open_set(path, column=PictureColumn(options.column))
+    settings = Verification(training_set=str(path), column=options.column, flip=options.flip)
+    _refuse_arrays(training)
+    copies = TrainingCopies(crew, training, settings, progress)
+    described = copies.describe()
+    if not described.captions.any():
+        raise ConfigError(_no_captions(path, f"None of the {described.coverage.read:,} pictures"))
+    firsts = copies.group(described)
+    groups = captioned_groups(firsts, described.captions)
+    chosen = _choose(options, described, firsts, groups, progress)
+    picked = choices(groups, chosen)
+    named = copies.name([int(described.positions[choice.picture]) for choice in picked])
+    prompts = [
+        ChosenPrompt(each.caption, choice.copies, each.name, "+".join(choice.why))
+        for choice, each in zip(picked, named, strict=True)
+    ]
+    return prompts, _summary(options, described, firsts, chosen, len(prompts))
+
+
+def _choose(
+    options: SelectionOptions,
+    described: DescribedSet,
+    firsts: Places,
+    groups: Groups,
+    progress: Progress,
+) -> dict[Why, Places]:
+    chosen: dict[Why, Places] = {}
+    if options.most_duplicated is not None:
+        chosen["most-duplicated"] = most_duplicated(groups, options.most_duplicated)
+    if options.outliers is not None:
+        chosen["outlier"] = outliers(
+            groups,
+            firsts,
+            described.thumbnails,
+            NEIGHBOURS,
+            options.outliers,
+            lambda done, total: progress("neighbours looked up", done, total),
+        )
+    if options.random is not None:
+        chosen["random"] = drawn(groups, options.seed, options.random)
+    return chosen
+
+
+def _summary(
+    options: SelectionOptions,
+    described: DescribedSet,
+    firsts: Places,
+    chosen: dict[Why, Places],
+    prompts: int,
+) -> Summary:
+    asked: dict[Why, int | None] = {
+        "most-duplicated": options.most_duplicated,
+        "outlier": options.outliers,
+        "random": options.random,
+    }
+    counted = tuple(Chosen(why, asked[why] or 0, len(places)) for why, places in chosen.items())
+    copies = np.bincount(firsts)
+    without = int((described.captions == NO_CAPTION).sum()) - described.unfit
+    return Summary(
+        pictures=described.coverage.read,
+        unreadable=described.coverage.unreadable,
+        distinct=int((copies > 0).sum()),
+        copied=int((copies > 1).sum()),
+        without_caption=without,
+        unfit=described.unfit,
+        prompts=prompts,
+        chosen=counted,
+        notes=(in_words(described.coverage), *_notes(counted, without, described.unfit, prompts)),
+    )
+
+
+def _notes(chosen: tuple[Chosen, ...], without: int, unfit: int, prompts: int) -> tuple[str, ...]:
+    notes = []
+    if without:
+        notes.append(f"{without:,} pictures have no caption, so they cannot become prompts.")
+    if unfit:
+        notes.append(
+            f"{unfit:,} pictures have a caption that is no prompt: half a character or a NUL in "
+            "it, or over a million characters."
+        )
+    flags = {"most-duplicated": "most-duplicated", "outlier": "outliers", "random": "random"}
+    for each in chosen:
+        if each.prompts < each.asked:
+            what = " of pictures with copies" if each.why == "most-duplicated" else ""
+            notes.append(
+                f"--{flags[each.why]} asked for {each.asked:,} prompts; there are "
+                f"{each.prompts:,}{what}."
+            )
+    if (several := sum(each.prompts for each in chosen) - prompts) > 0:
+        notes.append(f"{several:,} more were chosen for several reasons; each is written once.")
+    return tuple(notes)
+
+
+def _refuse_arrays(training: PictureSet) -> None:
+    """Raise if all of the set is of a kind that holds no captions, before it is read."""
+    if all(kind_of(part.path) in ARRAYS for part in training.slices):
+        raise ConfigError(_no_captions(training.path, "No picture in an array"))
+
+
+def _no_captions(path: Path, none: str) -> str:
+    return (
+        f"{none} of {path} has a caption, so none can become a prompt; give a Parquet column "
+        "`caption`, a .txt beside each picture, or a metadata.csv or metadata.jsonl in its folder."
+    )

@@ -1,0 +1,143 @@
+"""A large set of pictures in groups of near-copies, without comparing all pairs.
+
+As of `near_copies.distinct`: in order, a picture is in the group of the first picture before it
+that it is a near-copy of and that itself began a group; nothing is joined by way of another. Only
+those pairs are judged that sketches let pass, and pictures are only compared with those that began
+a group: a group of most of the set costs no more than any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.storage.records import NearCopies
+from seedsweep.workers.analysis.cells import WHOLE, Cells, runs
+from seedsweep.workers.analysis.sketches import (
+    Sketches,
+    have_forms,
+    match_by_forms,
+    match_plainly,
+    may_be_copies,
+    may_be_plain,
+    mirrored,
+    squared_reach,
+)
+
+Places = NDArray[np.intp]
+Judge = Callable[[Sequence[tuple[int, Places]]], Sequence[NDArray[np.bool_]]]
+"""For each picture and the places of others, which of these are near-copies of it."""
+
+Progress = Callable[[int, int], None]
+
+
+def with_others(
+    sketches: Sketches, rule: NearCopies, flip: bool, progress: Progress
+) -> NDArray[np.bool_]:
+    """Which of the pictures may be a near-copy of another, or have one: (n,) bool."""
+    found = may_be_plain(sketches, rule)
+    formed = np.flatnonzero(have_forms(sketches, rule))
+    cells = Cells(sketches.forms[formed])
+    cells.add(sketches.forms[formed], formed)
+    for at in range(0, len(formed), WHOLE):
+        rows = formed[at : at + WHOLE]
+        for first, second in _alike(cells, sketches, rows, rule, flip):
+            found[first[first != second]] = True
+        progress(min(at + WHOLE, len(formed)), len(formed))
+    return found
+
+
+def group_copies(
+    sketches: Sketches, rule: NearCopies, flip: bool, judge: Judge, progress: Progress
+) -> Places:
+    """Of each picture the place of the first of its group: (n,)."""
+    firsts = np.arange(len(sketches))
+    plain: Places = np.empty(0, np.intp)
+    cells = Cells(sketches.forms)
+    for at in range(0, len(sketches), WHOLE):
+        rows = firsts[at : at + WHOLE].copy()
+        pairs = [*_alike(cells, sketches, rows, rule, flip), _plain(plain, sketches, rows, rule)]
+        _join_earlier(firsts, pairs, judge)
+        left = rows[firsts[rows] == rows]
+        possible = may_be_copies(sketches.of(left), sketches.of(left), rule, flip)
+        firsts[left] = left[_in_order(possible, left, judge)]
+        new = left[firsts[left] == left]
+        formed = new[have_forms(sketches.of(new), rule)]
+        cells.add(sketches.forms[formed], formed)
+        plain = np.concatenate([plain, new[may_be_plain(sketches.of(new), rule)]])
+        progress(min(at + WHOLE, len(sketches)), len(sketches))
+    return firsts
+
+
+def _alike(
+    cells: Cells, sketches: Sketches, rows: Places, rule: NearCopies, flip: bool
+) -> list[tuple[Places, Places]]:
+    """Of these pictures and those in cells, the pairs that may be near-copies by their forms."""
+    rows = rows[have_forms(sketches.of(rows), rule)]
+    forms = sketches.forms[rows]
+    pairs = []
+    for way in [forms, mirrored(forms)] if flip else [forms]:
+        for visitors, names, squared in cells.near(way):
+            first, second = np.nonzero(squared <= squared_reach())
+            mine, theirs = rows[visitors[first]], names[second]
+            possible = match_by_forms(sketches.of(mine), sketches.of(theirs), rule)
+            pairs.append((mine[possible], theirs[possible]))
+    return pairs
+
+
+def _plain(
+    leaders: Places, sketches: Sketches, rows: Places, rule: NearCopies
+) -> tuple[Places, Places]:
+    rows = rows[may_be_plain(sketches.of(rows), rule)]
+    first, second = np.nonzero(match_plainly(sketches.of(rows), sketches.of(leaders), rule))
+    return rows[first], leaders[second]
+
+
+def _join_earlier(firsts: Places, pairs: Sequence[tuple[Places, Places]], judge: Judge) -> None:
+    """Put pictures into the first group that they belong to, of pairs of one and a first one."""
+    mine = np.concatenate([pair[0] for pair in pairs])
+    leaders = np.concatenate([pair[1] for pair in pairs])
+    order = np.lexsort((mine, leaders))
+    mine, leaders = mine[order], leaders[order]
+    new = np.ones(len(mine), np.bool_)
+    new[1:] = (mine[1:] != mine[:-1]) | (leaders[1:] != leaders[:-1])
+    mine, leaders = mine[new], leaders[new]
+    jobs = [(int(leaders[start]), mine[start:end]) for start, end in runs(leaders)]
+    for (leader, others), is_copy in zip(jobs, judge(jobs), strict=True):
+        found = others[is_copy]  # leaders come in order: the first one holds
+        firsts[found] = np.where(firsts[found] == found, leader, firsts[found])
+
+
+def _in_order(possible: NDArray[np.bool_], places: Places, judge: Judge) -> Places:
+    """The first of its group of each of the pictures at these places, by its row, where `possible`
+    (n, n) says which pairs may be near-copies.
+
+    What is sure is settled in rounds, so that many are judged at once (Blelloch, Fineman and Shun,
+    SPAA 2012): a picture is settled when every picture that it may be a copy of, up to the first
+    that it is one of, is.
+    """
+    count = len(places)
+    earlier = np.tril(possible, -1)
+    none = count
+    first = np.full(count, none)  # the first known picture that it is a near-copy of
+    open_ = np.ones(count, np.bool_)
+    while open_.any():
+        waits = earlier & open_[None, :]
+        blocked = np.where(waits.any(axis=1), waits.argmax(axis=1), none)
+        joined = open_ & (first < blocked)
+        if joined.any():
+            open_[joined] = False
+            continue  # what waited for these may be sure now
+        leaders = np.flatnonzero(open_ & (blocked == none))
+        open_[leaders] = False
+        jobs, rows = [], []
+        for leader in leaders.tolist():
+            others = np.flatnonzero(earlier[:, leader] & open_ & (first > leader))
+            if len(others):
+                rows.append((leader, others))
+                jobs.append((int(places[leader]), places[others]))
+        for (leader, others), is_copy in zip(rows, judge(jobs), strict=True):
+            first[others[is_copy]] = np.minimum(first[others[is_copy]], leader)
+    return np.where(first == none, np.arange(count), first)

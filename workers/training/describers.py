@@ -1,0 +1,59 @@
+"""The Ray actors that describe a training set and judge which of its pictures are copies."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.storage.records import Verification
+from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.training.search_actors import Searchers, crew_of
+from seedsweep.workers.training.slice_description import (
+    CopyQuestion,
+    Describer,
+    Description,
+    Named,
+)
+from seedsweep.workers.training.slices import Slice
+
+
+class Describers(Searchers):
+    """Searchers that also describe slices and judge copies."""
+
+    def describe(self, slices: Sequence[Slice], settings: Verification) -> Iterator[Description]:
+        """What is in each slice, as it is finished. Raises what `describers` does."""
+
+        def start(actor: Any, numbered: tuple[int, Slice]) -> Any:
+            return actor.describe.remote(*numbered, settings)
+
+        return self._each(enumerate(slices), start)
+
+    def judge(
+        self, questions: Iterable[CopyQuestion]
+    ) -> Iterator[tuple[int, list[NDArray[np.bool_]]]]:
+        """The answers to each question, by its number, as they come."""
+
+        def start(actor: Any, question: CopyQuestion) -> Any:
+            return actor.judge.remote(question)
+
+        return self._each(questions, start)
+
+    def names(
+        self, slices: Sequence[Slice], places: Mapping[int, Sequence[int]]
+    ) -> Iterator[Named]:
+        """The pictures at these places of the slices with these numbers, by name."""
+
+        def start(actor: Any, number: int) -> Any:
+            return actor.names.remote(number, slices[number], places[number])
+
+        for named in self._each(places, start):
+            yield from named
+
+
+@contextlib.contextmanager
+def describers(actors: Actors) -> Iterator[Describers]:
+    """Actors to describe with for the time of the block; raises what `crew_of` does."""
+    with crew_of(Describer, actors) as (ray, crew):
+        yield Describers(ray, crew)

@@ -1,0 +1,175 @@
+"""One slice of a training set described: what tells which pictures are copies, and which captions
+they have."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.storage.records import NearCopies, Verification
+from seedsweep.workers.analysis.near_copies import (
+    FRAME,
+    Frames,
+    Reference,
+    centres,
+    fit_unmoved,
+    frames_of,
+)
+from seedsweep.workers.analysis.outliers import Thumbnails, thumbnails
+from seedsweep.workers.analysis.running_nearest import content_digest
+from seedsweep.workers.analysis.sketches import Sketches, joined, sketch
+from seedsweep.workers.training.pictures import Reading, readable_pictures
+from seedsweep.workers.training.slice_search import PLACES, Searcher, peak_bytes
+from seedsweep.workers.training.slices import Slice, read_captions, read_slice
+
+CAPTION_CHARACTERS = 1_000_000
+"""A longer caption is no prompt."""
+
+NO_CAPTION = 0
+
+_BLOCK = 256
+_UNFIT = re.compile("[\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Description:
+    """What is known of the n pictures that can be read in the slice with this number, in order.
+
+    `positions` (n,) int64 in the training set; `digests` (n,) uint64, equal for exact copies;
+    `captions` (n,) uint64, equal for equal ones, `NO_CAPTION` if there is none or it is `unfit`, as
+    so many are, to be a prompt. `peak_bytes`: as of `SliceMatches`.
+    """
+
+    number: int
+    positions: NDArray[np.int64]
+    digests: NDArray[np.uint64]
+    captions: NDArray[np.uint64]
+    sketches: Sketches
+    thumbnails: Thumbnails
+    unfit: int
+    reading: Reading
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CopyQuestion:
+    """Which of `others` (M, 64, 64, 3), up to each of `ends`, are near-copies of the picture of
+    `firsts` (F, 64, 64, 3) at its place."""
+
+    number: int
+    firsts: Frames
+    others: Frames
+    ends: tuple[int, ...]
+    rule: NearCopies
+    flip: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A training picture: its position, what it is called, and its caption as a prompt."""
+
+    position: int
+    name: str
+    caption: str
+
+
+class Describer(Searcher):
+    """One actor: it holds nothing but the slice in hand."""
+
+    def describe(self, number: int, part: Slice, settings: Verification) -> Description:
+        """As `describe_slice`."""
+        return describe_slice(number, part, settings)
+
+    def judge(self, question: CopyQuestion) -> tuple[int, list[NDArray[np.bool_]]]:
+        """The question's number, and the answers of `judge_copies`."""
+        return question.number, judge_copies(question)
+
+    def names(self, number: int, part: Slice, places: Sequence[int]) -> list[Named]:
+        """As `name_pictures`."""
+        return name_pictures(number, part, places)
+
+
+def describe_slice(number: int, part: Slice, settings: Verification) -> Description:
+    """Describe every picture of the slice, the set's `number`-th; what cannot be read is counted.
+
+    Memory is bounded by some 50 MB and 400 bytes a picture.
+    """
+    reading, names = Reading(), []
+    places: list[int] = []
+    digests: list[int] = []
+    sketches, small = [], [thumbnails(frames_of(np.empty((0, 1, 1, 3), np.uint8)))]
+    pictures = readable_pictures(part, settings, (FRAME, FRAME), reading)
+    while some := list(islice(pictures, _BLOCK)):
+        frames = frames_of(np.stack([pixels for _, _, pixels, _ in some]))
+        places += [place for place, _, _, _ in some]
+        names += [name for _, name, _, _ in some]
+        digests += [content_digest(frame) for frame in frames]
+        sketches.append(sketch(frames, centres(frames)))
+        small.append(thumbnails(frames))
+    captions = read_captions(part, names)
+    prompts = [prompt_of(captions.get(name)) for name in names]
+    blank = sum(not captions.get(name, "").strip() for name in names)
+    return Description(
+        number,
+        np.array(places, np.int64) + number * PLACES,
+        np.array(digests, np.uint64),
+        np.array([caption_digest(prompt) for prompt in prompts], np.uint64),
+        joined(sketches),
+        np.concatenate(small),
+        sum(prompt is None for prompt in prompts) - blank,
+        reading,
+        peak_bytes(),
+    )
+
+
+def judge_copies(question: CopyQuestion) -> list[NDArray[np.bool_]]:
+    """Of each first picture, which of its others are near-copies of it."""
+    firsts, known, begin, answers = centres(question.firsts), centres(question.others), 0, []
+    for place, end in enumerate(question.ends):
+        others = np.arange(begin, end)
+        first, rule = firsts.of(np.array([place])), question.rule
+        is_copy = fit_unmoved(first, known.of(others), rule)[0]
+        if not is_copy.all():
+            reference = Reference(question.firsts[place], rule, question.flip)
+            is_copy[~is_copy] = reference.copies(known, others[~is_copy])
+        answers.append(is_copy)
+        begin = end
+    return answers
+
+
+def name_pictures(number: int, part: Slice, places: Sequence[int]) -> list[Named]:
+    """The pictures at these places of the slice by name, none of them decoded, without those that
+    have no caption any more."""
+    found = dict(_names(part, set(places)))
+    captions = read_captions(part, list(found.values()))
+    prompts = ((place, name, prompt_of(captions.get(name))) for place, name in found.items())
+    return [Named(number * PLACES + place, name, text) for place, name, text in prompts if text]
+
+
+def prompt_of(caption: str | None) -> str | None:
+    """The caption as a prompt: without white space around it, None if nothing is left or it cannot
+    be written as text: half a character, a NUL, or more than `CAPTION_CHARACTERS`."""
+    text = (caption or "").strip()
+    is_fit = text and len(text) <= CAPTION_CHARACTERS and not _UNFIT.search(text)
+    return text if is_fit else None
+
+
+def caption_digest(prompt: str | None) -> int:
+    """Eight bytes that name the text; `NO_CAPTION` for none."""
+    if prompt is None:
+        return NO_CAPTION
+    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") or 1
+
+
+def _names(part: Slice, wanted: set[int]) -> Iterator[tuple[int, str]]:
+    left = len(wanted)
+    for place, (name, _) in enumerate(read_slice(part)):
+        if place in wanted:
+            yield place, name
+            left -= 1
+        if not left:
+            return
