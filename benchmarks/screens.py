@@ -1,11 +1,12 @@
 """How well each screen tells what the example's model has memorised, by what is known of it.
 
-    .venv/bin/python -m benchmarks.screens scores.jsonl [--store URL --campaign ID]
+    .venv/bin/python -m benchmarks.screens FOLDER [--store URL --campaign ID] [--prompts N]
 
 Positive is a prompt that repeats one training picture at a quarter of the measured seeds or more
-(examples/emoji/truth.csv), negative a control that repeats none. Scores are written to the file,
+(examples/emoji/truth.csv), negative a control that repeats none. Scores are written to the folder,
 prompt by prompt, and a run that was cut goes on there. With `--campaign`, an id of `scored.toml` in
-the store, the scores of a few stored pictures are told as well.
+the store, the scores of a few stored pictures are told as well. One seed's scores are of a batch of
+four.
 
 A threshold for a false-positive rate is the lowest that at most so many of the negatives are above;
 intervals are 95 %: of rates exact, of the AUC a bootstrap over positives and over negatives.
@@ -36,7 +37,7 @@ EMOJI = Path(__file__).parents[1] / "examples" / "emoji"
 SAMPLING = Sampling(steps=12, guidance_scale=3.0, width=64, height=64, batch_size=16)
 LEAST_RATE = 0.25
 SEEDS, STEPS = 4, 10
-PICTURES = (2, 4, 8)
+PAIRS_OF, EDGES_OF = (2, 4, 8), 4
 FALSE_POSITIVES = (0.1, 0.01, 0.001)
 RESAMPLES = 1_999
 
@@ -68,11 +69,9 @@ def inside(pipeline, prompt):
 def outside(store, submission, prompt):
     """Every score of the first few stored pictures."""
     stored = read_prompt(store, submission, prompt)
-    pixels = stored.pixels(range(max(PICTURES)))
-    found = {}
-    for count in PICTURES:
-        found[f"closest pair of {count} pictures"] = closest_pair(pixels[:count], 4)
-        found[f"edge consistency of {count} pictures"] = edge_consistency(pixels[:count])
+    pixels = stored.pixels(range(max(PAIRS_OF)))
+    found = {f"closest pair of {k} pictures": closest_pair(pixels[:k], 4) for k in PAIRS_OF}
+    found[f"edge consistency of {EDGES_OF} pictures"] = edge_consistency(pixels[:EDGES_OF])
     return found
 
 
@@ -125,7 +124,7 @@ def passes_of(name, seeds):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("scores", type=Path)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--store", default="file:./seedsweep-data")
     parser.add_argument("--campaign")
     parser.add_argument("--prompts", type=int, help="only so many, by the hash of their text")
@@ -134,9 +133,12 @@ def main():
     positives, negatives = marked()
     prompts = sorted([*positives, *negatives], key=digest)[: options.prompts]
     positives, negatives = ([p for p in group if p in prompts] for group in (positives, negatives))
+    options.folder.mkdir(exist_ok=True)
     model = Model(path=str(EMOJI / "model"), fingerprint="example")
     pipeline = DiffusersPipeline(EMOJI / "model", model, SAMPLING, "cpu", threads=1)
-    scores = collect(options.scores, prompts, lambda prompt: inside(pipeline, prompt))
+    scores = collect(
+        options.folder / "inside.jsonl", prompts, lambda prompt: inside(pipeline, prompt)
+    )
     shares = " | ".join(f"TPR at FPR {share:g}" for share in FALSE_POSITIVES)
     print(f"\n{len(positives)} positives, {len(negatives)} negatives\n")
     print(f"| score | seeds | passes a prompt | AUC | {shares} |\n|---|---|---|---|---|---|---|")
@@ -151,7 +153,9 @@ def main():
         return
     store = open_store(options.store)
     submission = load_campaign(store, options.campaign)
-    found = {prompt: outside(store, submission, prompt) for prompt in prompts}
+    found = collect(
+        options.folder / "pictures.jsonl", prompts, lambda p: outside(store, submission, p)
+    )
     for name in found[prompts[0]]:
         count = int(name.split()[-2])
         groups = [np.array([found[p][name] for p in group]) for group in (positives, negatives)]

@@ -52,7 +52,10 @@ def read_predictions(
                 output_type="latent",
                 **arguments,
             )
-        raise reader.unfit(f"it takes {len(reader.pairs)} steps, not {steps}")
+        raise ModelLoadError(
+            f"The {type(pipeline).__name__} takes {len(reader.pairs)} steps, and the screen is to "
+            f"have {steps}; take no more than sampling.steps."
+        )
     except Enough:
         return [
             Predictions(

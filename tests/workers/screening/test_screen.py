@@ -265,6 +265,38 @@ def test_a_pipeline_without_predictions_that_can_be_read_is_refused_by_name(
     assert pipeline.generate("a cat", [1])
 
 
+def test_more_steps_than_the_recipe_has_are_refused(folders):
+    with pytest.raises(ModelLoadError, match="takes 4 steps, and the screen is to have 5"):
+        screen_prompt(load(folders["sd"]), "a cat", [1], settings("noise-magnitude", steps=5))
+
+
+def test_a_prompt_that_says_nothing_moves_nothing(folders):
+    pipeline = load(folders["sd"])
+    assert screen_prompt(pipeline, "", SEEDS, settings("noise-magnitude")).tolist() == [0, 0, 0]
+    assert screen_prompt(pipeline, "", SEEDS, settings("anisotropy")).tolist() == [0, 0, 0]
+
+
+SAMPLERS = ["EulerDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler"]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_at_pure_noise_the_sampler_alters_next_to_nothing(folders, sampler):
+    wanted = settings("anisotropy")
+    usual = screen_prompt(load(folders["sd"]), "a cat", SEEDS, wanted)
+    other = screen_prompt(load(folders["sd"], sampler=sampler), "a cat", SEEDS, wanted)
+    assert other == pytest.approx(usual, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sd", "xl", "sd3"])
+def test_half_precision_alters_little(folders, name):
+    model = Model(path=str(folders[name]), fingerprint="f", dtype="bfloat16")
+    recipe = Sampling(steps=STEPS, guidance_scale=GUIDANCE, width=16, height=16, batch_size=4)
+    half = DiffusersPipeline(Path(folders[name]), model, recipe, "cpu", threads=1)
+    wanted = settings("one-step")
+    usual = screen_prompt(load(folders[name]), "a cat", SEEDS, wanted)
+    assert screen_prompt(half, "a cat", SEEDS, wanted) == pytest.approx(usual, rel=0.05)
+
+
 def test_guidance_that_is_not_the_usual_one_is_refused(folders):
     pipeline = load(folders["sd"])
     pipeline._arguments["guidance_rescale"] = 0.7
