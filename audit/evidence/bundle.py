@@ -1,15 +1,10 @@
 """A campaign's results → a bundle that stands up later, and can be checked without seedsweep."""
 
-import hashlib
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from seedsweep import __version__
 from seedsweep.audit.evidence import verify_bundle
 from seedsweep.audit.evidence.denominators import denominators
 from seedsweep.audit.evidence.labels import Labels, agreement
@@ -17,6 +12,7 @@ from seedsweep.audit.evidence.part_files import add_parts
 from seedsweep.audit.evidence.pictures import PictureFiles
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.evidence.signature import Signer
+from seedsweep.audit.evidence.versions import versions
 from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
@@ -31,6 +27,7 @@ from seedsweep.storage.campaigns import (
     load_prompts,
     load_verifications,
 )
+from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import (
     FORMAT,
@@ -42,28 +39,19 @@ from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 
-LIBRARIES = (
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-    "pyarrow",
-    "pydantic",
-    "scikit-learn",
-    "scipy",
-)
-
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class BundleOptions:
     """What a bundle has beside what the store holds; `sample_seed` is what `replays` were drawn
-    with."""
+    with. `prompts`: texts or ids of those whose pictures it holds alone, all if there are none."""
 
     replays: Replays | None = None
     sample_seed: int = 0
     labels: tuple[Labels, ...] = ()
     signer: Signer | None = None
+    prompts: tuple[str, ...] = ()
 
 
 def write_evidence(
@@ -74,13 +62,15 @@ def write_evidence(
     Equal stores, training sets and options give equal bytes on one machine: no time of writing is
     in it. Pictures that cannot be read any more are named in the manifest and stop nothing.
     `progress(done, total)` counts flagged prompts. Raises `ConfigError` for an unknown campaign, a
-    folder that holds something or cannot be written, or labels of other prompts,
+    folder that holds something or cannot be written, labels of other prompts, or a prompt that
+    repeats nothing,
     `ShardCorruptError` where the campaign or its results are not what was written, and
     `StoreUnavailableError` where the store fails.
     """
     submission = load_campaign(store, campaign_id)
     settings, control = settings_now(store, submission), load_control(store, campaign_id)
     results = results_by(store, settings, campaign_id)
+    shown = _chosen(results, options.prompts, campaign_id)
     with new_bundle(folder) as bundle:
         prompts = [*load_prompts(store, campaign_id)]
         parked = parked_now(store, submission)
@@ -89,15 +79,18 @@ def write_evidence(
         bundle.add_json("results.json", results)
         bundle.add_json("parked.json", parked)
         pictures = PictureFiles(store, submission, bundle)
-        missing = _add_pictures(pictures, settings, results, progress)
+        missing = _add_pictures(pictures, settings, shown, progress)
         people_said = _add_additions(bundle, options, results, pictures.shown(results))
         searches = _searches(store, campaign_id, settings.analysis_id)
         search = _add_verifications(searches, results, bundle)
         if settings.analysis.partial:
             newest = searches[0] if searches else None
             rule = settings.analysis.parts
-            if gone := add_parts(store, submission, results, rule, newest, bundle):
+            if gone := add_parts(store, submission, shown, rule, newest, bundle):
                 missing += (f"Pictures of parts: {gone}; parts.json says why.",)
+        cut_down_to = tuple(r.prompt_id for r in shown) if options.prompts else None
+        if cut_down_to:
+            missing += (_cut_words(results, cut_down_to),)
         seeds, size = submission.campaign.sampling.seeds, settings.analysis.min_clique_size
         counts = count_results(results, len(prompts), seeds, size)
         contents = Contents(
@@ -118,8 +111,38 @@ def write_evidence(
             "verify_bundle.py",
             files("seedsweep.audit.evidence").joinpath("verify_bundle.py").read_bytes(),
         )
-        sha256 = bundle.seal(_manifest(submission, control, settings, contents), options.signer)
+        manifest = _manifest(submission, control, settings, contents)
+        if cut_down_to:
+            manifest["cut_down_to"] = cut_down_to
+        sha256 = bundle.seal(manifest, options.signer)
     return Sealed(folder, sha256, _in_words(settings, results, pictures.count), people_said)
+
+
+def _chosen(
+    results: Sequence[PromptResult], prompts: Sequence[str], campaign_id: str
+) -> list[PromptResult]:
+    """The results whose pictures the bundle holds: those of these prompts, in order, or all."""
+    if not prompts:
+        return [*results]
+    chosen = set()
+    for prompt in prompts:
+        named = [r for r in results if prompt.strip() in (r.prompt, r.prompt_id)]
+        if not any(result.flagged or result.parts for result in named):
+            raise ConfigError(
+                f"{prompt[:80]!r} is no prompt that repeats a picture in {campaign_id}; give the "
+                "text or the prompt_id of one that does, as `seedsweep results --json` shows it."
+            )
+        chosen |= {result.prompt_id for result in named}
+    return [result for result in results if result.prompt_id in chosen]
+
+
+def _cut_words(results: Sequence[PromptResult], shown: Sequence[str]) -> str:
+    repeat = sum(bool(result.flagged or result.parts) for result in results)
+    return (
+        f"Pictures of {repeat - len(shown)} other prompts that repeat one: the bundle is cut down "
+        f"to those of {len(shown)} ({', '.join(shown)}). Texts, results and counts of all prompts "
+        "are in it."
+    )
 
 
 def _in_words(settings: AnalysisSettings, results: Sequence[PromptResult], pictures: int) -> str:
@@ -157,7 +180,7 @@ def _manifest(
         "training_set": training.fingerprint if training else None,
         "submitted_at": submission.submitted_at,
         "submitted_by": submission.versions,
-        "written_by": _versions(),
+        "written_by": versions(),
         "denominators": contents.denominators,
         "missing": contents.missing,
     }
@@ -258,31 +281,3 @@ def _changed_since(search: VerificationResult, results: Sequence[PromptResult]) 
             f"{len(looked_for - present)} of {len(looked_for)} that were represent none any more; "
             f"run `seedsweep verify {search.campaign_id}` again."
         )
-
-
-def _versions() -> dict[str, str]:
-    libraries = {name: version(name) for name in LIBRARIES}
-    return {
-        "seedsweep": __version__,
-        "code_sha256": _code_digest(),
-        "python": platform.python_version(),
-        **libraries,
-    }
-
-
-def _code_digest() -> str:
-    """A hash of all of seedsweep's own source files: releases are not the only code that runs."""
-    total = hashlib.sha256()
-    for name, content in sorted(_sources(files("seedsweep"), "seedsweep")):
-        total.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
-    return total.hexdigest()
-
-
-def _sources(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
-    """Every source file below the folder: its path, and what it holds."""
-    for entry in folder.iterdir():
-        name = f"{path}/{entry.name}"
-        if entry.is_dir():
-            yield from _sources(entry, name)
-        elif entry.name.endswith((".py", ".lua", ".html")):
-            yield name, entry.read_bytes()

@@ -53,7 +53,8 @@ def add_parts(
     bundle: Bundle,
 ) -> int:
     """Add all parts of the results, and their list; returns how many files are missing."""
-    matched = parts_matched(search)
+    ids = {(result.prompt_id, part.part_id) for result in results for part in result.parts}
+    matched = {part: match for part, match in parts_matched(search).items() if part in ids}
     wanted = {match.training_id for match in matched.values()}
     trained = read_named(search.settings if search else None, submission.campaign.sampling, wanted)
     problem = trained.problem or "the training set no longer holds this picture"

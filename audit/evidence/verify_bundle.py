@@ -405,17 +405,23 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
     )
     if manifest["denominators"] != wanted:
         yield f"The denominators in {MANIFEST} do not follow from the results."
-    yield from _check_pictures(folder, manifest, results, load, distances)
+    cut_down_to = manifest.get("cut_down_to")
+    shown = (
+        results if cut_down_to is None else [r for r in results if r["prompt_id"] in cut_down_to]
+    )
+    if cut_down_to is not None and [r["prompt_id"] for r in shown] != cut_down_to:
+        yield f"{MANIFEST} says that the bundle is cut down to prompts that it has no results of."
+    yield from _check_pictures(folder, manifest, shown, load, distances)
     if "parts.json" in manifest["files"]:
         searches = load("verifications.json") if "verifications.json" in manifest["files"] else []
         sampling = submission["campaign"]["sampling"]
         entries = load("parts.json")["parts"]
-        yield from _check_parts(folder, entries, manifest["settings"], results, searches, sampling)
+        yield from _check_parts(folder, entries, manifest["settings"], shown, searches, sampling)
     if "replays.json" in manifest["files"]:
         yield from _check_replays(load("replays.json"))
     if "labels.json" in manifest["files"]:
-        shown = _shown_pictures(results, load("images.json"), load("training.json"))
-        yield from _check_labels(folder, load("labels.json"), manifest, results, shown)
+        pictures = _shown_pictures(results, load("images.json"), load("training.json"))
+        yield from _check_labels(folder, load("labels.json"), manifest, results, pictures)
     if "verifications.json" in manifest["files"]:
         searches = load("verifications.json")
         times = [search["verified_at"] for search in searches]
@@ -528,6 +534,9 @@ def _check_pictures(
         return
     tiles = manifest["settings"]["analysis"]["tiles"]
     images = {entry["prompt_id"]: entry for entry in load("images.json")["prompts"]}
+    if [*images] != [result["prompt_id"] for result in results if result["flagged"]]:
+        yield "images.json lists other prompts than those whose pictures the bundle holds."
+        return
     training: dict[str, DecodedPicture] = {}
     for entry in load("training.json")["pictures"]:
         if entry["file"]:

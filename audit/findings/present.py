@@ -153,14 +153,15 @@ def _notes(
 def _compared(settings: AnalysisSettings, counts: Counts, campaign_id: str) -> tuple[str, ...]:
     """With what the analysis itself compared, and what a search would add to that."""
     training = settings.verification
-    if training is None or not counts.analysed:
-        return ()
-    if not counts.flagged:
+    if counts.with_evidence and not counts.flagged:
+        sought = f", so there was none to look for in {training.training_set}" if training else ""
         return (
-            f"No prompt is flagged, so there was no whole picture to look for in "
-            f"{training.training_set}.",
+            f"No prompt repeats a whole picture at edge threshold "
+            f"{settings.analysis.edge_threshold:g}{sought}. That clears nothing: "
+            f"`seedsweep analyse {campaign_id} --edge-threshold X` tries another one, and "
+            "docs/calibrate.md says how to choose it.",
         )
-    if not counts.matched:
+    if training is None or not counts.matched:
         return ()
     return (
         f"Compared with {training.training_set}. Captions, near-copies, parts and totals of this "

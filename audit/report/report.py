@@ -4,13 +4,13 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from seedsweep.audit.findings.counts import Counts, count_results, has_evidence
+from seedsweep.audit.findings.counts import Counts, count_results
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.match_words import (
@@ -34,6 +34,7 @@ from seedsweep.audit.report.prompt_section import (
     PromptSection,
     gather_section,
 )
+from seedsweep.audit.report.unflagged_section import Unflagged, gather_unflagged
 from seedsweep.scheduler.campaign.current import parked_now
 from seedsweep.scheduler.campaign.descriptions import (
     Fact,
@@ -55,7 +56,6 @@ from seedsweep.storage.verification_results import VerificationResult
 SECTIONS = 100
 """So many flagged prompts have a section with pictures; all of them are in the table."""
 NEAREST = 10
-UNFLAGGED_SHOWN = 500
 PARKED_SHOWN = 50
 
 Progress = Callable[[int, int], None]
@@ -117,7 +117,7 @@ class Report:
     parts: PartsShown | None
     part_curve: PartCurve | None
     nearest: tuple[PromptResult, ...]
-    unflagged: tuple[str, ...]
+    unflagged: tuple[Unflagged, ...]
     parked: tuple[Parked, ...]
     parked_prompts: tuple[str, ...]
     parked_reasons: tuple[tuple[str, int], ...]
@@ -196,7 +196,7 @@ def gather_report(
         parts=gather_parts(store, submission, analysis_id, results, search),
         part_curve=part_curve(results, settings.analysis, calibrated) if known_settings else None,
         nearest=tuple(islice((r for r in results if not r.flagged and r.edges), NEAREST)),
-        unflagged=tuple(islice(_unflagged(results, size), UNFLAGGED_SHOWN)),
+        unflagged=gather_unflagged(store, submission, results, size),
         parked=parked,
         parked_prompts=tuple(prompts[unit.index // len(submission.cuts)] for unit in parked),
         parked_reasons=tuple(Counter(unit.reason for unit in parked).most_common()),
@@ -262,10 +262,6 @@ def _examined(
         distinct=search.distinct if search else counts.training_pictures,
         how="near-copies counted once" if search else "near-copies counted apart",
     )
-
-
-def _unflagged(results: Sequence[PromptResult], size: int) -> Iterator[str]:
-    return (r.prompt for r in results if not r.flagged and has_evidence(r, size))
 
 
 def _rank(

@@ -27,6 +27,12 @@ def evidence(
         list[Path] | None,
         typer.Option(metavar="CSV", help="What a reviewer said: a labels-NAME.csv."),
     ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="P", help="Hold pictures of this prompt alone, its text or id; may be repeated."
+        ),
+    ] = None,
     sign: Annotated[
         Path | None, typer.Option(metavar="KEY.pem", help="Sign with this ed25519 private key.")
     ] = None,
@@ -36,7 +42,9 @@ def evidence(
 
     It holds the clique of each flagged prompt as it was stored and the training picture that is its
     match, and can be checked with Python alone by the `verify_bundle.py` in it. The sha256 that is
-    printed is that of its manifest: note it where the bundle is not.
+    printed is that of its manifest: note it where the bundle is not. With --prompt pictures of
+    other prompts stay out; texts, results and counts of all prompts stay in it, so that they can
+    be checked.
 
     Example: seedsweep evidence emoji-0123456789ab -o evidence --replays 20
 
@@ -56,7 +64,7 @@ def evidence(
     opened = find_store(store)
     campaign_id = find_campaign(opened, campaign_id)
     replayed = _replay(opened, campaign_id, replays, sample_seed) if replays else None
-    additions = BundleOptions(replayed, sample_seed, given, signer)
+    additions = BundleOptions(replayed, sample_seed, given, signer, tuple(prompt or ()))
     with counted("flagged prompts copied") as progress:
         sealed = write_evidence(opened, campaign_id, output, additions, progress)
     for sentence in (sealed.in_words, *sealed.labels_in_words):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from seedsweep.audit.evidence import bundle, verify_bundle
+from seedsweep.audit.evidence import bundle, verify_bundle, versions
 from seedsweep.audit.evidence.signature import open_signer
 from seedsweep.audit.evidence.verify_bundle import check_bundle, decode_png, l2, tiled_l2
 from seedsweep.audit.findings.counts import count_results
@@ -391,6 +391,36 @@ def test_the_limits_are_those_of_the_report(made):
         assert words in told
 
 
+def test_a_bundle_can_be_cut_down_to_the_pictures_of_chosen_prompts(made, tmp_path):
+    fox, other = made.results[1], made.results[0]
+    whole = load(made.bundle("whole"), "manifest.json")
+    for name, prompts in (("text", (f" {fox.prompt} ",)), ("id", (fox.prompt_id,) * 2)):
+        folder = made.bundle(name, prompts=prompts)
+        assert {path.name for path in (folder / "images").iterdir()} == {fox.prompt_id}
+        trained = load(folder, "training.json")["pictures"]
+        assert [entry["training_id"] for entry in trained] == [fox.match.training_id]
+        manifest = load(folder, "manifest.json")
+        assert manifest["denominators"] == whole["denominators"]
+        assert manifest["cut_down_to"] == [fox.prompt_id]
+        told = verify(folder)
+        assert told.returncode == 0, told.stdout
+        assert f"cut down to those of 1 ({fox.prompt_id})" in told.stdout
+        assert "cut down" in (folder / "README.txt").read_text()
+    for forged in ([], [other.prompt_id], ["0" * 16]):
+        copy = shutil.copytree(folder, tmp_path / str(forged))
+        (copy / "manifest.json").write_text(json.dumps(manifest | {"cut_down_to": forged}))
+        seal_anew(copy)
+        assert faults(copy)
+
+
+@pytest.mark.parametrize("place", [3, None])
+def test_a_prompt_that_repeats_nothing_is_no_evidence(made, place):
+    prompt = "unknown" if place is None else made.results[place].prompt
+    with pytest.raises(ConfigError, match="is no prompt that repeats a picture"):
+        made.bundle("none", prompts=(prompt,))
+    assert not (made.folder / "none").exists()
+
+
 def test_every_picture_that_a_prompt_repeats_is_held_and_checked(audit, tmp_path):
     audit.repeat(0, {3, 4, 5}, audit.near(audit.flagged[1]))
     first, second = audit.results[0].cliques
@@ -689,9 +719,9 @@ def test_records_in_a_bundle_are_those_of_the_store(made):
 def test_the_digest_of_our_code_covers_every_room_and_changes_with_each_file(tmp_path, monkeypatch):
     copied = tmp_path / "seedsweep"
     shutil.copytree(ROOT / "seedsweep", copied, ignore=shutil.ignore_patterns("__pycache__"))
-    whole = bundle._code_digest()
-    monkeypatch.setattr(bundle, "files", lambda package: copied)
-    assert bundle._code_digest() == whole
+    whole = versions.code_digest()
+    monkeypatch.setattr(versions, "files", lambda package: copied)
+    assert versions.code_digest() == whole
     for name in (
         "pipelines.py",
         "cli/main.py",
@@ -702,9 +732,9 @@ def test_the_digest_of_our_code_covers_every_room_and_changes_with_each_file(tmp
     ):
         before = (copied / name).read_bytes()
         (copied / name).write_bytes(before + b"\n")
-        assert bundle._code_digest() != whole, name
+        assert versions.code_digest() != whole, name
         (copied / name).write_bytes(before)
-    assert bundle._code_digest() == whole
+    assert versions.code_digest() == whole
 
 
 @pytest.mark.parametrize(

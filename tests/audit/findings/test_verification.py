@@ -237,7 +237,10 @@ def test_a_clique_that_would_extract_a_control_says_how_many_may_be_false(
     match = nearest_training(fox, describe_training(held), 4, found.settings)
     assert (match.l2, match.adaptive) == (of_fox.l2, of_fox.adaptive)
     told = " ".join(done.stdout.split())
-    assert "1 of 5 cliques would extract one. The training set has 13 times as many" in told
+    assert (
+        "1 of 5 cliques would count as extractions: false ones. The training set has 13 times"
+        in told
+    )
     assert "estimated at 13, at most 61.7 (" in told
     assert f"A threshold below {of_fox.l2:.4f} lets no control through" in told
 

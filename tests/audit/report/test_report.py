@@ -325,12 +325,14 @@ def test_nothing_analysed_yet_is_a_report_too(lab: Lab) -> None:
 def test_where_nothing_is_flagged_nothing_was_examined(lab: Lab) -> None:
     flagged, _ = lab.analyse()
     drop_results(lab.store, lab.campaign_id, {flagged.prompt_id})
+    alts = [attrs["alt"] for tag, attrs in Tags(lab.html()).found if tag == "img"]
+    assert alts == [f"Generation, seed {seed}" for seed in range(4)]
     text = words(lab.html())
     assert "not examined: nothing was flagged, so nothing was compared" in text
     assert "No search of a training set is stored" not in text
     assert "there is none to search a training set for" in text
     found = gather_found(lab.store, lab.submission, lab.submission.campaign.settings)
-    assert "No prompt is flagged, so there was no whole picture" in found.notes[0]
+    assert "whole picture at edge threshold 0.1, so there was none to look for" in found.notes[0]
 
 
 def test_unflagged_prompts_with_most_edges_are_listed(lab: Lab) -> None:
@@ -368,7 +370,7 @@ def test_what_is_not_flagged_is_no_all_clear_and_is_listed(
     _, _, listed = text.partition("Which prompts")
     assert plain.prompt in listed
     assert flagged.prompt not in listed
-    monkeypatch.setattr("seedsweep.audit.report.report.UNFLAGGED_SHOWN", 0)
+    monkeypatch.setattr("seedsweep.audit.report.unflagged_section.UNFLAGGED_SHOWN", 0)
     assert "Which prompts" not in words(lab.html())
 
 

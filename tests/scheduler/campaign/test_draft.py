@@ -46,7 +46,7 @@ def test_it_names_the_column_that_is_called_as_prompts_are(init, desk, name, tex
     ended = init("--prompts", name)
     assert (ended.returncode, ended.stdout) == (0, "campaign.toml\n"), ended.stderr
     assert f"Prompts: 2 from {name}" in ended.stderr.replace(f"{desk}/", "")
-    assert "Pictures: 8 × 8 pixels" in ended.stderr  # noqa: RUF001
+    assert "Pictures: 64 × 64 pixels" in ended.stderr  # noqa: RUF001
     campaign, prompts = read_campaign(desk / "campaign.toml")
     assert prompts == ["a fox", "an owl"]
     assert campaign.prompts.column == column
