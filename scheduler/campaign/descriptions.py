@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from seedsweep.storage.records import Analysis, Sampling, Submission, Verification
+from seedsweep.storage.records import Analysis, PartRule, Sampling, Submission, Verification
 from seedsweep.workers.analysis.matching import SMALL_IMAGE_SIDE
 
 
@@ -88,9 +88,20 @@ def _part_words(settings: Analysis) -> tuple[str, ...]:
         f"A part of the picture repeats where at least {size} generations are the same in at least "
         f"{rule.least} of {rule.grid**2} tiles: within an l2 of {rule.distance:g} and correlated "
         f"to at least {rule.correlation:g} once each channel's mean is taken off, with a standard "
-        f"deviation of at least {rule.texture:g}. Parts are listed by `seedsweep results`; they "
-        f"are not compared with training pictures, and none of these numbers is calibrated.",
+        f"deviation of at least {rule.texture:g}. {_where_words(rule)} Parts are listed by "
+        f"`seedsweep results`; they are not compared with training pictures, and none of these "
+        f"numbers is calibrated.",
     )
+
+
+def _where_words(rule: PartRule) -> str:
+    mirrored = ", and be mirrored" if rule.mirror else ""
+    if rule.shift:
+        return (
+            f"It may lie elsewhere in each, up to {rule.shift:.3g} of the shorter side "
+            f"away{mirrored}."
+        )
+    return "It may be mirrored in some of them." if rule.mirror else "It is at one place in all."
 
 
 def verification_words(settings: Verification | None, sampling: Sampling) -> tuple[str, ...]:
