@@ -9,7 +9,7 @@ on every machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeVar
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.records import PartRule
 from seedsweep.workers.analysis.descriptors import Summaries
-from seedsweep.workers.analysis.distances import Tile, tile_grid
+from seedsweep.workers.analysis.distances import Tile, tile_grid, tile_values
 from seedsweep.workers.analysis.parts import limits_of
 
 T = TypeVar("T", bound=np.generic)
@@ -115,7 +115,8 @@ def lay(reduced: NDArray[np.uint8], rule: PartRule, side: int) -> Laid:
     most = np.full((count, count), rule.least - 1, np.intp)
     np.fill_diagonal(most, len(grid))
     mirrored = reduced[:, :, ::-1]
-    directions = [_directions(reduced[:, *tile]) for tile in grid]
+    room = max(map(tile_values, grid)) // 3
+    directions = _directions(reduced, list(enumerate(grid)), room)
     for number, shift in enumerate(shifts):
         others = mirrored if shift.mirrored else reduced
         windows = [
@@ -124,9 +125,8 @@ def lay(reduced: NDArray[np.uint8], rule: PartRule, side: int) -> Laid:
             if (window := window_of(tile, shift, height, width))
         ]
         possible = np.zeros((count, count), np.int16)
-        for place, window in windows:
-            alike = directions[place] @ _directions(others[:, *window]).T
-            possible += alike >= rule.correlation - _SLACK
+        for (place, _), there in zip(windows, _directions(others, windows, room), strict=True):
+            possible += directions[place] @ there.T >= rule.correlation - _SLACK
         for first, second in _pairs(possible > most):
             found = np.zeros((len(grid), len(first)), np.bool_)
             for place, window in windows:
@@ -184,12 +184,21 @@ def _inner(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.f
     return np.asarray(products - np.einsum("ik,ik->i", one.sum(axis=1), other.sum(axis=1)))
 
 
-def _directions(regions: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Regions (n, height, width, 1) as vectors of length one without their mean, or of zeros."""
-    flat = regions.reshape(len(regions), math.prod(regions.shape[1:])).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    lengths = np.sqrt(np.einsum("ij,ij->i", flat, flat))
-    return np.asarray(flat / np.maximum(lengths, 1e-3)[:, None])
+def _directions(
+    pictures: NDArray[np.uint8], windows: Sequence[tuple[int, Tile]], room: int
+) -> NDArray[np.float32]:
+    """What the pictures (n, height, width, 1) have in the windows, of at most `room` pixels, as
+    vectors (windows, n, room) of length one without their mean, or of zeros; zeros follow if a
+    window is smaller."""
+    sizes = np.array([tile_values(window) // 3 for _, window in windows])
+    flat = np.zeros((len(windows), len(pictures), room), np.float32)
+    for row, (_, window), size in zip(flat, windows, sizes.tolist(), strict=True):
+        row[:, :size] = pictures[:, *window].reshape(len(pictures), size)
+    flat -= (flat.sum(axis=2) / sizes[:, None]).astype(np.float32)[..., None]
+    flat *= (np.arange(room) < sizes[:, None])[:, None]
+    lengths = np.sqrt(np.einsum("ijk,ijk->ij", flat, flat))
+    flat /= np.maximum(lengths, 1e-3)[..., None]
+    return flat
 
 
 def _pairs(among: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
