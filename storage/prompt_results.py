@@ -63,12 +63,22 @@ class Clique(Record):
         return len(self.clique_seeds)
 
 
+class Shift(Record):
+    """Where a generation shows a part: so many pixels further `down` and to the `right` than the
+    representative does, once it is `mirrored`, left for right, if it is."""
+
+    down: int = 0
+    right: int = 0
+    mirrored: bool = False
+
+
 class Part(Record):
     """A part of the picture that generations of a prompt share, while the rest of it varies.
 
     `tiles`: its places in the grid, row by row. `whole_seeds` show it in all of these, the other
     `seeds` in enough of them. `share`: how much of the picture's area its mask has. The
-    representative is the generation that all the others were found around. What it matches is told
+    representative is the generation that all the others were found around. `shifts`: where each of
+    the `seeds` shows it, empty if all do so at one place. What it matches is told
     by a search, never by `match`: stores of a version before have that, and it is null.
     """
 
@@ -77,6 +87,7 @@ class Part(Record):
     tiles: tuple[int, ...]
     share: Annotated[float, Field(ge=0, le=1)]
     representative_seed: int
+    shifts: tuple[Shift, ...] = ()
     match: None = Field(default=None, exclude=True)
 
     @property
@@ -91,7 +102,13 @@ class Part(Record):
                 raise ValueError("a part's seeds or tiles do not ascend")
         if not {self.representative_seed} <= {*self.whole_seeds} <= {*self.seeds}:
             raise ValueError("a part is not shown by those that it is said to be shown by")
+        if self.shifts and len(self.shifts) != len(self.seeds):
+            raise ValueError("a part says not of each picture where that shows it")
         return self
+
+    def shift(self, seed: int) -> Shift:
+        """Where one of its generations shows it."""
+        return self.shifts[self.seeds.index(seed)] if self.shifts else Shift()
 
 
 class Drop(Record):

@@ -180,6 +180,17 @@ class PartRule(Record):
     """The least correlation of two tiles that are the same."""
     spread: Annotated[float, Field(gt=0, le=1)] = 0.06
     """The largest standard deviation of a pixel of the mask, over the pictures with the part."""
+    # Ids name what came after the first version only if it is set.
+    shift: Annotated[float, Field(ge=0, le=0.1, exclude_if=lambda shift: not shift)] = 0.0
+    """So far, as a share of the picture's shorter side, a part may lie from where another picture
+    has it."""
+    mirror: Annotated[bool, Field(exclude_if=lambda mirror: not mirror)] = False
+    """A picture may also show the part mirrored, left for right."""
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether pictures may show a part in other ways than at one place."""
+        return self.shift > 0 or self.mirror
 
 
 DEFAULT_PART_RULE = PartRule()

@@ -55,6 +55,7 @@ _FURTHER_CLIQUE = pa.struct(
         ("match", _MATCH),
     ]
 )
+_SHIFT = pa.struct([("down", pa.int64()), ("right", pa.int64()), ("mirrored", pa.bool_())])
 _PART = pa.struct(
     [
         ("seeds", pa.list_(pa.int64())),
@@ -62,6 +63,7 @@ _PART = pa.struct(
         ("tiles", pa.list_(pa.int64())),
         ("share", pa.float64()),
         ("representative_seed", pa.int64()),
+        ("shifts", pa.list_(_SHIFT)),
         ("match", _MATCH),
     ]
 )

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from seedsweep.storage.prompt_results import Match
+from seedsweep.storage.prompt_results import Match, Shift
 from seedsweep.storage.records import WHEREABOUTS, Record, Seed, Verification, digest
 
 
@@ -111,7 +111,8 @@ class PartMatch(Record):
     its tiles are; `unrelated`: how many of those whose captions were looked at have one that shares
     no word with the prompt. `elsewhere`: how many pictures of other parts, of unrelated prompts,
     show it. `controls`: how many pictures that were never trained on do, and `control_l2` how near
-    the nearest of them is, both None where none were searched.
+    the nearest of them is, both None where none were searched. `shift`: where that training picture
+    shows the part, beside the representative.
     """
 
     training_id: str
@@ -123,6 +124,7 @@ class PartMatch(Record):
     elsewhere: int
     controls: int | None = None
     control_l2: float | None = None
+    shift: Annotated[Shift, Field(exclude_if=lambda shift: shift == Shift())] = Shift()
 
     @property
     def is_common(self) -> bool:

@@ -16,6 +16,7 @@ from seedsweep.storage.records import PartRule, Submission
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 from seedsweep.workers.analysis.parts import mask_of
+from seedsweep.workers.analysts.prompt_parts import laid_alike
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
 from seedsweep.workers.images import digest_pixels, encode_png
 
@@ -99,7 +100,8 @@ def _pictures(
         reason = f"the pictures that show the part cannot all be had: {told}"
         images = tuple(PartFile(None, None, reason, seed) for seed in part.whole_seeds)
         return PartFile(None, None, reason), images
-    mask = mask_of(members, part.tiles, rule).astype(np.uint8)[..., None].repeat(3, axis=2) * 255
+    laid = laid_alike(part, members)
+    mask = mask_of(laid, part.tiles, rule).astype(np.uint8)[..., None].repeat(3, axis=2) * 255
     images = tuple(
         replace(_file(bundle, f"{folder}/{seed}.png", pixels), seed=seed)
         for seed, pixels in zip(part.whole_seeds, members, strict=True)

@@ -40,6 +40,9 @@ LARGEST_SIDE = 8192
 PART_RULE = {"grid": 8, "spread": 0.06}
 """The settings of parts that a campaign does not name: seedsweep's own defaults."""
 
+UNSHIFTED: dict[str, Any] = {"down": 0, "right": 0, "mirrored": False}
+"""What a picture shows is where the representative of the part has it."""
+
 LABELS = ("same", "different", "unsure")
 LABEL_COLUMNS = ["prompt_id", "label", "time"]
 SHOWN_COLUMNS = ["generated_sha256", "training_sha256"]
@@ -599,21 +602,38 @@ def _check_parts(
         if len(decoded) < 1 + len(entry["images"]):
             continue
         mask, *shown = decoded
-        members = shown[: len(entry["images"])]
+        shifts = dict(zip(part["seeds"], part.get("shifts", [])))  # noqa: B905
+        ways = [shifts.get(seed, UNSHIFTED) for seed in part["whole_seeds"]]
+        members = [_moved(each, way) for each, way in zip(shown, ways)]  # noqa: B905
         if mask.rgb != _part_mask(members, part["tiles"], rule).rgb:
             yield f"The mask of {name} is not that of its pictures."
         inside = [place for place, value in enumerate(mask.rgb) if value]
         if abs(len(inside) / len(mask.rgb) - part["share"]) > SAME_DISTANCE:
             yield f"The share of {name} is another one."
         if match and inside and len(shown) > len(members):
-            ways = [shown[-1]]
-            if searches[0]["settings"].get("flip"):
-                ways.append(_mirrored(shown[-1]))
-            far, alike = min(_masked(members, way, inside) for way in ways)
+            trained = [_moved(shown[-1], match.get("shift", UNSHIFTED))]
+            if searches[0]["settings"].get("flip") and "shift" not in match:
+                trained.append(_mirrored(shown[-1]))
+            far, alike = min(_masked(members, way, inside) for way in trained)
             if abs(far - match["l2"]) > SAME_DISTANCE:
                 yield f"The l2 of {name} is {far}, not {match['l2']}."
             if abs(alike - match["correlation"]) > SAME_DISTANCE:
                 yield f"The correlation of {name} is {alike}, not {match['correlation']}."
+
+
+def _moved(picture: DecodedPicture, shift: Json) -> DecodedPicture:
+    """The picture as it is laid on the part's representative, black where it shows nothing."""
+    turned = _mirrored(picture) if shift["mirrored"] else picture
+    width, height = picture.width, picture.height
+    rgb = bytearray(len(picture.rgb))
+    first, last = max(0, -shift["right"]), min(width, width - shift["right"])
+    for y in range(height):
+        below = y + shift["down"]
+        if 0 <= below < height and first < last:
+            source = 3 * (below * width + first + shift["right"])
+            row = turned.rgb[source : source + 3 * (last - first)]
+            rgb[3 * (y * width + first) : 3 * (y * width + last)] = row
+    return DecodedPicture(width, height, bytes(rgb))
 
 
 def _part_mask(members: list[DecodedPicture], tiles: list[int], rule: Json) -> DecodedPicture:

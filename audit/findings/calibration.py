@@ -223,8 +223,9 @@ def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibra
     if wish.partial:
         controls, positives = scored.parts(marks, chosen.min_clique_size)
         groups = tuple(positive.group for positive in marks.positives)
-        grid, rate = scored.settings.analysis.parts.grid, wish.false_positive_rate
-        parts = part_point(grid, controls, positives, groups, rate, len(sizes))
+        rule, asked = scored.settings.analysis.parts, wish.false_positive_rate
+        lowest = rule.least if rule.anywhere else 1
+        parts = part_point(rule.grid, controls, positives, groups, asked, len(sizes), lowest)
     return Calibration(
         campaign_id=scored.submission.campaign.campaign_id,
         analysis_id=scored.settings.analysis_id,

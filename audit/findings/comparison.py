@@ -19,10 +19,12 @@ from seedsweep.audit.findings.intervals import (
     mean_difference,
     paired_rates,
 )
+from seedsweep.audit.findings.part_curve import curve_sides, most_tiles
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import Analysis
 from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 
@@ -86,13 +88,22 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class RepeatedShare:
+    """How many prompts repeat at least `side` × `side` tiles, or all, of the picture."""
+
+    side: int
+    rates: PairedRates
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """What changes from campaign `a` to campaign `b`; differences are b − a.
 
     `analysis_a` and `analysis_b` name the analyses whose results they are, present at `written_at`.
     `extracted` and `pictures` are None unless both have a training set. `unproven`: so many prompts
     have a clique in one of them that was not proven the largest. `shrunk` and `grown`: those that
-    changed most, at most `CHANGED_SHOWN` each. `notes`: what to know before believing it.
+    changed most, at most `CHANGED_SHOWN` each. `notes`: what to know before believing it. `parts`:
+    the curve over how much of the picture repeats, if both looked for parts.
     """
 
     a: str
@@ -112,6 +123,7 @@ class Comparison:
     points: tuple[Point, ...]
     contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...]
+    parts: tuple[RepeatedShare, ...] = ()
 
 
 def compare_campaigns(store: Store, a: str, b: str) -> Comparison:
@@ -157,6 +169,7 @@ def compare_campaigns(store: Store, a: str, b: str) -> Comparison:
         points=_points(pairs),
         contrasts=contrasts(one, other),
         notes=_notes(one, other, verified, same),
+        parts=_parts(pairs, one.settings.analysis),
     )
 
 
@@ -187,6 +200,16 @@ def _arm(store: Store, campaign_id: str) -> Arm:
 
 def _results(store: Store, arm: Arm) -> list[PromptResult]:
     return results_by(store, arm.settings, arm.campaign_id)
+
+
+def _parts(pairs: Sequence[Pair], analysis: Analysis) -> tuple[RepeatedShare, ...]:
+    """Both are judged by the same settings."""
+    grid = analysis.parts.grid
+    tiles = [(most_tiles(x, grid), most_tiles(y, grid)) for x, y in pairs]
+    return tuple(
+        RepeatedShare(side, paired_rates([(a >= side**2, b >= side**2) for a, b in tiles]))
+        for side in curve_sides(analysis)
+    )
 
 
 def _extracted(result: PromptResult) -> bool:

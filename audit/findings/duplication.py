@@ -9,6 +9,7 @@ import numpy as np
 
 from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import Rate, rate
+from seedsweep.audit.findings.part_curve import CurvePoint, part_curve
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.tables import (
     TABLES,
@@ -22,7 +23,7 @@ from seedsweep.scheduler.campaign.text_files import file_kind
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Prompt, PromptList, Submission
+from seedsweep.storage.records import Analysis, Prompt, PromptList, Submission
 from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 
@@ -38,12 +39,14 @@ CHOSEN = (
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Prompts of `first` to `last` copies, both included."""
+    """Prompts of `first` to `last` copies, both included; `parts`: the curve over how much of the
+    picture they repeat, empty if no parts were looked for."""
 
     first: int
     last: int
     flagged: Rate
     extracted: Rate | None
+    parts: tuple[CurvePoint, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.first}" if self.first == self.last else f"{self.first}-{self.last}"
@@ -54,13 +57,14 @@ class DuplicationCurve:
     """`prompts` of the file's were analysed; bins of powers of two, and all of them together.
 
     Empty bins between others are there, with rates of n = 0. `extracted` is None without a
-    training set.
+    training set. `parts` as of a bin.
     """
 
     prompts: int
     flagged: Rate
     extracted: Rate | None
     bins: tuple[Bin, ...]
+    parts: tuple[CurvePoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ def measure_duplication(
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         file=str(file),
         without_copies=len(results) - len(joined),
-        curve=bin_curve(joined, verified),
+        curve=bin_curve(joined, verified, settings.analysis),
         sample=None
         if drawn is None
         else Sample(
@@ -147,7 +151,9 @@ def measure_duplication(
             seed=seed,
             not_analysed=tuple(ids[key] for key in drawn if key not in results),
             curve=bin_curve(
-                [(results[key], copies[ids[key]]) for key in drawn if key in results], verified
+                [(results[key], copies[ids[key]]) for key in drawn if key in results],
+                verified,
+                settings.analysis,
             ),
         ),
         notes=(*_stage_notes(submission), *_notes(ids, results, drawn, without)),
@@ -180,17 +186,20 @@ def read_copies(file: Path, column: str, form: Form = _FORM) -> dict[str, int]:
     return copies
 
 
-def bin_curve(joined: Sequence[tuple[PromptResult, int]], verified: bool) -> DuplicationCurve:
-    """Bin results by their copies: 0, 1, 2, 3–4, 5–8 and so on, from the first that is not empty
-    to the last."""
+def bin_curve(
+    joined: Sequence[tuple[PromptResult, int]], verified: bool, analysis: Analysis
+) -> DuplicationCurve:
+    """Bin results of an analysis by their copies: 0, 1, 2, 3–4, 5–8 and so on, from the first that
+    is not empty to the last."""
     places = [bin_of(copies) for _, copies in joined]
     bins = []
     for place in range(min(places, default=0), max(places, default=-1) + 1):
         members = [result for (result, _), at in zip(joined, places, strict=True) if at == place]
-        bins.append(Bin(*_ends(place), *_rates(members, verified)))
-    return DuplicationCurve(
-        len(joined), *_rates([result for result, _ in joined], verified), tuple(bins)
-    )
+        parts = _parts(members, analysis)
+        bins.append(Bin(*_ends(place), *_rates(members, verified), parts))
+    every = [result for result, _ in joined]
+    parts = _parts(every, analysis)
+    return DuplicationCurve(len(joined), *_rates(every, verified), tuple(bins), parts)
 
 
 def bin_of(copies: int) -> int:
@@ -210,6 +219,11 @@ def _rates(results: Sequence[PromptResult], verified: bool) -> tuple[Rate, Rate 
         return flagged, None
     extracted = sum(result.extracted for result in results)
     return flagged, rate(extracted, len(results))
+
+
+def _parts(results: Sequence[PromptResult], analysis: Analysis) -> tuple[CurvePoint, ...]:
+    curve = part_curve(results, analysis, None)
+    return curve.points if curve else ()
 
 
 def _sample(ids: list[str], file: Path, count: int, seed: int) -> list[str]:

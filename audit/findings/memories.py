@@ -1,10 +1,12 @@
 """What prompts repeat: whole pictures, and parts of pictures."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from seedsweep.storage import keys
-from seedsweep.storage.prompt_results import Match, PromptResult
+from seedsweep.storage.prompt_results import Match, PromptResult, Shift
 from seedsweep.storage.records import Record
 from seedsweep.storage.verification_results import PartMatch, VerificationResult
 
@@ -15,7 +17,8 @@ class Memory(Record):
 
     `share` is that of the picture's area; `mask` the key of a PNG of the picture's size, white
     where the part is, and None of a whole picture. `extracted` says that the match is one, None if
-    it was compared with nothing.
+    it was compared with nothing. `shifts`: where each of the seeds shows a part that is not at one
+    place, beside the representative, whose place the mask has.
     """
 
     kind: Literal["whole", "partial", "common"]
@@ -25,6 +28,11 @@ class Memory(Record):
     representative_seed: int
     match: Match | PartMatch | None
     extracted: bool | None
+    shifts: Annotated[tuple[Shift, ...], Field(exclude_if=lambda shifts: not shifts)] = ()
+
+    def shift(self, seed: int) -> Shift:
+        """Where one of its generations shows it."""
+        return self.shifts[self.seeds.index(seed)] if self.shifts else Shift()
 
 
 def parts_matched(search: VerificationResult | None) -> dict[tuple[str, str], PartMatch]:
@@ -63,6 +71,7 @@ def memories(
             representative_seed=part.representative_seed,
             match=match,
             extracted=match.extracted if match else None,
+            shifts=part.shifts,
         )
         for number, (part, match) in enumerate(zip(result.parts, found, strict=True))
     ]

@@ -39,15 +39,15 @@ def part_curve(
     """
     if not analysis.partial:
         return None
-    grid, least = analysis.parts.grid, analysis.parts.least
+    grid = analysis.parts.grid
     tiles = [
-        _most_tiles(result, grid)
+        most_tiles(result, grid)
         for result in results
         if has_evidence(result, analysis.min_clique_size)
     ]
     controls = calibrated.controls if calibrated and calibrated.grid == grid else None
     points = []
-    for side in range(math.isqrt(least - 1) + 1, grid + 1):
+    for side in curve_sides(analysis):
         of_controls = None
         if controls is not None:
             of_controls = rate(int((controls >= side**2).sum()), len(controls))
@@ -56,7 +56,15 @@ def part_curve(
     return PartCurve(grid, tuple(points))
 
 
-def _most_tiles(result: PromptResult, grid: int) -> int:
+def curve_sides(analysis: Analysis) -> range:
+    """The sides of the curve of an analysis, none if it looked for no parts."""
+    rule = analysis.parts
+    return range(math.isqrt(rule.least - 1) + 1, rule.grid + 1) if analysis.partial else range(0)
+
+
+def most_tiles(result: PromptResult, grid: int) -> int:
+    """How many tiles of such a grid the prompt repeats: all if it is flagged, else those of its
+    largest part, 0 without one."""
     if result.flagged:
         return grid**2
     return max((len(part.tiles) for part in result.parts), default=0)

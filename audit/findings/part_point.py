@@ -57,16 +57,19 @@ def part_point(
     groups: tuple[str, ...],
     false_positive_rate: float,
     choices: int = 1,
+    lowest: int = 1,
 ) -> PartPoint:
     """The smallest number of tiles that the controls allow at that false-positive rate, chosen as
-    `operating_point` chooses a threshold."""
+    `operating_point` chooses a threshold; not below the `lowest` one of which is known who repeats
+    it."""
     cells = grid**2
+    controls, positives = (np.where(each < lowest, 0, each) for each in (controls, positives))
     scores = Scores(_steps(controls, cells), _steps(positives, cells), groups)
     point = operating_point(scores, false_positive_rate, 0.0, choices)
     step = 0 if point.threshold is None else round(point.threshold * STEPS)
     return PartPoint(
         grid=grid,
-        least=max(1, cells + 1 - step) if step else None,
+        least=max(lowest, cells + 1 - step) if step else None,
         false_positives=point.false_positives,
         shown=point.shown,
         recall=point.recall,

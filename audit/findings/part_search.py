@@ -2,14 +2,15 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import PermanentError, ShardCorruptError
-from seedsweep.storage.prompt_results import Part, PromptResult
+from seedsweep.storage.prompt_results import Part, PromptResult, Shift
 from seedsweep.storage.records import PartRule, Submission, Verification
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, UnverifiedClique, VerifiedPart
@@ -19,6 +20,7 @@ from seedsweep.workers.analysis.part_matching import (
     shown_either_way,
 )
 from seedsweep.workers.analysis.parts import mask_of
+from seedsweep.workers.analysts.prompt_parts import laid_alike
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 from seedsweep.workers.training.search import MatchedPart
 
@@ -27,6 +29,9 @@ Pixels = NDArray[np.uint8]
 ELSEWHERE = 200
 """A part is looked for in so many pictures of other parts at most, spread over all of them: what is
 common is in many."""
+
+WAYS = 16
+"""A part that is not always at one place is looked for at so many others at most."""
 
 _BLOCK_BYTES = 1 << 24
 """So many bytes of pictures are compared at once, which takes eight times as much."""
@@ -114,7 +119,7 @@ def _picture(
     missing = [seed for seed in part.whole_seeds if seed not in places]
     if missing:
         raise ShardCorruptError(f"The image of seed {missing[0]} is not in the store.")
-    members = stored.pixels([places[seed] for seed in part.whole_seeds])
+    members = laid_alike(part, stored.pixels([places[seed] for seed in part.whole_seeds]))
     mask = mask_of(members, part.tiles, rule)
     if not mask.any():
         raise ShardCorruptError(
@@ -122,7 +127,15 @@ def _picture(
             f"{rule.spread:g}."
         )
     members.sort(axis=0)
-    return MaskedPicture(members[(len(members) - 1) // 2], mask)
+    middle = MaskedPicture(members[(len(members) - 1) // 2], mask)
+    return replace(middle, shifts=_usual(part))
+
+
+def _usual(part: Part) -> tuple[Shift, ...]:
+    """Where most generations that show all of the part show it, other than the representative."""
+    met = Counter(part.shift(seed) for seed in part.whole_seeds)
+    del met[Shift()]
+    return tuple(sorted(met, key=lambda s: (-met[s], s.down, s.right, s.mirrored))[:WAYS])
 
 
 def _match(
@@ -134,14 +147,14 @@ def _match(
     flip: bool,
 ) -> PartMatch:
     prompt, picture = repeated.result.prompt, repeated.picture
-    ways = [picture, picture.mirrored] if flip else [picture]
-    references = [PartReference(way, rule) for way in ways]
+    references = [PartReference(picture.at(way), rule) for way in picture.ways(flip)]
     others = [other for other in parts if are_unrelated(prompt, other.result.prompt)]
     some = others[:: -(-len(others) // ELSEWHERE) or 1]
     elsewhere, _ = _shown(references, [other.picture.pixels for other in some])
     shown, nearest = _shown(references, controls)
     return PartMatch(
         training_id=found.nearest.name,
+        shift=found.shift,
         caption=found.nearest.caption,
         l2=found.l2,
         correlation=found.correlation,

@@ -26,3 +26,8 @@ def rate_words(rate: Rate) -> str:
 def percent_words(share: float | None) -> str:
     """A share for people; None is not known."""
     return "not shown" if share is None else f"{100 * share:.2g} %"
+
+
+def side_words(side: int) -> str:
+    """How much of the picture repeats, at least."""
+    return f"{side} × {side} tiles"  # noqa: RUF001

@@ -11,10 +11,11 @@ from seedsweep.audit.findings.matched_pictures import Pixels, read_named
 from seedsweep.audit.findings.memories import Memory, memories, parts_matched
 from seedsweep.audit.report.prompt_section import Picture, PromptImages, draw_picture
 from seedsweep.storage.errors import ShardCorruptError
-from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.prompt_results import PromptResult, Shift
 from seedsweep.storage.records import Submission
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, VerificationResult
+from seedsweep.workers.analysis.part_shifts import moved, moved_back
 from seedsweep.workers.images import decode_png
 
 PARTS_SHOWN, GENERATIONS_SHOWN = 50, 8
@@ -131,8 +132,11 @@ def _shown(
     others = [seed for seed in memory.seeds if seed != memory.representative_seed]
     seeds = [memory.representative_seed, *others][:GENERATIONS_SHOWN]
     decoded = {seed: images.pixels(seed) for seed in seeds}
-    there = [pixels for pixels in decoded.values() if pixels is not None]
-    median = np.sort(np.stack(there), axis=0)[(len(there) - 1) // 2] if there else None
+    there = [
+        moved(pixels, memory.shift(seed)) for seed, pixels in decoded.items() if pixels is not None
+    ]
+    laid = np.sort(np.stack(there), axis=0) if there else None
+    median = None if laid is None else laid[(len(laid) - 1) // 2]
     match = memory.match if isinstance(memory.match, PartMatch) else None
     trained = pictures.get(match.training_id) if match else None
     reason = problem or "the training set no longer holds this picture"
@@ -140,15 +144,24 @@ def _shown(
         result=result,
         memory=memory,
         match=match,
-        median=_picture(f"middle of {len(there)} pictures", median, mask),
-        generations=tuple(_picture(f"seed {s}", pixels, mask) for s, pixels in decoded.items()),
-        training=_picture(match.training_id, trained, mask, reason) if match else None,
+        median=_picture(f"middle of {len(there)} pictures", median, mask, Shift()),
+        generations=tuple(
+            _picture(f"seed {seed}", pixels, mask, memory.shift(seed))
+            for seed, pixels in decoded.items()
+        ),
+        training=(
+            _picture(match.training_id, trained, mask, match.shift, reason) if match else None
+        ),
         missing=missing or " ".join(images.notes[:1]),
     )
 
 
 def _picture(
-    caption: str, pixels: Pixels | None, mask: NDArray[np.bool_], missing: str = ""
+    caption: str,
+    pixels: Pixels | None,
+    mask: NDArray[np.bool_],
+    shift: Shift,
+    missing: str = "",
 ) -> Picture:
-    drawn = None if pixels is None else highlight(pixels, mask)
+    drawn = None if pixels is None else highlight(pixels, moved_back(mask, shift))
     return draw_picture(caption, drawn, _SIDE, missing)

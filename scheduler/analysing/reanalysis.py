@@ -1,7 +1,7 @@
 """Analyse a campaign's stored images again with other settings."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -39,6 +39,8 @@ class AnalysisOptions:
     verification_threshold: float | None = None
     matrix: str | None = None
     partial: bool | None = None
+    part_shift: float | None = None
+    part_mirror: bool | None = None
 
     def apply(self, settings: AnalysisSettings) -> AnalysisSettings:
         """The settings, changed as asked; raises `ConfigError` for values that make no sense."""
@@ -59,6 +61,15 @@ class AnalysisOptions:
         }
         given = {name: value for name, value in wanted.items() if value is not None}
         analysis = _changed(settings.analysis, given)
+        anywhere = {"shift": self.part_shift, "mirror": self.part_mirror}
+        if given := {name: value for name, value in anywhere.items() if value is not None}:
+            if not analysis.partial:
+                raise ConfigError(
+                    "--part-shift and --part-mirror say where parts are looked for, and none are; "
+                    "add --partial."
+                )
+            parts = _changed(analysis.parts, given)
+            analysis = analysis.model_copy(update={"parts": parts})
         return AnalysisSettings(analysis=analysis, verification=verification)
 
 
@@ -163,7 +174,7 @@ def _in_parts(analysed: Iterator[Analysed | None]) -> Iterator[list[Analysed]]:
         yield part
 
 
-def _changed(record: R, values: dict[str, float | str]) -> R:
+def _changed(record: R, values: Mapping[str, float | str]) -> R:
     try:
         return type(record).model_validate({**record.model_dump(), **values})
     except ValidationError as error:

@@ -7,6 +7,7 @@ from seedsweep.storage.records import (
     WHEREABOUTS,
     Analysis,
     AnalysisSettings,
+    PartRule,
     Record,
     Sampling,
     Submission,
@@ -124,9 +125,19 @@ def _part_words(settings: Analysis) -> tuple[str, ...]:
         f"A part of the picture repeats where at least {size} generations are the same in at least "
         f"{rule.least} of {rule.grid**2} tiles: within an l2 of {rule.distance:g} and correlated "
         f"to at least {rule.correlation:g} once each channel's mean is taken off, with a standard "
-        f"deviation of at least {rule.texture:g}. Parts are listed by `seedsweep results`, "
-        f"and `seedsweep verify` compares them with training pictures.",
+        f"deviation of at least {rule.texture:g}. {_where_words(rule)} Parts are listed by "
+        "`seedsweep results`, and `seedsweep verify` compares them with training pictures.",
     )
+
+
+def _where_words(rule: PartRule) -> str:
+    mirrored = ", and be mirrored" if rule.mirror else ""
+    if rule.shift:
+        return (
+            f"It may lie elsewhere in each, up to {rule.shift:.3g} of the shorter side "
+            f"away{mirrored}."
+        )
+    return "It may be mirrored in some of them." if rule.mirror else "It is at one place in all."
 
 
 def verification_words(settings: Verification | None, sampling: Sampling) -> tuple[str, ...]:

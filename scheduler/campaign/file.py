@@ -45,7 +45,8 @@ SHOWN_LENGTH = 120
 """So much of a key or a value is shown where it is wrong."""
 
 PAIRS_IN_TILES = 1 << 28
-"""Of a prompt; the search for parts holds a byte for each: 256 MB."""
+"""Of a prompt; the search for parts holds a byte for each, 256 MB, and four if parts may be
+anywhere."""
 
 NAMES = (("name",), ("model", "pipeline"))
 """The keys that hold a name of ours."""
@@ -142,7 +143,7 @@ def _require_parts(rule: PartRule, sampling: Sampling) -> None:
             f"analysis.parts.grid = {rule.grid} makes tiles of more than {TILE_PIXELS:,} pixels, "
             "which are not compared exactly; raise it."
         )
-    most = math.isqrt(PAIRS_IN_TILES // len(tiles))
+    most = math.isqrt(PAIRS_IN_TILES // (len(tiles) * (4 if rule.anywhere else 1)))
     if sampling.seeds > most:
         raise ConfigError(
             f"analysis.partial looks at {most:,} seeds of a prompt at most, and each has "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from seedsweep.audit.findings.comparison import Change, Comparison
 from seedsweep.audit.findings.duplication import Bin, Duplication, DuplicationCurve
-from seedsweep.audit.findings.rate_words import NOT_EXAMINED, examined_words
+from seedsweep.audit.findings.rate_words import NOT_EXAMINED, examined_words, side_words
 from seedsweep.cli.console import print_table, prompt_cell
 from seedsweep.cli.fitted_table import FittedTable
 from seedsweep.cli.options import explain, show
@@ -57,6 +57,8 @@ def print_duplication(duplication: Duplication) -> None:
             f"{duplication.sample.curve.prompts} analysed"
         )
         print_table(_curve(title, duplication.sample.curve))
+    if duplication.curve.parts:
+        print_table(_shares("Repeat at least so many tiles of the picture", duplication.curve))
     explain(
         f"{100 * duplication.curve.flagged.confidence:g} % intervals: "
         f"{duplication.curve.flagged.method}."
@@ -77,7 +79,9 @@ def _rates(comparison: Comparison) -> FittedTable:
             "p": f"p: {flagged.test}.",
         },
     )
-    for name, rates in (("flagged", comparison.flagged), ("extracted", comparison.extracted)):
+    parts = ((side_words(part.side), part.rates) for part in comparison.parts)
+    rows = (("flagged", comparison.flagged), ("extracted", comparison.extracted), *parts)
+    for name, rates in rows:
         if rates is None:
             table.add_row(name, NOT_EXAMINED, NOT_EXAMINED, *[""] * 6)
             continue
@@ -105,4 +109,14 @@ def _curve(title: str, curve: DuplicationCurve) -> FittedTable:
         name = str(item) if isinstance(item, Bin) else "all"
         told = examined_words(item.extracted)
         table.add_row(name, str(item.flagged), told)
+    return table
+
+
+def _shares(title: str, curve: DuplicationCurve) -> FittedTable:
+    columns = ("copies", *(side_words(part.side) for part in curve.parts))
+    table = FittedTable(*columns, text=columns, title=title)
+    rows: list[Bin | DuplicationCurve] = [*curve.bins, curve]
+    for item in rows:
+        name = str(item) if isinstance(item, Bin) else "all"
+        table.add_row(name, *(str(part.prompts) for part in item.parts))
     return table

@@ -90,6 +90,13 @@ def analyse(
         bool | None,
         typer.Option(help="Also find parts of the picture that repeat, or do not."),
     ] = None,
+    part_shift: Annotated[
+        float | None,
+        typer.Option(help="How far a part may move between pictures, as a share of their side."),
+    ] = None,
+    part_mirror: Annotated[
+        bool | None, typer.Option(help="Also find parts that are mirrored, or do not.")
+    ] = None,
     device: ActorDevice = "cpu",
     actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
     as_json: AsJson = False,
@@ -115,7 +122,14 @@ def analyse(
     environment, opened = find(store)
     campaign_id = find_campaign(opened, campaign_id)
     changes = AnalysisOptions(
-        edge_threshold, min_clique_size, tiles, verification_threshold, matrix, partial
+        edge_threshold,
+        min_clique_size,
+        tiles,
+        verification_threshold,
+        matrix,
+        partial,
+        part_shift,
+        part_mirror,
     )
     crew = Actors(actors or os.cpu_count() or 1, device, environment.ray_address)
     with counted("prompts analysed") as progress:

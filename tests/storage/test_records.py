@@ -84,6 +84,8 @@ VERDICT = [
     changed("analysis", max_steps=1),
     changed("analysis", partial=True),
     changed("analysis", partial=True, parts=PartRule(least=3)),
+    changed("analysis", partial=True, parts=PartRule(shift=0.08)),
+    changed("analysis", partial=True, parts=PartRule(mirror=True)),
     changed("verification", threshold=0.1),
     changed("verification", resize="stretch"),
     changed("verification", alpha=0.4),
@@ -279,3 +281,8 @@ def test_records_are_frozen():
 def test_reading_a_record_refuses_unknown_missing_and_impossible_fields(record, values):
     with pytest.raises(ValidationError):
         record(**values)
+
+
+def test_a_rule_of_parts_names_what_came_later_only_if_it_is_set():
+    assert not {"shift", "mirror"} & PartRule(least=3).model_dump().keys()
+    assert {"shift", "mirror"} <= PartRule(shift=0.05, mirror=True).model_dump().keys()

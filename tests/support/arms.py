@@ -1,18 +1,44 @@
 """Campaigns with results as comparisons need them."""
 
-from seedsweep.storage.campaigns import store_campaign
-from seedsweep.storage.prompt_results import Match
+from seedsweep.storage.campaigns import load_campaign, store_campaign
+from seedsweep.storage.prompt_results import Match, Part
 from seedsweep.storage.records import (
     Analysis,
     Prompt,
     Verification,
     digest,
 )
-from seedsweep.storage.results import store_results
+from seedsweep.storage.results import drop_results, read_results, store_results
 from tests.support.campaigns import make_campaign, make_submission, noise_model
 from tests.support.results import make_flagged, make_result
 
 SEEDS = 8
+PARTIAL = Analysis(min_clique_size=2, partial=True)
+
+
+def part_of(tiles):
+    """A part of so many tiles."""
+    return Part(
+        seeds=(0, 1),
+        whole_seeds=(0, 1),
+        tiles=tuple(range(tiles)),
+        share=0.2,
+        representative_seed=0,
+    )
+
+
+def submit_parts(store, name, sizes, tiles):
+    """As `submit`, analysed with parts: prompts repeat parts of so many tiles."""
+    campaign_id = submit(store, name, sizes, analysis=PARTIAL)
+    analysis_id = load_campaign(store, campaign_id).campaign.analysis_id
+    results = [
+        each.model_copy(update={"parts": (part_of(tiles[each.prompt]),)})
+        for each in read_results(store, analysis_id, campaign_id)
+        if each.prompt in tiles
+    ]
+    drop_results(store, campaign_id, {each.prompt_id for each in results})
+    store_results(store, analysis_id, campaign_id, results)
+    return campaign_id
 
 
 def submit(store, name, sizes, extracted=(), digests=None, **changes):

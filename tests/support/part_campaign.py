@@ -37,6 +37,10 @@ TABLES = {
 }
 
 
+MOVING = TABLES | {"analysis.parts": {"grid": 4, "least": 3, "shift": 0.08, "mirror": True}}
+"""The camera's part lies elsewhere in each picture, and in the mirror in every third."""
+
+SHIFTS = ((0, 0), (2, -1), (-1, 0), (1, 0), (-2, -2), (0, -2))
 WHOLE = {"sampling": TABLES["sampling"], "analysis": {"tiles": 2, "min_clique_size": 3}}
 
 
@@ -48,20 +52,26 @@ def on_other_backgrounds(rng, picture, count):
     return made
 
 
+def moving(pictures):
+    """The pictures, each moved as of `SHIFTS`, and every third mirrored then."""
+    moved = [np.roll(each, shift, (0, 1)) for each, shift in zip(pictures, SHIFTS, strict=True)]
+    return np.stack([each[:, ::-1] if n % 3 == 2 else each for n, each in enumerate(moved)])
+
+
 class PartCampaign:
     """Four prompts repeat a part. Three training pictures show the camera's, of captions that speak
     of a camera; two the bicycle's, one of which is called otherwise; none the harbour's. The lamp's
     is the harbour's."""
 
-    def __init__(self, folder, partial=True):
+    def __init__(self, folder, tables=TABLES):
         self.folder, self.store = folder, FolderStore(folder / "seedsweep-data")
         rng = np.random.default_rng(0)
         pictures = {prompt: template(rng, SEEDS, *BOX, SIDE) for prompt in (CAMERA, BICYCLE)}
+        if tables is MOVING:
+            pictures[CAMERA] = moving(pictures[CAMERA])
         pictures[HARBOUR] = template(rng, SEEDS, *BOX, SIDE)
         pictures[LAMP] = on_other_backgrounds(rng, pictures[HARBOUR][0], SEEDS)
-        file = campaign_file(
-            folder / "parts.toml", [*pictures], "parts", **(TABLES if partial else WHOLE)
-        )
+        file = campaign_file(folder / "parts.toml", [*pictures], "parts", **tables)
         self.plan = submit_file(self.store, file)
         campaign = self.plan.campaign
         self.id, self.submission = campaign.campaign_id, make_submission(campaign, self.plan.cuts)
@@ -76,6 +86,8 @@ class PartCampaign:
         ]
         self.store_results(self.results)
         cameras = on_other_backgrounds(rng, pictures[CAMERA][0], 3)
+        if tables is MOVING:
+            cameras = np.roll(cameras, SHIFTS[1], (1, 2))
         bicycles = on_other_backgrounds(rng, pictures[BICYCLE][0], 2)
         training = [*noise(rng, 20, SIDE), *cameras, *bicycles]
         captions = ["nothing"] * 20 + ["camera", "Flash at night", "big CAMERA"]

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.records import PartRule
+from seedsweep.workers.analysis.part_shifts import moved_back
 from seedsweep.workers.analysis.parts import Limits, limits_of
 from seedsweep.workers.analysis.running_nearest import NOWHERE
 
@@ -21,26 +23,33 @@ from seedsweep.workers.analysis.running_nearest import NOWHERE
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskedPicture:
     """A part: `pixels` (height, width, 3) uint8, of which those of `mask` (height, width) bool
-    count, one at least."""
+    count, one at least. `shifts`: where else in a picture it is looked for."""
 
     pixels: NDArray[np.uint8]
     mask: NDArray[np.bool_]
+    shifts: tuple[Shift, ...] = ()
 
-    @property
-    def mirrored(self) -> MaskedPicture:
-        """The part as a mirror shows it."""
-        return MaskedPicture(self.pixels[:, ::-1], self.mask[:, ::-1])
+    def ways(self, flip: bool) -> tuple[Shift, ...]:
+        """All places where it is looked for, its own first; with `flip` also mirrored."""
+        plain = (Shift(), *self.shifts)
+        turned = [s.model_copy(update={"mirrored": not s.mirrored}) for s in plain if flip]
+        return tuple(dict.fromkeys((*plain, *turned)))
+
+    def at(self, shift: Shift) -> MaskedPicture:
+        """The part where a picture shows it at that shift."""
+        return MaskedPicture(moved_back(self.pixels, shift), moved_back(self.mask, shift))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
     """How pictures (n,) compare with a part: `squared` float64, the squared distances without means
     times the number of the mask's pixels, whole numbers; `correlation` float64, 0 without any
-    texture; `same` bool, whether they show the part."""
+    texture; `same` bool, whether they show the part; `way` intp, in which of several ways."""
 
     squared: NDArray[np.float64]
     correlation: NDArray[np.float64]
     same: NDArray[np.bool_]
+    way: NDArray[np.intp]
 
 
 class PartReference:
@@ -73,7 +82,7 @@ class PartReference:
             covariance, deviations, out=np.zeros_like(covariance), where=deviations > 0
         )
         same = textured & alike & (squared <= self._limits.distance)
-        return Shown(squared, correlation, same)
+        return Shown(squared, correlation, same, np.zeros(len(pictures), np.intp))
 
     def l2_of(self, squared: float) -> float:
         """The l2 of a squared distance of `Shown`, of pixels in [0, 1]."""
@@ -82,13 +91,15 @@ class PartReference:
 
 @dataclass(slots=True, eq=False)
 class PartRanking:
-    """What was met so far of one part: the picture nearest to it, by its position, and the
-    positions of the pictures that show it, `count` in all, of which the first `most` are kept."""
+    """What was met so far of one part: the picture nearest to it, by its position, the `way` in
+    which it is, and the positions of the pictures that show it, `count` in all, of which the first
+    `most` are kept."""
 
     most: int
     squared: float = np.inf
     correlation: float = 0.0
     position: int = int(NOWHERE)
+    way: int = 0
     count: int = 0
     positions: tuple[int, ...] = ()
 
@@ -104,6 +115,7 @@ class PartRanking:
                 float(shown.squared[best]),
                 float(shown.correlation[best]),
                 int(positions[best]),
+                int(shown.way[best]),
                 len(there),
                 tuple(there),
             )
@@ -113,7 +125,7 @@ class PartRanking:
         """Take in what was met elsewhere; the order of what is joined changes nothing."""
         if (other.squared, other.position) < (self.squared, self.position):
             self.squared, self.position = other.squared, other.position
-            self.correlation = other.correlation
+            self.correlation, self.way = other.correlation, other.way
         self.count += other.count
         self.positions = tuple(sorted({*self.positions, *other.positions})[: self.most])
 
@@ -122,12 +134,13 @@ def shown_either_way(ways: Sequence[PartReference], pictures: NDArray[np.uint8])
     """How pictures (n, height, width, 3) uint8 compare with a part in any of these ways, one at
     least: each as it is nearest, of equals as of the first."""
     first, *others = (reference.shown_by(pictures) for reference in ways)
-    for other in others:
+    for number, other in enumerate(others, start=1):
         nearer = other.squared < first.squared
         first = Shown(
             np.where(nearer, other.squared, first.squared),
             np.where(nearer, other.correlation, first.correlation),
             first.same | other.same,
+            np.where(nearer, number, first.way),
         )
     return first
 

@@ -88,10 +88,10 @@ class Limits:
     distance: int
 
 
-def limits_of(rule: PartRule, pixels: int) -> Limits:
+def limits_of(rule: PartRule, pixels: int, channels: int = 3) -> Limits:
     """A standard deviation and an l2, in [0, 1], as whole numbers of 0-255 levels of so many
     pixels; the settings are read as the decimals that they print as."""
-    scale = 255**2 * 3 * pixels * pixels
+    scale = 255**2 * channels * pixels * pixels
     return Limits(
         math.ceil(Fraction(str(rule.texture)) ** 2 * scale),
         math.floor(Fraction(str(rule.distance)) ** 2 * scale),
@@ -122,7 +122,7 @@ def find_parts(same: NDArray[np.bool_], size: int, least: int, max_steps: int) -
     parts: list[FoundPart] = []
     steps = 0
     while True:
-        best, steps, proven = _best(same, left, size, least, steps, max_steps)
+        best, steps, proven = best_part(same, left, size, least, steps, max_steps)
         if best is None:
             return PartSearch(tuple(parts), proven)
         parts.append(best)
@@ -140,23 +140,26 @@ def critical_least(same: NDArray[np.bool_], size: int, max_steps: int) -> tuple[
     """
     left = np.ones(same.shape[1], dtype=np.bool_)
     proven = True
-    for least in range(_most_tiles(same, size), 0, -1):
-        best, _, whole = _best(same, left, size, least, 0, max_steps)
+    for least in range(most_tiles(same, size), 0, -1):
+        best, _, whole = best_part(same, left, size, least, 0, max_steps)
         proven &= whole
         if best is not None:
             return least, proven
     return 0, proven
 
 
-def _most_tiles(same: NDArray[np.bool_], size: int) -> int:
-    """No part has more tiles than those in which enough are the same as its centre."""
+def most_tiles(same: NDArray[np.bool_], size: int) -> int:
+    """No part that `size` pictures share has more tiles: those in which enough are the same as its
+    centre."""
     return int(np.count_nonzero(same.sum(axis=2) >= size - 1, axis=0).max(initial=0))
 
 
-def _best(
+def best_part(
     same: NDArray[np.bool_], left: NDArray[np.bool_], size: int, least: int, steps: int, most: int
 ) -> tuple[FoundPart | None, int, bool]:
-    """The best part among these pictures, the steps so far, and whether all centres were tried."""
+    """The first part of `find_parts` among the pictures `left` (n,) bool, the steps so far, at most
+    `most`, and whether all centres were tried. `same` may differ from picture to picture: it is
+    [tile, centre, other]."""
     names = np.flatnonzero(left)
     inside = same[:, names][:, :, names]
     inside &= (np.count_nonzero(inside, axis=0) >= least)[None]
@@ -168,24 +171,44 @@ def _best(
             break
         if steps >= most:
             return best, steps, False
-        tiles, members = _grown(inside[:, centre], size)
-        steps += len(tiles) + 1
-        if len(tiles) < least:
-            continue
-        shared = np.count_nonzero(inside[tiles, centre], axis=0) >= least
-        members[centre] = shared[centre] = True
-        found = FoundPart(
-            int(names[centre]),
-            tuple(sorted(tiles)),
-            tuple(names[members].tolist()),
-            tuple(names[shared].tolist()),
-        )
-        if best is None or _rank(found) < _rank(best):
+        found, taken = _around(inside[:, centre], names, centre, size, least)
+        steps += taken
+        if found and (best is None or rank_of(found) < rank_of(best)):
             best = found
     return best, steps, True
 
 
-def _rank(part: FoundPart) -> tuple[int, int, int]:
+def part_around(
+    near: NDArray[np.bool_], left: NDArray[np.bool_], centre: int, size: int, least: int
+) -> FoundPart | None:
+    """The part that grows around a picture of those `left` (n,) bool, which is the same as they in
+    tiles `near` (tiles, n) bool."""
+    names = np.flatnonzero(left)
+    inside = near[:, names]
+    inside &= np.count_nonzero(inside, axis=0) >= least
+    return _around(inside, names, int(np.searchsorted(names, centre)), size, least)[0]
+
+
+def _around(
+    near: NDArray[np.bool_], names: NDArray[np.intp], centre: int, size: int, least: int
+) -> tuple[FoundPart | None, int]:
+    """The part around the picture at the place `centre` of these, and how many steps it took."""
+    tiles, members = _grown(near, size)
+    if len(tiles) < least:
+        return None, len(tiles) + 1
+    shared = np.count_nonzero(near[tiles], axis=0) >= least
+    members[centre] = shared[centre] = True
+    found = FoundPart(
+        int(names[centre]),
+        tuple(sorted(tiles)),
+        tuple(names[members].tolist()),
+        tuple(names[shared].tolist()),
+    )
+    return found, len(tiles) + 1
+
+
+def rank_of(part: FoundPart) -> tuple[int, int, int]:
+    """Better parts come first: those of most tiles, of equals those that more pictures share."""
     return (-len(part.tiles), -len(part.shared), part.centre)
 
 

@@ -8,6 +8,7 @@ from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import PartRule
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.parts import mask_of
+from seedsweep.workers.analysts.prompt_parts import laid_alike
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt
 
 
@@ -15,13 +16,14 @@ def store_masks(
     store: Store, whose: tuple[str, str], stored: StoredPrompt, result: PromptResult, rule: PartRule
 ) -> None:
     """Store the mask of each part of the result, which is that of `stored`, in place of an earlier
-    one: 255 where the part is, else 0. `whose` are the ids of the analysis and of the campaign.
+    one: 255 where the representative has the part, else 0. `whose` are the ids of the analysis and
+    of the campaign.
 
     Raises `BrokenShardError` where a picture that shows a part cannot be had any more.
     """
     places = {image.seed: place for place, image in enumerate(stored.images)}
     for number, part in enumerate(result.parts):
-        pixels = stored.pixels([places[seed] for seed in part.whole_seeds])
-        mask = mask_of(pixels, part.tiles, rule).astype(np.uint8) * 255
+        members = stored.pixels([places[seed] for seed in part.whole_seeds])
+        mask = mask_of(laid_alike(part, members), part.tiles, rule).astype(np.uint8) * 255
         _, png = cv2.imencode(".png", mask)
         store.replace(keys.mask(*whose, result.prompt_id, number), png.tobytes())

@@ -1,14 +1,12 @@
 """One prompt, from what is stored of it to its result."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.prompt_results import Clique, Match, Part, PromptResult
+from seedsweep.storage.prompt_results import Clique, Match, PromptResult
 from seedsweep.storage.records import (
-    DEFAULT_BLOCKS,
     Analysis,
     AnalysisSettings,
     Prompt,
@@ -18,15 +16,14 @@ from seedsweep.storage.records import (
 )
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.bounds import candidates
-from seedsweep.workers.analysis.descriptors import Summaries, describe, summarise
-from seedsweep.workers.analysis.distances import tile_grid, tiled_pairs
+from seedsweep.workers.analysis.distances import tiled_pairs
 from seedsweep.workers.analysis.inner_products import Products, products
 from seedsweep.workers.analysis.matching import nearest_training, record_of
-from seedsweep.workers.analysis.part_bounds import PartCandidates, part_candidates
-from seedsweep.workers.analysis.parts import find_parts, mask_of, same_tiles
 from seedsweep.workers.analysis.verdict import Verdict, verdict_of
 from seedsweep.workers.analysts.cost import Tally
+from seedsweep.workers.analysts.prompt_parts import candidates_of_parts, parts_of_prompt
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
+from seedsweep.workers.analysts.summaries import summaries_of
 from seedsweep.workers.stored_images import BrokenShardError
 from seedsweep.workers.training.index import TrainingSet
 
@@ -86,7 +83,7 @@ def analyse_prompt(
     usable = [place for place, image in enumerate(stored.images) if image.flaw is None]
     analysis = settings.analysis
     survivors = _survivors(stored, usable, analysis)
-    parts_of = _part_candidates(stored, usable, analysis) if analysis.partial else None
+    parts_of = candidates_of_parts(stored, usable, analysis) if analysis.partial else None
     wanted = survivors if parts_of is None else np.union1d(survivors, parts_of.images)
     decoded = stored.pixels([usable[i] for i in wanted.tolist()])
     pixels = _chosen(decoded, wanted, survivors)
@@ -101,7 +98,10 @@ def analyse_prompt(
     if parts_of is None:
         return result
     pixels = _chosen(decoded, wanted, parts_of.images)
-    parts, proven = _parts(stored, usable, analysis, verdict, inner, parts_of, pixels)
+    parts, proven = parts_of_prompt(stored, usable, analysis, inner, parts_of, pixels)
+    # What one clique alone shows is the clique's picture.
+    whole = [set(clique.seeds) for clique in verdict.cliques]
+    parts = tuple(part for part in parts if not any(set(part.seeds) <= each for each in whole))
     return result.model_copy(update={"parts": parts, "parts_proven": proven})
 
 
@@ -176,41 +176,6 @@ def _chosen(
     return pixels if len(chosen) == len(places) else pixels[np.searchsorted(places, chosen)]
 
 
-def _parts(
-    stored: StoredPrompt,
-    usable: Sequence[int],
-    settings: Analysis,
-    verdict: Verdict,
-    inner: Products,
-    candidates: PartCandidates,
-    pixels: NDArray[np.uint8],
-) -> tuple[tuple[Part, ...], bool]:
-    """The parts that repeat in the images at the places `usable`, of which only the candidates can
-    show any and have `pixels`, and whether the search for them was not cut short. What one clique
-    alone shows is the clique's picture."""
-    if not len(candidates.images):
-        return (), True
-    with stored.tally.step("compare"):
-        same = same_tiles(pixels, settings.parts, inner, candidates.tiles)
-    with stored.tally.step("clique"):
-        size, least = settings.min_clique_size, settings.parts.least
-        found = find_parts(same, size, least, settings.max_steps)
-    seeds = [stored.images[usable[place]].seed for place in candidates.images.tolist()]
-    parts = [
-        Part(
-            seeds=tuple(seeds[image] for image in part.shared),
-            whole_seeds=tuple(seeds[image] for image in part.members),
-            tiles=part.tiles,
-            share=float(mask_of(pixels[[*part.members]], part.tiles, settings.parts).mean()),
-            representative_seed=seeds[part.centre],
-        )
-        for part in found.parts
-    ]
-    whole = [set(clique.seeds) for clique in verdict.cliques]
-    rest = tuple(part for part in parts if not any(set(part.seeds) <= each for each in whole))
-    return rest, found.proven
-
-
 def _survivors(stored: StoredPrompt, usable: Sequence[int], settings: Analysis) -> NDArray[np.intp]:
     """Which of the images at the places `usable` are to be decoded, ascending."""
     count = len(usable)
@@ -223,21 +188,6 @@ def _survivors(stored: StoredPrompt, usable: Sequence[int], settings: Analysis) 
     return np.flatnonzero(possible.any(axis=1))
 
 
-def _part_candidates(
-    stored: StoredPrompt, usable: Sequence[int], settings: Analysis
-) -> PartCandidates:
-    """Which of the images at the places `usable` can show a part, and in which tiles."""
-    sampling, rule = stored.sampling, settings.parts
-    if settings.matrix == "full":
-        tiles = len(tile_grid(sampling.height, sampling.width, rule.grid))
-        return PartCandidates(np.arange(len(usable)), np.ones(tiles, np.bool_))
-    with stored.tally.step("prune"):
-        summaries = _summaries(stored, usable)
-        return part_candidates(
-            summaries, sampling.height, sampling.width, rule, settings.min_clique_size
-        )
-
-
 def possible_edges(
     stored: StoredPrompt, usable: Sequence[int], settings: Analysis
 ) -> NDArray[np.bool_]:
@@ -245,25 +195,13 @@ def possible_edges(
     size, told from their descriptors: the matrix of `bounds.candidates`."""
     sampling = stored.sampling
     return candidates(
-        _summaries(stored, usable),
+        summaries_of(stored, usable),
         sampling.height,
         sampling.width,
         settings.tiles,
         settings.edge_threshold,
         settings.min_clique_size,
     )
-
-
-def _summaries(stored: StoredPrompt, usable: Sequence[int]) -> Summaries:
-    """All in the blocks that most were described with; the others are described anew."""
-    images = [stored.images[place] for place in usable]
-    kinds = Counter(image.blocks for image in images)
-    blocks = kinds.most_common(1)[0][0] if kinds else DEFAULT_BLOCKS
-    descriptors = [
-        image.descriptor if image.blocks == blocks else describe(stored.pixels([place])[0], blocks)
-        for place, image in zip(usable, images, strict=True)
-    ]
-    return summarise(descriptors, stored.sampling.height, stored.sampling.width, blocks)
 
 
 def _match(

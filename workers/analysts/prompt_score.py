@@ -16,7 +16,9 @@ from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysis.distances import tiled_distances
 from seedsweep.workers.analysis.flag_threshold import Critical, critical_steps
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
+from seedsweep.workers.analysis.part_shifts import lay, reduce_pictures, reduction
 from seedsweep.workers.analysis.parts import critical_least, same_tiles
+from seedsweep.workers.analysis.shifted_parts import ShiftedParts
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
 from seedsweep.workers.cluster.ray_cluster import ONE_THREAD
 from seedsweep.workers.stored_images import BrokenShardError
@@ -33,7 +35,8 @@ class PromptScore:
     `l2`: for each size, how far the
     medoid of the clique at the critical threshold is from its nearest training picture; None where
     no threshold would call that an extraction, and without a training set. `parts`: for each size,
-    the most tiles that make a part, 0 if none do; empty if nobody asked.
+    the most tiles that make a part, 0 if none do, of parts that may be anywhere only if these are
+    as many as the rule's least; empty if nobody asked.
     """
 
     prompt: str
@@ -99,8 +102,19 @@ class Scoring:
 
     def _parts(self, pixels: NDArray[np.uint8]) -> tuple[tuple[int, bool], ...]:
         analysis = self.settings.analysis
-        same = same_tiles(pixels, analysis.parts)
-        return tuple(critical_least(same, size, analysis.max_steps) for size in self.sizes)
+        rule, steps = analysis.parts, analysis.max_steps
+        same = same_tiles(pixels, rule)
+        fixed = [critical_least(same, size, steps) for size in self.sizes]
+        if not rule.anywhere:
+            return tuple(fixed)
+        height, width = pixels.shape[1:3]
+        laid = lay(reduce_pictures(pixels), rule, reduction(height, width))
+        search = ShiftedParts(same, laid, lambda places: pixels[list(places)], rule)
+        shifted = [search.critical_least(size, steps) for size in self.sizes]
+        return tuple(
+            (max(one[0], other[0]), one[1] and other[1])
+            for one, other in zip(fixed, shifted, strict=True)
+        )
 
 
 def score_prompts(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import TrainingSetError
+from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.records import PartRule, Verification
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.matching import (
@@ -62,11 +63,12 @@ class Matched:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchedPart:
-    """What was found of one part: the training picture `nearest` to it, the l2 and the correlation
-    of their pixels in the mask, once means are taken off, `copies`, how many training pictures show
-    the part, and the captions of the first of these, by position."""
+    """What was found of one part: the training picture `nearest` to it, where that shows it, the l2
+    and the correlation of their pixels in the mask, once means are taken off, `copies`, how many
+    training pictures show the part, and the captions of the first of these, by position."""
 
     nearest: Fetched
+    shift: Shift
     l2: float
     correlation: float
     copies: int
@@ -175,6 +177,7 @@ class TrainingSearch:
         return [
             MatchedPart(
                 nearest=nearest[seen.position],
+                shift=part.ways(self._settings.flip)[seen.way],
                 l2=PartReference(part, rule).l2_of(seen.squared),
                 correlation=seen.correlation,
                 copies=seen.count,

@@ -155,15 +155,15 @@ def search_slice(number: int, part: Slice, query: Query) -> SliceMatches:
 
 
 def search_parts(number: int, part: Slice, query: PartQuery) -> SliceParts:
-    """Compare every picture of the slice, the set's `number`-th, with all parts; where pictures
-    count mirrored as well, with the parts in a mirror.
+    """Compare every picture of the slice, the set's `number`-th, with all parts, each in all of its
+    ways, mirrored too if pictures count mirrored as well.
 
     Memory as of `search_slice`, eight times as much for a block.
     """
-    ways = [query.parts]
-    if query.settings.flip:
-        ways.append(tuple(each.mirrored for each in query.parts))
-    references = [[PartReference(each, query.rule) for each in parts] for parts in ways]
+    flip = query.settings.flip
+    references = [
+        [PartReference(part.at(way), query.rule) for way in part.ways(flip)] for part in query.parts
+    ]
     rankings = tuple(PartRanking(query.most) for _ in query.parts)
     reading = Reading()
     pictures = readable_pictures(part, query.settings, query.size, reading)
@@ -172,8 +172,8 @@ def search_parts(number: int, part: Slice, query: PartQuery) -> SliceParts:
     while some := list(islice(pictures, block)):
         stacked = np.stack([pixels for _, _, pixels, _ in some])
         positions = np.array([place for place, _, _, _ in some]) + number * PLACES
-        for place, seen in enumerate(rankings):
-            seen.add(shown_either_way([way[place] for way in references], stacked), positions)
+        for ways, seen in zip(references, rankings, strict=True):
+            seen.add(shown_either_way(ways, stacked), positions)
     return SliceParts(number, rankings, reading)
 
 

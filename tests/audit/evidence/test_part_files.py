@@ -13,7 +13,7 @@ from seedsweep.audit.evidence.bundle import BundleOptions, write_evidence
 from seedsweep.audit.evidence.verify_bundle import check_bundle
 from seedsweep.storage.keys import unit_shard
 from tests.support.bundles import seal_anew
-from tests.support.part_campaign import BICYCLE, CAMERA, PartCampaign, part_search
+from tests.support.part_campaign import BICYCLE, CAMERA, WHOLE, PartCampaign, part_search
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,6 @@ def test_pictures_that_are_gone_are_said_and_the_rest_holds(tmp_path):
 
 
 def test_an_analysis_that_looked_for_no_parts_has_none(tmp_path):
-    bundle = written(PartCampaign(tmp_path, partial=False), tmp_path / "bundle")
+    bundle = written(PartCampaign(tmp_path, WHOLE), tmp_path / "bundle")
     assert not (bundle / "parts.json").exists()
     assert list(check_bundle(bundle)) == []

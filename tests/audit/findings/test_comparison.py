@@ -15,6 +15,7 @@ from seedsweep.audit.findings.comparison import (
     Point,
     compare_campaigns,
 )
+from seedsweep.audit.findings.saved import load_comparisons
 from seedsweep.audit.report.comparison_page import SIDE, render_comparison, render_scatter
 from seedsweep.cli import main as command_line
 from seedsweep.storage.campaigns import load_campaign, store_control
@@ -30,7 +31,7 @@ from seedsweep.storage.records import (
     Verification,
 )
 from seedsweep.storage.results import drop_results, read_results, store_results
-from tests.support.arms import submit
+from tests.support.arms import submit, submit_parts
 
 EVIL = '<script>alert("x")</script> [red]&'
 BEFORE = {"a": 5, "b": 4, EVIL: 8, "d": 0, "e": 0}
@@ -145,6 +146,39 @@ class TestWhatIsCounted:
         assert any("same recipe" in note for note in notes)
         assert SAME_MODEL in notes
         assert CAVEAT not in notes
+
+
+class TestParts:
+    """How much of the picture repeats; parts have 14 tiles of 64 at least, which is 4 × 4."""
+
+    @pytest.fixture
+    def arms(self, store):
+        before = submit_parts(store, "before", BEFORE, {"d": 20, "e": 40})
+        return before, submit_parts(store, "after", AFTER, {"b": 16, "e": 15})
+
+    def test_the_curve_counts_prompts_that_repeat_so_much_or_all(self, store, arms):
+        parts = compare_campaigns(store, *arms).parts
+        assert [part.side for part in parts] == [4, 5, 6, 7, 8]
+        assert [(part.rates.a.count, part.rates.b.count) for part in parts] == [
+            (5, 3), (4, 2), (4, 2), (3, 2), (3, 2)
+        ]  # fmt: skip
+        assert cells(parts[0].rates) == (3, 2, 0, 0)
+
+    def test_it_is_printed_drawn_and_saved(self, store, arms, monkeypatch):
+        found = compare_campaigns(store, *arms)
+        page = render_comparison(found)
+        assert "<td>4 × 4 tiles</td>" in page  # noqa: RUF001
+        assert "flagged ones all of it" in page
+        monkeypatch.setenv("COLUMNS", "200")
+        done = CliRunner().invoke(command_line.app, ["compare", *arms, "--store", store.url])
+        assert "8 × 8 tiles" in done.stdout  # noqa: RUF001
+        assert load_comparisons(store, arms[0])[0].parts == found.parts
+
+    def test_without_parts_there_is_none(self, store):
+        arms = (submit(store, name, AFTER) for name in ("one", "other"))
+        found = compare_campaigns(store, *arms)
+        assert found.parts == ()
+        assert "tiles</td>" not in render_comparison(found)
 
 
 class TestWhatIsRefused:

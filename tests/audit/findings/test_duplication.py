@@ -22,7 +22,8 @@ from seedsweep.cli import main as command_line
 from seedsweep.scheduler.campaign.tables import Form
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
-from tests.support.arms import result, submit
+from seedsweep.storage.records import Analysis
+from tests.support.arms import result, submit, submit_parts
 
 EVIL = "<b>bold</b>"
 SIZES = {"never": 0, "once": 0, "twice": 0, "often": 5, EVIL: 6, "unlisted": 4}
@@ -103,7 +104,7 @@ class TestCurve:
 
     @given(st.integers(0, 10**6))
     def test_every_number_of_copies_lies_within_its_bin(self, copies):
-        (only,) = bin_curve([(result("a"), copies)], verified=False).bins[-1:]
+        (only,) = bin_curve([(result("a"), copies)], verified=False, analysis=Analysis()).bins[-1:]
         assert only.first <= copies <= only.last
         assert bin_of(only.first) == bin_of(only.last) == bin_of(copies)
 
@@ -122,6 +123,31 @@ class TestCurve:
         empty = submit(store, "empty", {})
         with pytest.raises(ConfigError, match=r"No prompt of empty-.* is analysed yet"):
             measure_duplication(store, empty, file)
+
+
+class TestParts:
+    """How much of the picture repeats, by copies."""
+
+    @pytest.fixture
+    def found(self, store, file):
+        repeated = submit_parts(store, "parts", SIZES, {"never": 14, "once": 25, "twice": 16})
+        return measure_duplication(store, repeated, file)
+
+    def test_each_bin_has_the_curve(self, found):
+        told = [[share.prompts.count for share in b.parts] for b in found.curve.bins[:3]]
+        assert told == [[0] * 5, [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]]
+        assert [share.side for share in found.curve.parts] == [4, 5, 6, 7, 8]
+        assert [share.prompts.count for share in found.curve.parts] == [4, 3, 2, 2, 2]
+
+    def test_it_is_on_the_page(self, found):
+        page = render_duplication(found)
+        assert '<th class="n">5 × 5 tiles</th>' in page  # noqa: RUF001
+        assert page.count("Repeat at least so many tiles") == 1
+
+    def test_without_parts_there_is_none(self, store, campaign_id, file):
+        found = measure_duplication(store, campaign_id, file)
+        assert found.curve.parts == ()
+        assert "so many tiles" not in render_duplication(found)
 
 
 class TestSample:

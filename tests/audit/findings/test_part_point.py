@@ -64,3 +64,10 @@ def test_it_is_kept_and_read_as_it_was():
     kept = TypeAdapter(PartPoint)
     found = point([0, 3, 1] * 100, [20, 30])
     assert kept.dump_json(kept.validate_json(kept.dump_json(found))) == kept.dump_json(found)
+
+
+def test_it_is_not_below_the_least_of_which_is_known_who_repeats_it():
+    controls, positives = np.array([0, 3, 5, 7]), np.array([4, 9])
+    found = part_point(4, controls, positives, ("a", "b"), 0.5, lowest=6)
+    assert found.least == 6
+    assert (found.false_positives.count, found.recall.count) == (1, 1)

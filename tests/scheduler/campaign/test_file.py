@@ -292,6 +292,11 @@ def added(text):
             "out, or lower sampling.seeds or analysis.parts.grid.",
         ),
         (
+            added("[sampling]\nseeds = 1025\n[analysis]\npartial = true\nparts.shift = 0.08"),
+            "analysis.partial looks at 1,024 seeds of a prompt at most, and each has 1,025; leave "
+            "it out, or lower sampling.seeds or analysis.parts.grid.",
+        ),
+        (
             added("[analysis]\npartial = true\nparts.least = 65"),
             "analysis.parts.least = 65 is more than the 64 tiles of a picture, so no part could be "
             "found; lower it, or raise analysis.parts.grid.",

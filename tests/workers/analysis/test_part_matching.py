@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.records import PartRule
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,
@@ -95,7 +96,7 @@ def test_a_part_is_found_in_a_mirror_if_that_is_asked_for():
     pictures = template(rng, 3, ROWS, COLUMNS)
     part = masked(pictures[0])
     seen = np.concatenate([pictures[1:2, :, ::-1], pictures[2:], noise(rng, 2)])
-    straight, mirrored = (PartReference(way, RULE) for way in (part, part.mirrored))
+    straight, mirrored = (PartReference(way, RULE) for way in (part, part.at(Shift(mirrored=True))))
     assert straight.shown_by(seen).same.tolist() == [False, True, False, False]
     assert shown_either_way([straight, mirrored], seen).same.tolist() == [True, True, False, False]
     both = shown_either_way([straight, mirrored], seen).squared
