@@ -6,14 +6,17 @@ import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.records import Campaign, Record
 
 FILLED_IN = {
-    "model": frozenset({"fingerprint"}),
+    "model": frozenset({"fingerprint", "config_fingerprint"}),
+    "model.adapters": frozenset({"fingerprint"}),
+    "model.embeddings": frozenset({"fingerprint"}),
+    "model.components": frozenset({"fingerprint"}),
     "prompts": frozenset({"digest", "count"}),
     "verification": frozenset({"fingerprint"}),
 }
@@ -36,20 +39,24 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of a campaign file: `name` is "" for the keys above the first one."""
+    """A table of a campaign file: `name` is "" for the keys above the first one; there may be any
+    number of one that `is_repeated`."""
 
     name: str
     meaning: str
     is_required: bool
+    is_repeated: bool
     keys: tuple[Key, ...]
 
 
 def tables() -> list[Table]:
     """All tables of a campaign file, in the order of the record."""
-    return [*_tables("", Campaign, True)]
+    return [*_tables("", Campaign, True, False)]
 
 
-def _tables(name: str, record: type[BaseModel], is_required: bool) -> Iterator[Table]:
+def _tables(
+    name: str, record: type[BaseModel], is_required: bool, is_repeated: bool
+) -> Iterator[Table]:
     schema, meanings = record.model_json_schema(), _meanings(record)
     inner = {field: _record_of(info.annotation) for field, info in record.model_fields.items()}
     keys = tuple(
@@ -57,10 +64,14 @@ def _tables(name: str, record: type[BaseModel], is_required: bool) -> Iterator[T
         for field, about in schema["properties"].items()
         if inner[field] is None and field not in FILLED_IN.get(name, ())
     )
-    yield Table(name, _meaning(record), is_required, keys)
+    yield Table(name, _meaning(record), is_required, is_repeated, keys)
     for field, info in record.model_fields.items():
         if found := inner[field]:
-            yield from _tables(f"{name}.{field}".lstrip("."), found, info.is_required())
+            inner_name, several = (
+                f"{name}.{field}".lstrip("."),
+                get_origin(info.annotation) is tuple,
+            )
+            yield from _tables(inner_name, found, info.is_required(), several)
 
 
 def _record_of(annotation: Any) -> type[BaseModel] | None:
@@ -80,7 +91,8 @@ def _meanings(record: type[BaseModel]) -> dict[str, str]:
     """What stands below each field of the record, on one line."""
     [body] = ast.parse(textwrap.dedent(inspect.getsource(record))).body
     assert isinstance(body, ast.ClassDef)  # noqa: S101  # what inspect gives of a class
-    meanings = {}
+    above = record.__base__
+    meanings = _meanings(above) if above and above is not Record and above is not BaseModel else {}
     for field, below in zip(body.body, body.body[1:], strict=False):
         match field, below:
             case (

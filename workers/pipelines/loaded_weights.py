@@ -1,4 +1,7 @@
-"""Weights that a model's files lack: diffusers and transformers draw them by lot and log it."""
+"""Weights that a model's files lack, or have beside those that are used: the libraries log it.
+
+diffusers and transformers draw by lot what is lacking.
+"""
 
 import logging
 import re
@@ -8,20 +11,23 @@ from pathlib import Path
 
 _LIBRARIES = ("diffusers", "transformers")
 _NEW = "newly initialized"
+_UNUSED = "were not used when initializing"
+_FIRST = re.compile(r"were not used when initializing[^\[]*\['([^',]+)")
 _WHERE = re.compile(r"(?:from: |checkpoint at )(.+?)(?: and are newly| were not used|\n|$)")
 _NAMES = re.compile(r"([\w.]+)\s*\| MISSING|newly initialized: \['([\w.]+)'")
 
 
-class _Drawn(logging.Handler):
-    """Keeps what the libraries say of weights that no file had."""
+class _Said(logging.Handler):
+    """Keeps what the libraries say with certain words."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: str) -> None:
         super().__init__(logging.WARNING)
+        self._words = words
         self.said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if _NEW in text:
+        if self._words in text:
             self.said.append(text)
 
 
@@ -29,19 +35,36 @@ class _Drawn(logging.Handler):
 def drawn_by_lot() -> Iterator[list[str]]:
     """A list to which each part is added that is loaded meanwhile and lacks weights: its folder's
     name, with one of them."""
-    watch, parts = _Drawn(), list[str]()
+    parts = list[str]()
+    with _heard(_NEW) as said:
+        yield parts
+    parts += map(_describe, said)
+
+
+@contextmanager
+def unused_weights() -> Iterator[list[str]]:
+    """A list to which the first weight is added of each part of a checkpoint that has more than its
+    configuration says, once all is loaded."""
+    first = list[str]()
+    with _heard(_UNUSED) as said:
+        yield first
+    first += (match[1] for text in said if (match := _FIRST.search(text)))
+
+
+@contextmanager
+def _heard(words: str) -> Iterator[list[str]]:
+    watch = _Said(words)
     loggers = [logging.getLogger(library) for library in _LIBRARIES]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.addHandler(watch)
         logger.setLevel(logging.WARNING)
     try:
-        yield parts
+        yield watch.said
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.removeHandler(watch)
             logger.setLevel(level)
-        parts += map(_describe, watch.said)
 
 
 def _describe(text: str) -> str:
