@@ -48,7 +48,11 @@ OPTIONS = [
     "fuse_adapters",
 ]
 ADAPTER = Adapter(path="/a.safetensors", fingerprint="sha256:3")
-EMBEDDING = Embedding(path="/e.safetensors", token="<cat>", fingerprint="sha256:4")
+EMBEDDING = Embedding(
+    path="/e.safetensors",
+    token="<cat>",  # noqa: S106  # a word
+    fingerprint="sha256:4",
+)
 COMPONENT = Component(path="/vae", name="vae", fingerprint="sha256:5")
 MADE = {
     "batch_size": 4,

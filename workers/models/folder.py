@@ -47,6 +47,14 @@ class Component:
         """Its safetensors of a variant, or the plain ones, and the lists of their shards."""
         return [file for file in _files(self.folder) if _variant_of(file) == (variant or "")]
 
+    def variant(self, wanted: str = "") -> str:
+        """The variant that is used if this one is wanted: it, or plain weights, else the only one
+        that is there; "" is none."""
+        there = self.variants()
+        if wanted in there or self.weights() or len(there) != 1:
+            return wanted if wanted in there else ""
+        return there.pop()
+
     def variants(self) -> set[str]:
         """The variants that its weights are there as; the plain ones have none."""
         return {found for file in _files(self.folder) if (found := _variant_of(file))}
@@ -119,7 +127,7 @@ def component_files(folder: Path, variant: str = "") -> list[str]:
     """The files that one component is loaded from: its configuration, and weights of the variant,
     else plain ones, else those of its only variant."""
     part = component_of(folder, folder.name)
-    used = part.weights(variant) or part.weights() or part.weights(_shared([part.variants()]))
+    used = part.weights(part.variant(variant))
     return [
         path
         for path in all_files(folder)

@@ -54,6 +54,7 @@ def check_model(model: Model, sampling: Sampling) -> None:
         if Path(model.config or model.path).is_dir():
             _check_folder(model, folder)
         _check_size(model, folder, sampling)
+        _check_channels(model, folder)
     except OSError as error:
         raise ConfigError(
             f"The model {model.path} cannot be read ({error}); correct who may read its files."
@@ -117,9 +118,7 @@ def _check_components(model: Model, parts: Sequence[Component]) -> None:
             )
         if Path(one.path).is_dir():
             part = component_of(Path(one.path), one.name)
-            only = part.weights(model.variant) or part.weights()
-            alone = part.variants()
-            _check_part(part, model.variant if only or len(alone) != 1 else alone.pop())
+            _check_part(part, part.variant(model.variant))
 
 
 def _check_index(folder: Path) -> None:
@@ -274,6 +273,21 @@ def _check_size(model: Model, folder: Path, sampling: Sampling) -> None:
         raise ConfigError(
             f"The model {model.path} cannot make {sampling.width} x {sampling.height} pictures; "
             f"set width and height to multiples of {factor}."
+        )
+
+
+def _check_channels(model: Model, folder: Path) -> None:
+    """A UNet that takes more than what the autoencoder makes wants a picture or a mask as well."""
+    unet, vae = (
+        read_json(component_place(model, folder, name) / "config.json") or {}
+        for name in ("unet", "vae")
+    )
+    takes, made = unet.get("in_channels"), vae.get("latent_channels")
+    if isinstance(takes, int) and isinstance(made, int) and takes != made:
+        raise ConfigError(
+            f"The unet of the model {model.path} takes {takes} channels, and its vae has {made}, "
+            "so it needs more than a prompt (9 are an inpainting model's); name one that makes "
+            "pictures of prompts."
         )
 
 

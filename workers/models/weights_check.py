@@ -12,6 +12,10 @@ from seedsweep.workers.models.safetensors_file import Header, whole_header
 PAIR = re.compile(r"[._](lora_A|lora_down|lora\.down|lora_linear_layer\.down)\.")
 """In the name of the first tensor of each pair that a LoRA adds to a layer."""
 
+_PART = re.compile(
+    r"[._](lora_A|lora_B|lora_down|lora_up|lora\.down|lora\.up|lora_linear_layer\.(down|up))"
+    r"\.(\w+\.)?(weight|bias)$|\.alpha$"
+)
 _LORA = re.compile(r"lora", re.IGNORECASE)
 _OTHERS = (
     (re.compile(r"dora_scale|lora_magnitude_vector"), "a DoRA, whose scales diffusers leaves out"),
@@ -61,6 +65,12 @@ def check_adapter(role: str, file: Path) -> None:
         raise ConfigError(
             f"The {role} {file} is no LoRA: none of its tensors is called so; name the file that "
             "a trainer of LoRA saved."
+        )
+    odd = next((name for name in sorted(names) if not _PART.search(name)), None)
+    if odd:
+        raise ConfigError(
+            f"The {role} {file} has the tensor {odd}, which is no part of a LoRA and would be left "
+            "out; merge it into the model with the tool that trained it."
         )
 
 

@@ -75,6 +75,11 @@ def _load(pipeline: Any, number: int, file: Path, model: Model) -> None:
             "base model."
         )
     _require_scales(number, path, tensors, [(layer, layer.scaling[name], name) for layer in layers])
+    if not any(layer.lora_B[name].weight.count_nonzero() for layer in layers):
+        raise ModelLoadError(
+            f"The adapter {number} ({path}) alters nothing: all that it adds is 0; name one that "
+            "was trained."
+        )
 
 
 def _layers(pipeline: Any, name: str) -> Iterator[Any]:

@@ -89,9 +89,7 @@ def _component(folder: Path, name: str, index: Path, model: Model) -> Any:
             f"The {name} in {folder} is a {part.class_name!r}, which {part.library} does not have; "
             "name a component of the model's kind."
         )
-    variant = model.variant if part.weights(model.variant) else None
-    if variant is None and not part.weights() and len(part.variants()) == 1:
-        variant = part.variants().pop()
+    variant = part.variant(model.variant) or None
     return kind.from_pretrained(
         folder, dtype=_dtype(model), use_safetensors=True, variant=variant, local_files_only=True
     )

@@ -527,10 +527,11 @@ class Hub:
         path = request.path.partition("?")[0]
         self.asked.append(f"{request.command} {path}")
         name = path.removeprefix(f"/org/tiny/resolve/{COMMIT}/")
+        siblings = [{"rfilename": path} for path in self.listing]
         if any(path.endswith(end) for end in self.out_of_order):
             self.send(request, "", 501)  # unlike other failures, the client does not try it again
         elif path in (f"/api/models/org/tiny/revision/{name}" for name in ("main", COMMIT)):
-            self.send(request, json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": []}))
+            self.send(request, json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": siblings}))
         elif path == f"/api/models/org/tiny/tree/{COMMIT}":
             listing = [
                 {"type": "file", "path": path, "size": len(data), "oid": sha256(data)[:40]}
@@ -584,8 +585,8 @@ from seedsweep.workers.models.folder_check import check_model
 from tests.support.checkout import ROOT
 
 for call in sys.argv[1:]:
-    what, path, value = call.split()
-    model = Model(path=path, revision=value, fingerprint=f"commit:{value}")
+    what, path, value, variant = (call + " ").split(" ")[:4]
+    model = Model(path=path, revision=value, fingerprint=f"commit:{value}", variant=variant)
     try:
         if what == "download":
             hub_snapshot(path, value)
@@ -646,6 +647,36 @@ def test_a_hub_model_is_fetched_once_and_loads_with_the_hub_gone(hub, ask, store
     expected = pixels(load_pipeline(store, campaign, "cpu", 1))
     copy = make_campaign(model=tiny_model.model_copy(update={"path": folder}), steps=2)
     assert np.array_equal(pixels(load_pipeline(store, copy, "cpu", 1)), expected)
+
+
+def only_halves(hub, parts=("unet", "vae", "text_encoder")):
+    """Let the weights of these components be there as fp16 alone."""
+    for path in list(hub.listing):
+        if path.startswith(parts) and path.endswith("model.safetensors"):
+            hub.listing[path.replace("model.", "model.fp16.")] = hub.listing.pop(path)
+
+
+def test_of_a_hub_model_the_variant_is_fetched_and_plain_weights_where_there_is_none(hub, ask):
+    only_halves(hub, ("unet", "vae"))
+    [folder] = ask(f"{FIND} fp16")
+    fetched = {path for path in hub.fetched() if path.endswith(".safetensors")}
+    halves = {f"{part}/diffusion_pytorch_model.fp16.safetensors" for part in ("unet", "vae")}
+    assert fetched == {*halves, "text_encoder/model.safetensors"}
+    hub.close()
+    assert ask(f"{FIND} fp16") == [folder]
+
+
+def test_a_hub_model_of_a_variant_alone_is_refused_when_it_is_submitted(hub, ask):
+    resolve = "resolve org/tiny main"
+    assert ask(resolve, f"{resolve} fp16") == [f"commit:{COMMIT}"] * 2
+    [refusal] = ask(f"{resolve} bf16")
+    assert "no weights of the variant 'bf16' on the hub" in refusal
+    only_halves(hub)
+    [refusal] = ask(resolve)
+    assert refusal.endswith(
+        'weights of the variant fp16 alone on the hub; set model.variant = "fp16".'
+    )
+    assert ask(f"{resolve} fp16") == [f"commit:{COMMIT}"]
 
 
 @pytest.mark.parametrize("listed", [True, False])
