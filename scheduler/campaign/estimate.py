@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.scheduler.campaign.descriptions import part_facts
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.prompt_files import RowCounts
 from seedsweep.scheduler.campaign.window import window_size
@@ -82,7 +83,7 @@ class Estimate:
     while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
     cost at `price` for one; None without a price. `rate` is None where all is done. `left_out`: how
     many files of the training set's folder are not read, by kind. `rows` are those of the prompts
-    file, `notes` the plan's.
+    file, `notes` the plan's; `parts` what the model is made of beside its own folder.
     """
 
     campaign_id: str
@@ -109,6 +110,7 @@ class Estimate:
     rate: Throughput | None
     left_out: dict[str, int]
     notes: tuple[str, ...]
+    parts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -124,6 +126,7 @@ class Estimate:
         left = self.units - self.units_done
         return [
             ("Campaign", self.campaign_id),
+            *(("Model", part) for part in self.parts),
             ("Prompts", f"{self.prompts:,}"),
             ("Rows", str(self.rows)),
             ("Units", f"{self.units:,}, {self.units_done:,} of them stored"),
@@ -239,6 +242,9 @@ def reckon(
         rate=rate if left else None,
         left_out=stock.left_out,
         notes=plan.notes,
+        parts=tuple(
+            f"{fact.label.lower()}: {fact.value}" for fact in part_facts(plan.campaign.model)
+        ),
     )
 
 

@@ -8,6 +8,7 @@ import difflib
 import json
 import math
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,21 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, 
         }
     )
     check_model(resolved.model, resolved.sampling)
+    _require_tokens(resolved, prompts)
     check_class(resolved.model)
     open_tokenizers(resolved.model)
     return resolved, prompts
+
+
+def _require_tokens(campaign: Campaign, prompts: Sequence[str]) -> None:
+    """Refuse an embedding whose token stands nowhere, since it would alter nothing."""
+    model, negative = campaign.model, campaign.sampling.negative_prompt
+    for one in model.embeddings:
+        if one.token not in negative and not any(one.token in model.given(p) for p in prompts):
+            raise ConfigError(
+                f"No prompt has the token {one.token!r} of model.embeddings, so it would alter "
+                "nothing; write it in the prompts, a trigger or sampling.negative_prompt."
+            )
 
 
 def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:

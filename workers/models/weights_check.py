@@ -7,7 +7,7 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Model
 from seedsweep.workers.models.folder import read_json
 from seedsweep.workers.models.parts import weights_parts
-from seedsweep.workers.models.safetensors_file import Header, whole_header
+from seedsweep.workers.models.safetensors_file import Header, read_header, whole_header
 
 PAIR = re.compile(r"[._](lora_A|lora_down|lora\.down|lora_linear_layer\.down)\.")
 """In the name of the first tensor of each pair that a LoRA adds to a layer."""
@@ -88,6 +88,13 @@ def check_embedding(role: str, file: Path) -> None:
         raise ConfigError(
             f"The {role} {file} has not as many vectors in clip_l as in clip_g; save it again."
         )
+
+
+def vectors_of(file: Path) -> int:
+    """How many vectors an embedding has; 1 if it is not here."""
+    header = read_header(file) if file.is_file() else None
+    shape = next(iter(header.shapes.values()), []) if header else []
+    return shape[0] if len(shape) == 2 else 1
 
 
 def check_checkpoint(file: Path, config: Path) -> None:
