@@ -69,6 +69,8 @@ class Embedding(Source):
 class Component(Source):
     """`[[model.components]]`: a part of the model that another one takes the place of."""
 
+    path: Annotated[str, Field(min_length=1)]
+    """The folder or hub id of the part, or of a pipeline that has it."""
     name: Name
     """What the pipeline calls the part, such as `vae`, `unet`, `transformer` or `text_encoder`."""
 
