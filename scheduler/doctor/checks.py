@@ -233,6 +233,8 @@ def _model(store_url: str, campaign_file: Path) -> Iterator[Diagnosis]:
         f"{facts['kind']}, {facts['parameters'] / 1e6:,.1f} million parameters as "
         f"{', '.join(facts['dtypes'])}, {size_words(facts['bytes'])}.",
     )
+    if facts["parts"]:
+        yield Diagnosis("model", "fine", f"It is loaded with {'; '.join(facts['parts'])}.")
     side, wanted = facts["side"], tuple(facts["wanted"])
     if side is not None and wanted != (side, side):
         yield Diagnosis(

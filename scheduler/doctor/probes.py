@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from seedsweep.scheduler.campaign.descriptions import part_facts
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.doctor.diagnosis import answers, in_words, is_loopback
 from seedsweep.storage.errors import SeedsweepError, TransientError
@@ -109,6 +110,7 @@ def ask_model(store_url: str, campaign_file: str, device: str) -> dict[str, Any]
     tensors = [tensor for part in parts for tensor in part.parameters()]
     return {
         "path": campaign.model.path,
+        "parts": [f"{fact.label.lower()}: {fact.value}" for fact in part_facts(campaign.model)],
         "wanted": (campaign.sampling.width, campaign.sampling.height),
         "seconds": seconds,
         "kind": type(pipeline).__name__,

@@ -5,9 +5,12 @@ import pytest
 from pydantic import ValidationError
 
 from seedsweep.storage.records import (
+    Adapter,
     Analysis,
     Campaign,
+    Component,
     Control,
+    Embedding,
     Model,
     NearCopies,
     PartRule,
@@ -42,7 +45,15 @@ OPTIONS = [
     "channels_last",
     "compile",
     "cpu_offload",
+    "fuse_adapters",
 ]
+ADAPTER = Adapter(path="/a.safetensors", fingerprint="sha256:3")
+EMBEDDING = Embedding(
+    path="/e.safetensors",
+    token="<cat>",  # noqa: S106  # a word
+    fingerprint="sha256:4",
+)
+COMPONENT = Component(path="/vae", name="vae", fingerprint="sha256:5")
 MADE = {
     "batch_size": 4,
     "threads": 1,
@@ -54,6 +65,17 @@ MADE = {
 
 PIXELS = [
     *(changed("model", **{option: True}) for option in OPTIONS),
+    changed("model", variant="fp16"),
+    changed("model", config="/c", config_fingerprint="sha256:6"),
+    changed("model", adapters=(ADAPTER,)),
+    changed("model", adapters=(ADAPTER.model_copy(update={"weight": 0.5}),)),
+    changed("model", adapters=(ADAPTER.model_copy(update={"trigger": "sks"}),)),
+    changed("model", adapters=(ADAPTER.model_copy(update={"fingerprint": "sha256:0"}),)),
+    changed("model", adapters=(ADAPTER, ADAPTER)),
+    changed("model", embeddings=(EMBEDDING,)),
+    changed("model", embeddings=(EMBEDDING.model_copy(update={"token": "<dog>"}),)),
+    changed("model", components=(COMPONENT,)),
+    changed("model", components=(COMPONENT.model_copy(update={"name": "unet"}),)),
     changed("model", pipeline="noise"),
     changed("model", dtype="float16"),
     changed("model", fingerprint="sha256:other"),
@@ -130,7 +152,7 @@ def test_another_analysis_or_verification_shares_the_shards(campaign):
     assert campaign.campaign_id != BASE.campaign_id
 
 
-@pytest.mark.parametrize("campaign", PIXELS[: len(OPTIONS) + 3], ids=changes)
+@pytest.mark.parametrize("campaign", PIXELS[: len(OPTIONS) + 14], ids=changes)
 def test_what_is_loaded_and_how_names_another_queue(campaign):
     assert campaign.model.model_id != BASE.model.model_id
 
@@ -143,6 +165,52 @@ def test_every_setting_of_a_model_but_its_place_is_covered_above():
         if value != getattr(BASE.model, name)
     }
     assert set(Model.model_fields) - covered == {"path", "revision"}
+
+
+def test_pixels_are_all_different():
+    assert len({campaign.generation_id for campaign in PIXELS}) == len(PIXELS)
+
+
+def test_where_the_parts_of_a_model_lie_is_no_part_of_what_it_is():
+    there = changed(
+        "model", config="/c", adapters=(ADAPTER,), embeddings=(EMBEDDING,), components=(COMPONENT,)
+    )
+    elsewhere = {"path": "/elsewhere", "revision": "other"}
+    here = changed(
+        "model",
+        path="/n",
+        config="/d",
+        adapters=(ADAPTER.model_copy(update=elsewhere),),
+        embeddings=(EMBEDDING.model_copy(update=elsewhere),),
+        components=(COMPONENT.model_copy(update=elsewhere),),
+    )
+    assert here.model.model_id == there.model.model_id
+    assert here.generation_id == there.generation_id
+
+
+def test_a_model_without_parts_is_stored_and_named_as_before_there_were_any():
+    stored = BASE.model.model_dump(mode="json")
+    parts = {"variant", "config", "config_fingerprint", "fuse_adapters"}
+    assert not stored.keys() & {*parts, "adapters", "embeddings", "components"}
+    assert Model.model_validate_json(BASE.model.model_dump_json()) == BASE.model
+
+
+def test_a_prompt_is_given_with_each_trigger_that_it_lacks():
+    adapters = [ADAPTER.model_copy(update={"trigger": text}) for text in ("sks", "", "in oil,")]
+    model = Model(path="m", adapters=tuple(adapters))
+    assert model.given("a cat") == "sks in oil, a cat"
+    assert model.given("a cat of sks") == "in oil, a cat of sks"
+    assert model.given("in oil, sks") == "in oil, sks"
+    assert Model(path="m").given("a cat") == "a cat"
+
+
+@pytest.mark.parametrize(
+    "file", ["../x.safetensors", "/x.safetensors", "x.bin", "a/../x.safetensors", ".x.safetensors"]
+)
+def test_a_file_of_an_adapter_stays_in_its_folder_and_is_safetensors(file):
+    with pytest.raises(ValidationError):
+        Adapter(path="a", file=file)
+    assert Adapter(path="a", file="b/c.safetensors").file
 
 
 def test_a_model_names_the_options_that_are_switched_on():

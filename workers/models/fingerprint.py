@@ -6,12 +6,20 @@ Imports no torch, so that a campaign is checked in a moment on a machine without
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Model
-from seedsweep.workers.models.folder import FINGERPRINTED, all_files, loaded_files
+from seedsweep.workers.models.folder import (
+    FINGERPRINTED,
+    all_files,
+    components,
+    loaded_files,
+    only_variant,
+    variants,
+)
+from seedsweep.workers.models.parts import CHECKPOINT, Part, base_part
 from seedsweep.workers.models.plugins import find_function, find_plugin, name_distribution
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -44,26 +52,55 @@ def fingerprint_model(model: Model) -> str:
             raise ConfigError(
                 f"The model {model.path} cannot be read ({error}); correct who may read it."
             ) from error
-    folder = Path(model.path)
-    if not folder.is_dir():
-        return _hub_commit(model)
+    return fingerprint_part(base_part(model))
+
+
+def fingerprint_part(part: Part) -> str:
+    """Name what one part of a model is: the hub commit, the hash of its folder's files, or of a
+    file alone its sha256.
+
+    Of the model's own part it is what `fingerprint_model` says. Raises `ConfigError`.
+    """
+    place = Path(part.source.path)
     try:
-        return fingerprint_files(hash_files(folder))
+        if place.is_file():
+            return f"sha256:{_hash_file(place)}"
+        if place.is_dir():
+            return fingerprint_files(hash_files(place, part.files))
     except (OSError, UnicodeError) as error:
         raise ConfigError(
-            f"The model {model.path} cannot be read ({error}); correct its files and who may read "
+            f"The {part.role} {place} cannot be read ({error}); correct its files and who may read "
             "them."
         ) from error
+    return _hub_commit(part)
 
 
-def hash_files(folder: Path, fingerprint: str = "") -> dict[str, str]:
-    """The sha256 of each file that the folder's pipeline is loaded from, by path, in the
-    fingerprint's order.
+def hash_part(part: Part) -> dict[str, str]:
+    """The sha256 of each file of a part that is here, by path, in the fingerprint's order.
+
+    A file alone is called `CHECKPOINT`. Raises `OSError`.
+    """
+    place = Path(part.source.path)
+    if place.is_file():
+        return {CHECKPOINT: _hash_file(place)}
+    return hash_files(place, part.files, part.source.fingerprint)
+
+
+def fingerprint_digests(digests: Mapping[str, str]) -> str:
+    """The fingerprint of what `hash_part` found."""
+    alone = digests.get(CHECKPOINT)
+    return f"sha256:{alone}" if alone and len(digests) == 1 else fingerprint_files(digests)
+
+
+def hash_files(
+    folder: Path, files: Callable[[Path], list[str]] = loaded_files, fingerprint: str = ""
+) -> dict[str, str]:
+    """The sha256 of each file that is loaded from a folder, by path, in the fingerprint's order.
 
     A campaign that an earlier version submitted has the fingerprint of all files, loaded or not: if
     all make up this `fingerprint`, all are returned. Links to files count as what they name.
     """
-    loaded, every = loaded_files(folder), all_files(folder)
+    loaded, every = files(folder), all_files(folder)
     digests = _hash(folder, loaded)
     if not fingerprint or loaded == every or fingerprint_files(digests) == fingerprint:
         return digests
@@ -78,13 +115,41 @@ def fingerprint_files(digests: Mapping[str, str]) -> str:
     return f"sha256:{hashlib.sha256(listed.encode()).hexdigest()}"
 
 
-def hub_snapshot(path: str, revision: str, cached: bool = False) -> Path:
+def hub_snapshot(path: str, revision: str, cached: bool = False, variant: str = "") -> Path:
     """The folder in the hub's cache with a hub model's files; what it lacks is fetched first.
 
-    Only what a pipeline is loaded from is ever fetched: no pickles, no code. Nothing is asked of
-    the hub where a commit is there whole, nor where it must be `cached`. Raises what
-    huggingface_hub raises.
+    Only what a pipeline is loaded from is ever fetched: no pickles, no code, and of the weights
+    those of the variant, or plain ones of a component without. Nothing is asked of the hub where a
+    commit is there whole, nor where it must be `cached`. Raises what huggingface_hub raises.
     """
+    if not variant:
+        return hub_files(path, revision, [*_HUB_FILES, _HUB_WEIGHTS], cached)
+    weights = f"*/*.{variant}*.safetensors"
+    others = [pattern for pattern in _HUB_VARIANTS if pattern != f"*.{variant}*"]
+    folder = hub_files(path, revision, [*_HUB_FILES, weights], cached, others)
+    plain = [
+        f"{part.name}/*.safetensors"
+        for part in components(folder)
+        if part.has_weights and not part.weights(variant)
+    ]
+    return hub_files(path, revision, plain, cached) if plain else folder
+
+
+def hub_part(part: Part, revision: str, cached: bool = False) -> Path:
+    """The folder in the hub's cache with the files of a part: see `hub_snapshot`."""
+    if part.role == "model":
+        return hub_snapshot(part.source.path, revision, cached, part.variant)
+    return hub_files(part.source.path, revision, part.patterns, cached, ())
+
+
+def hub_files(
+    path: str,
+    revision: str,
+    patterns: Sequence[str],
+    cached: bool = False,
+    ignored: Sequence[str] = tuple(_HUB_VARIANTS),
+) -> Path:
+    """The folder in the hub's cache with the files of these patterns: see `hub_snapshot`."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -92,8 +157,8 @@ def hub_snapshot(path: str, revision: str, cached: bool = False) -> Path:
     folder = snapshot_download(
         path,
         revision=revision,
-        allow_patterns=[*_HUB_FILES, _HUB_WEIGHTS],
-        ignore_patterns=_HUB_VARIANTS,
+        allow_patterns=list(patterns),
+        ignore_patterns=list(ignored),
         local_files_only=cached,
     )
     return Path(folder)
@@ -120,36 +185,58 @@ def _fingerprint_path(path: str) -> str:
     return fingerprint_files({p.as_posix(): _hash_file(f) for f, p in shown})
 
 
-def _hub_commit(model: Model) -> str:
+def _hub_commit(part: Part) -> str:
     from huggingface_hub.errors import HFValidationError
 
+    path, revision = part.source.path, part.source.revision
+    key = "the model's path" if part.role == "model" else "its path"
     try:
-        commit = _resolve(model.path, model.revision)
+        commit, names = _resolve(part)
     except HFValidationError as error:
         raise ConfigError(
-            f"The model {model.path!r} is neither a folder here nor a hub id; correct the "
-            "model's path."
+            f"The {part.role} {path!r} is neither a folder here nor a hub id; correct {key}."
         ) from error
     except Exception as error:  # the errors of its HTTP client differ between its versions
         raise ConfigError(
-            f"The model {model.path!r} is no folder here, and the hub does not give it at "
-            f"revision {model.revision!r} ({type(error).__name__}); correct model.path, "
-            "or fetch the model and name its folder."
+            f"The {part.role} {path!r} is no folder here, and the hub does not give it at "
+            f"revision {revision!r} ({type(error).__name__}); correct {key}, "
+            f"or fetch the {part.role} and name its folder."
         ) from error
     if not commit or not _COMMIT.fullmatch(commit):
-        raise ConfigError(f"The hub names no commit of {model.path!r}; set model.revision to one.")
+        raise ConfigError(f"The hub names no commit of {path!r}; set its revision to one.")
+    if part.role == "model":
+        _require_variant(part, names)
     return f"commit:{commit}"
 
 
-def _resolve(path: str, revision: str) -> str | None:
+def _require_variant(part: Part, names: Sequence[str]) -> None:
+    """Refuse a hub model whose weights, if the hub lists them, are other variants alone."""
+    there = variants(names)
+    if part.variant and there and part.variant not in set().union(*there.values()):
+        raise ConfigError(
+            f"The model {part.source.path!r} has no weights of the variant {part.variant!r} on the "
+            "hub; correct model.variant, or leave it out."
+        )
+    only = only_variant(names)
+    if only and not part.variant:
+        raise ConfigError(
+            f"The model {part.source.path!r} has weights of the variant {only} alone on the hub; "
+            f'set model.variant = "{only}".'
+        )
+
+
+def _resolve(part: Part) -> tuple[str | None, Sequence[str]]:
+    """The commit of a hub id, and the names of its files if the hub was asked."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import LocalEntryNotFoundError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+    path, revision = part.source.path, part.source.revision
     validate_repo_id(path)
     if _COMMIT.fullmatch(revision):
-        return revision
+        return revision, ()
     if constants.HF_HUB_OFFLINE:
         with contextlib.suppress(LocalEntryNotFoundError):
-            return hub_snapshot(path, revision, cached=True).name
-    return HfApi().model_info(path, revision=revision, timeout=20).sha
+            return hub_part(part, revision, cached=True).name, ()
+    info = HfApi().model_info(path, revision=revision, timeout=20)
+    return info.sha, [sibling.rfilename for sibling in info.siblings or ()]

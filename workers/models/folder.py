@@ -5,9 +5,9 @@ Imports no torch, and nothing of what it finds.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 FINGERPRINTED = frozenset({".jinja", ".json", ".model", ".safetensors", ".txt"})
@@ -47,6 +47,14 @@ class Component:
         """Its safetensors of a variant, or the plain ones, and the lists of their shards."""
         return [file for file in _files(self.folder) if _variant_of(file) == (variant or "")]
 
+    def variant(self, wanted: str = "") -> str:
+        """The variant that is used if this one is wanted: it, or plain weights, else the only one
+        that is there; "" is none."""
+        there = self.variants()
+        if wanted in there or self.weights() or len(there) != 1:
+            return wanted if wanted in there else ""
+        return there.pop()
+
     def variants(self) -> set[str]:
         """The variants that its weights are there as; the plain ones have none."""
         return {found for file in _files(self.folder) if (found := _variant_of(file))}
@@ -69,30 +77,81 @@ def components(folder: Path) -> list[Component]:
 def variant_of(folder: Path) -> str | None:
     """The variant that must be asked for: the one that components without plain weights share."""
     parts = [part for part in components(folder) if part.has_weights and not part.weights()]
-    shared = set.intersection(*(part.variants() for part in parts)) if parts else set[str]()
+    return _shared([part.variants() for part in parts])
+
+
+def variants(names: Iterable[str]) -> dict[str, set[str]]:
+    """By component, the variants of its weights among files with these paths; "" are plain ones."""
+    found: dict[str, set[str]] = {}
+    for path in map(PurePosixPath, names):
+        if (variant := _variant_of(path)) is not None and len(path.parts) == 2:
+            found.setdefault(path.parts[0], set()).add(variant)
+    return found
+
+
+def only_variant(names: Iterable[str]) -> str | None:
+    """`variant_of` a folder with files of these paths."""
+    return _shared([there for there in variants(names).values() if "" not in there])
+
+
+def _shared(variants: list[set[str]]) -> str | None:
+    shared = set.intersection(*variants) if variants else set[str]()
     return shared.pop() if len(shared) == 1 else None
 
 
-def loaded_files(folder: Path) -> list[str]:
+def loaded_files(folder: Path, variant: str = "") -> list[str]:
     """The files that a pipeline is loaded from, in the fingerprint's order.
 
     The index, and of each component all but weights that another file stands for: other variants,
-    and what is not safetensors. Without components it is whatever may be loaded.
+    and what is not safetensors. `variant` is the one that is asked for, if any. Without components
+    it is whatever may be loaded.
     """
-    parts, variant = components(folder), variant_of(folder)
+    parts, wanted = components(folder), variant or variant_of(folder)
     if not parts:
         return all_files(folder)
     unused = {
         file
         for part in parts
         for file in _files(part.folder)
-        if _is_weights(file) and file not in (part.weights(variant) or part.weights())
+        if _is_weights(file) and file not in (part.weights(wanted) or part.weights())
     }
     names = {part.name for part in parts}
     return [
         path
         for path in all_files(folder)
         if path == INDEX or (path.partition("/")[0] in names and folder / path not in unused)
+    ]
+
+
+def component_files(folder: Path, variant: str = "") -> list[str]:
+    """The files that one component is loaded from: its configuration, and weights of the variant,
+    else plain ones, else those of its only variant."""
+    part = component_of(folder, folder.name)
+    used = part.weights(part.variant(variant))
+    return [
+        path
+        for path in all_files(folder)
+        if "/" not in path and (folder / path in used or not _is_weights(folder / path))
+    ]
+
+
+def component_of(folder: Path, name: str) -> Component:
+    """The component that lies in a folder of its own, by the class that its configuration names."""
+    config = read_json(folder / "config.json") or {}
+    if isinstance(config.get("_class_name"), str):
+        return Component(name, "diffusers", config["_class_name"], folder)
+    said = config.get("architectures")
+    kind = said[0] if isinstance(said, list) and said and isinstance(said[0], str) else ""
+    return Component(name, "transformers", kind, folder)
+
+
+def config_files(folder: Path) -> list[str]:
+    """What a pipeline's folder says beside its weights: the index, and each component's files."""
+    parts = {part.name for part in components(folder)}
+    return [
+        path
+        for path in all_files(folder)
+        if path == INDEX or (path.partition("/")[0] in parts and not _is_weights(folder / path))
     ]
 
 
@@ -123,7 +182,7 @@ def _files(folder: Path) -> Iterator[Path]:
     return (file for file in sorted(folder.glob("*")) if file.is_file())
 
 
-def _variant_of(weights: Path) -> str | None:
+def _variant_of(weights: PurePath) -> str | None:
     """The variant that a file of weights, or a list of shards, is of; None for any other file."""
     match = _WEIGHTS.fullmatch(weights.name) or _SHARDS.fullmatch(weights.name)
     return None if match is None else match["variant"] or ""

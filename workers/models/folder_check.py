@@ -1,46 +1,60 @@
 """What a diffusers model's files alone show to be impossible, found before anything is loaded."""
 
 import contextlib
-import json
 import re
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Model, Sampling
-from seedsweep.workers.models.fingerprint import hub_snapshot
+from seedsweep.workers.models.fingerprint import hub_part
 from seedsweep.workers.models.folder import (
     INDEX,
     Component,
+    component_of,
     components,
     loaded_files,
     read_index,
     read_json,
     variant_of,
 )
+from seedsweep.workers.models.parts import base_part, config_part
+from seedsweep.workers.models.resolution import PICKLES
+from seedsweep.workers.models.safetensors_file import is_pointer, read_header
+from seedsweep.workers.models.weights_check import check_weights
 
-_UNSAFE = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 _ADAPTERS = re.compile(r"lora|lycoris|adapter|embed|textual.?inversion|hypernetwork", re.IGNORECASE)
+_LIBRARIES = {
+    "bitsandbytes": "bitsandbytes",
+    "torchao": "torchao",
+    "quanto": "optimum.quanto",
+    "gguf": "gguf",
+}
+"""By the method that a quantised component names, what loads it."""
+
 _ADAPTER_TENSORS = re.compile(r"lora|hada_|lokr_|^ip_adapter\.", re.IGNORECASE)
 
 
 def check_model(model: Model, sampling: Sampling) -> None:
-    """Refuse what the model's own files show to be impossible.
+    """Refuse what the files of the model's parts show to be impossible.
 
     A folder must be a diffusers pipeline whose parts are all there, with whole safetensors weights
-    and nothing that would have to be loaded besides (LoRA, adapters, embeddings); the size of the
-    pictures must be a multiple of what its autoencoder reduces by. Of a hub model the size alone is
-    checked, and only if the hub's cache holds it. Raises `ConfigError`.
+    of the variant, and nothing that would have to be loaded besides (LoRA, adapters, embeddings)
+    but is not named; so must the folder that describes a checkpoint, which needs no weights. What
+    is named besides must be what it is named as. The size of the pictures must be a multiple of
+    what the autoencoder reduces by. Of a hub model the size alone is checked, and only if the hub's
+    cache holds it. Raises `ConfigError`.
     """
     folder = folder_here(model)
-    if folder is None:
-        return
     try:
-        if Path(model.path).is_dir():
-            _check_index(folder)
-            for part in components(folder):
-                _check_part(part, variant_of(folder))
-            _refuse_adapters(folder)
+        check_weights(model)
+        if folder is None:
+            return
+        if Path(model.config or model.path).is_dir():
+            _check_folder(model, folder)
         _check_size(model, folder, sampling)
+        _check_channels(model, folder)
     except OSError as error:
         raise ConfigError(
             f"The model {model.path} cannot be read ({error}); correct who may read its files."
@@ -48,18 +62,63 @@ def check_model(model: Model, sampling: Sampling) -> None:
 
 
 def folder_here(model: Model) -> Path | None:
-    """The folder with a diffusers model's files, if this host has them: nothing is fetched."""
+    """The folder that describes a diffusers model, if this host has it: nothing is fetched.
+
+    It is the model's own, or of a checkpoint that of its configuration.
+    """
     if model.pipeline != "diffusers":
         return None
-    if Path(model.path).is_dir():
-        return Path(model.path)
-    if model.fingerprint:
+    part = config_part(model) or base_part(model)
+    if Path(part.source.path).is_dir():
+        return Path(part.source.path)
+    if part.source.fingerprint:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         with contextlib.suppress(LocalEntryNotFoundError):
-            commit = model.fingerprint.removeprefix("commit:")
-            return hub_snapshot(model.path, commit, cached=True)
+            return hub_part(part, part.source.fingerprint.removeprefix("commit:"), cached=True)
     return None
+
+
+def component_place(model: Model, folder: Path, name: str) -> Path:
+    """The folder of a component: that of the one that takes its place, if it is here, or its own
+    in the model's folder."""
+    for one in model.components:
+        if one.name == name and Path(one.path).is_dir():
+            return Path(one.path)
+    return folder / name
+
+
+def _check_folder(model: Model, folder: Path) -> None:
+    _check_index(folder)
+    replaced, variant = {one.name for one in model.components}, model.variant or variant_of(folder)
+    parts = components(folder)
+    _check_components(model, parts)
+    if model.variant and not any(model.variant in part.variants() for part in parts):
+        there = sorted(set().union(*(part.variants() for part in parts)))
+        raise ConfigError(
+            f"The model {folder} has no weights of the variant {model.variant!r}"
+            f"{', only of ' + ' and '.join(there) if there else ''}; correct model.variant, or "
+            "leave it out."
+        )
+    for part in parts:
+        if part.name not in replaced:
+            _check_part(part, variant, needs_weights=not model.is_single_file)
+    if not model.is_single_file:
+        _refuse_adapters(model, folder)
+
+
+def _check_components(model: Model, parts: Sequence[Component]) -> None:
+    """A component that takes another's place is one of the pipeline, and whole."""
+    networks = [part.name for part in parts if part.has_weights]
+    for one in model.components:
+        if one.name not in networks:
+            raise ConfigError(
+                f"The model {model.path} has no network called {one.name!r}, only "
+                f"{', '.join(networks)}; correct the name under [[model.components]]."
+            )
+        if Path(one.path).is_dir():
+            part = component_of(Path(one.path), one.name)
+            _check_part(part, part.variant(model.variant))
 
 
 def _check_index(folder: Path) -> None:
@@ -79,7 +138,7 @@ def _check_index(folder: Path) -> None:
         )
 
 
-def _check_part(part: Component, variant: str | None) -> None:
+def _check_part(part: Component, variant: str | None, needs_weights: bool = True) -> None:
     if not part.folder.is_dir():
         raise _incomplete(part, "is missing")
     if (part.folder / f"{part.library}.py").exists():
@@ -92,7 +151,22 @@ def _check_part(part: Component, variant: str | None) -> None:
         _require_json(part, "scheduler_config.json")
     if part.has_weights:
         _require_json(part, "config.json")
-        _check_weights(part, variant)
+        _refuse_quantised(part)
+        if needs_weights:
+            _check_weights(part, variant)
+
+
+def _refuse_quantised(part: Component) -> None:
+    said = (read_json(part.folder / "config.json") or {}).get("quantization_config")
+    if isinstance(said, dict):
+        method = said.get("quant_method")
+        library = _LIBRARIES.get(str(method))
+        if library is None or find_spec(library.partition(".")[0]) is None:
+            raise ConfigError(
+                f"The {part.name} in {part.folder} is quantised ({method}), which needs "
+                f"{library or 'a library that is not known here'}; install it, or name weights of "
+                "16 or 32 bits."
+            )
 
 
 def _require_json(part: Component, name: str) -> None:
@@ -103,7 +177,7 @@ def _require_json(part: Component, name: str) -> None:
 def _check_weights(part: Component, variant: str | None) -> None:
     files = part.weights(variant) or part.weights()
     suffixes = {file.suffix for file in part.folder.glob("*")}
-    if not files and suffixes & _UNSAFE:
+    if not files and suffixes & PICKLES:
         raise ConfigError(
             f"The weights in {part.folder} are not safetensors; convert them with "
             "save_pretrained(..., safe_serialization=True)."
@@ -123,11 +197,9 @@ def _check_weights(part: Component, variant: str | None) -> None:
 
 
 def _check_safetensors(part: Component, file: Path) -> None:
-    if _tensors(file) is not None:
+    if read_header(file) is not None:
         return
-    with file.open("rb") as opened:
-        is_pointer = opened.read(40).startswith(b"version https://git-lfs")
-    if is_pointer:
+    if is_pointer(file):
         raise ConfigError(
             f"The file {file} only points to weights in Git LFS; fetch them with `git lfs pull`."
         )
@@ -144,19 +216,23 @@ def _check_shards(part: Component, listing: Path) -> None:
         raise _incomplete(part, f"{what}, of the shards that {listing.name} names")
 
 
-def _refuse_adapters(folder: Path) -> None:
-    used = set(loaded_files(folder))
+def _refuse_adapters(model: Model, folder: Path) -> None:
+    used = set(loaded_files(folder, model.variant))
+    named = {Path(one.path) for one in (*model.adapters, *model.embeddings, *model.components)}
     for path in _weight_files(folder):
-        if path not in used and _is_adapter(folder, path):
+        file = folder / path
+        if path in used or named & {file, file.resolve(), *file.resolve().parents}:
+            continue
+        if _is_adapter(folder, path):
             raise ConfigError(
                 f"The file {path} in the model {folder} is a LoRA, an adapter or an embedding, "
-                "which the pipeline would not load; merge it into the weights and save them, or "
-                "move it out of the folder."
+                "which the pipeline would not load; name it under [[model.adapters]] or "
+                "[[model.embeddings]], or move it out of the folder."
             )
 
 
 def _weight_files(folder: Path) -> list[str]:
-    suffixes = {".safetensors", *_UNSAFE}
+    suffixes = {".safetensors", *PICKLES}
     files = (file for file in sorted(folder.rglob("*")) if file.suffix in suffixes)
     inside = (file.relative_to(folder) for file in files if file.is_file())
     return [p.as_posix() for p in inside if not any(part.startswith(".") for part in p.parts)]
@@ -166,28 +242,13 @@ def _is_adapter(folder: Path, path: str) -> bool:
     """By its name or its tensors' names; a few tensors of two axes at most are embeddings."""
     if _ADAPTERS.search(path):
         return True
-    tensors = _tensors(folder / path) if path.endswith(".safetensors") else None
-    if not tensors:
+    header = read_header(folder / path) if path.endswith(".safetensors") else None
+    if header is None or not header.shapes:
         return False
-    if any(_ADAPTER_TENSORS.search(name) for name in tensors):
+    shapes = header.shapes
+    if any(_ADAPTER_TENSORS.search(name) for name in shapes):
         return True
-    return len(tensors) <= 4 and all(len(shape) <= 2 for shape in tensors.values())
-
-
-def _tensors(file: Path) -> dict[str, list[int]] | None:
-    """The shapes of a safetensors file's tensors, by name; None if it is not whole, or is none."""
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        header = opened.read(length) if length <= size - 8 else b""
-    try:
-        described = json.loads(header)
-        described.pop("__metadata__", None)
-        end = max((tensor["data_offsets"][1] for tensor in described.values()), default=0)
-        shapes = {name: list(tensor["shape"]) for name, tensor in described.items()}
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        return None
-    return shapes if 8 + length + end == size else None
+    return len(shapes) <= 4 and all(len(shape) <= 2 for shape in shapes.values())
 
 
 def native_side(folder: Path) -> int | None:
@@ -195,7 +256,7 @@ def native_side(folder: Path) -> int | None:
     for name in ("unet", "transformer"):
         side = (read_json(folder / name / "config.json") or {}).get("sample_size")
         if isinstance(side, int) and not isinstance(side, bool) and 0 < side <= 8192:
-            return side * _reduction(folder)
+            return side * _reduction(folder / "vae")
     return None
 
 
@@ -210,19 +271,34 @@ def size_remark(model: Model, sampling: Sampling) -> str:
     )
 
 
-def _reduction(folder: Path) -> int:
-    """So many pixels of a picture's side are one of what its autoencoder makes of it."""
-    channels = (read_json(folder / "vae" / "config.json") or {}).get("block_out_channels")
+def _reduction(autoencoder: Path) -> int:
+    """So many pixels of a picture's side are one of what the autoencoder there makes of it."""
+    channels = (read_json(autoencoder / "config.json") or {}).get("block_out_channels")
     levels = len(channels) if isinstance(channels, list) else 1
     return 2 ** (levels - 1) if 1 <= levels <= 20 else 1
 
 
 def _check_size(model: Model, folder: Path, sampling: Sampling) -> None:
-    factor = _reduction(folder)
+    factor = _reduction(component_place(model, folder, "vae"))
     if sampling.width % factor or sampling.height % factor:
         raise ConfigError(
             f"The model {model.path} cannot make {sampling.width} x {sampling.height} pictures; "
             f"set width and height to multiples of {factor}."
+        )
+
+
+def _check_channels(model: Model, folder: Path) -> None:
+    """A UNet that takes more than what the autoencoder makes wants a picture or a mask as well."""
+    unet, vae = (
+        read_json(component_place(model, folder, name) / "config.json") or {}
+        for name in ("unet", "vae")
+    )
+    takes, made = unet.get("in_channels"), vae.get("latent_channels")
+    if isinstance(takes, int) and isinstance(made, int) and takes != made:
+        raise ConfigError(
+            f"The unet of the model {model.path} takes {takes} channels, and its vae has {made}, "
+            "so it needs more than a prompt (9 are an inpainting model's); name one that makes "
+            "pictures of prompts."
         )
 
 

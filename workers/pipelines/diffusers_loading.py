@@ -1,22 +1,23 @@
-"""A diffusers pipeline from its folder, loaded and set up as the campaign's `[model]` says."""
+"""A diffusers pipeline from its parts, loaded and set up as the campaign's `[model]` says."""
 
-from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 
 from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
 from seedsweep.storage.records import Model
-from seedsweep.workers.models.folder import variant_of
-from seedsweep.workers.pipelines.loaded_weights import drawn_by_lot
+from seedsweep.workers.models.parts import Places
+from seedsweep.workers.pipelines.adapters import add_adapters
+from seedsweep.workers.pipelines.assembly import assemble, one_line
+from seedsweep.workers.pipelines.embeddings import add_embeddings
 
 COMPILED_SHAPES = 64
 """As many shapes of batches a compiled model keeps; beyond them, torch no longer compiles."""
 
 
-def load_diffusers(folder: Path, model: Model, device: str) -> Any:
-    """Load the pipeline onto the device, with every option of `model` that is switched on:
+def load_diffusers(places: Places, model: Model, device: str) -> Any:
+    """Load the pipeline onto the device, with the components, embeddings and adapters of `model`,
+    and every option that is switched on:
 
     - `attention_slicing`: the denoiser's attention in two steps, each over half of the heads;
     - `vae_slicing`: one picture decoded at a time; `vae_tiling`: pictures larger than the
@@ -33,7 +34,9 @@ def load_diffusers(folder: Path, model: Model, device: str) -> Any:
             f"The model {model.path} with model.cpu_offload = true needs an accelerator, and this "
             f"worker's device is {device}; use a GPU's worker, or leave the option out."
         )
-    pipeline = _from_folder(folder, model)
+    pipeline = assemble(places, model)
+    add_embeddings(pipeline, places, model)
+    add_adapters(pipeline, places, model)
     if model.attention_slicing:
         _slice_attention(pipeline)
     if model.vae_slicing:
@@ -53,33 +56,6 @@ def is_compilers_failure(error: Exception) -> bool:
     from torch._dynamo.exc import TorchDynamoException
 
     return isinstance(error, TorchDynamoException)
-
-
-def _from_folder(folder: Path, model: Model) -> Any:
-    try:
-        with drawn_by_lot() as lacking:
-            pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                folder,
-                dtype=getattr(torch, model.dtype),
-                use_safetensors=True,
-                variant=variant_of(folder),
-                trust_remote_code=False,
-                local_files_only=True,
-            )
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # a model's own files may bring diffusers to raise anything
-        raise ModelLoadError(
-            f"The model {model.path} could not be loaded from {folder} ({one_line(error)}); check "
-            "that diffusers' DiffusionPipeline loads it with safetensors."
-        ) from error
-    if lacking:
-        raise ModelLoadError(
-            f"The model {model.path} is not whole: weights are in none of its files "
-            f"({', '.join(lacking)}), and would be drawn by lot; fetch or save the folder again."
-        )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def _place(pipeline: Any, model: Model, device: str) -> None:
@@ -152,11 +128,6 @@ def denoisers(pipeline: Any) -> list[Any]:
         for name, part in pipeline.components.items()
         if name.startswith(("unet", "transformer")) and isinstance(part, torch.nn.Module)
     ]
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, or what it is, on one line; diffusers' and torch's may have many."""
-    return " ".join(str(error).split())[:400] or type(error).__name__
 
 
 def _cannot(pipeline: Any, option: str, reason: str) -> ModelLoadError:

@@ -1,4 +1,4 @@
-"""The diffusers implementation of `Pipeline`: any text-to-image pipeline, from its folder.
+"""The diffusers implementation of `Pipeline`: any text-to-image pipeline, from its parts.
 
 Equal pixels: noise is drawn on the CPU by one generator per seed, every batch is padded to the
 same shape, and the number of torch threads is fixed. A batch that does not fit in the device's
@@ -8,7 +8,6 @@ memory is halved, and the images so made say so.
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import diffusers
@@ -24,12 +23,10 @@ from seedsweep.storage.errors import (
     SeedsweepError,
 )
 from seedsweep.storage.records import Model, Provenance, Sampling, canonical
+from seedsweep.workers.models.parts import Places
+from seedsweep.workers.pipelines.assembly import one_line
 from seedsweep.workers.pipelines.diffusers_class import call_parameters, why_unfit
-from seedsweep.workers.pipelines.diffusers_loading import (
-    is_compilers_failure,
-    load_diffusers,
-    one_line,
-)
+from seedsweep.workers.pipelines.diffusers_loading import is_compilers_failure, load_diffusers
 from seedsweep.workers.pipelines.first_step import FirstStep, first_step
 from seedsweep.workers.pipelines.prediction_reader import read_predictions
 from seedsweep.workers.pipelines.predictions import Predictions
@@ -46,9 +43,10 @@ Made = TypeVar("Made")
 
 
 class DiffusersPipeline:
-    """A diffusers text-to-image pipeline on one device, loaded once from the model's folder.
+    """A diffusers text-to-image pipeline on one device, loaded once from the model's parts.
 
-    `model` says as what it is loaded; that the folder holds it is for `model_folder` to see to.
+    `model` says as what they are loaded; that `places` hold them is for `model_places` to see to.
+    Prompts are given to it with the triggers of its adapters (`Model.given`).
     Raises `ModelLoadError` if it does not make pictures of a prompt alone, makes the same of two
     prompts, or does not use the sampler or the negative prompt that is asked for. A guidance scale
     that it does not use is null in the recorded recipe.
@@ -59,7 +57,7 @@ class DiffusersPipeline:
     """
 
     def __init__(
-        self, folder: Path, model: Model, sampling: Sampling, device: str, threads: int
+        self, places: Places, model: Model, sampling: Sampling, device: str, threads: int
     ) -> None:
         torch.set_num_threads(threads)
         diffusers.utils.logging.disable_progress_bar()
@@ -67,7 +65,7 @@ class DiffusersPipeline:
         self._model = model
         self._device = device
         self._threads = threads
-        self._pipeline = load_diffusers(folder, model, device)
+        self._pipeline = load_diffusers(places, model, device)
         self._own_sampler = getattr(self._pipeline, "scheduler", None)
         self._fitting: dict[tuple[int, int, int], int] = {}
         require_vocabularies(self._pipeline)
@@ -89,7 +87,14 @@ class DiffusersPipeline:
         def begin(batch: Sequence[int], size: int) -> list[Predictions]:
             padded = _padded(batch, size)
             with self._translated(prompt):
-                made = read_predictions(self._pipeline, prompt, padded, arguments, steps, low_noise)
+                made = read_predictions(
+                    self._pipeline,
+                    self._model.given(prompt),
+                    padded,
+                    arguments,
+                    steps,
+                    low_noise,
+                )
             return made[: len(batch)]
 
         return self._in_batches(seeds, min(at_once, self._sampling.batch_size), begin)
@@ -211,7 +216,7 @@ class DiffusersPipeline:
         padded = _padded(seeds, batch_size)
         with self._translated(prompt), torch.inference_mode():
             output = self._pipeline(
-                prompt=prompt,
+                prompt=self._model.given(prompt),
                 num_images_per_prompt=batch_size,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in padded],
                 output_type="np",
@@ -278,7 +283,7 @@ def _recipe(model: Model, used: Sampling, sampler: Any) -> str:
     """All settings that alter pixels, but for the batch's size, with the sampler that is used; null
     is what the pipeline does not use."""
     settings = {
-        **model.model_dump(exclude={"path", "revision"}),
+        **model.identity,
         **used.model_dump(exclude={"seeds", "first_seed", "batch_size", "images_per_unit"}),
         "sampler": None if sampler is None else type(sampler).__name__,
     }

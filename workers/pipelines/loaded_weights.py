@@ -1,4 +1,7 @@
-"""Weights that a model's files lack: diffusers and transformers draw them by lot and log it."""
+"""Weights that a model's files lack, or have beside those that are used: the libraries log it.
+
+diffusers and transformers draw by lot what is lacking.
+"""
 
 import logging
 import re
@@ -8,29 +11,51 @@ from pathlib import Path
 
 _LIBRARIES = ("diffusers", "transformers")
 _NEW = "newly initialized"
+_UNUSED = "were not used when initializing"
+_FIRST = re.compile(r"were not used when initializing[^\[]*\['([^',]+)")
 _WHERE = re.compile(r"(?:from: |checkpoint at )(.+?)(?: and are newly| were not used|\n|$)")
 _NAMES = re.compile(r"([\w.]+)\s*\| MISSING|newly initialized: \['([\w.]+)'")
 
 
-class _Drawn(logging.Handler):
-    """Keeps what the libraries say of weights that no file had."""
+class _Said(logging.Handler):
+    """Keeps what the libraries say with certain words."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: str) -> None:
         super().__init__(logging.WARNING)
+        self._words = words
         self.said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if _NEW in text:
+        if self._words in text:
             self.said.append(text)
 
 
 @contextmanager
 def drawn_by_lot() -> Iterator[list[str]]:
     """A list to which each part is added that is loaded meanwhile and lacks weights: its folder's
-    name, with one of them. Nothing less than an error is printed meanwhile: both libraries warn of
-    what they would need for parts that are not asked for."""
-    watch, parts = _Drawn(), list[str]()
+    name, with one of them."""
+    parts = list[str]()
+    with _heard(_NEW) as said:
+        yield parts
+    parts += map(_describe, said)
+
+
+@contextmanager
+def unused_weights() -> Iterator[list[str]]:
+    """A list to which the first weight is added of each part of a checkpoint that has more than its
+    configuration says, once all is loaded."""
+    first = list[str]()
+    with _heard(_UNUSED) as said:
+        yield first
+    first += (match[1] for text in said if (match := _FIRST.search(text)))
+
+
+@contextmanager
+def _heard(words: str) -> Iterator[list[str]]:
+    """What is said with these words, once all is loaded. Nothing less than an error is printed
+    meanwhile: both libraries warn of what they would need for parts that are not asked for."""
+    watch = _Said(words)
     loggers = [logging.getLogger(library) for library in _LIBRARIES]
     printing = [handler for logger in loggers for handler in logger.handlers]
     muted: list[logging.Logger | logging.Handler] = [*loggers, *printing]
@@ -41,13 +66,12 @@ def drawn_by_lot() -> Iterator[list[str]]:
     for handler in printing:
         handler.setLevel(logging.ERROR)
     try:
-        yield parts
+        yield watch.said
     finally:
         for logger in loggers:
             logger.removeHandler(watch)
         for each, level in zip(muted, levels, strict=True):
             each.setLevel(level)
-        parts += map(_describe, watch.said)
 
 
 def _describe(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from seedsweep.storage.records import Campaign
 from seedsweep.storage.store import Store
-from seedsweep.workers.models.staging import model_folder
+from seedsweep.workers.models.staging import model_places
 from seedsweep.workers.pipelines.noise import NoisePipeline
 from seedsweep.workers.pipelines.protocol import Pipeline
 
@@ -23,5 +23,5 @@ def load_pipeline(store: Store, campaign: Campaign, device: str, threads: int) -
         return load(campaign.model, campaign.sampling, device, threads)
     from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 
-    folder = model_folder(store, campaign.model)
-    return DiffusersPipeline(folder, campaign.model, campaign.sampling, device, threads)
+    places = model_places(store, campaign.model)
+    return DiffusersPipeline(places, campaign.model, campaign.sampling, device, threads)

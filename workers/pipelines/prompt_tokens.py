@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from seedsweep.storage.errors import ConfigError, ModelLoadError
 from seedsweep.storage.records import Model, Unseen
 from seedsweep.workers.models.folder import Component, components, read_index
 from seedsweep.workers.models.folder_check import folder_here
+from seedsweep.workers.models.weights_check import vectors_of
 from seedsweep.workers.pipelines.diffusers_class import call_parameters, class_of, is_installed
 
 DIFFERENT = ("a red house", "3 blue birds", "狗在公园里", "ночь")
@@ -27,7 +29,8 @@ class Tokenizer:
 
 
 def open_tokenizers(model: Model) -> list[Tokenizer]:
-    """Load the tokenizers of a diffusers model, if it and diffusers are on this machine.
+    """Load the tokenizers of a diffusers model, if it and diffusers are on this machine; they know
+    the tokens of its embeddings.
 
     Raises `ConfigError` if one cannot be loaded, or takes all prompts for one.
     """
@@ -38,7 +41,27 @@ def open_tokenizers(model: Model) -> list[Tokenizer]:
     longest = call_parameters(kind).get("max_sequence_length") if kind else None
     usual = longest.default if longest and isinstance(longest.default, int) else None
     parts = [part for part in components(folder) if part.is_tokenizer]
-    return [_open(part, usual) for part in parts]
+    opened = [_open(part, usual) for part in parts]
+    for each in opened:
+        each.tokenizer.add_tokens([word for words in _words(model).values() for word in words])
+    return opened
+
+
+def read_as(model: Model, prompts: Sequence[str]) -> list[str]:
+    """What the tokenizers are given for each prompt: the triggers that it lacks before it, and for
+    each token of an embedding as many words as it has vectors."""
+    texts = list(map(model.given, prompts))
+    for token, words in _words(model).items():
+        texts = [text.replace(token, " ".join(words)) for text in texts]
+    return texts
+
+
+def _words(model: Model) -> dict[str, list[str]]:
+    """By token, the words that diffusers makes of the embeddings that are here."""
+    return {
+        one.token: [one.token, *(f"{one.token}_{n}" for n in range(1, vectors_of(Path(one.path))))]
+        for one in model.embeddings
+    }
 
 
 def tells_apart(tokenizer: Any) -> bool:

@@ -12,7 +12,12 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign, Record
 
 NEEDED = {"name": "a", "prompts": {"file": "p.txt"}, "model": {}}
-REQUIRED = {"stages": {"seeds": 4}}
+REQUIRED = {
+    "stages": {"seeds": 4},
+    "model.adapters": {"path": "a"},
+    "model.embeddings": {"path": "a", "token": "t"},
+    "model.components": {"path": "a", "name": "vae"},
+}
 ALL = [(table, key) for table in tables() for key in table.keys]
 NAMES = [f"{table.name}.{key.name}".lstrip(".") for table, key in ALL]
 
@@ -27,7 +32,8 @@ def with_value(table, key, value):
     if "verification" in table:
         raw["verification"] = {"training_set": "t"}
     if table in REQUIRED:
-        raw[table] = [dict(REQUIRED[table])]
+        above, _, last = table.rpartition(".")
+        (raw[above] if above else raw)[last] = [dict(REQUIRED[table])]
     inner = raw
     for part in filter(None, table.split(".")):
         inner = first(inner.setdefault(part, {}))
@@ -70,9 +76,12 @@ def test_what_submission_fills_in_is_refused_and_not_listed():
 
 
 def test_no_key_of_the_records_is_left_out():
-    stages = {table: (needed,) for table, needed in REQUIRED.items()}
+    parts = {
+        table.partition(".")[2]: (needed,) for table, needed in REQUIRED.items() if "." in table
+    }
     verification = {"training_set": "t", "near_copies": {"correlation": 0.5}}
-    stored = Campaign.model_validate({**NEEDED, **stages, "verification": verification})
+    tables = {"model": parts, "stages": (REQUIRED["stages"],), "verification": verification}
+    stored = Campaign.model_validate({**NEEDED, **tables})
 
     def listed(value, above=""):
         for name, inner in value:

@@ -117,10 +117,12 @@ def test_a_fingerprint_of_all_files_as_earlier_versions_took_it_is_known_again(f
     }
     before = fingerprint_files(every)
     assert before != fingerprint(folder)
-    assert hash_files(folder, before) == every
-    assert fingerprint_files(hash_files(folder, fingerprint(folder))) == fingerprint(folder)
+    assert hash_files(folder, fingerprint=before) == every
+    assert fingerprint_files(hash_files(folder, fingerprint=fingerprint(folder))) == fingerprint(
+        folder
+    )
     put(folder, "v1-5-pruned.safetensors", safetensors(other=[2, 2]))
-    assert fingerprint_files(hash_files(folder, before)) == fingerprint(folder)
+    assert fingerprint_files(hash_files(folder, fingerprint=before)) == fingerprint(folder)
 
 
 def test_a_variant_that_is_there_alone_is_what_is_loaded(folder):

@@ -21,7 +21,7 @@ from seedsweep.storage.records import Model
 from seedsweep.workers.models import staging
 from seedsweep.workers.models.fingerprint import fingerprint_files, fingerprint_model
 from seedsweep.workers.models.folder import all_files
-from seedsweep.workers.models.staging import model_folder, stage_model
+from seedsweep.workers.models.staging import model_places, stage_model
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import make_campaign
 from tests.support.checkout import ROOT
@@ -61,6 +61,10 @@ def model(tmp_path):
 def submitted(folder):
     model = Model(path=str(folder))
     return model.model_copy(update={"fingerprint": fingerprint_model(model)})
+
+
+def folder_of(store, model):
+    return model_places(store, model).model
 
 
 def files(folder):
@@ -111,7 +115,7 @@ def test_the_fetched_copy_is_what_the_model_is_loaded_from(store, cache, model, 
     del expected["README.md"]
     assert stage_model(store, model) == sum(map(len, expected.values()))
     folder.rename(folder.with_name("elsewhere"))
-    fetched = model_folder(store, model)
+    fetched = folder_of(store, model)
     assert files(fetched) == expected
     assert fetched == cache / "models" / model.fingerprint.removeprefix("sha256:")
 
@@ -124,7 +128,7 @@ def test_links_as_the_hubs_cache_makes_them_are_staged_as_the_files_they_name(st
         file.symlink_to(blob)
     stage_model(store, model)
     shutil.rmtree(folder)
-    assert not any(file.is_symlink() for file in model_folder(store, model).rglob("*"))
+    assert not any(file.is_symlink() for file in folder_of(store, model).rglob("*"))
 
 
 def test_staging_again_sends_nothing(store, model):
@@ -158,16 +162,16 @@ def test_a_half_staged_model_is_not_whole_until_it_is_staged_to_the_end(
     assert sent < whole
     away = model.model_copy(update={"path": "/nowhere"})
     with pytest.raises(ModelLoadError, match="--stage-model"):
-        model_folder(store, away)
+        folder_of(store, away)
     assert stage_model(store, model) == whole - sent
-    assert files(model_folder(store, away))
+    assert files(folder_of(store, away))
 
 
 def test_what_was_lost_from_the_store_is_staged_again(store, model):
     stage_model(store, model)
     store.delete(keys.model_file(model.fingerprint, "unet/config.json"))
     with pytest.raises(ModelLoadError, match=r"files/unet/config\.json is missing"):
-        model_folder(store, model.model_copy(update={"path": "/nowhere"}))
+        folder_of(store, model.model_copy(update={"path": "/nowhere"}))
     assert stage_model(store, model) == 2
 
 
@@ -176,7 +180,7 @@ def test_an_unreadable_manifest_is_staged_again(store, model, data):
     stage_model(store, model)
     store.replace(keys.model_manifest(model.fingerprint), data)
     assert stage_model(store, model) == 0
-    assert files(model_folder(store, model.model_copy(update={"path": "/nowhere"})))
+    assert files(folder_of(store, model.model_copy(update={"path": "/nowhere"})))
 
 
 def test_a_file_that_changes_while_it_is_staged_is_refused_and_taken_back(
@@ -237,14 +241,14 @@ def make_unreadable(file):
 
 def test_the_models_own_folder_is_taken_while_it_is_what_was_submitted(store, cache, model):
     stage_model(store, model)
-    assert model_folder(store, model) == Path(model.path)
+    assert folder_of(store, model) == Path(model.path)
     assert not cache.exists()
 
 
 def test_a_folder_that_is_not_what_was_submitted_is_left_for_the_staged_copy(store, cache, model):
     stage_model(store, model)
     (Path(model.path) / "unet" / "config.json").write_text("{ }")
-    copy = model_folder(store, model)
+    copy = folder_of(store, model)
     assert copy.is_relative_to(cache)
     assert (copy / "unet" / "config.json").read_text() == "{}"
 
@@ -252,7 +256,7 @@ def test_a_folder_that_is_not_what_was_submitted_is_left_for_the_staged_copy(sto
 def test_a_model_that_is_not_the_submitted_one_is_refused(store, model):
     (Path(model.path) / "unet" / "config.json").write_text("{ }")
     with pytest.raises(ModelLoadError, match="not the one that was submitted") as caught:
-        model_folder(store, model)
+        folder_of(store, model)
     assert model.fingerprint in str(caught.value)
     assert submitted(Path(model.path)).fingerprint in str(caught.value)
 
@@ -260,13 +264,13 @@ def test_a_model_that_is_not_the_submitted_one_is_refused(store, model):
 def test_a_model_that_is_nowhere_is_refused_with_the_remedies(store, model):
     shutil.rmtree(model.path)
     with pytest.raises(ModelLoadError, match=r"mount it at the same path.*--stage-model"):
-        model_folder(store, model)
+        folder_of(store, model)
 
 
 def test_a_folder_that_cannot_be_read_is_as_good_as_none(store, model):
     stage_model(store, model)
     make_unreadable(Path(model.path) / "unet" / "config.json")
-    assert (model_folder(store, model) / "unet" / "config.json").read_text() == "{}"
+    assert (folder_of(store, model) / "unet" / "config.json").read_text() == "{}"
 
 
 @pytest.fixture
@@ -281,7 +285,7 @@ def test_what_a_pipeline_does_not_load_is_not_staged(store, with_checkpoint):
     staged = submitted(with_checkpoint)
     stage_model(store, staged)
     shutil.rmtree(with_checkpoint)
-    assert "v1-5-pruned.safetensors" not in files(model_folder(store, staged))
+    assert "v1-5-pruned.safetensors" not in files(folder_of(store, staged))
 
 
 def test_a_fingerprint_of_all_files_as_earlier_versions_took_it_is_loaded_and_staged(
@@ -293,10 +297,10 @@ def test_a_fingerprint_of_all_files_as_earlier_versions_took_it_is_loaded_and_st
     listed = {path: listed[path] for path in all_files(with_checkpoint)}
     before = Model(path=str(with_checkpoint), fingerprint=fingerprint_files(listed))
     assert before.fingerprint != submitted(with_checkpoint).fingerprint
-    assert model_folder(store, before) == with_checkpoint
+    assert folder_of(store, before) == with_checkpoint
     stage_model(store, before)
     shutil.rmtree(with_checkpoint)
-    assert "v1-5-pruned.safetensors" in files(model_folder(store, before))
+    assert "v1-5-pruned.safetensors" in files(folder_of(store, before))
 
 
 class DeafStore(FolderStore):
@@ -307,8 +311,8 @@ class DeafStore(FolderStore):
 def test_what_was_fetched_once_needs_no_store(store, model):
     stage_model(store, model)
     shutil.rmtree(model.path)
-    fetched = model_folder(store, model)
-    assert model_folder(DeafStore(store.root), model) == fetched
+    fetched = folder_of(store, model)
+    assert folder_of(DeafStore(store.root), model) == fetched
 
 
 @pytest.fixture
@@ -324,7 +328,7 @@ def test_a_corrupted_file_is_refused_by_name_and_not_kept(store, cache, staged, 
     store.replace(keys.model_file(staged.fingerprint, "unet/model.safetensors"), data)
     for _ in range(2):
         with pytest.raises(ModelLoadError, match=r"unet/model\.safetensors.*stage-model"):
-            model_folder(store, staged)
+            folder_of(store, staged)
     assert is_empty(cache)
 
 
@@ -336,9 +340,9 @@ def test_a_store_that_fails_midway_leaves_nothing_and_is_asked_again(store, cach
             return super().read(key)
 
     with pytest.raises(StoreUnavailableError):
-        model_folder(Failing(store.root), staged)
+        folder_of(Failing(store.root), staged)
     assert is_empty(cache)
-    assert files(model_folder(store, staged))
+    assert files(folder_of(store, staged))
 
 
 def evil(**changes):
@@ -371,7 +375,7 @@ def test_a_manifest_that_lists_anything_else_is_not_followed(store, cache, stage
     rewrite_manifest(store, staged, change)
     before = files(store.root.parent)
     with pytest.raises(ModelLoadError, match="does not list a staged model's files"):
-        model_folder(store, staged)
+        folder_of(store, staged)
     assert files(store.root.parent) == before
 
 
@@ -382,7 +386,7 @@ def test_a_file_beyond_the_models_own_is_not_taken(store, cache, staged):
     store.create(keys.model_file(staged.fingerprint, "unet/extra.json"), b"{}")
     rewrite_manifest(store, staged, add)
     with pytest.raises(ModelLoadError, match="not the model that was submitted"):
-        model_folder(store, staged)
+        folder_of(store, staged)
     assert is_empty(cache)
 
 
@@ -393,7 +397,7 @@ def test_a_file_listed_twice_or_as_a_folder_too_is_refused(store, cache, staged,
 
     rewrite_manifest(store, staged, add)
     with pytest.raises(ModelLoadError):
-        model_folder(store, staged)
+        folder_of(store, staged)
     assert is_empty(cache)
 
 
@@ -403,14 +407,14 @@ def test_a_copy_of_another_model_is_refused(store, cache, staged):
         tail = key.removeprefix(keys.model_prefix(staged.fingerprint))
         store.create(keys.model_prefix(other.fingerprint) + tail, store.read(key))
     with pytest.raises(ModelLoadError, match="not the model that was submitted"):
-        model_folder(store, other)
+        folder_of(store, other)
     assert is_empty(cache)
 
 
 @pytest.mark.parametrize("fingerprint", ["", "noise:", "sha256:../../evil", "sha256:0"])
 def test_a_fingerprint_that_names_no_files_leads_nowhere(store, fingerprint):
     with pytest.raises(ModelLoadError, match="submit the campaign again"):
-        model_folder(store, Model(path="/nowhere", fingerprint=fingerprint))
+        folder_of(store, Model(path="/nowhere", fingerprint=fingerprint))
 
 
 def test_what_a_killed_process_left_is_swept_away(store, cache, staged):
@@ -418,14 +422,14 @@ def test_what_a_killed_process_left_is_swept_away(store, cache, staged):
     (left / "unet").mkdir(parents=True)
     (left / "unet" / "config.json").write_text("half")
     (left / "leftover.json").write_text("{}")
-    assert "leftover.json" not in files(model_folder(store, staged))
+    assert "leftover.json" not in files(folder_of(store, staged))
     assert not left.exists()
 
 
 def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(store, cache, staged):
     cache.write_text("a file where the folder should be")
     with pytest.raises(ModelLoadError, match="set SEEDSWEEP_CACHE_DIR"):
-        model_folder(store, staged)
+        folder_of(store, staged)
 
 
 @pytest.mark.parametrize(
@@ -442,7 +446,7 @@ def test_the_cache_is_the_users_where_none_is_named(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value.format(tmp_path))
-    assert model_folder(store, staged).is_relative_to(tmp_path / expected)
+    assert folder_of(store, staged).is_relative_to(tmp_path / expected)
 
 
 class WatchedStore(FolderStore):
@@ -463,7 +467,7 @@ def reads_of(store, name):
 
 
 def fetch_in_a_process(root, model, found):
-    found.put(model_folder(WatchedStore(root), model))
+    found.put(folder_of(WatchedStore(root), model))
 
 
 def test_four_processes_that_ask_at_once_fetch_once(store, staged):
@@ -523,10 +527,11 @@ class Hub:
         path = request.path.partition("?")[0]
         self.asked.append(f"{request.command} {path}")
         name = path.removeprefix(f"/org/tiny/resolve/{COMMIT}/")
+        siblings = [{"rfilename": path} for path in self.listing]
         if any(path.endswith(end) for end in self.out_of_order):
             self.send(request, "", 501)  # unlike other failures, the client does not try it again
         elif path in (f"/api/models/org/tiny/revision/{name}" for name in ("main", COMMIT)):
-            self.send(request, json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": []}))
+            self.send(request, json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": siblings}))
         elif path == f"/api/models/org/tiny/tree/{COMMIT}":
             listing = [
                 {"type": "file", "path": path, "size": len(data), "oid": sha256(data)[:40]}
@@ -574,14 +579,14 @@ from pathlib import Path
 from seedsweep.storage.errors import SeedsweepError
 from seedsweep.storage.records import Model, Sampling
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.workers.models.staging import model_folder
+from seedsweep.workers.models.staging import model_places
 from seedsweep.workers.models.fingerprint import fingerprint_model, hub_snapshot
 from seedsweep.workers.models.folder_check import check_model
 from tests.support.checkout import ROOT
 
 for call in sys.argv[1:]:
-    what, path, value = call.split()
-    model = Model(path=path, revision=value, fingerprint=f"commit:{value}")
+    what, path, value, variant = (call + " ").split(" ")[:4]
+    model = Model(path=path, revision=value, fingerprint=f"commit:{value}", variant=variant)
     try:
         if what == "download":
             hub_snapshot(path, value)
@@ -590,7 +595,7 @@ for call in sys.argv[1:]:
         elif what == "check":
             print(check_model(model, Sampling(width=17, height=16)))
         else:
-            print(model_folder(FolderStore(Path("unused")), model))
+            print(model_places(FolderStore(Path("unused")), model).model)
     except SeedsweepError as error:
         print(type(error).__name__, error)
 """
@@ -642,6 +647,36 @@ def test_a_hub_model_is_fetched_once_and_loads_with_the_hub_gone(hub, ask, store
     expected = pixels(load_pipeline(store, campaign, "cpu", 1))
     copy = make_campaign(model=tiny_model.model_copy(update={"path": folder}), steps=2)
     assert np.array_equal(pixels(load_pipeline(store, copy, "cpu", 1)), expected)
+
+
+def only_halves(hub, parts=("unet", "vae", "text_encoder")):
+    """Let the weights of these components be there as fp16 alone."""
+    for path in list(hub.listing):
+        if path.startswith(parts) and path.endswith("model.safetensors"):
+            hub.listing[path.replace("model.", "model.fp16.")] = hub.listing.pop(path)
+
+
+def test_of_a_hub_model_the_variant_is_fetched_and_plain_weights_where_there_is_none(hub, ask):
+    only_halves(hub, ("unet", "vae"))
+    [folder] = ask(f"{FIND} fp16")
+    fetched = {path for path in hub.fetched() if path.endswith(".safetensors")}
+    halves = {f"{part}/diffusion_pytorch_model.fp16.safetensors" for part in ("unet", "vae")}
+    assert fetched == {*halves, "text_encoder/model.safetensors"}
+    hub.close()
+    assert ask(f"{FIND} fp16") == [folder]
+
+
+def test_a_hub_model_of_a_variant_alone_is_refused_when_it_is_submitted(hub, ask):
+    resolve = "resolve org/tiny main"
+    assert ask(resolve, f"{resolve} fp16") == [f"commit:{COMMIT}"] * 2
+    [refusal] = ask(f"{resolve} bf16")
+    assert "no weights of the variant 'bf16' on the hub" in refusal
+    only_halves(hub)
+    [refusal] = ask(resolve)
+    assert refusal.endswith(
+        'weights of the variant fp16 alone on the hub; set model.variant = "fp16".'
+    )
+    assert ask(f"{resolve} fp16") == [f"commit:{COMMIT}"]
 
 
 @pytest.mark.parametrize("listed", [True, False])

@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, VQModel
 
 from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
 from seedsweep.storage.records import Flaw, Model, Sampling
+from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline, to_pixels
 from tests.support.tiny_model import save_tiny_model, tiny_denoiser
 
@@ -26,7 +27,7 @@ def load(tiny_model):
 
     def load(model=None, **sampling):
         return DiffusersPipeline(
-            Path((model or tiny_model).path),
+            Places(Path((model or tiny_model).path)),
             model or tiny_model,
             recipe(**sampling),
             device="cpu",
@@ -333,7 +334,7 @@ def test_a_host_that_cannot_compile_is_told_so(load, flat_model, tmp_path, monke
 
 def test_cpu_offload_is_refused_on_a_cpu_before_anything_is_loaded(load, tiny_model, monkeypatch):
     monkeypatch.setattr(
-        "seedsweep.workers.pipelines.diffusers_loading._from_folder",
+        "seedsweep.workers.pipelines.diffusers_loading.assemble",
         lambda *_: pytest.fail("loaded"),
     )
     with pytest.raises(ModelLoadError, match=r"needs an accelerator.*device is cpu"):
@@ -358,9 +359,7 @@ def test_an_option_that_the_pipeline_has_no_part_for_is_refused(
     empty = StableDiffusionPipeline(
         **dict.fromkeys(parts), scheduler=sampler, requires_safety_checker=False
     )
-    monkeypatch.setattr(
-        "seedsweep.workers.pipelines.diffusers_loading._from_folder", lambda *_: empty
-    )
+    monkeypatch.setattr("seedsweep.workers.pipelines.diffusers_loading.assemble", lambda *_: empty)
     with pytest.raises(ModelLoadError, match=rf"StableDiffusionPipeline cannot do model\.{option}"):
         load(with_options(tiny_model, **{option: True}))
 
@@ -395,7 +394,7 @@ def test_another_recipe_gives_the_pixels_of_a_fresh_load_without_loading(load, m
     expected = [pixels(load(**changes).generate("a cat", [1, 2, 3])) for changes in RECIPES]
     pipeline = load()
     monkeypatch.setattr(
-        "seedsweep.workers.pipelines.diffusers_loading._from_folder",
+        "seedsweep.workers.pipelines.diffusers_loading.assemble",
         lambda *_: pytest.fail("loaded again"),
     )
     for changes, wanted in zip(RECIPES, expected, strict=True):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from seedsweep.storage.errors import ConfigError, GenerationError, ModelLoadError
 from seedsweep.storage.records import Flaw, Model, Sampling
 from seedsweep.workers.models.folder_check import check_model
+from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_class import check_class
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
@@ -42,7 +43,9 @@ def folders(tmp_path_factory):
 def load(folder, **sampling):
     usual = {"steps": 2, "guidance_scale": 3.0, "width": 32, "height": 32, "batch_size": 2}
     model = Model(path=str(folder), fingerprint="f")
-    return DiffusersPipeline(Path(folder), model, Sampling(**usual | sampling), "cpu", threads=1)
+    return DiffusersPipeline(
+        Places(Path(folder)), model, Sampling(**usual | sampling), "cpu", threads=1
+    )
 
 
 def recipe_of(pipeline):
