@@ -27,6 +27,7 @@ from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.records import Model, Sampling, ScreenSettings, digest
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysts.stored_prompt import read_prompt
+from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 from seedsweep.workers.pipelines.predictions import Predictions
 from seedsweep.workers.screening.few_pictures import closest_pair, edge_consistency
@@ -135,7 +136,7 @@ def main():
     positives, negatives = ([p for p in group if p in prompts] for group in (positives, negatives))
     options.folder.mkdir(exist_ok=True)
     model = Model(path=str(EMOJI / "model"), fingerprint="example")
-    pipeline = DiffusersPipeline(EMOJI / "model", model, SAMPLING, "cpu", threads=1)
+    pipeline = DiffusersPipeline(Places(EMOJI / "model"), model, SAMPLING, "cpu", threads=1)
     scores = collect(
         options.folder / "inside.jsonl", prompts, lambda prompt: inside(pipeline, prompt)
     )

@@ -305,7 +305,7 @@ def test_what_is_no_plain_lora_is_refused_when_it_is_submitted(folder, tmp_path,
         (("a.safetensors",), {"trigger": " sks"}, "begins or ends with a space"),
         (("a.bin",), {"path": "lora/a.bin"}, "is a pickle"),
         (("a.bin",), {"path": "lora/b.safetensors"}, "is not there"),
-        (("a.bin",), {"path": "no/such/folder"}, "neither a folder nor a hub id"),
+        (("a.bin",), {"path": "no/such/folder"}, "neither a folder here nor a hub id"),
         (("a.bin",), {"path": "no/such"}, "is no folder here, and the hub does not give it"),
     ],
 )

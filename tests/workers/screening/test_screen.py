@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from seedsweep.storage.errors import ConfigError, DeviceMemoryError, ModelLoadError
 from seedsweep.storage.records import Model, Sampling, ScreenSettings
+from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 from seedsweep.workers.pipelines.first_step import first_step
 from seedsweep.workers.pipelines.noise import NoisePipeline
@@ -50,7 +51,7 @@ def load(folder, size=16, **sampling):
     usual = {"steps": STEPS, "guidance_scale": GUIDANCE, "width": size, "height": size}
     recipe = Sampling(**usual | {"batch_size": 4} | sampling)
     return DiffusersPipeline(
-        Path(folder), Model(path=str(folder), fingerprint="f"), recipe, "cpu", threads=1
+        Places(Path(folder)), Model(path=str(folder), fingerprint="f"), recipe, "cpu", threads=1
     )
 
 
@@ -291,7 +292,7 @@ def test_at_pure_noise_the_sampler_alters_next_to_nothing(folders, sampler):
 def test_half_precision_alters_little(folders, name):
     model = Model(path=str(folders[name]), fingerprint="f", dtype="bfloat16")
     recipe = Sampling(steps=STEPS, guidance_scale=GUIDANCE, width=16, height=16, batch_size=4)
-    half = DiffusersPipeline(Path(folders[name]), model, recipe, "cpu", threads=1)
+    half = DiffusersPipeline(Places(Path(folders[name])), model, recipe, "cpu", threads=1)
     wanted = settings("one-step")
     usual = screen_prompt(load(folders[name]), "a cat", SEEDS, wanted)
     assert screen_prompt(half, "a cat", SEEDS, wanted) == pytest.approx(usual, rel=0.05)
