@@ -77,8 +77,11 @@ def test_the_most_duplicated_come_first_with_their_most_common_caption(parquet):
     assert (summary.pictures, summary.distinct, summary.copied) == (8, 5, 2)
     assert summary.without_caption == 1
     notes = " ".join(summary.notes)
-    assert "--most-duplicated asked for 9 prompts; there are 2 of pictures with copies." in notes
-    assert "1 pictures have no caption" in notes
+    asked = (
+        "Asked for 9 most-duplicated prompts; there are no more captions of pictures with copies"
+    )
+    assert f"{asked} than 2." in notes
+    assert "which cannot become prompts: 1." in notes
 
 
 def test_all_three_in_one_pass_with_all_reasons_of_each(parquet):
@@ -87,7 +90,7 @@ def test_all_three_in_one_pass_with_all_reasons_of_each(parquet):
     assert {each.prompt for each in prompts} == {"one", "two", "three", "five"}
     assert [each.prompts for each in summary.chosen] == [1, 4, 4]
     assert summary.prompts == 4
-    assert any("5 more were chosen for several reasons" in note for note in summary.notes)
+    assert "Chosen for several reasons, and written once: 5." in summary.notes
 
 
 def test_random_prompts_follow_from_the_seed_and_not_from_the_order(tmp_path):
@@ -250,8 +253,24 @@ def test_what_cannot_be_read_or_be_a_prompt_is_counted_and_said(tmp_path):
     prompts, summary = choose(path, random=9)
     assert [each.prompt for each in prompts] == ["fine"]
     assert (summary.unreadable, summary.without_caption, summary.unfit) == (1, 1, 1)
-    assert "1 pictures have a caption that is no prompt" in " ".join(summary.notes)
+    assert "a NUL or over a million characters: 1." in " ".join(summary.notes)
     assert "t.parquet#4" in summary.notes[0]
+
+
+def test_one_caption_that_cannot_be_read_costs_no_other(tmp_path):
+    made, folder = drawings(6, 2), tmp_path / "set"
+    rows = [{"file_name": f"{n}.png", "text": f"text {n}"} for n in (0, 1)]
+    lines = [json.dumps(rows[0]), "{broken", "[1]", json.dumps(rows[1])]
+    write_folder(folder, made[:4], [None] * 4, "txt")
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    (folder / "2.txt").write_bytes(b"\xff\xfe")
+    latin = "file_name,text\n3.png,caf\xe9\n"
+    (folder / "metadata.csv").write_text(latin, encoding="latin-1")
+    named = [("0.png", data_of(made[4])), ("0.txt", b"\xff"), ("1.png", data_of(made[5]))]
+    write_tar(folder / "t.tar", [*named, ("1.txt", b" in a tar\n")])
+    prompts, summary = choose(folder, random=9)
+    assert {each.prompt for each in prompts} == {"text 0", "text 1", "in a tar"}
+    assert (summary.without_caption, summary.unfit) == (3, 0)
 
 
 class TestWhatIsRefused:
