@@ -29,8 +29,9 @@ from seedsweep.scheduler.selection.selection import (
 )
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.records import PromptList
+from seedsweep.workers.analysis import cells, copy_groups
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.training import slices
+from seedsweep.workers.training import copies, slice_description, slices
 from tests.support.pictures import (
     data_of,
     drawings,
@@ -91,6 +92,23 @@ def test_all_three_in_one_pass_with_all_reasons_of_each(parquet):
     assert [each.prompts for each in summary.chosen] == [1, 4, 4]
     assert summary.prompts == 4
     assert "Chosen for several reasons, and written once: 5." in summary.notes
+
+
+def test_however_the_work_is_cut_the_prompts_are_the_same(tmp_path, monkeypatch):
+    pictures = drawings(4, 8, 32)
+    made = [stored_anew(p, q) for q in (95, 80, 60, 40) for p in (*pictures, pictures[0])]
+    captions = [f"caption {number}" for number in range(len(made))]
+    path = write_parquet(tmp_path / "t.parquet", [data_of(p) for p in made], 3, caption=captions)
+    asked = {"most_duplicated": 4, "outliers": 4, "random": 4}
+    whole = choose(path, **asked)
+    for name in ("_OTHERS", "_FIRSTS", "_FETCHED"):
+        monkeypatch.setattr(copies, name, 1)
+    monkeypatch.setattr(slices, "SLICE_PICTURES", 2)
+    monkeypatch.setattr(slice_description, "_BLOCK", 2)
+    monkeypatch.setattr(copy_groups, "WHOLE", 6)
+    monkeypatch.setattr(cells, "WHOLE", 6)
+    assert choose(path, **asked) == whole
+    assert [each.copies for each in whole[0][:4]] == [8, 4, 4, 4]
 
 
 def test_random_prompts_follow_from_the_seed_and_not_from_the_order(tmp_path):
