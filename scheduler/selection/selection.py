@@ -187,22 +187,23 @@ def _summary(
 def _notes(chosen: tuple[Chosen, ...], without: int, unfit: int, prompts: int) -> tuple[str, ...]:
     notes = []
     if without:
-        notes.append(f"{without:,} pictures have no caption, so they cannot become prompts.")
+        notes.append(
+            "Pictures without a caption that can be read, which cannot become prompts: "
+            f"{without:,}."
+        )
     if unfit:
         notes.append(
-            f"{unfit:,} pictures have a caption that is no prompt: half a character or a NUL in "
-            "it, or over a million characters."
+            "Pictures whose caption is no prompt, since it has half a character, a NUL or over a "
+            f"million characters: {unfit:,}."
         )
-    flags = {"most-duplicated": "most-duplicated", "outlier": "outliers", "random": "random"}
-    for each in chosen:
-        if each.prompts < each.asked:
-            what = " of pictures with copies" if each.why == "most-duplicated" else ""
-            notes.append(
-                f"--{flags[each.why]} asked for {each.asked:,} prompts; there are "
-                f"{each.prompts:,}{what}."
-            )
+    for each in (each for each in chosen if each.prompts < each.asked):
+        what = "captions of pictures with copies" if each.why == "most-duplicated" else "captions"
+        notes.append(
+            f"Asked for {each.asked:,} {each.why} prompts; there are no more {what} than "
+            f"{each.prompts:,}."
+        )
     if (several := sum(each.prompts for each in chosen) - prompts) > 0:
-        notes.append(f"{several:,} more were chosen for several reasons; each is written once.")
+        notes.append(f"Chosen for several reasons, and written once: {several:,}.")
     return tuple(notes)
 
 
@@ -215,5 +216,6 @@ def _refuse_arrays(training: PictureSet) -> None:
 def _no_captions(path: Path, none: str) -> str:
     return (
         f"{none} of {path} has a caption, so none can become a prompt; give a Parquet column "
-        "`caption`, a .txt beside each picture, or a metadata.csv or metadata.jsonl in its folder."
+        "`caption`, `txt` or `text`, a .txt beside each picture, or a metadata.csv or "
+        "metadata.jsonl in its folder."
     )

@@ -42,14 +42,14 @@ def picture_column(path: Path, wanted: str) -> str:
     if len(usual) > 1:
         raise TrainingSetError(
             f"its columns `{'` and `'.join(usual)}` may all be meant; set `column` in "
-            "[verification] to one of them"
+            "[verification], or --column of `select`, to one of them"
         )
     if not usual:
         which = f"`{wanted}`" if wanted else f"`{COLUMN}` (or `{'`, `'.join(OTHERS)}`)"
         columns = ", ".join(f"{field.name}: {field.type}" for field in fields)
         raise NoPicturesError(
-            f"it has no column {which} of pictures or paths; set `column` in [verification] to one "
-            f"of its own that is: {columns}"
+            f"it has no column {which} of pictures or paths; set `column` in "
+            f"[verification], or --column of `select`, to one of its own that is: {columns}"
         )
     return usual[0]
 

@@ -1,9 +1,11 @@
 """A picture that is a file of its own, and the captions that lie beside it."""
 
+import contextlib
 import csv
 import json
+import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ PICTURE_BYTES = 1 << 30
 
 CAPTIONS = ("caption", "txt", "text")
 """The columns that may hold captions: the first that is there does."""
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 """What names pictures of its folder and says more of them, in a Hugging Face `imagefolder`."""
@@ -52,10 +56,10 @@ def captions_beside(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, s
     left = set()
     for name in names:
         beside = (folder / name).with_suffix(".txt")
-        if beside.is_file():
-            yield name, beside.read_text(encoding="utf-8").strip()
-        else:
+        if not beside.is_file():
             left.add(name)
+        elif caption := caption_text(beside.read_bytes()):
+            yield name, caption
     above = {parent for name in left for parent in Path(name).parents}
     for inside in sorted(above):
         for file in (folder / inside / name for name in METADATA):
@@ -79,14 +83,30 @@ def _captions(file: Path, *stamp: int) -> dict[str, str]:
     return found
 
 
-def _rows(file: Path) -> Iterable[dict[str, Any]]:
-    with file.open(encoding="utf-8-sig", newline="") as opened:
+def caption_text(data: bytes) -> str | None:
+    """The caption in a file of these bytes, without white space around it; None if they are no
+    UTF-8."""
+    try:
+        return data.decode().strip()
+    except UnicodeDecodeError:
+        return None
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table; what is no UTF-8 is there as half characters, and a line that is no
+    JSON object is left out."""
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as opened:
         if file.suffix == ".csv":
             yield from csv.DictReader(opened)
-        else:
-            yield from (json.loads(line) for line in opened if line.strip())
+            return
+        for line in opened:
+            with contextlib.suppress(ValueError, RecursionError):
+                if isinstance(row := json.loads(line), dict):
+                    yield row
 
 
 def _caption(row: dict[str, Any]) -> str | None:
     caption = next((row[column] for column in CAPTIONS if column in row), None)
-    return caption.strip() if isinstance(caption, str) else None
+    if not isinstance(caption, str) or _HALF_CHARACTER.search(caption):
+        return None
+    return caption.strip()

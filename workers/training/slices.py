@@ -224,20 +224,24 @@ def read_slice(part: Slice, left_out: Counter[str] | None = None) -> Iterator[En
 def read_captions(part: Slice, names: Sequence[str]) -> dict[str, str]:
     """The training captions of the pictures with these names, where there are any: the column
     `caption`, `txt` or `text`, the file of the picture's name with `.txt`, or the folder's
-    `metadata.csv` or `.jsonl`. What cannot be read has none."""
+    `metadata.csv` or `.jsonl`. One that cannot be read is none; the others come all the same."""
+    found = {}
+    with contextlib.suppress(*UNREADABLE):
+        for name, caption in _captions(part, names):
+            found[name] = caption
+    return found
+
+
+def _captions(part: Slice, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     kind = kind_of(part.path)
-    try:
-        if part.pictures:
-            return dict(captions_beside(part.path, names))
-        if kind in TARS:
-            members = {name.removeprefix(f"{part.name}#"): name for name in names}
-            return dict(captions_in(part.path, kind, members))
-        if kind in ARRAYS:
-            return {}
+    if part.pictures:
+        yield from captions_beside(part.path, names)
+    elif kind in TARS:
+        members = {name.removeprefix(f"{part.name}#"): name for name in names}
+        yield from captions_in(part.path, kind, members)
+    elif kind not in ARRAYS:
         rows = {int(name.rpartition("#")[2]) - part.first_row: name for name in names}
-        return dict(captions_of(part.path, part.groups, rows))
-    except UNREADABLE:
-        return {}
+        yield from captions_of(part.path, part.groups, rows)
 
 
 def _is_picture(file: Path) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from seedsweep.workers.training.picture_file import PICTURES, refuse_bytes
+from seedsweep.workers.training.picture_file import PICTURES, caption_text, refuse_bytes
 
 TARS: Mapping[str, Literal["r:", "r:gz"]] = {".tar": "r:", ".tar.gz": "r:gz", ".tgz": "r:gz"}
 """The kinds of tars, and how each is opened."""
@@ -44,8 +44,10 @@ def captions_in(path: Path, kind: str, names: Mapping[str, str]) -> Iterator[tup
     with tarfile.open(path, TARS[kind]) as opened:
         for member in opened:
             stem = _without_suffix(_printable(member.name))
-            if member.isfile() and member.name.endswith(".txt") and stem in wanted:
-                yield wanted[stem], _member_bytes(opened, member).decode().strip()
+            if not member.isfile() or not member.name.endswith(".txt") or stem not in wanted:
+                continue
+            if caption := caption_text(_member_bytes(opened, member)):
+                yield wanted[stem], caption
 
 
 def _check_end(opened: tarfile.TarFile) -> None:

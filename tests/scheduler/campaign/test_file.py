@@ -628,7 +628,7 @@ def test_a_training_set_that_is_other_than_it_should_be_is_refused(
     ("columns", "settings", "said"),
     [
         ({"jpg": [PICTURE], "png": [PICTURE]}, "", "its columns `jpg` and `png` may all be meant"),
-        ({"photo": [PICTURE]}, "", "set `column` in [verification] to one of its own that is"),
+        ({"photo": [PICTURE]}, "", "to one of its own that is: photo"),
         ({"photo": [PICTURE]}, 'column = "foto"', "it has no column `foto`"),
         ({"image": ["https://example.invalid/a.png"]}, "", "is an address and not a picture"),
         ({"image": ["gone.png"]}, "", "No such file"),

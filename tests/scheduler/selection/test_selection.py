@@ -29,8 +29,9 @@ from seedsweep.scheduler.selection.selection import (
 )
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.records import PromptList
+from seedsweep.workers.analysis import cells, copy_groups
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.training import slices
+from seedsweep.workers.training import copies, slice_description, slices
 from tests.support.pictures import (
     data_of,
     drawings,
@@ -77,8 +78,11 @@ def test_the_most_duplicated_come_first_with_their_most_common_caption(parquet):
     assert (summary.pictures, summary.distinct, summary.copied) == (8, 5, 2)
     assert summary.without_caption == 1
     notes = " ".join(summary.notes)
-    assert "--most-duplicated asked for 9 prompts; there are 2 of pictures with copies." in notes
-    assert "1 pictures have no caption" in notes
+    asked = (
+        "Asked for 9 most-duplicated prompts; there are no more captions of pictures with copies"
+    )
+    assert f"{asked} than 2." in notes
+    assert "which cannot become prompts: 1." in notes
 
 
 def test_all_three_in_one_pass_with_all_reasons_of_each(parquet):
@@ -87,7 +91,24 @@ def test_all_three_in_one_pass_with_all_reasons_of_each(parquet):
     assert {each.prompt for each in prompts} == {"one", "two", "three", "five"}
     assert [each.prompts for each in summary.chosen] == [1, 4, 4]
     assert summary.prompts == 4
-    assert any("5 more were chosen for several reasons" in note for note in summary.notes)
+    assert "Chosen for several reasons, and written once: 5." in summary.notes
+
+
+def test_however_the_work_is_cut_the_prompts_are_the_same(tmp_path, monkeypatch):
+    pictures = drawings(4, 8, 32)
+    made = [stored_anew(p, q) for q in (95, 80, 60, 40) for p in (*pictures, pictures[0])]
+    captions = [f"caption {number}" for number in range(len(made))]
+    path = write_parquet(tmp_path / "t.parquet", [data_of(p) for p in made], 3, caption=captions)
+    asked = {"most_duplicated": 4, "outliers": 4, "random": 4}
+    whole = choose(path, **asked)
+    for name in ("_OTHERS", "_FIRSTS", "_FETCHED"):
+        monkeypatch.setattr(copies, name, 1)
+    monkeypatch.setattr(slices, "SLICE_PICTURES", 2)
+    monkeypatch.setattr(slice_description, "_BLOCK", 2)
+    monkeypatch.setattr(copy_groups, "WHOLE", 6)
+    monkeypatch.setattr(cells, "WHOLE", 6)
+    assert choose(path, **asked) == whole
+    assert [each.copies for each in whole[0][:4]] == [8, 4, 4, 4]
 
 
 def test_random_prompts_follow_from_the_seed_and_not_from_the_order(tmp_path):
@@ -250,8 +271,24 @@ def test_what_cannot_be_read_or_be_a_prompt_is_counted_and_said(tmp_path):
     prompts, summary = choose(path, random=9)
     assert [each.prompt for each in prompts] == ["fine"]
     assert (summary.unreadable, summary.without_caption, summary.unfit) == (1, 1, 1)
-    assert "1 pictures have a caption that is no prompt" in " ".join(summary.notes)
+    assert "a NUL or over a million characters: 1." in " ".join(summary.notes)
     assert "t.parquet#4" in summary.notes[0]
+
+
+def test_one_caption_that_cannot_be_read_costs_no_other(tmp_path):
+    made, folder = drawings(6, 2), tmp_path / "set"
+    rows = [{"file_name": f"{n}.png", "text": f"text {n}"} for n in (0, 1)]
+    lines = [json.dumps(rows[0]), "{broken", "[1]", json.dumps(rows[1])]
+    write_folder(folder, made[:4], [None] * 4, "txt")
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    (folder / "2.txt").write_bytes(b"\xff\xfe")
+    latin = "file_name,text\n3.png,caf\xe9\n"
+    (folder / "metadata.csv").write_text(latin, encoding="latin-1")
+    named = [("0.png", data_of(made[4])), ("0.txt", b"\xff"), ("1.png", data_of(made[5]))]
+    write_tar(folder / "t.tar", [*named, ("1.txt", b" in a tar\n")])
+    prompts, summary = choose(folder, random=9)
+    assert {each.prompt for each in prompts} == {"text 0", "text 1", "in a tar"}
+    assert (summary.without_caption, summary.unfit) == (3, 0)
 
 
 class TestWhatIsRefused:
