@@ -6,6 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seedsweep.audit.findings.rate_words import examined_words, side_words
+from seedsweep.audit.findings.second_model import second_model_words
 from seedsweep.scheduler.printable import shown_lines
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.whole_file import write_whole
@@ -26,6 +27,7 @@ def templates(package: str = "seedsweep.audit.report") -> Environment:
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["examined_words"] = examined_words
     environment.filters["side_words"] = side_words
+    environment.filters["second_model_words"] = second_model_words
     return environment
 
 
