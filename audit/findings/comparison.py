@@ -20,6 +20,7 @@ from seedsweep.audit.findings.intervals import (
     paired_rates,
 )
 from seedsweep.audit.findings.part_curve import curve_sides, most_tiles
+from seedsweep.audit.findings.second_model import Progress, SecondModel, ask_second_model
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
@@ -103,7 +104,8 @@ class Comparison:
     `extracted` and `pictures` are None unless both have a training set. `unproven`: so many prompts
     have a clique in one of them that was not proven the largest. `shrunk` and `grown`: those that
     changed most, at most `CHANGED_SHOWN` each. `notes`: what to know before believing it. `parts`:
-    the curve over how much of the picture repeats, if both looked for parts.
+    the curve over how much of the picture repeats, if both looked for parts. `second_model`: what b
+    shows of a's parts, if its model never saw the training pictures.
     """
 
     a: str
@@ -124,14 +126,22 @@ class Comparison:
     contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...]
     parts: tuple[RepeatedShare, ...] = ()
+    second_model: SecondModel | None = None
 
 
-def compare_campaigns(store: Store, a: str, b: str) -> Comparison:
+def compare_campaigns(
+    store: Store,
+    a: str,
+    b: str,
+    unseen: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Comparison:
     """Compare the present analyses of two campaigns, over the prompts analysed in both with the
-    same seeds.
+    same seeds. `unseen`: the model of b never saw the training pictures, and is asked for the parts
+    that are extracted of a; `progress` as of `ask_second_model`.
 
     Raises `ConfigError` for an unknown campaign, and for two that do not compare: other seeds,
-    other settings, no prompt in common.
+    other settings, no prompt in common; and as of `ask_second_model`.
     """
     one, other = (_arm(store, campaign_id) for campaign_id in (a, b))
     refuse_unlike(one, other)
@@ -170,6 +180,9 @@ def compare_campaigns(store: Store, a: str, b: str) -> Comparison:
         contrasts=contrasts(one, other),
         notes=_notes(one, other, verified, same),
         parts=_parts(pairs, one.settings.analysis),
+        second_model=ask_second_model(store, one, other, [x for x, _ in pairs], progress)
+        if unseen
+        else None,
     )
 
 

@@ -150,8 +150,8 @@ def _match(
     references = [PartReference(picture.at(way), rule) for way in picture.ways(flip)]
     others = [other for other in parts if are_unrelated(prompt, other.result.prompt)]
     some = others[:: -(-len(others) // ELSEWHERE) or 1]
-    elsewhere, _ = _shown(references, [other.picture.pixels for other in some])
-    shown, nearest = _shown(references, controls)
+    elsewhere, _ = count_showing(references, [other.picture.pixels for other in some])
+    shown, nearest = count_showing(references, controls)
     return PartMatch(
         training_id=found.nearest.name,
         shift=found.shift,
@@ -166,7 +166,9 @@ def _match(
     )
 
 
-def _shown(references: Sequence[PartReference], pictures: Sequence[Pixels]) -> tuple[int, float]:
+def count_showing(
+    references: Sequence[PartReference], pictures: Sequence[Pixels]
+) -> tuple[int, float]:
     """How many of the pictures show the part, and the squared distance of the nearest."""
     count, nearest = 0, math.inf
     block = max(1, _BLOCK_BYTES // pictures[0].nbytes) if pictures else 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seedsweep.audit.findings.rate_words import examined_words, side_words
+from seedsweep.audit.findings.second_model import second_model_words
 from seedsweep.scheduler.printable import shown_lines
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.whole_file import write_whole
@@ -33,6 +34,7 @@ def templates(package: str = "seedsweep.audit.report") -> Environment:
     environment.filters["examined_words"] = examined_words
     environment.filters.update(distance=_distance, percent=_percent, moment=_moment)
     environment.filters["side_words"] = side_words
+    environment.filters["second_model_words"] = second_model_words
     return environment
 
 

@@ -1,6 +1,7 @@
 """The commands that set results side by side: two campaigns, and numbers of copies."""
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +24,19 @@ Output = Annotated[
 ]
 
 
+def _silent(done: int, total: int) -> None:
+    """Show nothing of what takes no time."""
+
+
 def compare(
     a: Annotated[str, campaign_argument("A", "The campaign before, by id or name.")],
     b: Annotated[str, campaign_argument("B", "The campaign after.")],
+    unseen: Annotated[
+        bool,
+        typer.Option(
+            "--unseen", help="B's model never saw the training pictures: what it shows is common."
+        ),
+    ] = False,
     store: StoreUrl = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -34,7 +45,9 @@ def compare(
 
     Prompts are paired; differences are B − A, with intervals and an exact test. These cover the
     choice of prompts: how far another training run would differ, they do not say.
-    `seedsweep report` of either shows it the next time it is run.
+    `seedsweep report` of either shows it the next time it is run. With --unseen, parts that are
+    extracted of A are looked for in B's pictures of the same prompts: those that B shows too are
+    common, and not extracted.
 
     Example: seedsweep compare base-0123456789ab tuned-ab0123456789 -o comparison
     """
@@ -43,10 +56,12 @@ def compare(
     from seedsweep.audit.report.comparison_page import render_comparison
     from seedsweep.audit.report.html import write_page
     from seedsweep.cli.comparison_tables import print_comparison
+    from seedsweep.cli.progress_bars import counted
 
     opened = find_store(store)
     a, b = find_campaign(opened, a), find_campaign(opened, b)
-    comparison = compare_campaigns(opened, a, b)
+    with counted("prompts with parts asked for") if unseen else nullcontext(_silent) as progress:
+        comparison = compare_campaigns(opened, a, b, unseen, progress)
     if problem := try_to_save(opened, comparison):
         say(problem)
     if as_json:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from seedsweep.audit.findings.comparison import Change, Comparison
 from seedsweep.audit.findings.duplication import Bin, Duplication, DuplicationCurve
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED, examined_words, side_words
+from seedsweep.audit.findings.second_model import second_model_words
 from seedsweep.cli.console import print_table, prompt_cell
 from seedsweep.cli.fitted_table import FittedTable
 from seedsweep.cli.options import explain, show
@@ -37,6 +38,9 @@ def print_comparison(comparison: Comparison) -> None:
             f"Distinct training pictures extracted: {comparison.pictures.a} in A, "
             f"{comparison.pictures.b} in B{both}."
         )
+    if comparison.second_model:
+        for line in second_model_words(comparison.second_model):
+            explain(line)
     method = "" if comparison.clique_size.low is None else f" ({comparison.clique_size.method})"
     explain(f"Mean change of clique size: {comparison.clique_size}{method}.")
     if comparison.unproven:

@@ -58,6 +58,24 @@ def moving(pictures):
     return np.stack([each[:, ::-1] if n % 3 == 2 else each for n, each in enumerate(moved)])
 
 
+def submit_pictures(folder, store, name, pictures, tables):
+    """Store a campaign of these pictures, by prompt, and its results: its plan, its submission and
+    the results."""
+    plan = submit_file(store, campaign_file(folder / f"{name}.toml", [*pictures], name, **tables))
+    campaign = plan.campaign
+    submission = make_submission(campaign, plan.cuts)
+    [made] = load_pipeline(store, campaign, "cpu", 1).generate(CAMERA, [0])
+    for unit in map(plan.unit, range(len(plan))):
+        shown = pictures[unit.prompt]
+        generated = [Generation(seed, shown[seed], None, made.provenance) for seed in range(SEEDS)]
+        store.create(unit_shard(unit), encode_unit(unit, generated))
+    results = [
+        analyse_stored(store, submission, text, campaign.settings, None)[0] for text in pictures
+    ]
+    store_results(store, campaign.analysis_id, campaign.campaign_id, results)
+    return plan, submission, results
+
+
 class PartCampaign:
     """Four prompts repeat a part. Three training pictures show the camera's, of captions that speak
     of a camera; two the bicycle's, one of which is called otherwise; none the harbour's. The lamp's
@@ -71,20 +89,10 @@ class PartCampaign:
             pictures[CAMERA] = moving(pictures[CAMERA])
         pictures[HARBOUR] = template(rng, SEEDS, *BOX, SIDE)
         pictures[LAMP] = on_other_backgrounds(rng, pictures[HARBOUR][0], SEEDS)
-        file = campaign_file(folder / "parts.toml", [*pictures], "parts", **tables)
-        self.plan = submit_file(self.store, file)
-        campaign = self.plan.campaign
-        self.id, self.submission = campaign.campaign_id, make_submission(campaign, self.plan.cuts)
-        made = load_pipeline(self.store, campaign, "cpu", 1).generate(CAMERA, [0])[0].provenance
-        for unit in map(self.plan.unit, range(len(self.plan))):
-            shown = pictures[unit.prompt]
-            generated = [Generation(seed, shown[seed], None, made) for seed in range(SEEDS)]
-            self.store.create(unit_shard(unit), encode_unit(unit, generated))
-        self.results = [
-            analyse_stored(self.store, self.submission, text, campaign.settings, None)[0]
-            for text in pictures
-        ]
-        self.store_results(self.results)
+        self.plan, self.submission, self.results = submit_pictures(
+            folder, self.store, "parts", pictures, tables
+        )
+        self.pictures, self.id = pictures, self.plan.campaign.campaign_id
         cameras = on_other_backgrounds(rng, pictures[CAMERA][0], 3)
         if tables is MOVING:
             cameras = np.roll(cameras, SHIFTS[1], (1, 2))

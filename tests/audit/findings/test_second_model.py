@@ -1,0 +1,101 @@
+"""A second model, which never saw the training pictures, is asked for what is extracted."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from seedsweep.audit.findings.comparison import compare_campaigns
+from seedsweep.audit.findings.saved import load_comparisons
+from seedsweep.audit.report.comparison_page import render_comparison
+from seedsweep.cli import main as command_line
+from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.keys import unit_shard
+from tests.support.campaigns import small_sampling
+from tests.support.part_campaign import (
+    CAMERA,
+    SEEDS,
+    SIDE,
+    TABLES,
+    PartCampaign,
+    on_other_backgrounds,
+    part_search,
+    submit_pictures,
+)
+from tests.support.templates import noise
+
+OTHER = TABLES | {
+    "sampling": small_sampling(SEEDS, SIDE, images_per_unit=SEEDS) | {"negative_prompt": "none"}
+}
+
+
+def second(made, name, showing):
+    """A campaign of the same prompts, whose pictures show nothing; `showing` of them the camera."""
+    rng = np.random.default_rng(7)
+    pictures = {prompt: noise(rng, SEEDS, SIDE) for prompt in made.pictures}
+    camera = made.pictures[CAMERA][0]
+    pictures[CAMERA][1 : 1 + showing] = on_other_backgrounds(rng, camera, showing)
+    plan, _, _ = submit_pictures(made.folder, made.store, name, pictures, OTHER)
+    return plan
+
+
+@pytest.fixture
+def made(tmp_path):
+    campaign = PartCampaign(tmp_path)
+    part_search(campaign)
+    return campaign
+
+
+def test_what_it_shows_is_common_and_not_extracted(made):
+    plan, steps = second(made, "naive", 1), []
+    found = compare_campaigns(
+        made.store, made.id, plan.campaign.campaign_id, True, lambda *step: steps.append(step)
+    ).second_model
+    assert steps == [(0, 1), (1, 1)]
+    [common] = found.common
+    assert (common.prompt, common.shown, common.pictures) == (CAMERA, 1, SEEDS)
+    assert (found.parts, found.extracted.count, found.extracted.n, found.unread) == (1, 0, 4, ())
+
+
+def test_what_it_does_not_show_stays_extracted(made):
+    plan = second(made, "naive", 0)
+    found = compare_campaigns(made.store, made.id, plan.campaign.campaign_id, True).second_model
+    assert (found.common, found.parts, found.extracted.count) == ((), 1, 1)
+    assert "shows 0 of 1 parts" in render_comparison(
+        compare_campaigns(made.store, made.id, plan.campaign.campaign_id, True)
+    )
+
+
+def test_pictures_that_are_gone_extract_nothing(made):
+    plan = second(made, "naive", 0)
+    unit = next(u for u in map(plan.unit, range(len(plan))) if u.prompt == CAMERA)
+    made.store.delete(unit_shard(unit))
+    found = compare_campaigns(made.store, made.id, plan.campaign.campaign_id, True).second_model
+    assert (found.parts, found.common, found.extracted.count) == (1, (), 0)
+    assert found.unread[0].startswith(CAMERA)
+
+
+def test_nobody_is_asked_unless_it_is_said_that_the_model_never_saw_them(made):
+    plan = second(made, "naive", 1)
+    assert compare_campaigns(made.store, made.id, plan.campaign.campaign_id).second_model is None
+
+
+def test_parts_have_to_be_compared_with_training_pictures_first(tmp_path):
+    made = PartCampaign(tmp_path)
+    plan = second(made, "naive", 1)
+    with pytest.raises(ConfigError, match=f"run `seedsweep verify {made.id}`"):
+        compare_campaigns(made.store, made.id, plan.campaign.campaign_id, True)
+
+
+def test_the_command_prints_and_keeps_it(made):
+    plan = second(made, "naive", 2)
+    ids = [made.id, plan.campaign.campaign_id]
+    words = ["compare", *ids, "--unseen", "--store", made.store.url]
+    told = " ".join(CliRunner().invoke(command_line.app, words).stdout.split())
+    assert "shows 1 of 1 parts that are extracted of A: these are common" in told
+    assert f"Common: {CAMERA} (2 of 6 pictures of B show the part)" in told
+    [saved] = load_comparisons(made.store, made.id)
+    assert saved.second_model.common[0].shown == 2
+    told = json.loads(CliRunner().invoke(command_line.app, [*words, "--json"]).stdout)
+    assert told["second_model"]["common"][0]["prompt"] == CAMERA
