@@ -168,7 +168,7 @@ def gather_report(
     size = settings.analysis.min_clique_size
     counts = count_results(results, len(prompts), sampling.seeds, size)
     search = _newest_search(store, campaign_id, settings)
-    repeats = any(result.flagged or result.parts for result in results)
+    repeats = not results or any(result.flagged or result.parts for result in results)
     findings = gather_findings(store, campaign_id, analysis_id, known_settings, repeats)
     calibrated = findings.calibration.page.calibration.parts if findings.calibration else None
     return Report(
