@@ -139,9 +139,9 @@ def _chosen(
 def _cut_words(results: Sequence[PromptResult], shown: Sequence[str]) -> str:
     repeat = sum(bool(result.flagged or result.parts) for result in results)
     return (
-        f"Pictures of {repeat - len(shown)} other prompts that repeat one: the bundle is cut down "
-        f"to those of {len(shown)} ({', '.join(shown)}). Texts, results and counts of all prompts "
-        "are in it."
+        f"Pictures of other prompts that repeat one ({repeat - len(shown)}): the bundle is cut "
+        f"down to those of {len(shown)} ({', '.join(shown)}). Texts, results and counts of all "
+        "prompts are in it."
     )
 
 

@@ -15,6 +15,7 @@ from seedsweep.audit.evidence.verify_bundle import (
     tally_labels,
 )
 from seedsweep.audit.findings.intervals import Kappa, Rate, cohen_kappa, mcnemar, rate
+from seedsweep.audit.findings.people import Reviewer, refuse_strange
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
 
@@ -28,6 +29,11 @@ class Labels:
     csv: bytes
     given: dict[str, str]
     seen: dict[str, tuple[str, str]]
+
+    @property
+    def person(self) -> Reviewer:
+        """The reviewer, as a report shows what they said."""
+        return Reviewer(self.reviewer, self.given, self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +97,15 @@ def agreement(
     no match, or of other pictures than these.
     """
     given = {reviewer.reviewer: reviewer.given for reviewer in labels}
-    if len(given) < len(labels):
-        raise ConfigError("Two files of labels are one reviewer's; give each reviewer once.")
+    matched = {result.prompt_id for result in results if result.flagged and result.match}
+    refuse_strange([reviewer.person for reviewer in labels], matched)
     for reviewer in labels:
         if others := other_pictures(reviewer.seen, shown):
             raise ConfigError(
                 f"The labels of {reviewer.reviewer} are of other pictures than this analysis shows "
                 f"({len(others)} prompts, first {others[0]}); have them label a bundle of this one."
             )
-    try:
-        counts = tally_labels(given, [result.model_dump(mode="json") for result in results])
-    except ValueError as error:
-        raise ConfigError(f"The labels are of another campaign or analysis: {error}.") from error
+    counts = tally_labels(given, [result.model_dump(mode="json") for result in results])
     pairs = tuple(_agreement(pair, given) for pair in counts["pairs"])
     return Agreement(counts, pairs, tuple(_in_words(counts, pairs)))
 

@@ -92,7 +92,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         notes=(
             *earlier,
             *(() if trouble else _notes(search, counts, campaign.campaign_id, not earlier)),
-            *(() if search or trouble else _compared(settings, counts, campaign.campaign_id)),
+            *_compared(settings, counts, search, campaign.campaign_id),
             *_judged_otherwise(campaign, settings),
             *stage_words(campaign, results),
             *submission.notes,
@@ -150,7 +150,9 @@ def _notes(
     )
 
 
-def _compared(settings: AnalysisSettings, counts: Counts, campaign_id: str) -> tuple[str, ...]:
+def _compared(
+    settings: AnalysisSettings, counts: Counts, search: VerificationResult | None, campaign_id: str
+) -> tuple[str, ...]:
     """With what the analysis itself compared, and what a search would add to that."""
     training = settings.verification
     if counts.with_evidence and not counts.flagged:
@@ -161,7 +163,7 @@ def _compared(settings: AnalysisSettings, counts: Counts, campaign_id: str) -> t
             f"`seedsweep analyse {campaign_id} --edge-threshold X` tries another one, and "
             "docs/calibrate.md says how to choose it.",
         )
-    if training is None or not counts.matched:
+    if search or training is None or not counts.matched:
         return ()
     return (
         f"Compared with {training.training_set}. Captions, near-copies, parts and totals of this "

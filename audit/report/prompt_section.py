@@ -21,7 +21,7 @@ from seedsweep.storage.records import Campaign, SeedRange
 from seedsweep.storage.shards import StoredImage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import tiled_pairs
-from seedsweep.workers.images import encode_png
+from seedsweep.workers.images import digest_pixels, encode_png
 from seedsweep.workers.stored_images import decode_pixels, read_images
 
 PICTURES_SHOWN = 16
@@ -54,11 +54,12 @@ class Repeated:
 class PromptSection:
     """What a flagged prompt's section shows.
 
-    `others` are the clique's pictures beside the representative, by seed, at most
-    `PICTURES_SHOWN` - 1. `training` is None where the prompt has no match. `histogram` is of the
-    first `HISTOGRAM_SEEDS` pictures that are evidence, `clique_in_histogram` of which are the
-    clique's. `further`: the other pictures that the prompt repeats. `provenance` says what made the
-    pictures that were read.
+    `others` are the clique's pictures beside the representative, by seed, at most `PICTURES_SHOWN`
+    - 1. `training` is None where the prompt has no match. `histogram` is of the first
+    `HISTOGRAM_SEEDS` pictures that are evidence, `clique_in_histogram` of which are the clique's.
+    `further`: the other pictures that the prompt repeats. `shown`: the digests of representative
+    and training picture, empty if one is not there. `provenance` says what made the pictures that
+    were read.
     """
 
     representative: Picture
@@ -67,6 +68,7 @@ class PromptSection:
     histogram: Histogram | None
     clique_in_histogram: int
     further: tuple[Repeated, ...]
+    shown: tuple[str, str]
     notes: tuple[str, ...]
     provenance: frozenset[tuple[str, str]]
 
@@ -160,9 +162,21 @@ def gather_section(
         histogram=histogram,
         clique_in_histogram=len(seeds & set(result.clique_seeds)),
         further=tuple(_repeated(clique, images, training) for clique in result.further_cliques),
+        shown=_digests(result.match, representative, training),
         notes=tuple(images.notes),
         provenance=images.provenance(),
     )
+
+
+def _digests(
+    match: Match | None, representative: Pixels | None, training: TrainingPictures
+) -> tuple[str, str]:
+    """Those of the two pictures that people label, empty if one is not there."""
+    trained = training.pictures.get(match.training_id) if match else None
+    made, known = (
+        "" if pixels is None else digest_pixels(pixels) for pixels in (representative, trained)
+    )
+    return made, known
 
 
 def _histogram(

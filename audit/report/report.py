@@ -22,10 +22,12 @@ from seedsweep.audit.findings.match_words import (
 from seedsweep.audit.findings.matched_pictures import gather_training
 from seedsweep.audit.findings.missed import Missed, gather_missed, missed_words
 from seedsweep.audit.findings.part_curve import PartCurve, part_curve
+from seedsweep.audit.findings.people import Reviewer, refuse_strange, said_words
 from seedsweep.audit.findings.present import newest_search, no_evidence_words
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.report.calibration_page import WORDS
-from seedsweep.audit.report.findings_section import Findings, SearchShown, gather_findings
+from seedsweep.audit.report.examined import Examined, examined_of
+from seedsweep.audit.report.findings_section import Findings, gather_findings
 from seedsweep.audit.report.html import templates, write_page
 from seedsweep.audit.report.parts_section import PARTS_SHOWN, PartsShown, gather_parts
 from seedsweep.audit.report.prompt_section import (
@@ -63,23 +65,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Flagged:
-    """A flagged prompt in the ranking; `section` is None beyond the first `SECTIONS`."""
+    """A flagged prompt in the ranking; `section` is None beyond the first `SECTIONS`. `said` is
+    what people said of its section's two pictures, empty if nobody looked."""
 
     rank: int
     result: PromptResult
     section: PromptSection | None
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """What comparing flagged prompts with training pictures came to: `matched` and `extracted`
-    count prompts, `distinct` training pictures that were extracted, and `how` says which of them
-    count once."""
-
-    matched: int
-    extracted: Rate
-    distinct: int
-    how: str
+    said: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +114,7 @@ class Report:
     parked_prompts: tuple[str, ...]
     parked_reasons: tuple[tuple[str, int], ...]
     findings: Findings
+    reviewers: tuple[str, ...]
 
 
 def write_report(
@@ -130,21 +123,27 @@ def write_report(
     analysis_id: str | None,
     folder: Path,
     progress: Progress | None = None,
+    reviewers: Sequence[Reviewer] = (),
 ) -> Path:
     """Write `folder`/index.html, whole or not at all, and return its path.
 
     The file needs neither the store nor a network. `analysis_id` None means the campaign's own
     analysis. `progress(done, total)` counts the flagged prompts whose pictures are gathered. What
     of the evidence cannot be read any more is said in its place. Raises `ConfigError` for an
-    unknown campaign or a folder that cannot be written, `ShardCorruptError` where the campaign or
-    its results are not what was written, `StoreUnavailableError` where the store fails.
+    unknown campaign, a folder that cannot be written or labels that are not of this analysis,
+    `ShardCorruptError` where the campaign or its results are not what was written,
+    `StoreUnavailableError` where the store fails.
     """
-    report = gather_report(store, campaign_id, analysis_id, progress)
+    report = gather_report(store, campaign_id, analysis_id, progress, reviewers)
     return write_page(render_report(report), folder)
 
 
 def gather_report(
-    store: Store, campaign_id: str, analysis_id: str | None, progress: Progress | None = None
+    store: Store,
+    campaign_id: str,
+    analysis_id: str | None,
+    progress: Progress | None = None,
+    reviewers: Sequence[Reviewer] = (),
 ) -> Report:
     """Read all that the report shows; arguments and errors as of `write_report`."""
     submission = load_campaign(store, campaign_id)
@@ -157,6 +156,7 @@ def gather_report(
     results = read_results(store, analysis_id, campaign_id, earlier)
     parked = tuple(parked_now(store, submission))
     ranked = [result for result in results if result.flagged]
+    refuse_strange(reviewers, {result.prompt_id for result in ranked if result.match})
     training = gather_training(settings, sampling, ranked[:SECTIONS])
 
     def section(result: PromptResult) -> PromptSection:
@@ -164,11 +164,11 @@ def gather_report(
         threshold = known_settings.analysis.edge_threshold if known_settings else None
         return gather_section(images, result, training, settings.analysis.tiles, threshold)
 
-    flagged = _rank(ranked, section, progress)
+    flagged = _rank(ranked, section, reviewers, progress)
     size = settings.analysis.min_clique_size
     counts = count_results(results, len(prompts), sampling.seeds, size)
     search = _newest_search(store, campaign_id, settings)
-    repeats = any(result.flagged or result.parts for result in results)
+    repeats = not results or any(result.flagged or result.parts for result in results)
     findings = gather_findings(store, campaign_id, analysis_id, known_settings, repeats)
     calibrated = findings.calibration.page.calibration.parts if findings.calibration else None
     return Report(
@@ -190,7 +190,7 @@ def gather_report(
         no_evidence=no_evidence_words(store, submission, results, size),
         missed=gather_missed(campaign, results),
         flagged_rate=rate(counts.flagged, counts.with_evidence),
-        examined=_examined(settings, counts, findings.search),
+        examined=examined_of(settings, counts, findings.search),
         flagged=flagged,
         training_problem=training.problem,
         parts=gather_parts(store, submission, analysis_id, results, search),
@@ -201,6 +201,7 @@ def gather_report(
         parked_prompts=tuple(prompts[unit.index // len(submission.cuts)] for unit in parked),
         parked_reasons=tuple(Counter(unit.reason for unit in parked).most_common()),
         findings=findings,
+        reviewers=tuple(reviewer.name for reviewer in reviewers),
     )
 
 
@@ -246,27 +247,10 @@ def _newest_search(
         return None
 
 
-def _examined(
-    settings: AnalysisSettings, counts: Counts, search: SearchShown | None
-) -> Examined | None:
-    """What the analysis compared, or where it did not the newest search."""
-    if settings.verification is not None:
-        extracted, matched = counts.extracted, counts.matched
-    elif search is not None:
-        extracted, matched = search.extracted, search.matched
-    else:
-        return None
-    return Examined(
-        matched=matched,
-        extracted=rate(extracted, counts.with_evidence),
-        distinct=search.distinct if search else counts.training_pictures,
-        how="near-copies counted once" if search else "near-copies counted apart",
-    )
-
-
 def _rank(
     ranked: Sequence[PromptResult],
     gather: Callable[[PromptResult], PromptSection],
+    reviewers: Sequence[Reviewer],
     progress: Progress | None,
 ) -> tuple[Flagged, ...]:
     flagged = []
@@ -274,7 +258,8 @@ def _rank(
         section = gather(result) if rank <= SECTIONS else None
         if section and progress:
             progress(rank, min(len(ranked), SECTIONS))
-        flagged.append(Flagged(rank, result, section))
+        said = said_words(reviewers, result.prompt_id, section.shown) if section else ""
+        flagged.append(Flagged(rank, result, section, said))
     return tuple(flagged)
 
 

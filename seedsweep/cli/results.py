@@ -22,6 +22,9 @@ from seedsweep.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seedsweep.audit.findings.people import Reviewer
     from seedsweep.audit.findings.present import Found
     from seedsweep.storage.prompt_results import PromptResult
     from seedsweep.storage.store import Store
@@ -60,17 +63,25 @@ def report(
             "-o", "--output", metavar="DIR", help="Where to write; ./seedsweep-reports/ID if unset."
         ),
     ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CSV", help="What a reviewer said: a labels-NAME.csv."),
+    ] = None,
     store: StoreUrl = None,
 ) -> None:
     """Write the report: one HTML file with the pictures.
 
-    It shows what `verify`, `calibrate`, `compare` and `duplication` found, too.
+    It shows what `verify`, `calibrate`, `compare` and `duplication` found, too, and with --labels
+    which prompts people confirmed.
 
     Example: seedsweep report emoji-0123456789ab -o report
     """
+    from seedsweep.audit.evidence.labels import open_labels
+
+    reviewers = [open_labels(path).person for path in labels or ()]
     opened = find_store(store)
     campaign_id = find_campaign(opened, campaign_id)
-    show(str(render_report(opened, campaign_id, output)))
+    show(str(render_report(opened, campaign_id, output, reviewers)))
 
 
 def analyse(
@@ -211,7 +222,12 @@ def _element(found: "Found", result: "PromptResult") -> dict[str, object]:
     return result.model_dump(mode="json") | told
 
 
-def render_report(store: "Store", campaign_id: str, folder: Path | None) -> Path:
+def render_report(
+    store: "Store",
+    campaign_id: str,
+    folder: Path | None,
+    reviewers: "Sequence[Reviewer]" = (),
+) -> Path:
     """Render the report of a campaign's present analysis, in ./seedsweep-reports/ID unless told
     where; returns the page's path."""
     from seedsweep.audit.report.report import write_report
@@ -222,7 +238,8 @@ def render_report(store: "Store", campaign_id: str, folder: Path | None) -> Path
     settings = settings_now(store, load_campaign(store, campaign_id))
     with counted("flagged prompts drawn") as progress:
         folder = folder or Path("seedsweep-reports") / campaign_id
-        return write_report(store, campaign_id, settings.analysis_id, folder, progress)
+        analysis_id = settings.analysis_id
+        return write_report(store, campaign_id, analysis_id, folder, progress, reviewers)
 
 
 def find_present(store: "Store", campaign_id: str) -> "Found":

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from seedsweep.audit.findings.people import Reviewer
 from seedsweep.audit.findings.present import gather_found
 from seedsweep.audit.report.histogram import bin_distances
 from seedsweep.audit.report.prompt_section import PICTURES_SHOWN, data_uri
@@ -320,6 +321,35 @@ def test_nothing_analysed_yet_is_a_report_too(lab: Lab) -> None:
     text = words(lab.html())
     assert "3 of 3 prompts are not analysed yet" in text
     assert "No prompt is flagged so far" in text
+
+
+def test_labels_are_shown_and_refused_if_they_are_of_other_pictures(lab: Lab) -> None:
+    flagged, plain = lab.analyse()
+    assert flagged.match
+    assert flagged.representative_seed is not None
+    name = flagged.prompt_id
+    [shown] = [f.section.shown for f in gather_report(lab.store, lab.campaign_id, None).flagged
+               if f.section]  # fmt: skip
+    assert shown[1] == digest_pixels(lab.training[3])
+
+    def page(*said: Reviewer) -> str:
+        return words(render_report(gather_report(lab.store, lab.campaign_id, None, None, said)))
+
+    ann, ben = (Reviewer(who, {name: "same"}, {name: shown}) for who in ("ann", "ben"))
+    unsure = Reviewer("cat", {name: "unsure"}, {})
+    assert "confirmed 2/2" in page(ann, ben)
+    assert "has the labels of ann, ben" in page(ann, ben)
+    assert "called the same 2/3" in page(ann, ben, unsure)
+    assert "called the same 1/1" in page(ann)
+    assert "called the same 1/1" in page(ann, Reviewer("dan", {}, {}))
+    assert "has no labels" in page()
+    for wrong, why in (
+        ([Reviewer("eve", {name: "same"}, {name: (shown[0], "0" * 64)})], "labels of eve are of"),
+        ([ann, ann], "one reviewer's"),
+        ([Reviewer("eve", {plain.prompt_id: "same"}, {})], "is no prompt with a match"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            page(*wrong)
 
 
 def test_where_nothing_is_flagged_nothing_was_examined(lab: Lab) -> None:
