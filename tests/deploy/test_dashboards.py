@@ -62,11 +62,11 @@ NEITHER_GOOD_NOR_BAD = {
     ),
     # What a good pace is depends on model, devices and images.
     *("Images a second", "Prompts a second", "Seconds a unit", "Seconds to make a unit"),
-    *("Seconds a prompt", "Actors' seconds by step", "What the time goes to", "Model switches"),
+    *("Seconds a prompt", "Actors by step", "What the time goes to", "Model switches"),
     *("Images found in the store", "What descriptors spare", "Read from the store", "Bytes"),
     *("Store requests", "Object store", "CPU", "Process CPU", "Process memory", "GPU memory"),
     # Figures that are one of several services' or workers' and have none missing.
-    *("Memory", "Workers"),
+    *("Broker memory", "Ray memory", "Workers"),
 }
 
 
