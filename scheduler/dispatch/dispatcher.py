@@ -164,10 +164,15 @@ class Dispatcher:
         """Restore every campaign before the epoch begins, so that no change falls between."""
         history = self._ledger.end_epoch()
         known, held = list(self._campaigns()), self._ledger.campaigns()
-        if known:
+        if known and held:
+            log.info(
+                "The broker was restarted, or another one took over: %d campaigns are restored "
+                "from the store; nothing is lost.",
+                len(known),
+            )
+        elif known:
             log.warning(
-                "The broker lost its memory, or is not the server that it was; %d campaigns are "
-                "restored from the store.",
+                "The broker knows no campaign: %d are restored from the store; nothing is lost.",
                 len(known),
             )
         self._settled.clear()
