@@ -832,7 +832,7 @@ class TestCheck:
         assert store.exists(shards[3])
         repaired = seedsweep("check", campaign_id, "--repair")
         assert repaired.returncode == 0
-        assert "1 units are made again when the campaign is run again" in repaired.stderr
+        assert "1 unit is made again when the campaign is run again" in repaired.stderr
         assert [key for key in shards if not store.exists(key)] == [shards[3]]
         assert seedsweep("check", campaign_id).returncode == 0
 
