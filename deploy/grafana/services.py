@@ -30,7 +30,7 @@ def _now() -> Row:
                 "Services that answer",
                 "Services that Prometheus reaches, by job, and those that it does not.",
                 "short",
-                PanelQuery(f"sum by (job) (up{{{OURS}}})", "{{job}}"),
+                PanelQuery(f"sum by (job) (up{{{OURS}}})", "{{job}}", limits=NOT_BELOW_ONE),
                 PanelQuery(f"sum(1 - up{{{OURS}}})", "silent", limits=(1,)),
                 width=6,
             ),
