@@ -8,6 +8,11 @@ def size_words(count: float) -> str:
     return filesize.decimal(round(count))
 
 
+def count_words(count: int, noun: str) -> str:
+    """How many of something that has its plural in -s: `1 unit`, `2 units`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def number_words(value: float) -> str:
     """A positive number to three digits, whole from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -121,8 +121,8 @@ def _work() -> Row:
                 *(PanelQuery(_seconds(share), f"{share:.0%}") for share in (0.5, 0.9, 0.99)),
             ),
             stack(
-                "Actors' seconds by step",
-                "Seconds a second that the actors spend on each step; as many as actors are busy.",
+                "Actors by step",
+                "How many actors are in each step, on average; together, as many as are busy.",
                 "short",
                 PanelQuery(
                     f"sum by (step) (rate(seedsweep_analysis_step_seconds_sum{WHILE}))", "{{step}}"

@@ -7,6 +7,8 @@ from deploy.grafana.panels import PanelQuery, figures, graph, stack
 
 OURS = 'job=~"seedsweep-.*"'
 SINCE = "[$__rate_interval]"
+NOT_BELOW_ONE = (1, 0.5)
+"""Of a count that should not be 0: red then."""
 
 
 def services() -> Dashboard:
@@ -28,22 +30,24 @@ def _now() -> Row:
                 "Services that answer",
                 "Services that Prometheus reaches, by job, and those that it does not.",
                 "short",
-                PanelQuery(f"sum by (job) (up{{{OURS}}})", "{{job}}"),
+                PanelQuery(f"sum by (job) (up{{{OURS}}})", "{{job}}", limits=NOT_BELOW_ONE),
                 PanelQuery(f"sum(1 - up{{{OURS}}})", "silent", limits=(1,)),
                 width=6,
             ),
             figures(
                 "Who leads",
-                "1 where a scheduler leads, 0 where it waits for its turn.",
+                "1 where a scheduler leads, 0 where it waits for its turn. Red: none leads.",
                 "short",
+                PanelQuery("max(seedsweep_scheduler_leading)", "any", limits=NOT_BELOW_ONE),
                 PanelQuery("max by (instance) (seedsweep_scheduler_leading)", "{{instance}}"),
                 width=4,
             ),
             figures(
                 "Workers",
-                "Workers that showed life just now, and those lost within the last hour.",
+                "Workers that showed life just now, and those lost within the last hour. Red: none "
+                "lives.",
                 "short",
-                PanelQuery("max(seedsweep_workers_live)", "live"),
+                PanelQuery("max(seedsweep_workers_live)", "live", limits=NOT_BELOW_ONE),
                 PanelQuery("max(seedsweep_workers_lost)", "lost", limits=(1,)),
                 width=4,
             ),
@@ -57,11 +61,11 @@ def _now() -> Row:
             ),
             figures(
                 "Broker",
-                "Seconds that the broker last took to answer.",
-                "s",
-                PanelQuery("max(seedsweep_broker_round_trip_seconds)", "round trip"),
+                "1 if a service gets answers from the broker, and how long the last one took.",
+                "short",
+                PanelQuery("max(seedsweep_broker_answers)", "answers", limits=NOT_BELOW_ONE),
+                PanelQuery("max(seedsweep_broker_round_trip_seconds)", "seconds", limits=(0.1, 1)),
                 width=3,
-                limits=(0.1, 1),
             ),
             figures(
                 "Versions",
@@ -139,7 +143,7 @@ def _broker() -> Row:
         "Broker",
         (
             graph(
-                "Memory",
+                "Broker memory",
                 "Memory that the broker uses, and its limit; a limit of 0 says that it has none.",
                 "bytes",
                 PanelQuery("max(seedsweep_broker_memory_bytes)", "used"),
@@ -212,7 +216,7 @@ def _processes() -> Row:
         "Processes",
         (
             graph(
-                "Memory",
+                "Process memory",
                 "Memory that processes hold, all of a service together.",
                 "bytes",
                 PanelQuery(f"sum by (job) (process_resident_memory_bytes{{{OURS}}})", "{{job}}"),
@@ -254,7 +258,7 @@ def _ray() -> Row:
                 highest=100,
             ),
             graph(
-                "Memory",
+                "Ray memory",
                 "Share of each Ray node's memory that is in use; Ray ends actors at 95 %.",
                 "percentunit",
                 PanelQuery(

@@ -148,8 +148,8 @@ def _trouble() -> Row:
         (
             graph(
                 "Units by outcome",
-                "Units a second by what became of them; handed back is nobody's fault, and a "
-                "refused one was another's.",
+                "Units a second by what became of them. handed_back: returned unharmed (store "
+                "away, shutdown). refused: another worker already had it.",
                 UNITS_A_SECOND,
                 PanelQuery(
                     f"sum by (outcome) (rate(seedsweep_units_total{{{CHOSEN}}}{WHILE}))",

@@ -12,6 +12,7 @@ from typing import TypeVar
 from seedsweep.scheduler.analysing.waiting import Waiting
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.retention import Retention
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import (
@@ -221,8 +222,8 @@ class AnalystService:
         if lost:
             self._ledger.reopen(campaign_id, sorted(lost))
             log.warning(
-                "The images of %d units of %s are wanted and not there; they are made again.",
-                *(len(lost), campaign_id),
+                "The images of %s of %s are wanted and not there; they are made again.",
+                *(count_words(len(lost), "unit"), campaign_id),
             )
         elif analysed.error is None:
             self._taken[campaign_id].add(prompt)
@@ -267,7 +268,7 @@ class AnalystService:
             metrics.PROMPTS_ANALYSED.inc(len(results))
             metrics.PROMPTS_FLAGGED.inc(sum(result.flagged for result in results))
             metrics.LAST_PROGRESS.set_to_current_time()
-            log.info("%d prompts of %s were analysed.", len(results), campaign_id)
+            log.info("Analysed: %s of %s.", count_words(len(results), "prompt"), campaign_id)
         self._part, self._stored_at = [], time.monotonic()
 
     def _beat(self) -> None:

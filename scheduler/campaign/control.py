@@ -1,8 +1,10 @@
 """What the user wants of a campaign that runs: stored first, then told to the broker."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
+from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.storage.campaigns import (
     drop_parked,
     load_campaign,
@@ -13,10 +15,22 @@ from seedsweep.storage.campaigns import (
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.receipts import is_done
-from seedsweep.storage.records import Control
+from seedsweep.storage.records import Control, Submission
 from seedsweep.storage.store import Store
 
 State = Literal["active", "paused", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """What became of a wish: what was wanted `before`, and whether the broker knows of it already.
+
+    `settled`: nothing is left to do of the campaign, so that nothing was changed.
+    """
+
+    before: State
+    told: bool
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +41,38 @@ class Retried:
     told: bool
 
 
-def steer(store: Store, campaign_id: str, state: State, ledger: Ledger | None) -> bool:
-    """Have a campaign go on, rest or end; units under way are finished.
+def steer(store: Store, campaign_id: str, state: State, ledger: Ledger | None) -> Steered:
+    """Have a campaign go on, rest or end; units under way are finished. A settled one stays as it
+    is.
 
-    True where the broker was told at once: no unit is claimed from then on. Else the scheduler
-    reads it from the store, within seconds of its next look. Raises `ConfigError` where the store
-    knows no such campaign.
+    Where the broker was told at once, no unit is claimed from then on. Else the scheduler reads it
+    from the store, within seconds of its next look. Raises `ConfigError` where the store knows no
+    such campaign.
     """
-    load_campaign(store, campaign_id)
+    submission = load_campaign(store, campaign_id)
+    before = load_control(store, campaign_id).state
+    if _is_settled(store, submission, ledger):
+        return Steered(before, told=False, settled=True)
+    return Steered(before, _want(store, campaign_id, state, ledger))
+
+
+def _is_settled(store: Store, submission: Submission, ledger: Ledger | None) -> bool:
+    """By the broker if it knows, else by the store."""
+    with contextlib.suppress(BrokerUnavailableError):
+        counts = ledger.counts(submission.campaign.campaign_id) if ledger else None
+        if ledger and counts is not None and ledger.has_epoch():
+            return counts.settled
+    plan = load_plan(store, submission)
+    restored = restore_state(store, plan, checkpointed=True)
+    units_left = len(plan) - int(restored.done.sum()) - len(restored.parked) - restored.dropped
+    return units_left == 0 and bool(restored.analysed.all())
+
+
+def _want(store: Store, campaign_id: str, state: State, ledger: Ledger | None) -> bool:
+    """Store what is wanted, then tell the broker; False where it was not told."""
     control = load_control(store, campaign_id)
-    store_control(store, campaign_id, control.model_copy(update={"state": state}))
+    if control.state != state:
+        store_control(store, campaign_id, control.model_copy(update={"state": state}))
     if ledger is None:
         return False
     try:
@@ -86,7 +122,7 @@ def retry_parked(store: Store, campaign_id: str, ledger: Ledger | None) -> Retri
     }
     for unit in records:
         drop_parked(store, campaign_id, unit.index)
-    told = steer(store, campaign_id, "active", ledger)
+    told = _want(store, campaign_id, "active", ledger)
     if ledger is None or not told:
         return Retried(len(open_again), False)
     try:

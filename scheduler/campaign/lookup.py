@@ -43,12 +43,14 @@ def ids_that_begin(store: Store, beginning: str) -> list[str]:
     return [each for each in store.folders(keys.CAMPAIGNS) if each.startswith(beginning)]
 
 
-def no_campaign(store: Store) -> str:
-    """What to do where the store holds no campaign."""
-    return (
-        f"The store {store.url} holds no campaign; `seedsweep run FILE.toml` makes one here, and "
-        "--store names another store."
+def no_campaign(store: Store, has_broker: bool = False) -> str:
+    """What to do where the store holds no campaign; with a broker there is a deployment."""
+    first = (
+        "`seedsweep submit FILE.toml` hands one to this deployment"
+        if has_broker
+        else "`seedsweep run FILE.toml` makes one here"
     )
+    return f"The store {store.url} holds no campaign; {first}, and --store names another store."
 
 
 def _whole(store: Store, campaign_ids: list[str]) -> list[str]:

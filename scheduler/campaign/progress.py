@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from seedsweep.scheduler.campaign.plan import ImageCounts, Plan, image_counts
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.scheduler.campaign.store_words import store_words
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import is_served, load_campaign, load_control, load_parked
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts
@@ -203,9 +204,10 @@ def _parked(store: Store, progress: Progress) -> Iterator[str]:
         return
     few = load_parked(store, progress.id, SHOWN_PARKED)
     reasons = " ".join(dict.fromkeys(unit.reason for unit in few))
+    were, them = ("was", "it") if progress.units_parked == 1 else ("were", "them")
     yield (
-        f"{progress.units_parked} units were given up; `seedsweep resume {progress.id} --failed` "
-        f"tries them again. {reasons}"
+        f"{count_words(progress.units_parked, 'unit')} {were} given up; `seedsweep resume "
+        f"{progress.id} --failed` tries {them} again. {reasons}"
     )
 
 
@@ -216,12 +218,18 @@ def _stuck(counts: LiveCounts, services: Services) -> Iterator[str]:
     if counts.trouble:
         yield counts.trouble
     if counts.failing:
-        yield f"{counts.failing} units failed or lost their worker before, and are tried again."
+        units = count_words(counts.failing, "unit")
+        its, is_or_are = ("its", "is") if counts.failing == 1 else ("their", "are")
+        yield f"{units} failed or lost {its} worker before, and {is_or_are} tried again."
     if counts.remaining:
         yield from (sign.worker.why_out for sign in services.signs if sign.worker.why_out)
     if not services.led:
-        yield "No scheduler leads; start `seedsweep scheduler`."
+        yield "No scheduler leads; start one the way you deployed, or `seedsweep scheduler`."
     if counts.remaining and not services.workers:
-        yield "No worker lives; start `seedsweep worker`."
+        yield "No worker lives; start one the way you deployed, or `seedsweep worker`."
     if counts.ready and not services.analysts:
-        yield f"{counts.ready} prompts wait for an analyst; start `seedsweep analyst`."
+        wait = "waits" if counts.ready == 1 else "wait"
+        yield (
+            f"{count_words(counts.ready, 'prompt')} {wait} for an analyst; start one the way you "
+            "deployed, or `seedsweep analyst`."
+        )

@@ -12,6 +12,7 @@ from seedsweep.scheduler.dispatch.checkpoints import Checkpoints
 from seedsweep.scheduler.dispatch.fair_share import demand_of, fair_shares
 from seedsweep.scheduler.dispatch.gauges import Gauges
 from seedsweep.scheduler.dispatch.served import ServedSigns
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_campaign, load_control, store_parked
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
@@ -164,11 +165,17 @@ class Dispatcher:
         """Restore every campaign before the epoch begins, so that no change falls between."""
         history = self._ledger.end_epoch()
         known, held = list(self._campaigns()), self._ledger.campaigns()
-        if known:
+        campaigns = count_words(len(known), "campaign")
+        if known and held:
+            log.info(
+                "The broker was restarted, or another one took over: its state of %s is restored "
+                "from the store; nothing is lost.",
+                campaigns,
+            )
+        elif known:
             log.warning(
-                "The broker lost its memory, or is not the server that it was; %d campaigns are "
-                "restored from the store.",
-                len(known),
+                "The broker knows nothing of %s: that is restored from the store; nothing is lost.",
+                campaigns,
             )
         self._settled.clear()
         for campaign_id in {*held} - {*known}:
@@ -245,9 +252,9 @@ class Dispatcher:
         campaign_id = plan.campaign.campaign_id
         self._ledger.restore(campaign_id, restored)
         log.info(
-            "Campaign %s: %d prompts, %d units, %d of them stored, %d parked.",
-            *(campaign_id, len(plan.prompts), len(plan), restored.done.sum()),
-            len(restored.parked),
+            "Campaign %s: %s, %s, %d stored, %d parked.",
+            *(campaign_id, count_words(len(plan.prompts), "prompt")),
+            *(count_words(len(plan), "unit"), restored.done.sum(), len(restored.parked)),
         )
 
     def _count(self) -> dict[str, LiveCounts]:
@@ -260,8 +267,9 @@ class Dispatcher:
             elif counts.settled:
                 self._checkpoints.update(campaign_id, counts)
                 log.info(
-                    "The campaign %s is done: %d units, %d parked; %d prompts, %d flagged.",
-                    *(campaign_id, counts.units, counts.parked, counts.prompts, counts.flagged),
+                    "The campaign %s is done: %s, %d parked; %s, %d flagged.",
+                    *(campaign_id, count_words(counts.units, "unit"), counts.parked),
+                    *(count_words(counts.prompts, "prompt"), counts.flagged),
                 )
                 del self._plans[campaign_id]
                 self._rates.pop(campaign_id, None)

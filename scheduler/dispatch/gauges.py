@@ -45,6 +45,7 @@ class Gauges:
             gauge.set(0)
         _show_window(0, 0)
         self._looked = -SLOW_SECONDS
+        self._shown_at = time.monotonic()  # what workers did meanwhile nobody knows
 
     def show(
         self,

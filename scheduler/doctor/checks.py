@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from seedsweep.scheduler.campaign.progress import Broker
 from seedsweep.scheduler.doctor.broker_check import judge_broker
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis, guarded
 from seedsweep.scheduler.doctor.probes import (
@@ -17,8 +18,9 @@ from seedsweep.scheduler.doctor.probes import (
     ask_ray,
     ask_torch,
 )
+from seedsweep.scheduler.doctor.services_check import judge_services
 from seedsweep.scheduler.environment import Environment
-from seedsweep.scheduler.quantities import size_words
+from seedsweep.scheduler.quantities import count_words, size_words
 from seedsweep.storage.broker.facts import read_broker_facts
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.s3.store import S3Store
@@ -68,6 +70,7 @@ def _broker(environment: Environment) -> Iterator[Diagnosis]:
         return
     url = environment.broker_url.get_secret_value()
     yield from judge_broker(read_broker_facts(url), url)
+    yield from judge_services(Broker.at(url))
 
 
 def _store(url: str, create_bucket: bool) -> Iterator[Diagnosis]:
@@ -158,7 +161,7 @@ def _ray(address: str | None) -> Iterator[Diagnosis]:
     if address is None:
         says = f"starts here, bound to {facts['host']}, and answers in {facts['seconds']:.1f} s"
     else:
-        nodes = f"{facts['nodes']} node{'s' if facts['nodes'] != 1 else ''}"
+        nodes = count_words(facts["nodes"], "node")
         says = f"at {address} has {nodes} with {facts['cpus']:g} CPUs"
     yield Diagnosis(
         "Ray", "fine", f"Ray {facts['version']} {says}; token authentication is {token}."

@@ -14,6 +14,7 @@ from wsgiref.types import WSGIApplication
 from prometheus_client.registry import Collector
 
 from seedsweep import __version__
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.scheduler.services.prometheus_targets import advertised, answer_targets
 from seedsweep.scheduler.services.signals import stop_on_sigterm
 from seedsweep.storage import keys
@@ -121,7 +122,7 @@ def serve_analysis(store: Store, broker_url: str, actors: Actors, address: Metri
     workforce = Workforce(broker_url, metrics_at, store_watch.trouble)
     analyst = AnalystService(store, Ledger(broker_url), workforce, stopped)
     where = f"the Ray cluster at {actors.address}" if actors.address else "this machine"
-    log.info("The analyst works with %d actors on %s.", actors.count, where)
+    log.info("The analyst works with %s on %s.", count_words(actors.count, "actor"), where)
     try:
         analyst.run(actors)
     except RayUnavailableError as error:

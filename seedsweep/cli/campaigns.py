@@ -27,6 +27,7 @@ from seedsweep.cli.options import (
     show_json,
 )
 from seedsweep.cli.results import find_present, print_found, render_report
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
     ConfigError,
@@ -197,10 +198,14 @@ def submit(
     campaign_id = planned.campaign.campaign_id
     if priority is not None or weight is not None:
         prioritised(opened, campaign_id, priority, weight)
-    say(f"{_outline(planned)}; a scheduler takes it up within seconds.")
     state = load_control(opened, campaign_id).state
-    if state != "active":
-        say(f"It is {state}; `seedsweep resume {campaign_id}` lets it go on.")
+    if state == "active":
+        say(f"{_outline(planned)}; a scheduler takes it up within seconds.")
+    else:
+        say(
+            f"{_outline(planned)}; it is {state}, and `seedsweep resume {campaign_id}` lets it go "
+            "on."
+        )
     show(campaign_id)
 
 
@@ -239,7 +244,7 @@ def status(
                 campaigns.append(read_progress(opened, name, broker, services))
             except PermanentError as error:
                 broken.append(f"{name}: {error}")
-        empty = "" if names else no_campaign(opened)
+        empty = "" if names else no_campaign(opened, broker is not None)
         return Overview(campaigns, services, trouble, tuple(broken), empty)
 
     if watch:
@@ -300,8 +305,8 @@ def _submit(store: "Store", plan: "Plan") -> "Plan":
 
 def _outline(plan: "Plan") -> str:
     return (
-        f"Campaign {plan.campaign.campaign_id}: {len(plan.prompts)} prompts, "
-        f"{plan.image_count} images, {len(plan)} units"
+        f"Campaign {plan.campaign.campaign_id}: {count_words(len(plan.prompts), 'prompt')}, "
+        f"{count_words(plan.image_count, 'image')}, {count_words(len(plan), 'unit')}"
     )
 
 

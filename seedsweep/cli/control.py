@@ -15,10 +15,16 @@ from seedsweep.cli.options import (
     find_store,
     say,
 )
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.control import State
+
+SAVED = (
+    "Saved. It takes effect when a scheduler next reads the store, within seconds; while none "
+    "runs, not before."
+)
 
 
 def prioritise(
@@ -41,8 +47,8 @@ def prioritise(
     campaign_id = find_campaign(opened, campaign_id)
     control = prioritised(opened, campaign_id, priority, weight)
     say(
-        f"The campaign {campaign_id} has priority {control.priority} and weight "
-        f"{control.weight:g} as soon as a scheduler reads it from the store."
+        f"The campaign {campaign_id} is to have priority {control.priority} and weight "
+        f"{control.weight:g}. {SAVED}"
     )
 
 
@@ -85,9 +91,15 @@ def _steer(campaign_id: str, url: str | None, state: "State") -> None:
     environment, opened = find(url)
     campaign_id = find_campaign(opened, campaign_id)
     broker = find_broker(environment)
-    told = steer(opened, campaign_id, state, broker.ledger if broker else None)
-    when = "now" if told else "as soon as a scheduler reads it from the store"
-    say(f"The campaign {campaign_id} is {state} {when}.")
+    steered = steer(opened, campaign_id, state, broker.ledger if broker else None)
+    if steered.settled:
+        say(f"The campaign {campaign_id} is done already; nothing was changed.")
+    elif steered.before == state:
+        say(f"The campaign {campaign_id} was {state} already.")
+    elif steered.told:
+        say(f"The campaign {campaign_id} is {state} now.")
+    else:
+        say(f"The campaign {campaign_id} is to be {state}. {SAVED}")
 
 
 def _retry(campaign_id: str, url: str | None) -> None:
@@ -97,12 +109,13 @@ def _retry(campaign_id: str, url: str | None) -> None:
     campaign_id = find_campaign(opened, campaign_id)
     broker = find_broker(environment)
     retried = retry_parked(opened, campaign_id, broker.ledger if broker else None)
+    units, are = count_words(retried.units, "parked unit"), "is" if retried.units == 1 else "are"
     if not retried.units:
         say(f"No unit of {campaign_id} is parked, so none is tried again; the campaign is active.")
     elif retried.told:
-        say(f"{retried.units} parked units of {campaign_id} are tried again now.")
+        say(f"{units} of {campaign_id} {are} tried again now.")
     else:
         say(
-            f"{retried.units} parked units of {campaign_id} are tried again when it is run again; "
+            f"{units} of {campaign_id} {are} tried again when it is run again; "
             "where a scheduler serves it, repeat this once the broker answers."
         )

@@ -20,6 +20,7 @@ from seedsweep.cli.options import (
     show,
     show_json,
 )
+from seedsweep.scheduler.quantities import count_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,7 +190,8 @@ def check(
     if flawed:
         units = mend(opened, campaign_id, ledger, checkup)
         how = "by the running workers" if ledger else "when the campaign is run again"
-        say(f"{units} units are made again {how}.")
+        are = "is" if units == 1 else "are"
+        say(f"{count_words(units, 'unit')} {are} made again {how}.")
 
 
 def print_found(found: "Found", as_json: bool, flagged_only: bool = False) -> bool:

@@ -15,12 +15,15 @@ from seedsweep.cli.fitted_table import FittedTable
 from seedsweep.cli.options import explain, show
 from seedsweep.cli.streams import can_be_redrawn, is_left
 from seedsweep.scheduler.campaign.progress import Progress, Services
+from seedsweep.scheduler.quantities import count_words, duration_words
 from seedsweep.storage.workforce import Sign
 
 WATCH_SECONDS = 2.0
 
 
 LOG_SECONDS = 10.0
+
+PACE = "images/s, last 60 s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,9 @@ def _print_changes(look: Callable[[], Overview]) -> None:
 def print_workers(services: Services) -> None:
     """Print who serves: scheduler, analysts, workers; and what is wrong with one or the store."""
     scheduler = "a scheduler leads" if services.led else "no scheduler leads"
-    show(f"{scheduler}, {services.analysts} analysts and {services.workers} workers live.")
+    analysts = count_words(services.analysts, "analyst")
+    workers = count_words(services.workers, "worker")
+    show(f"{scheduler}; {analysts} and {workers} live.")
     if services.signs:
         print_table(_worker_table(services.signs))
     for sign in services.signs:
@@ -140,16 +145,16 @@ def _campaign_table(campaigns: Sequence[Progress]) -> FittedTable:
 
 def _worker_table(signs: Sequence[Sign]) -> FittedTable:
     table = FittedTable(
-        *("worker", "host", "device", "model", "images", "images/s", "last sign of life"),
+        *("worker", "host", "device", "model", "images", PACE, "last sign of life"),
         text=("worker", "host", "device", "model", "last sign of life"),
-        spared=("model", "host", "images", "device", "images/s"),
+        spared=("model", "host", "images", "device", PACE),
     )
     for sign in signs:
         worker = sign.worker
         end = ", out" if worker.why_out else "" if sign.alive else ", lost"
         table.add_row(
             *(worker.name, worker.host, worker.device, worker.model),
-            *(str(worker.images), f"{worker.images_per_second:.2f}"),
-            coloured(f"{sign.seconds_ago:.0f} s ago{end}", "red" if end else ""),
+            *(str(worker.images), f"{worker.images_per_second:.2f}" if sign.alive else "-"),
+            coloured(f"{duration_words(round(sign.seconds_ago))} ago{end}", "red" if end else ""),
         )
     return table

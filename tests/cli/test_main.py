@@ -44,7 +44,7 @@ from tests.support.campaigns import (
 from tests.support.checkout import ROOT
 from tests.support.deployment import Process
 from tests.support.model_folders import safetensors
-from tests.support.results import make_flagged
+from tests.support.results import make_flagged, make_result
 from tests.support.terminal import lines_printed
 from tests.support.tiny_model import save_tiny_model
 
@@ -589,10 +589,45 @@ class TestSteering:
         environment = {"SEEDSWEEP_BROKER_URL": away} if is_named else {}
         done = seedsweep(command, campaign_id, **environment)
         assert (done.returncode, done.stdout) == (0, "")
-        assert "as soon as a scheduler reads it" in done.stderr
+        assert f"is to be {after}. Saved. It takes effect when a scheduler next" in done.stderr
         assert load_control(store, campaign_id).state == after
         (campaign,) = json.loads(seedsweep("status", "--json").stdout)
         assert campaign["state"] == {"active": "queued"}.get(after, after)
+
+
+class TestSteeringInVain:
+    @pytest.fixture
+    def finish(self, store, campaign_id, shards, restore):
+        """Analyse all that is made; the broker is told of it if somebody serves."""
+
+        def finish(is_served):
+            campaign = load_campaign(store, campaign_id).campaign
+            results = [make_result(prompt=prompt, seeds=4) for prompt in ("a cat", "an owl")]
+            results.append(make_flagged(prompt="a <b>dog</b>", seeds=4))
+            store_results(store, campaign.analysis_id, campaign_id, results)
+            if is_served:
+                restore()
+
+        return finish
+
+    def test_what_is_so_already_is_said_to_have_been(self, seedsweep, campaign_id, store):
+        store_control(store, campaign_id, Control(state="paused"))
+        assert "was paused already" in seedsweep("pause", campaign_id).stderr
+        assert "was" not in seedsweep("resume", campaign_id).stderr
+
+    @pytest.mark.parametrize("command", ["pause", "resume", "cancel"])
+    @pytest.mark.parametrize("is_served", [False, True])
+    def test_a_campaign_that_is_done_stays_so(
+        self, seedsweep, campaign_id, store, ledger, finish, broker_url, command, is_served
+    ):
+        finish(is_served)
+        environment = {"SEEDSWEEP_BROKER_URL": broker_url} if is_served else {}
+        done = seedsweep(command, campaign_id, **environment)
+        assert done.returncode == 0
+        assert "is done already; nothing was changed." in done.stderr
+        assert load_control(store, campaign_id) == Control()
+        (campaign,) = json.loads(seedsweep("status", "--json").stdout)
+        assert campaign["state"] == "done"
 
 
 class TestPrioritising:
@@ -810,7 +845,7 @@ class TestCheck:
         assert store.exists(shards[3])
         repaired = seedsweep("check", campaign_id, "--repair")
         assert repaired.returncode == 0
-        assert "1 units are made again when the campaign is run again" in repaired.stderr
+        assert "1 unit is made again when the campaign is run again" in repaired.stderr
         assert [key for key in shards if not store.exists(key)] == [shards[3]]
         assert seedsweep("check", campaign_id).returncode == 0
 
@@ -848,7 +883,7 @@ class TestWorkers:
         broker.zadd("seedsweep:beats", {"gone": broker.time()[0] * 1000 - 60_000})
         shown = seedsweep("workers", SEEDSWEEP_BROKER_URL=broker_url)
         assert shown.returncode == 0
-        assert "no scheduler leads, 0 analysts and 1 workers live." in shown.stdout
+        assert "no scheduler leads; 0 analysts and 1 worker live." in shown.stdout
         lost = [line for line in shown.stdout.splitlines() if "lost" in line]
         assert ["gone" in line for line in lost] == [True]
         gone, here = json.loads(seedsweep("workers", "--json").stdout)

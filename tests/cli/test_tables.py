@@ -100,11 +100,13 @@ class TestOverview:
         assert lines[-2:] == [f"{CAMPAIGN.id}: {sentence}" for sentence in said]
 
     def test_workers_are_shown_and_a_lost_one_is_marked(self, printed):
-        services = Services(True, (sign("alive", 1.0), sign("vanished", 61.0)), 1)
+        services = Services(True, (sign("alive", 1.0), sign("vanished", 1520.0)), 1)
         lines = printed(Overview([CAMPAIGN], services).print)
         figures = ["gpu1", "cuda:0", "m", "7", "1.25"]
         assert line_of(lines, "alive") == ["alive", *figures, "1", "s", "ago"]
-        assert line_of(lines, "vanished") == ["vanished", *figures, "61", "s", "ago,", "lost"]
+        assert line_of(lines, "vanished") == [
+            *("vanished", *figures[:-1], "-", "25.3", "min", "ago,", "lost")
+        ]
 
     @pytest.mark.parametrize("field", ["name", "host", "device", "model"])
     def test_what_a_worker_says_of_itself_is_no_markup(self, printed, field):
@@ -115,15 +117,15 @@ class TestOverview:
 def test_workers_are_counted_in_words_above_their_table(printed):
     services = Services(False, (sign("alive"), sign("vanished", 61.0)), 2)
     first, *table = printed(print_workers, services)
-    assert first == "no scheduler leads, 2 analysts and 1 workers live."
+    assert first == "no scheduler leads; 2 analysts and 1 worker live."
     assert line_of(table, "vanished")[-1] == "lost"
     out = sign("broken", 1.0, why_out=f"It failed with {MARKUP}.")
     *table, last = printed(print_workers, Services(True, (sign("alive"), out), 1))
     assert line_of(table, "broken")[-1] == "out"
-    assert "1 workers live" in table[0]
+    assert "1 worker live" in table[0]
     assert last == f"It failed with {MARKUP}."
     (only,) = printed(print_workers, Services(True, (), 0))
-    assert only == "a scheduler leads, 0 analysts and 0 workers live."
+    assert only == "a scheduler leads; 0 analysts and 0 workers live."
 
 
 def test_a_checkup_names_each_corrupt_shard_and_each_hole_and_counts_the_rest(printed):

@@ -62,11 +62,11 @@ NEITHER_GOOD_NOR_BAD = {
     ),
     # What a good pace is depends on model, devices and images.
     *("Images a second", "Prompts a second", "Seconds a unit", "Seconds to make a unit"),
-    *("Seconds a prompt", "Actors' seconds by step", "What the time goes to", "Model switches"),
+    *("Seconds a prompt", "Actors by step", "What the time goes to", "Model switches"),
     *("Images found in the store", "What descriptors spare", "Read from the store", "Bytes"),
     *("Store requests", "Object store", "CPU", "Process CPU", "Process memory", "GPU memory"),
     # Figures that are one of several services' or workers' and have none missing.
-    *("Memory", "Workers"),
+    *("Broker memory", "Ray memory", "Workers"),
 }
 
 
@@ -205,6 +205,31 @@ def bounds_of(panel):
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
 def test_a_panel_that_has_a_good_and_a_bad_shows_where_bad_begins(panel):
     assert bounds_of(panel) or panel["title"] in NEITHER_GOOD_NOR_BAD
+
+
+def colour(title, query, value):
+    """How a figure of the dashboard *services* is drawn that its query makes so large."""
+    board = json.loads((ROOT / DASHBOARDS / "services.json").read_text())
+    (panel,) = (p for p in board["panels"] if p["title"] == title and p["type"] == "stat")
+    (name,) = (t["refId"] for t in panel["targets"] if query in t["expr"])
+    (own,) = (o for o in panel["fieldConfig"]["overrides"] if o["matcher"]["options"] == name)
+    (thresholds,) = (p["value"] for p in own["properties"] if p["id"] == "thresholds")
+    passed = [s for s in thresholds["steps"] if s["value"] is None or s["value"] <= value]
+    return passed[-1]["color"]
+
+
+@pytest.mark.parametrize(
+    ("title", "query", "bad", "good"),
+    [
+        ("Services that answer", "sum by (job)", 0, 2),
+        ("Services that answer", "sum(1 - up", 1, 0),
+        ("Who leads", "max(seedsweep_scheduler_leading", 0, 1),
+        ("Workers", "seedsweep_workers_live", 0, 1),
+        ("Broker", "seedsweep_broker_answers", 0, 1),
+    ],
+)
+def test_what_is_bad_now_is_red(title, query, bad, good):
+    assert (colour(title, query, bad), colour(title, query, good)) == ("red", "green")
 
 
 def test_what_is_listed_as_neither_good_nor_bad_is_there():

@@ -182,7 +182,8 @@ class Renderer:
             return
         # The old model goes first: a device seldom holds two.
         self._loaded = None
-        log.info("The model %s is loaded.", campaign.model.path or campaign.model.pipeline)
+        model = campaign.model
+        log.info("The model %s (%s) is loaded.", model.path or model.pipeline, model.model_id)
         with metrics.STAGE_SECONDS.labels("load").time():
             self._loaded = campaign, self._try_to_load(campaign)
 
@@ -212,11 +213,11 @@ class Renderer:
         self._complete(unit)
         now = time.monotonic()
         if now - self._reported > REPORT_SECONDS:
-            self._reported = now
+            self._reported, rate = now, self._rate.per_second
+            pace = f", {rate:.2f} images/s over the last {RATE_SECONDS:.0f} s" if rate else ""
             log.info(
-                "%d images stored since the start, %.2f images/s of late; the last unit: "
-                "seeds %d to %d of %r for %s.",
-                *(self._images, self._rate.per_second, unit.seeds.first, unit.seeds.last),
+                "%d images stored since the start%s; the last unit: seeds %d to %d of %r for %s.",
+                *(self._images, pace, unit.seeds.first, unit.seeds.last),
                 *(unit.prompt[:60], unit.campaign_id),
             )
 

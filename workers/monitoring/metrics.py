@@ -263,8 +263,8 @@ CAMPAIGN_PROMPTS = _enter(
 CAMPAIGN_DEVICE_SECONDS = _enter(
     "seedsweep_campaign_device_seconds_total",
     "counter",
-    "Seconds that live workers served the campaign's model, those of campaigns that share it "
-    "split by claimed units; since this scheduler leads.",
+    "Device seconds of a campaign since this scheduler leads: one for each second of each live "
+    "worker that serves its model. Campaigns that share the model share them by claimed units.",
     _SCHEDULER,
     {"campaign": ANY},
 )

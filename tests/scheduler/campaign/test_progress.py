@@ -94,17 +94,23 @@ def test_images_are_counted_by_the_units_that_are_done(served, crew):
 class TestWhatIsStuck:
     def test_a_missing_scheduler(self, served, workforce):
         workforce.resign()
-        assert served.stuck == ("No scheduler leads; start `seedsweep scheduler`.",)
+        assert served.stuck == (
+            "No scheduler leads; start one the way you deployed, or `seedsweep scheduler`.",
+        )
 
     def test_a_missing_worker_while_units_remain(self, served, workforce):
         workforce.leave("w")
-        assert served.stuck == ("No worker lives; start `seedsweep worker`.",)
+        assert served.stuck == (
+            "No worker lives; start one the way you deployed, or `seedsweep worker`.",
+        )
         served.complete(0, 1, 2, 3)
         assert served.stuck == ()
 
     def test_a_worker_that_vanished_is_missing(self, served, broker):
         broker.zadd("seedsweep:beats", {"w": 1})
-        assert served.stuck == ("No worker lives; start `seedsweep worker`.",)
+        assert served.stuck == (
+            "No worker lives; start one the way you deployed, or `seedsweep worker`.",
+        )
 
     def test_a_worker_that_took_itself_out_while_units_remain(self, served, workforce):
         said = Worker(name="x", host="", device="cpu", model="", images=0, images_per_second=0)
@@ -117,12 +123,15 @@ class TestWhatIsStuck:
         broker.delete("seedsweep:analysts")
         assert served.stuck == ()
         served.complete(0, 1)
-        assert served.stuck == ("1 prompts wait for an analyst; start `seedsweep analyst`.",)
+        assert served.stuck == (
+            "1 prompt waits for an analyst; start one the way you deployed, or `seedsweep "
+            "analyst`.",
+        )
 
     def test_units_that_were_given_up(self, served):
         served.park(2)
         (sentence,) = served.stuck
-        assert sentence.startswith("1 units were given up")
+        assert sentence.startswith("1 unit was given up")
         assert sentence.endswith("It broke.")
         assert f"`seedsweep resume {served.id} --failed`" in sentence
         assert served.look().units_parked == 1
@@ -148,7 +157,7 @@ class TestWhatIsStuck:
 
         wait_until(lost)
         monkeypatch.undo()
-        assert served.stuck[0].startswith("1 units failed or lost their worker")
+        assert served.stuck[0].startswith("1 unit failed or lost its worker")
 
     def test_prompts_that_cannot_be_analysed_with_the_reason(self, served):
         served.complete(0, 1)
@@ -201,7 +210,7 @@ def test_a_settled_campaign_misses_nobody_and_keeps_what_was_given_up(served):
     assert len(served.stuck) > 1
     served.analyse()
     (sentence,) = served.stuck
-    assert sentence.startswith("1 units were given up")
+    assert sentence.startswith("1 unit was given up")
     assert served.look().state == "done"
 
 

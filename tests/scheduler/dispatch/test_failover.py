@@ -139,8 +139,8 @@ def test_what_is_wanted_of_campaigns_holds_on_a_replica_that_was_not_told(campai
     pair.part()
     late = campaigns.submit("late")
     campaigns.tick()
-    assert steer(campaigns.store, ids["rest"], "paused", campaigns.ledger)
-    assert steer(campaigns.store, ids["end"], "cancelled", campaigns.ledger)
+    assert steer(campaigns.store, ids["rest"], "paused", campaigns.ledger).told
+    assert steer(campaigns.store, ids["end"], "cancelled", campaigns.ledger).told
     retried = retry_parked(campaigns.store, ids["again"], campaigns.ledger)
     assert retried.told
     assert retried.units

@@ -122,6 +122,19 @@ def test_device_seconds_of_workers_with_nothing_claimed_are_split_evenly(
     ] == [10, 10, 20]
 
 
+def test_time_of_which_nothing_is_known_costs_nothing(gauges, collector, begin, now):
+    plan = make_plan("small")
+    counts = begin(plan)
+    for seconds in (10, 300, 10):
+        now[0] += seconds
+        if seconds == 300:
+            gauges.hide()
+            assert campaigns(collector) == {}
+        else:
+            show(gauges, [(plan, counts)], 2)
+    assert campaigns(collector)["device_seconds_total", plan.campaign.campaign_id] == 40
+
+
 def test_a_campaign_with_nothing_left_to_make_costs_nothing_more(gauges, collector, begin, now):
     plan = make_plan("small")
     counts = begin(plan)

@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import redis
 
@@ -24,10 +25,11 @@ from seedsweep.storage.errors import (
     TransientError,
 )
 from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.records import Worker
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.store import StoreFacts
 from seedsweep.workers.cluster import private_ray
-from tests.support.campaigns import campaign_file, small_sampling
+from tests.support.campaigns import campaign_file, nothing_done, small_sampling
 from tests.support.servers import ray_cluster
 from tests.support.tiny_model import save_tiny_model
 
@@ -131,6 +133,27 @@ def test_no_broker_is_worth_a_warning(look):
     (found,) = look("broker")
     assert found.verdict == "warning"
     assert "SEEDSWEEP_BROKER_URL" in found.remedy
+
+
+def test_who_is_missing_while_work_waits_is_worth_a_warning(look, broker_url, ledger, workforce):
+    (idle,) = look("services", broker_url=broker_url)
+    assert (idle.verdict, idle.says) == ("warning", "No scheduler leads, so nothing is queued.")
+    assert "the way you deployed" in idle.remedy
+    ledger.restore("small-1", nothing_done(3, done=np.array([True, False, False]), ready=(0,)))
+    missing = look("services", broker_url=broker_url)
+    assert [each.says for each in missing[1:]] == [
+        "No worker lives, and 2 units wait.",
+        "No analyst lives, and 1 prompt waits.",
+    ]
+    assert set(verdicts(missing)) == {"warning"}
+    assert workforce.lead()
+    workforce.beat(Worker(name="w", host="", device="cpu", model="", images=0, images_per_second=0))
+    workforce.beat_analyst("a")
+    (served,) = look("services", broker_url=broker_url)
+    assert (served.verdict, served.says) == (
+        "fine",
+        "A scheduler leads; 1 analyst and 1 worker live.",
+    )
 
 
 def test_a_broker_without_an_append_only_file_loses_only_time(look, broker, broker_url):
