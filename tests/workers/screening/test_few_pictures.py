@@ -15,6 +15,7 @@ from seedsweep.workers.screening.few_pictures import EDGE_SIDE, closest_pair, ed
 from tests.support.pictures import drawings
 
 
+@settings(max_examples=30)
 @given(arrays(np.uint8, st.tuples(st.integers(2, 5), st.just(6), st.just(4), st.just(3))))
 def test_the_closest_pair_is_the_least_tiled_distance_less_than_zero(pixels):
     expected = -min(tiled_to(a, b, 2) for a, b in combinations(pixels, 2))

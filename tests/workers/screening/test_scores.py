@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -31,12 +31,14 @@ def values(pair):
     return zip(pair.conditional.flat, pair.unconditional.flat, strict=True)
 
 
+@settings(max_examples=30)
 @given(SEEN)
 def test_noise_magnitude_is_the_mean_over_steps_of_the_guidances_length(seen):
     expected = sum(map(magnitude, seen.steps)) / len(seen.steps)
     assert noise_magnitude(seen) == pytest.approx(expected, abs=1e-12)
 
 
+@settings(max_examples=30)
 @given(SEEN)
 def test_one_step_is_the_mean_square_of_the_guided_noise_at_the_first_step(seen):
     first, g = seen.steps[0], seen.guidance_scale
@@ -44,6 +46,7 @@ def test_one_step_is_the_mean_square_of_the_guided_noise_at_the_first_step(seen)
     assert one_step(seen) == pytest.approx(math.fsum(n * n for n in guided) / len(guided))
 
 
+@settings(max_examples=30)
 @given(SEEN)
 def test_anisotropy_adds_twice_the_mean_cosine_over_channels_at_little_noise(seen):
     with_it, without = seen.low_noise.conditional, seen.low_noise.unconditional
@@ -58,6 +61,7 @@ def test_anisotropy_adds_twice_the_mean_cosine_over_channels_at_little_noise(see
     assert anisotropy(seen) == pytest.approx(expected, abs=1e-9)
 
 
+@settings(max_examples=30)
 @given(SEEN, st.floats(1.1, 5))
 def test_a_prompt_that_moves_the_prediction_further_scores_higher(seen, more):
     def moved(pair):
