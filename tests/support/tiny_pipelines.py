@@ -9,6 +9,7 @@ from diffusers import (
     FluxTransformer2DModel,
     KandinskyV22CombinedPipeline,
     PriorTransformer,
+    StableDiffusionXLPipeline,
     UnCLIPScheduler,
     UNet2DConditionModel,
     VQModel,
@@ -141,3 +142,39 @@ def text_config(words):
         eos_token_id=1,
         pad_token_id=1,
     )
+
+
+def save_sdxl(folder):
+    """A Stable Diffusion XL of 16 px pictures, with its two text encoders."""
+    torch.manual_seed(0)
+    tokenizer = letters_tokenizer(LONGEST)
+    StableDiffusionXLPipeline(
+        vae=AutoencoderKL(
+            block_out_channels=(8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=16,
+        ),
+        text_encoder=CLIPTextModel(text_config(len(tokenizer))),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(len(tokenizer))),
+        tokenizer=tokenizer,
+        tokenizer_2=letters_tokenizer(LONGEST),
+        unet=UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=2 * WIDTH,
+            attention_head_dim=4,
+            norm_num_groups=4,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + WIDTH,
+        ),
+        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+        force_zeros_for_empty_prompt=False,
+    ).save_pretrained(folder)
