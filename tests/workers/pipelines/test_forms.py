@@ -21,8 +21,9 @@ from seedsweep.scheduler.campaign.file import resolve_model
 from seedsweep.storage.errors import ConfigError, ModelLoadError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Adapter, Component, Embedding, Model, Sampling
+from seedsweep.workers.models.fetching import model_places
 from seedsweep.workers.models.folder_check import check_model
-from seedsweep.workers.models.staging import model_places, stage_model
+from seedsweep.workers.models.staging import stage_model
 from seedsweep.workers.pipelines import adapters
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 from tests.support.model_forms import open_pipeline, save_checkpoint, save_config, save_lora
