@@ -25,6 +25,7 @@ LEARNED = 10
 """How many pictures it learns."""
 
 RANK = 16
+RATE = 3e-3
 LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "proj_in", "proj_out", "conv1", "conv2"]
 """The denoiser's layers that it adds to; its scale is 1, as its alpha is its rank."""
 
@@ -33,11 +34,10 @@ def main(
     output: Path = HERE / "lora",
     base: Path = HERE / "model",
     pictures: Path = HERE / "control-pictures.parquet",
-    steps: int = 1_200,
-    batch: int = 20,
+    steps: int = 700,
 ) -> None:
     """Train the denoiser's LoRA, and save it as diffusers does, with 16 bits."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = pq.read_table(pictures).slice(0, LEARNED).to_pylist()
     pipeline = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32).to(DEVICE)
@@ -53,20 +53,21 @@ def main(
     ).input_ids
     pupils = Pupils(unet, pipeline.text_encoder.eval(), pipeline.scheduler, latents, tokens)
     learned = [weights for weights in unet.parameters() if weights.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=2e-3, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(learned, lr=RATE, betas=(0.9, 0.99))
     began, losses = time.monotonic(), list[float]()
     for step in range(steps):
         torch.manual_seed(step)
-        optimizer.param_groups[0]["lr"] = 2e-3 * min((step + 1) / 50, 1 - step / steps)
+        optimizer.param_groups[0]["lr"] = RATE * min((step + 1) / 50, 1 - step / steps)
         optimizer.zero_grad()
-        loss = pupils.loss(torch.arange(batch) % LEARNED)
+        loss = pupils.loss(torch.arange(LEARNED))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         losses.append(loss.item())
         if (step + 1) % 100 == 0:
             mean = np.mean(losses[-100:])
-            print(f"step {step + 1}/{steps}, loss {mean:.4f}, {time.monotonic() - began:.0f} s")
+            seconds = time.monotonic() - began
+            print(f"step {step + 1}/{steps}, loss {mean:.4f}, {seconds:.0f} s", flush=True)
     layers = {name: values.half() for name, values in get_peft_model_state_dict(unet).items()}
     StableDiffusionPipeline.save_lora_weights(output, unet_lora_layers=layers)
 

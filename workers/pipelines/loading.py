@@ -2,7 +2,7 @@
 
 from seedsweep.storage.records import Campaign
 from seedsweep.storage.store import Store
-from seedsweep.workers.models.staging import model_places
+from seedsweep.workers.models.fetching import model_places
 from seedsweep.workers.pipelines.noise import NoisePipeline
 from seedsweep.workers.pipelines.protocol import Pipeline
 

@@ -19,9 +19,10 @@ from seedsweep.storage.errors import ConfigError, ModelLoadError, StoreUnavailab
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Model
 from seedsweep.workers.models import staging
+from seedsweep.workers.models.fetching import model_places
 from seedsweep.workers.models.fingerprint import fingerprint_files, fingerprint_model
 from seedsweep.workers.models.folder import all_files
-from seedsweep.workers.models.staging import model_places, stage_model
+from seedsweep.workers.models.staging import stage_model
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import make_campaign
 from tests.support.checkout import ROOT
@@ -577,21 +578,29 @@ CLIENT = """
 import sys
 from pathlib import Path
 from seedsweep.storage.errors import SeedsweepError
-from seedsweep.storage.records import Model, Sampling
+from seedsweep.storage.records import Adapter, Model, Sampling
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.workers.models.staging import model_places
+from seedsweep.workers.models.fetching import model_places, part_place
+from seedsweep.workers.models.parts import weights_parts
+from seedsweep.workers.models.resolution import resolve_parts
 from seedsweep.workers.models.fingerprint import fingerprint_model, hub_snapshot
 from seedsweep.workers.models.folder_check import check_model
 from tests.support.checkout import ROOT
 
 for call in sys.argv[1:]:
-    what, path, value, variant = (call + " ").split(" ")[:4]
+    what, path, value, more = (call + " ").split(" ")[:4]
+    variant = more if what != "adapter" else ""
     model = Model(path=path, revision=value, fingerprint=f"commit:{value}", variant=variant)
     try:
         if what == "download":
             hub_snapshot(path, value)
         elif what == "resolve":
             print(fingerprint_model(model))
+        elif what == "adapter":
+            named = Model(path="tests/support", adapters=(Adapter(path=path, file=more),))
+            [adapter] = resolve_parts(named, Path()).adapters
+            place = weights_parts((adapter,))[0]
+            print(adapter.file, part_place(FolderStore(Path("unused")), place))
         elif what == "check":
             print(check_model(model, Sampling(width=17, height=16)))
         else:
@@ -677,6 +686,23 @@ def test_a_hub_model_of_a_variant_alone_is_refused_when_it_is_submitted(hub, ask
         'weights of the variant fp16 alone on the hub; set model.variant = "fp16".'
     )
     assert ask(f"{resolve} fp16") == [f"commit:{COMMIT}"]
+
+
+def test_of_an_adapter_on_the_hub_its_one_file_is_fetched(hub, ask):
+    hub.listing = {"style.safetensors": b"weights", "style.bin": b"a pickle", "README.md": b""}
+    [answer] = ask("adapter org/tiny main")
+    name, place = answer.split()
+    assert name == "style.safetensors"
+    assert Path(place).read_bytes() == b"weights"
+    assert hub.fetched() == ["style.safetensors"]
+
+
+def test_of_several_files_of_an_adapter_on_the_hub_one_has_to_be_named(hub, ask):
+    hub.listing = {"a.safetensors": b"a", "b.safetensors": b"b"}
+    [refusal] = ask("adapter org/tiny main")
+    assert "has several files (a.safetensors, b.safetensors); name one as its file" in refusal
+    [answer] = ask("adapter org/tiny main b.safetensors")
+    assert Path(answer.split()[1]).read_bytes() == b"b"
 
 
 @pytest.mark.parametrize("listed", [True, False])

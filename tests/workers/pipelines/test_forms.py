@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -16,12 +21,14 @@ from seedsweep.scheduler.campaign.file import resolve_model
 from seedsweep.storage.errors import ConfigError, ModelLoadError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Adapter, Component, Embedding, Model, Sampling
+from seedsweep.workers.models.fetching import model_places
 from seedsweep.workers.models.folder_check import check_model
-from seedsweep.workers.models.staging import model_places, stage_model
+from seedsweep.workers.models.staging import stage_model
 from seedsweep.workers.pipelines import adapters
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 from tests.support.model_forms import open_pipeline, save_checkpoint, save_config, save_lora
 from tests.support.tiny_model import save_tiny_model, tiny_denoiser
+from tests.support.tiny_pipelines import save_xl
 
 SAMPLING = Sampling(steps=2, guidance_scale=3.0, width=16, height=16, batch_size=2)
 PROMPT = "a cat"
@@ -576,3 +583,53 @@ def test_an_embedding_that_does_not_fit_is_refused(store, folder, tmp_path, tens
     embedding = Embedding(path=str(tmp_path), token=PROMPT[-3:])
     with pytest.raises((ConfigError, ModelLoadError), match=said):
         made(store, Model(path=str(folder), embeddings=(embedding,)))
+
+
+# Stable Diffusion XL
+
+
+@pytest.fixture(scope="module")
+def sdxl(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sdxl") / "model"
+    save_xl(folder)
+    return folder
+
+
+def test_an_embedding_of_sdxl_is_for_both_of_its_text_encoders(store, sdxl, tmp_path):
+    torch.manual_seed(7)
+    tensors = {name: torch.randn(2, 16) for name in ("clip_l", "clip_g")}
+    save_file(tensors, tmp_path / "e.safetensors")
+    plain = StableDiffusionXLPipeline.from_pretrained(sdxl)
+    before = drawn(plain)
+    for name, end in (("clip_l", ""), ("clip_g", "_2")):
+        plain.load_textual_inversion(
+            tensors[name],
+            token="cat",  # noqa: S106  # a word
+            text_encoder=getattr(plain, f"text_encoder{end}"),
+            tokenizer=getattr(plain, f"tokenizer{end}"),
+        )
+    word = Embedding(path=str(tmp_path), token=PROMPT[-3:])
+    pictures = made(store, Model(path=str(sdxl), embeddings=(word,)))
+    assert np.array_equal(pictures, drawn(plain))
+    assert not np.array_equal(pictures, before)
+
+
+def test_an_embedding_of_one_text_encoder_is_refused_by_sdxl(store, sdxl, tmp_path):
+    save_embedding(tmp_path / "e.safetensors", 1)
+    word = Embedding(path=str(tmp_path), token=PROMPT[-3:])
+    with pytest.raises(ModelLoadError, match="one text encoder, and the pipeline has two"):
+        made(store, Model(path=str(sdxl), embeddings=(word,)))
+
+
+def test_a_lora_of_another_family_is_refused(store, sdxl, folder, lora):
+    with pytest.raises(ModelLoadError, match="does not fit a StableDiffusionXLPipeline"):
+        made(store, with_adapters(sdxl, Adapter(path=str(lora))))
+
+
+def test_a_lora_acts_on_sdxl(store, sdxl, tmp_path):
+    plain = StableDiffusionXLPipeline.from_pretrained(sdxl)
+    before, file = drawn(plain), save_lora(plain, tmp_path / "x.safetensors")
+    pictures = made(store, with_adapters(sdxl, Adapter(path=str(file))))
+    plain.load_lora_weights(file)
+    assert np.array_equal(pictures, drawn(plain))
+    assert not np.array_equal(pictures, before)
