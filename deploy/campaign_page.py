@@ -57,7 +57,8 @@ def campaign_page() -> str:
 
 
 def _section(table: Table) -> Iterator[str]:
-    yield f"## `[{table.name}]`" if table.name else "## Above the tables"
+    name = f"[{table.name}]" if table.is_repeated else table.name
+    yield f"## `[{name}]`" if table.name else "## Above the tables"
     yield ""
     if table.name:
         must = "The file has to have it. " if table.is_required else ""

@@ -5,7 +5,7 @@ local meta, done, tokens = prefix .. 'meta', prefix .. 'done', prefix .. 'tokens
 local leases, again, ready = prefix .. 'leases', prefix .. 'again', prefix .. 'ready'
 local errors, losses, parked = prefix .. 'errors', prefix .. 'losses', prefix .. 'parked'
 local analysed, flagged = prefix .. 'analysed', prefix .. 'flagged'
-local stage = prefix .. 'stage'
+local stage, dropped = prefix .. 'stage', prefix .. 'dropped'
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -25,8 +25,8 @@ end
 -- How many units of a prompt are open, and whether the others were dropped.
 local function opened(prompt)
   if #ends == 0 then return per_prompt, false end
-  local standing = string.byte(redis.call('GETRANGE', stage, prompt, prompt))
-  return ends[standing % 128], standing >= 128
+  local number = tonumber(redis.call('HGET', stage, prompt) or 1)
+  return ends[number], redis.call('GETBIT', dropped, prompt) == 1
 end
 
 local function is_open(index)
@@ -83,8 +83,7 @@ local function undrop(prompt)
   local open, is_dropped = opened(prompt)
   if not is_dropped then return end
   local rest = unsettled(prompt, open, per_prompt)
-  local standing = string.byte(redis.call('GETRANGE', stage, prompt, prompt))
-  redis.call('SETRANGE', stage, prompt, string.char(standing - 128))
+  redis.call('SETBIT', dropped, prompt, 0)
   redis.call('HINCRBY', meta, 'dropped', -rest)
   redis.call('HINCRBY', meta, 'held', rest)
 end
@@ -306,7 +305,7 @@ function calls.open(prompt, number)
   local after = ends[tonumber(number)]
   if is_dropped or after == nil or after <= before then return 0 end
   redis.call('HINCRBY', meta, 'held', -unsettled(prompt, before, after))
-  redis.call('SETRANGE', stage, prompt, string.char(number))
+  redis.call('HSET', stage, prompt, number)
   for unit = prompt * per_prompt + before, prompt * per_prompt + after - 1 do
     if not is_settled(unit) then redis.call('RPUSH', again, unit) end
   end
@@ -321,7 +320,8 @@ local function drop(prompt, number)
   local rest = unsettled(prompt, first, per_prompt)
   redis.call('HINCRBY', meta, 'held', -unsettled(prompt, open, per_prompt))
   redis.call('HINCRBY', meta, 'dropped', rest)
-  redis.call('SETRANGE', stage, prompt, string.char(128 + number))
+  redis.call('HSET', stage, prompt, number)
+  redis.call('SETBIT', dropped, prompt, 1)
 end
 
 -- `dropped_after` is the number of a stage, 0 where the prompt has all its images.

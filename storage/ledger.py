@@ -12,8 +12,8 @@ Per campaign, below `seedsweep:<campaign_id>:`
     ready    sorted set: prompts whose units are all done or parked → when they may be taken
     analysed bitmap, one bit per prompt whose result is stored
     flagged  set: prompts that are flagged
-    stage    with stages, a byte for each prompt: the number of the stage whose units are open, and
-             128 more where all others were dropped
+    stage    hash, with stages: prompt → the number of the stage whose units are open, if not 1
+    dropped  bitmap, with stages: one bit per prompt whose other units are not made
 Over all campaigns: `seedsweep:campaigns`, the set of those restored, and the epoch.
 """
 
@@ -32,7 +32,7 @@ CAMPAIGNS = f"{ROOT}campaigns"
 SCRIPT = files("seedsweep.storage").joinpath("ledger.lua").read_text()
 PARTS = (
     *("meta", "done", "tokens", "leases", "again", "errors", "losses", "parked", "ready"),
-    *("analysed", "flagged", "stage"),
+    *("analysed", "flagged", "stage", "dropped"),
 )
 
 LEASE_MS = 15_000
@@ -93,8 +93,12 @@ class Ledger:
             pipe.set(f"{name}analysed", np.packbits(restored.analysed).tobytes())
             if restored.flagged:
                 pipe.sadd(f"{name}flagged", *restored.flagged)
+            numbers = restored.stages % DROPPED
+            if later := np.flatnonzero(numbers > 1).tolist():
+                pipe.hset(f"{name}stage", mapping={i: int(numbers[i]) for i in later})
             if restored.ends:
-                pipe.set(f"{name}stage", restored.standings)
+                bits = np.packbits(restored.stages >= DROPPED)
+                pipe.set(f"{name}dropped", bits.tobytes())
             pipe.sadd(CAMPAIGNS, campaign_id)
             pipe.execute()
 
@@ -223,11 +227,23 @@ class Ledger:
             return np.unpackbits(packed, count=int(units)).astype(np.bool_)
 
     def stages(self, campaign_id: str) -> NDArray[np.uint8] | None:
-        """What `Restored.stages` said, and what became of it: (prompts,) uint8; None where the
+        """The stage of each prompt as `Restored.stages` tells it: (prompts,) uint8; None where the
         campaign has no stages, or the broker does not know it."""
-        with translated():
-            standings = cast("bytes | None", self._redis.get(f"{ROOT}{campaign_id}:stage"))
-        return None if standings is None else np.frombuffer(standings, dtype=np.uint8)
+        name = f"{ROOT}{campaign_id}:"
+        with translated(), self._redis.pipeline() as pipe:
+            pipe.hmget(f"{name}meta", "units", "per_prompt", "ends")
+            pipe.hgetall(f"{name}stage")
+            pipe.get(f"{name}dropped")
+            (units, per_prompt, ends), later, bits = pipe.execute()
+            if not ends:
+                return None
+            stages = np.ones(int(units) // int(per_prompt), dtype=np.uint8)
+            for prompt, stage in later.items():
+                stages[int(prompt)] = int(stage)
+            packed = np.frombuffer(bits or b"", dtype=np.uint8)
+            is_dropped = np.unpackbits(packed)[: len(stages)].astype(np.bool_)
+            stages[: len(is_dropped)][is_dropped] += DROPPED
+            return stages
 
     def take_ready(self, campaign_id: str, count: int) -> list[int]:
         """Take up to `count` prompts to analyse; they come again if no result follows."""
@@ -236,11 +252,10 @@ class Ledger:
     def stages_of(self, campaign_id: str, prompts: Iterable[int]) -> list[int]:
         """The number of the stage whose units are open, for each of these prompts of a campaign
         with stages."""
-        name = f"{ROOT}{campaign_id}:stage"
         with translated(), self._redis.pipeline() as pipe:
             for prompt in prompts:
-                pipe.getrange(name, prompt, prompt)
-            return [ord(byte) % DROPPED if byte else 1 for byte in pipe.execute()]
+                pipe.hget(f"{ROOT}{campaign_id}:stage", str(prompt))
+            return [int(stage or 1) for stage in pipe.execute()]
 
     def renew_ready(self, campaign_id: str, prompts: Iterable[int]) -> None:
         """Keep taken prompts from being taken again."""

@@ -52,11 +52,6 @@ class Restored:
     stages: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, dtype=np.uint8))
 
     @property
-    def standings(self) -> bytes:
-        """A byte for each prompt: its stage."""
-        return self.stages.tobytes()
-
-    @property
     def held(self) -> int:
         """How many units wait for a stage."""
         return self._unopened(self.stages < DROPPED)

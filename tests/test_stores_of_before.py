@@ -91,6 +91,7 @@ def as_then(results):
         assert memories == [clique["clique_seeds"] for clique in whole]
         names = ("parts", "parts_proven", "flagged_partial", "extracted_partial", "cut", "same_as")
         assert [result.pop(name) for name in names] == [[], True, False, None, None, None]
+        assert result.pop("drop") is None
         for clique in (result, *result["further_cliques"]):
             for name in ("adaptive_training", "adaptive_generation", "agreement"):
                 assert not clique["match"] or clique["match"].pop(name) is None
@@ -119,6 +120,8 @@ class TestEveryStore:
         for status, campaign in zip(now, old.campaigns, strict=True):
             # What was begun, and nobody serves, was "running" then.
             state = status["state"].replace("stopped", "running")
+            assert status.pop("units_dropped") == 0
+            assert status.pop("images_full") == status["images"]
             assert status | {"state": state, "stuck": []} == campaign["status"]
         for campaign in old.campaigns:
             assert as_then(old.json("results", campaign["id"])) == campaign["results"]

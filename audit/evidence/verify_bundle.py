@@ -137,15 +137,15 @@ def denominators(
     pictures = {match["training_id"] for of_prompt in matched for match in of_prompt}
     repeated = {m["training_id"] for of_prompt in matched for m in of_prompt if m["extracted"]}
     least = settings["analysis"]["min_clique_size"]
-    dropped = {r["prompt_id"] for r in results if r["drop"] and not r["drop"]["sampled"]}
-    enough = {r["prompt_id"]: 2 if r["prompt_id"] in dropped else least for r in results}
     evidence = [
-        r for r in results if r["flagged"] or r["seeds"] - r["excluded"] >= enough[r["prompt_id"]]
+        r
+        for r in results
+        if r["flagged"] or r["seeds"] - r["excluded"] >= (2 if _is_dropped(r) else least)
     ]
     undecided = [r for r in evidence if not r["flagged"] and not r["clique_proven"]]
     seeds = submission["campaign"]["sampling"]["seeds"]
     images = sum(r["seeds"] for r in results)
-    fewer = sum(r["seeds"] < seeds and r["prompt_id"] not in dropped for r in results)
+    fewer = sum(r["seeds"] < seeds and not _is_dropped(r) for r in results)
     left_out = sum(unit["seeds"]["last"] - unit["seeds"]["first"] + 1 for unit in parked)
     counts: dict[str, tuple[int, int] | None] = {
         "prompts analysed, of those submitted": (len(results), prompts),
@@ -169,7 +169,8 @@ def denominators(
         "training pictures extracted, of those matched": (len(repeated), len(pictures)),
     }
     if submission["campaign"].get("stages"):
-        counts["prompts dropped by stages, of those analysed"] = (len(dropped), len(results))
+        dropped = sum(map(_is_dropped, results))
+        counts["prompts dropped by stages, of those analysed"] = (dropped, len(results))
     if settings["verification"] is None:
         counts = {name: None if "matched" in name else share for name, share in counts.items()}
     return {name: share and {"n": share[0], "of": share[1]} for name, share in counts.items()}
@@ -510,6 +511,12 @@ def _check_cliques(result: Json, settings: Json, sampling: Json) -> Iterator[str
             match, settings["verification"]["threshold"], sampling
         ):
             yield f"A match of {name} is not extracted as its distances say."
+
+
+def _is_dropped(result: Json) -> bool:
+    """Whether a stage of the campaign left the prompt with few pictures."""
+    drop = result["drop"]
+    return bool(drop) and not drop["sampled"]
 
 
 def _cliques(result: Json) -> list[Json]:

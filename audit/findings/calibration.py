@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from seedsweep.audit.findings.comparability import refuse_stages
 from seedsweep.audit.findings.control_prompts import Marks, among
 from seedsweep.audit.findings.operating_point import (
     NEVER,
@@ -163,6 +164,7 @@ def score_marked(
     or enough that are usable.
     """
     submission = load_campaign(store, campaign_id)
+    refuse_stages(submission, "a calibration")
     settings = settings_now(store, submission)
     chosen = tuple(sorted(set(sizes))) or (settings.analysis.min_clique_size,)
     seeds = submission.campaign.sampling.seeds

@@ -54,6 +54,8 @@ def refuse_unlike(a: Arm, b: Arm) -> None:
             f"{a.campaign_id} cannot be compared with itself; name two campaigns, such as one of "
             "the model before and one of the model after."
         )
+    for arm in (a, b):
+        refuse_stages(arm.submission, "a comparison")
     seeds_a, seeds_b = a.submission.campaign.seeds, b.submission.campaign.seeds
     if seeds_a != seeds_b:
         raise ConfigError(
@@ -67,6 +69,17 @@ def refuse_unlike(a: Arm, b: Arm) -> None:
         raise ConfigError(
             f"{a.campaign_id} and {b.campaign_id} are judged by other settings, {what}; "
             f"{_remedy(a, b, [name for name, _, _ in differing])}"
+        )
+
+
+def refuse_stages(submission: Submission, what: str) -> None:
+    """Raise `ConfigError` for a campaign with stages: its prompts have few pictures or all."""
+    campaign = submission.campaign
+    if campaign.stages:
+        raise ConfigError(
+            f"The stages of {campaign.campaign_id} dropped prompts before they had all their "
+            f"pictures, and {what} needs all; submit it without [[stages]] under another name: "
+            "what is made is not made again."
         )
 
 

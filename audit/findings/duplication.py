@@ -22,7 +22,7 @@ from seedsweep.scheduler.campaign.text_files import file_kind
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Prompt, PromptList
+from seedsweep.storage.records import Prompt, PromptList, Submission
 from seedsweep.storage.results import results_by
 from seedsweep.storage.store import Store
 
@@ -150,7 +150,7 @@ def measure_duplication(
                 [(results[key], copies[ids[key]]) for key in drawn if key in results], verified
             ),
         ),
-        notes=tuple(_notes(ids, results, drawn, without)),
+        notes=(*_stage_notes(submission), *_notes(ids, results, drawn, without)),
         without_evidence=without,
     )
 
@@ -247,6 +247,15 @@ def _notes(
             f"{missing} prompts of the sample were not analysed, or are no evidence, so what is "
             "shown of it is no uniform sample; submit a campaign with them too. --json lists them."
         )
+
+
+def _stage_notes(submission: Submission) -> tuple[str, ...]:
+    if not submission.campaign.stages:
+        return ()
+    return (
+        "Prompts that stages dropped count as not flagged, so the full attack's shares are no "
+        "smaller.",
+    )
 
 
 def _form(file: Path, prompts: PromptList) -> Form:

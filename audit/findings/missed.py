@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seedsweep.audit.findings.intervals import CONFIDENCE, rate
-from seedsweep.scheduler.campaign.stages import loss_bound, surely_found
+from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import Campaign
 
@@ -45,9 +45,7 @@ class Missed:
     dropped prompts the full attack would flag (Horvitz and Thompson 1952: each flagged prompt of
     the sample stands for 1/p of its kind, and is itself found); `low` and `high` hold it with at
     least `confidence`: Clopper-Pearson for each stratum, at a level that all of them share
-    (Bonferroni). `smallest` is the smallest clique that makes a flag and `smallest_loss` the
-    largest probability with which stages lose it; `sure_size` the smallest one that they lose with
-    at most 5 %. Both are None where a stage asks for more than the flag does.
+    (Bonferroni).
     """
 
     stages: tuple[StageCount, ...]
@@ -59,9 +57,6 @@ class Missed:
     low: float
     high: float
     confidence: float
-    smallest: int
-    smallest_loss: float | None
-    sure_size: int | None
 
     @property
     def recall(self) -> float | None:
@@ -86,7 +81,6 @@ def gather_missed(campaign: Campaign, results: Sequence[PromptResult]) -> Missed
         unseen, flagged = stratum.prompts - stratum.sampled, stratum.flagged
         interval = rate(flagged, stratum.sampled, share)
         low, high = low + unseen * interval.low, high + unseen * interval.high
-    smallest = campaign.analysis.min_clique_size
     return Missed(
         stages=_stages(campaign, results),
         strata=strata,
@@ -97,9 +91,6 @@ def gather_missed(campaign: Campaign, results: Sequence[PromptResult]) -> Missed
         low=low,
         high=high,
         confidence=CONFIDENCE,
-        smallest=smallest,
-        smallest_loss=loss_bound(campaign, smallest),
-        sure_size=surely_found(campaign),
     )
 
 
@@ -140,37 +131,19 @@ def _stages(campaign: Campaign, results: Sequence[PromptResult]) -> tuple[StageC
 def stage_words(campaign: Campaign, results: Sequence[PromptResult]) -> tuple[str, ...]:
     """What `gather_missed` tells, in sentences; nothing without stages or results."""
     missed = gather_missed(campaign, results)
-    return missed_words(missed, campaign.sampling.seeds) if missed and results else ()
+    return missed_words(missed, campaign) if missed and results else ()
 
 
-def missed_words(missed: Missed, seeds: int) -> tuple[str, ...]:
-    """The same in sentences; `seeds`: those of the full attack."""
+def missed_words(missed: Missed, campaign: Campaign) -> tuple[str, ...]:
+    """The same in sentences."""
     dropped = sum(stage.dropped for stage in missed.stages)
     sampled = sum(stage.sampled for stage in missed.stages)
     return (
         f"Stages: {dropped:,} prompts were dropped, and {missed.images:,} pictures judged; the "
         f"full attack takes {missed.images_full:,}.",
         f"Missed: about {missed.missed:.3g} of the dropped prompts would be flagged with all "
-        f"{seeds:,} seeds [{missed.low:.3g}, {missed.high:.3g}], told from {sampled:,} of them "
-        f"that got all; {missed.found:,} are flagged, so that at least "
+        f"{campaign.sampling.seeds:,} seeds [{missed.low:.3g}, {missed.high:.3g}], told from "
+        f"{sampled:,} of them that got all; {missed.found:,} are flagged, so at least "
         f"{missed.recall_at_least:.0%} of what the full attack would flag is found.",
-        _bound_words(missed, seeds),
-    )
-
-
-def _bound_words(missed: Missed, seeds: int) -> str:
-    if missed.smallest_loss is None:
-        return (
-            "Nothing is guaranteed of rare repeats: a stage has a smaller edge threshold than the "
-            "flag."
-        )
-    sure = (
-        "no clique is found for sure"
-        if missed.sure_size is None
-        else f"from {missed.sure_size:,} of {seeds:,} on it is lost with 5 % at most"
-    )
-    return (
-        f"Whatever the rates are, a prompt with the smallest clique that makes a flag, "
-        f"{missed.smallest:,} of {seeds:,}, is lost with a probability of at most "
-        f"{missed.smallest_loss:.0%}; {sure} (hypergeometric: seeds are exchangeable)."
+        loss_words(campaign),
     )

@@ -37,7 +37,7 @@ def _progress() -> Row:
                 PanelQuery(f"{_last(UNITS, 'done')} / {_last(UNITS, 'all')}", "units"),
                 PanelQuery(f"{_last(IMAGES, 'done')} / {_last(IMAGES, 'all')}", "images"),
                 PanelQuery(f"{_last(PROMPTS, 'analysed')} / {_last(PROMPTS, 'all')}", "prompts"),
-                width=5,
+                width=3,
             ),
             _of_all("Units", "Work units whose shard is stored, of all.", UNITS, "done"),
             _of_all("Images", "Images in shards that are stored, of all.", IMAGES, "done"),
@@ -56,6 +56,13 @@ def _progress() -> Row:
                 PanelQuery(_last(UNITS, "parked"), "parked"),
                 width=2,
                 limits=(1,),
+            ),
+            figures(
+                "Spared",
+                "Images that are not made, since stages dropped their prompts.",
+                "short",
+                PanelQuery(_last(IMAGES, "spared"), "spared"),
+                width=2,
             ),
             figures(
                 "Time left",
@@ -88,13 +95,14 @@ def _generation() -> Row:
         (
             stack(
                 "Units by state",
-                "What has become of all work units; those not queued yet wait for room in the "
-                "window.",
+                "What has become of the work units that are not dropped; those not queued yet wait "
+                "for room in the window, and held ones until their prompt goes on after a stage.",
                 "short",
                 PanelQuery(_now(UNITS, "done"), "done"),
                 PanelQuery(_now(UNITS, "claimed"), "claimed"),
                 PanelQuery(_now(UNITS, "queued"), "queued"),
                 PanelQuery(_now(UNITS, "parked"), "parked"),
+                PanelQuery(_now(UNITS, "held"), "held"),
                 PanelQuery(_not_queued(), "not queued yet"),
                 width=12,
             ),
@@ -199,5 +207,5 @@ def _remaining() -> str:
 
 
 def _not_queued() -> str:
-    states = ("all", "done", "claimed", "queued", "parked")
+    states = ("all", "done", "claimed", "queued", "parked", "held")
     return " - ".join(_now(UNITS, state) for state in states)

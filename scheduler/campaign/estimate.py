@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.prompt_files import RowCounts
+from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.scheduler.campaign.window import window_size
 from seedsweep.scheduler.quantities import duration_words, number_words, size_words
 from seedsweep.storage.receipts import list_receipts
@@ -38,6 +39,27 @@ READY_BYTES = 71
 
 STATE_BYTES = 1_000
 """What every campaign has in the broker, however small it is."""
+
+
+GOES_ON = (0.01, 0.1)
+"""What stages take is reckoned for so many of the prompts that go on after the first stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelCost:
+    """What a campaign with stages makes if this share of its prompts goes on after the first stage,
+    and gets all pictures; a part of the others, `sampled`, does too.
+
+    `padded_images` also counts the empty places of batches, which take as long as pictures: `hours`
+    are of these, on one device, and `cost` is what they cost.
+    """
+
+    goes_on: float
+    sampled: float
+    images: int
+    padded_images: int
+    hours: float
+    cost: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +104,8 @@ class Estimate:
     while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
     cost at `price` for one; None without a price. `rate` is None where all is done. `left_out`: how
     many files of the training set's folder are not read, by kind. `rows` are those of the prompts
-    file, `notes` the plan's.
+    file, `notes` the plan's. All of it is the full attack; `stages` tell what the campaign's stages
+    make of it, nothing stored yet, and `stages_lose` in a sentence what they may miss.
     """
 
     campaign_id: str
@@ -109,6 +132,8 @@ class Estimate:
     rate: Throughput | None
     left_out: dict[str, int]
     notes: tuple[str, ...]
+    stages: tuple[FunnelCost, ...] = ()
+    stages_lose: str = ""
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -131,6 +156,8 @@ class Estimate:
             ("Images", f"{self.images:,}, {self.images - self.images_done:,} to be made"),
             ("Throughput", _rate(self.rate)),
             ("Work", self._work()),
+            *(("Stages", self._stages(cost)) for cost in self.stages),
+            ("", self.stages_lose),
             ("Wall time", self._wall_time()),
             ("Money", self._money()),
             ("Shards", f"about {size_words(self.bytes)} in {self.units:,} objects{note}"),
@@ -152,6 +179,14 @@ class Estimate:
         if self.hours < 48:
             return f"{number_words(self.hours)} {what}-hours"
         return f"{number_words(self.hours / 24)} {what}-days"
+
+    @staticmethod
+    def _stages(cost: FunnelCost) -> str:
+        money = "" if cost.cost is None else f", {cost.cost:,.2f}"
+        return (
+            f"{cost.images:,} images, {number_words(cost.hours)} device-hours{money}, if "
+            f"{cost.goes_on:.0%} of the prompts go on after the first stage"
+        )
 
     def _wall_time(self) -> str:
         devices = "one device" if self.devices == 1 else f"{self.devices:,} devices"
@@ -240,7 +275,29 @@ def reckon(
         rate=rate if left else None,
         left_out=stock.left_out,
         notes=plan.notes,
+        stages=tuple(_funnel_cost(plan, share, rate, price) for share in GOES_ON)
+        if plan.campaign.stages
+        else (),
+        stages_lose=loss_words(plan.campaign),
     )
+
+
+def _funnel_cost(
+    plan: Plan, goes_on: float, rate: Throughput | None, price: float | None
+) -> FunnelCost:
+    campaign, prompts, batch = plan.campaign, len(plan.prompts), plan.campaign.sampling.batch_size
+    first = plan.stage_ends[0]
+    sampled = (1 - goes_on) * campaign.missed_sample
+    share = goes_on + sampled
+
+    def expected(per_cut: list[int]) -> int:
+        return round(prompts * (sum(per_cut[:first]) + share * sum(per_cut[first:])))
+
+    lengths = [len(cut) for cut in plan.cuts]
+    padded = expected([-(-length // batch) * batch for length in lengths])
+    hours = padded / rate.images_per_second / 3600 if rate else 0.0
+    cost = None if price is None else price * hours
+    return FunnelCost(goes_on, sampled, expected(lengths), padded, hours, cost)
 
 
 def _left_out(verification: Verification | None) -> dict[str, int]:

@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -36,20 +36,24 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of a campaign file: `name` is "" for the keys above the first one."""
+    """A table of a campaign file: `name` is "" for the keys above the first one; there may be any
+    number of one that `is_repeated`."""
 
     name: str
     meaning: str
     is_required: bool
+    is_repeated: bool
     keys: tuple[Key, ...]
 
 
 def tables() -> list[Table]:
     """All tables of a campaign file, in the order of the record."""
-    return [*_tables("", Campaign, True)]
+    return [*_tables("", Campaign, True, False)]
 
 
-def _tables(name: str, record: type[BaseModel], is_required: bool) -> Iterator[Table]:
+def _tables(
+    name: str, record: type[BaseModel], is_required: bool, is_repeated: bool
+) -> Iterator[Table]:
     schema, meanings = record.model_json_schema(), _meanings(record)
     inner = {field: _record_of(info.annotation) for field, info in record.model_fields.items()}
     keys = tuple(
@@ -57,10 +61,12 @@ def _tables(name: str, record: type[BaseModel], is_required: bool) -> Iterator[T
         for field, about in schema["properties"].items()
         if inner[field] is None and field not in FILLED_IN.get(name, ())
     )
-    yield Table(name, _meaning(record), is_required, keys)
+    yield Table(name, _meaning(record), is_required, is_repeated, keys)
     for field, info in record.model_fields.items():
         if found := inner[field]:
-            yield from _tables(f"{name}.{field}".lstrip("."), found, info.is_required())
+            several = get_origin(info.annotation) is tuple
+            inner_name = f"{name}.{field}".lstrip(".")
+            yield from _tables(inner_name, found, info.is_required(), several)
 
 
 def _record_of(annotation: Any) -> type[BaseModel] | None:

@@ -1,5 +1,8 @@
 """The ready-made stages of `stages = "default"`, and what stages may miss."""
 
+from bisect import bisect_left
+
+import numpy as np
 from scipy.stats import hypergeom
 
 from seedsweep.storage.records import Campaign, Stage
@@ -8,6 +11,8 @@ DEFAULT = "default"
 
 SIZES = {16: 2, 64: 3}
 """After so many pictures a prompt without a clique of so many of them is dropped."""
+
+SURE_LOSS = 0.05
 
 
 def default_stages(seeds: int) -> list[Stage]:
@@ -20,25 +25,57 @@ def loss_bound(campaign: Campaign, clique_size: int) -> float | None:
     """The largest probability with which stages drop a prompt that the full attack flags with a
     clique of this size.
 
-    Seeds are exchangeable, so a clique of K of N generations has h of them among the first n with
-    the hypergeometric probability, whatever the prompt's rate; a stage loses it at most where h is
-    below its own clique size. The stages' probabilities are added (Boole's inequality). None where
-    a stage asks for more alike pictures than the flag does: then a clique may have no edge there.
+    Seeds are exchangeable: of a clique of K of N generations h are among the first n with the
+    hypergeometric probability, whatever the prompt's rate, and so on among those that follow. A
+    stage drops the prompt at most if h is below its own clique size. None if a stage has a smaller
+    edge threshold than the flag: then a clique need not be one there.
     """
-    if not campaign.stages:
-        return 0.0
     threshold, seeds = campaign.analysis.edge_threshold, campaign.sampling.seeds
-    lost = 0.0
+    shown, drawn = np.eye(1, clique_size + 1)[0], 0  # how probably h of the clique are shown so far
     for stage in campaign.stages:
         if (stage.edge_threshold or threshold) < threshold:
             return None
-        lost += float(hypergeom.cdf(stage.min_clique_size - 1, seeds, clique_size, stage.seeds))
-    return min(1.0, lost)
+        before, shown = shown, np.zeros(clique_size + 1)
+        for h in np.flatnonzero(before).tolist():
+            left = clique_size - h
+            more = hypergeom.pmf(np.arange(left + 1), seeds - drawn, left, stage.seeds - drawn)
+            shown[h:] += before[h] * more
+        shown[: stage.min_clique_size] = 0.0
+        drawn = stage.seeds
+    return float(np.clip(1 - shown.sum(), 0, 1))
 
 
-def surely_found(campaign: Campaign, loss: float = 0.05) -> int | None:
-    """The smallest clique of the full attack that stages lose with at most this probability; None
-    where no size is so sure."""
+def surely_found(campaign: Campaign) -> int | None:
+    """The smallest clique of the full attack that stages lose with a probability of at most
+    `SURE_LOSS`; None where no size is so sure."""
     sizes = range(campaign.analysis.min_clique_size, campaign.sampling.seeds + 1)
-    bounds = ((size, loss_bound(campaign, size)) for size in sizes)
-    return next((size for size, bound in bounds if bound is not None and bound <= loss), None)
+
+    def surety(size: int) -> float:
+        bound = loss_bound(campaign, size)
+        return -1.0 if bound is None else -bound
+
+    place = bisect_left(sizes, -SURE_LOSS, key=surety)
+    return sizes[place] if place < len(sizes) else None
+
+
+def loss_words(campaign: Campaign) -> str:
+    """What stages may lose, whatever the prompts' rates are, in a sentence; empty without any."""
+    if not campaign.stages:
+        return ""
+    size, seeds = campaign.analysis.min_clique_size, campaign.sampling.seeds
+    smallest, sure = loss_bound(campaign, size), surely_found(campaign)
+    if smallest is None:
+        return (
+            "Nothing is guaranteed of rare repeats: a stage has a smaller edge threshold than the "
+            "flag."
+        )
+    found = (
+        "no clique is found for sure"
+        if sure is None
+        else f"from {sure:,} of {seeds:,} on it is lost with {SURE_LOSS:.0%} at most"
+    )
+    return (
+        f"Whatever the rates are, a prompt with the smallest clique that makes a flag, {size:,} of "
+        f"{seeds:,}, is lost with a probability of at most {smallest:.0%}; {found} "
+        "(hypergeometric: seeds are exchangeable)."
+    )

@@ -117,17 +117,20 @@ _STATE_COLOURS = {
 
 
 def _campaign_table(campaigns: Sequence[Progress]) -> FittedTable:
+    dropped = ("dropped",) if any(item.units_dropped for item in campaigns) else ()
     table = FittedTable(
-        *("campaign", "state", "units", "parked", "images", "prompts analysed", "flagged"),
+        *("campaign", "state", "units", "parked", *dropped, "images", "prompts analysed"),
+        "flagged",
         text=("campaign", "state"),
-        spared=("images", "parked", "prompts analysed", "flagged"),
+        spared=("images", "parked", *dropped, "prompts analysed", "flagged"),
     )
     for item in campaigns:
         table.add_row(
             item.id,
             coloured(item.state, _STATE_COLOURS.get(item.state, "")),
-            f"{item.units_done}/{item.units}",
+            f"{item.units_done}/{item.units - item.units_dropped}",
             coloured(str(item.units_parked), "red" if item.units_parked else ""),
+            *(str(item.units_dropped) for _ in dropped),
             f"{item.images_done}/{item.images}",
             f"{item.prompts_analysed}/{item.prompts}",
             str(item.flagged),

@@ -48,10 +48,10 @@ def play(folder, count, seed):
     """
     with Chaos(folder, seed) as chaos:
         os.environ.update(chaos.deployment.s3.environment)
-        undisturbed = chaos.run_undisturbed()
+        undisturbed = [chaos.run_undisturbed(kind) for kind in (0, 1)]
         rounds = []
         for number in range(seed, seed + count):
-            rounds.append(chaos.play(number, undisturbed))
+            rounds.append(chaos.play(number, undisturbed[number % 2]))
             print(rounds[-1], flush=True)
             if not rounds[-1].fine:
                 return rounds, {}, chaos.tracebacks()

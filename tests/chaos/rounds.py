@@ -28,6 +28,8 @@ from tests.support.servers import wait_until
 
 SEEDS = 600
 UNITS = len(PROMPTS) * SEEDS // 20
+STAGES = ({"seeds": 20}, {"seeds": 100, "min_clique_size": 3})
+"""Of the rounds of even seeds: others make all their images at once."""
 
 WORKERS, SCHEDULERS = ("worker-0", "worker-1"), ("scheduler-0", "scheduler-1")
 EVENTS = 8
@@ -202,10 +204,10 @@ class Chaos:
         self._broker.close()
         self.deployment.__exit__(*problem)
 
-    def run_undisturbed(self):
-        """The same campaign on one machine, with a folder as its store."""
+    def run_undisturbed(self, seed):
+        """The campaign of the round of this seed on one machine, with a folder as its store."""
         url = f"file:{self.deployment.folder / 'undisturbed'}"
-        file = write_campaign(self.deployment.folder, "chaos", SEEDS, "undisturbed")
+        file = self._campaign("undisturbed", seed)
         output = self.deployment.seedsweep("run", str(file), "--workers", "2", store=url)
         campaign_id = output.splitlines()[-1]
         results = self.deployment.seedsweep("results", campaign_id, "--json", store=url)
@@ -219,9 +221,7 @@ class Chaos:
         for proxy in self.deployment.proxies:
             proxy.reseed(seed)
         began = time.monotonic()
-        campaign_id = self.deployment.submit(
-            write_campaign(self.deployment.folder, "chaos", SEEDS, f"round {seed}")
-        )
+        campaign_id = self.deployment.submit(self._campaign(f"round {seed}", seed))
         store = open_store(self.deployment.store_url)
         queue = ROOT + queue_of(load_campaign(store, campaign_id).campaign.model.model_id)
         healing = []
@@ -235,6 +235,10 @@ class Chaos:
         played = Round(seed, [str(event) for event in schedule], time.monotonic() - began)
         self._compare(played, store, campaign_id, undisturbed)
         return played
+
+    def _campaign(self, model, seed):
+        stages = () if seed % 2 else STAGES
+        return write_campaign(self.deployment.folder, "chaos", SEEDS, model, stages)
 
     def stop(self):
         """End every service in good order: its exit code by name."""

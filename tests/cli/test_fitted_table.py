@@ -20,7 +20,7 @@ from tests.support.terminal import lines_printed, terminal
 
 ID = "emoji-of-the-most-duplicated-0123456789ab"
 PICTURE = "a/folder/日本/with a long name/🚀-and-so-on-0123456789.png"
-COUNTS = ("done", "2026", 60, 31, 2, 600, 310, 30, 13, 4)
+COUNTS = ("done", "2026", 60, 31, 2, 0, 600, 600, 310, 30, 13, 4)
 SENTENCE = "Extracted is a match within the threshold, and the score's neighbours count once."
 
 

@@ -55,7 +55,8 @@ WORKER = Worker(
     why_out=HOSTILE,
 )
 PROGRESS = Progress(
-    *("small-0123456789ab", "small", "running", "2026", 6, 3, 2, 6, 3, 3, 1, 0), stuck=(HOSTILE,)
+    *("small-0123456789ab", "small", "running", "2026", 6, 3, 2, 0, 6, 6, 3, 3, 1, 0),
+    stuck=(HOSTILE,),
 )
 HERE = Provenance(
     batch_size=1, threads=1, device=HOSTILE, dtype="float32", versions="v", recipe="{}"

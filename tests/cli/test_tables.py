@@ -33,7 +33,9 @@ CAMPAIGN = Progress(
     units=60,
     units_done=31,
     units_parked=2,
+    units_dropped=0,
     images=600,
+    images_full=600,
     images_done=310,
     prompts=30,
     prompts_analysed=13,
@@ -71,6 +73,12 @@ class TestOverview:
         lines = printed(Overview([CAMPAIGN], None).print)
         found = line_of(lines, CAMPAIGN.id)
         assert found == [CAMPAIGN.id, "running", "31/60", "2", "310/600", "13/30", "4"]
+
+    def test_what_stages_drop_is_no_unit_to_be_made(self, printed):
+        staged = dataclasses.replace(CAMPAIGN, units_dropped=20)
+        lines = printed(Overview([staged], None).print)
+        found = line_of(lines, staged.id)
+        assert found == [staged.id, "running", "31/40", "2", "20", "310/600", "13/30", "4"]
 
     def test_campaigns_keep_their_order(self, printed):
         ids = ["b-1", "c-2", "a-3"]

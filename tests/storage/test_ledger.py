@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from seedsweep.storage import ledger as module
 from seedsweep.storage.broker.answers import EpochMissingError
@@ -12,9 +11,7 @@ from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import Reaped
 from tests.support.campaigns import nothing_done
-
-C = "audit-0123456789ab"
-KEY = f"seedsweep:{C}:"
+from tests.support.ledger_play import KEY, PER_PROMPT, UNITS, C, Play, steps
 
 
 def restored(units=6, per_prompt=2, **changes):
@@ -714,164 +711,13 @@ class TestBroker:
             Ledger(url)
 
 
-UNITS, PER_PROMPT = 4, 2
-NAMES = """
-    issue issue claim claim claim complete complete fail release park park lose reap reissue
-    pause activate activate take analysed judge judge late late crash reopen
-    retry take_back
-"""
-STEPS = st.lists(
-    st.tuples(st.sampled_from(NAMES.split()), st.integers(0, UNITS - 1)), min_size=30, max_size=70
-)
-
-
-class Play:
-    """Random steps on a small campaign, and what must hold after each of them."""
-
-    def __init__(self, ledger, broker):
-        self.ledger, self.broker = ledger, broker
-        self.messages, self.claims, self.late, self.taken = [], [], [], []
-        ledger.restore(C, restored(units=UNITS, per_prompt=PER_PROMPT))
-
-    def step(self, name, number):
-        getattr(self, f"do_{name}")(number)
-        self.check()
-
-    def pick(self, things, number):
-        return things.pop(number % len(things)) if things else None
-
-    def do_issue(self, number):
-        token, indexes = self.ledger.issue(C, number % 4 + 1)
-        self.messages += [(index, token) for index in indexes]
-
-    def do_claim(self, number):
-        message = self.pick(self.messages, number)
-        if message and self.ledger.claim(C, *message).outcome == "granted":
-            assert message[0] not in self.done() | self.parked()
-            self.claims.append(message)
-
-    def do_complete(self, number):
-        if claim := self.pick(self.claims, number):
-            self.ledger.complete(C, claim[0])
-            self.late.append(claim)
-
-    def do_late(self, number):
-        if self.late:
-            self.ledger.complete(C, self.late[number % len(self.late)][0])
-
-    def do_fail(self, number):
-        claim = self.pick(self.claims, number)
-        if claim and self.ledger.fail(C, *claim):
-            self.ledger.park(C, claim[0])
-
-    def do_release(self, number):
-        if claim := self.pick(self.claims, number):
-            self.ledger.release(C, *claim)
-
-    def do_park(self, number):
-        if claim := self.pick(self.claims, number):
-            self.ledger.park(C, claim[0])
-            self.late.append(claim)
-
-    def do_lose(self, number):
-        if claim := self.pick(self.claims, number):
-            self.broker.zadd(f"{KEY}leases", {claim[0]: 0}, xx=True)
-            self.late.append(claim)
-
-    def do_reap(self, _):
-        for index in self.ledger.reap(C).to_park:
-            self.ledger.park(C, index)
-
-    def do_reissue(self, _):
-        self.ledger.reissue_queued(C)
-
-    def do_pause(self, _):
-        self.ledger.set_state(C, "paused")
-
-    def do_activate(self, _):
-        self.ledger.set_state(C, "active")
-
-    def do_take(self, number):
-        self.taken += self.ledger.take_ready(C, number % 3 + 1)
-
-    def do_analysed(self, number):
-        prompt = self.pick(self.taken, number)
-        if prompt is not None:
-            self.ledger.analysed(C, prompt, flagged=bool(number % 2))
-
-    def do_judge(self, _):
-        self.do_take(2)
-        while self.taken:
-            self.do_analysed(0)
-
-    def do_reopen(self, number):
-        self.ledger.reopen(C, [number])
-
-    def do_retry(self, number):
-        self.ledger.retry(C, [number])
-
-    def do_take_back(self, number):
-        self.ledger.take_back(C, number, 1)
-
-    def do_crash(self, number):
-        self.broker.hdel(f"{KEY}tokens", number)
-        self.broker.zrem(f"{KEY}leases", number)
-
-    def done(self):
-        bits = np.frombuffer(self.broker.get(f"{KEY}done"), dtype=np.uint8)
-        return set(np.flatnonzero(np.unpackbits(bits)).tolist())
-
-    def parked(self):
-        return {int(index) for index in self.broker.smembers(f"{KEY}parked")}
-
-    def check(self):
-        counts = self.ledger.counts(C)
-        done, parked = self.done(), self.parked()
-        window = {int(index) for index in self.broker.hkeys(f"{KEY}tokens")}
-        leased = {int(index) for index in self.broker.zrange(f"{KEY}leases", 0, -1)}
-        assert counts.done == len(done)
-        assert counts.parked == len(parked)
-        assert counts.queued + counts.claimed == len(window)
-        assert not done & parked
-        assert not window & (done | parked)
-        assert leased <= window
-        flagged = {int(prompt) for prompt in self.broker.smembers(f"{KEY}flagged")}
-        assert counts.flagged == len(flagged)
-        ready = {int(prompt) for prompt in self.broker.zrange(f"{KEY}ready", 0, -1)}
-        settled = {
-            prompt
-            for prompt in range(UNITS // PER_PROMPT)
-            if set(range(prompt * PER_PROMPT, (prompt + 1) * PER_PROMPT)) <= done | parked
-        }
-        assert ready <= settled
-        assert len(settled) == len(ready) + counts.analysed
-
-    def finish(self):
-        """Drive the campaign to its end with workers that never fail."""
-        self.ledger.set_state(C, "active")
-        for claim in self.claims:
-            self.ledger.release(C, *claim)
-        for index in self.broker.zrange(f"{KEY}leases", 0, -1):
-            self.broker.zadd(f"{KEY}leases", {index: 0})
-        self.do_reap(0)
-        self.ledger.reissue_queued(C)
-        made = []
-        while indexes := (answer := self.ledger.issue(C, 5))[1]:
-            for index in indexes:
-                assert self.ledger.claim(C, index, answer[0]).outcome == "granted"
-                self.ledger.complete(C, index)
-                made.append(index)
-            self.check()
-        return made
-
-
 @settings(
     max_examples=50,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(STEPS)
+@given(steps(UNITS))
 def test_whatever_happens_every_unit_is_done_once_or_parked_and_every_prompt_is_judged(
     ledger, broker, steps
 ):

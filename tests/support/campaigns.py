@@ -37,6 +37,8 @@ def make_campaign(
     model=None,
     analysis=None,
     verification=None,
+    stages=(),
+    missed_sample=0.0,
     **sampling,
 ):
     """A noise campaign of so many prompts: six seeds, three a unit, 16 px, or as changed."""
@@ -47,6 +49,8 @@ def make_campaign(
         model=model or noise_model(),
         prompts=PromptList(file="prompts.txt", count=prompts),
         sampling=Sampling(**usual | sampling),
+        stages=stages,
+        **({"missed_sample": missed_sample} if stages else {}),
         analysis=analysis or Analysis(),
         verification=verification,
     )
@@ -58,7 +62,7 @@ def make_submission(campaign, cuts=None, at="2026-01-01T00:00:00+00:00"):
     return Submission(campaign=campaign, cuts=cuts, submitted_at=at, versions="v")
 
 
-def campaign_text(name="small", keep="all", **tables):
+def campaign_text(name="small", keep="all", stages=(), missed_sample=None, **tables):
     """The text of a campaign file: noise, prompts of `prompts.txt`, and these tables or others.
 
     Of few seeds, all together make a clique.
@@ -68,8 +72,10 @@ def campaign_text(name="small", keep="all", **tables):
     if seeds < 10 and "min_clique_size" not in tables.get("analysis", {}):
         tables["analysis"] = {"min_clique_size": seeds, **tables.get("analysis", {})}
     lines = [f'name = "{name}"', f'keep = "{keep}"']
-    for table, values in (usual | tables).items():
-        lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    lines += [] if missed_sample is None else [f"missed_sample = {missed_sample}"]
+    titled = [(f"[{table}]", values) for table, values in (usual | tables).items()]
+    for title, values in [*titled, *(("[[stages]]", stage) for stage in stages)]:
+        lines += [title, *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
     return "\n".join([*lines, ""])
 
 

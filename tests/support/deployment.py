@@ -32,8 +32,9 @@ STARTING = ("run", "doctor")
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 
 
-def write_campaign(folder, name, seeds, model=""):
-    """Write a campaign file of `PROMPTS`, 20 images a unit; `model` tells noise models apart."""
+def write_campaign(folder, name, seeds, model="", stages=()):
+    """Write a campaign file of `PROMPTS`, 20 images a unit; `model` tells noise models apart. With
+    stages, no prompt that is dropped is sampled."""
     return campaign_file(
         folder / f"{name}.toml",
         PROMPTS,
@@ -41,6 +42,8 @@ def write_campaign(folder, name, seeds, model=""):
         model={"pipeline": "noise", "path": model},
         sampling=small_sampling(seeds, 64, images_per_unit=20, batch_size=20),
         analysis={"min_clique_size": 5},
+        stages=stages,
+        missed_sample=0.0 if stages else None,
     )
 
 

@@ -51,9 +51,11 @@ def standing(
 def is_sampled(campaign: Campaign, prompt_id: str, near: bool) -> bool:
     """Whether a prompt that a stage drops gets all its pictures all the same.
 
-    Drawn by a hash of campaign and prompt: the same for ever, and for each prompt on its own.
+    Drawn by a hash of recipe, first seed and prompt: the same for ever and in each campaign that
+    shares the pictures, and for each prompt on its own.
     """
-    drawn = sha256(f"{campaign.campaign_id}/{prompt_id}".encode()).digest()
+    drawn_of = f"{campaign.generation_id}/{campaign.sampling.first_seed}/{prompt_id}"
+    drawn = sha256(drawn_of.encode()).digest()
     return int.from_bytes(drawn[:7]) / 2**56 < campaign.sample_probability(near)
 
 

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from seedsweep.audit.evidence import verify_bundle
 from seedsweep.audit.evidence.denominators import denominators
 from seedsweep.audit.findings.counts import count_results
-from seedsweep.storage.prompt_results import Clique, Match
+from seedsweep.storage.prompt_results import Clique, Drop, Match
 from seedsweep.storage.records import (
     Analysis,
     AnalysisSettings,
     Parked,
     SeedRange,
+    Stage,
     Verification,
 )
 from tests.support.campaigns import make_campaign, make_submission
@@ -36,7 +37,12 @@ cliques = st.builds(
     representative_seed=st.just(0),
     match=st.none() | matches,
 )
-counted = {"seeds": st.integers(5, SEEDS), "excluded": st.integers(0, 3)}
+drops = st.builds(Drop, stage=st.just(1), near=st.booleans(), sampled=st.booleans())
+counted = {
+    "seeds": st.integers(5, SEEDS),
+    "excluded": st.integers(0, 3),
+    "drop": st.none() | drops,
+}
 ordinary = st.builds(make_result, clique_proven=st.booleans(), **counted)
 flagged = st.builds(
     make_flagged,
@@ -60,10 +66,17 @@ judged = st.builds(
 
 
 @tried(deadline=None)
-@given(st.lists(ordinary | flagged, max_size=6), st.integers(0, 4), st.lists(parked_units), judged)
-def test_a_bundle_counts_as_its_verifier_does(results, not_analysed, parked, settings):
+@given(
+    st.lists(ordinary | flagged, max_size=6),
+    st.integers(0, 4),
+    st.lists(parked_units),
+    judged,
+    st.sampled_from([(), (Stage(seeds=5),)]),
+)
+def test_a_bundle_counts_as_its_verifier_does(results, not_analysed, parked, settings, stages):
     prompts = len(results) + not_analysed
-    submission = make_submission(make_campaign(prompts=prompts, seeds=SEEDS), CUTS)
+    campaign = make_campaign(prompts=prompts, seeds=SEEDS, stages=stages)
+    submission = make_submission(campaign, CUTS)
     by_the_verifier = verify_bundle.denominators(
         [result.model_dump(mode="json") for result in results],
         submission.model_dump(mode="json"),

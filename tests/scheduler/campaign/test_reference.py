@@ -12,6 +12,7 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign, Record
 
 NEEDED = {"name": "a", "prompts": {"file": "p.txt"}, "model": {}}
+REQUIRED = {"stages": {"seeds": 4}}
 ALL = [(table, key) for table in tables() for key in table.keys]
 NAMES = [f"{table.name}.{key.name}".lstrip(".") for table, key in ALL]
 
@@ -25,11 +26,17 @@ def with_value(table, key, value):
     raw = json.loads(json.dumps(NEEDED))
     if "verification" in table:
         raw["verification"] = {"training_set": "t"}
+    if table in REQUIRED:
+        raw[table] = [dict(REQUIRED[table])]
     inner = raw
     for part in filter(None, table.split(".")):
-        inner = inner.setdefault(part, {})
+        inner = first(inner.setdefault(part, {}))
     inner[key] = value
     return raw
+
+
+def first(table):
+    return table[0] if isinstance(table, list | tuple) and table else table
 
 
 @pytest.mark.parametrize(("table", "key"), ALL, ids=NAMES)
@@ -49,7 +56,7 @@ def test_a_key_with_its_default_is_the_same_campaign_as_without_it(table, key):
     bare = with_value(table.name, key.name, value)
     inner = bare
     for part in filter(None, table.name.split(".")):
-        inner = inner[part]
+        inner = first(inner[part])
     del inner[key.name]
     assert parse_campaign(bare, Path("c.toml")) == with_it
 
@@ -63,15 +70,15 @@ def test_what_submission_fills_in_is_refused_and_not_listed():
 
 
 def test_no_key_of_the_records_is_left_out():
-    stored = Campaign.model_validate(
-        {**NEEDED, "verification": {"training_set": "t", "near_copies": {"correlation": 0.5}}}
-    )
+    stages = {table: (needed,) for table, needed in REQUIRED.items()}
+    verification = {"training_set": "t", "near_copies": {"correlation": 0.5}}
+    stored = Campaign.model_validate({**NEEDED, **stages, "verification": verification})
 
     def listed(value, above=""):
         for name, inner in value:
             path = f"{above}.{name}".lstrip(".")
-            if isinstance(inner, Record):
-                yield from listed(inner, path)
+            if isinstance(first(inner), Record):
+                yield from listed(first(inner), path)
             else:
                 yield path
 

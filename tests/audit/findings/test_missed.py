@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from seedsweep.audit.findings.missed import gather_missed, stage_words
+from seedsweep.storage.prompt_results import Drop
+from seedsweep.storage.records import Analysis, Stage
+from tests.support.campaigns import make_campaign
+from tests.support.results import make_flagged, make_result
+
+SEEDS = 100
+
+
+def campaign(share):
+    return make_campaign(
+        stages=(Stage(seeds=8), Stage(seeds=32, min_clique_size=3)),
+        missed_sample=share,
+        seeds=SEEDS,
+        analysis=Analysis(min_clique_size=10),
+    )
+
+
+def results(rng, share, counts):
+    """Results of so many prompts: of each (stage, near) so many would be dropped, of which this
+    share would be flagged; besides some that went on. Also how many flagged ones are missed."""
+    made, missed = [], 0
+    for number in range(20):
+        made.append((make_flagged if number < 5 else make_result)(prompt=f"went on {number}"))
+    for (stage, near), (n, flagged) in counts.items():
+        of_it = rng.random(n) < flagged
+        sampled = rng.random(n) < min(1, share * (10 if near else 1))
+        for number in range(n):
+            drop = Drop(stage=stage, near=near, sampled=bool(sampled[number]))
+            found = bool(sampled[number] and of_it[number])
+            make = make_flagged if found else make_result
+            made.append(make(prompt=f"{stage} {near} {number}", drop=drop))
+        missed += int((of_it & ~sampled).sum())
+    return made, missed
+
+
+COUNTS = {
+    (1, True): (40, 0.3),
+    (1, False): (500, 0.02),
+    (2, True): (30, 0.5),
+    (2, False): (60, 0.1),
+}
+
+
+def test_the_estimate_is_right_on_average_and_its_interval_nearly_always():
+    rng = np.random.default_rng(0)
+    off, covered, rounds = [], 0, 120
+    for _ in range(rounds):
+        made, missed = results(rng, 0.05, COUNTS)
+        found = gather_missed(campaign(0.05), made)
+        off.append(found.missed - missed)
+        covered += found.low <= missed <= found.high
+    assert abs(np.mean(off)) < 4 * np.std(off) / np.sqrt(rounds)
+    assert covered >= 0.95 * rounds
+
+
+def test_every_prompt_is_counted_once():
+    made, _ = results(np.random.default_rng(1), 0.05, COUNTS)
+    found = gather_missed(campaign(0.05), made)
+    first, second = found.stages
+    assert first.prompts == len(made)
+    for stage in found.stages:
+        assert stage.prompts == stage.went_on + stage.dropped + stage.sampled
+    assert second.prompts == first.went_on
+    assert sum(stratum.prompts for stratum in found.strata) == 630
+    assert found.recall_at_least <= found.recall <= 1
+
+
+def test_without_a_sample_nothing_is_excluded():
+    made, _ = results(np.random.default_rng(2), 0.0, {(1, False): (100, 0.0)})
+    found = gather_missed(campaign(0.0), made)
+    assert (found.missed, found.low, found.high) == (0, 0, 100)
+    assert found.recall_at_least == pytest.approx(5 / 105)
+
+
+def test_a_sample_of_all_leaves_nothing_unknown():
+    made, _ = results(np.random.default_rng(3), 1.0, {(1, False): (50, 0.2)})
+    found = gather_missed(campaign(1.0), made)
+    assert (found.missed, found.low, found.high) == (0, 0, 0)
+    assert found.recall == 1
+
+
+def test_it_is_told_in_sentences():
+    made, _ = results(np.random.default_rng(1), 0.05, COUNTS)
+    spared, missed, bound = stage_words(campaign(0.05), made)
+    assert spared.startswith("Stages: ")
+    assert missed.startswith("Missed: about ")
+    assert bound.startswith("Whatever the rates are")
+    assert stage_words(campaign(0.05), []) == ()
+    assert stage_words(make_campaign(), made) == ()
