@@ -12,7 +12,7 @@ from seedsweep.audit.findings.present import Found
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.scheduler.printable import shown
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.prompt_results import Match, PromptResult
+from seedsweep.storage.prompt_results import Drop, Match, PromptResult
 
 LAST_COLUMNS = ("evidence", "cut", "same_as")
 """Whether the prompt could have been flagged, and rates are of those that could; whether the model
@@ -43,7 +43,7 @@ def write_csv(found: Found, path: Path) -> None:
                 match = row.pop("match") or nothing
                 row["further_cliques"] = len(result.further_cliques)
                 row["parts"] = len(result.parts)
-                row["drop"] = result.dropped_after
+                row["drop"] = _drop_words(result.drop)
                 row["clique_seeds"] = " ".join(map(str, row["clique_seeds"]))
                 cells = [*(row[n] for n in names), *(match.get(n) for n in matched)]
                 evidence = has_evidence(result, found.min_clique_size)
@@ -54,6 +54,11 @@ def write_csv(found: Found, path: Path) -> None:
         raise ConfigError(
             f"The file {path} cannot be written ({error.strerror}); choose another for --csv."
         ) from error
+
+
+def _drop_words(drop: Drop | None) -> str | None:
+    """The number of the stage, and whether the prompt got all its pictures all the same."""
+    return f"stage {drop.stage}{', sampled' if drop.sampled else ''}" if drop else None
 
 
 def _cell(value: object) -> object:

@@ -32,7 +32,7 @@ from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
 from seedsweep.storage.campaigns import load_campaign, store_parked
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.prompt_results import Match
+from seedsweep.storage.prompt_results import Drop, Match
 from seedsweep.storage.records import Parked, Prompt, Provenance, Worker
 from seedsweep.storage.replay_results import FactDifference, Replay
 from seedsweep.storage.verification_results import VerifiedClique
@@ -40,7 +40,7 @@ from seedsweep.storage.workforce import Sign
 from tests.support.arms import submit
 from tests.support.findings import make_comparison, make_duplication, make_search
 from tests.support.hostile import HOSTILE, obeyed
-from tests.support.results import make_flagged, make_found
+from tests.support.results import make_flagged, make_found, make_result
 
 SHOWN = r"\x1b[31mred\x1b]0;title\x07 \u202egnp.exe\u2066 [red]:cat:[/red] \x9b2J\x85"
 MATCH = Match(training_id=HOSTILE, l2=0.1, tiled_l2=0.1, adaptive=0.5, extracted=True)
@@ -184,6 +184,14 @@ def test_pages_show_text(store, campaign_id, comparison, duplication):
 def test_the_readme_of_a_bundle_shows_text():
     contents = Contents("small", "0", HOSTILE, {}, (HOSTILE,), (HOSTILE,), (HOSTILE,), (), False)
     assert is_shown(readme(contents))
+
+
+def test_a_csv_says_after_which_stage_a_prompt_was_dropped(tmp_path):
+    drops = [None, Drop(stage=1, near=True, sampled=False), Drop(stage=2, near=False, sampled=True)]
+    results = [make_result(prompt=f"a {place}", drop=drop) for place, drop in enumerate(drops)]
+    write_csv(make_found(results), tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open(newline="") as file:
+        assert [row["drop"] for row in csv.DictReader(file)] == ["", "stage 1", "stage 2, sampled"]
 
 
 def test_a_csv_shows_text_and_json_is_exact(tmp_path, capsys):
