@@ -24,7 +24,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 def write_csv(found: Found, path: Path) -> None:
     """Write one row per prompt; the fields of the largest clique's match are columns, and of
-    further cliques, and of parts, their number is told, of a drop the number of its stage.
+    further cliques, and of parts, their number is told, and of a drop its stage.
 
     Without a clique the match's fields are empty, and where one was compared with nothing,
     `extracted` says so.

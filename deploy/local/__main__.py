@@ -88,7 +88,7 @@ def _advise(folder: Path, states: list[State]) -> None:
     """Say what each part waits for, and how to start what does not run."""
     for state in states:
         if state.waits_for:
-            say(f"The {state.name} waits: {state.waits_for}")
+            say(f"{state.name}: {state.waits_for}")
     if not all(state.running for state in states):
         say(f"Start what does not run: python -m deploy.local up {folder}")
 

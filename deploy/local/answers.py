@@ -43,7 +43,7 @@ def waits_for(ports: Sequence[int]) -> str:
     pages = [get(port, "/readyz") for port in ports]
     if any(not status for status, _ in pages):
         return ""
-    said = [text.strip() for status, text in pages if status != http.client.OK]
+    said = [" ".join(text.split()) for status, text in pages if status != http.client.OK]
     return " ".join(dict.fromkeys(said))
 
 

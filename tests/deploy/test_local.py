@@ -144,7 +144,7 @@ def test_a_part_that_waits_for_another_one_says_so_and_one_that_is_gone_is_told_
     how = dict(line.split(maxsplit=1) for line in shown.splitlines())
     assert how["scheduler"].startswith("waits ")
     assert how["broker"].startswith("does not run ")
-    assert f"The scheduler waits: This service waits for the broker at {HOST}:" in said
+    assert f"scheduler: This service waits for the broker at {HOST}:" in said
     ending = f"Start what does not run: python -m deploy.local up {deployment.folder}"
     assert said.splitlines()[-1] == ending
     deployment.up()

@@ -119,7 +119,8 @@ def serve(
 
     def say_ready(**_: object) -> None:
         # Only now does Celery answer to SIGTERM.
-        log.info("The worker %s is ready, on %s with %d threads.", name, device, threads)
+        words = f"{threads} thread{'' if threads == 1 else 's'}"
+        log.info("The worker %s is ready, on %s with %s.", name, device, words)
 
     signals: list[bool] = []
     worker_shutting_down.connect(note_signal, weak=False)

@@ -187,7 +187,12 @@ RAY_ACTORS = _gauge(
 )
 
 # What the scheduler sees.
-LEADING = _gauge("seedsweep_scheduler_leading", "1 where this scheduler leads.", _SCHEDULER)
+LEADING = _gauge(
+    "seedsweep_scheduler_leading",
+    "1 where this scheduler leads; 0 where another one does, or the broker does not answer. What "
+    "only the leading one knows is 0 then, too.",
+    _SCHEDULER,
+)
 WINDOW = _gauge(
     "seedsweep_window_units",
     "Units in the window, over all campaigns.",
