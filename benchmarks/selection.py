@@ -18,10 +18,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
-from benchmarks.machine import machine
+from benchmarks.machine import cpu_seconds, machine
 from benchmarks.pictures import pink
 from benchmarks.verification import blends
 from seedsweep.audit.findings.intervals import rate
@@ -84,8 +86,9 @@ def write_training_set(folder, count, share=0.0):
 
 
 def grouped_by_search(folder, actors):
-    """The groups, when each step ended, and the most memory of an actor."""
-    stages, began = {}, time.perf_counter()
+    """The set described, its groups, when each step ended, the CPU seconds of driver and actors,
+    and the most memory of an actor."""
+    stages, began, spent = {}, time.perf_counter(), cpu_seconds()
 
     def note(what, done, total):
         stages[what] = time.perf_counter() - began
@@ -97,7 +100,15 @@ def grouped_by_search(folder, actors):
         )
         described = copies.describe()
         firsts = copies.group(described)
-    return described, firsts, stages, copies.peak_bytes
+        spent = cpu_seconds() - spent, cpu_of_actors()
+    return described, firsts, stages, spent, copies.peak_bytes
+
+
+def cpu_of_actors():
+    """The CPU so far, in seconds, of this process's actors together."""
+    ours = psutil.Process().children(recursive=True)
+    actors = [each for each in ours if "Describer" in " ".join(each.cmdline())]
+    return sum(sum(each.cpu_times()[:2]) for each in actors)
 
 
 def planted(folder, firsts, sizes):
@@ -141,7 +152,7 @@ def pairs_of(firsts):
 
 
 def compare(folder, actors):
-    described, firsts, _, _ = grouped_by_search(folder, actors)
+    described, firsts, *_ = grouped_by_search(folder, actors)
     began = time.perf_counter()
     slow, small = by_brute_force(folder)
     took = time.perf_counter() - began
@@ -165,22 +176,21 @@ def compare(folder, actors):
 
 def measure(folder, count, actors, share=0.0):
     sizes = write_training_set(folder, count, share)
-    described, firsts, stages, peak = grouped_by_search(folder, actors)
-    began = time.perf_counter()
+    described, firsts, stages, spent, peak = grouped_by_search(folder, actors)
+    began, own = time.perf_counter(), cpu_seconds()
     distinct = np.unique(firsts)
     pictures = described.thumbnails[distinct]
     wanted = np.ones(len(distinct), bool)
     list(itertools.islice(furthest(pictures, wanted, NEIGHBOURS), OUTLIERS))
     outliers = time.perf_counter() - began
+    own = cpu_seconds() - own + spent[0]
     total = max(stages.values()) + outliers
     what = f"{count:,}" + (f", {100 * share:.0f} % of it one group" if share else "")
     steps = ", ".join(f"{name} at {took:.1f} s" for name, took in stages.items())
     print(f"| {what} | {total:.1f} s, {count / total:,.0f} pictures/s | {steps}; outliers ", end="")
-    driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(
-        f"{outliers:.1f} s | driver {driver / 1e6:,.0f} MB, actor {peak / 1e6:,.0f} MB |",
-        flush=True,
-    )
+    driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"{outliers:.1f} s | driver {own:.0f}, actors {spent[1]:.0f} | ", end="")
+    print(f"driver {driver / 1e3:,.0f} MB, actor {peak / 1e6:,.0f} MB |", flush=True)
     return planted(folder, firsts, sizes)
 
 
@@ -192,8 +202,9 @@ def main():
     parser.add_argument("--actors", type=int, default=2)
     options = parser.parse_args()
     print(machine("numpy", "pyarrow", "pillow", "ray"))
-    print("\n| pictures | whole | steps, by when each ended | most memory |\n|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as name:
+    print("\n| pictures | whole | steps, by when each ended | CPU s | most memory |")
+    print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name, threadpool_limits(1):
         folder, shares = Path(name), {}
         for count in options.training:
             shares = measure(folder / str(count), count, options.actors)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from seedsweep.scheduler.selection.choice import (
     Groups,
@@ -89,7 +90,8 @@ def select_prompts(
 ) -> tuple[list[ChosenPrompt], Summary]:
     """As `choose_prompts`, on so many actors; raises what `describers` does as well."""
     refuse_nothing(options)
-    with describers(actors) as crew:
+    # Actors have a thread each; more of them here, beside these, take many times as long as one.
+    with describers(actors) as crew, threadpool_limits(1):
         return choose_prompts(options, crew, progress)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.records import NearCopies
-from seedsweep.workers.analysis.cells import WHOLE, Cells, runs
+from seedsweep.workers.analysis.cells import Cells, runs
 from seedsweep.workers.analysis.sketches import (
     Sketches,
     have_forms,
@@ -32,6 +32,9 @@ Judge = Callable[[Sequence[tuple[int, Places]]], Sequence[NDArray[np.bool_]]]
 
 Progress = Callable[[int, int], None]
 
+BLOCK = 2048
+"""So many pictures are looked at at once: all their pairs take some 100 MB."""
+
 
 def with_others(
     sketches: Sketches, rule: NearCopies, flip: bool, progress: Progress
@@ -41,11 +44,11 @@ def with_others(
     formed = np.flatnonzero(have_forms(sketches, rule))
     cells = Cells(sketches.forms[formed])
     cells.add(sketches.forms[formed], formed)
-    for at in range(0, len(formed), WHOLE):
-        rows = formed[at : at + WHOLE]
+    for at in range(0, len(formed), BLOCK):
+        rows = formed[at : at + BLOCK]
         for first, second in _alike(cells, sketches, rows, rule, flip):
             found[first[first != second]] = True
-        progress(min(at + WHOLE, len(formed)), len(formed))
+        progress(min(at + BLOCK, len(formed)), len(formed))
     return found
 
 
@@ -56,8 +59,8 @@ def group_copies(
     firsts = np.arange(len(sketches))
     plain: Places = np.empty(0, np.intp)
     cells = Cells(sketches.forms)
-    for at in range(0, len(sketches), WHOLE):
-        rows = firsts[at : at + WHOLE].copy()
+    for at in range(0, len(sketches), BLOCK):
+        rows = firsts[at : at + BLOCK].copy()
         pairs = [*_alike(cells, sketches, rows, rule, flip), _plain(plain, sketches, rows, rule)]
         _join_earlier(firsts, pairs, judge)
         left = rows[firsts[rows] == rows]
@@ -67,7 +70,7 @@ def group_copies(
         formed = new[have_forms(sketches.of(new), rule)]
         cells.add(sketches.forms[formed], formed)
         plain = np.concatenate([plain, new[may_be_plain(sketches.of(new), rule)]])
-        progress(min(at + WHOLE, len(sketches)), len(sketches))
+        progress(min(at + BLOCK, len(sketches)), len(sketches))
     return firsts
 
 

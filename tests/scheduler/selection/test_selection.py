@@ -105,7 +105,7 @@ def test_however_the_work_is_cut_the_prompts_are_the_same(tmp_path, monkeypatch)
         monkeypatch.setattr(copies, name, 1)
     monkeypatch.setattr(slices, "SLICE_PICTURES", 2)
     monkeypatch.setattr(slice_description, "_BLOCK", 2)
-    monkeypatch.setattr(copy_groups, "WHOLE", 6)
+    monkeypatch.setattr(copy_groups, "BLOCK", 6)
     monkeypatch.setattr(cells, "WHOLE", 6)
     assert choose(path, **asked) == whole
     assert [each.copies for each in whole[0][:4]] == [8, 4, 4, 4]

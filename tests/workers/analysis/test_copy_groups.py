@@ -77,7 +77,7 @@ def groups_of(frames, flip=False):
 def whole(request, monkeypatch):
     """As few pictures as are looked at at once and lie in one cell."""
     monkeypatch.setattr(cells, "WHOLE", request.param)
-    monkeypatch.setattr(copy_groups, "WHOLE", request.param)
+    monkeypatch.setattr(copy_groups, "BLOCK", request.param)
 
 
 @cache
