@@ -103,7 +103,7 @@ def agreement(
         if others := other_pictures(reviewer.seen, shown):
             raise ConfigError(
                 f"The labels of {reviewer.reviewer} are of other pictures than this analysis shows "
-                f"({len(others)} prompts, first {others[0]}); have them label a bundle of this one."
+                f"({', '.join(others[:3])}); have them label a bundle of this one."
             )
     counts = tally_labels(given, [result.model_dump(mode="json") for result in results])
     pairs = tuple(_agreement(pair, given) for pair in counts["pairs"])
