@@ -3,7 +3,6 @@
 from bisect import bisect_left
 
 import numpy as np
-from scipy.stats import hypergeom
 
 from seedsweep.storage.records import Campaign, Stage
 
@@ -30,6 +29,8 @@ def loss_bound(campaign: Campaign, clique_size: int) -> float | None:
     stage drops the prompt at most if h is below its own clique size. None if a stage has a smaller
     edge threshold than the flag: then a clique need not be one there.
     """
+    from scipy.stats import hypergeom
+
     threshold, seeds = campaign.analysis.edge_threshold, campaign.sampling.seeds
     shown, drawn = np.eye(1, clique_size + 1)[0], 0  # how probably h of the clique are shown so far
     for stage in campaign.stages:
