@@ -1,6 +1,8 @@
 """What a safetensors file says of its tensors, read without loading any."""
 
 import json
+import math
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,20 @@ def read_header(file: Path) -> Header | None:
         described: dict[str, Any] = json.loads(text)
         metadata = described.pop("__metadata__", None)
         end = max((tensor["data_offsets"][1] for tensor in described.values()), default=0)
-        shapes = {name: list(tensor["shape"]) for name, tensor in described.items()}
+        shapes = {name: _shape(tensor["shape"], size) for name, tensor in described.items()}
         dtypes = {name: str(tensor["dtype"]) for name, tensor in described.items()}
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
     said = metadata if isinstance(metadata, dict) else {}
     return Header(shapes, dtypes, said) if 8 + length + end == size else None
+
+
+def _shape(sides: Any, size: int) -> list[int]:
+    """The sides of a tensor that a file of so many bytes may hold; raises `ValueError`."""
+    shape = [operator.index(side) for side in sides]
+    if any(side < 0 for side in shape) or math.prod(shape) > 8 * size:
+        raise ValueError(shape)
+    return shape
 
 
 def is_pointer(file: Path) -> bool:

@@ -72,7 +72,7 @@ def _load(pipeline: Any, number: int, file: Path, model: Model) -> None:
         raise ModelLoadError(
             f"The adapter {number} ({path}) does not fit a {type(pipeline).__name__}: "
             f"{len(layers)} of its {wanted} layers are there; name one that was trained on this "
-            "base model."
+            "base model, as diffusers or kohya's trainer saves it."
         )
     _require_scales(number, path, tensors, [(layer, layer.scaling[name], name) for layer in layers])
     if not any(layer.lora_B[name].weight.count_nonzero() for layer in layers):

@@ -26,10 +26,12 @@ STATE = CampaignState(
         state="active",
         trouble="",
         per_prompt=1,
+        held=3,
+        dropped=4,
     ),
     images=600,
     images_done=250,
-    images_spared=0,
+    images_spared=70,
     device_seconds=12.5,
 )
 
@@ -46,9 +48,10 @@ class TestCampaigns:
     def test_each_count_is_shown_under_its_state(self):
         collector = CampaignCollector()
         collector.update({"small-1": STATE})
-        units = {"all": 12, "done": 5, "parked": 1, "queued": 2, "claimed": 3}
+        units = {"done": 5, "parked": 1, "queued": 2, "claimed": 3, "held": 3, "dropped": 4}
+        units["all"] = 12 - 4
         prompts = {"all": 12, "ready": 4, "analysed": 6, "flagged": 7}
-        images = {"all": 600, "done": 250}
+        images = {"all": 600, "done": 250, "spared": 70}
         assert shown(collector) == {
             **{("seedsweep_campaign_units", "small-1", s): n for s, n in units.items()},
             **{("seedsweep_campaign_prompts", "small-1", s): n for s, n in prompts.items()},

@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
+    FluxPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -28,7 +29,7 @@ from seedsweep.workers.pipelines import adapters
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 from tests.support.model_forms import open_pipeline, save_checkpoint, save_config, save_lora
 from tests.support.tiny_model import save_tiny_model, tiny_denoiser
-from tests.support.tiny_pipelines import save_xl
+from tests.support.tiny_pipelines import save_flux, save_xl
 
 SAMPLING = Sampling(steps=2, guidance_scale=3.0, width=16, height=16, batch_size=2)
 PROMPT = "a cat"
@@ -241,7 +242,15 @@ def mixed_alphas(pipeline, file):
     return save_lora(pipeline, file, text=True, kohya=True, alpha=1, **{key: torch.tensor(3.0)})
 
 
+def of_peft(pipeline, file):
+    """A LoRA whose layers PEFT names, and no pipeline's part."""
+    named = load_file(save_lora(pipeline, file))
+    save_file({k.replace("unet.", "base_model.model."): v for k, v in named.items()}, file)
+    return file
+
+
 UNFIT = [
+    (of_peft, "0 of its 8 layers are there"),
     (lambda p, f: save_lora(other_base(f.parent / "o"), f), "does not fit a StableDiffusion"),
     (deeper, "8 of its 9 layers are there"),
     (mixed_alphas, "layers of different alphas"),
@@ -633,3 +642,33 @@ def test_a_lora_acts_on_sdxl(store, sdxl, tmp_path):
     plain.load_lora_weights(file)
     assert np.array_equal(pictures, drawn(plain))
     assert not np.array_equal(pictures, before)
+
+
+def test_a_lora_acts_on_a_transformer(store, tmp_path):
+    save_flux(tmp_path / "flux")
+    plain = FluxPipeline.from_pretrained(tmp_path / "flux")
+    draw = torch.Generator().manual_seed(1)
+    tensors = {
+        f"transformer.{name}.lora_{end}.weight": torch.randn(*shape, generator=draw)
+        for name, layer in plain.transformer.named_modules()
+        if name.endswith("to_q")
+        for end, shape in (("A", (2, layer.in_features)), ("B", (layer.out_features, 2)))
+    }
+    save_file(tensors, tmp_path / "x.safetensors")
+    model = resolve_model(
+        with_adapters("flux", Adapter(path="x.safetensors", weight=0.5)), tmp_path
+    )
+    sampling = Sampling(steps=1, guidance_scale=0, width=32, height=32, batch_size=1)
+    pipeline = DiffusersPipeline(model_places(store, model), model, sampling, "cpu", 1)
+    [one] = pipeline.generate(PROMPT, [1])
+
+    def expected():
+        seed = torch.Generator().manual_seed(1)
+        size = {"width": 32, "height": 32, "num_inference_steps": 1, "guidance_scale": 0.0}
+        return np.asarray(plain(PROMPT, generator=seed, **size).images[0])
+
+    before = expected()
+    plain.load_lora_weights(tmp_path / "x.safetensors", adapter_name="x")
+    plain.set_adapters("x", 0.5)
+    assert np.array_equal(one.pixels, expected())
+    assert not np.array_equal(one.pixels, before)
