@@ -24,7 +24,7 @@ from training import DEVICE
 LEARNED = 10
 """How many pictures it learns."""
 
-RANK = 16
+RANK = 12
 RATE = 3e-3
 LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "proj_in", "proj_out", "conv1", "conv2"]
 """The denoiser's layers that it adds to; its scale is 1, as its alpha is its rank."""
