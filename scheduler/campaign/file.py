@@ -48,6 +48,9 @@ SHOWN_LENGTH = 120
 
 _DIFFUSERS = ("variant", "config", "adapters", "embeddings", "components")
 
+TORCH_SEEDS = 1 << 32
+"""Torch's generator on the CPU, a Mersenne Twister, takes 32 bits of a seed."""
+
 PAIRS_IN_TILES = 1 << 28
 """Of a prompt; the search for parts holds a byte for each, 256 MB, and four if parts may be
 anywhere."""
@@ -112,6 +115,11 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         ) from error
     if campaign.seeds.stop > 2**63:
         raise ConfigError(f"{path}: the seeds pass 2**63; lower sampling.first_seed.")
+    if campaign.model.pipeline == "diffusers" and campaign.seeds.stop > TORCH_SEEDS:
+        raise ConfigError(
+            f"{path}: the seeds pass 2**32, and torch makes equal noise of seeds that are so far "
+            "apart, so that the pictures would be those of other seeds; lower sampling.first_seed."
+        )
     try:
         require_possible(campaign.analysis, campaign.sampling)
     except ConfigError as error:

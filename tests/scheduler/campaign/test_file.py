@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
-from seedsweep.scheduler.campaign.file import read_campaign
+from seedsweep.scheduler.campaign.file import TORCH_SEEDS, parse_campaign, read_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign, Prompt
 from tests.support.model_folders import safetensors, save_folder
@@ -661,3 +662,19 @@ def test_the_column_and_its_folder_are_settings(read, folder):
     assert fingerprint('folder = "pics"') == before
     (folder / "pics" / "a.png").write_bytes(data_of(Image.new("RGB", (8, 8), "blue")))
     assert fingerprint('folder = "pics"') != before
+
+
+def test_seeds_that_torch_does_not_tell_apart_are_refused():
+    apart = [torch.Generator("cpu").manual_seed(seed) for seed in (7, 7 + TORCH_SEEDS)]
+    one, other = (torch.randn(8, generator=generator) for generator in apart)
+    assert torch.equal(one, other)
+    raw = {"name": "x", "prompts": {"file": "p.txt"}}
+
+    def parse(seeds_end, **model):
+        sampling = {"seeds": 10, "first_seed": seeds_end - 10}
+        return parse_campaign({**raw, "model": model, "sampling": sampling}, Path("c.toml"))
+
+    assert parse(TORCH_SEEDS, path="m").seeds.stop == TORCH_SEEDS
+    with pytest.raises(ConfigError, match="torch makes equal noise of seeds that are so far apart"):
+        parse(TORCH_SEEDS + 1, path="m")
+    assert parse(TORCH_SEEDS + 1, pipeline="noise").seeds.stop == TORCH_SEEDS + 1
