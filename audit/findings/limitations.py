@@ -44,10 +44,16 @@ def _part_words(analysis: Analysis) -> str:
             "rest is another one with each seed, is not flagged; `seedsweep analyse --partial` "
             "looks for parts."
         )
+    rule, size = analysis.parts, analysis.min_clique_size
+    reach = (
+        f"at most {rule.shift:.0%} of the picture's side apart" if rule.shift else "at one place"
+    )
+    mirror = ", mirrored or not" if rule.mirror else ""
+    missed = [] if rule.shift else ["shifted"]
+    missed += ["scaled"] if rule.mirror else ["scaled", "mirrored"]
     return (
-        f"A part that repeats is found if {analysis.min_clique_size} generations show it at the "
-        "same place, at the same size and with texture; shifted, scaled, mirrored and plain ones "
-        "are not."
+        f"A part that repeats is found if {size} generations show it {reach}{mirror}, at the same "
+        f"size and with texture; {', '.join(missed)} and plain ones are not."
     )
 
 
