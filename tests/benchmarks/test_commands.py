@@ -18,6 +18,8 @@ LONG = [
     ("forgetting", "--units 60 --rounds 1"),
     ("losses", "--kills 1 --failovers 1"),
     ("orchestration", "--rounds 1"),
+    ("part_shifts", "--prompts 1"),
+    ("selection", "--training 400 --part 100"),
     ("side_by_side", "--runs 2 --seeds 20"),
     ("slots", "--slots 5 --seconds 3 --outage 3 --no-storms"),
     ("store", ""),
@@ -40,6 +42,7 @@ NOT_HERE = {
     "funnel": "has a test of its own",
     "gpu": "has tests of its own",
     "machine": "measures nothing",
+    "screens": "keeps its scores in a folder that is named",
     "sides": "is part of orchestration",
     "stand_ins": "is part of slots",
 }

@@ -59,6 +59,7 @@ NEITHER_GOOD_NOR_BAD = {
         "Connections",
         "Units by outcome",
         "Flagged",
+        "Spared",
     ),
     # What a good pace is depends on model, devices and images.
     *("Images a second", "Prompts a second", "Seconds a unit", "Seconds to make a unit"),

@@ -301,7 +301,7 @@ def test_a_model_that_is_not_the_one_submitted_is_refused(make_made, tmp_path):
     with pytest.raises(ConfigError, match="not the one that was submitted"):
         made.replay([0])
     shutil.rmtree(Path(model.path))
-    with pytest.raises(ConfigError, match="no folder"):
+    with pytest.raises(ConfigError, match="nothing that this host can read"):
         made.replay([0])
 
 

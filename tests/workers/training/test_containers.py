@@ -294,7 +294,7 @@ class TestRefused:
         [
             ("data_batch_1", b"\x80\x04", "convert what is pickled"),
             ("train-images-idx3-ubyte.gz", b"\x1f\x8b", "convert what is pickled, or compressed"),
-            ("set.tar.xz", b"\xfd7zXZ", "of no kind that is read"),
+            ("set.tar.xz", b"\xfd7zXZ", "holds no pictures that are read"),
             ("a.png", plain(1), "it is a single picture; name its folder"),
         ],
     )
