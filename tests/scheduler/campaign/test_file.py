@@ -451,7 +451,7 @@ def test_all_options_spelled_out_as_false_are_the_same_campaign(read, pipeline):
 @pytest.mark.parametrize("pipeline", ["noise", "python", "gan"])
 @pytest.mark.parametrize("option", OPTIONS)
 def test_what_is_not_diffusers_has_no_model_for_an_option(refused, pipeline, option):
-    text = with_pipeline(pipeline, "drawing:draw")
+    text = with_pipeline(pipeline, "scribbles:draw")
     message = refused(text.replace("[prompts]", f"{option} = true\n[prompts]"))
     expected = f"model.{option} is for a diffusers model, and {pipeline} has none; remove it."
     assert message == expected
@@ -459,23 +459,23 @@ def test_what_is_not_diffusers_has_no_model_for_an_option(refused, pipeline, opt
 
 def test_a_function_is_named_by_its_source_and_not_run_on_submission(read, folder, monkeypatch):
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("SEEDSWEEP_ALLOW_PYTHON", "drawing:draw")
+    monkeypatch.setenv("SEEDSWEEP_ALLOW_PYTHON", "scribbles:draw")
     ids = set()
     for source in ("raise SystemExit", "raise SystemExit(1)"):
-        (folder / "drawing.py").write_text(source)
-        campaign, _ = read(with_pipeline("python", "drawing:draw"))
-        assert campaign.model.path == "drawing:draw"
-        assert campaign.model.fingerprint.startswith("python:drawing:draw sha256:")
+        (folder / "scribbles.py").write_text(source)
+        campaign, _ = read(with_pipeline("python", "scribbles:draw"))
+        assert campaign.model.path == "scribbles:draw"
+        assert campaign.model.fingerprint.startswith("python:scribbles:draw sha256:")
         ids.add((campaign.generation_id, campaign.model.model_id))
     assert len({i for i, _ in ids}) == len({i for _, i in ids}) == 2
-    assert "drawing" not in sys.modules
+    assert "scribbles" not in sys.modules
 
 
 def test_a_function_named_as_a_folder_is_a_function_nonetheless(read, folder, monkeypatch):
     monkeypatch.syspath_prepend(folder)
-    (folder / "drawing.py").write_text("")
-    (folder / "drawing:draw").mkdir()
-    assert read(with_pipeline("python", "drawing:draw"))[0].model.path == "drawing:draw"
+    (folder / "scribbles.py").write_text("")
+    (folder / "scribbles:draw").mkdir()
+    assert read(with_pipeline("python", "scribbles:draw"))[0].model.path == "scribbles:draw"
 
 
 def test_a_plug_ins_path_is_its_own_unless_it_names_what_lies_beside_the_campaign_file(
