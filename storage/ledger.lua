@@ -10,11 +10,12 @@ local stage, dropped = prefix .. 'stage', prefix .. 'dropped'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local per_prompt = tonumber(redis.call('HGET', meta, 'per_prompt'))
+local layout = redis.call('HMGET', meta, 'per_prompt', 'ends')
+local per_prompt = tonumber(layout[1])
 
 -- How many units are open in each stage; none where there is only the one stage that has all.
 local ends = {}
-for count in string.gmatch(redis.call('HGET', meta, 'ends') or '', '%d+') do
+for count in string.gmatch(layout[2] or '', '%d+') do
   ends[#ends + 1] = tonumber(count)
 end
 
@@ -136,7 +137,8 @@ function calls.issue(count, token)
   end
   local sizes = redis.call('HMGET', meta, 'units', 'cursor', 'done', 'parked', 'held', 'dropped')
   local units, cursor = tonumber(sizes[1]), tonumber(sizes[2])
-  local settled = sizes[3] + sizes[4] + sizes[5] + sizes[6]
+  -- What a version without stages restored has neither of the last two.
+  local settled = sizes[3] + sizes[4] + (sizes[5] or 0) + (sizes[6] or 0)
   -- The cursor wraps only when nothing else is under way, and so finds what any crash left out.
   if cursor >= units and #issued == 0 and redis.call('HLEN', tokens) == 0
     and settled < units then

@@ -84,7 +84,7 @@ def _work() -> Row:
         (
             graph(
                 "Units remaining",
-                "Units neither done nor parked, in active campaigns.",
+                "Units neither done, parked nor dropped, in active campaigns.",
                 "short",
                 PanelQuery("max(seedsweep_units_remaining)", "remaining"),
             ),

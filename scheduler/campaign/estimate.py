@@ -157,7 +157,7 @@ class Estimate:
             ("Rows", str(self.rows)),
             ("Units", f"{self.units:,}, {self.units_done:,} of them stored"),
             *(("Note", note) for note in self.notes),
-            ("Images", f"{self.images:,}, {self.images - self.images_done:,} to be made"),
+            ("Images", self._images()),
             ("Throughput", _rate(self.rate)),
             ("Work", self._work()),
             *(("Stages", self._stages(cost)) for cost in self.stages),
@@ -175,6 +175,10 @@ class Estimate:
             ),
             ("Left out", self._left_out()),
         ]
+
+    def _images(self) -> str:
+        attack = " by the full attack" if self.stages else ""
+        return f"{self.images:,}, {self.images - self.images_done:,} to be made{attack}"
 
     def _work(self) -> str:
         if not self.hours:

@@ -20,6 +20,7 @@ from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import (
+    DEFAULT_MISSED_SAMPLE,
     Analysis,
     Campaign,
     Model,
@@ -104,7 +105,10 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         for given in _tables(raw, table):
             for name in names & set(given):
                 raise ConfigError(f"{path}: {table}.{name} is filled in on submission; remove it.")
-    raw = _with_default_stages(raw)
+    try:
+        raw = _with_default_stages(raw)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     try:
         campaign = Campaign.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
@@ -119,6 +123,10 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         raise ConfigError(
             f"{path}: the seeds pass 2**32, and torch makes equal noise of seeds that are so far "
             "apart, so that the pictures would be those of other seeds; lower sampling.first_seed."
+        )
+    if campaign.missed_sample != DEFAULT_MISSED_SAMPLE and not campaign.stages:
+        raise ConfigError(
+            f"{path}: missed_sample does nothing without stages; remove it, or add [[stages]]."
         )
     try:
         require_possible(campaign.analysis, campaign.sampling)
@@ -139,6 +147,11 @@ def _with_default_stages(raw: dict[str, Any]) -> dict[str, Any]:
     sampling = raw.get("sampling")
     seeds = sampling.get("seeds") if isinstance(sampling, dict) else None
     stages = default_stages(seeds if isinstance(seeds, int) else Sampling().seeds)
+    if not stages:
+        raise ConfigError(
+            f'stages = "default" spares nothing of {seeds} seeds; leave it out, or write '
+            "[[stages]] of your own."
+        )
     return {**raw, "stages": [stage.model_dump() for stage in stages]}
 
 

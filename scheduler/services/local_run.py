@@ -157,22 +157,33 @@ class _Watch:
         self._plan, self._listeners = plan, listeners
         self._began = self._said = time.monotonic()
         self._has_ray = False
+        self._counted, self._images = (-1, -1), ImageCounts(0, 0, 0)
 
     def look(self) -> LiveCounts | None:
         """Tell how far the campaign is, and what is waited for; None while the broker does not
         know."""
-        campaign = self._plan.campaign
         try:
-            counts = self._ledger.counts(campaign.campaign_id)
-            done = self._ledger.done_units(campaign.campaign_id)
-            stages = self._ledger.stages(campaign.campaign_id)
+            counts = self._ledger.counts(self._plan.campaign.campaign_id)
+            if counts is not None:
+                self._count_images(counts)
             self._listeners.warn(store_words(self._workforce.complaints()))
             self._look_for_ray()
         except BrokerUnavailableError:
             return None
-        if counts is not None and done is not None:
-            self._listeners.show(counts, image_counts(campaign, self._plan.cuts, done, stages))
+        if counts is not None:
+            self._listeners.show(counts, self._images)
         return counts
+
+    def _count_images(self, counts: LiveCounts) -> None:
+        """Count them anew if another unit is done or dropped: that takes all of the bitmap."""
+        campaign = self._plan.campaign
+        done = None
+        if (counts.done, counts.dropped) != self._counted:
+            done = self._ledger.done_units(campaign.campaign_id)
+        if done is not None:
+            stages = self._ledger.stages(campaign.campaign_id)
+            self._images = image_counts(campaign, self._plan.cuts, done, stages)
+            self._counted = counts.done, counts.dropped
 
     def _look_for_ray(self) -> None:
         """Say now and then that Ray starts, until the analyst first shows life."""

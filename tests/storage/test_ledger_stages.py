@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 
 from seedsweep.storage.live_state import DROPPED
 from tests.support.campaigns import nothing_done
-from tests.support.ledger_play import C, Play, steps
+from tests.support.ledger_play import KEY, C, Play, steps
 
 ENDS = (1, 3)
 UNITS, PER_PROMPT = 9, 3
@@ -87,6 +87,17 @@ def test_an_image_of_a_dropped_prompt_that_is_lost_has_it_decided_anew(staged):
     assert (counts.dropped, counts.held, counts.analysed) == (0, 6, 0)
     assert make(staged, 1) == [0]
     assert staged.take_ready(C, 9) == [0]
+
+
+def test_what_a_version_without_stages_left_in_the_broker_goes_on(ledger, broker):
+    ledger.restore(C, nothing_done(2, 2))
+    broker.hdel(f"{KEY}meta", "held", "dropped", "ends")
+    assert ledger.counts(C).pending == 4
+    assert make(ledger) == [0, 1, 2, 3]
+    for prompt in ledger.take_ready(C, 9):
+        ledger.analysed(C, prompt, flagged=False)
+    assert ledger.counts(C).settled
+    assert ledger.stages(C) is None
 
 
 @settings(

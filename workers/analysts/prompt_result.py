@@ -1,6 +1,7 @@
 """One prompt, from what is stored of it to its result."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from seedsweep.workers.analysts.summaries import summaries_of
 from seedsweep.workers.stored_images import BrokenShardError
 from seedsweep.workers.training.index import TrainingSet
 
+Judged = TypeVar("Judged")
+
 
 def analyse_stored(
     store: Store,
@@ -44,15 +47,31 @@ def analyse_stored(
 
     Raises `ImagesNotKeptError` where pictures are wanted that were not to stay.
     """
+
+    def judge(stored: StoredPrompt) -> PromptResult:
+        known = recorded(stored, settings)
+        return known or analyse_prompt(stored, settings, training, inner)
+
+    return judge_stored(store, submission, text, judge, tally or Tally(), units)
+
+
+def judge_stored(
+    store: Store,
+    submission: Submission,
+    text: str,
+    judge: Callable[[StoredPrompt], Judged],
+    tally: Tally,
+    units: int | None,
+) -> tuple[Judged, StoredPrompt]:
+    """Read the first so many units of a prompt, all if None, and judge them; returns what `judge`
+    says and what was read. A shard that proves broken while it judges is left out, and all the rest
+    read and judged again."""
     without: frozenset[str] = frozenset()
-    tally = tally or Tally()
     while True:
         with tally.step("read"):
             stored = read_prompt(store, submission, text, without, tally, units)
-        if (result := recorded(stored, settings)) is not None:
-            return result, stored
         try:
-            return analyse_prompt(stored, settings, training, inner), stored
+            return judge(stored), stored
         except BrokenShardError as error:
             without |= {error.key}
 

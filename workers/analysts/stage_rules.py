@@ -5,11 +5,19 @@ from functools import partial
 from hashlib import sha256
 
 from seedsweep.storage.prompt_results import Drop
-from seedsweep.storage.records import AnalysisSettings, Campaign, Submission, prompt_id_of
+from seedsweep.storage.records import (
+    Analysis,
+    AnalysisSettings,
+    Campaign,
+    Stage,
+    Submission,
+    prompt_id_of,
+)
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.inner_products import Products
 from seedsweep.workers.analysts.cost import Tally
-from seedsweep.workers.analysts.prompt_result import analyse_stored
+from seedsweep.workers.analysts.prompt_result import analyse_prompt, judge_stored
+from seedsweep.workers.analysts.stored_prompt import StoredPrompt
 
 NEAR = 1.5
 """A near miss has its clique at so many times the stage's edge threshold."""
@@ -34,14 +42,12 @@ def standing(
     """
     campaign = submission.campaign
     ends = campaign.stage_ends(submission.cuts)
-    look = partial(_look_for_clique, store, submission, text, inner, tally)
     for number, (stage, units) in enumerate(zip(campaign.stages, ends, strict=False), start=1):
-        threshold = stage.edge_threshold or campaign.analysis.edge_threshold
-        goes_on, is_whole = look(units, stage.min_clique_size, threshold)
-        if number > settled and not is_whole:
+        judge = partial(_judge, campaign.analysis, stage, inner)
+        (goes_on, near), stored = judge_stored(store, submission, text, judge, tally, units)
+        if number > settled and not stored.whole:
             return Standing(number)
         if not goes_on:
-            near, _ = look(units, stage.min_clique_size, min(NEAR * threshold, 1.0))
             sampled = is_sampled(campaign, prompt_id_of(text), near)
             drop = Drop(stage=number, near=near, sampled=sampled)
             return Standing(len(ends) if sampled else number, drop)
@@ -59,20 +65,18 @@ def is_sampled(campaign: Campaign, prompt_id: str, near: bool) -> bool:
     return int.from_bytes(drawn[:7]) / 2**56 < campaign.sample_probability(near)
 
 
-def _look_for_clique(
-    store: Store,
-    submission: Submission,
-    text: str,
-    inner: Products,
-    tally: Tally,
-    units: int,
-    size: int,
-    threshold: float,
+def _judge(
+    analysis: Analysis, stage: Stage, inner: Products, stored: StoredPrompt
 ) -> tuple[bool, bool]:
-    """Whether so many pictures of the prompt's first units form a clique at this edge threshold, or
-    share a part if the campaign looks for parts, and whether all of these could be read."""
-    changes = {"edge_threshold": threshold, "min_clique_size": size}
-    rule = submission.campaign.analysis.model_copy(update=changes)
-    settings = AnalysisSettings(analysis=rule)
-    result, stored = analyse_stored(store, submission, text, settings, None, inner, tally, units)
-    return result.flagged or result.flagged_partial, stored.whole
+    """Whether these pictures have the stage's clique, or share a part if the campaign looks for
+    parts, and whether they at least nearly do."""
+    threshold = stage.edge_threshold or analysis.edge_threshold
+
+    def alike(within: float) -> bool:
+        changes = {"edge_threshold": min(within, 1.0), "min_clique_size": stage.min_clique_size}
+        settings = AnalysisSettings(analysis=analysis.model_copy(update=changes))
+        result = analyse_prompt(stored, settings, None, inner)
+        return result.flagged or result.flagged_partial
+
+    goes_on = alike(threshold)
+    return goes_on, goes_on or alike(NEAR * threshold)

@@ -200,7 +200,9 @@ WINDOW = _gauge(
     {"state": ("queued", "claimed")},
 )
 REMAINING = _gauge(
-    "seedsweep_units_remaining", "Units neither done nor parked, in active campaigns.", _SCHEDULER
+    "seedsweep_units_remaining",
+    "Units neither done, parked nor dropped, in active campaigns.",
+    _SCHEDULER,
 )
 WORKERS_LIVE = _gauge(
     "seedsweep_workers_live", "Workers that showed life within a lease.", _SCHEDULER

@@ -10,6 +10,7 @@ from seedsweep.storage.records import (
     Analysis,
     Prompt,
     SeedRange,
+    Stage,
 )
 from tests.support.campaigns import make_campaign
 
@@ -55,6 +56,21 @@ def test_units_are_disjoint_ascending_and_cover_the_seeds_exactly(seeds, size, s
     cuts = cut_seeds(seeds, size, stored)
     assert [seed for cut in cuts for seed in range(cut.first, cut.last + 1)] == list(seeds)
     assert all(len(cut) <= size or cut in stored for cut in cuts)
+
+
+@modest
+@given(seed_ranges, st.integers(1, 60), stored_ranges, st.lists(st.integers(1, 200), max_size=3))
+def test_a_unit_ends_where_a_stage_does_unless_a_stored_one_goes_on(seeds, size, stored, ends):
+    cuts = cut_seeds(seeds, size, stored, ends)
+    assert [seed for cut in cuts for seed in range(cut.first, cut.last + 1)] == list(seeds)
+    for end in (seeds.start + end for end in ends):
+        across = [cut for cut in cuts if cut.first < end <= cut.last]
+        assert all(cut in stored for cut in across)
+    stages = tuple(Stage(seeds=n) for n in sorted({n for n in ends if 2 <= n < len(seeds)}))
+    campaign = make_campaign(seeds=len(seeds), first_seed=seeds.start, stages=stages)
+    for stage, opened in zip(stages, campaign.stage_ends(cuts), strict=False):
+        assert sum(map(len, cuts[:opened])) >= stage.seeds
+        assert sum(map(len, cuts[: opened - 1])) < stage.seeds
 
 
 @modest

@@ -82,6 +82,16 @@ def test_the_default_stages_are_those_that_leave_something_to_spare():
     assert list(parse("default", sampling={"seeds": 40}).stages) == default_stages(40)
 
 
+def test_what_would_do_nothing_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"c.toml: stages = \"default\" spares nothing of 20 seeds"
+    ):
+        parse("default", sampling={"seeds": 20})
+    with pytest.raises(ConfigError, match="missed_sample does nothing without stages"):
+        parse([], missed_sample=0.5)
+    assert parse([], missed_sample=0.01) == parse([])
+
+
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
