@@ -1,8 +1,8 @@
 """What a search of a training set found for a campaign."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from seedsweep.storage.prompt_results import Match, Shift
 from seedsweep.storage.records import WHEREABOUTS, Record, Seed, Verification, digest
@@ -154,7 +154,8 @@ class VerificationResult(Record):
     `cliques` are those of the best prompt first, of each prompt the largest first: one prompt can
     repeat several pictures. `groups` are the names of all training pictures that were extracted,
     near-copies of its first in one group. `parts` are the parts of pictures that prompts repeat,
-    `parts_not_verified` those of which a picture could not be had.
+    `parts_not_verified` those of which a picture could not be had. Parts of which a version before
+    told the place among a prompt's, and not which ones they are, count as not searched.
     """
 
     campaign_id: str
@@ -171,6 +172,13 @@ class VerificationResult(Record):
     parts_not_verified: Annotated[
         tuple[UnverifiedClique, ...], Field(exclude_if=lambda parts: not parts)
     ] = ()
+
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _without_nameless(cls, parts: Any) -> Any:
+        if not isinstance(parts, list | tuple):
+            return parts
+        return [each for each in parts if not (isinstance(each, dict) and "number" in each)]
 
     @property
     def prompts(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ from seedsweep.audit.findings import part_search
 from seedsweep.audit.findings.part_search import are_unrelated
 from seedsweep.audit.findings.verification import is_verified
 from seedsweep.storage.campaigns import load_verifications
-from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.keys import finding, unit_shard
 from seedsweep.storage.records import Verification
 from tests.support.commands import seedsweep_here
 from tests.support.part_campaign import BICYCLE, CAMERA, HARBOUR, LAMP, PartCampaign
@@ -110,6 +110,26 @@ def test_a_campaign_is_verified_once_its_parts_were_looked_for(desk, verify):
     [newest, *_] = load_verifications(desk.store, desk.id)
     assert newest.settings == Verification(training_set=str(desk.folder / "train.parquet"))
     assert {part.prompt_id for part in newest.parts} == {r.prompt_id for r in desk.results}
+
+
+def test_parts_that_a_version_before_told_by_their_place_count_as_not_searched(
+    desk, verify, seedsweep
+):
+    verify()
+    [newest, *_] = load_verifications(desk.store, desk.id)
+    key = finding(desk.id, "verifications", newest.verification_id)
+    written = json.loads(desk.store.read(key))
+    for place, part in enumerate(written["parts"]):
+        del part["part_id"]
+        part["number"] = place
+    desk.store.replace(key, json.dumps(written).encode())
+
+    [known, *_] = load_verifications(desk.store, desk.id)
+    assert known == newest.model_copy(update={"parts": ()})
+    results = json.loads(seedsweep("results", desk.id, "--json").stdout)
+    assert [result["memories"][0]["match"] for result in results] == [None] * 4
+    found, _ = verify()
+    assert found[CAMERA].extracted
 
 
 @pytest.mark.parametrize(
