@@ -216,6 +216,11 @@ def explain(error: ValidationError, record: type[BaseModel]) -> str:
             f"{where} = {_cut(repr(first['input']))} is no name; take letters, digits, dots, "
             "dashes and underscores, 64 at most, the first a letter or digit."
         )
+    if first["type"] == "tuple_type":
+        default = f' or stages = "{DEFAULT}"' if where == "stages" else ""
+        return f"{where} is no list of tables; write each as [[{where}]]{default}."
+    if first["type"] == "value_error":  # said of several keys at once, and with all that is wrong
+        return f"{first['msg'].removeprefix('Value error, ')}; correct it."
     reason = first["msg"].removeprefix("Input ")
     return f"{where} = {_cut(repr(first['input']))} {reason}; correct it."
 

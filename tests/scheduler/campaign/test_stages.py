@@ -102,8 +102,11 @@ def test_what_would_do_nothing_is_refused():
         ([{"sees": 8}], "did you mean seeds?"),
         ([{}], "stages.0.seeds is missing"),
         ([{"seeds": 8, "edge_threshold": 0}], "stages.0.edge_threshold = 0"),
-        ("defaults", "stages = 'defaults'"),
-        ({"seeds": 8}, "stages"),
+        (
+            "defaults",
+            'c.toml: stages is no list of tables; write each as [[stages]] or stages = "default".',
+        ),
+        ({"seeds": 8}, "write each as [[stages]]"),
         ([{"seeds": n} for n in range(2, 19)], "stages"),
     ],
 )
@@ -114,5 +117,6 @@ def test_stages_that_make_no_sense_are_refused_in_one_sentence(stages, words):
 
 
 def test_a_campaign_that_keeps_flagged_pictures_alone_has_no_stages():
-    with pytest.raises(ConfigError, match='stages need keep = "all"'):
+    with pytest.raises(ConfigError) as caught:
         parse([{"seeds": 8}], keep="flagged")
+    assert str(caught.value) == 'c.toml: stages need keep = "all"; correct it.'
