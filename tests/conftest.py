@@ -1,4 +1,5 @@
 import contextlib
+import logging
 import signal
 import socket
 import uuid
@@ -47,6 +48,17 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEEDSWEEP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def log_levels():
+    """What a service called within a test sets for its process holds for that test alone."""
+    known = [logging.root, *map(logging.getLogger, logging.root.manager.loggerDict)]
+    before = [(logger, logger.level) for logger in known]
+    yield
+    for logger, level in before:
+        if logger.level != level:
+            logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -525,6 +525,7 @@ class TestRenewal:
 def test_no_secret_is_in_what_is_said_or_logged(source, serve, caplog, name, failing, monkeypatch):
     monkeypatch.setattr(sources, "SERVER", HASTE)
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "urllib3.connectionpool")
     source(name, ("key", "s3cret-of-nobody")).failing = failing
     store = S3Store(f"s3://bucket?endpoint={serve(lambda _: s3_error(403, 'Denied'))}")
     with pytest.raises((ConfigError, StoreUnavailableError)) as caught:
