@@ -19,7 +19,7 @@ from benchmarks.pictures import photographs, with_copies
 from benchmarks.prompts import store_pictures, submission_of
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import AnalysisSettings
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.workers.analysts.actor import AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.analysts.prompt_result import analyse_stored

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.machine import machine
 from seedsweep.audit.findings.intervals import rate
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis.distances import l2_to_all
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.machine import machine
 from benchmarks.pictures import photographs, pink
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis import nearest
 from seedsweep.workers.analysis.distances import l2_to_all
 from seedsweep.workers.analysis.matching import distinct_l2, match_of, nearest_training

@@ -27,7 +27,7 @@ from seedsweep.audit.findings.rate_words import share_words
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.lookup import find_campaign
 from seedsweep.storage.campaigns import load_campaign, load_prompts
-from seedsweep.storage.records import PartRule
+from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysis.part_shifts import lay, reduce_pictures, reduction
 from seedsweep.workers.analysis.parts import find_parts, same_tiles

@@ -26,18 +26,10 @@ from benchmarks.machine import cpu_of, interleaved, machine, ratios, span
 from benchmarks.pictures import example_pictures, photographs, pink, same_layout, with_copies
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.records import (
-    Analysis,
-    AnalysisSettings,
-    Campaign,
-    Model,
-    PromptList,
-    Provenance,
-    Sampling,
-    SeedRange,
-    Submission,
-    WorkUnit,
-)
+from seedsweep.storage.records import Campaign, Provenance, SeedRange, Submission, WorkUnit
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import PromptList, Sampling
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import tile_grid
 from seedsweep.workers.analysts.prompt_result import analyse_prompt, possible_edges

@@ -24,7 +24,9 @@ from scipy.stats import bootstrap
 from benchmarks.machine import machine
 from seedsweep.audit.findings.intervals import rate
 from seedsweep.storage.campaigns import load_campaign
-from seedsweep.storage.records import Model, Sampling, ScreenSettings, digest
+from seedsweep.storage.record import digest
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling, ScreenSettings
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 from seedsweep.workers.models.parts import Places

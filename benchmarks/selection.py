@@ -27,7 +27,7 @@ from benchmarks.machine import cpu_seconds, machine
 from benchmarks.pictures import pink
 from benchmarks.verification import blends
 from seedsweep.audit.findings.intervals import rate
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of
 from seedsweep.workers.analysis.outliers import furthest, thumbnails
 from seedsweep.workers.cluster.ray_cluster import Actors

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.machine import cpu_seconds, machine, span
 from benchmarks.pictures import pink
-from seedsweep.storage.records import PartRule, Verification
+from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.workers.analysis.distances import l2_to_all
 from seedsweep.workers.analysis.matching import adaptive_score, distinct_l2
 from seedsweep.workers.analysis.near_copies import Reference, centres, frame_of, frames_of

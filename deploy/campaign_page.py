@@ -7,7 +7,7 @@ from seedsweep.scheduler.campaign.reference import Key, Table, tables
 HEAD = """\
 # The campaign file
 
-Made from `storage/records.py` by `python -m deploy.generate`; do not edit it.
+Made from `storage/settings` by `python -m deploy.generate`; do not edit it.
 
 `seedsweep init` writes a campaign file for your model, and checks it:
 

@@ -22,7 +22,10 @@ from seedsweep.storage.errors import (
     SeedsweepError,
     TransientError,
 )
-from seedsweep.storage.records import Flaw, Model, Provenance, Sampling, canonical
+from seedsweep.storage.record import canonical
+from seedsweep.storage.records import Flaw, Provenance
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.pipelines.protocol import Generation, Pipeline, to_pixels
 
 __all__ = [

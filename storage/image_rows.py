@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seedsweep.storage.records import Blocks, Flaw, Prompt, Provenance, SeedRange
+from seedsweep.storage.records import Flaw, Prompt, Provenance, SeedRange
+from seedsweep.storage.settings.sampling import Blocks
 
 _COLUMNS: dict[str, pa.DataType] = {
     "prompt_id": pa.string(),

@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from seedsweep.storage.records import Record, digest, prompt_id_of
+from seedsweep.storage.record import Record, digest
+from seedsweep.storage.records import prompt_id_of
 
 
 class Transform(Record):

@@ -1,6 +1,7 @@
 """What came of making a stored image again."""
 
-from seedsweep.storage.records import Provenance, Record, Seed
+from seedsweep.storage.record import Record, Seed
+from seedsweep.storage.records import Provenance
 
 
 class FactDifference(Record):

@@ -18,7 +18,8 @@ from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.parquet import read_table
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import AnalysisSettings, digest
+from seedsweep.storage.record import digest
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.store import Store
 
 TRANSFORM = pa.struct(

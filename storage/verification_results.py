@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from seedsweep.storage.prompt_results import Match, Shift
-from seedsweep.storage.records import WHEREABOUTS, Record, Seed, Verification, digest
+from seedsweep.storage.record import Record, Seed, digest
+from seedsweep.storage.settings.analysis import WHEREABOUTS, Verification
 
 
 class Unreadable(Record):

@@ -10,7 +10,8 @@ from seedsweep.storage import keys
 from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.image_rows import REMEDY
-from seedsweep.storage.records import Sampling, SeedRange
+from seedsweep.storage.records import SeedRange
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.shards import StoredImage, decode_shard
 from seedsweep.storage.store import Store
 from seedsweep.workers.images import decode_png, digest_pixels

@@ -29,13 +29,9 @@ from seedsweep.storage.campaigns import (
 )
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import (
-    FORMAT,
-    AnalysisSettings,
-    Control,
-    Submission,
-)
+from seedsweep.storage.records import FORMAT, Control, Submission
 from seedsweep.storage.results import results_by
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 

@@ -12,7 +12,8 @@ from seedsweep.audit.findings.matched_pictures import read_named
 from seedsweep.audit.findings.memories import parts_matched
 from seedsweep.storage.errors import PermanentError
 from seedsweep.storage.prompt_results import Part, PromptResult
-from seedsweep.storage.records import PartRule, Submission
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 from seedsweep.workers.analysis.parts import mask_of

@@ -11,7 +11,9 @@ from seedsweep.audit.evidence.writer import Bundle
 from seedsweep.audit.findings.matched_pictures import Pixels, gather_training, has_changed
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import Match, PromptResult
-from seedsweep.storage.records import AnalysisSettings, Provenance, Sampling, Submission
+from seedsweep.storage.records import Provenance, Submission
+from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.shards import StoredImage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt

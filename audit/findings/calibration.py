@@ -21,13 +21,9 @@ from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.file import require_possible
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import (
-    DEFAULT_PART_RULE,
-    WHEREABOUTS,
-    AnalysisSettings,
-    Submission,
-    digest,
-)
+from seedsweep.storage.record import digest
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.analysis import DEFAULT_PART_RULE, WHEREABOUTS, AnalysisSettings
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.flag_threshold import STEPS
 from seedsweep.workers.analysts.prompt_score import PromptScore, Scoring, score_prompts

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 
 from seedsweep.scheduler.campaign.descriptions import Fact, run_facts
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import (
-    WHEREABOUTS,
-    AnalysisSettings,
-    Submission,
-    Verification,
-)
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.analysis import WHEREABOUTS, AnalysisSettings, Verification
 
 _PLACE = {*WHEREABOUTS, "column", "fingerprint"}
 _FLAGS = {

@@ -25,8 +25,8 @@ from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Analysis
 from seedsweep.storage.results import results_by
+from seedsweep.storage.settings.analysis import Analysis
 from seedsweep.storage.store import Store
 
 CHANGED_SHOWN = 10

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.verification_results import ControlMatch, ControlMatches, Coverage
 from seedsweep.workers.analysis.agreement import agreement
 from seedsweep.workers.analysis.distances import l2_to_all

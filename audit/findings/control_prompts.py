@@ -14,7 +14,7 @@ from seedsweep.scheduler.campaign.tables import (
 )
 from seedsweep.scheduler.campaign.text_files import file_kind
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import PromptList
+from seedsweep.storage.settings.sampling import PromptList
 
 
 @dataclass(frozen=True, slots=True)

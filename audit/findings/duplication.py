@@ -23,8 +23,10 @@ from seedsweep.scheduler.campaign.text_files import file_kind
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Analysis, Prompt, PromptList, Submission
+from seedsweep.storage.records import Prompt, Submission
 from seedsweep.storage.results import results_by
+from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.sampling import PromptList
 from seedsweep.storage.store import Store
 
 COPIES = "copies"

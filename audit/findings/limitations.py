@@ -2,7 +2,7 @@
 
 from scipy.stats import beta
 
-from seedsweep.storage.records import Analysis, AnalysisSettings
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
 
 SURE = 0.95
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.prompt_results import Match, PromptResult
-from seedsweep.storage.records import AnalysisSettings, Sampling, Verification
+from seedsweep.storage.settings.analysis import AnalysisSettings, Verification
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.analysis.distances import l2_to_all
 from seedsweep.workers.training.pictures import read_pictures
 

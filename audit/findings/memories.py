@@ -7,7 +7,7 @@ from pydantic import Field
 
 from seedsweep.storage import keys
 from seedsweep.storage.prompt_results import Match, PromptResult, Shift
-from seedsweep.storage.records import Record
+from seedsweep.storage.record import Record
 from seedsweep.storage.verification_results import PartMatch, VerificationResult
 
 

@@ -8,7 +8,7 @@ from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.part_point import PartPoint
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Analysis
+from seedsweep.storage.settings.analysis import Analysis
 
 
 @dataclass(frozen=True, slots=True)

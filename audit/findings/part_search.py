@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.errors import PermanentError, ShardCorruptError
 from seedsweep.storage.prompt_results import Part, PromptResult, Shift
-from seedsweep.storage.records import PartRule, Submission, Verification
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, UnverifiedClique, VerifiedPart
 from seedsweep.workers.analysis.part_matching import (

@@ -14,8 +14,9 @@ from seedsweep.scheduler.campaign.descriptions import change_words
 from seedsweep.storage.campaigns import load_prompts, load_verifications
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import AnalysisSettings, Campaign, Submission, Unseen
+from seedsweep.storage.records import Campaign, Submission, Unseen
 from seedsweep.storage.results import results_by
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, VerificationResult
 from seedsweep.workers.analysts.stored_prompt import read_prompt

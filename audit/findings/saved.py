@@ -11,7 +11,7 @@ from seedsweep.audit.findings.duplication import Duplication
 from seedsweep.storage import keys
 from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.errors import ConfigError, StoreUnavailableError
-from seedsweep.storage.records import digest
+from seedsweep.storage.record import digest
 from seedsweep.storage.store import Store
 
 F = TypeVar("F", Calibration, Comparison, Duplication)

@@ -20,7 +20,8 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_verification
 from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Submission, Verification
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import (
     ControlMatch,

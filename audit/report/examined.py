@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from seedsweep.audit.findings.counts import Counts
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.report.findings_section import SearchShown
-from seedsweep.storage.records import AnalysisSettings
+from seedsweep.storage.settings.analysis import AnalysisSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from seedsweep.audit.report.comparison_page import ComparisonPage
 from seedsweep.audit.report.duplication_page import DuplicationPage
 from seedsweep.storage.campaigns import load_verifications
 from seedsweep.storage.errors import ShardCorruptError
-from seedsweep.storage.records import AnalysisSettings
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 

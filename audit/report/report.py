@@ -50,8 +50,9 @@ from seedsweep.scheduler.campaign.descriptions import (
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import Match, PromptResult
-from seedsweep.storage.records import AnalysisSettings, Parked, Submission
+from seedsweep.storage.records import Parked, Submission
 from seedsweep.storage.results import read_results
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 

@@ -24,7 +24,8 @@ from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campai
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.records import DEFAULT_BLOCKS, AnalysisSettings
+from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS
 from seedsweep.storage.shards import decode_shard
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysis.descriptors import describe

@@ -24,8 +24,9 @@ from seedsweep.storage.errors import (
     TransientError,
 )
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.records import AnalysisSettings, Campaign, Prompt, SeedRange
+from seedsweep.storage.records import Campaign, Prompt, SeedRange
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, Parts
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.analysts import actor_metrics

@@ -19,8 +19,9 @@ from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.live_state import DROPPED
-from seedsweep.storage.records import AnalysisSettings, Submission
+from seedsweep.storage.records import Submission
 from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysts.actor import Analysed, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse

@@ -3,8 +3,9 @@
 from seedsweep.storage.campaigns import load_campaign, load_control, load_parked
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.receipts import is_done
-from seedsweep.storage.records import AnalysisSettings, Parked, Submission
+from seedsweep.storage.records import Parked, Submission
 from seedsweep.storage.results import results_by
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.store import Store
 
 

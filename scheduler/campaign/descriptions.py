@@ -3,19 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from seedsweep.storage.records import (
+from seedsweep.storage.record import Record
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.analysis import (
     WHEREABOUTS,
-    Adapter,
     Analysis,
     AnalysisSettings,
-    Model,
     PartRule,
-    Record,
-    Sampling,
-    Source,
-    Submission,
     Verification,
 )
+from seedsweep.storage.settings.model import Adapter, Model, Source
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.analysis.matching import SMALL_IMAGE_SIDE
 
 

@@ -11,7 +11,7 @@ from textwrap import wrap
 from seedsweep.scheduler.campaign.prompt_files import read_prompts
 from seedsweep.scheduler.campaign.reference import Key, tables
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import PromptList
+from seedsweep.storage.settings.sampling import PromptList
 from seedsweep.workers.models.folder_check import native_side
 from seedsweep.workers.training.picture_file import METADATA
 

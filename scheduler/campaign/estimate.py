@@ -13,8 +13,10 @@ from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.scheduler.campaign.window import window_size
 from seedsweep.scheduler.quantities import duration_words, number_words, size_words
 from seedsweep.storage.receipts import list_receipts
-from seedsweep.storage.records import Sampling, Verification, WorkUnit
+from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
+from seedsweep.storage.settings.analysis import Verification
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.shards import list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.generation.throughput import Sizes, Throughput

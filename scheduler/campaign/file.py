@@ -19,17 +19,10 @@ from seedsweep.scheduler.campaign.reference import FILLED_IN
 from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
-from seedsweep.storage.records import (
-    DEFAULT_MISSED_SAMPLE,
-    Analysis,
-    Campaign,
-    Model,
-    PartRule,
-    PromptList,
-    Sampling,
-    Verification,
-    prompt_id_of,
-)
+from seedsweep.storage.records import Campaign, prompt_id_of
+from seedsweep.storage.settings.analysis import Analysis, PartRule, Verification
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import DEFAULT_MISSED_SAMPLE, PromptList, Sampling
 from seedsweep.workers.analysis.distances import tile_grid, tile_values
 from seedsweep.workers.analysis.parts import TILE_PIXELS
 from seedsweep.workers.models.fingerprint import fingerprint_model

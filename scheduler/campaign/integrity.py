@@ -16,8 +16,8 @@ from seedsweep.storage.image_rows import REMEDY
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.receipts import list_receipts, read_receipt, receipt_key
-from seedsweep.storage.records import Sampling
 from seedsweep.storage.results import drop_results
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.shards import StoredImage, list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.descriptors import describe

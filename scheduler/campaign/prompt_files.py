@@ -25,7 +25,7 @@ from seedsweep.scheduler.campaign.tables import (
 )
 from seedsweep.scheduler.campaign.text_files import PACKED, file_kind, read_lines
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import PromptList, Sampling
+from seedsweep.storage.settings.sampling import PromptList, Sampling
 
 TEXTS = (".txt", f".txt{PACKED}")
 KINDS = (*TEXTS, *TABLES)

@@ -10,7 +10,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from seedsweep.storage.records import Campaign, Record
+from seedsweep.storage.record import Record
+from seedsweep.storage.records import Campaign
 
 FILLED_IN = {
     "model": frozenset({"fingerprint", "config_fingerprint"}),

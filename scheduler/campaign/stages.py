@@ -4,7 +4,8 @@ from bisect import bisect_left
 
 import numpy as np
 
-from seedsweep.storage.records import Campaign, Stage
+from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.sampling import Stage
 
 DEFAULT = "default"
 

@@ -9,7 +9,8 @@ from seedsweep import __version__
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
-from seedsweep.storage.records import Campaign, Model, SeedRange, Submission
+from seedsweep.storage.records import Campaign, SeedRange, Submission
+from seedsweep.storage.settings.model import Model
 from seedsweep.storage.shards import list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.models.folder import read_index, read_json

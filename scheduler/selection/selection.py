@@ -24,7 +24,7 @@ from seedsweep.scheduler.selection.choice import (
 )
 from seedsweep.scheduler.selection.prompt_table import ChosenPrompt
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.array_file import ARRAYS
 from seedsweep.workers.training.copies import DescribedSet, TrainingCopies

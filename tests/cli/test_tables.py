@@ -13,7 +13,8 @@ from seedsweep.scheduler.campaign.integrity import Checkup, Fault
 from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
 from seedsweep.storage.prompt_results import Clique, Match, Part
-from seedsweep.storage.records import Verification, Worker
+from seedsweep.storage.records import Worker
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.verification_results import (
     Coverage,
     PartMatch,

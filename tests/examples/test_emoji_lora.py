@@ -12,7 +12,7 @@ from PIL import Image
 
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.fetching import model_places
 from seedsweep.workers.models.resolution import resolve_parts
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline

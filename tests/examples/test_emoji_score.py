@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Sampling
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.images import encode_png
 from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
 from tests.support.campaigns import campaign_file, make_images, small_sampling, submit_file

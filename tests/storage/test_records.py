@@ -4,27 +4,19 @@ from itertools import combinations
 import pytest
 from pydantic import ValidationError
 
+from seedsweep.storage.record import canonical, digest
 from seedsweep.storage.records import (
-    Adapter,
-    Analysis,
     Campaign,
-    Component,
     Control,
-    Embedding,
-    Model,
-    NearCopies,
-    PartRule,
     Prompt,
-    PromptList,
     Provenance,
-    Sampling,
     SeedRange,
     Submission,
-    Verification,
     WorkUnit,
-    canonical,
-    digest,
 )
+from seedsweep.storage.settings.analysis import Analysis, NearCopies, PartRule, Verification
+from seedsweep.storage.settings.model import Adapter, Component, Embedding, Model
+from seedsweep.storage.settings.sampling import PromptList, Sampling
 
 BASE = Campaign(
     name="audit",

@@ -11,7 +11,8 @@ from seedsweep.storage import results as results_module
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ShardCorruptError, StoreUnavailableError
 from seedsweep.storage.prompt_results import Clique, Match, Part, PromptResult, Transform
-from seedsweep.storage.records import AnalysisSettings, Prompt, Verification, digest
+from seedsweep.storage.record import digest
+from seedsweep.storage.records import Prompt
 from seedsweep.storage.results import (
     SCHEMA,
     Parts,
@@ -21,6 +22,7 @@ from seedsweep.storage.results import (
     results_by,
     store_results,
 )
+from seedsweep.storage.settings.analysis import AnalysisSettings, Verification
 from seedsweep.storage.stores import open_store
 from tests.support.campaigns import make_campaign, make_submission
 

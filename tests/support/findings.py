@@ -6,7 +6,7 @@ from seedsweep.audit.findings.control_prompts import Marks, Positive
 from seedsweep.audit.findings.duplication import measure_duplication
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.verification_results import (
     ControlMatches,
     Coverage,

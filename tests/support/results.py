@@ -3,7 +3,8 @@
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.present import Found
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Prompt, digest
+from seedsweep.storage.record import digest
+from seedsweep.storage.records import Prompt
 
 
 def make_result(**changes):

@@ -4,14 +4,9 @@ import pytest
 
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.records import (
-    DEFAULT_BLOCKS,
-    Model,
-    Provenance,
-    SeedRange,
-    Submission,
-    WorkUnit,
-)
+from seedsweep.storage.records import Provenance, SeedRange, Submission, WorkUnit
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysts.stored_prompt import read_prompt

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import NearCopies
+from seedsweep.storage.settings.analysis import NearCopies
 from seedsweep.workers.analysis.cells import Cells, runs
 from seedsweep.workers.analysis.sketches import (
     Sketches,

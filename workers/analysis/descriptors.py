@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import Blocks
+from seedsweep.storage.settings.sampling import Blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)

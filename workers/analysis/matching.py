@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Match, Transform
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis.agreement import agreement
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.analysis.near_copies import Frames, distinct, frame_of

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import NearCopies
+from seedsweep.storage.settings.analysis import NearCopies
 from seedsweep.workers.analysis.inner_products import products
 from seedsweep.workers.analysis.running_nearest import squared_norms
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import DEFAULT_BLOCKS, Blocks
+from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS, Blocks
 from seedsweep.workers.analysis.bounds import (
     Projections,
     can_bound,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import PartRule
+from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.bounds import (
     can_bound,
     coarse_sums,

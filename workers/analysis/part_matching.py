@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Shift
-from seedsweep.storage.records import PartRule
+from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.part_shifts import moved_back
 from seedsweep.workers.analysis.parts import Limits, limits_of
 from seedsweep.workers.analysis.running_nearest import NOWHERE

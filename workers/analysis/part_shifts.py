@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Shift
-from seedsweep.storage.records import PartRule
+from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.descriptors import Summaries
 from seedsweep.workers.analysis.distances import Tile, tile_grid, tile_values
 from seedsweep.workers.analysis.parts import limits_of

@@ -22,7 +22,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import PartRule
+from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.distances import Tile, tile_grid, tile_values
 from seedsweep.workers.analysis.inner_products import Products, products
 

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import NearCopies
+from seedsweep.storage.settings.analysis import NearCopies
 from seedsweep.workers.analysis.near_copies import FRAME, Centres, Frames
 
 FREQUENCIES = 6

@@ -11,7 +11,8 @@ from seedsweep.storage.errors import SeedsweepError
 from seedsweep.storage.observed_store import ObservedStore
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.receipts import Receipt, store_receipt
-from seedsweep.storage.records import AnalysisSettings, Submission
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.inner_products import Products, TorchProducts, products

@@ -5,7 +5,7 @@ import numpy as np
 
 from seedsweep.storage import keys
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import PartRule
+from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.parts import mask_of
 from seedsweep.workers.analysts.prompt_parts import laid_alike

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Part, Shift
-from seedsweep.storage.records import Analysis, PartRule
+from seedsweep.storage.settings.analysis import Analysis, PartRule
 from seedsweep.workers.analysis.distances import tile_grid
 from seedsweep.workers.analysis.inner_products import Products
 from seedsweep.workers.analysis.part_bounds import PartCandidates, part_candidates

@@ -7,14 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Clique, Match, PromptResult
-from seedsweep.storage.records import (
-    Analysis,
-    AnalysisSettings,
-    Prompt,
-    Submission,
-    Verification,
-    digest,
-)
+from seedsweep.storage.record import digest
+from seedsweep.storage.records import Prompt, Submission
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.bounds import candidates
 from seedsweep.workers.analysis.distances import tiled_pairs

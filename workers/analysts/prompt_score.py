@@ -11,7 +11,8 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import Analysis, AnalysisSettings, Submission, Verification
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysis.distances import tiled_distances
 from seedsweep.workers.analysis.flag_threshold import Critical, critical_steps

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from seedsweep.storage.records import DEFAULT_BLOCKS
+from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS
 from seedsweep.workers.analysis.descriptors import Summaries, describe, summarise
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ConfigError, StoreUnavailableError
-from seedsweep.storage.records import DEFAULT_BLOCKS, Blocks, WorkUnit
+from seedsweep.storage.records import WorkUnit
+from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS, Blocks
 from seedsweep.storage.shards import StoredImage, encode_shard
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.descriptors import describe

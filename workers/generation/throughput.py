@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from seedsweep.storage.errors import ConfigError, DeviceMemoryError, SeedsweepError, TransientError
 from seedsweep.storage.image_rows import DESCRIBED, encode_rows
 from seedsweep.storage.parquet import read_table
-from seedsweep.storage.records import Blocks, Campaign, SeedRange, WorkUnit
+from seedsweep.storage.records import Campaign, SeedRange, WorkUnit
+from seedsweep.storage.settings.sampling import Blocks
 from seedsweep.storage.store import Store
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.pipelines.loading import load_pipeline

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ConfigError, ModelLoadError, TransientError
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.storage.store import Store
 from seedsweep.workers.host_cache import cache_folder, make_once
 from seedsweep.workers.models.fingerprint import fingerprint_digests, hash_part, hub_part

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import (
     FINGERPRINTED,
     all_files,

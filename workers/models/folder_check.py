@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model, Sampling
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.fingerprint import hub_part
 from seedsweep.workers.models.folder import (
     INDEX,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from seedsweep.storage.records import Adapter, Component, Embedding, Model, Source
+from seedsweep.storage.settings.model import Adapter, Component, Embedding, Model, Source
 from seedsweep.workers.models.folder import component_files, config_files, loaded_files
 
 CHECKPOINT = "weights.safetensors"

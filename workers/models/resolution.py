@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Adapter, Component, Embedding, Model
+from seedsweep.storage.settings.model import Adapter, Component, Embedding, Model
 from seedsweep.workers.models.fingerprint import fingerprint_part, hub_part
 from seedsweep.workers.models.parts import (
     Part,

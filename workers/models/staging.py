@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ConfigError, ModelLoadError
-from seedsweep.storage.records import Model, Record
+from seedsweep.storage.record import Record
+from seedsweep.storage.settings.model import Model
 from seedsweep.storage.store import Store
 from seedsweep.workers.models.fingerprint import fingerprint_digests, hash_part
 from seedsweep.workers.models.folder import FINGERPRINTED

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import read_json
 from seedsweep.workers.models.parts import weights_parts
 from seedsweep.workers.models.safetensors_file import Header, read_header, whole_header

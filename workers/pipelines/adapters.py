@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from seedsweep.storage.errors import ModelLoadError
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.models.weights_check import PAIR
 from seedsweep.workers.pipelines.assembly import one_line

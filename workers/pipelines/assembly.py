@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from seedsweep.storage.errors import ModelLoadError
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import (
     Component,
     component_of,

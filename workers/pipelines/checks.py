@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import GenerationError, ModelLoadError
-from seedsweep.storage.records import Model, Sampling
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
 
 _BEYOND = 0.5 / 255
 """How far outside [0, 1] a float is still a rounding error: half a level."""

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import read_index
 from seedsweep.workers.models.folder_check import folder_here
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.adapters import add_adapters
 from seedsweep.workers.pipelines.assembly import assemble, one_line

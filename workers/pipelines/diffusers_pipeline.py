@@ -22,7 +22,10 @@ from seedsweep.storage.errors import (
     ModelLoadError,
     SeedsweepError,
 )
-from seedsweep.storage.records import Model, Provenance, Sampling, canonical
+from seedsweep.storage.record import canonical
+from seedsweep.storage.records import Provenance
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.assembly import one_line
 from seedsweep.workers.pipelines.diffusers_class import call_parameters, why_unfit

@@ -20,7 +20,10 @@ from seedsweep.storage.errors import (
     SeedsweepError,
     TransientError,
 )
-from seedsweep.storage.records import Model, Provenance, Sampling, canonical
+from seedsweep.storage.record import canonical
+from seedsweep.storage.records import Provenance
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.plugins import FoundFunction, find_function
 from seedsweep.workers.pipelines.checks import require_picture, require_submitted
 from seedsweep.workers.pipelines.protocol import Generation, Pipeline, to_pixels

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import Prompt, Provenance, Sampling, canonical
+from seedsweep.storage.record import canonical
+from seedsweep.storage.records import Prompt, Provenance
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.pipelines.protocol import Generation
 
 

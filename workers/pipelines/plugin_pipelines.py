@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 
 from seedsweep.storage.errors import ConfigError, GenerationError, ModelLoadError, TransientError
-from seedsweep.storage.records import Model, Sampling
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.models.plugins import find_plugin, name_distribution
 from seedsweep.workers.pipelines.checks import require_picture, require_submitted

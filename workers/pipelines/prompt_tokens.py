@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from seedsweep.storage.errors import ConfigError, ModelLoadError
-from seedsweep.storage.records import Model, Unseen
+from seedsweep.storage.records import Unseen
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import Component, components, read_index
 from seedsweep.workers.models.folder_check import folder_here
 from seedsweep.workers.models.weights_check import vectors_of

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import Flaw, Provenance, Sampling
+from seedsweep.storage.records import Flaw, Provenance
+from seedsweep.storage.settings.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import ConfigError, ModelLoadError
-from seedsweep.storage.records import Model, Sampling, ScreenSettings
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling, ScreenSettings
 from seedsweep.workers.models.folder import read_index
 from seedsweep.workers.models.folder_check import folder_here
 from seedsweep.workers.pipelines.diffusers_class import class_of, is_installed, why_opaque

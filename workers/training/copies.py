@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.copy_groups import group_copies, with_others
 from seedsweep.workers.analysis.near_copies import FRAME, Frames

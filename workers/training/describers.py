@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.search_actors import Searchers, crew_of
 from seedsweep.workers.training.slice_description import (

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompt_results import Transform
-from seedsweep.storage.records import Verification, digest
+from seedsweep.storage.record import digest
 from seedsweep.storage.results import TRANSFORM
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.nearest import TrainingImages, describe_training, training_blocks
 from seedsweep.workers.host_cache import cache_folder, make_once

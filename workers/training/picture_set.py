@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from seedsweep.storage.errors import TrainingSetError
-from seedsweep.storage.records import digest
+from seedsweep.storage.record import digest
 from seedsweep.workers.training.fingerprint import size_of
 from seedsweep.workers.training.kinds import not_readable, refuse_other_kinds
 from seedsweep.workers.training.slices import (

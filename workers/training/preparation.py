@@ -9,7 +9,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
 from seedsweep.storage.prompt_results import Transform
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 
 PICTURE_PIXELS = 100_000_000
 """A picture of more is not decoded: so that no picture takes more than a gigabyte."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.prompt_results import Shift
-from seedsweep.storage.records import PartRule, Verification
+from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.matching import (
     GROWTH,

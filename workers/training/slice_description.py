@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.records import NearCopies, Verification
+from seedsweep.storage.settings.analysis import NearCopies, Verification
 from seedsweep.workers.analysis.near_copies import (
     FRAME,
     Frames,

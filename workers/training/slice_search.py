@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Transform
-from seedsweep.storage.records import PartRule, Verification
+from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.workers.analysis.near_copies import Frames, Reference, centres, frame_of, frames_of
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,

@@ -19,7 +19,7 @@ import pyarrow as pa
 from PIL import Image
 
 from seedsweep.storage.errors import TrainingSetError
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.training.array_file import ARRAYS, picture_array, read_array
 from seedsweep.workers.training.kinds import (
     files_in,

@@ -29,13 +29,9 @@ from seedsweep.storage.campaigns import (
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.receipts import Receipt, store_receipt
-from seedsweep.storage.records import (
-    Analysis,
-    AnalysisSettings,
-    Verification,
-    digest,
-)
+from seedsweep.storage.record import digest
 from seedsweep.storage.results import drop_results, store_results
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.images import encode_png
 from tests.support.bundles import EVIL, SEEDS, SIDE, Audit, seal_anew

@@ -8,14 +8,9 @@ from seedsweep.audit.evidence import verify_bundle
 from seedsweep.audit.evidence.denominators import denominators
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.storage.prompt_results import Clique, Drop, Match
-from seedsweep.storage.records import (
-    Analysis,
-    AnalysisSettings,
-    Parked,
-    SeedRange,
-    Stage,
-    Verification,
-)
+from seedsweep.storage.records import Parked, SeedRange
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
+from seedsweep.storage.settings.sampling import Stage
 from tests.support.campaigns import make_campaign, make_submission
 from tests.support.results import make_flagged, make_result
 

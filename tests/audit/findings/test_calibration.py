@@ -31,15 +31,10 @@ from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import Receipt, store_receipt
-from seedsweep.storage.records import (
-    Analysis,
-    AnalysisSettings,
-    PartRule,
-    Prompt,
-    Sampling,
-    Verification,
-    digest,
-)
+from seedsweep.storage.record import digest
+from seedsweep.storage.records import Prompt
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, PartRule, Verification
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.analysts import prompt_score
 from seedsweep.workers.analysts.prompt_result import analyse_stored

@@ -21,16 +21,11 @@ from seedsweep.cli import main as command_line
 from seedsweep.storage.campaigns import load_campaign, store_control
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import (
-    Analysis,
-    AnalysisSettings,
-    Control,
-    Model,
-    PromptList,
-    Sampling,
-    Verification,
-)
+from seedsweep.storage.records import Control
 from seedsweep.storage.results import drop_results, read_results, store_results
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import PromptList, Sampling
 from tests.support.arms import submit, submit_parts
 
 EVIL = '<script>alert("x")</script> [red]&'

@@ -22,7 +22,7 @@ from seedsweep.cli import main as command_line
 from seedsweep.scheduler.campaign.tables import Form
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Analysis
+from seedsweep.storage.settings.analysis import Analysis
 from tests.support.arms import result, submit, submit_parts
 
 EVIL = "<b>bold</b>"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from seedsweep.audit.findings.limitations import least_rate, limit_words
-from seedsweep.storage.records import Analysis, AnalysisSettings, Verification
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 
 
 def chance(size, seeds, rate):

@@ -3,7 +3,8 @@ import pytest
 
 from seedsweep.audit.findings.missed import gather_missed, stage_words
 from seedsweep.storage.prompt_results import Drop
-from seedsweep.storage.records import Analysis, Stage
+from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.sampling import Stage
 from tests.support.campaigns import make_campaign
 from tests.support.results import make_flagged, make_result
 

@@ -3,7 +3,7 @@
 import pytest
 
 from seedsweep.audit.findings.limitations import limit_words
-from seedsweep.storage.records import Analysis, AnalysisSettings, PartRule
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, PartRule
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from seedsweep.audit.findings.part_search import are_unrelated
 from seedsweep.audit.findings.verification import is_verified
 from seedsweep.storage.campaigns import load_verifications
 from seedsweep.storage.keys import finding, unit_shard
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from tests.support.commands import seedsweep_here
 from tests.support.part_campaign import BICYCLE, CAMERA, HARBOUR, LAMP, PartCampaign
 from tests.support.part_campaign import part_search as part_search_of

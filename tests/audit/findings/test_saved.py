@@ -21,7 +21,8 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_control
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import AnalysisSettings, Control
+from seedsweep.storage.records import Control
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from tests.support.findings import make_arms, make_calibration, make_comparison, make_duplication
 
 

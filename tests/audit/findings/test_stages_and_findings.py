@@ -6,7 +6,7 @@ from seedsweep.audit.findings.comparability import refuse_stages
 from seedsweep.audit.findings.counts import count_results, has_evidence
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import Drop
-from seedsweep.storage.records import Stage
+from seedsweep.storage.settings.sampling import Stage
 from tests.support.campaigns import make_campaign, make_submission
 from tests.support.results import make_flagged, make_result
 

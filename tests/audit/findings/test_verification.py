@@ -23,8 +23,9 @@ from seedsweep.storage.campaigns import (
 )
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Clique
-from seedsweep.storage.records import AnalysisSettings, Control, Prompt, Verification
+from seedsweep.storage.records import Control, Prompt
 from seedsweep.storage.results import drop_results, read_results, store_results
+from seedsweep.storage.settings.analysis import AnalysisSettings, Verification
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.analysis.matching import nearest_training
 from seedsweep.workers.analysis.nearest import describe_training

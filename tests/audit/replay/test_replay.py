@@ -15,7 +15,8 @@ from seedsweep.cli.replay_table import summary
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import Receipt, store_receipt
-from seedsweep.storage.records import Prompt, Provenance, digest
+from seedsweep.storage.record import digest
+from seedsweep.storage.records import Prompt, Provenance
 from seedsweep.storage.replay_results import Distance, FactDifference, Replay
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.images import digest_pixels, encode_png

@@ -14,7 +14,8 @@ from seedsweep.audit.report.report import gather_report, render_report
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_control, store_verification
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import AnalysisSettings, Control
+from seedsweep.storage.records import Control
+from seedsweep.storage.settings.analysis import AnalysisSettings
 from tests.support.findings import (
     make_arms,
     make_calibration,

@@ -11,7 +11,7 @@ from seedsweep.audit.report.parts_section import highlight
 from seedsweep.audit.report.report import gather_report, render_report
 from seedsweep.storage import keys
 from seedsweep.storage.prompt_results import Part
-from seedsweep.storage.records import Analysis, PartRule
+from seedsweep.storage.settings.analysis import Analysis, PartRule
 from seedsweep.workers.analysts.part_masks import store_masks
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 from tests.support.part_campaign import BICYCLE, CAMERA, HARBOUR, LAMP, PartCampaign, part_search

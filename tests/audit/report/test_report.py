@@ -21,8 +21,6 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Match, PromptResult, Transform
 from seedsweep.storage.records import (
-    DEFAULT_BLOCKS,
-    Analysis,
     Control,
     Flaw,
     Parked,
@@ -30,10 +28,11 @@ from seedsweep.storage.records import (
     Provenance,
     SeedRange,
     Submission,
-    Verification,
     WorkUnit,
 )
 from seedsweep.storage.results import drop_results, store_results
+from seedsweep.storage.settings.analysis import Analysis, Verification
+from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS
 from seedsweep.storage.shards import StoredImage, decode_shard, encode_shard
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysis.nearest import describe_training

@@ -9,14 +9,11 @@ from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import campaign as campaign_key
-from seedsweep.storage.records import (
-    Analysis,
-    SeedRange,
-    Verification,
-)
+from seedsweep.storage.records import SeedRange
 from seedsweep.storage.results import read_results
 from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store
+from seedsweep.storage.settings.analysis import Analysis, Verification
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.monitoring import health

@@ -4,7 +4,7 @@ import pytest
 
 from seedsweep.scheduler.analysing.reanalysis import AnalysisOptions
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Analysis, AnalysisSettings, PartRule
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, PartRule
 
 BEFORE = AnalysisSettings(analysis=Analysis(parts=PartRule(least=9)))
 

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from seedsweep.scheduler.campaign.file import read_campaign
-from seedsweep.storage.records import Analysis, Sampling
+from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.sampling import Sampling
 from tests.support.commands import seedsweep_here
 from tests.support.model_folders import put, save_folder
 from tests.support.pictures import data_of, drawings, write_parquet

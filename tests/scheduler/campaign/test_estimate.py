@@ -18,7 +18,8 @@ from seedsweep.scheduler.campaign.estimate import (
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import SeedRange, Verification
+from seedsweep.storage.records import SeedRange
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.generation.throughput import Sizes, Throughput
 from tests.support.campaigns import make_campaign, nothing_done
 

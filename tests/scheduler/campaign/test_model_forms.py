@@ -10,7 +10,8 @@ from seedsweep.scheduler.campaign.file import parse_campaign, read_campaign
 from seedsweep.scheduler.campaign.submission import plan_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import FORMAT, Campaign, digest
+from seedsweep.storage.record import digest
+from seedsweep.storage.records import FORMAT, Campaign
 from seedsweep.workers.pipelines.prompt_tokens import read_as
 from tests.support.model_folders import put, safetensors, save_folder
 

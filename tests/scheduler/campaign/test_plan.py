@@ -6,12 +6,9 @@ from hypothesis import strategies as st
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ShardCorruptError
-from seedsweep.storage.records import (
-    Analysis,
-    Prompt,
-    SeedRange,
-    Stage,
-)
+from seedsweep.storage.records import Prompt, SeedRange
+from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.sampling import Stage
 from tests.support.campaigns import make_campaign
 
 modest = settings(max_examples=200, derandomize=True, deadline=None)

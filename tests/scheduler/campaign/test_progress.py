@@ -10,11 +10,7 @@ from seedsweep.storage import ledger as ledger_module
 from seedsweep.storage.campaigns import store_control
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import (
-    Control,
-    SeedRange,
-    Worker,
-)
+from seedsweep.storage.records import Control, SeedRange, Worker
 from tests.support.campaigns import make_campaign, park_unit
 
 PROMPTS = ["a cat", "a dog"]

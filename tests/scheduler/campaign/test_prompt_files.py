@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import PromptList
+from seedsweep.storage.settings.sampling import PromptList
 from tests.support.checkout import ROOT
 
 LISTS = ROOT.parent / "shared/data/prompts"

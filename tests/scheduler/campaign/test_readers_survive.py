@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
 from seedsweep.storage.errors import SeedsweepError
-from seedsweep.storage.records import Analysis, Blocks, Model, PromptList, Sampling
+from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Blocks, PromptList, Sampling
 from tests.support.campaigns import campaign_text
 
 fuzzed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,7 +9,8 @@ import pytest
 from seedsweep.scheduler.campaign.file import parse_campaign
 from seedsweep.scheduler.campaign.reference import FILLED_IN, tables
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Campaign, Record
+from seedsweep.storage.record import Record
+from seedsweep.storage.records import Campaign
 
 NEEDED = {"name": "a", "prompts": {"file": "p.txt"}, "model": {}}
 REQUIRED = {

@@ -14,14 +14,10 @@ from seedsweep.storage.campaigns import load_campaign, store_control
 from seedsweep.storage.errors import ImagesNotKeptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import list_receipts
-from seedsweep.storage.records import (
-    Analysis,
-    AnalysisSettings,
-    Control,
-    Sampling,
-    SeedRange,
-)
+from seedsweep.storage.records import Control, SeedRange
 from seedsweep.storage.results import read_results
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.analysts.actor import AnalysisActor
 from seedsweep.workers.cluster.ray_cluster import Actors
 from tests.support.campaigns import make_campaign, make_images

@@ -13,7 +13,8 @@ from seedsweep.scheduler.campaign.stages import (
     surely_found,
 )
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Analysis, Stage
+from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.sampling import Stage
 from tests.support.campaigns import make_campaign
 
 

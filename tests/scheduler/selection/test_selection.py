@@ -28,7 +28,7 @@ from seedsweep.scheduler.selection.selection import (
     select_prompts,
 )
 from seedsweep.storage.errors import ConfigError, TrainingSetError
-from seedsweep.storage.records import PromptList
+from seedsweep.storage.settings.sampling import PromptList
 from seedsweep.workers.analysis import cells, copy_groups
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training import copies, slice_description, slices

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedsweep.storage.records import Blocks
+from seedsweep.storage.settings.sampling import Blocks
 from seedsweep.workers.analysis.bounds import (
     can_bound,
     candidates,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedsweep.storage.records import NearCopies
+from seedsweep.storage.settings.analysis import NearCopies
 from seedsweep.workers.analysis import cells, copy_groups
 from seedsweep.workers.analysis.copy_groups import group_copies, with_others
 from seedsweep.workers.analysis.near_copies import Reference, centres, distinct, frames_of

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from seedsweep.storage.records import Blocks
+from seedsweep.storage.settings.sampling import Blocks
 from seedsweep.workers.analysis.descriptors import describe, descriptor_size, summarise
 
 

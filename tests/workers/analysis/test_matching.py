@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis import matching
 from seedsweep.workers.analysis.agreement import agreement
 from seedsweep.workers.analysis.distances import tiled_to

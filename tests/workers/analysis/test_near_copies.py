@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from seedsweep.audit.findings.intervals import rate
-from seedsweep.storage.records import NearCopies, Verification
+from seedsweep.storage.settings.analysis import NearCopies, Verification
 from seedsweep.workers.analysis import near_copies
 from seedsweep.workers.analysis.near_copies import (
     Reference,

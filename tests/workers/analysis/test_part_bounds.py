@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedsweep.storage.records import Blocks, PartRule
+from seedsweep.storage.settings.analysis import PartRule
+from seedsweep.storage.settings.sampling import Blocks
 from seedsweep.workers.analysis import part_bounds
 from seedsweep.workers.analysis.descriptors import describe, summarise
 from seedsweep.workers.analysis.part_bounds import part_candidates, possible_tiles

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.prompt_results import Shift
-from seedsweep.storage.records import PartRule
+from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,
     PartRanking,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedsweep.storage.records import PartRule
+from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.parts import critical_least, find_parts, mask_of, same_tiles
 from tests.support.templates import noise, template
 

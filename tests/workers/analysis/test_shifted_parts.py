@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.prompt_results import Shift
-from seedsweep.storage.records import Blocks, PartRule
+from seedsweep.storage.settings.analysis import PartRule
+from seedsweep.storage.settings.sampling import Blocks
 from seedsweep.workers.analysis.descriptors import describe, summarise
 from seedsweep.workers.analysis.part_shifts import (
     lay,

@@ -10,14 +10,8 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ImagesNotKeptError
 from seedsweep.storage.receipts import read_receipt, receipt_key
-from seedsweep.storage.records import (
-    Analysis,
-    AnalysisSettings,
-    Flaw,
-    PartRule,
-    Prompt,
-    Verification,
-)
+from seedsweep.storage.records import Flaw, Prompt
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, PartRule, Verification
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 from tests.support.pictures import data_of

@@ -2,7 +2,7 @@ import pytest
 
 from seedsweep.storage.errors import StoreUnavailableError, TransientError
 from seedsweep.storage.observed_store import StoreRequest as Asked
-from seedsweep.storage.records import Analysis, AnalysisSettings
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
 from seedsweep.workers.analysts.actor import Analysed, AnalysisRequest
 from seedsweep.workers.analysts.actor_metrics import note
 from seedsweep.workers.analysts.cost import Effort

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.observed_store import ObservedStore, Operation
-from seedsweep.storage.records import Analysis, AnalysisSettings, Blocks, Flaw, Verification
+from seedsweep.storage.records import Flaw
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
+from seedsweep.storage.settings.sampling import Blocks
 from seedsweep.workers import stored_images
 from seedsweep.workers.analysis.bounds import candidates
 from seedsweep.workers.analysis.descriptors import summarise

@@ -7,14 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.prompt_results import Transform
-from seedsweep.storage.records import (
-    Analysis,
-    AnalysisSettings,
-    Blocks,
-    Flaw,
-    PartRule,
-    Verification,
-)
+from seedsweep.storage.records import Flaw
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, PartRule, Verification
+from seedsweep.storage.settings.sampling import Blocks
 from seedsweep.workers.analysis.inner_products import TorchProducts
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.verdict import judge

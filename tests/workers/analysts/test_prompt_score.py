@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seedsweep.storage.records import Analysis, AnalysisSettings, Verification
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.workers.analysts.prompt_score import Scoring
 from seedsweep.workers.images import encode_png
 

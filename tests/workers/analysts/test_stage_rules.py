@@ -6,7 +6,9 @@ import pytest
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Drop
-from seedsweep.storage.records import Analysis, Campaign, Sampling, Stage
+from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.sampling import Sampling, Stage
 from seedsweep.workers.analysis.inner_products import products
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.cost import Tally

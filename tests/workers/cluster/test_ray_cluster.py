@@ -11,11 +11,7 @@ from seedsweep.storage.errors import (
     TrainingSetError,
 )
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import (
-    Analysis,
-    AnalysisSettings,
-    Verification,
-)
+from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.analysts.prompt_result import analyse_prompt

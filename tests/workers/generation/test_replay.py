@@ -12,8 +12,10 @@ from seedsweep.storage.errors import ConfigError, ShardCorruptError, TransientEr
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.receipts import Receipt, receipt_key, store_receipt
-from seedsweep.storage.records import Model, Provenance, digest
+from seedsweep.storage.record import digest
+from seedsweep.storage.records import Provenance
 from seedsweep.storage.replay_results import Distance, FactDifference, Replay
+from seedsweep.storage.settings.model import Model
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.generation import replay as replaying
 from seedsweep.workers.generation.replay import compare_facts, make_again, read_recorded

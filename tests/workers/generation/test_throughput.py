@@ -7,7 +7,8 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.receipts import Receipt, receipt_key, store_receipt
-from seedsweep.storage.records import Model, digest
+from seedsweep.storage.record import digest
+from seedsweep.storage.settings.model import Model
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.generation import throughput
 from seedsweep.workers.generation.shard_writer import encode_unit

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model, Sampling
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.models.folder_check import check_model, size_remark
 from tests.support.model_folders import INDEX, put, reindex, safetensors, save_folder

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.models.plugins import find_function
 

@@ -17,7 +17,7 @@ import pytest
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ConfigError, ModelLoadError, StoreUnavailableError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models import staging
 from seedsweep.workers.models.fetching import model_places
 from seedsweep.workers.models.fingerprint import fingerprint_files, fingerprint_model
@@ -578,7 +578,8 @@ CLIENT = """
 import sys
 from pathlib import Path
 from seedsweep.storage.errors import SeedsweepError
-from seedsweep.storage.records import Adapter, Model, Sampling
+from seedsweep.storage.settings.model import Adapter, Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.workers.models.fetching import model_places, part_place
 from seedsweep.workers.models.parts import weights_parts

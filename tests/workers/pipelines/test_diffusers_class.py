@@ -2,7 +2,7 @@ import diffusers
 import pytest
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.pipelines.diffusers_class import check_class, why_unfit
 from tests.support.model_folders import reindex, save_folder
 

@@ -10,7 +10,9 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, VQModel
 
 from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
-from seedsweep.storage.records import Flaw, Model, Sampling
+from seedsweep.storage.records import Flaw
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline, to_pixels
 from tests.support.tiny_model import save_tiny_model, tiny_denoiser

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from seedsweep.storage.errors import ConfigError, GenerationError, ModelLoadError
-from seedsweep.storage.records import Flaw, Model, Sampling
+from seedsweep.storage.records import Flaw
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.folder_check import check_model
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_class import check_class

@@ -21,7 +21,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from seedsweep.scheduler.campaign.file import resolve_model
 from seedsweep.storage.errors import ConfigError, ModelLoadError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Adapter, Component, Embedding, Model, Sampling
+from seedsweep.storage.settings.model import Adapter, Component, Embedding, Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.fetching import model_places
 from seedsweep.workers.models.folder_check import check_model
 from seedsweep.workers.models.staging import stage_model

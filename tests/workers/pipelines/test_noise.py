@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Sampling
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.noise import NoisePipeline, noise_share
 from tests.support.campaigns import make_campaign

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from seedsweep.storage.errors import GenerationError, ModelLoadError, TransientError
-from seedsweep.storage.records import Flaw, Model, Sampling
+from seedsweep.storage.records import Flaw
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import make_campaign

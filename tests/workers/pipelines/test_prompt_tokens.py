@@ -6,7 +6,8 @@ import pytest
 import sentencepiece
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Model, Unseen
+from seedsweep.storage.records import Unseen
+from seedsweep.storage.settings.model import Model
 from seedsweep.workers.pipelines.prompt_tokens import (
     DIFFERENT,
     find_unseen,

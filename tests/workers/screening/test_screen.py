@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from seedsweep.storage.errors import ConfigError, DeviceMemoryError, ModelLoadError
-from seedsweep.storage.records import Model, Sampling, ScreenSettings
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling, ScreenSettings
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 from seedsweep.workers.pipelines.first_step import first_step

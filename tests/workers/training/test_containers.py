@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.errors import SeedsweepError, TrainingSetError
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.training import tar_file
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.picture_file import PICTURE_BYTES, NoPicturesError, picture_bytes

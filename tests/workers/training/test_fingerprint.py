@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.errors import TrainingSetError
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.training import fingerprint, index
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.index import load_training_set

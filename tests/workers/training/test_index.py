@@ -14,7 +14,7 @@ from PIL import Image
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompt_results import Transform
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.training import index
 from seedsweep.workers.training.fingerprint import fingerprint_training_set

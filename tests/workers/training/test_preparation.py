@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.training import preparation
 from seedsweep.workers.training.preparation import prepare
 from seedsweep.workers.training.slices import UNREADABLE

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
-from seedsweep.storage.records import PartRule, Verification
+from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.workers.analysis import matching
 from seedsweep.workers.analysis.matching import nearest_training
 from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of

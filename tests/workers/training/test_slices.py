@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from seedsweep.storage.errors import TrainingSetError
-from seedsweep.storage.records import Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.training import slices
 from seedsweep.workers.training.pictures import read_pictures
 from seedsweep.workers.training.slices import (

@@ -1,0 +1,30 @@
+"""What all records have in common, and how their values are hashed.
+
+Reading a record checks it: a wrong type or an unknown field raises `pydantic.ValidationError`.
+"""
+
+import hashlib
+import json
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Record(BaseModel):
+    """A frozen record that knows all its fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def digest(value: object) -> str:
+    """Hash a JSON value: 16 hex digits of sha256 over its canonical text."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def canonical(value: object) -> str:
+    """A JSON value's one text: keys sorted, no white space, no escapes that are not needed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

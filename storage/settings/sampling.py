@@ -1,0 +1,125 @@
+"""Which prompts and seeds, what alters their pixels, and in which stages they are tried."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from seedsweep.storage.record import Positive, Record, Seed
+
+
+class PromptList(Record):
+    """`[prompts]`: where the prompts are read from."""
+
+    file: str
+    """The prompts file, relative to the campaign file: .txt, .csv, .tsv, .jsonl, .json, each also
+    as .gz, or .parquet; a folder of them, or a glob."""
+    column: str | None = None
+    """The column that holds the prompts. Not set: the only one."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = Field(
+        default_factory=lambda read: _delimiter(read.get("file", ""))
+    )
+    """What stands between the cells of a .csv or .tsv: a tab in a .tsv, else a comma."""
+    quoting: Annotated[
+        Literal["csv", "none"], Field(exclude_if=lambda quoting: quoting == "csv")
+    ] = "csv"
+    """`csv`: quotes hold the cells of a .csv or .tsv together. `none`: they are letters."""
+    header: Annotated[bool, Field(exclude_if=lambda header: header)] = True
+    """The first line of a .csv or .tsv names its columns. If not, `column` is a number from 1, as
+    text."""
+    limit: Positive | None = None
+    """Only so many prompts are read."""
+    digest: str = ""
+    """Set by submission: the hash of the list."""
+    count: int = 0
+    """Set by submission: how many prompts there are."""
+
+
+class Sampling(Record):
+    """`[sampling]`: which seeds, and every setting that alters pixels."""
+
+    seeds: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    """How many pictures are made of each prompt. The paper made 500."""
+    first_seed: Seed = 0
+    """The first seed; the others follow it."""
+    sampler: str | None = None
+    """A scheduler class of diffusers, such as `DDIMScheduler`. Not set: the model's own."""
+    steps: Positive = 50
+    """How many denoising steps make a picture."""
+    guidance_scale: Annotated[float, Field(ge=0)] = 7.5
+    """How strongly the prompt guides. Recorded as null if the model does not use it."""
+    negative_prompt: str = ""
+    """What the pictures should not show."""
+    width: Annotated[int, Field(ge=1, le=8192)] = 512
+    """The pictures' width in pixels."""
+    height: Annotated[int, Field(ge=1, le=8192)] = 512
+    """The pictures' height in pixels."""
+    batch_size: Positive = 16
+    """How many pictures are made at once. It is halved if they do not fit the device's memory."""
+    images_per_unit: Positive = 50
+    """How many pictures are made as one piece of work, a unit, and stored in one file, a shard. If
+    it is a multiple of `batch_size`, no batch is half empty."""
+
+
+class ScreenSettings(Record):
+    """How prompts are screened: a cheap score of each, the higher the likelier it is memorised."""
+
+    score: Literal["noise-magnitude", "one-step", "anisotropy"]
+    """Which score; the functions in `workers/screening/scores.py` say what each is."""
+    steps: Positive = 1
+    """Over how many of the sampler's first steps `noise-magnitude` is averaged; the others take
+    one."""
+    seeds: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """How many seeds of each prompt are scored."""
+    first_seed: Seed = 0
+    """The first seed; the others follow it. A seed stands for the noise that its picture has."""
+
+    @model_validator(mode="after")
+    def _is_one_step(self) -> Self:
+        if self.steps > 1 and self.score != "noise-magnitude":
+            raise ValueError(f"{self.score} takes one step; leave steps out")
+        return self
+
+
+class Blocks(Record):
+    """`[descriptors]`: the squares over which the descriptor of a picture sums.
+
+    They alter no pixel and no result. Smaller squares make larger descriptors, and spare decoding.
+    """
+
+    fine: Literal[2, 4, 8] = 4
+    """The side in pixels of the squares that sum brightness."""
+    coarse: Literal[8, 16] = 16
+    """The side in pixels of the squares that sum colour and energy."""
+
+
+DEFAULT_BLOCKS = Blocks()
+
+
+class Stage(Record):
+    """`[[stages]]`: fewer tries. Each prompt gets a few pictures first; the rest are made only of
+    prompts that go on. `stages = "default"` above the first table takes the ready-made ones.
+
+    Stages come in the order in which they stand. After the last one, a prompt that is left gets all
+    `sampling.seeds`.
+    """
+
+    seeds: Annotated[int, Field(ge=2)]
+    """So many pictures of each prompt there are at its end, those of earlier stages included."""
+    min_clique_size: Annotated[int, Field(ge=2)] = 2
+    """A prompt goes on if at least so many of these pictures form a clique, or with
+    `analysis.partial` share a part. Any other is dropped."""
+    edge_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Two pictures are the same here if their tiled l2 is at most that. Not set: that of
+    `[analysis]`."""
+
+
+MAX_STAGES = 16
+
+DEFAULT_MISSED_SAMPLE = 0.01
+
+NEAR_FACTOR = 10
+"""So many times as often are near misses taken as others."""
+
+
+def _delimiter(file: str) -> str:
+    return "\t" if file.lower().endswith((".tsv", ".tsv.gz")) else ","
