@@ -177,3 +177,8 @@ def seconds_of(call):
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
+
+
+def wait_for(device):
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
