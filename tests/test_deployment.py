@@ -26,13 +26,20 @@ WINDOW = 16
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory, joining_ray):
+def shared(tmp_path_factory, joining_ray):
     """Broker, S3 server, scheduler, analyst and two workers; the bucket is made on demand."""
     folder = tmp_path_factory.mktemp("deployment")
     with Deployment(folder, variables=joining_ray) as deployment:
         deployment.seedsweep("doctor", "--create-bucket")
         deployment.start_services()
         yield deployment
+
+
+@pytest.fixture
+def deployment(shared):
+    """All of it runs, whatever the tests before have ended."""
+    shared.start_again()
+    return shared
 
 
 @pytest.fixture(autouse=True)
@@ -57,16 +64,16 @@ def ledger(deployment):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(deployment, tmp_path_factory):
+def undisturbed(shared, tmp_path_factory):
     """The campaign on one machine with a folder store: its pixels and its results.
 
     They are the same whatever campaign and noise model are called.
     """
     url = f"file:{tmp_path_factory.mktemp('embedded')}"
-    file = write_campaign(deployment.folder, "undisturbed", SEEDS)
-    output = deployment.seedsweep("run", str(file), "--workers", "2", store=url)
+    file = write_campaign(shared.folder, "undisturbed", SEEDS)
+    output = shared.seedsweep("run", str(file), "--workers", "2", store=url)
     campaign_id = output.splitlines()[-1]
-    results = deployment.seedsweep("results", campaign_id, "--json", store=url)
+    results = shared.seedsweep("results", campaign_id, "--json", store=url)
     return pixels(open_store(url), campaign_id), json.loads(results)
 
 
@@ -197,7 +204,7 @@ def test_a_campaign_that_is_steered_begins_no_unit_and_goes_on_when_resumed(
 
 def are_serving(deployment, names):
     """Whether all say so, and Ray, which has an answer of its own to SIGTERM, has started."""
-    logs = [deployment.services[name].log.read_text() for name in names if name != "analyst"]
+    logs = [deployment.services[name].said for name in names if name != "analyst"]
     return all("is ready" in said for said in logs) and Workforce(deployment.broker_url).analysts()
 
 

@@ -92,13 +92,22 @@ class Services:
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory):
+def shared(tmp_path_factory):
     with BrokerPair() as pair:
         services = Services(tmp_path_factory.mktemp("failover"), pair)
         yield services
         for process in services.processes.values():
             if process.is_running:
                 process.stop()
+
+
+@pytest.fixture
+def services(shared):
+    """All of them run, whatever the tests before have ended."""
+    for process in shared.processes.values():
+        if not process.is_running:
+            process.start()
+    return shared
 
 
 FAULTS = {
@@ -142,6 +151,9 @@ def test_a_promoted_replica_that_lacks_the_last_seconds_loses_and_doubles_nothin
 
 
 def test_services_that_lived_through_all_that_end_when_asked_to_and_were_not_surprised(services):
+    # Before that they have only begun, and SIGTERM ends them as it ends any process.
+    ready = "is ready"
+    wait_until(lambda: all(ready in process.said for process in services.processes.values()), 60)
     codes = {name: process.stop() for name, process in services.processes.items()}
     assert set(codes.values()) == {0}
     assert "Traceback" not in services.said()

@@ -11,7 +11,7 @@ SEEDS = (82,)
 
 
 @pytest.fixture(scope="module")
-def chaos(tmp_path_factory):
+def shared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chaos")
     with pytest.MonkeyPatch.context() as environment, Chaos(folder, seed=0) as chaos:
         for name, value in chaos.deployment.s3.environment.items():
@@ -19,9 +19,16 @@ def chaos(tmp_path_factory):
         yield chaos
 
 
+@pytest.fixture
+def chaos(shared):
+    """All services run, whatever the tests before have ended."""
+    shared.deployment.start_again()
+    return shared
+
+
 @pytest.fixture(scope="module")
-def undisturbed(chaos):
-    return {seed: chaos.run_undisturbed(seed) for seed in SEEDS}
+def undisturbed(shared):
+    return {seed: shared.run_undisturbed(seed) for seed in SEEDS}
 
 
 def test_a_seed_fixes_the_events_of_its_round():

@@ -20,7 +20,7 @@ class BrokerPair:
         at_once = {"repl-diskless-sync-delay": 0}
         self._servers = [ValkeyServer(port=port, config=at_once) for port in ports]
         self.primary, self.replica = (redis.Redis(port=port) for port in ports)
-        self._ports, self._proxy = ports, Proxy(ports[0])
+        self._ports, self._proxy = list(ports), Proxy(ports[0])
         self.url = f"redis://127.0.0.1:{self._proxy.port}/0"
 
     def __enter__(self):
@@ -32,8 +32,9 @@ class BrokerPair:
 
     def __exit__(self, *_):
         self._proxy.stop()
-        for client, server in zip((self.primary, self.replica), self._servers, strict=True):
-            client.close()
+        self.primary.close()
+        self.replica.close()
+        for server in self._servers:
             with contextlib.suppress(Exception):
                 server.stop()
 
@@ -48,9 +49,14 @@ class BrokerPair:
         self.replica.replicaof(*NOWHERE)
 
     def promote(self):
-        """The primary is gone; the replica is the primary now, at the same address."""
+        """The primary is gone; the replica is the primary now, at the same address.
+
+        The former primary is the replica from then on, and has to `follow`.
+        """
         self.replica.replicaof("NO", "ONE")
-        self._proxy.lead_to(self._ports[1])
+        self.primary, self.replica = self.replica, self.primary
+        self._ports.reverse()
+        self._proxy.lead_to(self._ports[0])
 
     def _has_all(self):
         leading, following = (c.info("replication") for c in (self.primary, self.replica))

@@ -181,6 +181,12 @@ class Deployment:
         for number in range(workers):
             self.start_worker(f"worker-{number}")
 
+    def start_again(self):
+        """Start each service that has ended."""
+        for service in self.services.values():
+            if not service.is_running:
+                service.start()
+
     def start_worker(self, name):
         options = ("--device", "cpu", "--name", name, "--metrics-port", "0")
         self.start(name, "worker", *options)
