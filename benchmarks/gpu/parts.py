@@ -10,6 +10,7 @@ import signal
 import statistics
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +177,8 @@ def _written_rate(bench, ready, count):
     units = count // len(ready)
     for number in range(units):
         prompt = f"{PROMPTS[number % len(PROMPTS)]} {number}"
-        written.put(plan.unit(0).model_copy(update={"prompt": prompt}), ready)
+        unit = plan.unit(0).model_copy(update={"prompt": prompt})
+        written.put(unit, unit_shard(unit), partial(encode_unit, unit, ready))
     for _ in range(units):
         done.acquire()
     took = time.perf_counter() - began
