@@ -78,6 +78,8 @@ class Campaign(Record):
     def _stages_follow_each_other(self) -> Self:
         if any(stage.screen for stage in self.stages[len(self.screens) :]):
             raise ValueError("stages with a screen come before those that make pictures")
+        if any(screen.seeds > self.sampling.seeds for screen in self.screens):
+            raise ValueError("a stage with a screen scores more seeds than sampling.seeds")
         seeds = [stage.seeds for stage in self.picture_stages]
         if not all(a < b for a, b in pairwise([*seeds, self.sampling.seeds])):
             raise ValueError(

@@ -21,7 +21,9 @@ def denominators(
     planned = counts.prompts * submission.campaign.sampling.seeds
     pieces = pieces_of(submission.campaign, submission.cuts)
     units = counts.prompts * len(pieces)
-    given_up = sum(pieces[unit.index % len(pieces)].images for unit in parked)
+    given_up = sum(
+        len(unit.seeds) for unit in parked if pieces[unit.index % len(pieces)].kind == "generate"
+    )
     left = counts.prompts - counts.analysed
     matched = extracted = pictures = None
     if examined:

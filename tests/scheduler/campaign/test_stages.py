@@ -103,6 +103,10 @@ def test_what_would_do_nothing_is_refused():
         ([{"screen": "one-step", "seeds": 1}], "with the screen one-step needs a bound, above"),
         ([{"screen": "one-step", "above": 1, "seeds": 1, "steps": 2}], "one-step takes one step"),
         ([{"screen": "one-step", "above": 1, "seeds": 1, "edge_threshold": 0.1}], "no pictures"),
+        (
+            [{"screen": "one-step", "above": 1, "seeds": 900}],
+            "a stage with a screen scores more seeds than sampling.seeds",
+        ),
         ([{"above": 1, "seeds": 4}], "above and steps are for a stage with a screen"),
         (
             [{"seeds": 4}, {"screen": "one-step", "above": 1, "seeds": 1}],
