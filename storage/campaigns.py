@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from seedsweep.storage import keys
 from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
+from seedsweep.storage.pieces import pieces_of
 from seedsweep.storage.prompts import StoredPrompts, encode_prompts
 from seedsweep.storage.records import Control, Parked, Prompt, Submission
 from seedsweep.storage.store import Store
@@ -130,7 +131,8 @@ def load_parked(store: Store, campaign_id: str, limit: int | None = None) -> lis
     listed = list(islice(store.list(keys.parked_prefix(campaign_id)), limit))
     if not listed:
         return []
-    cuts, prompts = load_campaign(store, campaign_id).cuts, load_prompts(store, campaign_id)
+    submission, prompts = load_campaign(store, campaign_id), load_prompts(store, campaign_id)
+    pieces = pieces_of(submission.campaign, submission.cuts)
     parked, remedy = [], "remove it, and its unit is made again"
     for key in listed:
         data = store.read(key)
@@ -138,9 +140,9 @@ def load_parked(store: Store, campaign_id: str, limit: int | None = None) -> lis
             continue
         unit = _from_json(Parked, key, data, remedy)
         with corrupt_where_wrong(f"The object {key}", remedy):
-            prompt, cut = divmod(unit.index, len(cuts))
-            text = prompts[prompt]
-            wanted = keys.parked(campaign_id, unit.index), Prompt(text=text).prompt_id, cuts[cut]
+            prompt, place = divmod(unit.index, len(pieces))
+            text, seeds = prompts[prompt], pieces[place].seeds
+            wanted = keys.parked(campaign_id, unit.index), Prompt(text=text).prompt_id, seeds
             if (key, unit.prompt_id, unit.seeds) != wanted:
                 raise ValueError("it is of another unit")
         parked.append(unit)

@@ -54,6 +54,10 @@ class ModelLoadError(PermanentError):
     """The model could not be loaded, or is not the one that was submitted."""
 
 
+class OpaqueModelError(ModelLoadError):
+    """No screen can look inside the model, which may make images all the same."""
+
+
 class GenerationError(PermanentError):
     """The pipeline failed on this prompt."""
 

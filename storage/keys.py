@@ -28,6 +28,7 @@ _RECEIPT = re.compile(rf"campaigns/[^/]+/receipts/{_FANNED_OUT}")
 _MASK = re.compile(r"results/[^/]+/[^/]+/masks/[0-9a-f]{16}-\d+\.png")
 _RESULTS_PART = re.compile(r"results/([^/]+)/([^/]+)/part-[^/]+\.parquet")
 _SHARD = re.compile(rf"shards/[0-9a-f]{{16}}/{_FANNED_OUT}")
+_SCORES = re.compile(rf"scores/[0-9a-f]{{16}}/{_FANNED_OUT}")
 
 
 def campaign(campaign_id: str) -> str:
@@ -110,8 +111,33 @@ def shard(generation_id: str, prompt_id: str, seeds: SeedRange) -> str:
     return f"{fan_out}/{seeds.first}-{seeds.last}.parquet"
 
 
+def scores_prefix(screen_id: str) -> str:
+    """Where all shards of one screen are."""
+    return f"scores/{screen_id}/"
+
+
+def scores(screen_id: str, prompt_id: str, seeds: SeedRange) -> str:
+    """The one object of a screen's unit: a pure function of screen, prompt and seeds."""
+    fan_out = f"{scores_prefix(screen_id)}{prompt_id[:2]}/{prompt_id}"
+    return f"{fan_out}/{seeds.first}-{seeds.last}.parquet"
+
+
+def parse_scores(key: str) -> tuple[str, SeedRange]:
+    """Take the key of a screen's shard apart: its prompt id and its seeds.
+
+    Raises `ShardCorruptError` for any other key.
+    """
+    if match := _SCORES.fullmatch(key):
+        _, prompt_id, first, last = match.groups()
+        if seeds := _seeds(first, last):
+            return prompt_id, seeds
+    raise ShardCorruptError(f"{key!r} is not the key of scores; move it out of the store.")
+
+
 def unit_shard(unit: WorkUnit) -> str:
     """The key of the shard that the unit makes."""
+    if unit.kind == "screen":
+        return scores(unit.kind_id, unit.prompt_id, unit.seeds)
     return shard(unit.generation_id, unit.prompt_id, unit.seeds)
 
 

@@ -116,12 +116,13 @@ class Drop(Record):
     """That a prompt did not go on after the stage of this number.
 
     `near`: it was a near miss. `sampled`: it got all its pictures all the same, since it is one of
-    those that show what the stages miss.
+    those that show what the stages miss. `score` is what a stage with a screen went by.
     """
 
     stage: Annotated[int, Field(ge=1)]
     near: bool
     sampled: bool
+    score: Annotated[float | None, Field(exclude_if=lambda score: score is None)] = None
 
 
 _NOTHING = (0, (), None, None, None, ())

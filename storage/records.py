@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from enum import StrEnum
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -20,14 +20,19 @@ from seedsweep.storage.settings.sampling import (
     Blocks,
     PromptList,
     Sampling,
+    ScreenSettings,
     Stage,
 )
 
 FORMAT = 2
 """Raised when equal settings would give other pixels or other shards; part of `generation_id`."""
 
+SCREEN_FORMAT = 1
+"""Raised when equal settings would give other scores; part of `screen_id`."""
+
 Priority = Annotated[int, Field(ge=-1000, le=1000)]
 Weight = Annotated[float, Field(gt=0, le=1000)]
+KindName = Annotated[str, Field(pattern=r"^[a-z]{1,32}$")]
 
 
 class SeedRange(Record):
@@ -71,13 +76,17 @@ class Campaign(Record):
 
     @model_validator(mode="after")
     def _stages_follow_each_other(self) -> Self:
-        seeds = [stage.seeds for stage in self.stages]
+        if any(stage.screen for stage in self.stages[len(self.screens) :]):
+            raise ValueError("stages with a screen come before those that make pictures")
+        if any(screen.seeds > self.sampling.seeds for screen in self.screens):
+            raise ValueError("a stage with a screen scores more seeds than sampling.seeds")
+        seeds = [stage.seeds for stage in self.picture_stages]
         if not all(a < b for a, b in pairwise([*seeds, self.sampling.seeds])):
             raise ValueError(
                 "each of the stages needs more seeds than the one before, and sampling.seeds more "
                 "than the last"
             )
-        if any(stage.min_clique_size > stage.seeds for stage in self.stages):
+        if any(stage.min_clique_size > stage.seeds for stage in self.picture_stages):
             raise ValueError("a stage wants a clique of more pictures than it has")
         if self.stages and self.keep != "all":
             raise ValueError('stages need keep = "all"')
@@ -114,13 +123,42 @@ class Campaign(Record):
         """How probably a dropped prompt gets all its pictures all the same; `near`: a near miss."""
         return min(1.0, self.missed_sample * (NEAR_FACTOR if near else 1))
 
-    def stage_ends(self, cuts: Sequence[SeedRange]) -> tuple[int, ...]:
-        """How many of each prompt's `cuts` are open in each stage; the last stage has all.
+    @property
+    def screens(self) -> tuple[ScreenSettings, ...]:
+        """The screens that prompts pass before any picture is made, at the campaign's first seeds:
+        each is a stage of its own."""
+        screening = takewhile(lambda stage: stage.screen is not None, self.stages)
+        first = self.sampling.first_seed
+        return tuple(
+            ScreenSettings(score=s.screen, steps=s.steps, seeds=s.seeds, first_seed=first)
+            for s in screening
+            if s.screen
+        )
 
-        A cut belongs to the first stage that wants one of its seeds.
+    @property
+    def picture_stages(self) -> tuple[Stage, ...]:
+        """The stages that make pictures: those after the screens."""
+        return self.stages[len(self.screens) :]
+
+    def screen_id(self, screen: ScreenSettings) -> str:
+        """Names every setting that alters a screen's scores; campaigns that share it share these.
+
+        What alters a picture alone is left out of it.
         """
-        wanted = [self.sampling.first_seed + stage.seeds for stage in self.stages]
-        return (*(sum(cut.first < seed for cut in cuts) for seed in wanted), len(cuts))
+        only_pictures = {"seeds", "first_seed", "images_per_unit", "negative_prompt"}
+        sampling = self.sampling.model_dump(exclude=only_pictures)
+        recipe = {"model": self.model.identity, "sampling": sampling}
+        return digest({"screen": SCREEN_FORMAT, **recipe, "settings": screen.model_dump()})
+
+    def stage_ends(self, cuts: Sequence[SeedRange]) -> tuple[int, ...]:
+        """How many of each prompt's units are open in each stage; the last stage has all.
+
+        A screen is one unit. A cut belongs to the first stage that wants one of its seeds.
+        """
+        before = len(self.screens)
+        wanted = [self.sampling.first_seed + stage.seeds for stage in self.picture_stages]
+        ends = (*(sum(cut.first < seed for cut in cuts) for seed in wanted), len(cuts))
+        return (*range(1, before + 1), *(before + end for end in ends))
 
 
 class Unseen(Record):
@@ -178,7 +216,8 @@ class Prompt(Record):
 class WorkUnit(Record):
     """A prompt and a run of seeds: one Celery message, one shard.
 
-    `index` is the unit's bit in its campaign's bitmap; `token` names this issue of the unit.
+    `index` is the unit's bit in its campaign's bitmap; `token` names this issue of the unit. Its
+    `kind` says what is made of it; `kind_id` names what alters that, if it is no pictures.
     """
 
     campaign_id: str
@@ -187,6 +226,8 @@ class WorkUnit(Record):
     token: str = ""
     prompt: str
     seeds: SeedRange
+    kind: Annotated[KindName, Field(exclude_if=lambda kind: kind == "generate")] = "generate"
+    kind_id: Annotated[str, Field(exclude_if=lambda kind_id: not kind_id)] = ""
 
     @property
     def prompt_id(self) -> str:

@@ -68,7 +68,14 @@ _PART = pa.struct(
         ("match", _MATCH),
     ]
 )
-_DROP = pa.struct([("stage", pa.int64()), ("near", pa.bool_()), ("sampled", pa.bool_())])
+_DROP = pa.struct(
+    [
+        ("stage", pa.int64()),
+        ("near", pa.bool_()),
+        ("sampled", pa.bool_()),
+        ("score", pa.float64()),
+    ]
+)
 _COLUMNS: dict[str, pa.DataType] = {
     "prompt_id": pa.string(),
     "prompt": pa.string(),

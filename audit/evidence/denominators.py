@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from seedsweep.audit.findings.counts import Counts
+from seedsweep.storage.pieces import pieces_of
 from seedsweep.storage.records import Parked, Submission
 
 Denominators = dict[str, dict[str, int] | None]
@@ -18,8 +19,11 @@ def denominators(
     this side would not find its own mistakes.
     """
     planned = counts.prompts * submission.campaign.sampling.seeds
-    units = counts.prompts * len(submission.cuts)
-    given_up = sum(len(unit.seeds) for unit in parked)
+    pieces = pieces_of(submission.campaign, submission.cuts)
+    units = counts.prompts * len(pieces)
+    given_up = sum(
+        len(unit.seeds) for unit in parked if pieces[unit.index % len(pieces)].kind == "generate"
+    )
     left = counts.prompts - counts.analysed
     matched = extracted = pictures = None
     if examined:

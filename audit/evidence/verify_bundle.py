@@ -143,13 +143,21 @@ def denominators(
     evidence = [
         r
         for r in results
-        if r["flagged"] or r["seeds"] - r["excluded"] >= (2 if _is_dropped(r) else least)
+        if r["flagged"]
+        or _is_screened_out(r)
+        or r["seeds"] - r["excluded"] >= (2 if _is_dropped(r) else least)
     ]
     undecided = [r for r in evidence if not r["flagged"] and not r["clique_proven"]]
     seeds = submission["campaign"]["sampling"]["seeds"]
     images = sum(r["seeds"] for r in results)
     fewer = sum(r["seeds"] < seeds and not _is_dropped(r) for r in results)
-    left_out = sum(unit["seeds"]["last"] - unit["seeds"]["first"] + 1 for unit in parked)
+    screens = sum("screen" in stage for stage in submission["campaign"].get("stages", ()))
+    per_prompt = screens + len(submission["cuts"])
+    left_out = sum(
+        unit["seeds"]["last"] - unit["seeds"]["first"] + 1
+        for unit in parked
+        if unit["index"] % per_prompt >= screens
+    )
     counts: dict[str, tuple[int, int] | None] = {
         "prompts analysed, of those submitted": (len(results), prompts),
         "prompts not judged, of those submitted": (prompts - len(results), prompts),
@@ -160,7 +168,7 @@ def denominators(
             images,
         ),
         "images of parked units, of those planned": (left_out, prompts * seeds),
-        "parked units, of all units": (len(parked), prompts * len(submission["cuts"])),
+        "parked units, of all units": (len(parked), prompts * per_prompt),
         "prompts without evidence, of those analysed": (
             len(results) - len(evidence),
             len(results),
@@ -530,6 +538,11 @@ def _is_dropped(result: Json) -> bool:
     """Whether a stage of the campaign left the prompt with few pictures."""
     drop = result["drop"]
     return bool(drop) and not drop["sampled"]
+
+
+def _is_screened_out(result: Json) -> bool:
+    """Whether a screen dropped the prompt by its score."""
+    return _is_dropped(result) and result["drop"].get("score") is not None
 
 
 def _cliques(result: Json) -> list[Json]:

@@ -39,10 +39,12 @@ class Counts:
 
 def has_evidence(result: PromptResult, min_clique_size: int) -> bool:
     """Whether the prompt could be flagged: it has as many usable pictures as a clique takes, or a
-    stage dropped it on two at least.
+    stage dropped it on two at least, or a screen on its score.
 
     That nothing was found of any other prompt says nothing of it.
     """
+    if result.dropped_after and result.drop and result.drop.score is not None:
+        return True
     least = 2 if result.dropped_after else min_clique_size
     return result.flagged or result.usable >= least
 

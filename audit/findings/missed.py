@@ -12,12 +12,15 @@ from seedsweep.storage.records import Campaign
 @dataclass(frozen=True, slots=True)
 class StageCount:
     """How many prompts came to a stage, went on after it, were dropped, and were sampled: those
-    would have been dropped, and got all their pictures to show what stages miss."""
+    would have been dropped, and got all their pictures to show what stages miss. A stage goes by
+    the score of its `screen` being `above` a bound, or by a clique."""
 
     number: int
     seeds: int
     clique_size: int
     edge_threshold: float
+    screen: str | None
+    above: float | None
     prompts: int
     went_on: int
     dropped: int
@@ -118,6 +121,8 @@ def _stages(campaign: Campaign, results: Sequence[PromptResult]) -> tuple[StageC
                 seeds=stage.seeds,
                 clique_size=stage.min_clique_size,
                 edge_threshold=stage.edge_threshold or campaign.analysis.edge_threshold,
+                screen=stage.screen,
+                above=stage.above,
                 prompts=left,
                 went_on=left - len(drops),
                 dropped=len(drops) - sampled,

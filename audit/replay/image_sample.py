@@ -56,7 +56,7 @@ class _Sampler:
 
     def __init__(self, store: Store, plan: Plan) -> None:
         self._store, self._plan = store, plan
-        self._ends = list(accumulate(map(len, plan.cuts)))
+        self._ends = list(accumulate(map(len, plan.cuts)))  # screens make no images
         self._states: dict[int, str] = {}
         self.drawn: list[tuple[int, int]] = []
         self.units_in_vain = self.not_made = self.parked = 0
@@ -65,7 +65,7 @@ class _Sampler:
         """Sample the image, or count it as one that is not there."""
         prompt, offset = divmod(place, self._ends[-1])
         cut = bisect_right(self._ends, offset)
-        index = prompt * len(self._ends) + cut
+        index = prompt * self._plan.per_prompt + self._plan.screens + cut
         state = self._state(index)
         if state == "stored":
             seeds = self._plan.cuts[cut]
@@ -94,14 +94,14 @@ def _sample_listed(
     stored = plan.done(list_shards(store, recipe))
     stored |= plan.receipted(list_receipts(store, campaign_id))
     indexes = np.flatnonzero(stored)
-    lengths = np.array([len(cut) for cut in plan.cuts], dtype=np.int64)
-    ends = lengths[indexes % len(plan.cuts)].cumsum()
+    lengths = np.array([piece.images for piece in plan.pieces], dtype=np.int64)
+    ends = lengths[indexes % plan.per_prompt].cumsum()
     total = int(ends[-1]) if len(ends) else 0
     drawn = []
     for place in generator.sample(range(total), min(count, total)):
         at = int(np.searchsorted(ends, place, side="right"))
         index = int(indexes[at])
-        last = plan.cuts[index % len(plan.cuts)].last
+        last = plan.pieces[index % plan.per_prompt].seeds.last
         drawn.append((index, last + 1 - (int(ends[at]) - place)))
     return drawn
 

@@ -119,7 +119,7 @@ def _unit_of(plan: Plan, prompt: str, seed: int) -> int:
             f"{campaign.seeds.start} to {campaign.seeds.stop - 1}."
         )
     cut = next(i for i, seeds in enumerate(plan.cuts) if seeds.first <= seed <= seeds.last)
-    return place * len(plan.cuts) + cut
+    return place * plan.per_prompt + plan.screens + cut
 
 
 def _place_of(plan: Plan, prompt_id: str) -> int | None:

@@ -49,6 +49,7 @@ from seedsweep.scheduler.campaign.descriptions import (
 )
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts
 from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.pieces import pieces_of
 from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.records import Parked, Submission
 from seedsweep.storage.results import read_results
@@ -199,7 +200,9 @@ def gather_report(
         nearest=tuple(islice((r for r in results if not r.flagged and r.edges), NEAREST)),
         unflagged=gather_unflagged(store, submission, results, size),
         parked=parked,
-        parked_prompts=tuple(prompts[unit.index // len(submission.cuts)] for unit in parked),
+        parked_prompts=tuple(
+            prompts[unit.index // len(pieces_of(campaign, submission.cuts))] for unit in parked
+        ),
         parked_reasons=tuple(Counter(unit.reason for unit in parked).most_common()),
         findings=findings,
         reviewers=tuple(reviewer.name for reviewer in reviewers),

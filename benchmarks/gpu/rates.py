@@ -6,15 +6,17 @@ import os
 import statistics
 import threading
 import time
+from functools import partial
 
 import torch
 
 from benchmarks.gpu.bench import PROMPTS, Busy, wait_for
 from benchmarks.machine import cpu_of, span
 from benchmarks.pictures import pink
+from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS
 from seedsweep.workers.analysis.descriptors import describe
-from seedsweep.workers.generation.shard_writer import Writer
+from seedsweep.workers.generation.shard_writer import Writer, encode_unit
 from seedsweep.workers.images import digest_pixels, encode_png
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.protocol import Generation
@@ -149,7 +151,8 @@ def _written_rate(bench, ready, count):
     units = count // len(ready)
     for number in range(units):
         prompt = f"{PROMPTS[number % len(PROMPTS)]} {number}"
-        written.put(plan.unit(0).model_copy(update={"prompt": prompt}), ready)
+        unit = plan.unit(0).model_copy(update={"prompt": prompt})
+        written.put(unit, unit_shard(unit), partial(encode_unit, unit, ready))
     for _ in range(units):
         done.acquire()
     took = time.perf_counter() - began

@@ -218,7 +218,9 @@ class AnalystService:
         prompt = known.index[analysed.request.prompt]
         self._taken[campaign_id].discard(prompt)
         gone = analysed.missing if analysed.error is None else self._not_kept(analysed.request)
-        lost = {prompt * len(known.cuts) + cut for cut in gone}
+        screens = len(known.campaign.screens)
+        per_prompt = screens + len(known.cuts)
+        lost = {prompt * per_prompt + screens + cut for cut in gone}
         lost -= self._ledger.parked_units(campaign_id)
         if lost:
             self._ledger.reopen(campaign_id, sorted(lost))

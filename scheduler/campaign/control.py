@@ -14,7 +14,7 @@ from seedsweep.storage.campaigns import (
 )
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.receipts import is_done
+from seedsweep.storage.pieces import is_made
 from seedsweep.storage.records import Control, Submission
 from seedsweep.storage.store import Store
 
@@ -109,7 +109,7 @@ def retry_parked(store: Store, campaign_id: str, ledger: Ledger | None) -> Retri
     anything that ended it early. Raises `ConfigError` where the store knows no such campaign, or
     where it is cancelled.
     """
-    campaign = load_campaign(store, campaign_id).campaign
+    submission = load_campaign(store, campaign_id)
     if load_control(store, campaign_id).state == "cancelled":
         raise ConfigError(
             f"The campaign {campaign_id} is cancelled, so none of its units is tried again; "
@@ -117,9 +117,7 @@ def retry_parked(store: Store, campaign_id: str, ledger: Ledger | None) -> Retri
         )
     records = load_parked(store, campaign_id)
     # A worker that was thought lost may have stored a parked unit after all.
-    open_again = {
-        unit.index for unit in records if not is_done(store, campaign, unit.prompt_id, unit.seeds)
-    }
+    open_again = {unit.index for unit in records if not is_made(store, submission, unit)}
     for unit in records:
         drop_parked(store, campaign_id, unit.index)
     told = _want(store, campaign_id, "active", ledger)

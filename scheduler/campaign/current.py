@@ -1,8 +1,8 @@
 """What holds of a campaign now: the settings it is judged by, its results, what is given up."""
 
 from seedsweep.storage.campaigns import load_campaign, load_control, load_parked
+from seedsweep.storage.pieces import is_made
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.receipts import is_done
 from seedsweep.storage.records import Parked, Submission
 from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.analysis import AnalysisSettings
@@ -24,9 +24,8 @@ def results_now(store: Store, campaign_id: str) -> list[PromptResult]:
 def parked_now(store: Store, submission: Submission) -> list[Parked]:
     """The campaign's parked units by index, but for those that were made after all, by this
     campaign or another."""
-    campaign = submission.campaign
     return [
         unit
-        for unit in load_parked(store, campaign.campaign_id)
-        if not is_done(store, campaign, unit.prompt_id, unit.seeds)
+        for unit in load_parked(store, submission.campaign.campaign_id)
+        if not is_made(store, submission, unit)
     ]

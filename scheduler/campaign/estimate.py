@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from seedsweep.scheduler.campaign.descriptions import part_facts
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.prompt_files import RowCounts
+from seedsweep.scheduler.campaign.restore import stored_units
 from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.scheduler.campaign.window import window_size
 from seedsweep.scheduler.quantities import duration_words, number_words, size_words
@@ -17,9 +18,9 @@ from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.settings.sampling import Sampling
-from seedsweep.storage.shards import list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.generation.throughput import Sizes, Throughput
+from seedsweep.workers.screening.screen import network_passes
 from seedsweep.workers.training.kinds import left_out_words
 from seedsweep.workers.training.slices import PictureColumn, look_into
 
@@ -85,15 +86,16 @@ class Stock:
         return int((~self._by_prompt()).any(axis=1).sum())
 
     def missing(self, count: int) -> list[WorkUnit]:
-        """Up to `count` units that are missing, each of another prompt, at the seeds of the first
-        that most prompts lack; none where all is done."""
-        missing = ~self._by_prompt()
-        cut = int(missing.sum(axis=0).argmax())
-        prompts = np.flatnonzero(missing[:, cut])[:count].tolist()
-        return [self.plan.unit(prompt * len(self.plan.cuts) + cut) for prompt in prompts]
+        """Up to `count` units of images that are missing, each of another prompt, at the seeds of
+        the first that most prompts lack; none where all is done."""
+        plan, missing = self.plan, ~self._by_prompt()
+        missing[:, : plan.screens] = False
+        place = int(missing.sum(axis=0).argmax())
+        prompts = np.flatnonzero(missing[:, place])[:count].tolist()
+        return [plan.unit(prompt * plan.per_prompt + place) for prompt in prompts]
 
     def _by_prompt(self) -> NDArray[np.bool_]:
-        return self.done.reshape(-1, len(self.plan.cuts))
+        return self.done.reshape(-1, self.plan.per_prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ class Estimate:
 def take_stock(store: Store, plan: Plan) -> Stock:
     """See which units of a plan are done, those with a shard, or that a receipt covers, and what of
     its training set is left out."""
-    done = plan.done(list_shards(store, plan.campaign.generation_id))
+    done = stored_units(store, plan)
     if plan.campaign.keep == "flagged":
         done |= plan.receipted(list_receipts(store, plan.campaign.campaign_id))
     return Stock(plan, done, _left_out(plan.campaign.verification))
@@ -306,11 +308,18 @@ def _funnel_cost(
     def expected(per_cut: list[int]) -> int:
         return round(prompts * (sum(per_cut[:first]) + share * sum(per_cut[first:])))
 
-    lengths = [len(cut) for cut in plan.cuts]
+    lengths = [piece.images for piece in plan.pieces]
     padded = expected([-(-length // batch) * batch for length in lengths])
-    hours = padded / rate.images_per_second / 3600 if rate else 0.0
+    screened = prompts * _screen_images(plan)
+    hours = (padded + screened) / rate.images_per_second / 3600 if rate else 0.0
     cost = None if price is None else price * hours
     return FunnelCost(goes_on, sampled, expected(lengths), padded, hours, cost)
+
+
+def _screen_images(plan: Plan) -> float:
+    """How many images take as many passes of the network as all screens of a prompt."""
+    passes = 2 * plan.campaign.sampling.steps
+    return sum(network_passes(screen) / passes for screen in plan.campaign.screens)
 
 
 def _left_out(verification: Verification | None) -> dict[str, int]:

@@ -31,6 +31,7 @@ from seedsweep.workers.models.plugins import BUILT_IN
 from seedsweep.workers.models.resolution import resolve_parts
 from seedsweep.workers.pipelines.diffusers_class import check_class
 from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
+from seedsweep.workers.screening.screen import check_screen
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.picture_set import open_set
 from seedsweep.workers.training.pictures import refuse_unreadable
@@ -77,6 +78,8 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, 
     check_model(resolved.model, resolved.sampling)
     _require_tokens(resolved, prompts)
     check_class(resolved.model)
+    for screen in resolved.screens:
+        check_screen(screen, resolved.model, resolved.sampling)
     open_tokenizers(resolved.model)
     return resolved, prompts
 

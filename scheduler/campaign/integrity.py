@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.scheduler.campaign.plan import Plan
-from seedsweep.scheduler.campaign.restore import load_plan
+from seedsweep.scheduler.campaign.restore import load_plan, stored_units
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import forget_done, load_campaign, load_parked
 from seedsweep.storage.errors import ShardCorruptError
@@ -17,8 +17,9 @@ from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.receipts import list_receipts, read_receipt, receipt_key
 from seedsweep.storage.results import drop_results
+from seedsweep.storage.scores import read_scores
 from seedsweep.storage.settings.sampling import Sampling
-from seedsweep.storage.shards import StoredImage, list_shards
+from seedsweep.storage.shards import StoredImage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.descriptors import describe
 from seedsweep.workers.stored_images import decode_pixels, read_images
@@ -69,7 +70,7 @@ def check_campaign(
     plan = load_plan(store, load_campaign(store, campaign_id))
     # First the ledger: a unit becomes done after its shard, so what is listed later holds it.
     claimed_done = ledger.done_units(campaign_id) if ledger else None
-    stored = plan.done(list_shards(store, plan.campaign.generation_id))
+    stored = stored_units(store, plan)
     indexes = np.flatnonzero(stored).tolist()
     images, corrupt = 0, []
     progress(0, len(indexes))
@@ -130,8 +131,11 @@ def repair(store: Store, campaign_id: str, ledger: Ledger | None, checkup: Check
 
 def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
     """How many images the unit's shard holds, or what is wrong with it; None where it is gone."""
-    key = keys.unit_shard(plan.unit(index))
+    unit = plan.unit(index)
+    key = keys.unit_shard(unit)
     try:
+        if unit.kind == "screen":
+            return None if read_scores(store, key) is None else 0
         images = read_images(store, key)
         if images is None:
             return None
@@ -146,7 +150,7 @@ def _examine_receipts(
     store: Store, plan: Plan, receipted: NDArray[np.bool_], progress: Callable[[int, int], None]
 ) -> Iterator[Fault]:
     """Yield a fault for each of the units whose receipt is not what was written."""
-    cuts = len(plan.cuts)
+    cuts = plan.per_prompt
     prompts = np.flatnonzero(receipted.reshape(-1, cuts).any(axis=1)).tolist()
     examine = partial(_examine_receipt, store, plan)
     examined = zip(prompts, map_in_order(examine, prompts, READERS), strict=True)
@@ -160,7 +164,7 @@ def _examine_receipts(
 def _examine_receipt(store: Store, plan: Plan, prompt: int) -> str:
     """What is wrong with the prompt's receipt; empty where nothing is."""
     try:
-        read_receipt(store, plan.campaign, plan.unit(prompt * len(plan.cuts)).prompt_id)
+        read_receipt(store, plan.campaign, plan.unit(prompt * plan.per_prompt).prompt_id)
     except ShardCorruptError as error:
         return str(error)
     return ""

@@ -1,18 +1,20 @@
 """Pure: campaign − done → work units.
 
 A campaign's seeds are cut into units once, when it is submitted, along the shards that earlier
-campaigns of the same recipe left, so that only missing images are made. All prompts share the cut:
-unit `index` is prompt `index // len(cuts)`, seeds `cuts[index % len(cuts)]`.
+campaigns of the same recipe left, so that only missing images are made. All prompts have the same
+units, `pieces`: one for each screen, then the cuts.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage import keys
 from seedsweep.storage.live_state import DROPPED, unopened
+from seedsweep.storage.pieces import Piece, pieces_of
 from seedsweep.storage.records import Campaign, SeedRange, Unseen, WorkUnit, prompt_id_of
 
 
@@ -61,7 +63,22 @@ class Plan:
     unseen: Unseen | None = None
 
     def __len__(self) -> int:
-        return len(self.prompts) * len(self.cuts)
+        return len(self.prompts) * self.per_prompt
+
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The units of each prompt."""
+        return pieces_of(self.campaign, self.cuts)
+
+    @property
+    def per_prompt(self) -> int:
+        """How many units each prompt has."""
+        return len(self.pieces)
+
+    @property
+    def screens(self) -> int:
+        """How many of them are screens: the first ones."""
+        return self.per_prompt - len(self.cuts)
 
     @property
     def stage_ends(self) -> tuple[int, ...]:
@@ -70,18 +87,21 @@ class Plan:
 
     def unit(self, index: int, token: str = "") -> WorkUnit:
         """The work unit with this index, for the issue that `token` names."""
-        prompt, cut = divmod(index, len(self.cuts))
+        prompt, place = divmod(index, self.per_prompt)
+        piece = self.pieces[place]
         return WorkUnit(
             campaign_id=self.campaign.campaign_id,
             generation_id=self.campaign.generation_id,
             index=index,
             token=token,
             prompt=self.prompts[prompt],
-            seeds=self.cuts[cut],
+            seeds=piece.seeds,
+            kind=piece.kind,
+            kind_id=piece.kind_id,
         )
 
     def done(self, shard_keys: Iterable[str]) -> NDArray[np.bool_]:
-        """Which units have their shard among the keys: (units,) bool."""
+        """Which units that make images have their shard among the keys: (units,) bool."""
         prompts = {prompt_id: i for i, prompt_id in enumerate(self.prompt_ids())}
         cuts = {cut: i for i, cut in enumerate(self.cuts)}
         done = np.zeros(len(self), dtype=np.bool_)
@@ -89,19 +109,34 @@ class Plan:
             prompt_id, seeds = keys.parse_shard(key)
             prompt, cut = prompts.get(prompt_id), cuts.get(seeds)
             if prompt is not None and cut is not None:
-                done[prompt * len(self.cuts) + cut] = True
+                done[prompt * self.per_prompt + self.screens + cut] = True
+        return done
+
+    def scored(self, score_keys: Iterable[str], place: int) -> NDArray[np.bool_]:
+        """Which units of the screen at this place have their shard among the keys: (units,)
+        bool."""
+        prompts = {prompt_id: i for i, prompt_id in enumerate(self.prompt_ids())}
+        done, piece = np.zeros(len(self), dtype=np.bool_), self.pieces[place]
+        for key in score_keys:
+            prompt_id, seeds = keys.parse_scores(key)
+            prompt = prompts.get(prompt_id)
+            if prompt is not None and seeds == piece.seeds:
+                done[prompt * self.per_prompt + place] = True
         return done
 
     def receipted(self, receipt_keys: Iterable[str]) -> NDArray[np.bool_]:
         """Which units the receipts among the campaign's keys cover: (units,) bool."""
         prompts = {prompt_id: i for i, prompt_id in enumerate(self.prompt_ids())}
-        covered = np.zeros((len(self.prompts), len(self.cuts)), dtype=np.bool_)
+        covered = np.zeros((len(self.prompts), self.per_prompt), dtype=np.bool_)
         for key in receipt_keys:
             prompt_id, seeds = keys.parse_receipt(key)
             prompt = prompts.get(prompt_id)
             if prompt is not None:
                 covered[prompt] |= [
-                    seeds.first <= cut.first and cut.last <= seeds.last for cut in self.cuts
+                    piece.kind == "generate"
+                    and seeds.first <= piece.seeds.first
+                    and piece.seeds.last <= seeds.last
+                    for piece in self.pieces
                 ]
         return covered.ravel()
 
@@ -112,11 +147,11 @@ class Plan:
     @property
     def image_count(self) -> int:
         """How many images the campaign holds."""
-        return len(self.prompts) * sum(map(len, self.cuts))
+        return len(self.prompts) * sum(piece.images for piece in self.pieces)
 
     def images(self, units: NDArray[np.bool_]) -> int:
         """How many images the marked units hold; `units`: (units,) bool."""
-        return count_images(self.cuts, units)
+        return count_images(self.pieces, units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +176,16 @@ def image_counts(
 
     `done`: (units,) bool; `stages`: that of each prompt, as of `Restored.stages`, None without.
     """
-    full = count_images(cuts, np.ones_like(done))
+    pieces = pieces_of(campaign, cuts)
+    full = count_images(pieces, np.ones_like(done))
     spared = 0
     if stages is not None:
         left_out = unopened(campaign.stage_ends(cuts), stages, done) & (stages >= DROPPED)[:, None]
-        spared = count_images(cuts, left_out)
-    return ImageCounts(count_images(cuts, done), full - spared, full)
+        spared = count_images(pieces, left_out)
+    return ImageCounts(count_images(pieces, done), full - spared, full)
 
 
-def count_images(cuts: Sequence[SeedRange], units: NDArray[np.bool_]) -> int:
+def count_images(pieces: Sequence[Piece], units: NDArray[np.bool_]) -> int:
     """How many images the marked units of a campaign hold; `units`: (units,) bool."""
-    lengths = np.array([len(cut) for cut in cuts], dtype=np.int64)
-    return int(units.reshape(-1, len(cuts)).sum(axis=0) @ lengths)
+    images = np.array([piece.images for piece in pieces], dtype=np.int64)
+    return int(units.reshape(-1, len(pieces)).sum(axis=0) @ images)

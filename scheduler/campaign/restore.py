@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.retention import Retention
+from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_control, load_done, load_parked, load_prompts
 from seedsweep.storage.live_state import DROPPED, Restored, opened
 from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import Submission
 from seedsweep.storage.results import outcomes_by
-from seedsweep.storage.shards import list_shards
+from seedsweep.storage.shards import list_fan_out, list_shards
 from seedsweep.storage.store import Store
 
 KEYS_A_SIGN = 1000
@@ -42,9 +43,9 @@ def restore_state(
     outcomes = outcomes_by(store, settings, campaign.campaign_id)
     note()
     ordered = [outcomes.get(prompt_id) for prompt_id in plan.prompt_ids()]
-    lengths = np.array([len(cut) for cut in plan.cuts], dtype=np.int64)
+    lengths = np.array([piece.images for piece in plan.pieces], dtype=np.int64)
     seeds = np.array([outcome.seeds if outcome else -1 for outcome in ordered], dtype=np.int64)
-    shape = (len(plan.prompts), len(plan.cuts))
+    shape = (len(plan.prompts), plan.per_prompt)
     # What each result is of: the units of a stage, without stages all.
     ends, last = plan.stage_ends, len(plan.stage_ends)
     drops = [(outcome.dropped_after if outcome else None) for outcome in ordered]
@@ -72,7 +73,7 @@ def restore_state(
     waiting = settled.reshape(shape) | ~opened(ends, stages)
     stages[analysed & np.array([after is not None for after in drops], dtype=np.bool_)] += DROPPED
     return Restored(
-        per_prompt=len(plan.cuts),
+        per_prompt=plan.per_prompt,
         done=done,
         parked=frozenset(parked),
         ready=tuple(np.flatnonzero(waiting.all(axis=1) & ~analysed).tolist()),
@@ -85,8 +86,21 @@ def restore_state(
 
 
 def _stored(store: Store, plan: Plan, note: Callable[[], None]) -> NDArray[np.bool_]:
-    """Which units have their shard: (units,) bool."""
-    return plan.done(_noting(list_shards(store, plan.campaign.generation_id), note))
+    return stored_units(store, plan, lambda listed: _noting(listed, note))
+
+
+def stored_units(
+    store: Store,
+    plan: Plan,
+    noting: Callable[[Iterable[str]], Iterable[str]] = lambda listed: listed,
+) -> NDArray[np.bool_]:
+    """Which units have their shard, of whatever kind: (units,) bool. All keys go through
+    `noting`."""
+    stored = plan.done(noting(list_shards(store, plan.campaign.generation_id)))
+    for place, piece in enumerate(plan.pieces[: plan.screens]):
+        listed = list_fan_out(store, keys.scores_prefix(piece.kind_id))
+        stored |= plan.scored(noting(listed), place)
+    return stored
 
 
 def _done_by_receipts_too(
@@ -102,8 +116,8 @@ def _done_by_receipts_too(
     return stored | receipted, left
 
 
-def _noting(keys: Iterable[str], note: Callable[[], None]) -> Iterator[str]:
-    for count, key in enumerate(keys):
+def _noting(listed: Iterable[str], note: Callable[[], None]) -> Iterator[str]:
+    for count, key in enumerate(listed):
         if count % KEYS_A_SIGN == 0:
             note()
         yield key

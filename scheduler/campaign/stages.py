@@ -28,12 +28,15 @@ def loss_bound(campaign: Campaign, clique_size: int) -> float | None:
     Seeds are exchangeable: of a clique of K of N generations h are among the first n with the
     hypergeometric probability, whatever the prompt's rate, and so on among those that follow. A
     stage drops the prompt at most if h is below its own clique size. None if a stage has a smaller
-    edge threshold than the flag: then a clique need not be one there.
+    edge threshold than the flag, since then a clique need not be one there, and if one goes by a
+    score, which says nothing of cliques.
     """
     from scipy.stats import hypergeom
 
     threshold, seeds = campaign.analysis.edge_threshold, campaign.sampling.seeds
     shown, drawn = np.eye(1, clique_size + 1)[0], 0  # how probably h of the clique are shown so far
+    if campaign.screens:
+        return None
     for stage in campaign.stages:
         if (stage.edge_threshold or threshold) < threshold:
             return None
@@ -64,6 +67,11 @@ def loss_words(campaign: Campaign) -> str:
     """What stages may lose, whatever the prompts' rates are, in a sentence; empty without any."""
     if not campaign.stages:
         return ""
+    if campaign.screens:
+        return (
+            "Nothing is guaranteed of what a screen drops: a score orders prompts, and proves "
+            "nothing. missed_sample measures what is lost."
+        )
     size, seeds = campaign.analysis.min_clique_size, campaign.sampling.seeds
     smallest, sure = loss_bound(campaign, size), surely_found(campaign)
     if smallest is None:

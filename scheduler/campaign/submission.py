@@ -32,7 +32,8 @@ def stored_ranges(store: Store, campaign: Campaign) -> Counter[SeedRange]:
 def plan_campaign(store: Store, campaign: Campaign, prompts: list[str]) -> Plan:
     """Plan a campaign along what the store holds already; writes nothing."""
     sampling = campaign.sampling
-    stored, ends = stored_ranges(store, campaign), [stage.seeds for stage in campaign.stages]
+    ends = [stage.seeds for stage in campaign.picture_stages]
+    stored = stored_ranges(store, campaign)
     cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored, ends)
     tokenizers = open_tokenizers(campaign.model)
     unseen = find_unseen(tokenizers, read_as(campaign.model, prompts))

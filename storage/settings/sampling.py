@@ -60,10 +60,13 @@ class Sampling(Record):
     it is a multiple of `batch_size`, no batch is half empty."""
 
 
+Score = Literal["noise-magnitude", "one-step", "anisotropy"]
+
+
 class ScreenSettings(Record):
     """How prompts are screened: a cheap score of each, the higher the likelier it is memorised."""
 
-    score: Literal["noise-magnitude", "one-step", "anisotropy"]
+    score: Score
     """Which score; the functions in `workers/screening/scores.py` say what each is."""
     steps: Positive = 1
     """Over how many of the sampler's first steps `noise-magnitude` is averaged; the others take
@@ -96,21 +99,49 @@ DEFAULT_BLOCKS = Blocks()
 
 
 class Stage(Record):
-    """`[[stages]]`: fewer tries. Each prompt gets a few pictures first; the rest are made only of
-    prompts that go on. `stages = "default"` above the first table takes the ready-made ones.
+    """`[[stages]]`: fewer tries. Each prompt gets a few pictures first, or a score without any; the
+    rest are made only of prompts that go on. `stages = "default"` above the first table takes the
+    ready-made ones.
 
-    Stages come in the order in which they stand. After the last one, a prompt that is left gets all
-    `sampling.seeds`.
+    Stages come in the order in which they stand, those with a screen first. After the last one, a
+    prompt that is left gets all `sampling.seeds`.
     """
 
-    seeds: Annotated[int, Field(ge=2)]
-    """So many pictures of each prompt there are at its end, those of earlier stages included."""
+    screen: Annotated[Score | None, Field(exclude_if=lambda score: score is None)] = None
+    """Each prompt gets this score from the inside of the model, and no picture. Not set: pictures
+    are made."""
+    above: Annotated[float | None, Field(exclude_if=lambda bound: bound is None)] = None
+    """With `screen`: a prompt goes on if its score is above that, or if it has none. Any other is
+    dropped."""
+    steps: Annotated[Positive, Field(exclude_if=lambda steps: steps == 1)] = 1
+    """With `screen`: over how many of the sampler's first steps `noise-magnitude` is averaged."""
+    seeds: Annotated[int, Field(ge=1, le=1_000_000)]
+    """So many pictures of each prompt there are at its end, those of earlier stages included: 2 or
+    more. With `screen`: over so many seeds the score is averaged."""
     min_clique_size: Annotated[int, Field(ge=2)] = 2
     """A prompt goes on if at least so many of these pictures form a clique, or with
     `analysis.partial` share a part. Any other is dropped."""
     edge_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     """Two pictures are the same here if their tiled l2 is at most that. Not set: that of
     `[analysis]`."""
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Self:
+        if self.screen is None:
+            if self.above is not None or self.steps > 1:
+                raise ValueError("above and steps are for a stage with a screen; name the screen")
+            if self.seeds < 2:
+                raise ValueError("a stage needs two seeds at least, to show that pictures repeat")
+            return self
+        if self.above is None:
+            raise ValueError(f"the stage with the screen {self.screen} needs a bound, above")
+        if self.min_clique_size != 2 or self.edge_threshold is not None:
+            raise ValueError(
+                "a stage with a screen makes no pictures; leave min_clique_size and "
+                "edge_threshold out"
+            )
+        ScreenSettings(score=self.screen, steps=self.steps, seeds=self.seeds)
+        return self
 
 
 MAX_STAGES = 16

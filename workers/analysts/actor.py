@@ -126,7 +126,8 @@ class AnalysisActor:
         sampling, settings = submission.campaign.sampling, request.settings
         wanted = settings.verification
         training = self._training(wanted, sampling.width, sampling.height) if wanted else None
-        units = submission.campaign.stage_ends(submission.cuts)[stands.stage - 1]
+        open_units = submission.campaign.stage_ends(submission.cuts)[stands.stage - 1]
+        units = max(0, open_units - len(submission.campaign.screens))
         result, stored = analyse_stored(
             self._store,
             submission,

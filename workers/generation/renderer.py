@@ -5,7 +5,7 @@ import logging
 import platform
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from seedsweep.storage.broker.pace import Pace
 from seedsweep.storage.campaigns import drop_parked, load_campaign, store_parked
@@ -14,11 +14,11 @@ from seedsweep.storage.errors import (
     ConfigError,
     DeviceMemoryError,
     ModelLoadError,
+    OpaqueModelError,
     SeedsweepError,
     StoreUnavailableError,
     TransientError,
 )
-from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import Claim
 from seedsweep.storage.records import Campaign, Parked, Worker, WorkUnit
@@ -26,12 +26,13 @@ from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.failure_streak import MAX_FAILED_PROMPTS, Streak
 from seedsweep.workers.generation.heartbeat import Follow, Heartbeat
-from seedsweep.workers.generation.shard_writer import Writer
+from seedsweep.workers.generation.kinds import KINDS, Kind, Place
+from seedsweep.workers.generation.shard_writer import Encode, Writer
 from seedsweep.workers.monitoring import health, metrics
 from seedsweep.workers.monitoring.log_context import about_unit
 from seedsweep.workers.monitoring.rate import RecentRate
 from seedsweep.workers.pipelines.loading import load_pipeline
-from seedsweep.workers.pipelines.protocol import Generation, Pipeline
+from seedsweep.workers.pipelines.protocol import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,9 @@ class Renderer:
         follow: Follow = lambda _: None,
         leave: Callable[[], None] = lambda: None,
         metrics_at: str = "",
+        kinds: Mapping[str, Kind] = KINDS,
     ) -> None:
+        self._kinds, self._place = kinds, Place(device, threads)
         self._store, self._ledger = store, ledger
         self._name, self._device, self._threads = name, device, threads
         self._metrics_at = metrics_at
@@ -142,29 +145,43 @@ class Renderer:
                 time.sleep(wait)
 
     def _render_claimed(self, unit: WorkUnit) -> None:
-        if self._store.exists(unit_shard(unit)):
+        kind = self._kind(unit)
+        if self._store.exists(kind.key(unit)):
             metrics.UNITS.labels("existed").inc()
-            metrics.IMAGES.labels("existed").inc(len(unit.seeds))
+            metrics.IMAGES.labels("existed").inc(kind.images(unit))
             self._complete(unit)
             return
-        pipeline = self._pipeline(unit)
-        seeds = range(unit.seeds.first, unit.seeds.last + 1)
+        wanted = kind.wanted(self._campaign(unit.campaign_id), unit)
+        pipeline = self._pipeline(wanted)
         with metrics.STAGE_SECONDS.labels("denoise").time():
-            generations = self._generate(pipeline, unit.prompt, seeds)
-        self._writer.put(unit, generations, self._campaign(unit.campaign_id).descriptors)
+            encode = self._make(kind, pipeline, wanted, unit)
+        self._writer.put(unit, kind.key(unit), encode)
 
-    def _generate(self, pipeline: Pipeline, prompt: str, seeds: range) -> list[Generation]:
-        """Generate; what only the first images show of a model is remembered, as if at loading."""
+    def _kind(self, unit: WorkUnit) -> Kind:
+        kind = self._kinds.get(unit.kind)
+        if kind is None:
+            raise ConfigError(
+                f"This worker knows no work of the kind {unit.kind!r}; give it the version that "
+                "the scheduler has."
+            )
+        return kind
+
+    def _make(self, kind: Kind, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit) -> Encode:
+        """Make it; what only the first work shows of a model is remembered, as if at loading.
+
+        That no screen can look inside it says nothing of its images.
+        """
         try:
-            return pipeline.generate(prompt, seeds)
+            return kind.make(pipeline, wanted, unit, self._place)
+        except OpaqueModelError:
+            raise
         except ModelLoadError as error:
             if self._loaded is not None:
                 self._loaded = self._loaded[0], error
             raise
 
-    def _pipeline(self, unit: WorkUnit) -> Pipeline:
-        campaign = self._campaign(unit.campaign_id)
-        if self._loaded is None or self._loaded[0].generation_id != unit.generation_id:
+    def _pipeline(self, campaign: Campaign) -> Pipeline:
+        if self._loaded is None or self._loaded[0].generation_id != campaign.generation_id:
             self._load(campaign)
         assert self._loaded is not None  # noqa: S101 - for the type checker
         loaded = self._loaded[1]
@@ -208,8 +225,9 @@ class Renderer:
     def _stored(self, unit: WorkUnit) -> None:
         self._streak.end()
         metrics.UNITS.labels("stored").inc()
-        metrics.IMAGES.labels("stored").inc(len(unit.seeds))
-        self._images += len(unit.seeds)
+        images = self._kind(unit).images(unit)
+        metrics.IMAGES.labels("stored").inc(images)
+        self._images += images
         self._complete(unit)
         now = time.monotonic()
         if now - self._reported > REPORT_SECONDS:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from seedsweep.storage import keys
 from seedsweep.storage.errors import ConfigError, StoreUnavailableError
 from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS, Blocks
@@ -27,6 +26,9 @@ hold."""
 
 RETRY_SECONDS = 1.0
 
+Encode = Callable[[], bytes]
+"""Gives a unit's shard; called once, in the writer's thread."""
+
 Stored = Callable[[WorkUnit], None]
 Failed = Callable[[WorkUnit, Exception], None]
 
@@ -40,19 +42,15 @@ class Writer:
 
     def __init__(self, store: Store, stored: Stored, failed: Failed) -> None:
         self._store, self._stored, self._failed = store, stored, failed
-        self._units: queue.Queue[tuple[WorkUnit, Sequence[Generation], Blocks] | None] = (
-            queue.Queue(BUFFERED_UNITS)
-        )
+        self._units: queue.Queue[tuple[WorkUnit, str, Encode] | None] = queue.Queue(BUFFERED_UNITS)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
-    def put(
-        self, unit: WorkUnit, generations: Sequence[Generation], blocks: Blocks = DEFAULT_BLOCKS
-    ) -> None:
-        """Hand a unit over, to be described with these blocks; waits only while `BUFFERED_UNITS`
-        others are not stored yet."""
-        self._units.put((unit, generations, blocks))
+    def put(self, unit: WorkUnit, key: str, encode: Encode) -> None:
+        """Hand a unit over, to be stored under this key; waits only while `BUFFERED_UNITS` others
+        are not stored yet."""
+        self._units.put((unit, key, encode))
 
     def close(self) -> None:
         """Store what was handed over, then stop; a store that is away is waited for no longer."""
@@ -65,14 +63,13 @@ class Writer:
             with about_unit(item[0]):
                 self._store_unit(*item)
 
-    def _store_unit(
-        self, unit: WorkUnit, generations: Sequence[Generation], blocks: Blocks
-    ) -> None:
+    def _store_unit(self, unit: WorkUnit, key: str, encode: Encode) -> None:
         health.begin(health.STORING)
         try:
-            shard = encode_unit(unit, generations, blocks)
+            with metrics.STAGE_SECONDS.labels("encode").time():
+                shard = encode()
             with metrics.STAGE_SECONDS.labels("upload").time():
-                self._create(keys.unit_shard(unit), shard)
+                self._create(key, shard)
             self._stored(unit)
         except Exception as error:
             self._failed(unit, error)
@@ -96,8 +93,7 @@ def encode_unit(
     unit: WorkUnit, generations: Sequence[Generation], blocks: Blocks = DEFAULT_BLOCKS
 ) -> bytes:
     """Encode a rendered unit as its shard, its images described with these blocks."""
-    with metrics.STAGE_SECONDS.labels("encode").time():
-        return encode_shard(unit, [_describe(g, blocks) for g in generations])
+    return encode_shard(unit, [_describe(g, blocks) for g in generations])
 
 
 def _describe(generation: Generation, blocks: Blocks) -> StoredImage:

@@ -15,6 +15,7 @@ from tests.support.campaigns import make_campaign, make_submission
 from tests.support.results import make_flagged, make_result
 
 SEEDS = 8
+SCREEN = Stage(screen="one-step", above=1, seeds=2)
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=7))
 
 matches = st.builds(
@@ -39,6 +40,12 @@ counted = {
     "drop": st.none() | drops,
 }
 ordinary = st.builds(make_result, clique_proven=st.booleans(), **counted)
+screened_out = st.builds(
+    make_result,
+    seeds=st.just(0),
+    clique_upper_bound=st.just(0),
+    drop=st.just(Drop(stage=1, near=False, sampled=False, score=0.1)),
+)
 flagged = st.builds(
     make_flagged,
     clique_proven=st.booleans(),
@@ -62,11 +69,11 @@ judged = st.builds(
 
 @tried(deadline=None)
 @given(
-    st.lists(ordinary | flagged, max_size=6),
+    st.lists(ordinary | screened_out | flagged, max_size=6),
     st.integers(0, 4),
     st.lists(parked_units),
     judged,
-    st.sampled_from([(), (Stage(seeds=5),)]),
+    st.sampled_from([(), (Stage(seeds=5),), (SCREEN, Stage(seeds=5))]),
 )
 def test_a_bundle_counts_as_its_verifier_does(results, not_analysed, parked, settings, stages):
     prompts = len(results) + not_analysed

@@ -6,6 +6,7 @@ import pytest
 from seedsweep.storage.errors import StoreUnavailableError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.generation import shard_writer
 from seedsweep.workers.generation.shard_writer import BUFFERED_UNITS, Writer, encode_unit
@@ -58,6 +59,12 @@ def within_seconds(step):
     thread.start()
     thread.join(timeout=60)
     assert not thread.is_alive()
+
+
+def put(writer, unit, generations):
+    writer.put(
+        unit, unit_shard(unit), lambda: shard_writer.encode_unit(unit, generations, DEFAULT_BLOCKS)
+    )
 
 
 @pytest.fixture
@@ -133,7 +140,7 @@ def test_units_are_stored_with_their_pixels_in_the_order_they_come(
     units = rendered(5)
     held.go_on.set()
     for unit, generations in units:
-        writer.put(unit, generations)
+        put(writer, unit, generations)
     wait_until(lambda: outcomes.settled == 5)
     assert outcomes.stored == [unit for unit, _ in units]
     assert held.order == [unit_shard(unit) for unit, _ in units]
@@ -151,7 +158,7 @@ def test_a_store_that_is_away_is_tried_until_it_takes_the_shard_which_is_encoded
 ):
     writer = start(away)
     ((unit, generations),) = rendered(1)
-    writer.put(unit, generations)
+    put(writer, unit, generations)
     wait_until(lambda: away.tries > 3)
     assert outcomes.settled == 0
     away.away = False
@@ -167,14 +174,14 @@ def test_patience_ends_and_the_next_unit_is_tried(
     monkeypatch.setattr(shard_writer, "PATIENCE_SECONDS", 0.05)
     writer = start(away)
     (first, second) = rendered(2)
-    writer.put(*first)
+    put(writer, *first)
     wait_until(lambda: outcomes.failed)
     assert away.tries > 1
     ((unit, error),) = outcomes.failed
     assert unit == first[0]
     assert isinstance(error, StoreUnavailableError)
     away.away = False
-    writer.put(*second)
+    put(writer, *second)
     wait_until(lambda: outcomes.stored == [second[0]])
 
 
@@ -184,8 +191,8 @@ def test_any_other_error_is_told_at_once_and_the_writer_goes_on(
     away.away = False
     writer = start(away)
     (first, second) = rendered(2)
-    writer.put(first[0], [])  # a unit without its images cannot be encoded
-    writer.put(*second)
+    put(writer, first[0], [])  # a unit without its images cannot be encoded
+    put(writer, *second)
     wait_until(lambda: outcomes.settled == 2)
     assert [unit for unit, _ in outcomes.failed] == [first[0]]
     assert outcomes.stored == [second[0]]
@@ -195,7 +202,7 @@ def test_any_other_error_is_told_at_once_and_the_writer_goes_on(
 def test_closing_stores_what_was_handed_over(start, held, rendered, outcomes):
     writer = start(held)
     units = rendered(BUFFERED_UNITS)
-    within_seconds(lambda: [writer.put(*unit) for unit in units])
+    within_seconds(lambda: [put(writer, *unit) for unit in units])
     held.go_on.set()
     writer.close()
     assert outcomes.stored == [unit for unit, _ in units]
@@ -207,7 +214,7 @@ def test_closing_does_not_wait_for_a_store_that_is_away(
     monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 60.0)
     writer = start(away)
     units = rendered(BUFFERED_UNITS + 1)
-    within_seconds(lambda: [writer.put(*unit) for unit in units])
+    within_seconds(lambda: [put(writer, *unit) for unit in units])
     wait_until(lambda: away.tries)
     within_seconds(writer.close)
     assert [unit for unit, _ in outcomes.failed] == [unit for unit, _ in units]
@@ -223,7 +230,7 @@ def test_handing_over_waits_only_while_the_buffer_is_full(
 
     def hand_over(units):
         for unit, generations in units:
-            writer.put(unit, generations)
+            put(writer, unit, generations)
             taken.append(unit)
 
     within_seconds(lambda: hand_over(at_once))

@@ -6,19 +6,23 @@ ones do. What is said is what `status`, `seedsweep workers`, /readyz and the ale
 
 import re
 import subprocess
+from functools import partial
 
 import pytest
 
 from seedsweep.scheduler.campaign.progress import Broker, read_progress, read_services
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation import heartbeat, shard_writer
 from seedsweep.workers.generation.renderer import Renderer
+from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.monitoring import health, http_pages, store_watch
 from seedsweep.workers.monitoring.campaign_collector import registry_of
+from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import make_campaign, make_submission, nothing_done
 from tests.support.disks import small_disk
 from tests.support.proxy import STORAGE_FULL, Faults, HttpError
@@ -136,9 +140,10 @@ def test_a_slow_s3_store_is_said_while_it_keeps_a_worker_waiting(
     seen = see(store)
     seen.store = S3Store(s3_url)
     store.create("known/already", b"")
-    loaded = seen.worker._pipeline(seen.unit)
+    generations = load_pipeline(seen.store, seen.campaign, "cpu", 1).generate("a cat", range(3))
     s3_proxy.faults = Faults(black_hole=True)
-    seen.worker._writer.put(seen.unit, loaded.generate("a cat", range(3)))
+    encode = partial(encode_unit, seen.unit, generations)
+    seen.worker._writer.put(seen.unit, unit_shard(seen.unit), encode)
     said = wait_until(lambda: seen.told)
     assert re.search(r"is slow: it has not answered for \d+ s; look at its server", said)
     assert said.endswith(NOTHING_LOST)
