@@ -18,7 +18,7 @@ from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.receipts import list_receipts, read_receipt, receipt_key
 from seedsweep.storage.results import drop_results
 from seedsweep.storage.settings.sampling import Sampling
-from seedsweep.storage.shards import StoredImage, list_shards
+from seedsweep.storage.shards import StoredImage, list_recipes
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.descriptors import describe
 from seedsweep.workers.stored_images import decode_pixels, read_images
@@ -69,7 +69,7 @@ def check_campaign(
     plan = load_plan(store, load_campaign(store, campaign_id))
     # First the ledger: a unit becomes done after its shard, so what is listed later holds it.
     claimed_done = ledger.done_units(campaign_id) if ledger else None
-    stored = plan.done(list_shards(store, plan.campaign.generation_id))
+    stored = plan.done(list_recipes(store, plan.recipes()))
     indexes = np.flatnonzero(stored).tolist()
     images, corrupt = 0, []
     progress(0, len(indexes))
@@ -136,7 +136,7 @@ def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
         if images is None:
             return None
         for image in images:
-            _check(image, plan.campaign.sampling)
+            _check(image, plan.campaign_of(index // len(plan.cuts)).sampling)
     except ShardCorruptError as error:
         return Fault(index, key, str(error))
     return len(images)

@@ -12,7 +12,7 @@ from seedsweep.storage.live_state import DROPPED, Restored, opened
 from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import Submission
 from seedsweep.storage.results import outcomes_by
-from seedsweep.storage.shards import list_shards
+from seedsweep.storage.shards import list_recipes
 from seedsweep.storage.store import Store
 
 KEYS_A_SIGN = 1000
@@ -21,7 +21,7 @@ KEYS_A_SIGN = 1000
 def load_plan(store: Store, submission: Submission) -> Plan:
     """Load the plan of a stored campaign."""
     prompts = load_prompts(store, submission.campaign.campaign_id)
-    return Plan(submission.campaign, prompts, submission.cuts)
+    return Plan(submission.campaign, prompts, submission.cuts, settings=prompts.settings)
 
 
 def restore_state(
@@ -86,7 +86,7 @@ def restore_state(
 
 def _stored(store: Store, plan: Plan, note: Callable[[], None]) -> NDArray[np.bool_]:
     """Which units have their shard: (units,) bool."""
-    return plan.done(_noting(list_shards(store, plan.campaign.generation_id), note))
+    return plan.done(_noting(list_recipes(store, plan.recipes()), note))
 
 
 def _done_by_receipts_too(

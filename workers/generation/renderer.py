@@ -163,7 +163,7 @@ class Renderer:
             raise
 
     def _pipeline(self, unit: WorkUnit) -> Pipeline:
-        campaign = self._campaign(unit.campaign_id)
+        campaign = self._campaign(unit.campaign_id).of(unit.settings)
         if self._loaded is None or self._loaded[0].generation_id != unit.generation_id:
             self._load(campaign)
         assert self._loaded is not None  # noqa: S101 - for the type checker
