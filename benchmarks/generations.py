@@ -27,7 +27,7 @@ EDGES = (0.1, 0.2)
 
 def main(prompts, seeds, rounds):
     print(machine("torch", "diffusers", "numpy", "opencv-python-headless"), end="\n\n")
-    campaign, texts = read_campaign(EXAMPLE)
+    campaign, texts, _ = read_campaign(EXAMPLE)
     chosen = texts[:: max(1, len(texts) // prompts)][:prompts]
     print(f"{seeds} generations of each prompt, {rounds} rounds; CPU seconds and ratios:\n")
     print(HEADER, flush=True)

@@ -163,7 +163,7 @@ def main():
     with Deployment(folder) as deployment, contextlib.ExitStack() as ending:
         os.environ.update(deployment.s3.environment)
         file = write_campaign(folder, given.images_per_unit)
-        campaign, prompts = read_campaign(file)
+        campaign, prompts, _ = read_campaign(file)
         print(machine("torch", "diffusers", "celery", "ray", "redis", "minio"), end="\n\n")
         print(settings(campaign, given.rounds), end="\n\n", flush=True)
         deployment.seedsweep("doctor", "--create-bucket")

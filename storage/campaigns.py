@@ -21,6 +21,7 @@ from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.pieces import pieces_of
 from seedsweep.storage.prompts import StoredPrompts, encode_prompts
 from seedsweep.storage.records import Control, Parked, Prompt, Submission
+from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 
@@ -32,13 +33,19 @@ SERVED_SECONDS = 150.0
 """A campaign is served if somebody said so within this time, by this host's clock."""
 
 
-def store_campaign(store: Store, submission: Submission, prompts: Sequence[str]) -> Submission:
+def store_campaign(
+    store: Store,
+    submission: Submission,
+    prompts: Sequence[str],
+    settings: Sequence[PromptSettings] = (),
+) -> Submission:
     """Store a campaign, once: where it is known already, the first submission is returned.
 
-    The prompts are stored first, so a campaign that can be seen is whole.
+    `settings`: what the prompts have of their own, none if none has any. The prompts are stored
+    first, so a campaign that can be seen is whole.
     """
     campaign_id = submission.campaign.campaign_id
-    store.create(keys.prompts(campaign_id), encode_prompts(prompts))
+    store.create(keys.prompts(campaign_id), encode_prompts(prompts, settings))
     store.create(keys.campaign(campaign_id), _to_json(submission))
     return load_campaign(store, campaign_id)
 
@@ -64,7 +71,20 @@ def load_prompts(store: Store, campaign_id: str) -> StoredPrompts:
     Raises `ShardCorruptError` where they are not those that were submitted.
     """
     key, wanted = keys.prompts(campaign_id), load_campaign(store, campaign_id).campaign.prompts
-    return StoredPrompts(key, store.read(key) or b"", wanted.digest)
+    prompts = StoredPrompts(key, store.read(key) or b"", wanted.digest)
+    with corrupt_where_wrong(f"The list of prompts {key}", _REMEDY):
+        if {*wanted.settings.named} != {*(prompts.settings[0].given if prompts.settings else ())}:
+            raise ValueError("its prompts have other settings than the campaign names")
+    return prompts
+
+
+def load_settings(store: Store, campaign_id: str) -> dict[str, PromptSettings]:
+    """Load the settings that the campaign's prompts have of their own, by text; empty if none has
+    any. Errors as of `load_prompts`."""
+    if not load_campaign(store, campaign_id).campaign.prompts.settings.named:
+        return {}
+    prompts = load_prompts(store, campaign_id)
+    return dict(zip(prompts, prompts.settings, strict=True))
 
 
 def list_campaigns(store: Store) -> list[str]:
@@ -132,7 +152,7 @@ def load_parked(store: Store, campaign_id: str, limit: int | None = None) -> lis
     if not listed:
         return []
     submission, prompts = load_campaign(store, campaign_id), load_prompts(store, campaign_id)
-    pieces = pieces_of(submission.campaign, submission.cuts)
+    settings = prompts.settings
     parked, remedy = [], "remove it, and its unit is made again"
     for key in listed:
         data = store.read(key)
@@ -140,8 +160,9 @@ def load_parked(store: Store, campaign_id: str, limit: int | None = None) -> lis
             continue
         unit = _from_json(Parked, key, data, remedy)
         with corrupt_where_wrong(f"The object {key}", remedy):
-            prompt, place = divmod(unit.index, len(pieces))
-            text, seeds = prompts[prompt], pieces[place].seeds
+            prompt, place = divmod(unit.index, len(pieces_of(submission.campaign, submission.cuts)))
+            text, own = prompts[prompt], submission.of(settings[prompt] if settings else None)
+            seeds = pieces_of(own.campaign, own.cuts)[place].seeds
             wanted = keys.parked(campaign_id, unit.index), Prompt(text=text).prompt_id, seeds
             if (key, unit.prompt_id, unit.seeds) != wanted:
                 raise ValueError("it is of another unit")

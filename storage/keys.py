@@ -141,6 +141,11 @@ def unit_shard(unit: WorkUnit) -> str:
     return shard(unit.generation_id, unit.prompt_id, unit.seeds)
 
 
+def recipe_of(shard_key: str) -> str:
+    """The generation id that is part of a shard's key."""
+    return shard_key.split("/", 2)[1]
+
+
 def parse_shard(key: str) -> tuple[str, SeedRange]:
     """Take a shard's key apart: its prompt id and its seeds.
 

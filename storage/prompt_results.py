@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from seedsweep.storage.record import Record, digest
 from seedsweep.storage.records import prompt_id_of
+from seedsweep.storage.settings.sampling import PromptSettings
 
 
 class Transform(Record):
@@ -136,7 +137,8 @@ class PromptResult(Record):
     larger first: no edge joins one to a larger one. `parts` are what repeats beside these, if the
     analysis looked for any: `parts_proven` if the search for them was not cut short.
 
-    `drop` is null if the prompt went on after every stage, or the campaign has none. A record that
+    `drop` is null if the prompt went on after every stage, or the campaign has none. `settings` are
+    those that the prompt has of its own, null if prompts have none. A record that
     contradicts itself is refused.
     """
 
@@ -158,6 +160,7 @@ class PromptResult(Record):
     parts: tuple[Part, ...] = ()
     parts_proven: bool = True
     drop: Drop | None = None
+    settings: PromptSettings | None = None
 
     @model_validator(mode="after")
     def _is_of_one_mind(self) -> Self:

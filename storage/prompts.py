@@ -1,4 +1,7 @@
-"""A campaign's prompts as Parquet, most of which stays compressed in memory."""
+"""A campaign's prompts as Parquet, most of which stays compressed in memory.
+
+A row is a prompt: its id, its text and, if prompts have settings of their own, a column for each.
+"""
 
 import contextlib
 import hashlib
@@ -6,15 +9,18 @@ import io
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from typing import overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.parquet import open_table
+from seedsweep.storage.record import canonical
 from seedsweep.storage.records import prompt_id_of
+from seedsweep.storage.settings.sampling import PromptSettings
 
 GROUP = 10_000
 """So many prompts are decoded for one of them: a few milliseconds, a megabyte of captions."""
@@ -22,22 +28,49 @@ GROUP = 10_000
 GROUPS_HELD = 4
 
 SCHEMA = pa.schema({"prompt_id": pa.string(), "prompt": pa.string()})
+SETTINGS: dict[str, pa.DataType] = {
+    "first_seed": pa.int64(),
+    "sampler": pa.string(),
+    "steps": pa.int64(),
+    "guidance_scale": pa.float64(),
+    "negative_prompt": pa.string(),
+    "width": pa.int64(),
+    "height": pa.int64(),
+}
+"""The columns of the settings that prompts may have of their own; a list has those it needs."""
 
 
-def encode_prompts(prompts: Sequence[str]) -> bytes:
-    """Encode the texts, one at least, with their ids, in their order."""
+_SETTINGS = TypeAdapter(list[PromptSettings])
+
+
+def encode_prompts(prompts: Sequence[str], settings: Sequence[PromptSettings] = ()) -> bytes:
+    """Encode the texts, one at least, with their ids, in their order.
+
+    `settings`: what each has of its own, all of them the same ones; none if none has any.
+    """
+    own = [name for name in SETTINGS if settings and name in settings[0].given]
+    schema = pa.schema([*SCHEMA, *((name, SETTINGS[name]) for name in own)])
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(buffer, schema, compression="zstd", write_page_checksum=True) as writer:
         for start in range(0, len(prompts), GROUP):
             texts = list(prompts[start : start + GROUP])
-            ids = [prompt_id_of(text) for text in texts]
-            writer.write_table(pa.table({"prompt_id": ids, "prompt": texts}, schema=SCHEMA))
+            columns: dict[str, list[object]] = {name: [] for name in schema.names}
+            columns["prompt_id"] += map(prompt_id_of, texts)
+            columns["prompt"] += texts
+            for name in own:
+                columns[name] += (each.given[name] for each in settings[start : start + GROUP])
+            writer.write_table(pa.table(columns, schema=schema))
     return buffer.getvalue()
 
 
-def digest_prompts(prompt_ids: Iterable[str]) -> str:
-    """Name a list of prompts by their ids, in order."""
-    return hashlib.sha256("".join(prompt_ids).encode()).hexdigest()
+def digest_prompts(prompt_ids: Iterable[str], settings: Iterable[PromptSettings] = ()) -> str:
+    """Name a list of prompts by their ids, in order, and by the settings they have of their own."""
+    digest = hashlib.sha256()
+    for prompt_id, own in zip(prompt_ids, chain(settings, repeat(None))):  # noqa: B905 - endless
+        digest.update(prompt_id.encode())
+        if own is not None:
+            digest.update(f"{canonical(own.given)}\n".encode())
+    return digest.hexdigest()
 
 
 class StoredPrompts(Sequence[str]):
@@ -54,12 +87,15 @@ class StoredPrompts(Sequence[str]):
             self._file = open_table(pa.BufferReader(data))
             about = self._file.metadata
             sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
-            if self._file.schema_arrow != SCHEMA or not 0 < sum(sizes) == about.num_rows:
+            own = self._file.schema_arrow.names[len(SCHEMA) :]
+            wanted = pa.schema([*SCHEMA, *((name, SETTINGS.get(name)) for name in own)])
+            if self._file.schema_arrow != wanted or not 0 < sum(sizes) == about.num_rows:
                 raise ValueError("other columns or rows")
-            self._ends = list(accumulate(sizes))
-            if digest and digest_prompts(self._read_ids()) != digest:
+            self._ends, self._own = list(accumulate(sizes)), own
+            if digest and digest_prompts(self._read_ids(), self._read_settings()) != digest:
                 raise ValueError("another list of prompts")
         self._group = lru_cache(maxsize=GROUPS_HELD)(self._decode)
+        self._group_settings = lru_cache(maxsize=GROUPS_HELD)(self._decode_settings)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -80,6 +116,24 @@ class StoredPrompts(Sequence[str]):
         with self._corrupt_where_wrong():
             yield from self._read_ids()
 
+    @property
+    def settings(self) -> Sequence[PromptSettings]:
+        """What settings each prompt has of its own, in their order; none if none has any."""
+        return _StoredSettings(self) if self._own else ()
+
+    def _settings_of(self, place: int) -> PromptSettings:
+        group = bisect_right(self._ends, place)
+        return self._group_settings(group)[place - self._ends[group]]
+
+    def _read_settings(self) -> Iterator[PromptSettings]:
+        for group in range(len(self._ends) if self._own else 0):
+            yield from self._decode_settings(group)
+
+    def _decode_settings(self, group: int) -> list[PromptSettings]:
+        with self._corrupt_where_wrong():
+            table = self._file.read_row_group(group, columns=self._own, use_threads=False)
+            return _SETTINGS.validate_python(table.to_pylist())
+
     def _read_ids(self) -> Iterator[str]:
         for group in range(len(self._ends)):
             table = self._file.read_row_group(group, columns=["prompt_id"], use_threads=False)
@@ -87,7 +141,7 @@ class StoredPrompts(Sequence[str]):
 
     def _decode(self, group: int) -> list[str]:
         with self._corrupt_where_wrong():
-            table = self._file.read_row_group(group, use_threads=False)
+            table = self._file.read_row_group(group, columns=SCHEMA.names, use_threads=False)
             ids, texts = (list(map(str, column.to_pylist())) for column in table.columns)
             if ids != [prompt_id_of(text) for text in texts]:
                 raise ValueError("a prompt with another one's id")
@@ -98,3 +152,23 @@ class StoredPrompts(Sequence[str]):
             f"The list of prompts {self._key}",
             "restore it, or delete the campaign and submit it again",
         )
+
+
+class _StoredSettings(Sequence[PromptSettings]):
+    """The settings that stored prompts have of their own."""
+
+    def __init__(self, prompts: StoredPrompts) -> None:
+        self._prompts = prompts
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    @overload
+    def __getitem__(self, index: int) -> PromptSettings: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[PromptSettings]: ...
+    def __getitem__(self, index: int | slice) -> PromptSettings | list[PromptSettings]:
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return [self._prompts._settings_of(place) for place in places]
+        return self._prompts._settings_of(places)

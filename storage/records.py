@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import pairwise, takewhile
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from seedsweep.storage.record import Name, Positive, Record, Seed, digest
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
@@ -19,6 +19,7 @@ from seedsweep.storage.settings.sampling import (
     NEAR_FACTOR,
     Blocks,
     PromptList,
+    PromptSettings,
     Sampling,
     ScreenSettings,
     Stage,
@@ -50,6 +51,10 @@ class SeedRange(Record):
     def __len__(self) -> int:
         return self.last - self.first + 1
 
+    def moved(self, by: int) -> Self:
+        """As many seeds, so many further."""
+        return type(self)(first=self.first + by, last=self.last + by) if by else self
+
 
 class Campaign(Record):
     """One attack, resolved and fixed: what `campaigns/<campaign_id>/campaign.json` holds."""
@@ -73,6 +78,26 @@ class Campaign(Record):
     descriptors: Blocks = DEFAULT_BLOCKS
     analysis: Analysis = Analysis()
     verification: Verification | None = None
+    _whole: "Campaign | None" = PrivateAttr(None)
+    """Of a campaign that is as one prompt has it: the whole one."""
+
+    @model_validator(mode="after")
+    def _prompts_may_have_settings(self) -> Self:
+        settings = self.prompts.settings
+        if settings.named and self.keep != "all":
+            raise ValueError('prompts with settings of their own need keep = "all"')
+        if settings.named and any(stage.screen for stage in self.stages):
+            raise ValueError(
+                "a screen scores all prompts alike; leave out prompts.settings, or the stages with "
+                "a screen"
+            )
+        if self.verification and (settings.width or settings.height):
+            raise ValueError(
+                "training pictures are compared at one size, and with prompts.settings.width or "
+                "height each prompt has its own: leave out [verification], or make prompts of each "
+                "size a campaign of their own"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stages_follow_each_other(self) -> Self:
@@ -91,6 +116,16 @@ class Campaign(Record):
         if self.stages and self.keep != "all":
             raise ValueError('stages need keep = "all"')
         return self
+
+    def of(self, settings: PromptSettings | None) -> Self:
+        """The campaign as a prompt with settings of its own has it: sampling, `seeds` and
+        `generation_id` are that prompt's, all else and `campaign_id` the whole campaign's."""
+        if settings is None:
+            return self
+        sampling = self.sampling.model_copy(update=settings.given)
+        own = self.model_copy(update={"sampling": sampling})
+        own._whole = self._whole or self
+        return own
 
     @property
     def generation_id(self) -> str:
@@ -111,6 +146,8 @@ class Campaign(Record):
     @property
     def campaign_id(self) -> str:
         """The name and a hash of the whole resolved file."""
+        if self._whole:
+            return self._whole.campaign_id
         return f"{self.name}-{digest(self.model_dump(mode='json'))[:12]}"
 
     @property
@@ -184,6 +221,16 @@ class Submission(Record):
     notes: Annotated[tuple[str, ...], Field(exclude_if=lambda notes: not notes)] = ()
     unseen: Annotated[Unseen | None, Field(exclude_if=lambda unseen: unseen is None)] = None
 
+    def of(self, settings: PromptSettings | None) -> Self:
+        """The submission as a prompt with settings of its own has it: the campaign as of
+        `Campaign.of`, the cuts of its own seeds, each as long as the submission's."""
+        if settings is None:
+            return self
+        campaign = self.campaign.of(settings)
+        by = campaign.seeds.start - self.campaign.seeds.start
+        cuts = tuple(cut.moved(by) for cut in self.cuts) if by else self.cuts
+        return self.model_copy(update={"campaign": campaign, "cuts": cuts})
+
     @model_validator(mode="after")
     def _unseen_is_of_the_prompts(self) -> Self:
         unseen = self.unseen or Unseen()
@@ -218,6 +265,7 @@ class WorkUnit(Record):
 
     `index` is the unit's bit in its campaign's bitmap; `token` names this issue of the unit. Its
     `kind` says what is made of it; `kind_id` names what alters that, if it is no pictures.
+    `settings` are the prompt's own, if it has some.
     """
 
     campaign_id: str
@@ -226,6 +274,9 @@ class WorkUnit(Record):
     token: str = ""
     prompt: str
     seeds: SeedRange
+    settings: Annotated[
+        PromptSettings | None, Field(exclude_if=lambda settings: settings is None)
+    ] = None
     kind: Annotated[KindName, Field(exclude_if=lambda kind: kind == "generate")] = "generate"
     kind_id: Annotated[str, Field(exclude_if=lambda kind_id: not kind_id)] = ""
 

@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import io
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from itertools import chain, repeat
 from typing import TypeVar
 
 import pyarrow as pa
@@ -18,8 +19,11 @@ from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.parquet import read_table
 from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.prompts import SETTINGS
 from seedsweep.storage.record import digest
+from seedsweep.storage.records import Campaign
 from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.store import Store
 
 TRANSFORM = pa.struct(
@@ -95,6 +99,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "parts": pa.list_(_PART),
     "parts_proven": pa.bool_(),
     "drop": _DROP,
+    "settings": pa.struct([*SETTINGS.items()]),
 }
 SCHEMA = pa.schema(_COLUMNS)
 _RESULTS = TypeAdapter(list[PromptResult])
@@ -275,37 +280,46 @@ def _rank(result: PromptResult) -> tuple[bool, float, int, int, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What results of a campaign can be of: its prompts' ids, its seeds, the digest of these, and
-    how many stages it has."""
+    """What results of a campaign can be of: its prompts' ids, each with the settings that the
+    prompt has of its own, if any."""
 
-    prompt_ids: frozenset[str]
-    seeds: range
-    digest: str
-    stages: int
+    campaign: Campaign
+    prompts: Mapping[str, PromptSettings | None]
 
     @classmethod
     def of(cls, store: Store, campaign_id: str) -> "_Scope":
         """Read it of a campaign."""
-        campaign = load_campaign(store, campaign_id).campaign
-        prompt_ids = frozenset(load_prompts(store, campaign_id).prompt_ids())
-        seeds = campaign.seeds
-        return cls(prompt_ids, seeds, digest([*seeds]), len(campaign.stages))
+        prompts = load_prompts(store, campaign_id)
+        settings = chain(prompts.settings, repeat(None))
+        own = dict(zip(prompts.prompt_ids(), settings))  # noqa: B905 - endless
+        return cls(load_campaign(store, campaign_id).campaign, own)
 
     def check(self, result: PromptResult) -> None:
         """Raise `ValueError` unless the result can be one of the campaign's."""
-        if result.prompt_id not in self.prompt_ids:
+        if result.prompt_id not in self.prompts:
             raise ValueError(f"the campaign has no prompt {result.prompt_id}")
-        count = len(self.seeds)
-        if result.seeds > count or (result.seeds == count and result.seeds_digest != self.digest):
+        own = self.prompts[result.prompt_id]
+        if result.settings != own:
+            raise ValueError("it is of other settings than the prompt's own")
+        seeds = self.campaign.of(own).seeds
+        count = len(seeds)
+        if result.seeds > count or (
+            result.seeds == count and result.seeds_digest != _digest(seeds)
+        ):
             raise ValueError("it is of other seeds than the campaign's")
-        if result.drop and result.drop.stage > self.stages:
+        if result.drop and result.drop.stage > len(self.campaign.stages):
             raise ValueError("it was dropped after a stage that the campaign has not")
         for clique in result.cliques if result.flagged else ():
-            if not all(seed in self.seeds for seed in clique.clique_seeds):
+            if not all(seed in seeds for seed in clique.clique_seeds):
                 raise ValueError("a clique has seeds that the campaign has not")
         for part in result.parts:
-            if not all(seed in self.seeds for seed in part.seeds):
+            if not all(seed in seeds for seed in part.seeds):
                 raise ValueError("a part has seeds that the campaign has not")
+
+
+@lru_cache(maxsize=64)
+def _digest(seeds: range) -> str:
+    return digest([*seeds])
 
 
 def _contradict(one: PromptResult, other: PromptResult) -> bool:

@@ -95,6 +95,19 @@ def list_shards(store: Store, generation_id: str) -> Iterator[str]:
     return list_fan_out(store, keys.shards_prefix(generation_id))
 
 
+def list_recipes(store: Store, generation_ids: Sequence[str]) -> Iterator[str]:
+    """Yield what `list_shards` does, recipe by recipe; several are listed at a time."""
+    if len(generation_ids) == 1:
+        yield from list_shards(store, generation_ids[0])
+        return
+    for listed in map_in_order(lambda one: _listed(store, one), generation_ids, LISTERS):
+        yield from listed
+
+
+def _listed(store: Store, generation_id: str) -> list[str]:
+    return list(store.list(keys.shards_prefix(generation_id)))
+
+
 def list_fan_out(store: Store, prefix: str) -> Iterator[str]:
     """Yield the keys in all folders right below the prefix, ascending, several listed at a time."""
     folders = [f"{prefix}{name}/" for name in store.folders(prefix)]

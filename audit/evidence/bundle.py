@@ -68,10 +68,13 @@ def write_evidence(
     results = results_by(store, settings, campaign_id)
     shown = _chosen(results, options.prompts, campaign_id)
     with new_bundle(folder) as bundle:
-        prompts = [*load_prompts(store, campaign_id)]
+        stored = load_prompts(store, campaign_id)
+        prompts = [*stored]
         parked = parked_now(store, submission)
         bundle.add("campaign.json", store.read(keys.campaign(campaign_id)) or b"")
         bundle.add_json("prompts.json", prompts)
+        if stored.settings:
+            bundle.add_json("settings.json", [own.given for own in stored.settings])
         bundle.add_json("results.json", results)
         bundle.add_json("parked.json", parked)
         pictures = PictureFiles(store, submission, bundle)

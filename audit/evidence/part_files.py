@@ -69,7 +69,7 @@ def add_parts(
     for result in results:
         if not result.parts:
             continue
-        stored = read_prompt(store, submission, result.prompt)
+        stored = read_prompt(store, submission.of(result.settings), result.prompt)
         for number, part in enumerate(result.parts):
             match = matched.get((result.prompt_id, part.part_id))
             folder = f"parts/{result.prompt_id}-{number}"

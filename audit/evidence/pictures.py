@@ -124,7 +124,7 @@ class PictureFiles:
 
     def add_prompt(self, result: PromptResult) -> None:
         """Add a flagged prompt's cliques, PNGs as they are stored; what is gone stops nothing."""
-        prompt = read_prompt(self._store, self._submission, result.prompt)
+        prompt = read_prompt(self._store, self._submission.of(result.settings), result.prompt)
         clique = {seed for each in result.cliques for seed in each.clique_seeds}
         reasons = self._read(prompt, clique, result)
         entries = {
@@ -212,7 +212,8 @@ class PictureFiles:
 
     def _add(self, result: PromptResult, image: StoredImage) -> str:
         try:
-            pixels = decode_pixels(image, self._submission.campaign.sampling)
+            made_with = self._submission.campaign.of(result.settings).sampling
+            pixels = decode_pixels(image, made_with)
         except ShardCorruptError as error:
             return str(error)
         if image.seed in {clique.representative_seed for clique in result.cliques}:

@@ -34,6 +34,7 @@ manifest.json   hashes of all files, ids, settings, versions, and what was count
 SHA256SUMS      the hash of the manifest, and of its signature
 campaign.json   the campaign as it was stored when it was submitted
 prompts.json    its prompts, in order
+settings.json   the settings that each of them has of its own, where they have any
 results.json    what the analysis says of every prompt, in the order of the report
 parked.json     units that were given up, and why
 images.json     every known image of flagged prompts: the digest of its pixels, what made it

@@ -409,8 +409,10 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
         return _read_json(folder / name)
 
     submission, results, prompts = load("campaign.json"), load("results.json"), load("prompts.json")
-    yield from _check_ids(manifest, submission, prompts)
-    yield from _check_results(results, prompts, manifest["settings"], submission["campaign"])
+    settings = load("settings.json") if "settings.json" in manifest["files"] else []
+    yield from _check_ids(manifest, submission, prompts, settings)
+    known = dict(zip(prompts, settings or [None] * len(prompts)))  # noqa: B905
+    yield from _check_results(results, known, manifest["settings"], submission["campaign"])
     wanted = denominators(
         results, submission, len(prompts), load("parked.json"), manifest["settings"]
     )
@@ -453,7 +455,9 @@ def _without_places(model: Json) -> Json:
     }
 
 
-def _check_ids(manifest: Json, submission: Json, prompts: list[str]) -> Iterator[str]:
+def _check_ids(
+    manifest: Json, submission: Json, prompts: list[str], settings: list[Json]
+) -> Iterator[str]:
     campaign = submission["campaign"]
     model, sampling = _without_places(campaign["model"]), dict(campaign["sampling"])
     del sampling["seeds"], sampling["first_seed"]
@@ -472,12 +476,15 @@ def _check_ids(manifest: Json, submission: Json, prompts: list[str]) -> Iterator
     for name, value in wanted.items():
         if manifest[name] != value:
             yield f"What {MANIFEST} says of {name} does not follow from campaign and settings."
-    ids = "".join(_prompt_id(text) for text in prompts)
-    if (_sha256(ids.encode()), len(prompts)) != (
+    ids = [_prompt_id(text) for text in prompts]
+    if settings:
+        ids = [f"{each}{_canonical(own)}\n" for each, own in zip(ids, settings)]  # noqa: B905
+    if (_sha256("".join(ids).encode()), len(prompts)) != (
         campaign["prompts"]["digest"],
         campaign["prompts"]["count"],
     ):
-        yield "prompts.json are not the prompts that were submitted."
+        own = " and settings.json" if settings else ""
+        yield f"prompts.json{own} are not the prompts that were submitted."
 
 
 def _analysis_id(algorithm: int, settings: Json) -> str:
@@ -503,19 +510,22 @@ def _thresholds(manifest: Json, submission: Json) -> Json:
 
 
 def _check_results(
-    results: list[Json], prompts: list[str], settings: Json, campaign: Json
+    results: list[Json], prompts: dict[str, Json], settings: Json, campaign: Json
 ) -> Iterator[str]:
-    known, seen = {*prompts}, set()
+    """`prompts`: the settings that each has of its own, None if none has any."""
+    seen = set()
     for result in results:
         name, size, seeds = result["prompt_id"], result["clique_size"], result["clique_seeds"]
-        if name != _prompt_id(result["prompt"]) or result["prompt"] not in known or name in seen:
+        if name != _prompt_id(result["prompt"]) or result["prompt"] not in prompts or name in seen:
             yield f"The result {name} is of no prompt that was submitted, or of one twice."
         seen.add(name)
+        if result["settings"] != prompts.get(result["prompt"]):
+            yield f"The result {name} is of other settings than its prompt has."
         if result["flagged"] != (size >= settings["analysis"]["min_clique_size"]):
             yield f"The result {name} is not flagged as its clique's size says."
         if sorted({*seeds}) != seeds or len(seeds) != size:
             yield f"The result {name} has another number of clique seeds than it says."
-        yield from _check_cliques(result, settings, campaign["sampling"])
+        yield from _check_cliques(result, settings, _own_sampling(campaign["sampling"], result))
 
 
 def _check_cliques(result: Json, settings: Json, sampling: Json) -> Iterator[str]:
@@ -532,6 +542,11 @@ def _check_cliques(result: Json, settings: Json, sampling: Json) -> Iterator[str
             match, settings["verification"]["threshold"], sampling
         ):
             yield f"A match of {name} is not extracted as its distances say."
+
+
+def _own_sampling(sampling: Json, result: Json) -> Json:
+    """What the pictures of a result were made with: its prompt may have settings of its own."""
+    return {**sampling, **(result["settings"] or {})}
 
 
 def _is_dropped(result: Json) -> bool:
@@ -555,9 +570,11 @@ def _check_pictures(
 ) -> Iterator[str]:
     sampling = load("campaign.json")["campaign"]["sampling"]
     size = sampling["width"], sampling["height"]
-    if max(size) > LARGEST_SIDE:
-        yield f"campaign.json says pictures of {size[0]} x {size[1]} pixels, which no campaign has."
-        return
+    sizes = {result["prompt_id"]: _size(_own_sampling(sampling, result)) for result in results}
+    for each in sorted({size, *sizes.values()}):
+        if max(each) > LARGEST_SIDE:
+            yield f"There are pictures of {each[0]} x {each[1]} pixels, which no campaign has."
+            return
     tiles = manifest["settings"]["analysis"]["tiles"]
     images = {entry["prompt_id"]: entry for entry in load("images.json")["prompts"]}
     if [*images] != [result["prompt_id"] for result in results if result["flagged"]]:
@@ -576,7 +593,7 @@ def _check_pictures(
             for seed in clique["clique_seeds"]:
                 entry = listed[seed]
                 if entry["file"]:
-                    pictures[seed] = _decode(folder / entry["file"], size)
+                    pictures[seed] = _decode(folder / entry["file"], sizes[result["prompt_id"]])
                     yield from _check_picture(pictures[seed], entry)
                 elif not entry["missing"]:
                     yield f"Seed {seed} of {result['prompt_id']} has neither picture nor reason."
@@ -584,6 +601,10 @@ def _check_pictures(
             yield from _check_match(name, clique, pictures, training, tiles)
             if distances and len(pictures) == len(clique["clique_seeds"]):
                 yield from _check_clique(name, clique, pictures, manifest["settings"]["analysis"])
+
+
+def _size(sampling: Json) -> tuple[int, int]:
+    return sampling["width"], sampling["height"]
 
 
 def _check_parts(
@@ -595,7 +616,7 @@ def _check_parts(
     sampling: Json,
 ) -> Iterator[str]:
     """Hold parts against their pictures: which pixels are in the mask, and what it matches."""
-    size = sampling["width"], sampling["height"]
+    sizes = {r["prompt_id"]: _size(_own_sampling(sampling, r)) for r in results}
     rule = {**PART_RULE, **settings["analysis"].get("parts", {})}
     parts = {(r["prompt_id"], n): part for r in results for n, part in enumerate(r["parts"])}
     matched = searches[0].get("parts", []) if searches else []
@@ -618,7 +639,7 @@ def _check_parts(
         decoded: list[DecodedPicture] = []
         for each in (entry["mask"], *entry["images"], entry["training"]):
             if each and each["file"]:
-                decoded.append(_decode(folder / each["file"], size))
+                decoded.append(_decode(folder / each["file"], sizes[entry["prompt_id"]]))
                 yield from _check_picture(decoded[-1], each)
             elif each and not each["missing"]:
                 yield f"A picture of {name} has neither a file nor a reason."
@@ -937,8 +958,11 @@ def _prompt_id(text: str) -> str:
 
 
 def _digest(value: Json) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return _sha256(text.encode())[:16]
+    return _sha256(_canonical(value).encode())[:16]
+
+
+def _canonical(value: Json) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _sha256(data: bytes) -> str:

@@ -18,8 +18,8 @@ from seedsweep.audit.findings.operating_point import (
 from seedsweep.audit.findings.part_point import PartPoint, Tiles, part_point
 from seedsweep.audit.findings.precision_recall import PrecisionRecall, precision_recall
 from seedsweep.scheduler.campaign.current import settings_now
-from seedsweep.scheduler.campaign.file import require_possible
-from seedsweep.storage.campaigns import load_campaign, load_prompts
+from seedsweep.scheduler.campaign.file import require_possible, samplings
+from seedsweep.storage.campaigns import load_campaign, load_prompts, load_settings
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.record import digest
 from seedsweep.storage.records import Submission
@@ -169,14 +169,17 @@ def score_marked(
             f"No clique can have {chosen[-1]} members where each prompt has {seeds} images; "
             "ask for a smaller --min-clique-size."
         )
+    own = load_settings(store, campaign_id)
     if partial:
         # Whatever the least is, that is what a calibration chooses.
         rule = settings.analysis.parts.model_copy(update={"least": 1})
         asked = settings.analysis.model_copy(update={"partial": True, "parts": rule})
-        require_possible(asked, submission.campaign.sampling)
+        for sampling in samplings(submission.campaign, own.values()):
+            require_possible(asked, sampling)
     present = among(marks, load_prompts(store, campaign_id))
     _refuse_none(marks, present, "are among the prompts of the campaign", campaign_id)
-    scoring = Scoring(store.url, submission, settings, chosen, partial)
+    scored = {text: own[text] for text in present.prompts if text in own}
+    scoring = Scoring(store.url, submission, settings, chosen, partial, scored)
     scores = score_prompts(scoring, present.prompts, processes, progress)
     whole = {score.prompt: score for score in scores if score.whole}
     complete = among(present, list(whole))

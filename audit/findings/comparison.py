@@ -25,6 +25,7 @@ from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import Campaign
 from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.analysis import Analysis
 from seedsweep.storage.store import Store
@@ -178,7 +179,7 @@ def compare_campaigns(
         grown=_changed((x, y) for x, y in pairs if y.clique_size > x.clique_size),
         points=_points(pairs),
         contrasts=contrasts(one, other),
-        notes=_notes(one, other, verified, same),
+        notes=_notes(one, other, pairs, verified, same),
         parts=_parts(pairs, one.settings.analysis),
         second_model=ask_second_model(store, one, other, [x for x, _ in pairs], progress)
         if unseen
@@ -248,10 +249,31 @@ def _points(pairs: Sequence[Pair]) -> tuple[Point, ...]:
     return tuple(Point(*sizes, count) for sizes, count in sorted(counts.items()))
 
 
-def _notes(a: Arm, b: Arm, verified: bool, same_set: bool) -> tuple[str, ...]:
+def _same_recipes(a: Campaign, b: Campaign, pairs: Sequence[Pair]) -> int:
+    """How many of the pairs were made with one recipe."""
+    settings = [[pair[side].settings for pair in pairs] for side in (0, 1)]
+    recipes = Counter(
+        (one and one.recipe, other and other.recipe) for one, other in zip(*settings, strict=True)
+    )
+    return sum(
+        count
+        for (one, other), count in recipes.items()
+        if a.of(one).generation_id == b.of(other).generation_id
+    )
+
+
+def _notes(
+    a: Arm, b: Arm, pairs: Sequence[Pair], verified: bool, same_set: bool
+) -> tuple[str, ...]:
     one, other = (arm.submission.campaign.model.fingerprint for arm in (a, b))
     notes = [SAME_MODEL if one and one == other else CAVEAT, SIZES]
-    if a.submission.campaign.generation_id == b.submission.campaign.generation_id:
+    same = _same_recipes(a.submission.campaign, b.submission.campaign, pairs)
+    if 0 < same < len(pairs):
+        notes.append(
+            f"Prompts have settings of their own: {same:,} of {len(pairs):,} have one recipe in "
+            "both, so their images are the same."
+        )
+    elif same == len(pairs):
         notes.append("Both have the same recipe, so images of a prompt and seed are the same.")
     if verified and not same_set:
         notes.append(

@@ -67,7 +67,7 @@ def read_parts(
     for result in results:
         for part in result.parts:
             try:
-                picture = _picture(store, submission, result.prompt, part, rule)
+                picture = _picture(store, submission, result, part, rule)
                 known.append(RepeatedPart(result, part, picture))
             except PermanentError as error:
                 unknown.append(
@@ -113,9 +113,9 @@ def _words(text: str) -> set[str]:
 
 
 def _picture(
-    store: Store, submission: Submission, prompt: str, part: Part, rule: PartRule
+    store: Store, submission: Submission, result: PromptResult, part: Part, rule: PartRule
 ) -> MaskedPicture:
-    stored = read_prompt(store, submission, prompt)
+    stored = read_prompt(store, submission.of(result.settings), result.prompt)
     places = {image.seed: place for place, image in enumerate(stored.images)}
     missing = [seed for seed in part.whole_seeds if seed not in places]
     if missing:

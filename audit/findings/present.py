@@ -126,7 +126,7 @@ def no_evidence_words(
     first = without[0]
     text = first.prompt if len(first.prompt) <= PROMPT_LENGTH else f"{first.prompt[:79]}…"
     planned = submission.campaign.sampling.seeds
-    images = read_prompt(store, submission, first.prompt).images
+    images = read_prompt(store, submission.of(first.settings), first.prompt).images
     flaws = Counter(str(image.flaw) for image in images if image.flaw)
     flaws["not there"] = planned - first.seeds
     why = ", ".join(f"{count:,} {flaw}" for flaw, count in flaws.items() if count > 0)

@@ -13,8 +13,10 @@ from seedsweep.audit.findings.part_search import (
     showing_rule,
 )
 from seedsweep.audit.findings.verification import verification_now
+from seedsweep.storage.campaigns import load_settings
 from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
 from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.records import Submission
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 from seedsweep.workers.analysis.part_matching import PartReference
@@ -71,6 +73,7 @@ def ask_second_model(
     asked = _extracted(results, search)
     rule = showing_rule(first.settings.analysis.parts, search.settings)
     common, left, unread = [], set(), []
+    own = load_settings(store, second.campaign_id)
     parts = 0
     for done, result in enumerate(asked):
         progress(done, len(asked))
@@ -85,7 +88,8 @@ def ask_second_model(
                 for way in part.picture.ways(search.settings.flip)
             ]
             try:
-                shown, pictures = _shown(store, second, part, references)
+                submission = second.submission.of(own.get(result.prompt))
+                shown, pictures = _shown(store, submission, part, references)
             except PermanentError as error:
                 unread.append(f"{result.prompt}: {error}")
                 continue
@@ -118,17 +122,17 @@ def _extracted(results: Sequence[PromptResult], search: VerificationResult) -> l
 
 
 def _shown(
-    store: Store, second: Arm, part: RepeatedPart, references: Sequence[PartReference]
+    store: Store, second: Submission, part: RepeatedPart, references: Sequence[PartReference]
 ) -> tuple[int, int]:
     """How many of the second model's pictures of the prompt show the part, of so many usable.
 
     Raises `PermanentError` if none does, and not all are there.
     """
-    stored = read_prompt(store, second.submission, part.result.prompt)
+    stored = read_prompt(store, second, part.result.prompt)
     usable = [place for place, image in enumerate(stored.images) if image.flaw is None]
     shown = count_showing(references, [*stored.pixels(usable)])[0]
     if not shown and not stored.whole:
-        raise ShardCorruptError(f"Not all pictures of {second.campaign_id} can be read.")
+        raise ShardCorruptError(f"Not all pictures of {second.campaign.campaign_id} can be read.")
     return shown, len(usable)
 
 

@@ -20,7 +20,7 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_verification
 from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Submission
+from seedsweep.storage.records import Campaign, Submission
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import (
@@ -92,6 +92,7 @@ def verify_campaign(
     many slices are done, and of how many.
     """
     submission = load_campaign(store, campaign_id)
+    refuse_sizes(submission.campaign)
     settings = settings_now(store, submission)
     asked = options.apply(settings.verification)
     sampling = submission.campaign.sampling
@@ -141,6 +142,18 @@ def verify_campaign(
     )
     store_verification(store, outcome)
     return outcome
+
+
+def refuse_sizes(campaign: Campaign) -> None:
+    """Raise `ConfigError` if prompts have sizes of their own: training pictures are compared at
+    one."""
+    named = campaign.prompts.settings
+    if named.width or named.height:
+        raise ConfigError(
+            f"The prompts of {campaign.campaign_id} have sizes of their own, and training pictures "
+            "are compared at one; submit prompts of each size as a campaign of their own: what is "
+            "made is not made again."
+        )
 
 
 def verification_now(store: Store, campaign_id: str) -> VerificationResult | None:
@@ -200,6 +213,7 @@ def _representatives(
 def _representative(
     store: Store, submission: Submission, result: PromptResult, seed: int
 ) -> Pixels:
+    submission = submission.of(result.settings)
     campaign = submission.campaign
     for cut in submission.cuts:
         if cut.first <= seed <= cut.last:

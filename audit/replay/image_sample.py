@@ -11,7 +11,7 @@ import numpy as np
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.storage import keys
 from seedsweep.storage.receipts import is_done, list_receipts
-from seedsweep.storage.shards import list_shards
+from seedsweep.storage.shards import list_recipes
 from seedsweep.storage.store import Store
 
 UNITS_IN_VAIN = 1000
@@ -68,7 +68,7 @@ class _Sampler:
         index = prompt * self._plan.per_prompt + self._plan.screens + cut
         state = self._state(index)
         if state == "stored":
-            seeds = self._plan.cuts[cut]
+            seeds = self._plan.unit(index).seeds
             self.drawn.append((index, seeds.last + 1 - (self._ends[cut] - offset)))
         elif state == "parked":
             self.parked += 1
@@ -77,7 +77,10 @@ class _Sampler:
 
     def _state(self, index: int) -> str:
         if index not in self._states:
-            unit, campaign = self._plan.unit(index), self._plan.campaign
+            unit, campaign = (
+                self._plan.unit(index),
+                self._plan.campaign_of(index // len(self._ends)),
+            )
             if is_done(self._store, campaign, unit.prompt_id, unit.seeds):
                 self._states[index] = "stored"
             else:
@@ -90,9 +93,8 @@ class _Sampler:
 def _sample_listed(
     store: Store, plan: Plan, count: int, generator: random.Random
 ) -> list[tuple[int, int]]:
-    recipe, campaign_id = plan.campaign.generation_id, plan.campaign.campaign_id
-    stored = plan.done(list_shards(store, recipe))
-    stored |= plan.receipted(list_receipts(store, campaign_id))
+    stored = plan.done(list_recipes(store, plan.recipes()))
+    stored |= plan.receipted(list_receipts(store, plan.campaign.campaign_id))
     indexes = np.flatnonzero(stored)
     lengths = np.array([piece.images for piece in plan.pieces], dtype=np.int64)
     ends = lengths[indexes % plan.per_prompt].cumsum()
@@ -101,7 +103,7 @@ def _sample_listed(
     for place in generator.sample(range(total), min(count, total)):
         at = int(np.searchsorted(ends, place, side="right"))
         index = int(indexes[at])
-        last = plan.pieces[index % plan.per_prompt].seeds.last
+        last = plan.unit(index).seeds.last
         drawn.append((index, last + 1 - (int(ends[at]) - place)))
     return drawn
 

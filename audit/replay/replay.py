@@ -113,12 +113,14 @@ def _unit_of(plan: Plan, prompt: str, seed: int) -> int:
             f"The campaign {campaign.campaign_id} has no prompt {prompt[:80]!r}; give one of its "
             "prompts, or the prompt_id of one as `seedsweep results --json` shows it."
         )
-    if seed not in campaign.seeds:
+    seeds = plan.campaign_of(place).seeds
+    if seed not in seeds:
         raise ConfigError(
-            f"The campaign {campaign.campaign_id} has no seed {seed}; give one of "
-            f"{campaign.seeds.start} to {campaign.seeds.stop - 1}."
+            f"The campaign {campaign.campaign_id} has no seed {seed}"
+            f"{' of that prompt' if plan.settings else ''}; give one of {seeds.start} to "
+            f"{seeds.stop - 1}."
         )
-    cut = next(i for i, seeds in enumerate(plan.cuts) if seeds.first <= seed <= seeds.last)
+    cut = next(i for i, cut in enumerate(plan.cuts_of(place)) if cut.first <= seed <= cut.last)
     return place * plan.per_prompt + plan.screens + cut
 
 

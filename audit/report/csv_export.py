@@ -24,7 +24,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 def write_csv(found: Found, path: Path) -> None:
     """Write one row per prompt; the fields of the largest clique's match are columns, and of
-    further cliques, and of parts, their number is told, and of a drop its stage.
+    further cliques, and of parts, their number is told, of a drop its stage, and of settings that
+    a prompt has of its own each with its name.
 
     Without a clique the match's fields are empty, and where one was compared with nothing,
     `extracted` says so.
@@ -44,6 +45,7 @@ def write_csv(found: Found, path: Path) -> None:
                 row["further_cliques"] = len(result.further_cliques)
                 row["parts"] = len(result.parts)
                 row["drop"] = _drop_words(result.drop)
+                row["settings"] = str(result.settings) if result.settings else None
                 row["clique_seeds"] = " ".join(map(str, row["clique_seeds"]))
                 cells = [*(row[n] for n in names), *(match.get(n) for n in matched)]
                 evidence = has_evidence(result, found.min_clique_size)

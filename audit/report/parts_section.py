@@ -119,7 +119,7 @@ def _shown(
     pictures: dict[str, Pixels],
     problem: str,
 ) -> PartShown:
-    sampling = submission.campaign.sampling
+    sampling = submission.campaign.of(result.settings).sampling
     mask, missing = np.ones((sampling.height, sampling.width), np.bool_), ""
     try:
         stored = store.read(memory.mask or "")
@@ -128,7 +128,7 @@ def _shown(
         mask = decode_png(stored, sampling.width, sampling.height)[..., 0] > 127
     except (ShardCorruptError, ValueError) as error:
         missing = f"The part's mask {memory.mask} cannot be shown: {error}."
-    images = PromptImages(store, submission.campaign, submission.cuts, result.prompt_id)
+    images = PromptImages.of(store, submission, result)
     others = [seed for seed in memory.seeds if seed != memory.representative_seed]
     seeds = [memory.representative_seed, *others][:GENERATIONS_SHOWN]
     decoded = {seed: images.pixels(seed) for seed in seeds}

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from seedsweep.audit.report.histogram import Histogram, bin_distances
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import Clique, Match, PromptResult
-from seedsweep.storage.records import Campaign, SeedRange
+from seedsweep.storage.records import Campaign, SeedRange, Submission
 from seedsweep.storage.shards import StoredImage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import tiled_pairs
@@ -83,6 +84,12 @@ class PromptImages:
     prompt_id: str
     notes: list[str] = field(default_factory=list)
     _read: dict[SeedRange, dict[int, StoredImage]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, store: Store, submission: Submission, result: PromptResult) -> Self:
+        """Those of a result's prompt, which may have settings of its own."""
+        submission = submission.of(result.settings)
+        return cls(store, submission.campaign, submission.cuts, result.prompt_id)
 
     def image(self, seed: int) -> StoredImage | None:
         """The image of this seed, or None where no readable shard holds it."""

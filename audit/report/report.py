@@ -51,7 +51,7 @@ from seedsweep.storage.campaigns import load_campaign, load_control, load_prompt
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.pieces import pieces_of
 from seedsweep.storage.prompt_results import Match, PromptResult
-from seedsweep.storage.records import Parked, Submission
+from seedsweep.storage.records import Campaign, Parked, Submission
 from seedsweep.storage.results import read_results
 from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.store import Store
@@ -162,7 +162,7 @@ def gather_report(
     training = gather_training(settings, sampling, ranked[:SECTIONS])
 
     def section(result: PromptResult) -> PromptSection:
-        images = PromptImages(store, campaign, submission.cuts, result.prompt_id)
+        images = PromptImages.of(store, submission, result)
         threshold = known_settings.analysis.edge_threshold if known_settings else None
         return gather_section(images, result, training, settings.analysis.tiles, threshold)
 
@@ -183,7 +183,7 @@ def gather_report(
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         counts=counts,
         small=is_small(sampling),
-        pixel_art=max(sampling.width, sampling.height) <= PIXEL_ART_SIDE,
+        pixel_art=_longest_side(campaign, results) <= PIXEL_ART_SIDE,
         run=run_facts(submission),
         recorded=recorded_facts(_provenance(store, submission, results, flagged)),
         analysis=analysis_words(settings.analysis),
@@ -241,6 +241,11 @@ def _settings(store: Store, submission: Submission, analysis_id: str) -> Analysi
     return None
 
 
+def _longest_side(campaign: Campaign, results: Sequence[PromptResult]) -> int:
+    made = [campaign.of(result.settings).sampling for result in results] or [campaign.sampling]
+    return max(max(sampling.width, sampling.height) for sampling in made)
+
+
 def _newest_search(
     store: Store, campaign_id: str, settings: AnalysisSettings
 ) -> VerificationResult | None:
@@ -279,6 +284,6 @@ def _provenance(
     )
     if shown or not results:
         return shown
-    images = PromptImages(store, submission.campaign, submission.cuts, results[0].prompt_id)
+    images = PromptImages.of(store, submission, results[0])
     images.usable(1)
     return images.provenance()

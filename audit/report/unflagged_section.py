@@ -37,7 +37,7 @@ def gather_unflagged(
 
 
 def _strip(store: Store, submission: Submission, result: PromptResult) -> tuple[Picture, ...]:
-    images = PromptImages(store, submission.campaign, submission.cuts, result.prompt_id)
+    images = PromptImages.of(store, submission, result)
     return tuple(
         draw_picture(f"seed {image.seed}", images.pixels(image.seed), _SIDE)
         for image in images.usable(PICTURES)

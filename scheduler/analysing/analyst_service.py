@@ -24,6 +24,7 @@ from seedsweep.storage.errors import (
     TransientError,
 )
 from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.prompts import StoredPrompts
 from seedsweep.storage.records import Campaign, Prompt, SeedRange
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, Parts
 from seedsweep.storage.settings.analysis import AnalysisSettings
@@ -56,7 +57,7 @@ class _Known:
 
     campaign: Campaign
     cuts: tuple[SeedRange, ...]
-    prompts: Sequence[str]
+    prompts: StoredPrompts
     index: dict[str, int]
     settings: AnalysisSettings
     seen: float
@@ -167,7 +168,14 @@ class AnalystService:
         if known.campaign.stages:
             stages = self._ledger.stages_of(campaign_id, prompts)
         return [
-            AnalysisRequest(campaign_id, known.prompts[prompt], known.settings, receipt, stage)
+            AnalysisRequest(
+                campaign_id,
+                known.prompts[prompt],
+                known.settings,
+                receipt,
+                stage,
+                own=known.prompts.settings[prompt] if known.prompts.settings else None,
+            )
             for prompt, stage in zip(prompts, stages, strict=True)
         ]
 

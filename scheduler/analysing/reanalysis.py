@@ -13,15 +13,15 @@ from seedsweep.scheduler.analysing.analyst_service import (
     warn_of_corrupt,
     warn_of_unread,
 )
-from seedsweep.scheduler.campaign.file import explain, require_possible
-from seedsweep.scheduler.campaign.plan import Plan
-from seedsweep.scheduler.campaign.restore import restore_state
+from seedsweep.scheduler.campaign.file import explain, require_possible, samplings
+from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.live_state import DROPPED
 from seedsweep.storage.records import Submission
 from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysts.actor import Analysed, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
@@ -101,9 +101,12 @@ def analyse_again(
     """
     submission = load_campaign(store, campaign_id)
     settings = options.apply(submission.campaign.settings)
-    require_possible(settings.analysis, submission.campaign.sampling)
     prompts = load_prompts(store, campaign_id)
-    refused = analyse_missing(store, submission, settings, prompts, actors, progress)
+    for sampling in samplings(submission.campaign, prompts.settings):
+        require_possible(settings.analysis, sampling)
+    refused = analyse_missing(
+        store, submission, settings, prompts, actors, progress, prompts.settings
+    )
     if not refused:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         wanted = {"settings": settings, "settings_at": now}
@@ -120,25 +123,34 @@ def analyse_missing(
     prompts: Sequence[str],
     actors: Actors,
     progress: Callable[[int, int], None],
+    own: Sequence[PromptSettings] = (),
 ) -> list[ImagesNotKeptError]:
     """Analyse stored images again; prompts that have this very analysis already are left out.
 
     Returns why prompts could not be judged whose pictures are wanted and were not to stay; all
     others are. No image is deleted, whatever the campaign keeps, and no receipt stored. `progress`
-    is called with how many prompts are done, and of how many.
+    is called with how many prompts are done, and of how many. `own`: the settings that the prompts
+    have of their own, none if none has any.
     """
     campaign_id = submission.campaign.campaign_id
     known = {r.prompt for r in read_results(store, settings.analysis_id, campaign_id)}
-    missing = [text for text in prompts if text not in known]
+    missing = [place for place, text in enumerate(prompts) if text not in known]
     done = len(prompts) - len(missing)
     progress(done, len(prompts))
     refused: list[ImagesNotKeptError] = []
     if not missing:
         return refused
-    stages = _stages(store, submission, prompts)
+    stages = _stages(store, submission)
     requests = [
-        AnalysisRequest(campaign_id, text, settings, stage=stages.get(text, 1), as_is=True)
-        for text in missing
+        AnalysisRequest(
+            campaign_id,
+            prompts[place],
+            settings,
+            stage=stages[place] if stages else 1,
+            as_is=True,
+            own=own[place] if own else None,
+        )
+        for place in missing
     ]
     for part in _in_parts(analyse(requests, store.url, actors)):
         refused += [a.error for a in part if isinstance(a.error, ImagesNotKeptError)]
@@ -150,13 +162,14 @@ def analyse_missing(
     return refused
 
 
-def _stages(store: Store, submission: Submission, prompts: Sequence[str]) -> dict[str, int]:
+def _stages(store: Store, submission: Submission) -> list[int]:
     """The number of the stage that each prompt has come to; nothing without stages."""
     if not submission.campaign.stages:
-        return {}
-    plan = Plan(submission.campaign, prompts, submission.cuts)
-    stages = (restore_state(store, plan).stages % DROPPED).tolist()
-    return dict(zip(prompts, stages, strict=True))
+        return []
+    stages: list[int] = (
+        restore_state(store, load_plan(store, submission)).stages % DROPPED
+    ).tolist()
+    return stages
 
 
 def _in_parts(analysed: Iterator[Analysed | None]) -> Iterator[list[Analysed]]:

@@ -1,10 +1,10 @@
 """A campaign's settings in words, for people who read its report and not its file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from seedsweep.storage.record import Record
-from seedsweep.storage.records import Submission
+from seedsweep.storage.records import Campaign, Submission
 from seedsweep.storage.settings.analysis import (
     WHEREABOUTS,
     Analysis,
@@ -36,11 +36,7 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
         *part_facts(model),
         Fact("Pipeline", model.pipeline, f"weights as {model.dtype}"),
         *([Fact("Options", ", ".join(model.options))] if model.options else []),
-        Fact("Sampler", sampling.sampler or "the model's own", _steps(sampling)),
-        Fact("Guidance scale", f"{sampling.guidance_scale:g}"),
-        *([Fact("Negative prompt", sampling.negative_prompt)] if sampling.negative_prompt else []),
-        Fact("Size", f"{sampling.width} × {sampling.height} pixels"),  # noqa: RUF001
-        Fact("Seeds", f"{sampling.seeds:,} for each prompt", _seed_range(campaign.seeds)),
+        *_sampling_facts(campaign),
         Fact("Batch size", f"{sampling.batch_size}", "images in one tensor"),
         *([Fact("Images kept", "those of flagged prompts")] if campaign.keep == "flagged" else []),
         Fact("Images per unit", f"{sampling.images_per_unit}", "one work unit, one shard"),
@@ -48,6 +44,36 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
         *(Fact("Note", note) for note in submission.notes),
         Fact("Versions as submitted", submission.versions or "not recorded"),
     )
+
+
+OWN = "each prompt has its own"
+
+
+def _sampling_facts(campaign: Campaign) -> Iterator[Fact]:
+    """What pictures are made with; of a setting that each prompt has of its own, which column."""
+    sampling, own = campaign.sampling, campaign.prompts.settings
+    named = {name: f"column {column}" for name, column in own.named.items()}
+    if own.sampler or own.steps:
+        yield Fact("Sampler", OWN if own.sampler else _sampler(sampling), named.get("sampler", ""))
+        yield Fact("Steps", OWN if own.steps else f"{sampling.steps}", named.get("steps", ""))
+    else:
+        yield Fact("Sampler", _sampler(sampling), _steps(sampling))
+    guidance = OWN if own.guidance_scale else f"{sampling.guidance_scale:g}"
+    yield Fact("Guidance scale", guidance, named.get("guidance_scale", ""))
+    if own.negative_prompt or sampling.negative_prompt:
+        negative = OWN if own.negative_prompt else sampling.negative_prompt
+        yield Fact("Negative prompt", negative, named.get("negative_prompt", ""))
+    if own.width or own.height:
+        yield Fact("Width", OWN if own.width else f"{sampling.width}", named.get("width", ""))
+        yield Fact("Height", OWN if own.height else f"{sampling.height}", named.get("height", ""))
+    else:
+        yield Fact("Size", f"{sampling.width} × {sampling.height} pixels")  # noqa: RUF001
+    seeds = f"each prompt's own, from {named['first_seed']} on" if own.first_seed else ""
+    yield Fact("Seeds", f"{sampling.seeds:,} for each prompt", seeds or _seed_range(campaign.seeds))
+
+
+def _sampler(sampling: Sampling) -> str:
+    return sampling.sampler or "the model's own"
 
 
 def part_facts(model: Model) -> tuple[Fact, ...]:

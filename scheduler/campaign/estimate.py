@@ -1,7 +1,9 @@
 """What a campaign will cost, before it is run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
 from seedsweep.storage.settings.analysis import Verification
-from seedsweep.storage.settings.sampling import Sampling
+from seedsweep.storage.settings.sampling import PromptSettings, Sampling
 from seedsweep.storage.store import Store
 from seedsweep.workers.generation.throughput import Sizes, Throughput
 from seedsweep.workers.screening.screen import network_passes
@@ -231,9 +233,11 @@ def take_stock(store: Store, plan: Plan) -> Stock:
     return Stock(plan, done, _left_out(plan.campaign.verification))
 
 
-def usual_sizes(sampling: Sampling) -> Sizes:
-    """The sizes of shards of photographs, where nothing was measured."""
-    pixels = sampling.width * sampling.height
+def usual_sizes(sampling: Sampling, settings: Sequence[PromptSettings] = ()) -> Sizes:
+    """The sizes of shards of photographs, where nothing was measured; on average, if prompts have
+    `settings` of their own."""
+    sizes = [(own.width or sampling.width, own.height or sampling.height) for own in settings]
+    pixels = fmean(w * h for w, h in sizes or [(sampling.width, sampling.height)])
     described = pixels * DESCRIPTOR_BYTES_PER_PIXEL + ROW_BYTES
     return Sizes(0, pixels * PNG_BYTES_PER_PIXEL + described, 0, described, measured=False)
 

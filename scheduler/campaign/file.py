@@ -8,13 +8,13 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
+from seedsweep.scheduler.campaign.prompt_files import ListedPrompt, RowCounts, list_prompts
 from seedsweep.scheduler.campaign.reference import FILLED_IN
 from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
 from seedsweep.storage.errors import ConfigError, TrainingSetError
@@ -22,11 +22,16 @@ from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import Campaign, prompt_id_of
 from seedsweep.storage.settings.analysis import Analysis, PartRule, Verification
 from seedsweep.storage.settings.model import Model
-from seedsweep.storage.settings.sampling import DEFAULT_MISSED_SAMPLE, PromptList, Sampling
+from seedsweep.storage.settings.sampling import (
+    DEFAULT_MISSED_SAMPLE,
+    PromptList,
+    PromptSettings,
+    Sampling,
+)
 from seedsweep.workers.analysis.distances import tile_grid, tile_values
 from seedsweep.workers.analysis.parts import TILE_PIXELS
 from seedsweep.workers.models.fingerprint import fingerprint_model
-from seedsweep.workers.models.folder_check import check_model
+from seedsweep.workers.models.folder_check import check_model, check_size
 from seedsweep.workers.models.plugins import BUILT_IN
 from seedsweep.workers.models.resolution import resolve_parts
 from seedsweep.workers.pipelines.diffusers_class import check_class
@@ -54,8 +59,17 @@ NAMES = (("name",), ("model", "pipeline"))
 """The keys that hold a name of ours."""
 
 
-def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, list[str]]:
-    """Read and resolve a campaign file; returns the campaign and its prompts, in order.
+class ResolvedCampaign(NamedTuple):
+    """A campaign, its prompts in order, and the settings that each has of its own: none if none has
+    any."""
+
+    campaign: Campaign
+    prompts: list[str]
+    settings: list[PromptSettings]
+
+
+def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign:
+    """Read and resolve a campaign file.
 
     `rows` counts what became of the prompts file's rows. The same file over the same prompts, model
     and training set always gives the same campaign.
@@ -65,30 +79,64 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> tuple[Campaign, 
     campaign = parse_campaign(_load(path), path)
     prompts_file = path.parent / campaign.prompts.file
     prompt_list = campaign.prompts.model_copy(update={"file": str(prompts_file)})
-    prompts = list(read_prompts(prompt_list, rows))
+    listed = _checked(campaign, list_prompts(prompt_list, rows))
+    prompts = [prompt.text for prompt in listed]
+    settings = [prompt.settings for prompt in listed if prompt.settings]
     if not prompts:
         raise ConfigError(f"The prompts file {prompts_file} holds no prompt; add some.")
     resolved = campaign.model_copy(
         update={
             "model": resolve_model(campaign.model, path.parent),
-            "prompts": _with_digest(prompt_list, prompts),
+            "prompts": _with_digest(prompt_list, prompts, settings),
             "verification": _resolve_verification(campaign, path.parent),
         }
     )
     check_model(resolved.model, resolved.sampling)
-    _require_tokens(resolved, prompts)
+    _check_sizes(resolved, listed)
+    _require_tokens(resolved, prompts, settings)
     check_class(resolved.model)
     for screen in resolved.screens:
         check_screen(screen, resolved.model, resolved.sampling)
     open_tokenizers(resolved.model)
-    return resolved, prompts
+    return ResolvedCampaign(resolved, prompts, settings)
 
 
-def _require_tokens(campaign: Campaign, prompts: Sequence[str]) -> None:
+def _checked(campaign: Campaign, listed: Iterable[ListedPrompt]) -> list[ListedPrompt]:
+    """The prompts, whose own settings must be possible as those of [sampling] must."""
+    prompts, known, columns = [], set[PromptSettings](), campaign.prompts.settings.named
+    for prompt in listed:
+        if prompt.settings and prompt.settings not in known:
+            try:
+                _require_sampling(campaign.of(prompt.settings), columns)
+            except ConfigError as error:
+                raise ConfigError(f"{prompt.where}: {error}") from error
+            known.add(prompt.settings)
+        prompts.append(prompt)
+    return prompts
+
+
+def _check_sizes(campaign: Campaign, listed: Iterable[ListedPrompt]) -> None:
+    """Refuse prompts of a size that the model cannot make."""
+    known = {(campaign.sampling.width, campaign.sampling.height)}
+    for prompt in listed:
+        sampling = campaign.of(prompt.settings).sampling
+        if (size := (sampling.width, sampling.height)) not in known:
+            try:
+                check_size(campaign.model, sampling)
+            except ConfigError as error:
+                raise ConfigError(f"{prompt.where}: {error}") from error
+            known.add(size)
+
+
+def _require_tokens(
+    campaign: Campaign, prompts: Sequence[str], settings: Sequence[PromptSettings]
+) -> None:
     """Refuse an embedding whose token stands nowhere, since it would alter nothing."""
-    model, negative = campaign.model, campaign.sampling.negative_prompt
+    model = campaign.model
+    texts = {campaign.sampling.negative_prompt, *(own.negative_prompt or "" for own in settings)}
+    texts |= {model.given(prompt) for prompt in prompts} if model.embeddings else set()
     for one in model.embeddings:
-        if one.token not in negative and not any(one.token in model.given(p) for p in prompts):
+        if not any(one.token in text for text in texts):
             raise ConfigError(
                 f"No prompt has the token {one.token!r} of model.embeddings, so it would alter "
                 "nothing; write it in the prompts, a trigger or sampling.negative_prompt."
@@ -113,27 +161,43 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         raise ConfigError(
             f"{path} holds a value that is too long or too deep; correct it."
         ) from error
-    if campaign.seeds.stop > 2**63:
-        raise ConfigError(f"{path}: the seeds pass 2**63; lower sampling.first_seed.")
-    if campaign.model.pipeline == "diffusers" and campaign.seeds.stop > TORCH_SEEDS:
-        raise ConfigError(
-            f"{path}: the seeds pass 2**32, and torch makes equal noise of seeds that are so far "
-            "apart, so that the pictures would be those of other seeds; lower sampling.first_seed."
-        )
     if campaign.missed_sample != DEFAULT_MISSED_SAMPLE and not campaign.stages:
         raise ConfigError(
             f"{path}: missed_sample does nothing without stages; remove it, or add [[stages]]."
         )
     try:
-        require_possible(campaign.analysis, campaign.sampling)
+        _require_sampling(campaign, {})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    if campaign.sampling.negative_prompt and campaign.sampling.guidance_scale <= 1:
-        raise ConfigError(
-            f"{path}: sampling.negative_prompt does nothing without guidance; remove it, or raise "
-            "sampling.guidance_scale above 1."
-        )
     return campaign
+
+
+def _require_sampling(campaign: Campaign, columns: Mapping[str, str]) -> None:
+    """Refuse what no prompt can be made with, or what would alter nothing.
+
+    The campaign is as a prompt has it, whose own settings are from these `columns`; without them it
+    is as its file says, which need not hold for settings that each prompt has of its own.
+    """
+    sampling, own = campaign.sampling, campaign.prompts.settings.named.keys() - columns.keys()
+    first, negative, guidance = (
+        f"the column {columns[name]!r}" if name in columns else f"sampling.{name}"
+        for name in ("first_seed", "negative_prompt", "guidance_scale")
+    )
+    if campaign.seeds.stop > 2**63:
+        raise ConfigError(f"the seeds pass 2**63; lower {first}.")
+    if campaign.model.pipeline == "diffusers" and campaign.seeds.stop > TORCH_SEEDS:
+        raise ConfigError(
+            "the seeds pass 2**32, and torch makes equal noise of seeds that are so far apart, so "
+            f"that the pictures would be those of other seeds; lower {first}."
+        )
+    if not own & {"width", "height"}:
+        require_possible(campaign.analysis, sampling)
+    if own & {"negative_prompt", "guidance_scale"}:
+        return
+    if sampling.negative_prompt and sampling.guidance_scale <= 1:
+        raise ConfigError(
+            f"{negative} does nothing without guidance; remove it, or raise {guidance} above 1."
+        )
 
 
 def _with_default_stages(raw: dict[str, Any]) -> dict[str, Any]:
@@ -159,6 +223,12 @@ def _tables(raw: object, name: str) -> list[dict[str, Any]]:
         return [raw] if isinstance(raw, dict) else []
     first, _, rest = name.partition(".")
     return _tables(raw.get(first), rest)
+
+
+def samplings(campaign: Campaign, settings: Iterable[PromptSettings]) -> list[Sampling]:
+    """The sampling of the campaign, or one for each size that its prompts have of their own."""
+    sizes = {(own.width, own.height): own for own in settings}
+    return [campaign.of(own).sampling for own in sizes.values()] or [campaign.sampling]
 
 
 def require_possible(analysis: Analysis, sampling: Sampling) -> None:
@@ -269,8 +339,10 @@ def _load(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML ({_cut(str(error))}); correct it.") from error
 
 
-def _with_digest(prompt_list: PromptList, prompts: list[str]) -> PromptList:
-    digest = digest_prompts(map(prompt_id_of, prompts))
+def _with_digest(
+    prompt_list: PromptList, prompts: list[str], settings: list[PromptSettings]
+) -> PromptList:
+    digest = digest_prompts(map(prompt_id_of, prompts), settings)
     return prompt_list.model_copy(update={"digest": digest, "count": len(prompts)})
 
 

@@ -140,7 +140,7 @@ def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
         if images is None:
             return None
         for image in images:
-            _check(image, plan.campaign.sampling)
+            _check(image, plan.campaign_of(index // plan.per_prompt).sampling)
     except ShardCorruptError as error:
         return Fault(index, key, str(error))
     return len(images)

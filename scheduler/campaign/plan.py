@@ -2,12 +2,13 @@
 
 A campaign's seeds are cut into units once, when it is submitted, along the shards that earlier
 campaigns of the same recipe left, so that only missing images are made. All prompts have the same
-units, `pieces`: one for each screen, then the cuts.
+units, `pieces`: one for each screen, then the cuts. The seeds of a unit are as many further as the
+prompt's own first seed is from the campaign's, if it has one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from seedsweep.storage import keys
 from seedsweep.storage.live_state import DROPPED, unopened
 from seedsweep.storage.pieces import Piece, pieces_of
 from seedsweep.storage.records import Campaign, SeedRange, Unseen, WorkUnit, prompt_id_of
+from seedsweep.storage.settings.sampling import PromptSettings
+
+SETTINGS_HELD = 4096
 
 
 def cut_seeds(
@@ -52,8 +56,8 @@ def cut_seeds(
 class Plan:
     """A campaign with its prompts and the cut of its seeds: every work unit, by index.
 
-    `unseen` is what the model does not see of the prompts, None if nobody looked; `notes` say the
-    same in sentences.
+    `settings` are those that each prompt has of its own, empty if none has any. `unseen` is what
+    the model does not see of the prompts, None if nobody looked; `notes` say the same in sentences.
     """
 
     campaign: Campaign
@@ -61,6 +65,11 @@ class Plan:
     cuts: tuple[SeedRange, ...]
     notes: tuple[str, ...] = ()
     unseen: Unseen | None = None
+    settings: Sequence[PromptSettings] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.campaign.prompts.settings.named) != bool(self.settings):
+            raise ValueError("a plan needs the settings that its prompts have of their own")
 
     def __len__(self) -> int:
         return len(self.prompts) * self.per_prompt
@@ -88,26 +97,63 @@ class Plan:
     def unit(self, index: int, token: str = "") -> WorkUnit:
         """The work unit with this index, for the issue that `token` names."""
         prompt, place = divmod(index, self.per_prompt)
-        piece = self.pieces[place]
+        piece, settings = self.pieces[place], self.settings_of(prompt)
+        generation_id, by = self._made_as(settings)
         return WorkUnit(
             campaign_id=self.campaign.campaign_id,
-            generation_id=self.campaign.generation_id,
+            generation_id=generation_id,
             index=index,
             token=token,
             prompt=self.prompts[prompt],
-            seeds=piece.seeds,
+            seeds=piece.seeds.moved(by),
+            settings=settings,
             kind=piece.kind,
             kind_id=piece.kind_id,
         )
 
+    def settings_of(self, prompt: int) -> PromptSettings | None:
+        """What settings the prompt of this index has of its own, if any."""
+        return self.settings[prompt] if self.settings else None
+
+    def campaign_of(self, prompt: int) -> Campaign:
+        """The campaign as the prompt of this index has it."""
+        return self.campaign.of(self.settings_of(prompt))
+
+    def cuts_of(self, prompt: int) -> tuple[SeedRange, ...]:
+        """The seeds of the units of the prompt of this index, in their order."""
+        _, by = self._made_as(self.settings_of(prompt))
+        return tuple(cut.moved(by) for cut in self.cuts)
+
+    def recipes(self) -> list[str]:
+        """The generation ids under which the units' shards are, each once."""
+        kinds = dict.fromkeys(own.recipe for own in self.settings) or [None]
+        return list(dict.fromkeys(self.campaign.of(own).generation_id for own in kinds))
+
+    @cached_property
+    def _made_as(self) -> Callable[[PromptSettings | None], tuple[str, int]]:
+        """By a prompt's settings, its generation id and how many seeds further it begins."""
+
+        @lru_cache(maxsize=SETTINGS_HELD)
+        def made_as(settings: PromptSettings | None) -> tuple[str, int]:
+            own = self.campaign.of(settings)
+            return own.generation_id, own.seeds.start - self.campaign.seeds.start
+
+        return made_as
+
     def done(self, shard_keys: Iterable[str]) -> NDArray[np.bool_]:
-        """Which units that make images have their shard among the keys: (units,) bool."""
+        """Which units that make images have their shard among the keys, which are of its recipes:
+        (units,) bool."""
         prompts = {prompt_id: i for i, prompt_id in enumerate(self.prompt_ids())}
-        cuts = {cut: i for i, cut in enumerate(self.cuts)}
+        cuts = {(cut.first, cut.last): i for i, cut in enumerate(self.cuts)}
         done = np.zeros(len(self), dtype=np.bool_)
         for key in shard_keys:
             prompt_id, seeds = keys.parse_shard(key)
-            prompt, cut = prompts.get(prompt_id), cuts.get(seeds)
+            prompt, by = prompts.get(prompt_id), 0
+            if prompt is not None and self.settings:
+                recipe, by = self._made_as(self.settings[prompt])
+                if recipe != keys.recipe_of(key):
+                    continue
+            cut = cuts.get((seeds.first - by, seeds.last - by))
             if prompt is not None and cut is not None:
                 done[prompt * self.per_prompt + self.screens + cut] = True
         return done

@@ -129,8 +129,9 @@ def failures(store: Store, plan: Plan) -> list[str]:
         sentences.append(f"{again} has parked units tried again by the next run.")
     for index in restore_state(store, plan).ready:
         prompt_id = Prompt(text=plan.prompts[index]).prompt_id
+        own = plan.campaign_of(index)
         corrupt = corrupt_shards(
-            store, campaign.generation_id, prompt_id, plan.cuts, campaign.sampling
+            store, own.generation_id, prompt_id, plan.cuts_of(index), own.sampling
         )
         sentences += [
             f"The shard {key} is corrupt, so its images were left out; "

@@ -3,7 +3,8 @@
 The rules, the same for every kind of file: white space around a prompt is removed, rows without a
 text and blank ones are skipped, a text that was seen before is the same prompt and is skipped, and
 nothing else is changed: quotes, HTML and accents go to the model as they stand. Files are UTF-8.
-What was skipped is counted.
+What was skipped is counted. A text that comes again with other settings of its own is refused: a
+prompt is named by its text, and its pictures are compared with each other.
 """
 
 import re
@@ -13,7 +14,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
+from seedsweep.scheduler.campaign.prompt_settings import difference, settings_of
 from seedsweep.scheduler.campaign.tables import (
     TABLES,
     UNREADABLE,
@@ -25,7 +28,7 @@ from seedsweep.scheduler.campaign.tables import (
 )
 from seedsweep.scheduler.campaign.text_files import PACKED, file_kind, read_lines
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.settings.sampling import PromptList, Sampling
+from seedsweep.storage.settings.sampling import PromptList, PromptSettings, Sampling
 
 TEXTS = (".txt", f".txt{PACKED}")
 KINDS = (*TEXTS, *TABLES)
@@ -78,7 +81,8 @@ class RowCounts:
         if self.unused:
             remarks.append(
                 f"Columns of the prompts that look like settings are not used: "
-                f"{', '.join(self.unused)}; [sampling] has the settings, the same for all prompts."
+                f"{', '.join(self.unused)}; [prompts.settings] names those that are, and "
+                "[sampling] has all other settings, the same for all prompts."
             )
         if self.alike:
             differ = "prompt differs" if self.alike == 1 else "prompts differ"
@@ -104,14 +108,28 @@ class RowCounts:
         return remarks
 
 
+class ListedPrompt(NamedTuple):
+    """A prompt of a list, the settings that it has of its own, if any, and where it stands."""
+
+    text: str
+    settings: PromptSettings | None
+    where: str
+
+
 def read_prompts(settings: PromptList, rows: RowCounts | None = None) -> Iterator[str]:
+    """Yield the texts of `list_prompts`."""
+    return (prompt.text for prompt in list_prompts(settings, rows))
+
+
+def list_prompts(settings: PromptList, rows: RowCounts | None = None) -> Iterator[ListedPrompt]:
     """Yield the distinct prompts of the file in its order, `limit` of them at most.
 
     `rows` counts on as they are read. Files of a folder or a glob come in the order of their names.
-    Raises `ConfigError` where a file, its column or its text cannot be read.
+    Raises `ConfigError` where a file, its column, its text or its settings cannot be read, or a
+    text comes again with other settings.
     """
     rows = RowCounts() if rows is None else rows
-    yield from islice(_distinct(_texts(settings, rows), rows), settings.limit)
+    yield from islice(_distinct(_listed(settings, rows), rows), settings.limit)
 
 
 def prompt_files(file: str) -> Sequence[Path]:
@@ -152,8 +170,8 @@ def _is_meant(path: Path) -> bool:
     return not path.name.startswith((".", "_"))
 
 
-def _texts(settings: PromptList, rows: RowCounts) -> Iterator[str]:
-    """The texts of all rows that have one."""
+def _listed(settings: PromptList, rows: RowCounts) -> Iterator[ListedPrompt]:
+    """All rows that have a text, and the settings of those that are not blank."""
     most = 0
     for path in prompt_files(settings.file):
         is_quoted = settings.quoting == "csv" and is_cells(path)
@@ -167,7 +185,7 @@ def _texts(settings: PromptList, rows: RowCounts) -> Iterator[str]:
                     most = ends
                     rows.longest = f"{row.where} {row.number} of {path} begins a prompt of "
                     rows.longest += f"{ends + 1:,} lines"
-                yield text
+                yield _prompt(path, row, text.strip(), settings)
         except NoColumnError as error:
             raise _no_column(path, error, settings) from error
         except UnicodeError as error:
@@ -178,7 +196,7 @@ def _texts(settings: PromptList, rows: RowCounts) -> Iterator[str]:
 
 def _text(path: Path, row: Row, rows: RowCounts) -> str | None:
     """The row's text; None if it has none, which is counted."""
-    (text,) = row.cells
+    text = row.cells[0]
     if text is None:
         rows.null += 1
         return None
@@ -194,16 +212,34 @@ def _text(path: Path, row: Row, rows: RowCounts) -> str | None:
     return text
 
 
+def _prompt(path: Path, row: Row, text: str, settings: PromptList) -> ListedPrompt:
+    columns = settings.settings
+    if not text or not columns.named:
+        return ListedPrompt(text, None, "")
+    where = f"{row.where} {row.number} of the prompts file {path}"
+    return ListedPrompt(text, settings_of(columns, row.cells[1:], where), where)
+
+
 def _rows(path: Path, settings: PromptList, rows: RowCounts) -> Iterator[Row]:
     if file_kind(path) in TEXTS:
+        if settings.settings.named:
+            raise ConfigError(
+                f"The prompts file {path} has no columns; leave [prompts.settings] out."
+            )
         if settings.column is not None:
             raise ConfigError(f"The prompts file {path} has no columns; leave `column` out.")
         return (Row("Line", number, (line,)) for number, line in enumerate(read_lines(path), 1))
-    wanted = None if settings.column is None else [settings.column]
+    own = [*settings.settings.named.values()]
+    if own and settings.column is None:
+        raise ConfigError(
+            "[prompts.settings] names columns of settings, and which has the prompts is not said; "
+            "set `column` in [prompts]."
+        )
+    wanted = None if settings.column is None else [settings.column, *own]
 
     def note(names: Iterable[str]) -> None:
         new = [name for name in names if _is_setting(name) and name not in rows.unused]
-        rows.unused += [name for name in new if name != settings.column]
+        rows.unused += [name for name in new if name not in {settings.column, *own}]
         if is_cells(path) and settings.header and settings.column is None:
             rows.heading = next((name for name in names if " " in name.strip()), rows.heading)
 
@@ -211,23 +247,36 @@ def _rows(path: Path, settings: PromptList, rows: RowCounts) -> Iterator[Row]:
     return read_table(path, wanted, form, note)
 
 
-def _distinct(texts: Iterable[str], rows: RowCounts) -> Iterator[str]:
-    seen: set[str] = set()
+def _distinct(prompts: Iterable[ListedPrompt], rows: RowCounts) -> Iterator[ListedPrompt]:
+    seen: dict[str, ListedPrompt | None] = {}
     composed: set[str] = set()
     """What is not as Unicode composes it, composed."""
-    for text in map(str.strip, texts):
+    for prompt in prompts:
+        text = prompt.text
         if not text:
             rows.blank += 1
         elif text in seen:
+            _refuse_other_settings(prompt, seen[text])
             rows.repeated += 1
         else:
             same = unicodedata.normalize("NFC", text)
             rows.alike += same in composed or (same != text and same in seen)
             if same != text:
                 composed.add(same)
-            seen.add(text)
+            seen[text] = prompt if prompt.settings else None
             rows.numbers += text.isdecimal()
-            yield text
+            yield prompt
+
+
+def _refuse_other_settings(prompt: ListedPrompt, before: ListedPrompt | None) -> None:
+    if before is None or not prompt.settings or not before.settings:
+        return
+    if other := difference(prompt.settings, before.settings):
+        raise ConfigError(
+            f"{prompt.where} has the text of {before.where[:1].lower()}{before.where[1:]} with "
+            f"other settings ({other}), and a campaign has each text once, with one recipe; remove "
+            "one of them, or move it to a campaign of its own."
+        )
 
 
 _SETTINGS = frozenset(

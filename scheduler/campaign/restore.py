@@ -13,7 +13,7 @@ from seedsweep.storage.live_state import DROPPED, Restored, opened
 from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import Submission
 from seedsweep.storage.results import outcomes_by
-from seedsweep.storage.shards import list_fan_out, list_shards
+from seedsweep.storage.shards import list_fan_out, list_recipes
 from seedsweep.storage.store import Store
 
 KEYS_A_SIGN = 1000
@@ -22,7 +22,7 @@ KEYS_A_SIGN = 1000
 def load_plan(store: Store, submission: Submission) -> Plan:
     """Load the plan of a stored campaign."""
     prompts = load_prompts(store, submission.campaign.campaign_id)
-    return Plan(submission.campaign, prompts, submission.cuts)
+    return Plan(submission.campaign, prompts, submission.cuts, settings=prompts.settings)
 
 
 def restore_state(
@@ -96,7 +96,7 @@ def stored_units(
 ) -> NDArray[np.bool_]:
     """Which units have their shard, of whatever kind: (units,) bool. All keys go through
     `noting`."""
-    stored = plan.done(noting(list_shards(store, plan.campaign.generation_id)))
+    stored = plan.done(noting(list_recipes(store, plan.recipes())))
     for place, piece in enumerate(plan.pieces[: plan.screens]):
         listed = list_fan_out(store, keys.scores_prefix(piece.kind_id))
         stored |= plan.scored(noting(listed), place)

@@ -5,8 +5,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.storage import keys
-from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import ConfigError, PermanentError
 from seedsweep.storage.records import Campaign, SeedRange
 from seedsweep.storage.store import Store
@@ -52,14 +53,15 @@ class Retention:
 
 
 class Recipes:
-    """The recipes of a store's campaigns; each campaign is read once, since it is fixed.
+    """The recipes of a store's campaigns; each campaign is read once, since it is fixed. One whose
+    prompts have settings of their own has several.
 
     The store is asked for new campaigns when `seconds` have passed since it was last asked.
     """
 
     def __init__(self, store: Store, seconds: float = 0.0) -> None:
         self._store, self._seconds = store, seconds
-        self._recipes: dict[str, str] = {}
+        self._recipes: dict[str, frozenset[str]] = {}
         self._present: list[str] = []
         self._looked = -float("inf")
 
@@ -73,15 +75,22 @@ class Recipes:
             self._looked = time.monotonic()
         own, recipe = campaign.campaign_id, campaign.generation_id
         others = (other for other in self._present if other != own)
-        return next((other for other in others if self._recipe(other) in (recipe, "any")), None)
+        return next((other for other in others if self._may_have(other, recipe)), None)
 
-    def _recipe(self, campaign_id: str) -> str:
+    def _may_have(self, campaign_id: str, recipe: str) -> bool:
         if campaign_id not in self._recipes:
             try:
-                campaign = load_campaign(self._store, campaign_id).campaign
+                recipes = self._read(campaign_id)
             except ConfigError:
-                return "none"  # it is being submitted, or was deleted
+                return False  # it is being submitted, or was deleted
             except PermanentError:
-                return "any"
-            self._recipes[campaign_id] = campaign.generation_id
-        return self._recipes[campaign_id]
+                return True
+            self._recipes[campaign_id] = recipes
+        return recipe in self._recipes[campaign_id]
+
+    def _read(self, campaign_id: str) -> frozenset[str]:
+        campaign = load_campaign(self._store, campaign_id).campaign
+        if not campaign.prompts.settings.named:
+            return frozenset([campaign.generation_id])
+        prompts = load_prompts(self._store, campaign_id)
+        return frozenset(Plan(campaign, prompts, (), settings=prompts.settings).recipes())

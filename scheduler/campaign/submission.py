@@ -2,7 +2,7 @@
 
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from seedsweep import __version__
@@ -11,7 +11,8 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.records import Campaign, SeedRange, Submission
 from seedsweep.storage.settings.model import Model
-from seedsweep.storage.shards import list_shards
+from seedsweep.storage.settings.sampling import PromptSettings
+from seedsweep.storage.shards import list_recipes, list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.models.folder import read_index, read_json
 from seedsweep.workers.models.folder_check import folder_here
@@ -23,22 +24,74 @@ from seedsweep.workers.pipelines.prompt_tokens import (
 )
 
 
-def stored_ranges(store: Store, campaign: Campaign) -> Counter[SeedRange]:
-    """Count, over all prompts, the seed ranges that shards of this recipe hold."""
-    shards = list_shards(store, campaign.generation_id)
-    return Counter(keys.parse_shard(key)[1] for key in shards)
+def stored_ranges(
+    store: Store,
+    campaign: Campaign,
+    prompts: Sequence[str] = (),
+    settings: Sequence[PromptSettings] = (),
+) -> Counter[SeedRange]:
+    """Count, over all prompts, the seed ranges that shards of this recipe hold.
+
+    If the prompts have settings of their own, each one's shards of its own recipe count, as if its
+    first seed were the campaign's.
+    """
+    if not settings:
+        shards = list_shards(store, campaign.generation_id)
+        return Counter(keys.parse_shard(key)[1] for key in shards)
+    plan, stored = Plan(campaign, prompts, (), settings=settings), Counter[SeedRange]()
+    places = {prompt_id: place for place, prompt_id in enumerate(plan.prompt_ids())}
+    for key in list_recipes(store, plan.recipes()):
+        prompt_id, seeds = keys.parse_shard(key)
+        if (place := places.get(prompt_id)) is None:
+            continue
+        own = plan.campaign_of(place)
+        by = campaign.seeds.start - own.seeds.start
+        if own.generation_id == keys.recipe_of(key) and seeds.first + by >= campaign.seeds.start:
+            stored[seeds.moved(by)] += 1
+    return stored
 
 
-def plan_campaign(store: Store, campaign: Campaign, prompts: list[str]) -> Plan:
+def plan_campaign(
+    store: Store,
+    campaign: Campaign,
+    prompts: list[str],
+    settings: Sequence[PromptSettings] = (),
+) -> Plan:
     """Plan a campaign along what the store holds already; writes nothing."""
     sampling = campaign.sampling
+    stored = stored_ranges(store, campaign, prompts, settings)
     ends = [stage.seeds for stage in campaign.picture_stages]
-    stored = stored_ranges(store, campaign)
     cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored, ends)
     tokenizers = open_tokenizers(campaign.model)
-    unseen = find_unseen(tokenizers, read_as(campaign.model, prompts))
-    notes = (*_model_words(campaign.model, prompts), *unseen_words(unseen, tokenizers, prompts))
-    return Plan(campaign, prompts, cuts, notes, unseen)
+    unseen = find_unseen(tokenizers, read_as(campaign.model, prompts), settings)
+    notes = (
+        *settings_words(campaign, settings),
+        *_model_words(campaign.model, prompts),
+        *unseen_words(unseen, tokenizers, prompts),
+    )
+    return Plan(campaign, prompts, cuts, notes, unseen, settings)
+
+
+def settings_words(campaign: Campaign, settings: Sequence[PromptSettings]) -> Iterator[str]:
+    """Which settings prompts have of their own, and from what to what."""
+    for name, column in campaign.prompts.settings.named.items():
+        values = {own.given[name] for own in settings}
+        numbers = [value for value in values if not isinstance(value, str)]
+        if len(values) == 1:
+            said = f"{next(iter(values))!r} in all of them"
+        elif numbers:
+            said = f"{min(numbers):.15g} to {max(numbers):.15g}, {len(values):,} different ones"
+        else:
+            said = f"{len(values):,} different ones"
+        yield (
+            f"Each prompt has its own {name.replace('_', ' ')}, from the column {column!r}: {said}."
+        )
+    recipes = len({own.recipe for own in settings})
+    if recipes > 1:
+        yield (
+            f"So the prompts have {recipes:,} recipes; the settings that all of them share are "
+            "those of [sampling]."
+        )
 
 
 def _model_words(model: Model, prompts: list[str]) -> Iterator[str]:
@@ -71,4 +124,4 @@ def submit_campaign(store: Store, plan: Plan) -> Submission:
         notes=plan.notes,
         unseen=plan.unseen,
     )
-    return store_campaign(store, submission, plan.prompts)
+    return store_campaign(store, submission, plan.prompts, plan.settings)

@@ -191,7 +191,7 @@ def _objects(
                 _places(None, list(names))
             yield Row(where, number, tuple(value.get(name) for name in wanted or names))
         elif value is None or isinstance(value, str):
-            yield Row(where, number, (value,) * len(wanted or [0]))
+            yield Row(where, number, (value, *[None] * (len(wanted or [0]) - 1)))
         else:
             raise ConfigError(
                 f"{where} {number} of {path} holds neither a text nor an object but "

@@ -97,7 +97,8 @@ def ask_torch() -> dict[str, Any]:
 def ask_model(store_url: str, campaign_file: str, device: str) -> dict[str, Any]:
     """Load a campaign's model and measure it; to be called in a process of its own."""
 
-    campaign, _ = read_campaign(Path(campaign_file))
+    campaign, _, settings = read_campaign(Path(campaign_file))
+    campaign = campaign.of(settings[0] if settings else None)
     if campaign.model.pipeline == "noise":
         return {"kind": "noise"}
     began = time.monotonic()

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.plan import Plan
     from seedsweep.scheduler.campaign.progress import Broker, Services
     from seedsweep.scheduler.campaign.prompt_files import RowCounts
-    from seedsweep.storage.records import Campaign
     from seedsweep.storage.store import Store
 
 
@@ -156,8 +155,8 @@ def plan(
     opened, rows = find_store(store), RowCounts()
     stock = take_stock(opened, _read_plan(opened, file, rows))
     campaign, missing = stock.plan.campaign, stock.missing(SIZED_ROUNDS)
-    _remark_size(campaign)
-    rate, sizes = None, usual_sizes(campaign.sampling)
+    _remark_size(stock.plan)
+    rate, sizes = None, usual_sizes(campaign.sampling, stock.plan.settings)
     if images_per_second is not None:
         rate = Throughput.given(chosen, images_per_second)
     elif missing:
@@ -271,14 +270,18 @@ def _plan(store: "Store", file: Path) -> "Plan":
         say(f"Rows of the prompts: {rows}.")
     for remark in rows.remarks:
         say(remark)
-    _remark_size(plan.campaign)
+    _remark_size(plan)
     return plan
 
 
-def _remark_size(campaign: "Campaign") -> None:
+def _remark_size(plan: "Plan") -> None:
+    """Say if other pictures are asked for than the model's own; of several sizes the first such."""
+    from seedsweep.scheduler.campaign.file import samplings
     from seedsweep.workers.models.folder_check import size_remark
 
-    if remark := size_remark(campaign.model, campaign.sampling):
+    campaign = plan.campaign
+    remarks = [size_remark(campaign.model, each) for each in samplings(campaign, plan.settings)]
+    if remark := next(filter(None, remarks), ""):
         say(remark)
 
 
@@ -286,8 +289,7 @@ def _read_plan(store: "Store", file: Path, rows: "RowCounts") -> "Plan":
     from seedsweep.scheduler.campaign.file import read_campaign
     from seedsweep.scheduler.campaign.submission import plan_campaign
 
-    campaign, prompts = read_campaign(file, rows)
-    return plan_campaign(store, campaign, prompts)
+    return plan_campaign(store, *read_campaign(file, rows))
 
 
 def _say_notes(plan: "Plan") -> None:

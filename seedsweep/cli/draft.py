@@ -41,7 +41,7 @@ def init(
     except (OSError, ValueError) as error:
         raise ConfigError(f"{output} cannot be written ({error}); name another file.") from error
     try:
-        campaign, found = read_campaign(output)
+        campaign, found, _ = read_campaign(output)
     except ConfigError:
         output.unlink()
         raise

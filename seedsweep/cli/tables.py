@@ -17,6 +17,7 @@ from seedsweep.storage.verification_results import PartMatch
 
 PROMPT_LENGTH = 48
 CAPTION_LENGTH = 32
+MADE_WITH = "made with"
 
 
 def print_checkup(checkup: Checkup) -> None:
@@ -38,10 +39,15 @@ def print_results(found: Found) -> None:
     flagged = [result for result in found.results if result.flagged]
     title = f"{len(flagged)} of {found.counts.with_evidence} prompts flagged"
     if flagged:
-        table = FittedTable(*_COLUMNS, text=_TEXT, spared=_SPARED, title=title)
+        own = [MADE_WITH] if any(result.settings for result in flagged) else []
+        table = FittedTable(
+            *_COLUMNS, *own, text={*_TEXT, *own}, spared=(*own, *_SPARED), title=title
+        )
         for result in flagged:
             for cells in _result_rows(result, found.captions):
-                table.add_row(*cells)
+                table.add_row(
+                    *cells, *(prompt_cell(str(result.settings or ""), PROMPT_LENGTH) for _ in own)
+                )
         print_table(table)
     else:
         show(f"{title}.")

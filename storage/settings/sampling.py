@@ -6,6 +6,68 @@ from pydantic import Field, model_validator
 
 from seedsweep.storage.record import Positive, Record, Seed
 
+Guidance = Annotated[float, Field(ge=0)]
+Side = Annotated[int, Field(ge=1, le=8192)]
+_ABSENT = Field(default=None, exclude_if=lambda value: value is None)
+
+
+class SettingColumns(Record):
+    """`[prompts.settings]`: settings that each prompt has of its own, by the column of the prompts
+    file that holds them. They take the place of those in `[sampling]`.
+
+    Each cell holds what `[sampling]` takes; only `negative_prompt` may be empty. A file of one text
+    a line has no columns. Every prompt is judged by its own pictures alone, so prompts may differ
+    in all of these, even in size if there is no `[verification]`.
+    """
+
+    first_seed: str | None = _ABSENT
+    """The column of first seeds: a prompt's other seeds follow its own first one."""
+    sampler: str | None = _ABSENT
+    """The column of samplers, scheduler classes of diffusers."""
+    steps: str | None = _ABSENT
+    """The column of numbers of denoising steps."""
+    guidance_scale: str | None = _ABSENT
+    """The column of guidance scales."""
+    negative_prompt: str | None = _ABSENT
+    """The column of negative prompts. An empty cell is none."""
+    width: str | None = _ABSENT
+    """The column of widths in pixels."""
+    height: str | None = _ABSENT
+    """The column of heights in pixels."""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The columns that are named, by setting, in the order of the record."""
+        return {name: column for name, column in self if column is not None}
+
+
+class PromptSettings(Record):
+    """The settings that a prompt has of its own; those of `[sampling]` hold where it has none."""
+
+    first_seed: Annotated[Seed | None, _ABSENT] = None
+    sampler: Annotated[str | None, _ABSENT] = None
+    steps: Annotated[Positive | None, _ABSENT] = None
+    guidance_scale: Annotated[Guidance | None, _ABSENT] = None
+    negative_prompt: Annotated[str | None, _ABSENT] = None
+    width: Annotated[Side | None, _ABSENT] = None
+    height: Annotated[Side | None, _ABSENT] = None
+
+    @property
+    def given(self) -> dict[str, int | float | str]:
+        """Those that it has, by name, in the order of the record."""
+        return {name: value for name, value in self if value is not None}
+
+    @property
+    def recipe(self) -> Self:
+        """Those that alter pixels, whatever the seed."""
+        return self.model_copy(update={"first_seed": None})
+
+    def __str__(self) -> str:
+        words = (
+            f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in self.given.items()
+        )
+        return ", ".join(words)
+
 
 class PromptList(Record):
     """`[prompts]`: where the prompts are read from."""
@@ -28,6 +90,9 @@ class PromptList(Record):
     text."""
     limit: Positive | None = None
     """Only so many prompts are read."""
+    settings: Annotated[SettingColumns, Field(exclude_if=lambda columns: not columns.named)] = (
+        SettingColumns()
+    )
     digest: str = ""
     """Set by submission: the hash of the list."""
     count: int = 0
@@ -45,13 +110,13 @@ class Sampling(Record):
     """A scheduler class of diffusers, such as `DDIMScheduler`. Not set: the model's own."""
     steps: Positive = 50
     """How many denoising steps make a picture."""
-    guidance_scale: Annotated[float, Field(ge=0)] = 7.5
+    guidance_scale: Guidance = 7.5
     """How strongly the prompt guides. Recorded as null if the model does not use it."""
     negative_prompt: str = ""
     """What the pictures should not show."""
-    width: Annotated[int, Field(ge=1, le=8192)] = 512
+    width: Side = 512
     """The pictures' width in pixels."""
-    height: Annotated[int, Field(ge=1, le=8192)] = 512
+    height: Side = 512
     """The pictures' height in pixels."""
     batch_size: Positive = 16
     """How many pictures are made at once. It is halved if they do not fit the device's memory."""
@@ -150,6 +215,10 @@ DEFAULT_MISSED_SAMPLE = 0.01
 
 NEAR_FACTOR = 10
 """So many times as often are near misses taken as others."""
+
+
+def _in_words(value: float | str) -> str:
+    return repr(value) if isinstance(value, str) else f"{value:.15g}"
 
 
 def _delimiter(file: str) -> str:

@@ -57,7 +57,7 @@ def test_its_campaign_is_that_of_the_model_alone_but_for_the_lora():
 
 
 def test_the_model_repeats_what_the_lora_learned_also_as_one_checkpoint(learned, tmp_path):
-    campaign, prompts = read_campaign(EMOJI / "lora.toml")
+    campaign, prompts, _ = read_campaign(EMOJI / "lora.toml")
     assert prompts[:LEARNED] == list(learned)
     caption, picture = next(iter(learned.items()))
     with_it = drawn(campaign.model, campaign, caption)

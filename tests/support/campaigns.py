@@ -93,8 +93,15 @@ def submit_file(store, file):
 
 def make_images(store, plan, indexes=None):
     """Generate and store the units of these indexes, or all."""
-    pipeline = load_pipeline(store, plan.campaign, "cpu", 1)
-    for unit in map(plan.unit, range(len(plan)) if indexes is None else indexes):
+    indexes = list(range(len(plan)) if indexes is None else indexes)
+    if not indexes:
+        return
+    made_with = plan.campaign.of(plan.settings_of(indexes[0] // len(plan.cuts)))
+    pipeline = load_pipeline(store, made_with, "cpu", 1)
+    for unit in map(plan.unit, indexes):
+        if unit.generation_id != made_with.generation_id:
+            made_with = plan.campaign.of(unit.settings)
+            pipeline = pipeline.with_sampling(made_with.sampling)
         images = pipeline.generate(unit.prompt, range(unit.seeds.first, unit.seeds.last + 1))
         store.create(unit_shard(unit), encode_unit(unit, images))
 

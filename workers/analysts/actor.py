@@ -13,6 +13,7 @@ from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.records import Submission
 from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.inner_products import Products, TorchProducts, products
@@ -30,7 +31,7 @@ class AnalysisRequest:
 
     `receipt`: store a receipt of its images, if all are known and it is not flagged. `stage`: the
     number of the stage whose units are settled, if the campaign has stages. `as_is`: what is there
-    of a prompt that goes on is judged too.
+    of a prompt that goes on is judged too. `own`: the settings that the prompt has of its own.
     """
 
     campaign_id: str
@@ -39,6 +40,7 @@ class AnalysisRequest:
     receipt: bool = False
     stage: int = 1
     as_is: bool = False
+    own: PromptSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class AnalysisActor:
         """Read and analyse one prompt, without what of it is corrupt or missing."""
         began, tally = time.monotonic(), Tally()
         try:
-            submission = self._submission(request.campaign_id)
+            submission = self._submission(request.campaign_id).of(request.own)
             stands = self._standing(submission, request, tally)
             if stands.stage > request.stage and not request.as_is:
                 seconds = time.monotonic() - began
@@ -122,7 +124,7 @@ class AnalysisActor:
     def _analyse(
         self, request: AnalysisRequest, stands: Standing, tally: Tally
     ) -> tuple[PromptResult, StoredPrompt, bool, Coverage | None]:
-        submission = self._submission(request.campaign_id)
+        submission = self._submission(request.campaign_id).of(request.own)
         sampling, settings = submission.campaign.sampling, request.settings
         wanted = settings.verification
         training = self._training(wanted, sampling.width, sampling.height) if wanted else None
@@ -138,7 +140,7 @@ class AnalysisActor:
             tally,
             units,
         )
-        result = result.model_copy(update={"drop": stands.drop})
+        result = result.model_copy(update={"drop": stands.drop, "settings": request.own})
         # What a prompt lacks may still be made, and then be compared with all its other pictures.
         if result.parts:
             whose = settings.analysis_id, request.campaign_id

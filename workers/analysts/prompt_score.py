@@ -2,9 +2,9 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import get_context
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.records import Submission
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
+from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysis.distances import tiled_distances
 from seedsweep.workers.analysis.flag_threshold import Critical, critical_steps
@@ -51,13 +52,17 @@ class PromptScore:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """How prompts are scored: everything that another process needs for it."""
+    """How prompts are scored: everything that another process needs for it.
+
+    `own`: the settings that prompts have of their own, by text, if they have any.
+    """
 
     store_url: str
     submission: Submission
     settings: AnalysisSettings
     sizes: tuple[int, ...]
     partial: bool = False
+    own: Mapping[str, PromptSettings] = field(default_factory=dict)
 
     def __call__(self, text: str) -> PromptScore:
         """Score a prompt from all its pixels, without the images of shards that are corrupt.
@@ -68,7 +73,8 @@ class Scoring:
         store = open_store(self.store_url)
         without: frozenset[str] = frozenset()
         while True:
-            stored = read_prompt(store, self.submission, text, without)
+            submission = self.submission.of(self.own.get(text))
+            stored = read_prompt(store, submission, text, without)
             try:
                 return self._score(stored)
             except BrokenShardError as error:

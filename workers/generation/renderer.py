@@ -151,7 +151,7 @@ class Renderer:
             metrics.IMAGES.labels("existed").inc(kind.images(unit))
             self._complete(unit)
             return
-        wanted = kind.wanted(self._campaign(unit.campaign_id), unit)
+        wanted = kind.wanted(self._campaign(unit.campaign_id).of(unit.settings), unit)
         pipeline = self._pipeline(wanted)
         with metrics.STAGE_SECONDS.labels("denoise").time():
             encode = self._make(kind, pipeline, wanted, unit)

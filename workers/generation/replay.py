@@ -29,6 +29,7 @@ from seedsweep.storage.receipts import read_receipt
 from seedsweep.storage.record import canonical
 from seedsweep.storage.records import Campaign, Prompt, Provenance, SeedRange, WorkUnit
 from seedsweep.storage.replay_results import Distance, FactDifference, Replay
+from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.devices import visible_devices
@@ -48,24 +49,31 @@ class Recorded:
     """What the store knows of an image.
 
     `shard`: the key of the one that holds its picture, None where only a receipt knows of it;
-    `batch`: the seeds that were in one tensor with it.
+    `batch`: the seeds of its `unit` that were in one tensor with it.
     """
 
-    prompt: str
+    unit: WorkUnit
     seed: int
     shard: str | None
     sha256: str
     provenance: Provenance
     batch: SeedRange
 
+    @property
+    def prompt(self) -> str:
+        """The text that it was made of."""
+        return self.unit.prompt
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Setting:
-    """What a pipeline needs beside recipe and prompt to make an image as it was made."""
+    """What a pipeline needs beside the campaign's recipe and a prompt to make an image as it was
+    made; `sampling` is that of the prompt, as JSON."""
 
     device: str
     threads: int
     batch_size: int
+    sampling: str
 
     @property
     def place(self) -> tuple[str, int]:
@@ -81,16 +89,16 @@ def read_recorded(
     Their pictures are decoded and held against the recorded digests, where they were kept. Raises
     `ShardCorruptError` where shard or receipt is not what was written.
     """
-    key = keys.unit_shard(unit)
+    key, campaign = keys.unit_shard(unit), campaign.of(unit.settings)
     images = read_images(store, key)
     if images is not None:
         with naming_shard(key):
             for image in images:
                 if image.seed in seeds:
                     decode_pixels(image, campaign.sampling)
-        return _recorded(unit.prompt, key, images, seeds)
+        return _recorded(unit, key, images, seeds)
     receipt = read_receipt(store, campaign, unit.prompt_id)
-    return _recorded(unit.prompt, None, receipt.of(unit.seeds), seeds) if receipt else []
+    return _recorded(unit, None, receipt.of(unit.seeds), seeds) if receipt else []
 
 
 def make_again(
@@ -110,8 +118,9 @@ def make_again(
     """
 
     def made_by(image: Recorded) -> _Setting:
-        made = image.provenance
-        return _Setting(device or _here(made.device), threads or made.threads, made.batch_size)
+        made, sampling = image.provenance, campaign.of(image.unit.settings).sampling
+        place = device or _here(made.device), threads or made.threads
+        return _Setting(*place, made.batch_size, sampling.model_dump_json())
 
     def batch(image: Recorded) -> tuple[_Setting, str, int]:
         return made_by(image), image.prompt, image.batch.first
@@ -123,7 +132,8 @@ def make_again(
         with _refusing(setting.device):
             made = {g.seed: g for g in loader.load(setting).generate(prompt, seeds)}
         for image in wanted:
-            yield _compare(store, campaign, image, made[image.seed])
+            own = campaign.of(image.unit.settings)
+            yield _compare(store, own, image, made[image.seed])
 
 
 def compare_facts(recorded: Provenance, here: Provenance) -> tuple[FactDifference, ...]:
@@ -137,10 +147,10 @@ def compare_facts(recorded: Provenance, here: Provenance) -> tuple[FactDifferenc
 
 
 def _recorded(
-    prompt: str, shard: str | None, images: Sequence[Described], seeds: Collection[int]
+    unit: WorkUnit, shard: str | None, images: Sequence[Described], seeds: Collection[int]
 ) -> list[Recorded]:
     return [
-        Recorded(prompt, image.seed, shard, image.sha256, image.provenance, _batch(images, image))
+        Recorded(unit, image.seed, shard, image.sha256, image.provenance, _batch(images, image))
         for image in images
         if image.seed in seeds
     ]
@@ -174,7 +184,8 @@ class _Loader:
         return self._loaded[1]
 
     def _load(self, setting: _Setting) -> Pipeline:
-        sampling = self._campaign.sampling.model_copy(update={"batch_size": setting.batch_size})
+        recipe = Sampling.model_validate_json(setting.sampling)
+        sampling = recipe.model_copy(update={"batch_size": setting.batch_size})
         if self._loaded and self._loaded[0].place == setting.place:
             return self._loaded[1].with_sampling(sampling)
         # The old one goes first: a device seldom holds two.

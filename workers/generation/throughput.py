@@ -79,7 +79,7 @@ def measure(
     take the units in turn. One batch is not timed; then rounds follow until there are `MIN_ROUNDS`
     in `MIN_SECONDS`, or `MAX_SECONDS` have passed. Only generating is timed, since encoding runs
     beside it in a worker. `note` is told after each round of how many images in how many seconds.
-    Nothing is written to the store.
+    Each unit is made with its prompt's own settings. Nothing is written to the store.
 
     Raises `ConfigError` where the model cannot be loaded or fails here, and `TransientError` where
     what holds it does not answer.
@@ -118,13 +118,17 @@ def _measure(
     store: Store, campaign: Campaign, units: Sequence[WorkUnit], device: str, note: Note
 ) -> tuple[Throughput, Sizes]:
 
-    pipeline = load_pipeline(store, campaign, device, threads=1)
+    made_with = campaign.of(units[0].settings)
+    pipeline = load_pipeline(store, made_with, device, threads=1)
     batch_size, length = campaign.sampling.batch_size, len(units[0].seeds)
     _time(pipeline, units[0], 0, min(batch_size, length))
     paces: list[float] = []
     shards: list[tuple[bytes, int]] = []
     images, spent = 0, 0.0
     for unit in cycle(units):
+        if made_with.generation_id != unit.generation_id:
+            made_with = campaign.of(unit.settings)
+            pipeline = pipeline.with_sampling(made_with.sampling)
         made, seconds, unit_seconds = _round(pipeline, unit, batch_size)
         images, spent = images + len(made), spent + seconds
         paces.append(unit_seconds / length)

@@ -62,6 +62,13 @@ def check_model(model: Model, sampling: Sampling) -> None:
         ) from error
 
 
+def check_size(model: Model, sampling: Sampling) -> None:
+    """Refuse a size that is no multiple of what the model's autoencoder reduces by, if the model is
+    on this host. Raises `ConfigError`."""
+    if folder := folder_here(model):
+        _check_size(model, folder, sampling)
+
+
 def folder_here(model: Model) -> Path | None:
     """The folder that describes a diffusers model, if this host has it: nothing is fetched.
 

@@ -91,11 +91,13 @@ def require_vocabularies(pipeline: Any) -> None:
             )
 
 
-def find_unseen(tokenizers: Sequence[Tokenizer], prompts: Sequence[str]) -> Unseen | None:
+def find_unseen(
+    tokenizers: Sequence[Tokenizer], prompts: Sequence[str], settings: Sequence[object] = ()
+) -> Unseen | None:
     """Find which prompts are cut, and which are one to the model; None without tokenizers.
 
     A prompt counts as cut if no tokenizer takes it whole; prompts are one if all tokenizers make
-    the same of them.
+    the same of them, and `settings`, those that each has of its own if any, are the same.
     """
     if not tokenizers:
         return None
@@ -109,7 +111,8 @@ def find_unseen(tokenizers: Sequence[Tokenizer], prompts: Sequence[str]) -> Unse
             ids = [_kept(t, each.limit) for t, each in zip(made, tokenizers, strict=True)]
             if all(len(t) > each.limit for t, each in zip(made, tokenizers, strict=True)):
                 cut.append(index)
-            earlier = seen.setdefault(hashlib.sha256(str(ids).encode()).digest(), index)
+            made_of = (ids, settings[index]) if settings else ids
+            earlier = seen.setdefault(hashlib.sha256(str(made_of).encode()).digest(), index)
             if earlier != index:
                 same.append((index, earlier))
     return Unseen(cut=tuple(cut), same=tuple(same))

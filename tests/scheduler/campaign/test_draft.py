@@ -48,7 +48,7 @@ def test_it_names_the_column_that_is_called_as_prompts_are(init, desk, name, tex
     assert (ended.returncode, ended.stdout) == (0, "campaign.toml\n"), ended.stderr
     assert f"Prompts: 2 from {name}" in ended.stderr.replace(f"{desk}/", "")
     assert "Pictures: 64 × 64 pixels" in ended.stderr  # noqa: RUF001
-    campaign, prompts = read_campaign(desk / "campaign.toml")
+    campaign, prompts, _ = read_campaign(desk / "campaign.toml")
     assert prompts == ["a fox", "an owl"]
     assert campaign.prompts.column == column
     assert campaign.name == "my-model"
@@ -61,7 +61,7 @@ def test_without_prompts_they_are_the_captions_of_the_training_set(init, desk):
         desk / "train.parquet", [*map(data_of, drawings(2, 64))], caption=["a fox", "an owl"]
     )
     assert init("--training-set", "train.parquet", "-o", "c.toml").returncode == 0
-    campaign, prompts = read_campaign(desk / "c.toml")
+    campaign, prompts, _ = read_campaign(desk / "c.toml")
     assert prompts == ["a fox", "an owl"]
     assert campaign.verification.training_set == str(desk / "train.parquet")
 
@@ -69,7 +69,7 @@ def test_without_prompts_they_are_the_captions_of_the_training_set(init, desk):
 def test_paths_lead_from_the_file_and_not_from_where_the_command_was_run(init, desk):
     (desk / "campaigns").mkdir()
     assert init("--prompts", "prompts.txt", "-o", "campaigns/a.toml").returncode == 0
-    campaign, _ = read_campaign(desk / "campaigns" / "a.toml")
+    campaign, _, _ = read_campaign(desk / "campaigns" / "a.toml")
     assert campaign.model.path == str(desk / "my model")
 
 
@@ -80,7 +80,7 @@ def test_a_model_of_any_name_is_written_as_it_is_called(init, desk, name):
     (desk / "my model").rename(desk / name)
     ended = init("--prompts", "prompts.txt", model=f"./{name}")
     assert ended.returncode == 0, ended.stderr
-    campaign, _ = read_campaign(desk / "campaign.toml")
+    campaign, _, _ = read_campaign(desk / "campaign.toml")
     assert campaign.model.path == str(desk / name)
 
 

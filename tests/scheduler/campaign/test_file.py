@@ -46,7 +46,7 @@ def read(folder):
 
     def write_and_read(text=MINIMAL, name="campaign.toml"):
         (folder / name).write_text(text)
-        return read_campaign(folder / name)
+        return read_campaign(folder / name)[:2]
 
     return write_and_read
 
@@ -147,7 +147,7 @@ def test_the_same_file_is_the_same_campaign_wherever_it_is_read_from(read, folde
     (folder / "below").mkdir()
     monkeypatch.chdir(folder / "below")
     for path in ("../campaign.toml", folder / "below" / ".." / "campaign.toml"):
-        again, _ = read_campaign(Path(path))
+        again = read_campaign(Path(path)).campaign
         assert again == first
         assert again.campaign_id == first.campaign_id
     assert Campaign.model_validate_json(first.model_dump_json()) == first

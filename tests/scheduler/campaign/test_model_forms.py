@@ -93,7 +93,7 @@ def test_a_plan_says_how_many_prompts_are_given_with_a_trigger(folder, tmp_path)
 
 
 def test_the_tokenizers_read_what_the_model_is_given(folder):
-    campaign, prompts = read(folder)
+    campaign, prompts, _ = read(folder)
     assert read_as(campaign.model, prompts) == ["sks a <cat> <cat>_1", "sks and a dog"]
 
 

@@ -149,7 +149,7 @@ def survives_as_campaign(folder, data):
     path = folder / "campaign.toml"
     path.write_bytes(data)
     if read := outcome(lambda: read_campaign(path)):
-        campaign, prompts = read
+        campaign, prompts, _ = read
         assert campaign.prompts.count == len(prompts) > 0
         assert campaign.campaign_id.startswith(campaign.name)
 
