@@ -573,7 +573,8 @@ def _check_pictures(
     sizes = {result["prompt_id"]: _size(_own_sampling(sampling, result)) for result in results}
     for each in sorted({size, *sizes.values()}):
         if max(each) > LARGEST_SIDE:
-            yield f"There are pictures of {each[0]} x {each[1]} pixels, which no campaign has."
+            size_words = f"{each[0]} x {each[1]} pixels"
+            yield f"campaign.json says pictures of {size_words}, which no campaign has."
             return
     tiles = manifest["settings"]["analysis"]["tiles"]
     images = {entry["prompt_id"]: entry for entry in load("images.json")["prompts"]}
