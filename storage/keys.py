@@ -13,7 +13,9 @@ from pydantic import ValidationError
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.records import SeedRange, WorkUnit
 
-FindingKind = Literal["verifications", "calibrations", "comparisons", "duplications"]
+FindingKind = Literal[
+    "verifications", "calibrations", "comparisons", "duplications", "second-models"
+]
 """What is kept of a campaign beside its results."""
 
 CAMPAIGNS = "campaigns/"
@@ -62,8 +64,8 @@ def findings_prefix(campaign_id: str, kind: FindingKind) -> str:
 
 
 def finding(campaign_id: str, kind: FindingKind, name: str) -> str:
-    """One of these: `name` is a hash of what was sought or found, of a comparison the id of the
-    other campaign."""
+    """One of these: `name` is a hash of what was sought or found, of a comparison
+    and of a second model the id of the other campaign."""
     return f"{findings_prefix(campaign_id, kind)}{name}.json"
 
 

@@ -113,7 +113,9 @@ class PartMatch(Record):
     no word with the prompt. `elsewhere`: how many pictures of other parts, of unrelated prompts,
     show it. `controls`: how many pictures that were never trained on do, and `control_l2` how near
     the nearest of them is, both None where none were searched. `shift`: where that training picture
-    shows the part, beside the representative.
+    shows the part, beside the representative. `second_model`: how many pictures of the same prompt
+    show it that a model made which never saw the training pictures, None if none is known that do;
+    a search does not store it.
     """
 
     training_id: str
@@ -126,12 +128,13 @@ class PartMatch(Record):
     controls: int | None = None
     control_l2: float | None = None
     shift: Annotated[Shift, Field(exclude_if=lambda shift: shift == Shift())] = Shift()
+    second_model: Annotated[int | None, Field(exclude_if=lambda count: count is None)] = None
 
     @property
     def is_common(self) -> bool:
         """Whether what has nothing to do with the prompt shows the part as well: a frame, a logo, a
-        background of a studio."""
-        return self.unrelated > 0 or self.elsewhere > 0
+        background of a studio; or a model that never saw the training pictures."""
+        return self.unrelated > 0 or self.elsewhere > 0 or bool(self.second_model)
 
     @property
     def extracted(self) -> bool:

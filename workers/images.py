@@ -29,8 +29,10 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return data.tobytes()
 
 
-def decode_png(png: bytes, width: int, height: int) -> NDArray[np.uint8]:
-    """Decode a PNG of this size to (height, width, 3) uint8 RGB.
+def decode_png(
+    png: bytes, width: int, height: int, into: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Decode a PNG of this size to (height, width, 3) uint8 RGB, which is `into` if that is given.
 
     Raises `ValueError` for anything else, and for another size, or far more data than its pixels
     take, before anything is inflated: less than a megabyte can come to gigabytes.
@@ -45,9 +47,9 @@ def decode_png(png: bytes, width: int, height: int) -> NDArray[np.uint8]:
     pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
         raise ValueError("it is no whole PNG")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, into), dtype=np.uint8)
 
 
 def digest_pixels(pixels: NDArray[np.uint8]) -> str:
     """Hash the raw RGB bytes: 64 hex digits of sha256."""
-    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()

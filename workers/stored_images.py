@@ -65,14 +65,17 @@ def corrupt_shards(
     return corrupt
 
 
-def decode_pixels(image: StoredImage, sampling: Sampling) -> NDArray[np.uint8]:
-    """Decode a picture of the campaign's size to (height, width, 3) uint8.
+def decode_pixels(
+    image: StoredImage, sampling: Sampling, into: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Decode a picture of the campaign's size to (height, width, 3) uint8, which is `into` if that
+    is given.
 
     Raises `ShardCorruptError` where it says that it has another size, which is not decoded, or has
     pixels whose digest is not the recorded one.
     """
     with corrupt_where_wrong(f"The image of seed {image.seed}", REMEDY):
-        pixels = decode_png(image.png, sampling.width, sampling.height)
+        pixels = decode_png(image.png, sampling.width, sampling.height, into)
         if digest_pixels(pixels) != image.sha256:
             raise ValueError("it has other pixels than its sha256 names")
     return pixels

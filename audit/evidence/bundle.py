@@ -17,6 +17,7 @@ from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.missed import stage_words
+from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.replay.replay import Replays
 from seedsweep.scheduler.campaign.current import parked_now, settings_now
@@ -253,9 +254,10 @@ def _add_additions(
 
 
 def _searches(store: Store, campaign_id: str, analysis_id: str) -> list[VerificationResult]:
-    """The searches for this analysis, the newest first."""
+    """The searches for this analysis, the newest first, with what second models show."""
     stored = load_verifications(store, campaign_id)
-    return [search for search in stored if search.analysis_id == analysis_id]
+    ours = [search for search in stored if search.analysis_id == analysis_id]
+    return [with_second_models(store, search) for search in ours]
 
 
 def _add_verifications(

@@ -9,6 +9,7 @@ from seedsweep.audit.findings.match_words import earlier_words
 from seedsweep.audit.findings.memories import Memory, memories, parts_matched
 from seedsweep.audit.findings.missed import stage_words
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
+from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.scheduler.campaign.descriptions import change_words
 from seedsweep.storage.campaigns import load_prompts, load_verifications
@@ -71,7 +72,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
     counts = count_results(results, campaign.prompts.count, campaign.sampling.seeds, size)
     search, trouble = None, ""
     try:
-        search = newest_search(store, campaign.campaign_id, settings)
+        search = present_search(store, campaign.campaign_id, settings)
     except ShardCorruptError as error:
         trouble = str(error)
     earlier = earlier_words(results, campaign.campaign_id)
@@ -111,6 +112,14 @@ def newest_search(
     ids = {settings.analysis_id, *settings.earlier_ids}
     searches = load_verifications(store, campaign_id)
     return next((search for search in searches if search.analysis_id in ids), None)
+
+
+def present_search(
+    store: Store, campaign_id: str, settings: AnalysisSettings
+) -> VerificationResult | None:
+    """The newest search for the analysis, and what second models show of its parts."""
+    search = newest_search(store, campaign_id, settings)
+    return search and with_second_models(store, search)
 
 
 def no_evidence_words(

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from seedsweep.audit.findings.calibration import Calibration
 from seedsweep.audit.findings.comparison import Comparison
 from seedsweep.audit.findings.duplication import Duplication
+from seedsweep.audit.findings.shared_parts import SharedPart, SharedParts, keep_shared_parts
 from seedsweep.storage import keys
 from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.errors import ConfigError, StoreUnavailableError
@@ -25,7 +26,8 @@ def keep(store: Store, finding: Calibration | Comparison | Duplication) -> None:
     """Store a finding; the same one found again takes its place.
 
     A comparison is kept with both campaigns, where the next one of the two, whichever way round,
-    takes its place.
+    takes its place. What a second model shows of the first's parts is kept with these until one is
+    asked again.
     """
     match finding:
         case Calibration():
@@ -35,6 +37,13 @@ def keep(store: Store, finding: Calibration | Comparison | Duplication) -> None:
             data = _COMPARISON.dump_json(finding)
             store.replace(keys.finding(finding.a, "comparisons", finding.b), data)
             store.replace(keys.finding(finding.b, "comparisons", finding.a), data)
+            if finding.second_model:
+                common = [
+                    SharedPart(prompt_id=p.prompt_id, part_id=p.part_id, pictures=p.shown)
+                    for p in finding.second_model.common
+                ]
+                shared = SharedParts(campaign_id=finding.a, other_id=finding.b, parts=tuple(common))
+                keep_shared_parts(store, shared)
         case Duplication():
             key = keys.finding(finding.campaign_id, "duplications", _hash(_DUPLICATION, finding))
             store.replace(key, _DUPLICATION.dump_json(finding))

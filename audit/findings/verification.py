@@ -14,6 +14,7 @@ from seedsweep import __version__
 from seedsweep.audit.findings.control_pictures import Near, read_controls
 from seedsweep.audit.findings.part_search import judge_parts, read_parts, showing_rule
 from seedsweep.audit.findings.present import newest_search
+from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.scheduler.campaign.current import results_now, settings_now
 from seedsweep.scheduler.campaign.file import explain
 from seedsweep.storage import keys
@@ -141,7 +142,7 @@ def verify_campaign(
         parts_not_verified=tuple(parts_unknown),
     )
     store_verification(store, outcome)
-    return outcome
+    return with_second_models(store, outcome)
 
 
 def refuse_sizes(campaign: Campaign) -> None:

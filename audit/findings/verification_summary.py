@@ -58,6 +58,11 @@ def _of_parts(verification: VerificationResult) -> list[str]:
             f"{len(verification.prompts_extracted_partial)} prompts. Common, as unrelated captions "
             f"or prompts show it too: {common}."
         )
+        if asked := sum(bool(part.match.second_model) for part in parts):
+            sentence += (
+                f" A second model, which never saw the training pictures, shows {asked} of these, "
+                "which makes them common."
+            )
         if controls:
             shown = sum(count > 0 for count in controls)
             sentence += f" Of these {len(parts)} parts control pictures show {shown}."

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from seedsweep.audit.findings.calibration import Calibration, scoring_id
 from seedsweep.audit.findings.saved import load_calibrations, load_comparisons, load_duplications
+from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.report import calibration_page, comparison_page, duplication_page
 from seedsweep.audit.report.calibration_page import CalibrationPage
@@ -90,7 +91,7 @@ def gather_findings(
     searches = sought.read(
         SEARCH,
         "verify {} --training-set PATH",
-        load_verifications,
+        _load_searches,
         lambda search: search.analysis_id,
         _search,
     )
@@ -183,6 +184,11 @@ class _Sought:
             self.not_shown.append(
                 f"A {name} is not what was written ({type(error).__name__}), and is not shown."
             )
+
+
+def _load_searches(store: Store, campaign_id: str) -> list[VerificationResult]:
+    searches = load_verifications(store, campaign_id)
+    return [with_second_models(store, search) for search in searches]
 
 
 def _search(search: VerificationResult) -> SearchShown:

@@ -23,7 +23,7 @@ from seedsweep.audit.findings.matched_pictures import gather_training
 from seedsweep.audit.findings.missed import Missed, gather_missed, missed_words
 from seedsweep.audit.findings.part_curve import PartCurve, part_curve
 from seedsweep.audit.findings.people import Reviewer, refuse_strange, said_words
-from seedsweep.audit.findings.present import newest_search, no_evidence_words
+from seedsweep.audit.findings.present import no_evidence_words, present_search
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.report.calibration_page import WORDS
 from seedsweep.audit.report.examined import Examined, examined_of
@@ -251,7 +251,7 @@ def _newest_search(
 ) -> VerificationResult | None:
     """None where it cannot be read, which the section of searches says."""
     try:
-        return newest_search(store, campaign_id, settings)
+        return present_search(store, campaign_id, settings)
     except ShardCorruptError:
         return None
 

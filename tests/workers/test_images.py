@@ -30,6 +30,10 @@ def test_pixels_come_back_from_png_as_they_were(pixels):
     again = decoded(encode_png(pixels), pixels)
     assert again.dtype == np.uint8
     assert np.array_equal(again, pixels)
+    room = np.zeros((2, *pixels.shape), np.uint8)
+    decode_png(encode_png(pixels), pixels.shape[1], pixels.shape[0], into=room[1])
+    assert np.array_equal(room[1], pixels)
+    assert not room[0].any()
 
 
 @modest

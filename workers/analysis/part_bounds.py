@@ -39,31 +39,34 @@ Columns = list[tuple[float, NDArray[np.float64]]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartCandidates:
-    """The images, by ascending places, among which alone parts can be, and in which tiles (tiles,)
-    bool any two of them may be the same."""
+    """The images, by ascending places, among which alone parts can be, and in which tiles which
+    pairs of them may be the same and count: (tiles, images, images) bool, None for all."""
 
     images: NDArray[np.intp]
-    tiles: NDArray[np.bool_]
+    pairs: NDArray[np.bool_] | None
 
 
 def part_candidates(
     summaries: Summaries, height: int, width: int, rule: PartRule, size: int
 ) -> PartCandidates:
-    """Without the other images, and the other tiles, `parts.find_parts` finds the same parts that
+    """Without the other images, and the other pairs, `parts.find_parts` finds the same parts that
     `size` images share. The images are height x width.
 
-    Coarse blocks are asked first, and fine ones only of images that are left then.
+    Coarse blocks are asked first, and fine ones only of images, tiles and pairs that are left then.
+    Pairs that may be the same in fewer tiles than a part takes do not count.
     """
     left = np.arange(len(summaries))
-    tiles = np.zeros(len(tile_grid(height, width, rule.grid)), np.bool_)
+    pairs: NDArray[np.bool_] | None = None
     for columns_of in (_coarse, _fine):
-        same = possible_tiles(summaries.take(left), height, width, rule, columns_of)
-        involved = _involved(same, size, rule.least)
+        pairs = possible_tiles(summaries.take(left), height, width, rule, columns_of, pairs)
+        involved = _involved(pairs, size, rule.least)
         left = left[involved]
-        tiles = np.asarray(same[:, involved][:, :, involved].any(axis=(1, 2)))
+        if not involved.all():
+            pairs = pairs[:, involved][:, :, involved]
+        pairs &= np.count_nonzero(pairs, axis=0) >= rule.least
         if not len(left):
             break
-    return PartCandidates(left, tiles)
+    return PartCandidates(left, pairs)
 
 
 def _coarse(summaries: Summaries, tile: Tile) -> tuple[Columns, Columns]:
@@ -96,15 +99,20 @@ def possible_tiles(
     width: int,
     rule: PartRule,
     columns_of: Callable[[Summaries, Tile], tuple[Columns, Columns]] = _fine,
+    among: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """In which tiles which pairs of images may be the same: (tiles, n, n) bool, symmetric, False on
-    the diagonal, and True wherever `parts.same_tiles` is."""
+    the diagonal, and True wherever `parts.same_tiles` is, of those `among` that shape, all by
+    default."""
     count = len(summaries)
     grid = tile_grid(height, width, rule.grid)
-    same = np.ones((len(grid), count, count), dtype=np.bool_)
+    same = np.ones((len(grid), count, count), np.bool_) if among is None else among.copy()
     for place, tile in enumerate(grid):
         if can_bound(tile_values(tile), summaries):
-            same[place] = _may_be_same(summaries, tile, rule, columns_of)
+            asked = np.flatnonzero(same[place].any(axis=1))
+            some = summaries if len(asked) == count else summaries.take(asked)
+            possible = _may_be_same(some, tile, rule, columns_of)
+            same[place][np.ix_(asked, asked)] &= possible
         np.fill_diagonal(same[place], False)
     return same
 

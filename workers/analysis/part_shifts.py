@@ -170,18 +170,27 @@ def same_regions(
     one = first.reshape(shape).astype(np.float64) - 128.0
     other = second.reshape(shape).astype(np.float64) - 128.0
     limits = limits_of(rule, pixels, channels)
-    variance, further, covariance = _inner(one, one), _inner(other, other), _inner(one, other)
+    # By a product, which adds far faster than `sum` does over an axis in the middle.
+    sums, others = (np.matmul(np.ones(pixels), values) for values in (one, other))
+    variance = _inner(one, one, sums, sums)
+    further = _inner(other, other, others, others)
+    covariance = _inner(one, other, sums, others)
     textured = (variance >= limits.texture) & (further >= limits.texture)
     near = variance + further - 2.0 * covariance <= limits.distance
     alike = covariance >= rule.correlation * (np.sqrt(variance) * np.sqrt(further))
     return np.asarray(textured & near & alike)
 
 
-def _inner(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+def _inner(
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    others: NDArray[np.float64],
+) -> NDArray[np.float64]:
     """Inner products (n,) of values (n, pixels, channels) once each channel's mean is taken off,
-    times the number of pixels."""
+    times the number of pixels; their sums are (n, channels)."""
     products = one.shape[1] * np.einsum("ijk,ijk->i", one, other)
-    return np.asarray(products - np.einsum("ik,ik->i", one.sum(axis=1), other.sum(axis=1)))
+    return np.asarray(products - np.einsum("ik,ik->i", sums, others))
 
 
 def _directions(

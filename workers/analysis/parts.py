@@ -18,17 +18,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import PartRule
-from seedsweep.workers.analysis.distances import Tile, tile_grid, tile_values
+from seedsweep.workers.analysis.distances import Tile, tile_grid
 from seedsweep.workers.analysis.inner_products import Products, products
 
 TILE_PIXELS = 1 << 17
 """Of a tile with so many, four times the largest variance times the number of its pixels is below
 2⁵³, which float64 holds exactly."""
+
+# 255² times so many is below 2³²: uint32 holds that sum of squares.
+_SQUARES_PER_SUM = 1 << 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +63,32 @@ def same_tiles(
     among: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """In which tiles which pairs of images (n, height, width, 3) uint8 are the same: (tiles, n, n)
-    bool, symmetric, False on the diagonal, tiles row by row, and in tiles that are not `among`
-    (tiles,) bool. Exact for tiles of at most `TILE_PIXELS`."""
+    bool, symmetric, False on the diagonal, tiles row by row. Of pairs and tiles that are not
+    `among` those of that shape, all by default, it says False. Exact for tiles of at most
+    `TILE_PIXELS`."""
     count, height, width, _ = images.shape
     grid = tile_grid(height, width, rule.grid)
     same = np.zeros((len(grid), count, count), dtype=np.bool_)
     for place, tile in enumerate(grid):
-        if among is not None and not among[place]:
-            continue
-        covariance = _covariances(images, tile, inner)
-        variance = covariance.diagonal().copy()
-        limits = limits_of(rule, tile_values(tile) // 3)
-        textured = variance >= limits.texture
-        apart = variance[:, None] + variance[None, :] - 2.0 * covariance
-        deviation = np.sqrt(variance)
-        alike = covariance >= rule.correlation * (deviation[:, None] * deviation[None, :])
-        same[place] = (apart <= limits.distance) & alike & textured[:, None] & textured[None, :]
+        if among is None:
+            same[place] = _same(images[:, *tile], rule, inner)
+        elif len(asked := np.flatnonzero(among[place].any(axis=1))):
+            pairs = np.ix_(asked, asked)
+            same[place][pairs] = _same(images[asked, *tile], rule, inner) & among[place][pairs]
         np.fill_diagonal(same[place], False)
     return same
+
+
+def _same(tiles: NDArray[np.uint8], rule: PartRule, inner: Products) -> NDArray[np.bool_]:
+    """Which pairs of tiles (n, height, width, 3) are the same, each with itself if textured."""
+    covariance = _covariances(tiles, inner)
+    variance = covariance.diagonal().copy()
+    limits = limits_of(rule, math.prod(tiles.shape[1:3]))
+    textured = variance >= limits.texture
+    apart = variance[:, None] + variance[None, :] - 2.0 * covariance
+    deviation = np.sqrt(variance)
+    alike = covariance >= rule.correlation * (deviation[:, None] * deviation[None, :])
+    return np.asarray((apart <= limits.distance) & alike & textured[:, None] & textured[None, :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,7 @@ class Limits:
     distance: int
 
 
+@lru_cache(256)
 def limits_of(rule: PartRule, pixels: int, channels: int = 3) -> Limits:
     """A standard deviation and an l2, in [0, 1], as whole numbers of 0-255 levels of so many
     pixels; the settings are read as the decimals that they print as."""
@@ -98,13 +111,19 @@ def limits_of(rule: PartRule, pixels: int, channels: int = 3) -> Limits:
     )
 
 
-def _covariances(images: NDArray[np.uint8], tile: Tile, inner: Products) -> NDArray[np.float64]:
-    """Inner products (n, n) of the tile of all pairs, once each channel's mean is taken off, times
-    the number of its pixels: whole numbers below 2⁵³."""
-    pixels = tile_values(tile) // 3
-    flat = np.ascontiguousarray(images[:, *tile]).reshape(len(images), 3 * pixels)
-    sums = flat.reshape(len(images), pixels, 3).sum(axis=1, dtype=np.float64) - 128.0 * pixels
-    return np.asarray(inner(flat, flat) * pixels - sums @ sums.T)
+def _covariances(tiles: NDArray[np.uint8], inner: Products) -> NDArray[np.float64]:
+    """Inner products (n, n) of all pairs of tiles (n, height, width, 3), once each channel's mean
+    is taken off, times the number of their pixels: whole numbers below 2⁵³."""
+    count, pixels = len(tiles), math.prod(tiles.shape[1:3])
+    # Products take 128 off each value: rows that are one in a channel, else zero, give its sum.
+    rows = np.full((count + 3, pixels, 3), 128, np.uint8)
+    rows[:count] = tiles.reshape(count, pixels, 3)
+    for channel in range(3):
+        rows[count + channel, :, channel] += 1
+    flat = rows.reshape(count + 3, 3 * pixels)
+    gram = inner(flat, flat)
+    sums = gram[:count, count:]
+    return np.asarray(gram[:count, :count] * pixels - sums @ sums.T)
 
 
 def find_parts(same: NDArray[np.bool_], size: int, least: int, max_steps: int) -> PartSearch:
@@ -217,28 +236,49 @@ def _grown(near: NDArray[np.bool_], size: int) -> tuple[list[int], NDArray[np.bo
     (tiles, n) bool, and which pictures (n,) are left in the end beside it."""
     tiles: list[int] = []
     kept = np.ones(near.shape[1], dtype=np.bool_)
-    counts = np.count_nonzero(near, axis=1)
-    while len(tiles) < len(near):
-        counts[tiles] = -1
-        tile = int(counts.argmax())
-        if counts[tile] < size - 1:
-            break
-        kept &= near[tile]
-        tiles.append(tile)
-        counts = np.count_nonzero(near & kept, axis=1)
-    return tiles, kept
+    left = np.arange(len(near))
+    while True:
+        counts = np.count_nonzero(near[left] & kept, axis=1)
+        # Tiles that keep all come next, one after the other, and change no count.
+        whole = counts == np.count_nonzero(kept)
+        tiles += left[whole].tolist()
+        # What too few are the same in cannot be added later either.
+        possible = ~whole & (counts >= size - 1)
+        left = left[possible]
+        if not len(left):
+            return tiles, kept
+        kept &= near[left[counts[possible].argmax()]]
 
 
-def mask_of(members: NDArray[np.uint8], tiles: Sequence[int], rule: PartRule) -> NDArray[np.bool_]:
+def mask_of(
+    pictures: NDArray[np.uint8],
+    tiles: Sequence[int],
+    rule: PartRule,
+    members: Sequence[int] | None = None,
+) -> NDArray[np.bool_]:
     """Which pixels (height, width) bool a part is: those of its tiles that hardly vary over its
-    members (n, height, width, 3) uint8, whose standard deviation over these and all channels is at
-    most `rule.spread`."""
-    count, height, width, _ = members.shape
+    members, all pictures (n, height, width, 3) uint8 by default, whose standard deviation over
+    these and all channels is at most `rule.spread`."""
+    height, width = pictures.shape[1:3]
     grid = tile_grid(height, width, rule.grid)
-    limit = math.floor((Fraction(str(rule.spread)) * 255 * count) ** 2 * 3)
+    places = np.arange(len(pictures)) if members is None else np.array(members)
+    limit = math.floor((Fraction(str(rule.spread)) * 255 * len(places)) ** 2 * 3)
     mask = np.zeros((height, width), dtype=np.bool_)
     for place in tiles:
-        values = members[:, *grid[place]].astype(np.int64)
-        spread = count * np.square(values).sum(axis=0) - np.square(values.sum(axis=0))
+        sums, squares = _sums(pictures, places, grid[place])
+        spread = len(places) * squares - np.square(sums)
         mask[grid[place]] = spread.sum(axis=2) <= limit
     return mask
+
+
+def _sums(
+    pictures: NDArray[np.uint8], places: NDArray[np.intp], tile: Tile
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The sums and the sums of squares over the pictures at these places, of each value of the
+    tile (height, width, 3)."""
+    sums, squares = (np.zeros(pictures[0][tile].shape, np.int64) for _ in range(2))
+    for at in range(0, len(places), _SQUARES_PER_SUM):
+        values = pictures[places[at : at + _SQUARES_PER_SUM], *tile]
+        sums += values.sum(axis=0, dtype=np.uint32)
+        squares += np.square(values, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
+    return sums, squares

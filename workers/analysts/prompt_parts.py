@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Part, Shift
-from seedsweep.storage.settings.analysis import Analysis, PartRule
-from seedsweep.workers.analysis.distances import tile_grid
+from seedsweep.storage.settings.analysis import Analysis
 from seedsweep.workers.analysis.inner_products import Products
 from seedsweep.workers.analysis.part_bounds import PartCandidates, part_candidates
 from seedsweep.workers.analysis.part_shifts import (
@@ -30,8 +29,7 @@ def candidates_of_parts(
     tiles."""
     sampling, rule = stored.sampling, settings.parts
     if settings.matrix == "full":
-        tiles = len(tile_grid(sampling.height, sampling.width, rule.grid))
-        return PartCandidates(np.arange(len(usable)), np.ones(tiles, np.bool_))
+        return PartCandidates(np.arange(len(usable)), None)
     with stored.tally.step("prune"):
         summaries = summaries_of(stored, usable)
         return part_candidates(
@@ -54,14 +52,17 @@ def parts_of_prompt(
     if len(candidates.images) < size and not (rule.anywhere and len(usable) >= size):
         return (), True
     with stored.tally.step("compare"):
-        same = same_tiles(pixels, rule, inner, candidates.tiles)
+        same = same_tiles(pixels, rule, inner, candidates.pairs)
     if rule.anywhere:
-        return _parts_anywhere(stored, usable, settings, candidates, same)
+        return _parts_anywhere(stored, usable, settings, candidates, same, pixels)
     with stored.tally.step("clique"):
         found = find_parts(same, size, rule.least, settings.max_steps)
     seeds = [stored.images[usable[place]].seed for place in candidates.images.tolist()]
-    parts = tuple(_part(each, (), pixels[[*each.members]], seeds, rule) for each in found.parts)
-    return parts, found.proven
+    parts = [
+        _of_area(_part(each, (), seeds), mask_of(pixels, each.tiles, rule, each.members))
+        for each in found.parts
+    ]
+    return tuple(parts), found.proven
 
 
 def _parts_anywhere(
@@ -70,13 +71,18 @@ def _parts_anywhere(
     settings: Analysis,
     candidates: PartCandidates,
     same: NDArray[np.bool_],
+    pixels: NDArray[np.uint8],
 ) -> tuple[tuple[Part, ...], bool]:
     rule, count = settings.parts, len(usable)
     height, width = stored.sampling.height, stored.sampling.width
     fixed = np.zeros((len(same), count, count), np.bool_)
     fixed[:, candidates.images[:, None], candidates.images[None, :]] = same
 
+    decoded = {place: row for row, place in enumerate(candidates.images.tolist())}
+
     def read(places: Sequence[int]) -> NDArray[np.uint8]:
+        if all(place in decoded for place in places):
+            return pixels[[decoded[place] for place in places]]
         return stored.pixels([usable[place] for place in places])
 
     reduced = reduce_summaries(summaries_of(stored, usable), height, width)
@@ -86,18 +92,17 @@ def _parts_anywhere(
         search = ShiftedParts(fixed, lay(reduced, rule, reduction(height, width)), read, rule)
     found, proven = search.find(settings.min_clique_size, settings.max_steps)
     seeds = [stored.images[place].seed for place in usable]
-    parts = [_part(each, search.shifts(each), read(each.members), seeds, rule) for each in found]
+    parts = []
+    for each in found:
+        part = _part(each, search.shifts(each), seeds)
+        laid = laid_alike(part, read(each.members))
+        parts.append(_of_area(part, mask_of(laid, each.tiles, rule)))
     return tuple(parts), proven
 
 
-def _part(
-    found: FoundPart,
-    shifts: tuple[Shift, ...],
-    members: NDArray[np.uint8],
-    seeds: Sequence[int],
-    rule: PartRule,
-) -> Part:
-    part = Part(
+def _part(found: FoundPart, shifts: tuple[Shift, ...], seeds: Sequence[int]) -> Part:
+    """As it is stored, but for its share of the area."""
+    return Part(
         seeds=tuple(seeds[image] for image in found.shared),
         whole_seeds=tuple(seeds[image] for image in found.members),
         tiles=found.tiles,
@@ -105,8 +110,10 @@ def _part(
         representative_seed=seeds[found.centre],
         shifts=shifts,
     )
-    share = float(mask_of(laid_alike(part, members), part.tiles, rule).mean())
-    return part.model_copy(update={"share": share})
+
+
+def _of_area(part: Part, mask: NDArray[np.bool_]) -> Part:
+    return part.model_copy(update={"share": float(mask.mean())})
 
 
 def laid_alike(part: Part, members: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -71,7 +71,7 @@ class StoredPrompt:
             with naming_shard(key), self.tally.step("decode"):
                 for place, image in enumerate(self._read(key, seeds), start=done):
                     self.tally.decoded += 1
-                    room[place] = decode_pixels(image, self.sampling)
+                    decode_pixels(image, self.sampling, into=room[place])
             done += len(seeds)
         return room
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.settings.analysis import PartRule
+from seedsweep.workers.analysis import parts
 from seedsweep.workers.analysis.parts import critical_least, find_parts, mask_of, same_tiles
 from tests.support.templates import noise, template
 
@@ -147,6 +148,50 @@ def test_a_subject_on_other_backgrounds_is_found_and_outlined():
     assert mask[8:24, 8:32].all()
     assert mask.sum() == 16 * 24
     assert not mask_of(noise(rng, 6), part.tiles, RULE).any()
+
+
+@few
+@given(
+    seed=st.integers(0, 10_000),
+    side=st.sampled_from([5, 8, 11]),
+    spread=st.sampled_from([0.02, 0.06, 1.0]),
+    at_once=st.integers(1, 7),
+)
+def test_a_mask_is_what_hardly_varies_by_exact_fractions(seed, side, spread, at_once):
+    rng = np.random.default_rng(seed)
+    pictures = rng.integers(0, 256, (6, side, side, 3), np.uint8)
+    level = rng.choice([3, 15, 40, 120], (side, side, 1))
+    around = np.clip(pictures[:1] + rng.integers(-level, level + 1, (5, side, side, 3)), 0, 255)
+    pictures[1:] = around
+    rule = PartRule(grid=4, spread=spread)
+    members = sorted(rng.choice(6, rng.integers(2, 7), replace=False).tolist())
+    tiles = sorted(rng.choice(16, rng.integers(0, 17), replace=False).tolist())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "_SQUARES_PER_SUM", at_once)
+        mask = mask_of(pictures, tiles, rule, members)
+    places = np.arange(side * side).reshape(side, side, 1)
+    inside = {int(v) for n, tile in enumerate(tiles_of(places, 4)) if n in tiles for v in tile.flat}
+    for place, (y, x) in enumerate(itertools.product(range(side), repeat=2)):
+        values = [[Fraction(int(pictures[m, y, x, c]), 255) for m in members] for c in range(3)]
+        means = [sum(each) / len(each) for each in values]
+        around = [(v - mean) ** 2 for each, mean in zip(values, means, strict=True) for v in each]
+        hardly = sum(around) / len(around) <= Fraction(str(spread)) ** 2
+        assert mask[y, x] == (place in inside and hardly)
+
+
+def test_the_whitest_pictures_overflow_no_sum():
+    white = np.full((1300, 4, 4, 3), 255, np.uint8)
+    assert mask_of(white, [0], PartRule(grid=2)).sum() == 4
+
+
+def test_only_pairs_and_tiles_that_are_asked_for_are_the_same():
+    rng = np.random.default_rng(3)
+    pictures = template(rng, 6, slice(8, 24), slice(8, 32))
+    same = same_tiles(pictures, RULE)
+    among = rng.random(same.shape) < 0.5
+    among &= among.swapaxes(1, 2)
+    assert np.array_equal(same_tiles(pictures, RULE, among=among), same & among)
+    assert (same & ~among).any()
 
 
 def test_two_subjects_of_one_prompt_are_two_parts():

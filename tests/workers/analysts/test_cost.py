@@ -39,9 +39,9 @@ def decoded(monkeypatch):
     """How many pictures were decoded, counted by the decoder."""
     calls = []
 
-    def decode(png, width, height):
+    def decode(png, width, height, into=None):
         calls.append(png)
-        return decode_png(png, width, height)
+        return decode_png(png, width, height, into)
 
     monkeypatch.setattr(stored_images, "decode_png", decode)
     return calls
