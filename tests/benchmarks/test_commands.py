@@ -42,6 +42,7 @@ NOT_HERE = {
     "funnel": "has a test of its own",
     "gpu": "has tests of its own",
     "machine": "measures nothing",
+    "model_classes": "has tests of its own",
     "screens": "keeps its scores in a folder that is named",
     "sides": "is part of orchestration",
     "stand_ins": "is part of slots",

@@ -24,6 +24,9 @@ from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_class import class_of
 from seedsweep.workers.pipelines.loaded_weights import drawn_by_lot, unused_weights
 
+_MOVED = ("alt_diffusion", "wuerstchen")
+"""The families of what is deprecated whose networks diffusers exports no more."""
+
 
 def assemble(places: Places, model: Model) -> Any:
     """The pipeline of `[model]` with its components, on the CPU; nothing is fetched.
@@ -33,6 +36,7 @@ def assemble(places: Places, model: Model) -> Any:
     index = places.config or places.model
     try:
         with drawn_by_lot() as lacking:
+            _name_moved(index)
             given = {
                 one.name: _component(places.components[one.name], one.name, index, model)
                 for one in model.components
@@ -63,6 +67,25 @@ def assemble(places: Places, model: Model) -> Any:
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _name_moved(folder: Path) -> None:
+    """Name classes that diffusers has moved among what is deprecated where it looks for them.
+
+    Folders that people hold name them by their family; diffusers now saves them as its own.
+    """
+    from diffusers import pipelines
+    from diffusers.pipelines import deprecated
+
+    for part in components(folder):
+        for family in _MOVED:
+            moved = getattr(deprecated, family, None)
+            if not hasattr(moved, part.class_name):
+                continue
+            if part.library == family and not hasattr(pipelines, family):
+                setattr(pipelines, family, moved)
+            if part.library == "diffusers" and not hasattr(diffusers, part.class_name):
+                setattr(diffusers, part.class_name, getattr(moved, part.class_name))
 
 
 def one_line(error: Exception) -> str:

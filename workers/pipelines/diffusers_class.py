@@ -32,7 +32,15 @@ PREDICTABLE = (
 it, the noisy latents first. Each is tested."""
 
 _USUAL = "StableDiffusionPipeline"
-_MORE_THAN_A_PROMPT = ("image_embeds", "image_embeddings", "mask_image", "control_image", "video")
+_MORE_THAN_A_PROMPT = (
+    "image_embeds",
+    "image_embeddings",
+    "mask_image",
+    "control_image",
+    "video",
+    "gligen_boxes",
+)
+_FRAMES = ("num_frames", "video_length")
 _PARTS = ("controlnet", "adapter", "motion_adapter")
 _FROM_PICTURES = re.compile("Img2Img|SuperResolution|Refiner|Pix2Pix")
 _TASKS = re.compile(r"ControlNet(?:Union|XS)?|Inpaint|Img2Img|Adapter|Kontext|Upscale")
@@ -107,6 +115,26 @@ def call_parameters(kind: Any) -> dict[str, inspect.Parameter]:
     return parameters
 
 
+def guidance_of(kind: Any) -> str | None:
+    """The argument of a pipeline's call that scales its guidance; None if it takes none.
+
+    A `guidance_scale` that is off unless it is given is a condition of distilled models only, if
+    there is a `true_cfg_scale` too. Of a prior and a decoder, the prior is given the prompt.
+    """
+    known = call_parameters(kind)
+    usual = known.get("guidance_scale")
+    if usual is not None and (usual.default is not None or "true_cfg_scale" not in known):
+        return "guidance_scale"
+    names = ("true_cfg_scale", "prior_guidance_scale")
+    return next((name for name in names if name in known), None)
+
+
+def takes_generators(kind: Any) -> bool:
+    """Whether a pipeline's call says that it takes one generator for each picture."""
+    says = call_parameters(kind)["generator"].annotation
+    return says is inspect.Parameter.empty or "list" in str(says).lower()
+
+
 def _reason(kind: type) -> str:
     parameters = call_parameters(kind)
     required = {
@@ -125,6 +153,9 @@ def _reason(kind: type) -> str:
     lacking = [name for name in NEEDED if name not in parameters]
     if lacking:
         return f"takes no {lacking[0]}, so it makes no pictures of a prompt"
+    frames = [name for name in _FRAMES if name in parameters]
+    if frames:
+        return f"makes videos ({frames[0]}) and no pictures"
     if "Prior" in kind.__name__:
         return "makes no pictures, but what a decoder makes them of"
     return "needs more than a prompt (image)" if _FROM_PICTURES.search(kind.__name__) else ""

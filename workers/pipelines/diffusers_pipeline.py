@@ -7,7 +7,7 @@ memory is halved, and the images so made say so.
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import diffusers
@@ -22,13 +22,13 @@ from seedsweep.storage.errors import (
     ModelLoadError,
     SeedsweepError,
 )
-from seedsweep.storage.record import canonical
 from seedsweep.storage.records import Provenance
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.assembly import one_line
-from seedsweep.workers.pipelines.diffusers_class import call_parameters, why_unfit
+from seedsweep.workers.pipelines.call_arguments import call_arguments, recorded_recipe
+from seedsweep.workers.pipelines.diffusers_class import guidance_of, takes_generators
 from seedsweep.workers.pipelines.diffusers_loading import is_compilers_failure, load_diffusers
 from seedsweep.workers.pipelines.first_step import FirstStep, first_step
 from seedsweep.workers.pipelines.prediction_reader import read_predictions
@@ -74,6 +74,8 @@ class DiffusersPipeline:
         require_vocabularies(self._pipeline)
         self._follow(sampling)
         self._require_difference()
+        self._require_difference_in_batches()
+        self._require_generators()
 
     def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
         return self._in_batches(
@@ -139,11 +141,13 @@ class DiffusersPipeline:
 
     def _follow(self, sampling: Sampling) -> None:
         before = getattr(self._pipeline, "scheduler", None)
-        self._arguments = _arguments(self._pipeline, sampling)
+        self._arguments = call_arguments(self._pipeline, sampling)
         self._sampling = sampling
         try:
             self._pipeline.scheduler = choose_sampler(sampling.sampler, self._own_sampler)
-            self._recipe = _recipe(self._model, self._used(sampling), self._pipeline.scheduler)
+            self._recipe = recorded_recipe(
+                self._model, self._used(sampling), self._pipeline.scheduler
+            )
         except SeedsweepError:
             self._pipeline.scheduler = before
             raise
@@ -156,14 +160,15 @@ class DiffusersPipeline:
         if sampling.negative_prompt and self._is_unused(usual, "negative_prompt", ""):
             raise self._unused("negative_prompt", "leave it out")
         # 0 and 1 say that there is to be no guidance.
-        if sampling.guidance_scale not in (0, 1) and self._is_unused(usual, "guidance_scale", 1.0):
+        guidance = guidance_of(self._pipeline) or "guidance_scale"
+        if sampling.guidance_scale not in (0, 1) and self._is_unused(usual, guidance, 1.0):
             return sampling.model_copy(update={"guidance_scale": None})
         return sampling
 
     def _is_unused(self, usual: FirstStep, name: str, other: object) -> bool:
         if name not in self._arguments:
             return True
-        return usual.equals(self._first_step(DIFFERENT[0], **{name: other}))
+        return usual.equals(self._first_step(DIFFERENT[0], changes={name: other}))
 
     def _require_difference(self) -> None:
         other = self._first_step(DIFFERENT[1])
@@ -173,9 +178,38 @@ class DiffusersPipeline:
                 "tokenizer and text encoder, or use one that takes prompts."
             )
 
-    def _first_step(self, prompt: str, **changes: object) -> FirstStep:
+    def _require_difference_in_batches(self) -> None:
+        """Some pipelines of diffusers mix up pictures and prompts if there are several."""
+        if self._sampling.batch_size == 1 or not self._usual.sampled:
+            return
         try:
-            return first_step(self._pipeline, prompt, {**self._arguments, **changes})
+            one, other = (self._first_step(text, pictures=2) for text in DIFFERENT[:2])
+        except DeviceMemoryError:
+            return
+        if len(one.made) == 2 and one.has_equal_row(other):
+            raise ModelLoadError(
+                f"{type(self._pipeline).__name__} makes pictures in a batch that do not follow "
+                "the prompt; set sampling.batch_size = 1."
+            )
+
+    def _require_generators(self) -> None:
+        """A class that does not say that it takes a generator for each picture may: it is tried."""
+        if takes_generators(self._pipeline):
+            return
+        try:
+            self._batch(DIFFERENT[0], [0, 1], 2)
+        except GenerationError as error:
+            raise ModelLoadError(
+                f"{type(self._pipeline).__name__} takes one generator for a whole batch, so that "
+                "no seed would fix one picture; use a model of another pipeline."
+            ) from error
+
+    def _first_step(
+        self, prompt: str, pictures: int = 1, changes: Mapping[str, object] | None = None
+    ) -> FirstStep:
+        try:
+            arguments = {**self._arguments, **(changes or {})}
+            return first_step(self._pipeline, prompt, arguments, pictures)
         except torch.OutOfMemoryError as error:
             raise self._too_large() from error
         except Exception as error:  # a model's own files may bring diffusers to raise anything
@@ -262,35 +296,6 @@ class DiffusersPipeline:
 
 def _padded(seeds: Sequence[int], batch_size: int) -> list[int]:
     return [*seeds, *[seeds[-1]] * (batch_size - len(seeds))]
-
-
-def _arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
-    """What the pipeline's call is given of the recipe; a negative prompt only if there is one."""
-    reason = why_unfit(type(pipeline))
-    if reason:
-        raise ModelLoadError(f"The model cannot be used: {reason}.")
-    wanted: dict[str, Any] = {
-        "num_inference_steps": sampling.steps,
-        "width": sampling.width,
-        "height": sampling.height,
-    }
-    known = call_parameters(pipeline)
-    if "guidance_scale" in known:
-        wanted["guidance_scale"] = sampling.guidance_scale
-    if sampling.negative_prompt and "negative_prompt" in known:
-        wanted["negative_prompt"] = sampling.negative_prompt
-    return wanted
-
-
-def _recipe(model: Model, used: Sampling, sampler: Any) -> str:
-    """All settings that alter pixels, but for the batch's size, with the sampler that is used; null
-    is what the pipeline does not use."""
-    settings = {
-        **model.identity,
-        **used.model_dump(exclude={"seeds", "first_seed", "batch_size", "images_per_unit"}),
-        "sampler": None if sampler is None else type(sampler).__name__,
-    }
-    return canonical(settings)
 
 
 def _device_name(device: str) -> str:

@@ -20,13 +20,21 @@ class FirstStep:
     made: Any
     sampled: bool
 
+    def has_equal_row(self, other: "FirstStep") -> bool:
+        """Whether some picture of a batch is one in both, to the last bit."""
+        if not np.isfinite(self.made).all() or self.made.shape != other.made.shape:
+            return False
+        return any(map(np.array_equal, self.made, other.made))
+
     def equals(self, other: "FirstStep") -> bool:
         """Whether both are one, to the last bit; of what is not finite, that cannot be said."""
         return bool(np.isfinite(self.made).all() and np.array_equal(self.made, other.made))
 
 
-def first_step(pipeline: Any, prompt: str, arguments: Mapping[str, Any]) -> FirstStep:
-    """Have the pipeline make one picture of a prompt at seed 0, up to its first step.
+def first_step(
+    pipeline: Any, prompt: str, arguments: Mapping[str, Any], pictures: int = 1
+) -> FirstStep:
+    """Have the pipeline make pictures of a prompt at the seeds from 0, up to its first step.
 
     Nothing is compiled for it. Raises what the pipeline raises.
     """
@@ -45,8 +53,8 @@ def first_step(pipeline: Any, prompt: str, arguments: Mapping[str, Any]) -> Firs
         ):
             output = pipeline(
                 prompt=prompt,
-                num_images_per_prompt=1,
-                generator=[torch.Generator("cpu").manual_seed(0)],
+                num_images_per_prompt=pictures,
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in range(pictures)],
                 output_type="np",
                 **arguments,
             )

@@ -3,7 +3,12 @@ import pytest
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.model import Model
-from seedsweep.workers.pipelines.diffusers_class import check_class, why_unfit
+from seedsweep.workers.pipelines.diffusers_class import (
+    check_class,
+    guidance_of,
+    takes_generators,
+    why_unfit,
+)
 from tests.support.model_folders import reindex, save_folder
 
 UNFIT = [
@@ -24,6 +29,9 @@ UNFIT = [
     ("WanPipeline", "takes no num_images_per_prompt", "StableDiffusionPipeline"),
     ("CogVideoXPipeline", "makes no pictures of a prompt", "StableDiffusionPipeline"),
     ("AudioLDM2Pipeline", "makes no pictures of a prompt", "StableDiffusionPipeline"),
+    ("EasyAnimatePipeline", "makes videos (num_frames)", "StableDiffusionPipeline"),
+    ("LattePipeline", "makes videos (video_length)", "StableDiffusionPipeline"),
+    ("StableDiffusionGLIGENPipeline", "gligen_boxes", "StableDiffusionPipeline"),
     ("DDPMPipeline", "takes no prompt", "StableDiffusionPipeline"),
     ("DiTPipeline", "class_labels", "StableDiffusionPipeline"),
 ]
@@ -82,3 +90,25 @@ def test_a_class_that_is_no_pipeline_is_refused(model, tmp_path, name):
 def test_what_is_not_here_is_not_looked_into():
     for model in (Model(pipeline="noise"), Model(path="organisation/model")):
         check_class(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("StableDiffusionPipeline", "guidance_scale"),
+        ("FluxPipeline", "guidance_scale"),
+        ("Ideogram4Pipeline", "guidance_scale"),
+        ("QwenImagePipeline", "true_cfg_scale"),
+        ("QwenImage21Pipeline", "true_cfg_scale"),
+        ("StableCascadeCombinedPipeline", "prior_guidance_scale"),
+        ("KandinskyV22CombinedPipeline", "guidance_scale"),
+        ("HunyuanImagePipeline", None),
+    ],
+)
+def test_the_argument_that_scales_guidance_is_the_one_that_the_class_uses(name, argument):
+    assert guidance_of(getattr(diffusers, name)) == argument
+
+
+def test_a_class_says_whether_it_takes_a_generator_for_each_picture():
+    assert takes_generators(diffusers.StableDiffusionPipeline)
+    assert not takes_generators(diffusers.AmusedPipeline)

@@ -1,0 +1,190 @@
+"""Which text-to-image classes of the installed diffusers can be audited; writes a page about it.
+
+    .venv/bin/python -m benchmarks.model_classes [CLASS…] [--write]
+
+Each is made tiny, with random weights, and makes pictures of two prompts as a worker would. Its
+tables are printed, of the classes that are named or of all; with `--write`, docs/model-classes.md.
+"""
+
+import argparse
+import json
+import logging
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import transformers
+
+from seedsweep.storage.errors import SeedsweepError
+from seedsweep.storage.settings.model import Model
+from seedsweep.storage.settings.sampling import Sampling
+from seedsweep.workers.models.folder_check import check_model
+from seedsweep.workers.models.parts import Places
+from seedsweep.workers.pipelines.diffusers_class import (
+    call_parameters,
+    check_class,
+    class_of,
+    guidance_of,
+    why_unfit,
+)
+from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
+from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
+from tests.support.classes.registry import NOT_MADE, TINY, save_class
+
+PAGE = Path(__file__).parents[1] / "docs" / "model-classes.md"
+PROMPTS = ("a cat", "two dogs")
+SCALE = 3.0
+NEGATIVE = "grey"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of a class: its guidance and whether a negative prompt is used, or why not."""
+
+    name: str
+    guidance: str = ""
+    negative: str = ""
+    refused: str = ""
+    untried: str = ""
+
+
+def text_to_image_classes():
+    """The classes that diffusers exports for pictures of prompts, by name: those that it lists
+    itself, and those whose call takes a prompt and how many pictures to make of it, no frames."""
+    # It imports every pipeline, some of which warn.
+    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
+
+    listed = {kind.__name__ for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
+    named = {name: kind for name in dir(diffusers) if (kind := class_of(name)) is not None}
+    return [
+        name
+        for name, kind in sorted(named.items())
+        if name in listed or _makes_pictures_of_prompts(kind)
+    ]
+
+
+def _makes_pictures_of_prompts(kind):
+    known = call_parameters(kind)
+    frames = {"num_frames", "video_length", "num_videos_per_prompt"}
+    return {"prompt", "num_images_per_prompt"} <= set(known) and not frames & set(known)
+
+
+def try_class(name, folder):
+    """Have a class made tiny in an empty folder make pictures of two prompts, if it can be."""
+    unfit = why_unfit(class_of(name))
+    if unfit:
+        return Trial(name, refused=unfit)
+    if name not in TINY:
+        return Trial(name, untried=NOT_MADE.get(name, "no tiny configuration was made"))
+    save_class(name, folder)
+    side = TINY[name].side
+    sampling = Sampling(steps=2, guidance_scale=SCALE, width=side, height=side, batch_size=2)
+    model = Model(path=str(folder), fingerprint="tiny")
+    try:
+        check_model(model, sampling)
+        check_class(model)
+        open_tokenizers(model)
+        pipeline = DiffusersPipeline(Places(folder), model, sampling, "cpu", threads=1)
+        first, second = pipeline.generate(PROMPTS[0], [1, 2])
+        (other,) = pipeline.generate(PROMPTS[1], [1])
+        (again,) = pipeline.generate(PROMPTS[0], [2])
+    except SeedsweepError as error:
+        return Trial(name, refused=str(error).replace(str(folder), "FOLDER"))
+    assert not first.flaw, f"{name}: {first.flaw}"
+    different = [first.pixels, second.pixels, other.pixels]
+    assert len({each.tobytes() for each in different}) == 3, f"{name}: pictures are one"
+    assert np.array_equal(second.pixels, again.pixels), f"{name}: a seed has two pictures"
+    used = _scale(first)
+    try:
+        pipeline = pipeline.with_sampling(sampling.model_copy(update={"negative_prompt": NEGATIVE}))
+        negative, with_it = "yes", _scale(pipeline.generate(PROMPTS[0], [1])[0])
+    except SeedsweepError as error:
+        negative, with_it = "no" if "alters nothing" in str(error) else "fails", None
+    argument = guidance_of(class_of(name))
+    if used is not None:
+        guidance = f"`{argument}`"
+    else:
+        guidance = f"`{argument}`, with a negative prompt" if with_it is not None else ""
+    return Trial(name, guidance, negative)
+
+
+def _scale(generation):
+    return json.loads(generation.provenance.recipe)["guidance_scale"]
+
+
+def tables(trials):
+    """The tables of what works, what is refused, and what was not tried, as Markdown."""
+    works = [one for one in trials if not one.refused and not one.untried]
+    lines = [f"## {len(works)} work", "", "| class | guidance | negative prompt |", "|---|---|---|"]
+    lines += [f"| {one.name} | {one.guidance or 'none'} | {one.negative} |" for one in works]
+    refused = [one for one in trials if one.refused]
+    lines += [
+        "",
+        f"## {len(refused)} are refused",
+        "",
+        "| class | with this sentence |",
+        "|---|---|",
+    ]
+    lines += [f"| {one.name} | {_cell(one.refused)} |" for one in refused]
+    untried = [one for one in trials if one.untried]
+    lines += ["", f"## {len(untried)} were not tried", "", "| class | why |", "|---|---|"]
+    lines += [f"| {one.name} | {_cell(one.untried)} |" for one in untried]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text):
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("_", r"\_")
+
+
+def page(trials):
+    head = f"""# Which classes of diffusers can be audited?
+
+```bash
+python -m benchmarks.model_classes --write
+```
+
+This wrote the tables below with diffusers {diffusers.__version__} and transformers
+{transformers.__version__}. It makes each class as small as its configuration allows, with random
+weights and tokenizers of letters, saves it, checks and loads it as a worker does, and has it make
+pictures of two prompts. Those of two seeds and of two prompts differ, and a seed's is the same in
+another batch. What real weights need of memory and time it does not say.
+
+Listed is every class that diffusers itself names for text to image, and every other that takes a
+prompt and how many pictures to make of it.
+
+- **guidance** is the argument that the campaign's `guidance_scale` is given as. *none*: the class
+  takes no scale, or does not use it; then the recorded recipe has null. A class of a prior and a
+  decoder guides each apart; the other one has its own default.
+- *with a negative prompt*: the class guides away from `negative_prompt`, and not at all without
+  one. The makers of Qwen-Image use `negative_prompt = " "`.
+- **negative prompt**, *no*: asking for one is refused, since it would alter nothing; *fails*: it is
+  refused, since the class fails on it if each picture has a seed of its own.
+- A size that a class does not make is refused with the size that it made instead.
+
+"""
+    return head + tables(trials)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("classes", nargs="*")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    diffusers.utils.logging.set_verbosity_error()
+    trials = []
+    for name in options.classes or text_to_image_classes():
+        with tempfile.TemporaryDirectory() as folder:
+            trials.append(try_class(name, Path(folder)))
+    if options.write:
+        PAGE.write_text(page(trials))
+    else:
+        print(tables(trials), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The page of model classes names all of them, and a fast part of its tables is made again."""
+
+import re
+
+import pytest
+
+from benchmarks.model_classes import PAGE, page, text_to_image_classes, try_class
+from tests.support.classes.registry import NOT_MADE, TINY
+
+FAST = [
+    "ChromaPipeline",
+    "CogView3PlusPipeline",
+    "KandinskyV22CombinedPipeline",
+    "LatentConsistencyModelPipeline",
+    "Lumina2Pipeline",
+    "QwenImagePipeline",
+    "StableDiffusionPipeline",
+]
+
+# Two of them are given what is deprecated, by their own pipelines.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+def rows():
+    """By class, its row of the page."""
+    lines = PAGE.read_text().splitlines()
+    return {
+        match[1]: line for line in lines if (match := re.match(r"\| (\w*Pipeline\w*) \|", line))
+    }
+
+
+def test_the_page_names_every_text_to_image_class_that_diffusers_has():
+    assert sorted(rows()) == text_to_image_classes()
+
+
+def test_each_class_that_is_made_and_each_that_is_not_is_one_of_diffusers():
+    assert {*TINY, *NOT_MADE} <= set(text_to_image_classes())
+    assert not set(TINY) & set(NOT_MADE)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_page_says_of_a_class_what_is_found_again(name, tmp_path):
+    assert rows()[name] in page([try_class(name, tmp_path)]).splitlines()
+
+
+def test_a_class_that_takes_one_generator_for_a_batch_is_refused_with_its_reason(tmp_path):
+    trial = try_class("AmusedPipeline", tmp_path)
+    assert "takes one generator for a whole batch" in trial.refused
+
+
+@pytest.mark.nightly
+def test_the_page_is_what_the_command_writes_today(tmp_path_factory):
+    trials = [try_class(name, tmp_path_factory.mktemp("m")) for name in text_to_image_classes()]
+    assert page(trials) == PAGE.read_text()
