@@ -20,6 +20,7 @@ from seedsweep.audit.findings.missed import stage_words
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.replay.replay import Replays
 from seedsweep.scheduler.campaign.current import parked_now, settings_now
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import (
     load_campaign,
@@ -147,7 +148,8 @@ def _in_words(settings: AnalysisSettings, results: Sequence[PromptResult], pictu
     return (
         f"The bundle is of analysis {settings.analysis_id}: edge threshold "
         f"{analysis.edge_threshold:g}, cliques of {analysis.min_clique_size} or more. It holds "
-        f"{len(results):,} results, {flagged:,} of them flagged, and {pictures:,} pictures."
+        f"{count_words(len(results), 'result')}, {flagged:,} of them flagged, and "
+        f"{count_words(pictures, 'picture')}."
     )
 
 

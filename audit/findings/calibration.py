@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from seedsweep.audit.findings.comparability import refuse_stages
-from seedsweep.audit.findings.control_prompts import Marks, among
+from seedsweep.audit.findings.control_prompts import Marks, among, captions_among
 from seedsweep.audit.findings.operating_point import (
     NEVER,
     OperatingPoint,
@@ -19,6 +19,7 @@ from seedsweep.audit.findings.part_point import PartPoint, Tiles, part_point
 from seedsweep.audit.findings.precision_recall import PrecisionRecall, precision_recall
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.file import require_possible
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.record import digest
@@ -175,23 +176,24 @@ def score_marked(
         asked = settings.analysis.model_copy(update={"partial": True, "parts": rule})
         require_possible(asked, submission.campaign.sampling)
     present = among(marks, load_prompts(store, campaign_id))
-    _refuse_none(marks, present, "are among the prompts of the campaign", campaign_id)
+    _refuse_none(marks, present, "is among the prompts of the campaign", campaign_id)
     scoring = Scoring(store.url, submission, settings, chosen, partial)
     scores = score_prompts(scoring, present.prompts, processes, progress)
     whole = {score.prompt: score for score in scores if score.whole}
     complete = among(present, list(whole))
-    _refuse_none(present, complete, "have all their images in the campaign", campaign_id)
+    _refuse_none(present, complete, "has all its images in the campaign", campaign_id)
     evidence = {text: score for text, score in whole.items() if score.usable >= chosen[-1]}
     used = among(complete, list(evidence))
     _refuse_none(
-        complete, used, f"have {chosen[-1]} usable pictures, as a clique takes, in", campaign_id
+        complete, used, f"has {chosen[-1]} usable pictures, as a clique takes, in", campaign_id
     )
     warnings = [
-        *_left_out(len(marks.prompts) - len(present.prompts), "are not in the campaign"),
-        *_left_out(len(present.prompts) - len(complete.prompts), "lack images"),
+        *captions_among(used.controls, settings.verification),
+        *_left_out(len(marks.prompts) - len(present.prompts), "that the campaign does not have"),
+        *_left_out(len(present.prompts) - len(complete.prompts), "without all its images"),
         *_left_out(
             len(complete.prompts) - len(used.prompts),
-            f"have fewer than {chosen[-1]} usable pictures",
+            f"with fewer than {chosen[-1]} usable pictures",
         ),
         *_undecided(list(evidence.values())),
     ]
@@ -261,25 +263,30 @@ def _l2_step(l2: float | None) -> int | None:
 
 def _refuse_none(before: Marks, after: Marks, what: str, campaign_id: str) -> None:
     for kind, given, left in (
-        ("controls", before.controls, after.controls),
-        ("positives", before.positives, after.positives),
+        ("control", before.controls, after.controls),
+        ("positive", before.positives, after.positives),
     ):
-        if not left and (given or kind == "controls"):
+        if not left and (given or kind == "control"):
             raise ConfigError(
-                f"None of the {len(given)} {kind} {what} {campaign_id}; name others, or add "
+                f"None of {count_words(len(given), kind)} {what} {campaign_id}; name others, or "
+                "add "
                 "them to its prompts file and run that again: only what is missing is generated."
             )
 
 
 def _left_out(count: int, why: str) -> list[str]:
-    return [f"{count} prompts that the files name {why} and were left out."] if count else []
+    return (
+        [f"Left out, of those that the files name: {count_words(count, 'prompt')} {why}."]
+        if count
+        else []
+    )
 
 
 def _undecided(scores: Sequence[PromptScore]) -> list[str]:
     cliques = sum(not all(critical.decided for critical in score.critical) for score in scores)
     parts = sum(not score.parts_proven for score in scores)
     return [
-        f"{count} prompts may {what}: the search for a {kind} ended at max_steps."
+        f"{count_words(count, 'prompt')} may {what}: the search for a {kind} ended at max_steps."
         for count, what, kind in (
             (cliques, "be flagged earlier", "clique"),
             (parts, "repeat a larger part", "part"),
@@ -293,7 +300,8 @@ def _too_few(controls: int, wish: CalibrationOptions) -> list[str]:
     if controls >= needed:
         return []
     return [
-        f"{controls} controls are too few to show a false-positive rate of "
-        f"{wish.false_positive_rate:g}: that takes {needed}, none of them flagged. The thresholds "
+        f"{count_words(controls, 'control')} cannot show a false-positive rate of "
+        f"{wish.false_positive_rate:g}: that takes {needed:,}, none of them flagged. The "
+        "thresholds "
         "are the largest at which no larger share of these few is flagged: a weak choice."
     ]

@@ -101,7 +101,8 @@ class Comparison:
     """What changes from campaign `a` to campaign `b`; differences are b − a.
 
     `analysis_a` and `analysis_b` name the analyses whose results they are, present at `written_at`.
-    `extracted` and `pictures` are None unless both have a training set. `unproven`: so many prompts
+    `extracted` and `pictures` are None unless both have a training set, and something is flagged:
+    nothing else is compared with training pictures. `unproven`: so many prompts
     have a clique in one of them that was not proven the largest. `shrunk` and `grown`: those that
     changed most, at most `CHANGED_SHOWN` each. `notes`: what to know before believing it. `parts`:
     the curve over how much of the picture repeats, if both looked for parts. `second_model`: what b
@@ -127,6 +128,12 @@ class Comparison:
     notes: tuple[str, ...]
     parts: tuple[RepeatedShare, ...] = ()
     second_model: SecondModel | None = None
+
+    @property
+    def examined(self) -> tuple[bool, bool]:
+        """If pictures of a, and of b, were compared with training pictures: flagged ones are."""
+        verified = self.extracted is not None
+        return verified and self.flagged.a.count > 0, verified and self.flagged.b.count > 0
 
 
 def compare_campaigns(
@@ -156,6 +163,7 @@ def compare_campaigns(
             "let them end."
         )
     verified = one.settings.verification is not None and other.settings.verification is not None
+    examined = verified and any(x.flagged or y.flagged for x, y in pairs)
     same = same_training_set(one, other)
     return Comparison(
         a=a,
@@ -167,9 +175,9 @@ def compare_campaigns(
         left_out=left_out,
         flagged=paired_rates([(x.flagged, y.flagged) for x, y in pairs]),
         extracted=paired_rates([(_extracted(x), _extracted(y)) for x, y in pairs])
-        if verified
+        if examined
         else None,
-        pictures=_pictures(pairs, same) if verified else None,
+        pictures=_pictures(pairs, same) if examined else None,
         clique_size=mean_difference(
             [x.clique_size for x, _ in pairs], [y.clique_size for _, y in pairs]
         ),
@@ -178,7 +186,7 @@ def compare_campaigns(
         grown=_changed((x, y) for x, y in pairs if y.clique_size > x.clique_size),
         points=_points(pairs),
         contrasts=contrasts(one, other),
-        notes=_notes(one, other, verified, same),
+        notes=_notes(one, other, verified, same, _unflagged(pairs)),
         parts=_parts(pairs, one.settings.analysis),
         second_model=ask_second_model(store, one, other, [x for x, _ in pairs], progress)
         if unseen
@@ -248,7 +256,15 @@ def _points(pairs: Sequence[Pair]) -> tuple[Point, ...]:
     return tuple(Point(*sizes, count) for sizes, count in sorted(counts.items()))
 
 
-def _notes(a: Arm, b: Arm, verified: bool, same_set: bool) -> tuple[str, ...]:
+def _unflagged(pairs: Sequence[Pair]) -> list[str]:
+    """In which of the campaigns nothing is flagged."""
+    flagged = (any(pair[side].flagged for pair in pairs) for side in (0, 1))
+    return [name for name, any_is in zip("AB", flagged, strict=True) if not any_is]
+
+
+def _notes(
+    a: Arm, b: Arm, verified: bool, same_set: bool, unflagged: Sequence[str]
+) -> tuple[str, ...]:
     one, other = (arm.submission.campaign.model.fingerprint for arm in (a, b))
     notes = [SAME_MODEL if one and one == other else CAVEAT, SIZES]
     if a.submission.campaign.generation_id == b.submission.campaign.generation_id:
@@ -260,4 +276,12 @@ def _notes(a: Arm, b: Arm, verified: bool, same_set: bool) -> tuple[str, ...]:
         )
     if not verified:
         notes.append("Extractions are not examined, since not both have a training set.")
+    elif len(unflagged) == 2:
+        notes.append("Extractions are not examined: nothing is flagged, so nothing was compared.")
+    elif unflagged:
+        notes.append(
+            f"In {unflagged[0]} nothing is flagged, so nothing was compared with training "
+            "pictures: "
+            "B - A takes its prompts as not extracted."
+        )
     return tuple(notes)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.present import Found
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
 
@@ -44,7 +45,8 @@ def score_labels(found: Found, labels: Mapping[str, str], partial: bool) -> Labe
     labelled = [result for result in found.results if result.prompt in labels]
     if not labelled:
         raise ConfigError(
-            f"None of the {len(labels)} labelled prompts was analysed in {found.campaign_id}; name "
+            f"None of {count_words(len(labels), 'labelled prompt')} was analysed in "
+            f"{found.campaign_id}; name "
             "a file whose prompts are those of the campaign, letter for letter."
         )
     usable = [result for result in labelled if has_evidence(result, found.min_clique_size)]

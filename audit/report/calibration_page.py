@@ -24,6 +24,7 @@ from seedsweep.audit.report.calibration_charts import (
 )
 from seedsweep.audit.report.html import templates, write_page
 from seedsweep.scheduler.printable import shown
+from seedsweep.scheduler.quantities import count_words
 
 FRAGMENT = "calibrated.toml"
 
@@ -75,8 +76,10 @@ def render_fragment(calibration: Calibration) -> str:
     point, verification = calibration.chosen.point, calibration.verification
     comments = [
         f"Written by seedsweep calibrate, {calibration.written_at}, from "
-        f"{calibration.campaign_id}: {calibration.controls} controls, {calibration.positives} "
-        f"known positives in {calibration.groups} groups, {calibration.seeds} seeds each. "
+        f"{calibration.campaign_id}: {count_words(calibration.controls, 'control')}, "
+        f"{count_words(calibration.positives, 'known positive')} in "
+        f"{count_words(calibration.groups, 'group')}, {count_words(calibration.seeds, 'seed')} "
+        "each. "
         "It holds for that model, recipe and number of seeds.",
         f"False-positive rate asked for: {calibration.wish.false_positive_rate:g}, "
         f"{point.summary}.",

@@ -11,7 +11,7 @@ from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.prompt_files import RowCounts
 from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.scheduler.campaign.window import window_size
-from seedsweep.scheduler.quantities import duration_words, number_words, size_words
+from seedsweep.scheduler.quantities import count_words, duration_words, number_words, size_words
 from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
@@ -167,7 +167,10 @@ class Estimate:
             ("Wall time", self._wall_time()),
             ("Money", self._money()),
             ("Shards", f"about {size_words(self.bytes)} in {self.units:,} objects{note}"),
-            ("To write", f"about {size_words(self.bytes_to_write)} in {left:,} shards{note}"),
+            (
+                "To write",
+                f"about {size_words(self.bytes_to_write)} in {count_words(left, 'shard')}{note}",
+            ),
             ("Objects", f"at most {self.objects:,} are written, results included"),
             ("Kept", self._kept(note)),
             (
@@ -194,7 +197,8 @@ class Estimate:
     def _stages(cost: FunnelCost) -> str:
         money = "" if cost.cost is None else f", {cost.cost:,.2f}"
         return (
-            f"{cost.images:,} images, {number_words(cost.hours)} device-hours{money}, if "
+            f"{count_words(cost.images, 'image')}, {number_words(cost.hours)} device-hours{money}, "
+            "if "
             f"{cost.goes_on:.0%} of the prompts go on after the first stage"
         )
 
@@ -353,5 +357,6 @@ def _rate(rate: Throughput | None) -> str:
         return f"{pace}, as given"
     return (
         f"{pace} on {rate.device} ({number_words(rate.lowest)} to {number_words(rate.highest)} in "
-        f"{rate.rounds:,} rounds; {rate.images:,} images in {number_words(rate.seconds)} s)"
+        f"{count_words(rate.rounds, 'round')}; {count_words(rate.images, 'image')} in "
+        f"{number_words(rate.seconds)} s)"
     )

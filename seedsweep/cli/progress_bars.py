@@ -17,7 +17,7 @@ from seedsweep.cli.options import say
 from seedsweep.cli.streams import can_be_redrawn, columns_of
 from seedsweep.scheduler.campaign.plan import ImageCounts
 from seedsweep.scheduler.printable import shown
-from seedsweep.scheduler.quantities import duration_words, rate_words
+from seedsweep.scheduler.quantities import count_words, duration_words, rate_words
 from seedsweep.storage.live_state import LiveCounts
 
 LINE_SECONDS, STEADY_SECONDS, LONGEST_SECONDS = 10.0, 300.0, 600.0
@@ -141,8 +141,8 @@ class Display:
         if self._first is None:
             self._first = images.done
         spared = images.full - images.wanted
-        dropped = (f"{spared} images spared",) if spared else ()
-        parked = (f"{counts.parked} units parked",) if counts.parked else ()
+        dropped = (f"{count_words(spared, 'image')} spared",) if spared else ()
+        parked = (f"{count_words(counts.parked, 'unit')} parked",) if counts.parked else ()
         told = (
             f"{images.done}/{images.wanted} images",
             f"{counts.analysed}/{counts.prompts} prompts analysed",
@@ -160,7 +160,7 @@ class Display:
         if not made:
             return "All images were there already."
         rate = rate_words(made / seconds, " images")
-        return f"{made} images in {duration_words(seconds)}, {rate} in all."
+        return f"{count_words(made, 'image')} in {duration_words(seconds)}, {rate} in all."
 
 
 def pace_words(pace: Pace, done: float, total: float, what: str = "") -> tuple[str, ...]:
@@ -218,7 +218,7 @@ def noticed(what: str) -> Iterator[Callable[[int, float], None]]:
     try:
         with line.shown():
             yield lambda images, seconds: line.tell(
-                None, (f"{what}: {images} images in {duration_words(seconds)}",)
+                None, (f"{what}: {count_words(images, 'image')} in {duration_words(seconds)}",)
             )
     finally:
         timer.cancel()

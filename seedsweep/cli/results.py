@@ -151,7 +151,10 @@ def analyse(
     if not ended.refused:
         say("All commands use this analysis from now on.")
     if ended.refused:
-        say(f"{ended.refused} of {ended.prompts} prompts could not be judged: {ended.reason}")
+        say(
+            f"{ended.refused} of {count_words(ended.prompts, 'prompt')} could not be judged: "
+            f"{ended.reason}"
+        )
     if ended.refused or in_vain:
         raise typer.Exit(1)
 
