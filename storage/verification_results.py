@@ -73,7 +73,7 @@ class UnverifiedClique(Record):
 class ControlMatch(Record):
     """The control picture nearest to the representative of a clique, judged as if it were one of
     the training set: nobody trained on it, so an extraction is a false one. `extracts_from`: the
-    threshold of l2 from which it would be one, None where it is at none."""
+    threshold of l2 from which it would be one, None if it is at none."""
 
     prompt_id: str
     seed: Seed
@@ -112,7 +112,7 @@ class PartMatch(Record):
     its tiles are; `unrelated`: how many of those whose captions were looked at have one that shares
     no word with the prompt. `elsewhere`: how many pictures of other parts, of unrelated prompts,
     show it. `controls`: how many pictures that were never trained on do, and `control_l2` how near
-    the nearest of them is, both None where none were searched. `shift`: where that training picture
+    the nearest of them is, both None if none were searched. `shift`: where that training picture
     shows the part, beside the representative.
     """
 

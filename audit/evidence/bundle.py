@@ -61,8 +61,8 @@ def write_evidence(
     `progress(done, total)` counts flagged prompts. Raises `ConfigError` for an unknown campaign, a
     folder that holds something or cannot be written, labels of other prompts, or a prompt that
     repeats nothing,
-    `ShardCorruptError` where the campaign or its results are not what was written, and
-    `StoreUnavailableError` where the store fails.
+    `ShardCorruptError` if the campaign or its results are not what was written, and
+    `StoreUnavailableError` if the store fails.
     """
     submission = load_campaign(store, campaign_id)
     settings, control = settings_now(store, submission), load_control(store, campaign_id)
@@ -187,7 +187,7 @@ def _manifest(
 def _fixed(
     submission: Submission, control: Control, settings: AnalysisSettings
 ) -> tuple[str | None, str]:
-    """When the thresholds were fixed, None where that is not recorded, and the same in words."""
+    """When the thresholds were fixed, None if that is not recorded, and the same in words."""
     at = submission.submitted_at
     if settings.analysis_id == submission.campaign.analysis_id:
         return at, (

@@ -71,7 +71,7 @@ def labels_file(folder: Path, reviewer: str) -> Path:
 
 
 def open_labels(path: Path) -> Labels:
-    """Read a reviewer's labels; raises `ConfigError` where they are not what `label` writes."""
+    """Read a reviewer's labels; raises `ConfigError` if they are not what `label` writes."""
     named = re.fullmatch(rf"labels-({REVIEWER})\.csv", path.name)
     if named is None:
         raise ConfigError(f"{path} does not name a reviewer; call it labels-NAME.csv.")

@@ -34,9 +34,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class CalibrationOptions:
-    """What is asked of the thresholds: at most that share of controls flagged, at one of these
-    clique sizes, and the precision where `base_rate` of all prompts are repeated. `partial`: what
-    makes a part, too."""
+    """What the thresholds have to keep: at most that share of controls is flagged, at one of these
+    clique sizes. Precision is told for `base_rate`, the share of all prompts that are repeated.
+    `partial`: also choose what makes a part."""
 
     false_positive_rate: float
     base_rate: float
@@ -98,8 +98,8 @@ class Candidate:
 class Calibration:
     """What came of it. `chosen` is one of the `candidates`: of those whose false-positive rate is
     shown, or else of all, the one with the highest lower bound of recall, the smallest of equals.
-    `verification` is None where the campaign has no training set: then extraction is not examined;
-    `parts` where nobody asked for them.
+    `verification` is None if the campaign has no training set: then extraction is not examined;
+    `parts` if nobody asked for them.
     `analysis_id` names the campaign's analysis of that time, `scoring_id` as of `scoring_id`.
     """
 
@@ -157,7 +157,7 @@ def score_marked(
 
     It is judged with its present settings, but for the thresholds. Prompts with fewer usable
     pictures than the largest size are left out: they could not be flagged. Raises `ConfigError`
-    where a size or parts cannot be, or no control or no positive that was given has all its images,
+    if a size or parts cannot be, or no control or no positive that was given has all its images,
     or enough that are usable.
     """
     submission = load_campaign(store, campaign_id)
@@ -167,7 +167,7 @@ def score_marked(
     seeds = submission.campaign.sampling.seeds
     if chosen[-1] > seeds:
         raise ConfigError(
-            f"No clique can have {chosen[-1]} members where each prompt has {seeds} images; "
+            f"No clique can have {chosen[-1]} members if each prompt has {seeds} images; "
             "ask for a smaller --min-clique-size."
         )
     if partial:
@@ -203,7 +203,7 @@ def score_marked(
 def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibration:
     """Choose thresholds from these of the scored prompts.
 
-    Without positives there is nothing to choose a clique size by: then `ConfigError` unless one.
+    Without positives nothing tells clique sizes apart: raises `ConfigError` if there are several.
     """
     sizes = wish.min_clique_sizes
     if len(sizes) > 1 and not marks.positives:

@@ -62,7 +62,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class ExtractedPictures:
-    """Distinct training pictures extracted in each; `both` is None where their sets differ."""
+    """Distinct training pictures extracted in each; `both` is None if their sets differ."""
 
     a: int
     b: int
@@ -71,7 +71,7 @@ class ExtractedPictures:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A prompt's clique in each, 0 where it is not flagged."""
+    """A prompt's clique in each, 0 if it is not flagged."""
 
     prompt_id: str
     prompt: str

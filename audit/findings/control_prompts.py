@@ -48,7 +48,7 @@ def read_marks(
     """Read the files, of any kind that campaigns read; `column` holds the prompts but in .txt.
 
     A positive is a group of its own unless `group_column`, which needs a table, names its group.
-    Raises `ConfigError` where a file cannot be read, or a prompt is in both.
+    Raises `ConfigError` if a file cannot be read, or a prompt is in both.
     """
     unknown = list(read_prompts(_list(controls, column)))
     known = list(read_prompts(_list(positives, column))) if positives else []
@@ -112,7 +112,7 @@ def read_labels(
     """The label of each prompt of a table that has one; `delimiter` is what stands between cells,
     None is what usually does.
 
-    Raises `ConfigError` where the file cannot be read, lacks a column, or labels a prompt twice
+    Raises `ConfigError` if the file cannot be read, lacks a column, or labels a prompt twice
     and differently.
     """
     between = _list(path, column).delimiter if delimiter is None else delimiter

@@ -114,7 +114,7 @@ def measure_duplication(
     """Join the present results of a campaign with the copies of their prompts.
 
     `column` names the file's column of prompts, the campaign's own unless given. Equal arguments
-    draw equal samples. Raises `ConfigError` where the campaign is not known, the file cannot be
+    draw equal samples. Raises `ConfigError` if the campaign is not known, the file cannot be
     read, it shares no prompt with the results, or it has fewer prompts than the sample.
     """
     submission = load_campaign(store, campaign_id)
@@ -136,7 +136,7 @@ def measure_duplication(
         raise ConfigError(
             f"None of {count_words(len(copies), 'prompt')} in {file} was analysed by {campaign_id}"
             f"{f' and is evidence ({without} are none)' if without else ''}; give a file with the "
-            "campaign's prompts, and --column where they stand in another column."
+            "campaign's prompts, and --column if they stand in another column."
         )
     flagged = any(result.flagged for result, _ in joined)
     examined = settings.verification is not None and flagged
@@ -168,7 +168,7 @@ def measure_duplication(
 def read_copies(file: Path, column: str, form: Form = _FORM) -> dict[str, int]:
     """Read each prompt's copies from a table with a column `copies`.
 
-    White space around prompts is removed and blank ones are skipped, as of prompts files. Where a
+    White space around prompts is removed and blank ones are skipped, as of prompts files. If a
     prompt stands more than once, as the caption of several pictures, its most copied picture
     counts. Raises `ConfigError` for what cannot be read or is no count.
     """

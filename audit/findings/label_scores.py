@@ -14,7 +14,7 @@ from seedsweep.storage.prompt_results import PromptResult
 @dataclass(frozen=True, slots=True)
 class LabelScore:
     """The prompts of one label: how many are flagged, repeat a part of the picture without being
-    flagged, do either, and extract a training picture or a part of one; that is None where none was
+    flagged, do either, and extract a training picture or a part of one; that is None if none was
     compared with training pictures. Intervals are two-sided and exact."""
 
     label: str
@@ -40,7 +40,7 @@ class LabelScores:
 def score_labels(found: Found, labels: Mapping[str, str], partial: bool) -> LabelScores:
     """Score what was found by the label of each prompt.
 
-    Raises `ConfigError` where no labelled prompt was analysed.
+    Raises `ConfigError` if no labelled prompt was analysed.
     """
     labelled = [result for result in found.results if result.prompt in labels]
     if not labelled:

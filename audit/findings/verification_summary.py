@@ -138,7 +138,7 @@ def _method(verification: VerificationResult) -> str:
 
 
 def control_rate(verification: VerificationResult) -> Rate | None:
-    """How many of the controls would be extractions, None where there are none."""
+    """How many of the controls would be extractions, None if there are none."""
     controls = verification.controls
     return rate(controls.matches, controls.searched) if controls else None
 

@@ -42,7 +42,7 @@ class CalibrationPage:
 def write_calibration(calibration: Calibration, folder: Path) -> Path:
     """Write the page and the fragment into the folder, each whole or not at all; returns the page.
 
-    Raises `ConfigError` where the folder cannot be written.
+    Raises `ConfigError` if the folder cannot be written.
     """
     beside = {FRAGMENT: render_fragment(calibration)}
     return write_page(render_page(calibration), folder, beside)
@@ -135,7 +135,7 @@ def _precision(point: OperatingPoint, base_rate: float) -> list[str]:
     if not point.recall.n:
         return []
     return [
-        f"Where {100 * base_rate:g} % of prompts are repeated, {percent_words(point.precision)} of "
+        f"If {100 * base_rate:g} % of prompts are repeated, {percent_words(point.precision)} of "
         "flags are right if the rate asked for holds, "
         f"{percent_words(point.precision_worst)} at worst."
     ]

@@ -26,10 +26,10 @@ def write_csv(found: Found, path: Path) -> None:
     """Write one row per prompt; the fields of the largest clique's match are columns, and of
     further cliques, and of parts, their number is told, and of a drop its stage.
 
-    Without a clique the match's fields are empty, and where one was compared with nothing,
+    Without a clique the match's fields are empty, and if one was compared with nothing,
     `extracted` says so.
 
-    Numbers are numbers. Raises `ConfigError` where the file cannot be written.
+    Numbers are numbers. Raises `ConfigError` if the file cannot be written.
     """
     names = [name for name in PromptResult.model_fields if name != "match"]
     matched = [name for name in Match.model_fields if name != "transform"]

@@ -80,7 +80,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _moment(text: str) -> str:
-    """An ISO 8601 moment for people, or the text itself where it is none."""
+    """An ISO 8601 moment for people, or the text itself if it is none."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -96,8 +96,8 @@ def analyse_again(
 ) -> Reanalysis:
     """Analyse all prompts of a campaign as asked, and make that the campaign's present analysis.
 
-    That stays as it is if images of a prompt were not kept and are wanted. `progress` is called
-    with how many prompts are done, and of how many.
+    If images are wanted that were not kept, the present analysis stays. `progress` is called with
+    how many prompts are done, and of how many.
     """
     submission = load_campaign(store, campaign_id)
     settings = options.apply(submission.campaign.settings)
@@ -123,9 +123,9 @@ def analyse_missing(
 ) -> list[ImagesNotKeptError]:
     """Analyse stored images again; prompts that have this very analysis already are left out.
 
-    Returns why prompts could not be judged whose pictures are wanted and were not to stay; all
-    others are. No image is deleted, whatever the campaign keeps, and no receipt stored. `progress`
-    is called with how many prompts are done, and of how many.
+    Returns why prompts could not be judged: their pictures are wanted and were not to stay. All
+    others are judged. No image is deleted, whatever the campaign keeps, and no receipt is stored.
+    `progress` is called with how many prompts are done, and of how many.
     """
     campaign_id = submission.campaign.campaign_id
     known = {r.prompt for r in read_results(store, settings.analysis_id, campaign_id)}

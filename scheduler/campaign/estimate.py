@@ -45,7 +45,8 @@ STATE_BYTES = 1_000
 
 
 GOES_ON = (0.01, 0.1)
-"""What stages take is reckoned for so many of the prompts that go on after the first stage."""
+"""The cost of stages is estimated for each of these shares of prompts that go on after the first
+stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Stock:
 
     def missing(self, count: int) -> list[WorkUnit]:
         """Up to `count` units that are missing, each of another prompt, at the seeds of the first
-        that most prompts lack; none where all is done."""
+        that most prompts lack; none if all is done."""
         missing = ~self._by_prompt()
         cut = int(missing.sum(axis=0).argmax())
         prompts = np.flatnonzero(missing[:, cut])[:count].tolist()
@@ -103,9 +104,9 @@ class Estimate:
     `bytes` is an estimate of all its shards, `bytes_to_write` of those that are missing, `objects`
     at most so many are written; `kept_bytes` and `kept_objects` are in the store once all is
     analysed, if few prompts are flagged. `hours` are those of one device for the missing images: 0
-    where none is; `wall_hours` of all `devices` together. `broker_bytes` is what the broker holds
-    while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
-    cost at `price` for one; None without a price. `rate` is None where all is done. `left_out`: how
+    if none is; `wall_hours` of all `devices` together. `broker_bytes` is what the broker holds
+    while analysts keep pace, `broker_bytes_at_most` if none serves. `cost` is what the hours
+    cost at `price` for one; None without a price. `rate` is None if all is done. `left_out`: how
     many files of the training set's folder are not read, by kind. `rows` are those of the prompts
     file, `notes` the plan's; `parts` what the model is made of beside its own folder. All of it is
     the full attack; `stages` tell what the campaign's stages make of it, nothing stored yet, and
@@ -176,7 +177,7 @@ class Estimate:
             (
                 "Broker",
                 f"about {size_words(self.broker_bytes)}, and "
-                f"{size_words(self.broker_bytes_at_most)} where no analyst serves",
+                f"{size_words(self.broker_bytes_at_most)} if no analyst serves",
             ),
             ("Left out", self._left_out()),
         ]
@@ -225,8 +226,8 @@ class Estimate:
 
 
 def take_stock(store: Store, plan: Plan) -> Stock:
-    """See which units of a plan are done, those with a shard, or that a receipt covers, and what of
-    its training set is left out."""
+    """See which units of a plan are done, by their shard or a receipt, and which files of its
+    training set are left out."""
     done = plan.done(list_shards(store, plan.campaign.generation_id))
     if plan.campaign.keep == "flagged":
         done |= plan.receipted(list_receipts(store, plan.campaign.campaign_id))
@@ -234,7 +235,7 @@ def take_stock(store: Store, plan: Plan) -> Stock:
 
 
 def usual_sizes(sampling: Sampling) -> Sizes:
-    """The sizes of shards of photographs, where nothing was measured."""
+    """The sizes of shards of photographs, if nothing was measured."""
     pixels = sampling.width * sampling.height
     described = pixels * DESCRIPTOR_BYTES_PER_PIXEL + ROW_BYTES
     return Sizes(0, pixels * PNG_BYTES_PER_PIXEL + described, 0, described, measured=False)
@@ -248,7 +249,7 @@ def reckon(
     price: float | None = None,
     rows: RowCounts | None = None,
 ) -> Estimate:
-    """Reckon what a campaign takes at this rate; there must be one if anything is missing.
+    """Estimate what a campaign takes at this rate; there must be one if anything is missing.
 
     `rows` tells what became of the rows of its prompts file.
     """
@@ -332,7 +333,7 @@ def state_bytes(units: int, prompts: int, window: int) -> int:
 
 
 def _window(stock: Stock, devices: int, rate: Throughput | None) -> int:
-    """The units that the scheduler keeps queued or claimed for so many devices, as it reckons."""
+    """How many units the scheduler keeps queued or claimed for so many devices, by its own rule."""
     left = len(stock.plan) - int(stock.done.sum())
     images_per_unit = stock.plan.image_count / len(stock.plan)
     pace = devices * rate.images_per_second / images_per_unit if rate else 0.0

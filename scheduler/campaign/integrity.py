@@ -1,4 +1,4 @@
-"""Hold every stored shard of a campaign against what was made; have what is wrong made again."""
+"""Check every stored shard of a campaign against its hashes, and have what is wrong made again."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -129,7 +129,7 @@ def repair(store: Store, campaign_id: str, ledger: Ledger | None, checkup: Check
 
 
 def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
-    """How many images the unit's shard holds, or what is wrong with it; None where it is gone."""
+    """How many images the unit's shard holds, or what is wrong with it; None if it is gone."""
     key = keys.unit_shard(plan.unit(index))
     try:
         images = read_images(store, key)
@@ -158,7 +158,7 @@ def _examine_receipts(
 
 
 def _examine_receipt(store: Store, plan: Plan, prompt: int) -> str:
-    """What is wrong with the prompt's receipt; empty where nothing is."""
+    """What is wrong with the prompt's receipt; empty if nothing is."""
     try:
         read_receipt(store, plan.campaign, plan.unit(prompt * len(plan.cuts)).prompt_id)
     except ShardCorruptError as error:

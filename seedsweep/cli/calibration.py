@@ -64,8 +64,8 @@ def calibrate(
     With --partial also how many tiles make a part.
 
     Writes a page with the curves, and calibrated.toml for a campaign file. The threshold is the
-    largest that the controls allow; what they are too few to show is said. `seedsweep report`
-    shows it the next time it is run.
+    largest that the controls allow. If the controls are too few to show the rate, it says so.
+    `seedsweep report` shows it the next time it is run.
 
     Example: seedsweep calibrate emoji-0123456789ab --controls unseen.txt -o calibration
     """

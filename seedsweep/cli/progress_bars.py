@@ -21,25 +21,25 @@ from seedsweep.scheduler.quantities import count_words, duration_words, rate_wor
 from seedsweep.storage.live_state import LiveCounts
 
 LINE_SECONDS, STEADY_SECONDS, LONGEST_SECONDS = 10.0, 300.0, 600.0
-"""So long apart are a log's lines for so long, then further and further, at last so far; a terminal
-is drawn all the time."""
+"""A log gets a line every `LINE_SECONDS` for `STEADY_SECONDS`, then less and less often, at last
+every `LONGEST_SECONDS`. A terminal is drawn all the time."""
 
 NOTICE_SECONDS = 2.0
-"""What takes no longer is not worth a line."""
+"""What takes less gets no line."""
 
 RATE_SECONDS, RATE_CHANGES = 30.0, 5
 """A rate is that of the last so many seconds, or of so many changes if they took longer."""
 
 FORECAST_AFTER = 5
-"""Before so many are done, or half of fewer, how long the rest takes is a guess, and not told."""
+"""Before so many are done, or half of fewer, the time left would be a guess, and is not told."""
 
 BAR_WIDTH, BAR_COLUMNS = 20, 70
 """A bar stands before the words if there are so many columns."""
 
 
 class Pace:
-    """How fast a count grows of late: steadily told of what comes in bursts, and slower and slower
-    of what stands still."""
+    """How fast a count has grown lately: steady if it grows in bursts, and slower and slower if it
+    stands still."""
 
     def __init__(self) -> None:
         self._changes: deque[tuple[float, float]] = deque()
@@ -92,7 +92,7 @@ class ProgressLine:
 
     def tell(self, share: float | None, counts: tuple[str, ...], pace: Sequence[str] = ()) -> None:
         """Show which share is done, if that is known, what is counted and at what pace; the first
-        of the counts matter most, and stay where there is little room."""
+        of the counts matter most, and stay if there is little room."""
         self._share, self._parts = share, (*counts[:1], *pace, *counts[1:])
         now = time.monotonic()
         is_due = now - self._told_at >= seconds_between_lines(now - self._began)
@@ -189,7 +189,7 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def counted_in_turn() -> Iterator[Callable[[str, int, int], None]]:
-    """As `counted`, for one thing after another: what is named starts a line of its own."""
+    """As `counted`, for one thing after another: each name starts a line of its own."""
     with ExitStack() as stack:
         told: list[str] = []
         shown: list[Callable[[int, int], None]] = []

@@ -1,4 +1,4 @@
-"""The command that holds what was found against a list of labelled prompts."""
+"""The command that compares what was found with a list of labelled prompts."""
 
 import dataclasses
 from pathlib import Path
@@ -35,7 +35,7 @@ def score(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold what was found against prompts that somebody labelled, label by label.
+    """Compare what was found with prompts that somebody labelled, label by label.
 
     For lists of prompts that a model is known to repeat, whole (VM) or in part (TM): how many of
     each were found, with intervals.
