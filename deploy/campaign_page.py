@@ -15,6 +15,12 @@ Made from `storage/settings` by `python -m deploy.generate`; do not edit it.
 seedsweep init examples/emoji/model --prompts examples/emoji/prompts.csv -o my-campaign.toml
 ```
 
+```text
+Prompts: 64 from …/examples/emoji/prompts.csv, column prompt. Pictures: 64 \u00d7 64 pixels.
+Look at it, then: seedsweep plan my-campaign.toml
+my-campaign.toml
+```
+
 A campaign file says what to compute. Environment variables say where things are, and flags how to
 run now. A key that is not listed here is refused. Paths are relative to the file.
 

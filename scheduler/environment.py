@@ -23,7 +23,7 @@ class Environment(BaseSettings):
     ray_address: str | None = None
 
     def need_broker(self) -> str:
-        """The broker's URL; raises `ConfigError` where none is set, or it cannot be one, as a Redis
+        """The broker's URL; raises `ConfigError` if none is set, or it cannot be one, as a Redis
         Cluster cannot; one that does not answer yet may be."""
         if self.broker_url is None:
             raise ConfigError("No broker is known; set SEEDSWEEP_BROKER_URL=redis://HOST:6379/0.")

@@ -1,7 +1,6 @@
-"""Text of others as people may look at it, in terminals, logs, CSVs, pages: shown, not obeyed.
-
-Prompts, captions, file names, keys of a store and of a campaign file can hold what a terminal or a
-browser does instead of showing it. JSON and what is stored stay as they are.
+"""Text of others, made safe to look at in terminals, logs, CSVs and pages: it is shown, not obeyed.
+Prompts, captions, file names, keys of a store and of a campaign file can hold commands to a
+terminal or a browser. JSON and what is stored stay as they are.
 """
 
 import logging

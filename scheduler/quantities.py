@@ -9,8 +9,8 @@ def size_words(count: float) -> str:
 
 
 def count_words(count: int, noun: str) -> str:
-    """How many of something that has its plural in -s: `1 unit`, `2 units`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    """How many of something that has its plural in -s: `1 unit`, `2,000 units`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def number_words(value: float) -> str:

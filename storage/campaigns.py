@@ -53,7 +53,7 @@ def store_campaign(
 def load_campaign(store: Store, campaign_id: str) -> Submission:
     """Load what was submitted.
 
-    Raises `ConfigError` where the store knows no such campaign, `ShardCorruptError` where its
+    Raises `ConfigError` if the store knows no such campaign, `ShardCorruptError` if its
     record is not what was written: the id is that of all its settings.
     """
     data = _read_campaign(store, campaign_id)
@@ -68,7 +68,7 @@ def load_campaign(store: Store, campaign_id: str) -> Submission:
 def load_prompts(store: Store, campaign_id: str) -> StoredPrompts:
     """Load the campaign's prompts, in the order of its units.
 
-    Raises `ShardCorruptError` where they are not those that were submitted.
+    Raises `ShardCorruptError` if they are not those that were submitted.
     """
     key, wanted = keys.prompts(campaign_id), load_campaign(store, campaign_id).campaign.prompts
     prompts = StoredPrompts(key, store.read(key) or b"", wanted.digest)
@@ -139,7 +139,7 @@ def store_parked(store: Store, campaign_id: str, parked: Parked) -> None:
 
 
 def drop_parked(store: Store, campaign_id: str, index: int) -> None:
-    """Have a unit count as given up no more; fine where it did not."""
+    """Forget that a unit was given up; fine if it was not."""
     store.delete(keys.parked(campaign_id, index))
 
 
@@ -200,9 +200,8 @@ def store_done(store: Store, campaign_id: str, done: NDArray[np.bool_]) -> None:
 
 
 def load_done(store: Store, campaign_id: str, units: int) -> NDArray[np.bool_] | None:
-    """Which units were noted as done: (units,) bool; None where that is not known.
-
-    What cannot be read counts as not known: all of it can be learnt from the shards.
+    """Load which units were noted as done: (units,) bool; None if that is not known, or cannot be
+    read. The shards tell it too.
     """
     data, size = store.read(keys.done(campaign_id)), -(-units // 8)
     try:
@@ -215,7 +214,8 @@ def load_done(store: Store, campaign_id: str, units: int) -> NDArray[np.bool_] |
 
 
 def forget_done(store: Store, campaign_id: str) -> None:
-    """Have what is done learnt from the shards again; call it before any of them goes."""
+    """Forget the note of what is done, so that it is read from the shards again. Call it before a
+    shard is deleted."""
     store.delete(keys.done(campaign_id))
 
 

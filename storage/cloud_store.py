@@ -49,7 +49,7 @@ class CloudStore:
     service, which is ascending for those that `open_cloud_store` opens.
 
     A request ends within two minutes, and is not sent again once 15 seconds have gone by. Every
-    method raises `ConfigError` where the bucket is missing or the credentials are refused, and
+    method raises `ConfigError` if the bucket is missing or the credentials are refused, and
     `StoreUnavailableError` for all that may pass. May be used by many threads.
     """
 

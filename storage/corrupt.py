@@ -1,4 +1,4 @@
-"""What a stored object that is not what was written raises, and what is said of it."""
+"""The error for a stored object that is not what was written."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ _RAISED = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, Arith
 
 @contextlib.contextmanager
 def corrupt_where_wrong(what: str, remedy: str) -> Iterator[None]:
-    """Raise `ShardCorruptError` for whatever reading raises: `what` names the object with its key,
-    `remedy` says what to do."""
+    """Turn whatever reading raises into a `ShardCorruptError`. `what` names the object with its
+    key, `remedy` says what to do."""
     try:
         yield
     except _RAISED as error:

@@ -18,7 +18,7 @@ class FolderStore:
     """A store in a folder, on any file system that has hard links.
 
     Objects are written to a temporary file, flushed to the disk and then linked to their name,
-    which fails where the name is taken: that is what makes `create` whole and create-only.
+    which fails if the name is taken: that is what makes `create` whole and create-only.
     """
 
     def __init__(self, root: Path) -> None:

@@ -87,7 +87,7 @@ def fields_of(row: dict[str, Any]) -> dict[str, Any]:
 def encode_rows(
     table: pa.Table, leaves: Sequence[str], compression: Literal["none", "zstd"]
 ) -> bytes:
-    """Encode as Parquet: one row group, page checksums, dictionaries where values may be repeated.
+    """Encode as Parquet: one row group, page checksums, dictionaries if values may be repeated.
 
     `leaves` are all columns.
     """

@@ -59,7 +59,7 @@ def served(campaign_id: str) -> str:
 
 
 def findings_prefix(campaign_id: str, kind: FindingKind) -> str:
-    """Where is what a command found for the campaign."""
+    """The folder of the findings of one command for the campaign."""
     return f"{CAMPAIGNS}{campaign_id}/{kind}/"
 
 

@@ -1,4 +1,4 @@
-"""What the ledger takes and tells of a campaign: restored state, live counts, a claim's outcome."""
+"""What the ledger is given, and what it answers: restored state, live counts, a claim's outcome."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DROPPED = 128
-"""What is added to the number of the stage after which a prompt was dropped."""
+"""Added to the number of the stage after which a prompt was dropped."""
 
 ClaimOutcome = Literal["granted", "done", "paused", "cancelled", "stale"]
 
@@ -23,7 +23,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
-    """How many leases ran out, and which of their units are to be parked: lost too often."""
+    """How many leases ran out, and which of their units are to be parked, since they were lost too
+    often."""
 
     expired: int
     to_park: tuple[int, ...]
@@ -38,7 +39,7 @@ class Restored:
 
     A campaign with stages has `ends`, how many units of a prompt are open in each stage, and
     `stages`: (prompts,) uint8, the number of the stage whose units are open, and `DROPPED` more
-    where the others were dropped.
+    if the others were dropped.
     """
 
     per_prompt: int

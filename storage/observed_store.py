@@ -22,9 +22,9 @@ Operation = Literal[
 class StoreRequest:
     """One call of a store's method, and what it took.
 
-    `size`: the bytes of objects that were moved, read or written; 0 where it failed. `seconds`: the
+    `size`: the bytes of objects that were moved, read or written; 0 if it failed. `seconds`: the
     store's own, without the caller's between the keys of a listing. `failure`: what the store said
-    where it failed, or refused who asks, with "objects" for the key; empty where it did not.
+    if it failed, or refused who asks, with "objects" for the key; empty if it did not.
     """
 
     operation: Operation
@@ -39,11 +39,9 @@ class StoreRequest:
 
 
 class ObservedStore:
-    """A store that does whatever another one does, and calls `observe` after each call.
-
-    That happens in the thread that called, whether or not the call raised; for a listing once it
-    ends or is given up, and not if it was never begun. `observe` must not raise; `inspect` is no
-    request.
+    """A store that passes each call on to another one, and then calls `observe`, in the same
+    thread, also if the call raised. A listing is observed once it ends or is given up, if it was
+    begun. `observe` must not raise; `inspect` is no request.
     """
 
     def __init__(self, store: Store, observe: Callable[[StoreRequest], None]) -> None:
@@ -54,7 +52,7 @@ class ObservedStore:
 
     @property
     def waited(self) -> float:
-        """For how many seconds the oldest request under way has waited; 0 where there is none."""
+        """For how many seconds the oldest request under way has waited; 0 if there is none."""
         begun = list(self._under_way.values())
         return time.perf_counter() - min(begun) if begun else 0.0
 
@@ -129,5 +127,5 @@ class ObservedStore:
 
 
 def _without_key(error: Exception, key: str) -> str:
-    """What the error says, as it would of any object: so what all find is one sentence."""
+    """The error's words without the key, so that all objects have the same sentence."""
     return str(error).replace(f" {key}", " objects", 1) if key else str(error)

@@ -9,13 +9,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AHEAD = 2
-"""So many results for each thread are held at most, however slowly they are taken."""
+"""At most so many results for each thread are held, however slowly the caller takes them."""
 
 
 def map_in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
     """Yield what the function returns for each item, in the order of the items.
 
-    The first error is raised in its item's place, and what has not begun then never does.
+    The first error is raised in its item's place; items that were not begun by then are dropped.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="in-order")
     under_way: deque[Future[R]] = deque()

@@ -1,7 +1,7 @@
 """Read a Parquet object that is in memory, or the beginning of one that is not.
 
-In the calling thread alone, and without Arrow's dataset scanner: a thread of its pools that lets go
-of a Python object while the interpreter ends aborts the process.
+It uses the calling thread alone, without Arrow's dataset scanner: if a thread of Arrow's pools
+frees a Python object while the interpreter ends, the process aborts.
 """
 
 import io
@@ -19,16 +19,16 @@ END_BYTES = 1 << 16
 
 
 def read_table(data: bytes, columns: list[str] | None = None) -> pa.Table:
-    """Read the whole object, page checksums verified where it has them."""
+    """Read the whole object, page checksums verified if it has them."""
     with open_table(pa.BufferReader(data)) as file:
         return file.read(columns=columns, use_threads=False)
 
 
 def read_table_before(column: str, read_range: ReadRange) -> pa.Table | None:
-    """Read the columns before `column` of an object of one row group; None where there is none.
+    """Read the columns before `column` of an object of one row group; None if there is none.
 
     The bytes of `column` and of what follows are not fetched: an object of at most `END_BYTES` is
-    one range read, any other two. Page checksums are verified where it has them.
+    one range read, any other two. Page checksums are verified if it has them.
     """
     end = read_range(-END_BYTES, END_BYTES)
     if end is None:
@@ -45,7 +45,7 @@ def read_table_before(column: str, read_range: ReadRange) -> pa.Table | None:
 
 
 def open_table(source: pa.NativeFile | IO[bytes]) -> pq.ParquetFile:
-    """Open an object to read parts of it, page checksums verified where it has them."""
+    """Open an object to read parts of it, page checksums verified if it has them."""
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 
 
@@ -59,8 +59,8 @@ def _start_of(column: str, group: pq.RowGroupMetaData) -> int:
 
 
 class _Ends(io.BytesIO):
-    """A file of which only the beginning and the end are known, and of the size not even that:
-    offsets in it count from the beginning, and Arrow asks for the end relative to the size."""
+    """A file of which only the beginning and the end are known, and not the size. Offsets count
+    from the beginning; Arrow asks for the end relative to the size."""
 
     _SIZE = 1 << 50
 

@@ -15,7 +15,7 @@ class Transform(Record):
 
     `width` and `height` are as it is stored, `orientation` is EXIF's (1: upright), which was
     undone; `transparent`: it was put on white; `profile` names the colour profile that it was
-    converted from, empty for sRGB and for none. `resize` and `crop` are none where it fits.
+    converted from, empty for sRGB and for none. `resize` and `crop` are none if it fits.
     `flip`: it was mirrored, since that is nearer.
     """
 
@@ -33,9 +33,9 @@ class Match(Record):
     """A representative's nearest training picture.
 
     `adaptive` is the score that decides, that by the neighbours of the training picture or of the
-    generation as the settings say; each is null where the training set has too few distinct
+    generation as the settings say; each is null if the training set has too few distinct
     pictures to score. `agreement`: the share of the picture's area in which both have the same
-    texture, null where neither has any. `distinct`: the neighbours were distinct pictures; where
+    texture, null if neither has any. `distinct`: the neighbours were distinct pictures; if
     they were not, an earlier version matched, and said nothing of the last three.
     """
 
@@ -200,7 +200,7 @@ class PromptResult(Record):
 
     @property
     def cliques(self) -> tuple[Clique, ...]:
-        """All its cliques, the largest first; none where it is not flagged."""
+        """All its cliques, the largest first; none if it is not flagged."""
         if self.mean_distance is None or self.representative_seed is None:
             return ()
         largest = Clique(

@@ -77,7 +77,7 @@ class StoredPrompts(Sequence[str]):
     """What `encode_prompts` made, kept in the object `key`: the texts, in their order.
 
     Some bytes a prompt of memory, whatever its length; access in order is cheap. Raises
-    `ShardCorruptError`, then or when a prompt is asked for, where it is not what was written: a
+    `ShardCorruptError`, then or when a prompt is asked for, if it is not what was written: a
     list whose digest is not `digest`, unless that is empty, or a text whose id is another one.
     """
 

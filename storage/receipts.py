@@ -1,7 +1,7 @@
-"""What stays of an analysed prompt whose images are not kept: one Parquet object, its receipt.
+"""Receipts: what is kept of an analysed prompt if its images are not. One Parquet object each.
 
 The columns of a shard without the picture, one row per image in the order of the seeds, and in the
-metadata what was said of them. Receipts belong to a campaign: it counts a unit as done where its
+metadata what was said of them. Receipts belong to a campaign: it counts a unit as done if its
 shard exists or a receipt of its own covers it.
 """
 
@@ -71,7 +71,7 @@ def store_receipt(store: Store, campaign: Campaign, receipt: Receipt) -> None:
 
 
 def read_receipt(store: Store, campaign: Campaign, prompt_id: str) -> Receipt | None:
-    """Read a prompt's receipt; None where there is none.
+    """Read a prompt's receipt; None if there is none.
 
     Raises `ShardCorruptError`, naming its key, for anything but what was written for this prompt
     of this campaign.

@@ -33,7 +33,7 @@ class Replay(Record):
     """An image made again from its record, and what came of it.
 
     `sha256` is the recorded digest of its pixels, `sha256_here` that of the new ones; `here` is
-    what made these, `differences` what of that is not as recorded. `distance` is null where it is
+    what made these, `differences` what of that is not as recorded. `distance` is null if it is
     unknown: the pixels differ, and the picture was not kept.
     """
 

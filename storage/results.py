@@ -173,8 +173,8 @@ def store_results(
 
 
 def results_by(store: Store, settings: AnalysisSettings, campaign_id: str) -> list[PromptResult]:
-    """What images came to by these settings, as of `read_results`; of prompts that only an earlier
-    version of the analysis judged, or of more seeds, what that said."""
+    """Read the results by these settings, as `read_results` does. If an earlier version of the
+    analysis alone judged a prompt, or judged more seeds of it, its result is taken."""
     return read_results(store, settings.analysis_id, campaign_id, settings.earlier_ids)
 
 
@@ -219,7 +219,7 @@ def _fullest(store: Store, analysis_id: str, campaign_id: str) -> dict[str, Prom
 def outcomes_by(store: Store, settings: AnalysisSettings, campaign_id: str) -> dict[str, Outcome]:
     """What `results_by` would say of each prompt id, in a fraction of time and memory.
 
-    What contradicts itself or another part is found there, and here only as far as this tells it.
+    `results_by` finds every contradiction in the parts; this finds only those in what it reads.
     """
     fullest: dict[str, Outcome] = {}
     for each in (settings.analysis_id, *settings.earlier_ids):
@@ -251,17 +251,17 @@ def _outcomes(store: Store, analysis_id: str, campaign_id: str) -> dict[str, Out
 
 
 def _fullness(row: PromptResult | Outcome) -> tuple[int, bool]:
-    """The row that is kept is the larger: that of more seeds, and then that which says that the
-    prompt was dropped, since one that was judged before knew it not."""
+    """The row with the larger value is kept: that of more seeds, then one that says that the prompt
+    was dropped, since an earlier row could not know it."""
     return row.seeds, row.dropped_after is not None
 
 
 def drop_results(store: Store, campaign_id: str, prompt_ids: Collection[str]) -> None:
     """Remove the prompts' rows from every analysis of the campaign, and nothing else.
 
-    What stays of a part is stored before the part is deleted, so that whatever ends this early
-    loses no other row, and the same call goes on where it stopped. Rows that are stored meanwhile
-    may stay. Raises `ShardCorruptError` for a part that is not what was written.
+    The other rows of a part are stored before the part is deleted, so none is lost if this ends
+    early, and the same call goes on from there. Rows that are stored meanwhile may stay. Raises
+    `ShardCorruptError` for a part that is not what was written.
     """
     for analysis_id in store.folders(keys.RESULTS):
         for key, results in _read_parts(store, analysis_id, campaign_id, _to_results).items():
@@ -335,7 +335,7 @@ def _contradict(one: PromptResult, other: PromptResult) -> bool:
 def _read_parts(
     store: Store, analysis_id: str, campaign_id: str, decode: Callable[[pa.Table], list[T]]
 ) -> dict[str, list[T]]:
-    """Every part's rows by its key; where a part is replaced meanwhile, all are read anew."""
+    """Every part's rows by its key; if a part is replaced meanwhile, all are read anew."""
     prefix = keys.results_prefix(analysis_id, campaign_id)
     read = partial(_read_part, store, decode)
     while True:

@@ -30,7 +30,8 @@ from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.store import Store
 
 LISTERS = 8
-"""A listing waits for the store most of the time, and then for Python to read the answer."""
+"""At most so many folders are listed at once: a listing waits for the store, and then for
+Python."""
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _COLUMNS = {field.name: field.type for field in DESCRIBED} | {"image": _IMAGE}
@@ -54,7 +55,7 @@ class StoredImage(Described):
 def encode_shard(unit: WorkUnit, images: Sequence[StoredImage]) -> bytes:
     """Encode the unit's images, which must be exactly its seeds in ascending order.
 
-    Raises `ValueError` where they are not.
+    Raises `ValueError` if they are not.
     """
     expected = list(range(unit.seeds.first, unit.seeds.last + 1))
     if [image.seed for image in images] != expected:
@@ -72,7 +73,7 @@ def encode_shard(unit: WorkUnit, images: Sequence[StoredImage]) -> bytes:
 
 def decode_shard(data: bytes, key: str, seeds: Collection[int] | None = None) -> list[StoredImage]:
     """Decode what `encode_shard` made for the unit of this key, in the order of the seeds; only the
-    images of `seeds` where they are given.
+    images of `seeds` if they are given.
 
     Raises `ShardCorruptError`, naming `key`, for anything else: another unit's shard among it, or
     one that lacks a seed.
@@ -116,9 +117,9 @@ def list_fan_out(store: Store, prefix: str) -> Iterator[str]:
 
 
 def read_described(store: Store, key: str) -> list[Described] | None:
-    """Read a shard without its pictures, in the order of the seeds; None where there is none.
+    """Read a shard without its pictures, in the order of the seeds; None if there is none.
 
-    Takes two range reads, and one where the shard is small. Raises `ShardCorruptError` as
+    Takes two range reads, and one if the shard is small. Raises `ShardCorruptError` as
     `decode_shard` does, though not for what is wrong with a picture.
     """
     with corrupt_where_wrong(f"The shard {key}", REMEDY):

@@ -18,7 +18,7 @@ class StoreFacts:
 
     `conditional_create`: exactly one of several racing writers wins a key; without it the last one
     does. `clock_skew_seconds`: the store's clock minus ours, to about a second. `checked_by`: by
-    what the store checks an object that is written, where it refuses its CRC-32. `credentials`:
+    what the store checks an object that is written, if it refuses its CRC-32. `credentials`:
     where those that it is used with came from, in words.
     """
 
@@ -34,8 +34,8 @@ class Store(Protocol):
     No reader ever observes a partially written object. A key is segments of letters, digits, `.`,
     `_` and `-` joined by `/`, each of which begins with a letter or
     digit; any other key raises `ValueError`.
-    Every method raises `StoreUnavailableError` where the store itself fails, and `ConfigError`
-    where it refuses the user's settings.
+    Every method raises `StoreUnavailableError` if the store itself fails, and `ConfigError`
+    if it refuses the user's settings.
     """
 
     url: str
@@ -47,10 +47,10 @@ class Store(Protocol):
         """Store `data` whether or not the key exists."""
 
     def read(self, key: str) -> bytes | None:
-        """Return the whole object, or None where there is none."""
+        """Return the whole object, or None if there is none."""
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
-        """Return what `object[start:][:length]` is, or None where there is no object.
+        """Return what `object[start:][:length]` is, or None if there is no object.
 
         So a negative `start` counts from the end, and the result is short at the object's end.
         """
@@ -72,10 +72,11 @@ class Store(Protocol):
         """
 
     def delete(self, key: str) -> None:
-        """Remove the object; fine where there is none."""
+        """Remove the object; fine if there is none."""
 
     def inspect(self) -> StoreFacts:
-        """Write and remove something that no listing shows, and tell what that taught."""
+        """Write and remove an object that no listing shows, and tell what that showed of the
+        store."""
 
 
 def is_key(key: str) -> bool:
@@ -84,14 +85,14 @@ def is_key(key: str) -> bool:
 
 
 def check_key(key: str) -> str:
-    """Return the key; raises `ValueError` where it is none."""
+    """Return the key; raises `ValueError` if it is none."""
     if not is_key(key):
         raise ValueError(f"{key!r} is not a key.")
     return key
 
 
 def check_prefix(prefix: str) -> str:
-    """Return the prefix, empty or a key and `/`; raises `ValueError` where it is neither."""
+    """Return the prefix, empty or a key and `/`; raises `ValueError` if it is neither."""
     if prefix and not (prefix.endswith("/") and _KEY.fullmatch(prefix[:-1])):
         raise ValueError(f"{prefix!r} is not a key and a slash.")
     return prefix

@@ -73,7 +73,7 @@ class UnverifiedClique(Record):
 class ControlMatch(Record):
     """The control picture nearest to the representative of a clique, judged as if it were one of
     the training set: nobody trained on it, so an extraction is a false one. `extracts_from`: the
-    threshold of l2 from which it would be one, None where it is at none."""
+    threshold of l2 from which it would be one, None if it is at none."""
 
     prompt_id: str
     seed: Seed

@@ -8,7 +8,7 @@ def write_whole(file: Path, text: str, private: bool = False) -> None:
     """Write the file as UTF-8; whoever reads it finds it whole, the old one or the new.
 
     Only its owner may read a `private` one. One writer at a time; what a killed one left is
-    replaced. Raises `OSError` where it cannot be written, and leaves the old one.
+    replaced. Raises `OSError` if it cannot be written, and leaves the old one.
     """
     unfinished = file.with_name(f".{file.name}.writing")
     unfinished.unlink(missing_ok=True)

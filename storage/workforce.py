@@ -105,7 +105,7 @@ class Workforce:
 
     `metrics` is where the scheduler or analyst that uses this shows its own, as HOST:PORT.
     `trouble` tells what is wrong with the store, which each sign of life then says.
-    Every method is atomic and safe to repeat, and raises `BrokerUnavailableError` where the broker
+    Every method is atomic and safe to repeat, and raises `BrokerUnavailableError` if the broker
     does not answer.
     """
 
@@ -248,7 +248,7 @@ class Workforce:
         )
 
     def lead(self) -> bool:
-        """Become or stay the leading scheduler for a lease; False where another one leads."""
+        """Become or stay the leading scheduler for a lease; False if another one leads."""
         with translated():
             self._show("scheduler")
             self._complain("scheduler", self._scheduler)

@@ -10,9 +10,9 @@ _NODE = re.compile(r"nvidia(\d+)$")
 
 
 def visible_devices() -> list[str]:
-    """Name the CUDA devices as torch does (`cuda:0`, …), or `cpu` where there are none.
+    """Name the CUDA devices as torch does (`cuda:0`, …), or `cpu` if there are none.
 
-    `CUDA_VISIBLE_DEVICES` counts where it is set: torch numbers what it leaves visible from 0.
+    `CUDA_VISIBLE_DEVICES` counts if it is set: torch numbers what it leaves visible from 0.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -24,7 +24,7 @@ def visible_devices() -> list[str]:
 
 
 def choose_device(name: str | None) -> str:
-    """The named device, or the first visible one; raises `ConfigError` where it is not here."""
+    """The named device, or the first visible one; raises `ConfigError` if it is not here."""
     visible = visible_devices()
     if name is None:
         return visible[0]

@@ -37,9 +37,9 @@ def naming_shard(key: str) -> Iterator[None]:
 def read_images(
     store: Store, key: str, seeds: Collection[int] | None = None
 ) -> list[StoredImage] | None:
-    """Read a shard's images in the order of the seeds, only those of `seeds` where they are given.
+    """Read a shard's images in the order of the seeds, only those of `seeds` if they are given.
 
-    Returns None where there is no shard. Raises `ShardCorruptError` as `decode_shard` does; the
+    Returns None if there is no shard. Raises `ShardCorruptError` as `decode_shard` does; the
     pictures are not decoded.
     """
     data = store.read(key)
@@ -71,7 +71,7 @@ def decode_pixels(
     """Decode a picture of the campaign's size to (height, width, 3) uint8, which is `into` if that
     is given.
 
-    Raises `ShardCorruptError` where it says that it has another size, which is not decoded, or has
+    Raises `ShardCorruptError` if it says that it has another size, which is not decoded, or has
     pixels whose digest is not the recorded one.
     """
     with corrupt_where_wrong(f"The image of seed {image.seed}", REMEDY):

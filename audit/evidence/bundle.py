@@ -21,6 +21,7 @@ from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.replay.replay import Replays
 from seedsweep.scheduler.campaign.current import parked_now, settings_now
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import (
     load_campaign,
@@ -61,8 +62,8 @@ def write_evidence(
     `progress(done, total)` counts flagged prompts. Raises `ConfigError` for an unknown campaign, a
     folder that holds something or cannot be written, labels of other prompts, or a prompt that
     repeats nothing,
-    `ShardCorruptError` where the campaign or its results are not what was written, and
-    `StoreUnavailableError` where the store fails.
+    `ShardCorruptError` if the campaign or its results are not what was written, and
+    `StoreUnavailableError` if the store fails.
     """
     submission = load_campaign(store, campaign_id)
     settings, control = settings_now(store, submission), load_control(store, campaign_id)
@@ -151,7 +152,8 @@ def _in_words(settings: AnalysisSettings, results: Sequence[PromptResult], pictu
     return (
         f"The bundle is of analysis {settings.analysis_id}: edge threshold "
         f"{analysis.edge_threshold:g}, cliques of {analysis.min_clique_size} or more. It holds "
-        f"{len(results):,} results, {flagged:,} of them flagged, and {pictures:,} pictures."
+        f"{count_words(len(results), 'result')}, {flagged:,} of them flagged, and "
+        f"{count_words(pictures, 'picture')}."
     )
 
 
@@ -189,7 +191,7 @@ def _manifest(
 def _fixed(
     submission: Submission, control: Control, settings: AnalysisSettings
 ) -> tuple[str | None, str]:
-    """When the thresholds were fixed, None where that is not recorded, and the same in words."""
+    """When the thresholds were fixed, None if that is not recorded, and the same in words."""
     at = submission.submitted_at
     if settings.analysis_id == submission.campaign.analysis_id:
         return at, (

@@ -15,8 +15,8 @@ def denominators(
     """Each count as `n` of so many, by what was counted; None for what was not `examined`, since
     the analysis compared nothing with training pictures.
 
-    The bundle's verifier counts anew, from the bundle's files and with code of its own: that of
-    this side would not find its own mistakes.
+    The bundle's checker counts anew, from the bundle's files and with code of its own: this code
+    would not find its own mistakes.
     """
     planned = counts.prompts * submission.campaign.sampling.seeds
     pieces = pieces_of(submission.campaign, submission.cuts)

@@ -16,6 +16,7 @@ from seedsweep.audit.evidence.verify_bundle import (
 )
 from seedsweep.audit.findings.intervals import Kappa, Rate, cohen_kappa, mcnemar, rate
 from seedsweep.audit.findings.people import Reviewer, refuse_strange
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
 
@@ -70,7 +71,7 @@ def labels_file(folder: Path, reviewer: str) -> Path:
 
 
 def open_labels(path: Path) -> Labels:
-    """Read a reviewer's labels; raises `ConfigError` where they are not what `label` writes."""
+    """Read a reviewer's labels; raises `ConfigError` if they are not what `label` writes."""
     named = re.fullmatch(rf"labels-({REVIEWER})\.csv", path.name)
     if named is None:
         raise ConfigError(f"{path} does not name a reviewer; call it labels-NAME.csv.")
@@ -125,7 +126,7 @@ def _agreement(pair: dict[str, Any], given: dict[str, dict[str, str]]) -> PairAg
 def _in_words(counts: dict[str, Any], pairs: Sequence[PairAgreement]) -> Iterator[str]:
     for reviewer, given in counts["reviewers"].items():
         said = ", ".join(f"{label} {count}" for label, count in given["matched"].items())
-        yield f"{reviewer}, of {counts['matched']} prompts with a match: {said}."
+        yield f"{reviewer}, of {count_words(counts['matched'], 'prompt')} with a match: {said}."
     for pair in pairs:
         how = f"{100 * pair.agreement.confidence:g} %, {pair.agreement.method}"
         yield (
@@ -139,7 +140,7 @@ def _in_words(counts: dict[str, Any], pairs: Sequence[PairAgreement]) -> Iterato
         return
     extracted = confirmed["extracted"]
     yield (
-        f"Confirmed: {extracted['n']} of {extracted['of']} extracted prompts that every reviewer "
-        "labelled were called the same picture by all of them; "
-        f"{counts['extracted']} are extracted in all."
+        "Confirmed, since every reviewer called it the same picture: "
+        f"{extracted['n']} of {count_words(extracted['of'], 'extracted prompt')} that all of them "
+        f"labelled. Extracted in all: {counts['extracted']}."
     )

@@ -24,9 +24,9 @@ from seedsweep.workers.stored_images import decode_pixels, read_images
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
     """An image of a flagged prompt: the recorded digest of its pixels, what made it, by its place
-    among the provenances, and its file where it is in a clique.
+    among the provenances, and its file if it is in a clique.
 
-    `missing` says why a clique's image has no file; digest and provenance are null where not even
+    `missing` says why a clique's image has no file; digest and provenance are null if not even
     these are known.
     """
 
@@ -186,7 +186,7 @@ class PictureFiles:
         return sum(bool(entry.missing) for entry in self._training)
 
     def _read(self, prompt: StoredPrompt, clique: set[int], result: PromptResult) -> dict[int, str]:
-        """Add the clique's pictures; gives by seed why there is none, empty where there is."""
+        """Add the clique's pictures; gives by seed why there is none, empty if there is."""
         reasons = {}
         wanted = [
             (key, image.seed)
@@ -222,7 +222,7 @@ class PictureFiles:
         return ""
 
     def _changed(self, matched: Sequence[_Matched], pixels: Pixels) -> str:
-        """Why the picture is not the one that was matched; empty where it is, as far as known."""
+        """Why the picture is not the one that was matched; empty if it is, as far as known."""
         for each in matched:
             chosen = self._representatives.get((each.prompt_id, each.seed))
             if chosen is not None and has_changed(chosen, pixels, each.match):

@@ -1,4 +1,4 @@
-"""A bundle's README: how to check it, what is in it, and what it can not say."""
+"""A bundle's README: how to check it, what is in it, and what it cannot say."""
 
 import textwrap
 from dataclasses import dataclass

@@ -70,7 +70,7 @@ class Bundle:
 
 
 def refuse_taken(folder: Path) -> None:
-    """Raise `ConfigError` unless a bundle can come to be there: nothing is ever overwritten."""
+    """Raise `ConfigError` unless the folder is free for a bundle: nothing is ever overwritten."""
     if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already; name a new folder for the bundle.")
 
@@ -79,7 +79,7 @@ def refuse_taken(folder: Path) -> None:
 def new_bundle(folder: Path) -> Iterator[Bundle]:
     """A bundle that is at `folder` once the block has ended, and nowhere if it raises.
 
-    Raises `ConfigError` where the folder holds something or cannot be written.
+    Raises `ConfigError` if the folder holds something or cannot be written.
     """
     unfinished = folder.absolute().parent / f".{folder.absolute().name}.{uuid.uuid4().hex}"
     try:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from seedsweep.audit.findings.comparability import refuse_stages
-from seedsweep.audit.findings.control_prompts import Marks, among
+from seedsweep.audit.findings.control_prompts import Marks, among, captions_among
 from seedsweep.audit.findings.operating_point import (
     NEVER,
     OperatingPoint,
@@ -19,6 +19,7 @@ from seedsweep.audit.findings.part_point import PartPoint, Tiles, part_point
 from seedsweep.audit.findings.precision_recall import PrecisionRecall, precision_recall
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.file import require_possible, samplings
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_campaign, load_prompts, load_settings
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.record import digest
@@ -33,9 +34,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class CalibrationOptions:
-    """What is asked of the thresholds: at most that share of controls flagged, at one of these
-    clique sizes, and the precision where `base_rate` of all prompts are repeated. `partial`: what
-    makes a part, too."""
+    """What the thresholds have to keep: at most that share of controls is flagged, at one of these
+    clique sizes. Precision is told for `base_rate`, the share of all prompts that are repeated.
+    `partial`: also choose what makes a part."""
 
     false_positive_rate: float
     base_rate: float
@@ -97,8 +98,8 @@ class Candidate:
 class Calibration:
     """What came of it. `chosen` is one of the `candidates`: of those whose false-positive rate is
     shown, or else of all, the one with the highest lower bound of recall, the smallest of equals.
-    `verification` is None where the campaign has no training set: then extraction is not examined;
-    `parts` where nobody asked for them.
+    `verification` is None if the campaign has no training set: then extraction is not examined;
+    `parts` if nobody asked for them.
     `analysis_id` names the campaign's analysis of that time, `scoring_id` as of `scoring_id`.
     """
 
@@ -156,7 +157,7 @@ def score_marked(
 
     It is judged with its present settings, but for the thresholds. Prompts with fewer usable
     pictures than the largest size are left out: they could not be flagged. Raises `ConfigError`
-    where a size or parts cannot be, or no control or no positive that was given has all its images,
+    if a size or parts cannot be, or no control or no positive that was given has all its images,
     or enough that are usable.
     """
     submission = load_campaign(store, campaign_id)
@@ -166,7 +167,7 @@ def score_marked(
     seeds = submission.campaign.sampling.seeds
     if chosen[-1] > seeds:
         raise ConfigError(
-            f"No clique can have {chosen[-1]} members where each prompt has {seeds} images; "
+            f"No clique can have {chosen[-1]} members if each prompt has {seeds} images; "
             "ask for a smaller --min-clique-size."
         )
     own = load_settings(store, campaign_id)
@@ -177,24 +178,25 @@ def score_marked(
         for sampling in samplings(submission.campaign, own.values()):
             require_possible(asked, sampling)
     present = among(marks, load_prompts(store, campaign_id))
-    _refuse_none(marks, present, "are among the prompts of the campaign", campaign_id)
+    _refuse_none(marks, present, "is among the prompts of the campaign", campaign_id)
     scored = {text: own[text] for text in present.prompts if text in own}
     scoring = Scoring(store.url, submission, settings, chosen, partial, scored)
     scores = score_prompts(scoring, present.prompts, processes, progress)
     whole = {score.prompt: score for score in scores if score.whole}
     complete = among(present, list(whole))
-    _refuse_none(present, complete, "have all their images in the campaign", campaign_id)
+    _refuse_none(present, complete, "has all its images in the campaign", campaign_id)
     evidence = {text: score for text, score in whole.items() if score.usable >= chosen[-1]}
     used = among(complete, list(evidence))
     _refuse_none(
-        complete, used, f"have {chosen[-1]} usable pictures, as a clique takes, in", campaign_id
+        complete, used, f"has {chosen[-1]} usable pictures, as a clique takes, in", campaign_id
     )
     warnings = [
-        *_left_out(len(marks.prompts) - len(present.prompts), "are not in the campaign"),
-        *_left_out(len(present.prompts) - len(complete.prompts), "lack images"),
+        *captions_among(used.controls, settings.verification),
+        *_left_out(len(marks.prompts) - len(present.prompts), "that the campaign does not have"),
+        *_left_out(len(present.prompts) - len(complete.prompts), "without all its images"),
         *_left_out(
             len(complete.prompts) - len(used.prompts),
-            f"have fewer than {chosen[-1]} usable pictures",
+            f"with fewer than {chosen[-1]} usable pictures",
         ),
         *_undecided(list(evidence.values())),
     ]
@@ -204,7 +206,7 @@ def score_marked(
 def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibration:
     """Choose thresholds from these of the scored prompts.
 
-    Without positives there is nothing to choose a clique size by: then `ConfigError` unless one.
+    Without positives nothing tells clique sizes apart: raises `ConfigError` if there are several.
     """
     sizes = wish.min_clique_sizes
     if len(sizes) > 1 and not marks.positives:
@@ -264,25 +266,30 @@ def _l2_step(l2: float | None) -> int | None:
 
 def _refuse_none(before: Marks, after: Marks, what: str, campaign_id: str) -> None:
     for kind, given, left in (
-        ("controls", before.controls, after.controls),
-        ("positives", before.positives, after.positives),
+        ("control", before.controls, after.controls),
+        ("positive", before.positives, after.positives),
     ):
-        if not left and (given or kind == "controls"):
+        if not left and (given or kind == "control"):
             raise ConfigError(
-                f"None of the {len(given)} {kind} {what} {campaign_id}; name others, or add "
+                f"None of {count_words(len(given), kind)} {what} {campaign_id}; name others, or "
+                "add "
                 "them to its prompts file and run that again: only what is missing is generated."
             )
 
 
 def _left_out(count: int, why: str) -> list[str]:
-    return [f"{count} prompts that the files name {why} and were left out."] if count else []
+    return (
+        [f"Left out, of those that the files name: {count_words(count, 'prompt')} {why}."]
+        if count
+        else []
+    )
 
 
 def _undecided(scores: Sequence[PromptScore]) -> list[str]:
     cliques = sum(not all(critical.decided for critical in score.critical) for score in scores)
     parts = sum(not score.parts_proven for score in scores)
     return [
-        f"{count} prompts may {what}: the search for a {kind} ended at max_steps."
+        f"{count_words(count, 'prompt')} may {what}: the search for a {kind} ended at max_steps."
         for count, what, kind in (
             (cliques, "be flagged earlier", "clique"),
             (parts, "repeat a larger part", "part"),
@@ -296,7 +303,8 @@ def _too_few(controls: int, wish: CalibrationOptions) -> list[str]:
     if controls >= needed:
         return []
     return [
-        f"{controls} controls are too few to show a false-positive rate of "
-        f"{wish.false_positive_rate:g}: that takes {needed}, none of them flagged. The thresholds "
+        f"{count_words(controls, 'control')} cannot show a false-positive rate of "
+        f"{wish.false_positive_rate:g}: that takes {needed:,}, none of them flagged. The "
+        "thresholds "
         "are the largest at which no larger share of these few is flagged: a weak choice."
     ]

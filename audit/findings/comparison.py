@@ -63,7 +63,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class ExtractedPictures:
-    """Distinct training pictures extracted in each; `both` is None where their sets differ."""
+    """Distinct training pictures extracted in each; `both` is None if their sets differ."""
 
     a: int
     b: int
@@ -72,7 +72,7 @@ class ExtractedPictures:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A prompt's clique in each, 0 where it is not flagged."""
+    """A prompt's clique in each, 0 if it is not flagged."""
 
     prompt_id: str
     prompt: str
@@ -102,7 +102,8 @@ class Comparison:
     """What changes from campaign `a` to campaign `b`; differences are b − a.
 
     `analysis_a` and `analysis_b` name the analyses whose results they are, present at `written_at`.
-    `extracted` and `pictures` are None unless both have a training set. `unproven`: so many prompts
+    `extracted` and `pictures` are None unless both have a training set, and something is flagged:
+    nothing else is compared with training pictures. `unproven`: so many prompts
     have a clique in one of them that was not proven the largest. `shrunk` and `grown`: those that
     changed most, at most `CHANGED_SHOWN` each. `notes`: what to know before believing it. `parts`:
     the curve over how much of the picture repeats, if both looked for parts. `second_model`: what b
@@ -128,6 +129,12 @@ class Comparison:
     notes: tuple[str, ...]
     parts: tuple[RepeatedShare, ...] = ()
     second_model: SecondModel | None = None
+
+    @property
+    def examined(self) -> tuple[bool, bool]:
+        """If pictures of a, and of b, were compared with training pictures: flagged ones are."""
+        verified = self.extracted is not None
+        return verified and self.flagged.a.count > 0, verified and self.flagged.b.count > 0
 
 
 def compare_campaigns(
@@ -157,6 +164,7 @@ def compare_campaigns(
             "let them end."
         )
     verified = one.settings.verification is not None and other.settings.verification is not None
+    examined = verified and any(x.flagged or y.flagged for x, y in pairs)
     same = same_training_set(one, other)
     return Comparison(
         a=a,
@@ -168,9 +176,9 @@ def compare_campaigns(
         left_out=left_out,
         flagged=paired_rates([(x.flagged, y.flagged) for x, y in pairs]),
         extracted=paired_rates([(_extracted(x), _extracted(y)) for x, y in pairs])
-        if verified
+        if examined
         else None,
-        pictures=_pictures(pairs, same) if verified else None,
+        pictures=_pictures(pairs, same) if examined else None,
         clique_size=mean_difference(
             [x.clique_size for x, _ in pairs], [y.clique_size for _, y in pairs]
         ),
@@ -262,9 +270,16 @@ def _same_recipes(a: Campaign, b: Campaign, pairs: Sequence[Pair]) -> int:
     )
 
 
+def _unflagged(pairs: Sequence[Pair]) -> list[str]:
+    """In which of the campaigns nothing is flagged."""
+    flagged = (any(pair[side].flagged for pair in pairs) for side in (0, 1))
+    return [name for name, any_is in zip("AB", flagged, strict=True) if not any_is]
+
+
 def _notes(
     a: Arm, b: Arm, pairs: Sequence[Pair], verified: bool, same_set: bool
 ) -> tuple[str, ...]:
+    unflagged = _unflagged(pairs)
     one, other = (arm.submission.campaign.model.fingerprint for arm in (a, b))
     notes = [SAME_MODEL if one and one == other else CAVEAT, SIZES]
     same = _same_recipes(a.submission.campaign, b.submission.campaign, pairs)
@@ -282,4 +297,12 @@ def _notes(
         )
     if not verified:
         notes.append("Extractions are not examined, since not both have a training set.")
+    elif len(unflagged) == 2:
+        notes.append("Extractions are not examined: nothing is flagged, so nothing was compared.")
+    elif unflagged:
+        notes.append(
+            f"In {unflagged[0]} nothing is flagged, so nothing was compared with training "
+            "pictures: "
+            "B - A takes its prompts as not extracted."
+        )
     return tuple(notes)

@@ -20,10 +20,10 @@ from seedsweep.workers.training.search import Matched
 from seedsweep.workers.training.slices import PictureColumn
 
 CONTROLS = 1000
-"""At most so many are searched for: the first ones of their set."""
+"""At most so many control pictures are searched for, the first ones of their set."""
 
 CONTROL_BYTES = 1 << 28
-"""And no more than these hold, since each actor has them all in memory."""
+"""And at most so many bytes of them, since each actor has them all in memory."""
 
 
 Pixels = NDArray[np.uint8]
@@ -40,7 +40,7 @@ class Near:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Controls:
-    """Pictures to search for; `coverage` is of those that were met for them, None where no set is
+    """Pictures to search for; `coverage` is of those that were met for them, None if no set is
     named, and `whole` says if that is all of it."""
 
     pictures: list[NDArray[np.uint8]]
@@ -55,7 +55,7 @@ class Controls:
         of_cliques: Sequence[ControlMatch],
     ) -> ControlMatches | None:
         """How many of the queries from the `first` on, these pictures, count as extracted, and what
-        cliques would match among them; None where no set is named."""
+        cliques would match among them; None if no set is named."""
         if self.coverage is None:
             return None
         matches = [
@@ -92,7 +92,7 @@ class Controls:
 def read_controls(settings: Verification, size: tuple[int, int]) -> Controls:
     """Read the set that the settings name, if any, at this width and height.
 
-    Raises `ConfigError` where none of its pictures can be read.
+    Raises `ConfigError` if none of its pictures can be read.
     """
     if not settings.controls:
         return Controls([], None)

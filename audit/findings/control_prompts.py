@@ -13,8 +13,11 @@ from seedsweep.scheduler.campaign.tables import (
     read_table,
 )
 from seedsweep.scheduler.campaign.text_files import file_kind
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.settings.sampling import PromptList
+from seedsweep.workers.training.captions import training_captions
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +48,15 @@ def read_marks(
     """Read the files, of any kind that campaigns read; `column` holds the prompts but in .txt.
 
     A positive is a group of its own unless `group_column`, which needs a table, names its group.
-    Raises `ConfigError` where a file cannot be read, or a prompt is in both.
+    Raises `ConfigError` if a file cannot be read, or a prompt is in both.
     """
     unknown = list(read_prompts(_list(controls, column)))
     known = list(read_prompts(_list(positives, column))) if positives else []
     both = set(unknown) & set(known)
     if both:
         raise ConfigError(
-            f"{len(both)} prompts, such as {min(both)[:80]!r}, are in both {controls} and "
-            f"{positives}; leave each in one of them."
+            f"Both {controls} and {positives} have {count_words(len(both), 'prompt')}, such as "
+            f"{min(both)[:80]!r}; leave each in one of them."
         )
     groups: dict[str, str] = {}
     if positives and group_column:
@@ -72,6 +75,33 @@ def among(marks: Marks, prompts: Sequence[str]) -> Marks:
     )
 
 
+def captions_among(controls: Sequence[str], verification: Verification | None) -> list[str]:
+    """Say in a sentence which controls are captions of the training set, in any case and spacing:
+    the model may have been trained on them. Nothing is said if none is, or there is no set."""
+    if verification is None:
+        return []
+    try:
+        captions = {_folded(caption) for caption in training_captions(verification)}
+    except ConfigError:
+        return [
+            f"The training set {verification.training_set} cannot be read here, so the controls "
+            "were not compared with its captions."
+        ]
+    trained = [control for control in controls if _folded(control) in captions]
+    if not trained:
+        return []
+    return [
+        f"Captions of the training set {verification.training_set} are no controls, since the "
+        f"model may repeat their pictures, and the file names "
+        f"{count_words(len(trained), 'caption')}, such as {trained[0][:80]!r}; take them out, and "
+        "calibrate again."
+    ]
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
 def _list(path: Path, column: str) -> PromptList:
     return PromptList(file=str(path), column=None if file_kind(path) in TEXTS else column)
 
@@ -82,7 +112,7 @@ def read_labels(
     """The label of each prompt of a table that has one; `delimiter` is what stands between cells,
     None is what usually does.
 
-    Raises `ConfigError` where the file cannot be read, lacks a column, or labels a prompt twice
+    Raises `ConfigError` if the file cannot be read, lacks a column, or labels a prompt twice
     and differently.
     """
     between = _list(path, column).delimiter if delimiter is None else delimiter

@@ -20,6 +20,7 @@ from seedsweep.scheduler.campaign.tables import (
     read_table,
 )
 from seedsweep.scheduler.campaign.text_files import file_kind
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
@@ -59,7 +60,7 @@ class DuplicationCurve:
     """`prompts` of the file's were analysed; bins of powers of two, and all of them together.
 
     Empty bins between others are there, with rates of n = 0. `extracted` is None without a
-    training set. `parts` as of a bin.
+    training set, and if nothing is flagged: nothing was compared. `parts` as of a bin.
     """
 
     prompts: int
@@ -113,7 +114,7 @@ def measure_duplication(
     """Join the present results of a campaign with the copies of their prompts.
 
     `column` names the file's column of prompts, the campaign's own unless given. Equal arguments
-    draw equal samples. Raises `ConfigError` where the campaign is not known, the file cannot be
+    draw equal samples. Raises `ConfigError` if the campaign is not known, the file cannot be
     read, it shares no prompt with the results, or it has fewer prompts than the sample.
     """
     submission = load_campaign(store, campaign_id)
@@ -133,11 +134,12 @@ def measure_duplication(
     joined = [(results[key], copies[text]) for key, text in ids.items() if key in results]
     if not joined:
         raise ConfigError(
-            f"None of the {len(copies)} prompts in {file} was analysed by {campaign_id}"
+            f"None of {count_words(len(copies), 'prompt')} in {file} was analysed by {campaign_id}"
             f"{f' and is evidence ({without} are none)' if without else ''}; give a file with the "
-            "campaign's prompts, and --column where they stand in another column."
+            "campaign's prompts, and --column if they stand in another column."
         )
-    verified = settings.verification is not None
+    flagged = any(result.flagged for result, _ in joined)
+    examined = settings.verification is not None and flagged
     drawn = _sample(list(ids), file, sample, seed) if sample is not None else None
     return Duplication(
         campaign_id=campaign_id,
@@ -145,7 +147,7 @@ def measure_duplication(
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         file=str(file),
         without_copies=len(results) - len(joined),
-        curve=bin_curve(joined, verified, settings.analysis),
+        curve=bin_curve(joined, examined, settings.analysis),
         sample=None
         if drawn is None
         else Sample(
@@ -154,7 +156,7 @@ def measure_duplication(
             not_analysed=tuple(ids[key] for key in drawn if key not in results),
             curve=bin_curve(
                 [(results[key], copies[ids[key]]) for key in drawn if key in results],
-                verified,
+                examined,
                 settings.analysis,
             ),
         ),
@@ -166,7 +168,7 @@ def measure_duplication(
 def read_copies(file: Path, column: str, form: Form = _FORM) -> dict[str, int]:
     """Read each prompt's copies from a table with a column `copies`.
 
-    White space around prompts is removed and blank ones are skipped, as of prompts files. Where a
+    White space around prompts is removed and blank ones are skipped, as of prompts files. If a
     prompt stands more than once, as the caption of several pictures, its most copied picture
     counts. Raises `ConfigError` for what cannot be read or is no count.
     """
@@ -231,7 +233,8 @@ def _parts(results: Sequence[PromptResult], analysis: Analysis) -> tuple[CurvePo
 def _sample(ids: list[str], file: Path, count: int, seed: int) -> list[str]:
     if count > len(ids):
         raise ConfigError(
-            f"{file} holds {len(ids)} prompts, so a sample of {count} cannot be drawn; ask for "
+            f"{file} holds {count_words(len(ids), 'prompt')}, so a sample of {count} cannot be "
+            "drawn; ask for "
             "fewer with --sample."
         )
     # Sorted, so that another order of the file draws the same prompts.
@@ -248,11 +251,11 @@ def _notes(
 ) -> Iterator[str]:
     without = len(results.keys() - ids.keys())
     if without:
-        yield f"{without} analysed prompts have no copies in the file, and are left out."
+        yield f"Left out: {count_words(without, 'analysed prompt')} without copies in the file."
     if without_evidence:
         yield (
-            f"{without_evidence} analysed prompts are no evidence, since too few of their pictures "
-            "are usable for a clique, and are left out."
+            f"Left out, as no evidence: {count_words(without_evidence, 'analysed prompt')} with "
+            "fewer usable pictures than a clique takes."
         )
     if drawn is None:
         return
@@ -260,8 +263,10 @@ def _notes(
     missing = sum(key not in results for key in drawn)
     if missing:
         yield (
-            f"{missing} prompts of the sample were not analysed, or are no evidence, so what is "
-            "shown of it is no uniform sample; submit a campaign with them too. --json lists them."
+            f"Not analysed, or no evidence: {count_words(missing, 'prompt')} of the sample, so "
+            "what "
+            "is shown of it is no uniform sample; submit a campaign with them too. --json lists "
+            "them."
         )
 
 

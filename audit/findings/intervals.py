@@ -1,6 +1,7 @@
 """The statistics that results are told with: rates, paired differences and their intervals.
 
-All from scipy and scikit-learn, but for how Newcombe (1998) joins two of scipy's Wilson intervals.
+All come from scipy and scikit-learn, but for the way in which Newcombe (1998) joins two Wilson
+intervals.
 """
 
 import math
@@ -17,11 +18,11 @@ CONFIDENCE = 0.95
 RESAMPLES = 9_999
 SEED = 0
 BCA_MOST = 5_000
-"""BCa leaves out every value in turn; beyond so many values that takes longer than it is worth."""
+"""BCa leaves out every value in turn: with more values than this it takes too long."""
 
 KAPPA_RESAMPLES = 999
 KAPPA_LEAST = 30
-"""Of fewer items the bootstrap of kappa covers far less than it says."""
+"""With fewer items the bootstrap of kappa covers far less than its level."""
 
 MCNEMAR = "exact McNemar test, two-sided"
 NEWCOMBE = "Newcombe's method 10 (Wilson), paired"
@@ -36,7 +37,7 @@ _ALTERNATIVES: dict[Side, Literal["two-sided", "greater", "less"]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`count` of `n`, and the interval that holds the true share; 0 to 1 where n is 0."""
+    """`count` of `n`, and the interval that holds the true share; 0 to 1 if n is 0."""
 
     count: int
     n: int
@@ -47,7 +48,7 @@ class Rate:
 
     @property
     def value(self) -> float | None:
-        """The share, None where n is 0."""
+        """The share, None if n is 0."""
         return self.count / self.n if self.n else None
 
     def __str__(self) -> str:
@@ -60,7 +61,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class RateDifference:
-    """Of `n` pairs, the mean of the second less the first; the interval is None where unknown."""
+    """Of `n` pairs, the mean of the second less the first; the interval is None if unknown."""
 
     value: float | None
     n: int
@@ -81,8 +82,8 @@ class RateDifference:
 @dataclass(frozen=True, slots=True)
 class Kappa:
     """Cohen's kappa (1960) of two people who each gave `n` items one label: 1 is full agreement, 0
-    what chance would give. It is None where it is undefined, the interval there and where nothing
-    tells it; `method` then says why."""
+    what chance would give. It is None if it is undefined. The interval is None then, and if it
+    cannot be told; `method` says why."""
 
     value: float | None
     n: int
@@ -104,7 +105,7 @@ class PairedRates:
     """A yes or no about the same prompts twice, `a` and `b`: the four cells add up to n.
 
     `difference` is b − a. `p`: how often chance alone would split the prompts that changed
-    (`only_a` and `only_b`) at least as unevenly; 1 where none did.
+    (`only_a` and `only_b`) at least as unevenly; 1 if none did.
     """
 
     a: Rate
@@ -166,7 +167,7 @@ def paired_rates(pairs: Sequence[tuple[bool, bool]], confidence: float = CONFIDE
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """The exact two-sided p of McNemar's test on the pairs that changed; 1 where none did."""
+    """The exact two-sided p of McNemar's test on the pairs that changed; 1 if none did."""
     changed = only_a + only_b
     return float(binomtest(only_a, changed, 0.5).pvalue) if changed else 1.0
 
@@ -178,7 +179,7 @@ def rate_difference(
 
     Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions
     based on paired data", method 10 without its correction of φ. A bootstrap would give [0, 0]
-    where no prompt changed, and covers far too little where few do.
+    if no prompt changed, and covers far too little if few do.
     """
     n = both + only_a + only_b + neither
     if n == 0:
@@ -199,9 +200,9 @@ def mean_difference(
     a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE
 ) -> RateDifference:
     """The mean of b − a over pairs, with a bootstrap interval over the pairs: BCa, or percentiles
-    where there are more than `BCA_MOST`. Equal values give an equal interval.
+    if there are more than `BCA_MOST`. Equal values give an equal interval.
 
-    There is no interval where all differences are equal: resampling them shows no spread.
+    There is no interval if all differences are equal: resampling them shows no spread.
     """
     differences = np.asarray(b, dtype=np.float64) - np.asarray(a, dtype=np.float64)
     n = len(differences)
@@ -245,7 +246,7 @@ def cohen_kappa(
         return float(cohen_kappa_score(first[chosen], second[chosen], labels=range(len(labels))))
 
     with warnings.catch_warnings():
-        # It warns where it is undefined, and gives nan.
+        # It warns if it is undefined, and gives nan.
         warnings.simplefilter("ignore")
         value = kappa(everyone) if n else math.nan
         if math.isnan(value):
@@ -279,11 +280,11 @@ def _wilson(count: int, n: int, confidence: float) -> tuple[float, float, float]
 
 
 def _phi(both: int, only_a: int, only_b: int, neither: int) -> float:
-    """The correlation of the two answers, 0 where one of them never varies."""
+    """The correlation of the two answers, 0 if one of them never varies."""
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     return (both * neither - only_a * only_b) / math.sqrt(margins) if margins else 0.0
 
 
 def _joined(one: float, other: float, phi: float) -> float:
-    # The maximum guards against rounding below 0 where φ is 1.
+    # The maximum guards against rounding below 0 if φ is 1.
     return math.sqrt(max(0.0, one * one - 2 * phi * one * other + other * other))

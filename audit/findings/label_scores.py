@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.present import Found
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
 
@@ -13,7 +14,7 @@ from seedsweep.storage.prompt_results import PromptResult
 @dataclass(frozen=True, slots=True)
 class LabelScore:
     """The prompts of one label: how many are flagged, repeat a part of the picture without being
-    flagged, do either, and extract a training picture or a part of one; that is None where none was
+    flagged, do either, and extract a training picture or a part of one; that is None if none was
     compared with training pictures. Intervals are two-sided and exact."""
 
     label: str
@@ -39,12 +40,13 @@ class LabelScores:
 def score_labels(found: Found, labels: Mapping[str, str], partial: bool) -> LabelScores:
     """Score what was found by the label of each prompt.
 
-    Raises `ConfigError` where no labelled prompt was analysed.
+    Raises `ConfigError` if no labelled prompt was analysed.
     """
     labelled = [result for result in found.results if result.prompt in labels]
     if not labelled:
         raise ConfigError(
-            f"None of the {len(labels)} labelled prompts was analysed in {found.campaign_id}; name "
+            f"None of {count_words(len(labels), 'labelled prompt')} was analysed in "
+            f"{found.campaign_id}; name "
             "a file whose prompts are those of the campaign, letter for letter."
         )
     usable = [result for result in labelled if has_evidence(result, found.min_clique_size)]

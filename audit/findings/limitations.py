@@ -12,13 +12,13 @@ def least_rate(size: int, seeds: int) -> float:
 
     Generations of different seeds count as independent: the p at which a binomial count of `seeds`
     reaches `size` with that probability, which a beta quantile gives (Clopper and Pearson 1934). 1
-    where so many seeds cannot show it.
+    if so many seeds cannot show it.
     """
     return float(beta.ppf(SURE, size, seeds - size + 1)) if size <= seeds else 1.0
 
 
 def limit_words(settings: AnalysisSettings, seeds: int) -> tuple[str, ...]:
-    """What whoever reads a report should not conclude from it."""
+    """What a reader of the report should not conclude from it."""
     analysis = settings.analysis
     size, share = analysis.min_clique_size, analysis.min_clique_size / seeds
     return (

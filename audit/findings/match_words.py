@@ -26,7 +26,7 @@ def why_not_words(match: Match, threshold: float, small: bool) -> str:
 
 
 def earlier_words(results: Iterable[PromptResult], campaign_id: str) -> tuple[str, ...]:
-    """That matches were scored by an earlier version, where some were."""
+    """That matches were scored by an earlier version, if some were."""
     count = sum(not match.distinct for result in results for match in result.matches)
     if not count:
         return ()

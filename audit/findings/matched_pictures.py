@@ -31,7 +31,7 @@ def gather_training(
 ) -> TrainingPictures:
     """Read the training pictures that the results' matches name, and decode no others.
 
-    Reads nothing where there is no match, and never raises for a training set that cannot be read.
+    Reads nothing if there is no match, and never raises for a training set that cannot be read.
     """
     wanted = {match.training_id for result in results for match in result.matches}
     return read_named(settings.verification, sampling, wanted)
@@ -57,7 +57,7 @@ def read_named(
 
 
 def as_compared(pixels: Pixels, match: Match) -> Pixels:
-    """The training picture as the match compared it: mirrored where that is nearer."""
+    """The training picture as the match compared it: mirrored if that is nearer."""
     is_mirrored = match.transform is not None and match.transform.flip
     return np.ascontiguousarray(pixels[:, ::-1]) if is_mirrored else pixels
 

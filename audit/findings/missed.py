@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from seedsweep.audit.findings.intervals import CONFIDENCE, rate
 from seedsweep.scheduler.campaign.stages import loss_words
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import Campaign
 
@@ -63,7 +64,7 @@ class Missed:
 
     @property
     def recall(self) -> float | None:
-        """The estimated share of the full attack's finds that was found; None where it has none."""
+        """The estimated share of the full attack's finds that was found; None if it has none."""
         return self.found / (self.found + self.missed) if self.found + self.missed else None
 
     @property
@@ -144,8 +145,9 @@ def missed_words(missed: Missed, campaign: Campaign) -> tuple[str, ...]:
     dropped = sum(stage.dropped for stage in missed.stages)
     sampled = sum(stage.sampled for stage in missed.stages)
     return (
-        f"Stages: {dropped:,} prompts were dropped, and {missed.images:,} pictures judged; the "
-        f"full attack takes {missed.images_full:,}.",
+        f"Stages: {count_words(dropped, 'prompt')} dropped, "
+        f"{count_words(missed.images, 'picture')} judged; the full attack takes "
+        f"{missed.images_full:,}.",
         f"Missed: about {missed.missed:.3g} of the dropped prompts would be flagged with all "
         f"{campaign.sampling.seeds:,} seeds [{missed.low:.3g}, {missed.high:.3g}], told from "
         f"{sampled:,} of them that got all; {missed.found:,} are flagged, so at least "

@@ -1,6 +1,6 @@
 """A threshold from controls and known positives, and what it can be said to do. Pure: numbers in.
 
-A score is the smallest step of a threshold at which a prompt is flagged, `NEVER` where none is; a
+A score is the smallest step of a threshold at which a prompt is flagged, `NEVER` if none is; a
 threshold of s steps flags the prompts whose score is at most s.
 """
 
@@ -20,7 +20,7 @@ from seedsweep.workers.analysis.flag_threshold import STEPS, threshold_of
 
 NEVER = STEPS + 1
 ERROR = 0.05
-"""How often what is shown may be wrong; shared out among all that one choice is made from."""
+"""The allowed error of what is shown; it is divided among the candidates of a choice."""
 
 BY_GROUP = (
     f"percentile bootstrap by group ({RESAMPLES} resamples, seed {SEED}), never narrower than "
@@ -63,7 +63,7 @@ class Scores:
 class OperatingPoint:
     """A threshold, the flags that it raises, and the precision that follows at a base rate.
 
-    `threshold` is None where already the smallest one flags too many controls. `false_positives`
+    `threshold` is None if already the smallest one flags too many controls. `false_positives`
     ends in a one-sided upper bound, `recall` begins with a lower one; `shown`: that upper bound is
     within the rate asked for. `precision` is that of the recall found and the rate asked for;
     `precision_worst` holds with 95 % of confidence: a recall and a false-positive rate as bad as
@@ -79,7 +79,7 @@ class OperatingPoint:
 
     @property
     def is_bounded(self) -> bool:
-        """There is a threshold, and the controls are why it is no larger."""
+        """True if there is a threshold, and the controls bound it."""
         return self.threshold is not None and self.threshold < 1
 
     @property
@@ -126,7 +126,7 @@ def operating_point(
 
 def allowed_false_positives(controls: int, at_most: float, confidence: float) -> int | None:
     """The most controls that may be flagged with the bound on their rate within `at_most`; None
-    where so few controls show nothing."""
+    if so few controls show nothing."""
     if rate(0, controls, confidence, "upper").high > at_most:
         return None
     allowed, beyond = 0, controls
@@ -153,8 +153,8 @@ def largest_step(controls: Steps, allowed: int) -> int:
 
 
 def precision_at(recall: float, false_positive_rate: float, base_rate: float) -> float | None:
-    """The share of flags that are right where that share of prompts deserves one (Bayes); None
-    where nothing is flagged."""
+    """The share of flags that are right if that share of prompts deserves one (Bayes); None
+    if nothing is flagged."""
     right = recall * base_rate
     wrong = false_positive_rate * (1 - base_rate)
     return right / (right + wrong) if right + wrong else None
@@ -165,8 +165,8 @@ def grouped_rate(
 ) -> Rate:
     """The share of prompts that are found, and its interval, whose method it names.
 
-    Prompts of one group hang together, as those of one training picture do: where a group has
-    several, whole groups are resampled. Where all prompts agree that would show no spread, and each
+    Prompts of one group hang together, as those of one training picture do: if a group has
+    several, whole groups are resampled. If all prompts agree that would show no spread, and each
     group counts once.
     """
     count, n = int(np.count_nonzero(found)), len(found)

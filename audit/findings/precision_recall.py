@@ -25,7 +25,7 @@ class PrecisionRecall:
 
     `recall` ascends to 1. A precision of 0 says that no threshold reaches that recall. The
     precision is that among these very prompts, as many positives to as many controls. `low` and
-    `high` are None where there are too few of either to resample.
+    `high` are None if there are too few of either to resample.
     """
 
     recall: tuple[float, ...]
@@ -76,7 +76,7 @@ def precision_recall(scores: Scores) -> PrecisionRecall | None:
 
 
 def flagged_share(scores: Steps, steps: Steps) -> NDArray[np.float64]:
-    """The share of prompts that each threshold flags; zeros where there are no prompts."""
+    """The share of prompts that each threshold flags; zeros if there are no prompts."""
     if not len(scores):
         return np.zeros(len(steps))
     return np.asarray(np.searchsorted(np.sort(scores), steps, side="right") / len(scores))

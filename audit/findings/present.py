@@ -64,7 +64,7 @@ class Found:
 def gather_found(store: Store, submission: Submission, settings: AnalysisSettings) -> Found:
     """Read what the analysis with these settings found.
 
-    Raises `ShardCorruptError` where its results are not what was written.
+    Raises `ShardCorruptError` if its results are not what was written.
     """
     campaign = submission.campaign
     results = results_by(store, settings, campaign.campaign_id)
@@ -108,7 +108,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
 def newest_search(
     store: Store, campaign_id: str, settings: AnalysisSettings
 ) -> VerificationResult | None:
-    """What the newest search for the analysis found; None where there is none."""
+    """What the newest search for the analysis found; None if there is none."""
     ids = {settings.analysis_id, *settings.earlier_ids}
     searches = load_verifications(store, campaign_id)
     return next((search for search in searches if search.analysis_id in ids), None)
@@ -125,7 +125,7 @@ def present_search(
 def no_evidence_words(
     store: Store, submission: Submission, results: Sequence[PromptResult], min_clique_size: int
 ) -> str:
-    """How many prompts are no evidence, and why, told of the first of them; empty where all are.
+    """How many prompts are no evidence, and why, told of the first of them; empty if all are.
 
     Reads what is stored of that one.
     """

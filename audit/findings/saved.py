@@ -50,9 +50,9 @@ def keep(store: Store, finding: Calibration | Comparison | Duplication) -> None:
 
 
 def try_to_save(store: Store, finding: Calibration | Comparison | Duplication) -> str:
-    """Store a finding, but where the store cannot be written return the sentence that says so.
+    """Store a finding, but if the store cannot be written return the sentence that says so.
 
-    It is empty where the finding is kept.
+    It is empty if the finding is kept.
     """
     try:
         keep(store, finding)
@@ -64,7 +64,7 @@ def try_to_save(store: Store, finding: Calibration | Comparison | Duplication) -
 def load_calibrations(store: Store, campaign_id: str) -> list[Calibration]:
     """Load the campaign's calibrations, newest first.
 
-    Raises `ShardCorruptError` where one is not what was written; so do the others here.
+    Raises `ShardCorruptError` if one is not what was written; so do the others here.
     """
     return _load(store, campaign_id, "calibrations", _CALIBRATION, "calibrate")
 

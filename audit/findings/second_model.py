@@ -13,6 +13,7 @@ from seedsweep.audit.findings.part_search import (
     showing_rule,
 )
 from seedsweep.audit.findings.verification import verification_now
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_settings
 from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
 from seedsweep.storage.prompt_results import PromptResult
@@ -139,17 +140,18 @@ def _shown(
 def second_model_words(found: SecondModel) -> tuple[str, ...]:
     """What the second model shows, a sentence each."""
     told = [
-        f"B's model never saw the training pictures, and shows {len(found.common)} of "
-        f"{found.parts} parts that are extracted of A: these are common. What is left is extracted "
-        f"of {found.extracted} prompts."
+        "B's model never saw the training pictures, so what it shows is common: "
+        f"{len(found.common)} of {count_words(found.parts, 'part')} extracted of A. Prompts of "
+        f"which a part is left, and extracted: {found.extracted}."
     ]
     told += [
-        f"Common: {part.prompt[:80]} ({part.shown} of {part.pictures} pictures of B show the part)"
+        f"Common: {part.prompt[:80]} (shown in {part.shown} of "
+        f"{count_words(part.pictures, 'picture')} of B)"
         for part in found.common[:_SHOWN]
     ]
     if found.unread:
         told.append(
-            f"{len(found.unread)} parts could not be looked for, and count as not extracted. "
-            f"The first: {found.unread[0]}"
+            "What could not be looked for counts as not extracted: "
+            f"{count_words(len(found.unread), 'part')}. The first: {found.unread[0]}"
         )
     return tuple(told)

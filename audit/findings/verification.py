@@ -54,7 +54,7 @@ class SearchOptions:
     flip: bool | None = None
 
     def apply(self, settings: Verification | None) -> Verification:
-        """The settings with the changes; raises `ConfigError` where there is no training set."""
+        """The settings with the changes; raises `ConfigError` if there is no training set."""
         if self.training_set is not None:
             named = {
                 "training_set": str(self.training_set.absolute()),
@@ -88,7 +88,7 @@ def verify_campaign(
 
     Equal pictures and settings give an equal result, whatever the actors and however the training
     set is cut, and that of comparing all pixels. Raises `ConfigError` for what cannot be searched,
-    or where no prompt is analysed or repeats anything, `TrainingSetError` where no training picture
+    or if no prompt is analysed or repeats anything, `TrainingSetError` if no training picture
     can be read or the set changes meanwhile, and as `searchers` does. `progress` is called with how
     many slices are done, and of how many.
     """
@@ -158,7 +158,7 @@ def refuse_sizes(campaign: Campaign) -> None:
 
 
 def verification_now(store: Store, campaign_id: str) -> VerificationResult | None:
-    """What the newest search for the present analysis found; None where there is none."""
+    """What the newest search for the present analysis found; None if there is none."""
     settings = settings_now(store, load_campaign(store, campaign_id))
     return newest_search(store, campaign_id, settings)
 

@@ -1,6 +1,7 @@
 """What `verify` prints: for people and for scripts."""
 
 from seedsweep.audit.findings.intervals import CONFIDENCE, Rate, poisson_bound, rate
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.verification_results import Coverage, VerificationResult
 from seedsweep.workers.training.kinds import left_out_words
 from seedsweep.workers.training.pictures import sentences_on
@@ -53,9 +54,11 @@ def _of_parts(verification: VerificationResult) -> list[str]:
         common = sum(part.match.is_common for part in parts)
         controls = [part.match.controls for part in parts if part.match.controls is not None]
         sentence = (
-            f"Parts of the picture: {len(parts)}, of {prompts} prompts. Extracted, as a training "
+            f"Parts of the picture: {len(parts)}, of {count_words(prompts, 'prompt')}. Extracted, "
+            "as a training "
             f"picture shows the part and nothing unrelated does: {extracted}, of "
-            f"{len(verification.prompts_extracted_partial)} prompts. Common, as unrelated captions "
+            f"{count_words(len(verification.prompts_extracted_partial), 'prompt')}. Common, as "
+            "unrelated captions "
             f"or prompts show it too: {common}."
         )
         if asked := sum(bool(part.match.second_model) for part in parts):
@@ -140,7 +143,7 @@ def _method(verification: VerificationResult) -> str:
 
 
 def control_rate(verification: VerificationResult) -> Rate | None:
-    """How many of the controls would be extractions, None where there are none."""
+    """How many of the controls would be extractions, None if there are none."""
     controls = verification.controls
     return rate(controls.matches, controls.searched) if controls else None
 

@@ -35,7 +35,7 @@ def sample_images(store: Store, plan: Plan, count: int, seed: int) -> ImageSampl
 
     Those whose receipt alone is there are drawn too. Equal stores and seeds give equal draws.
     Memory grows with `count`; beyond that it holds a few MB for a million units. The store is asked
-    for one unit after another, and for a listing only where most units are missing.
+    for one unit after another, and for a listing only if most units are missing.
     """
     drawer = _Sampler(store, plan)
     generator = random.Random(seed)  # noqa: S311 - what is drawn is no secret

@@ -48,7 +48,7 @@ class Replays:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What to make images with; as recorded where it is None."""
+    """What to make images with; as recorded if it is None."""
 
     device: str | None = None
     threads: int | None = None
@@ -64,7 +64,7 @@ def replay_one(
 ) -> Replays:
     """Make the image of a prompt, its text or its id, and of a seed again.
 
-    Raises `ConfigError` where the campaign holds no such image or it is not stored, where what is
+    Raises `ConfigError` if the campaign holds no such image or it is not stored, if what is
     stored of it is corrupt, and as `make_again` does. `progress` is called with how many images are
     done, and of how many.
     """
@@ -85,9 +85,9 @@ def replay_some(
     progress: Progress,
 ) -> Replays:
     """Make so many of the campaign's stored images again, drawn with this seed as `sample_images`
-    draws; all of them where there are fewer.
+    draws; all of them if there are fewer.
 
-    All are read before the first is made. Raises `ConfigError` where there are none, and as
+    All are read before the first is made. Raises `ConfigError` if there are none, and as
     `replay_one` does.
     """
     plan = load_plan(store, load_campaign(store, campaign_id))

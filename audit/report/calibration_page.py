@@ -24,6 +24,7 @@ from seedsweep.audit.report.calibration_charts import (
 )
 from seedsweep.audit.report.html import templates, write_page
 from seedsweep.scheduler.printable import shown
+from seedsweep.scheduler.quantities import count_words
 
 FRAGMENT = "calibrated.toml"
 
@@ -41,7 +42,7 @@ class CalibrationPage:
 def write_calibration(calibration: Calibration, folder: Path) -> Path:
     """Write the page and the fragment into the folder, each whole or not at all; returns the page.
 
-    Raises `ConfigError` where the folder cannot be written.
+    Raises `ConfigError` if the folder cannot be written.
     """
     beside = {FRAGMENT: render_fragment(calibration)}
     return write_page(render_page(calibration), folder, beside)
@@ -75,8 +76,10 @@ def render_fragment(calibration: Calibration) -> str:
     point, verification = calibration.chosen.point, calibration.verification
     comments = [
         f"Written by seedsweep calibrate, {calibration.written_at}, from "
-        f"{calibration.campaign_id}: {calibration.controls} controls, {calibration.positives} "
-        f"known positives in {calibration.groups} groups, {calibration.seeds} seeds each. "
+        f"{calibration.campaign_id}: {count_words(calibration.controls, 'control')}, "
+        f"{count_words(calibration.positives, 'known positive')} in "
+        f"{count_words(calibration.groups, 'group')}, {count_words(calibration.seeds, 'seed')} "
+        "each. "
         "It holds for that model, recipe and number of seeds.",
         f"False-positive rate asked for: {calibration.wish.false_positive_rate:g}, "
         f"{point.summary}.",
@@ -132,7 +135,7 @@ def _precision(point: OperatingPoint, base_rate: float) -> list[str]:
     if not point.recall.n:
         return []
     return [
-        f"Where {100 * base_rate:g} % of prompts are repeated, {percent_words(point.precision)} of "
+        f"If {100 * base_rate:g} % of prompts are repeated, {percent_words(point.precision)} of "
         "flags are right if the rate asked for holds, "
         f"{percent_words(point.precision_worst)} at worst."
     ]

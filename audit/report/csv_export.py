@@ -27,10 +27,10 @@ def write_csv(found: Found, path: Path) -> None:
     further cliques, and of parts, their number is told, of a drop its stage, and of settings that
     a prompt has of its own each with its name.
 
-    Without a clique the match's fields are empty, and where one was compared with nothing,
+    Without a clique the match's fields are empty, and if one was compared with nothing,
     `extracted` says so.
 
-    Numbers are numbers. Raises `ConfigError` where the file cannot be written.
+    Numbers are numbers. Raises `ConfigError` if the file cannot be written.
     """
     names = [name for name in PromptResult.model_fields if name != "match"]
     matched = [name for name in Match.model_fields if name != "transform"]

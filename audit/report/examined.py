@@ -23,7 +23,7 @@ class Examined:
 def examined_of(
     settings: AnalysisSettings, counts: Counts, search: SearchShown | None
 ) -> Examined | None:
-    """What the analysis compared, or where it did not the newest search; None if neither did."""
+    """What the analysis compared, or if it did not the newest search; None if neither did."""
     if settings.verification is not None:
         extracted, matched = counts.extracted, counts.matched
     elif search is not None:

@@ -80,10 +80,10 @@ def gather_findings(
     settings: AnalysisSettings | None,
     repeats: bool = True,
 ) -> Findings:
-    """Read what was found of that analysis, whose settings are None where they are not known, and
+    """Read what was found of that analysis, whose settings are None if they are not known, and
     in which prompts repeat something or do not.
 
-    What is not what was written is said and not shown. Raises `StoreUnavailableError` where the
+    What is not what was written is said and not shown. Raises `StoreUnavailableError` if the
     store fails.
     """
     ids = {analysis_id, *(settings.earlier_ids if settings else ())}

@@ -33,7 +33,7 @@ class Bar:
 class Histogram:
     """A drawn-to-scale histogram of the distances of all pairs of `seeds` generations.
 
-    The counts of the bars add up to `pairs`, their edges to `edges`. `threshold` is None where the
+    The counts of the bars add up to `pairs`, their edges to `edges`. `threshold` is None if the
     edge threshold is not known; then no pair counts as an edge.
     """
 
@@ -60,7 +60,7 @@ def bin_distances(
     """Lay out the histogram of a symmetric (n, n) matrix of distances and its edges.
 
     Every pair is counted once, in a bin from 0 to a little beyond the largest distance and the
-    threshold; where bins are narrow enough, one ends at the threshold. None if n < 2.
+    threshold; if bins are narrow enough, one ends at the threshold. None if n < 2.
     """
     upper = np.triu_indices(len(distances), 1)
     pairs, joined = distances[upper], edges[upper]
@@ -112,7 +112,7 @@ def _bars(edges: list[int], others: list[int], width: float, highest: int) -> tu
 
 
 def _bar_height(count: int, highest: int) -> float:
-    """To scale, but never invisible where there is something to see."""
+    """To scale, but never invisible if there is something to see."""
     height = count / highest * (HEIGHT - _TOP - _BOTTOM)
     return max(height, _SMALLEST_BAR) if count else 0.0
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from seedsweep.audit.findings.rate_words import examined_words, side_words
 from seedsweep.audit.findings.second_model import second_model_words
 from seedsweep.scheduler.printable import shown_lines
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.whole_file import write_whole
 
@@ -31,6 +32,7 @@ def templates(package: str = "seedsweep.audit.report") -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["count_words"] = count_words
     environment.filters["examined_words"] = examined_words
     environment.filters.update(distance=_distance, percent=_percent, moment=_moment)
     environment.filters["side_words"] = side_words
@@ -78,7 +80,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _moment(text: str) -> str:
-    """An ISO 8601 moment for people, or the text itself where it is none."""
+    """An ISO 8601 moment for people, or the text itself if it is none."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -63,7 +63,7 @@ def gather_parts(
 ) -> PartsShown | None:
     """Gather what is shown of the results' parts; None if there are none.
 
-    What cannot be read is said in place of the picture. Raises `StoreUnavailableError` where the
+    What cannot be read is said in place of the picture. Raises `StoreUnavailableError` if the
     store fails.
     """
     campaign_id = submission.campaign.campaign_id

@@ -34,7 +34,7 @@ _LARGE, _MEDIUM, _THUMB = 512, 192, 64
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as data: URIs; `uri` is None where `missing` says why there is nothing to show."""
+    """A picture as data: URIs; `uri` is None if `missing` says why there is nothing to show."""
 
     caption: str
     uri: str | None
@@ -56,7 +56,7 @@ class PromptSection:
     """What a flagged prompt's section shows.
 
     `others` are the clique's pictures beside the representative, by seed, at most `PICTURES_SHOWN`
-    - 1. `training` is None where the prompt has no match. `histogram` is of the first
+    - 1. `training` is None if the prompt has no match. `histogram` is of the first
     `HISTOGRAM_SEEDS` pictures that are evidence, `clique_in_histogram` of which are the clique's.
     `further`: the other pictures that the prompt repeats. `shown`: the digests of representative
     and training picture, empty if one is not there. `provenance` says what made the pictures that
@@ -92,12 +92,12 @@ class PromptImages:
         return cls(store, submission.campaign, submission.cuts, result.prompt_id)
 
     def image(self, seed: int) -> StoredImage | None:
-        """The image of this seed, or None where no readable shard holds it."""
+        """The image of this seed, or None if no readable shard holds it."""
         cut = next((cut for cut in self.cuts if cut.first <= seed <= cut.last), None)
         return self._unit(cut).get(seed) if cut else None
 
     def pixels(self, seed: int) -> Pixels | None:
-        """The pixels of this seed, as they were made, or None where no readable shard has them."""
+        """The pixels of this seed, as they were made, or None if no readable shard has them."""
         image = self.image(seed)
         try:
             return decode_pixels(image, self.campaign.sampling) if image else None
@@ -156,7 +156,7 @@ def gather_section(
     """Gather what a flagged prompt's section shows.
 
     What cannot be read is said in place of the picture and stops nothing. `threshold` is the edge
-    threshold, None where it is not known. Raises `StoreUnavailableError` where the store fails.
+    threshold, None if it is not known. Raises `StoreUnavailableError` if the store fails.
     """
     chosen = result.representative_seed
     others = [seed for seed in result.clique_seeds if seed != chosen][: PICTURES_SHOWN - 1]
@@ -233,7 +233,7 @@ def draw_picture(caption: str, pixels: Pixels | None, side: int, missing: str = 
 
 
 def data_uri(pixels: Pixels, side: int) -> str:
-    """The picture as a data: URI: exact where it is small, else reduced to `side` and lossy."""
+    """The picture as a data: URI: exact if it is small, else reduced to `side` and lossy."""
     longest = max(pixels.shape[:2])
     if longest <= PIXEL_ART_SIDE:
         return f"data:image/png;base64,{base64.b64encode(encode_png(pixels)).decode()}"

@@ -83,7 +83,7 @@ class Report:
     `settings_known`: `settings`, `analysis` and `verification` are those of this very analysis;
     else they are the campaign's own. `changes` says what differs between the two. `unflagged` are
     the first prompts that could be flagged and are not. `missed` is None without stages. `examined`
-    is None where nothing was compared with training pictures. `no_evidence` says how many prompts
+    is None if nothing was compared with training pictures. `no_evidence` says how many prompts
     are in no rate, and why; empty for none.
     """
 
@@ -133,8 +133,8 @@ def write_report(
     analysis. `progress(done, total)` counts the flagged prompts whose pictures are gathered. What
     of the evidence cannot be read any more is said in its place. Raises `ConfigError` for an
     unknown campaign, a folder that cannot be written or labels that are not of this analysis,
-    `ShardCorruptError` where the campaign or its results are not what was written,
-    `StoreUnavailableError` where the store fails.
+    `ShardCorruptError` if the campaign or its results are not what was written,
+    `StoreUnavailableError` if the store fails.
     """
     report = gather_report(store, campaign_id, analysis_id, progress, reviewers)
     return write_page(render_report(report), folder)
@@ -249,7 +249,7 @@ def _longest_side(campaign: Campaign, results: Sequence[PromptResult]) -> int:
 def _newest_search(
     store: Store, campaign_id: str, settings: AnalysisSettings
 ) -> VerificationResult | None:
-    """None where it cannot be read, which the section of searches says."""
+    """None if it cannot be read, which the section of searches says."""
     try:
         return present_search(store, campaign_id, settings)
     except ShardCorruptError:
@@ -278,7 +278,7 @@ def _provenance(
     results: Sequence[PromptResult],
     flagged: Sequence[Flagged],
 ) -> frozenset[tuple[str, str]]:
-    """What made the pictures that the report shows, or those of one prompt where it shows none."""
+    """What made the pictures that the report shows, or those of one prompt if it shows none."""
     shown = frozenset[tuple[str, str]]().union(
         *(prompt.section.provenance for prompt in flagged if prompt.section)
     )

@@ -48,7 +48,8 @@ SETTINGS_SECONDS = 5.0
 BEAT_SECONDS = 4.0
 RETRY_SECONDS = 2.0
 TROUBLE_SECONDS = 30.0
-"""A prompt that cannot be analysed until somebody mends something is tried again this often."""
+"""If somebody has to mend something before a prompt can be analysed, it is tried again this
+often."""
 
 
 @dataclass(slots=True)
@@ -66,9 +67,9 @@ class _Known:
 class AnalystService:
     """Has the prompts of all live campaigns analysed as they become ready, campaign by turns.
 
-    A prompt is taken off the ready list only once its result is stored, and the images that are not
-    to stay are deleted, so nothing that happens to the analyst, the broker or the store loses one.
-    Where images are gone that the ledger counts as done, they are made again first.
+    A prompt leaves the ready list only once its result is stored and the images that are not to
+    stay are deleted. So no prompt is lost if the analyst, the broker or the store fails. If images
+    are gone that the ledger counts as done, they are made again first.
     """
 
     def __init__(
@@ -86,10 +87,10 @@ class AnalystService:
         self._waiting, self._has_joined = Waiting(), False
 
     def run(self, actors: Actors) -> None:
-        """Analyse until stopped; what is away is waited for.
+        """Analyse until stopped; wait for what is away.
 
-        Raises `ConfigError` where the Ray cluster refuses us, `TransientError` where no Ray starts
-        on this machine, and `RayUnavailableError` where one goes that was joined, since a process
+        Raises `ConfigError` if the Ray cluster refuses us, `TransientError` if no Ray starts
+        on this machine, and `RayUnavailableError` if one goes that was joined, since a process
         cannot join another one; what is analysed is stored.
         """
         health.expect(health.RAY)
@@ -121,7 +122,7 @@ class AnalystService:
         time.sleep(RETRY_SECONDS)
 
     def _give_back(self, error: RayUnavailableError) -> None:
-        """Store what is analysed, and have what is under way taken again, with the reason."""
+        """Store what is analysed, and give back what is under way, with the reason."""
         self._patiently(self._store_now)
         for campaign_id, prompts in self._taken.items():
             for prompt in prompts:
@@ -211,8 +212,8 @@ class AnalystService:
         self._patiently(lambda: self._put_back(analysed, str(analysed.error)))
 
     def _let_go_on(self, analysed: Analysed) -> None:
-        """Have the prompt's next pictures made; if that is not told, it is taken and decided again,
-        alike."""
+        """Have the prompt's next pictures made. If the broker does not hear it, the prompt is
+        decided again, with the same outcome."""
         campaign_id = analysed.request.campaign_id
         prompt = self._known[campaign_id].index[analysed.request.prompt]
         self._taken[campaign_id].discard(prompt)
@@ -220,7 +221,7 @@ class AnalystService:
         metrics.LAST_PROGRESS.set_to_current_time()
 
     def _make_again(self, analysed: Analysed) -> None:
-        """Have images made again that are wanted and not there; those given up are done without."""
+        """Have missing images made again, but for those of parked units."""
         campaign_id = analysed.request.campaign_id
         known = self._known[campaign_id]
         prompt = known.index[analysed.request.prompt]
@@ -283,7 +284,7 @@ class AnalystService:
         self._part, self._stored_at = [], time.monotonic()
 
     def _beat(self) -> None:
-        """Show life, and keep what is under way from being taken again."""
+        """Show life, and renew the leases of the prompts under way."""
         if time.monotonic() - self._beaten > BEAT_SECONDS:
             self._beaten = time.monotonic()
             self._workforce.beat_analyst(self._name)
@@ -293,7 +294,7 @@ class AnalystService:
             broker_watch.heard()
 
     def _patiently(self, step: Callable[[], T]) -> T | None:
-        """Take a step; where store or broker is away, say so and go on."""
+        """Take a step; if store or broker is away, say so and go on."""
         try:
             value = step()
         except TransientError as error:

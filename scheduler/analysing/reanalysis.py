@@ -96,8 +96,8 @@ def analyse_again(
 ) -> Reanalysis:
     """Analyse all prompts of a campaign as asked, and make that the campaign's present analysis.
 
-    That stays as it is if images of a prompt were not kept and are wanted. `progress` is called
-    with how many prompts are done, and of how many.
+    If images are wanted that were not kept, the present analysis stays. `progress` is called with
+    how many prompts are done, and of how many.
     """
     submission = load_campaign(store, campaign_id)
     settings = options.apply(submission.campaign.settings)

@@ -14,7 +14,7 @@ from seedsweep.workers.monitoring import broker_watch, store_watch
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 300.0
-"""How often is said again what is still waited for."""
+"""So often a service says again what it still waits for."""
 
 _KINDS = (BrokerUnavailableError, StoreUnavailableError, RayUnavailableError, TransientError)
 

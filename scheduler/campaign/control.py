@@ -23,9 +23,8 @@ State = Literal["active", "paused", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """What became of a wish: what was wanted `before`, and whether the broker knows of it already.
-
-    `settled`: nothing is left to do of the campaign, so that nothing was changed.
+    """What became of a change: what was wanted `before`, and whether the broker knows it already.
+    `settled`: the campaign has nothing left to do, so nothing was changed.
     """
 
     before: State
@@ -45,8 +44,8 @@ def steer(store: Store, campaign_id: str, state: State, ledger: Ledger | None) -
     """Have a campaign go on, rest or end; units under way are finished. A settled one stays as it
     is.
 
-    Where the broker was told at once, no unit is claimed from then on. Else the scheduler reads it
-    from the store, within seconds of its next look. Raises `ConfigError` where the store knows no
+    If the broker was told at once, no unit is claimed from then on. Else the scheduler reads it
+    from the store, within seconds of its next look. Raises `ConfigError` if the store knows no
     such campaign.
     """
     submission = load_campaign(store, campaign_id)
@@ -69,7 +68,7 @@ def _is_settled(store: Store, submission: Submission, ledger: Ledger | None) -> 
 
 
 def _want(store: Store, campaign_id: str, state: State, ledger: Ledger | None) -> bool:
-    """Store what is wanted, then tell the broker; False where it was not told."""
+    """Store what is wanted, then tell the broker; False if it was not told."""
     control = load_control(store, campaign_id)
     if control.state != state:
         store_control(store, campaign_id, control.model_copy(update={"state": state}))
@@ -88,7 +87,7 @@ def prioritise(
     """Change a campaign's priority or weight, or both; returns what is wanted of it now.
 
     The scheduler reads it from the store, within seconds of its next look. The
-    values must be in the range of `Control`. Raises `ConfigError` where the store knows no such
+    values must be in the range of `Control`. Raises `ConfigError` if the store knows no such
     campaign.
     """
     load_campaign(store, campaign_id)
@@ -104,10 +103,9 @@ def retry_parked(store: Store, campaign_id: str, ledger: Ledger | None) -> Retri
     """Have a campaign go on and its parked units tried again, as if they had never failed.
 
     Once a prompt's units are done or parked again it is analysed again; until then its present
-    result stays. Where the broker was not told, whatever restores the campaign from the store
-    finds the units open, and the same call tells a broker that answers again; so it does after
-    anything that ended it early. Raises `ConfigError` where the store knows no such campaign, or
-    where it is cancelled.
+    result stays. If the broker was not told, whatever restores the campaign from the store finds
+    the units open, and the same call tells a broker that answers again; the same holds if it was
+    ended early. Raises `ConfigError` if the store knows no such campaign, or if it is cancelled.
     """
     submission = load_campaign(store, campaign_id)
     if load_control(store, campaign_id).state == "cancelled":

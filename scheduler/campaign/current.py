@@ -1,4 +1,4 @@
-"""What holds of a campaign now: the settings it is judged by, its results, what is given up."""
+"""A campaign as it is now: the settings it is judged by, its results, its parked units."""
 
 from seedsweep.storage.campaigns import load_campaign, load_control, load_parked
 from seedsweep.storage.pieces import is_made

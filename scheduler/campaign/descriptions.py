@@ -119,7 +119,7 @@ def recorded_facts(provenance: Iterable[tuple[str, str]]) -> tuple[Fact, ...]:
 
 
 _MATRIX = {
-    "pruned": "Exact distances were computed where descriptors left a clique possible; that gives "
+    "pruned": "Exact distances were computed if descriptors left a clique possible; that gives "
     "the result of all distances.",
     "full": "The exact distance of every pair was computed from all pixels.",
 }
@@ -129,13 +129,13 @@ def analysis_words(settings: Analysis) -> tuple[str, ...]:
     """When two generations count as the same picture, and when a prompt is flagged."""
     grid = f"{settings.tiles} × {settings.tiles}"  # noqa: RUF001
     return (
-        f"Two generations are joined by an edge where their tiled l2 is at most "
+        f"Two generations are joined by an edge if their tiled l2 is at most "
         f"{settings.edge_threshold:g}. Tiled l2 is the largest l2 over a {grid} grid of tiles, "
         f"with pixels from 0 to 1.",
-        f"A prompt is flagged where at least {settings.min_clique_size} of its generations are all "
+        f"A prompt is flagged if at least {settings.min_clique_size} of its generations are all "
         f"joined to one another: a clique. Flagged prompts are ordered by the mean distance within "
         f"the clique: by how alike their generations are, not by how sure a memory is.",
-        f"The search for the largest clique ends after {settings.max_steps:,} steps; where that "
+        f"The search for the largest clique ends after {settings.max_steps:,} steps; if that "
         f"was too few, the report gives an upper bound.",
         _MATRIX[settings.matrix],
         *_part_words(settings),
@@ -177,7 +177,7 @@ def _part_words(settings: Analysis) -> tuple[str, ...]:
         return ()
     rule, size = settings.parts, settings.min_clique_size
     return (
-        f"A part of the picture repeats where at least {size} generations are the same in at least "
+        f"A part of the picture repeats if at least {size} generations are the same in at least "
         f"{rule.least} of {rule.grid**2} tiles: within an l2 of {rule.distance:g} and correlated "
         f"to at least {rule.correlation:g} once each channel's mean is taken off, with a standard "
         f"deviation of at least {rule.texture:g}. {_where_words(rule)} Parts are listed by "
@@ -218,7 +218,7 @@ def is_small(sampling: Sampling) -> bool:
 
 
 def _extraction_rule(settings: Verification, sampling: Sampling) -> str:
-    rule = f"A match is an extraction where l2 is at most {settings.threshold:g} (Definition 1)"
+    rule = f"A match is an extraction if l2 is at most {settings.threshold:g} (Definition 1)"
     whose = {"training": "training picture", "generation": "representative"}
     shared = "the agreement not 0"
     adaptive = (

@@ -14,7 +14,7 @@ from seedsweep.scheduler.campaign.prompt_files import RowCounts
 from seedsweep.scheduler.campaign.restore import stored_units
 from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.scheduler.campaign.window import window_size
-from seedsweep.scheduler.quantities import duration_words, number_words, size_words
+from seedsweep.scheduler.quantities import count_words, duration_words, number_words, size_words
 from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
@@ -48,7 +48,8 @@ STATE_BYTES = 1_000
 
 
 GOES_ON = (0.01, 0.1)
-"""What stages take is reckoned for so many of the prompts that go on after the first stage."""
+"""The cost of stages is estimated for each of these shares of prompts that go on after the first
+stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Stock:
 
     def missing(self, count: int) -> list[WorkUnit]:
         """Up to `count` units of images that are missing, each of another prompt, at the seeds of
-        the first that most prompts lack; none where all is done."""
+        the first that most prompts lack; none if all is done."""
         plan, missing = self.plan, ~self._by_prompt()
         missing[:, : plan.screens] = False
         place = int(missing.sum(axis=0).argmax())
@@ -107,9 +108,9 @@ class Estimate:
     `bytes` is an estimate of all its shards, `bytes_to_write` of those that are missing, `objects`
     at most so many are written; `kept_bytes` and `kept_objects` are in the store once all is
     analysed, if few prompts are flagged. `hours` are those of one device for the missing images: 0
-    where none is; `wall_hours` of all `devices` together. `broker_bytes` is what the broker holds
-    while analysts keep pace, `broker_bytes_at_most` where none serves. `cost` is what the hours
-    cost at `price` for one; None without a price. `rate` is None where all is done. `left_out`: how
+    if none is; `wall_hours` of all `devices` together. `broker_bytes` is what the broker holds
+    while analysts keep pace, `broker_bytes_at_most` if none serves. `cost` is what the hours
+    cost at `price` for one; None without a price. `rate` is None if all is done. `left_out`: how
     many files of the training set's folder are not read, by kind. `rows` are those of the prompts
     file, `notes` the plan's; `parts` what the model is made of beside its own folder. All of it is
     the full attack; `stages` tell what the campaign's stages make of it, nothing stored yet, and
@@ -171,13 +172,16 @@ class Estimate:
             ("Wall time", self._wall_time()),
             ("Money", self._money()),
             ("Shards", f"about {size_words(self.bytes)} in {self.units:,} objects{note}"),
-            ("To write", f"about {size_words(self.bytes_to_write)} in {left:,} shards{note}"),
+            (
+                "To write",
+                f"about {size_words(self.bytes_to_write)} in {count_words(left, 'shard')}{note}",
+            ),
             ("Objects", f"at most {self.objects:,} are written, results included"),
             ("Kept", self._kept(note)),
             (
                 "Broker",
                 f"about {size_words(self.broker_bytes)}, and "
-                f"{size_words(self.broker_bytes_at_most)} where no analyst serves",
+                f"{size_words(self.broker_bytes_at_most)} if no analyst serves",
             ),
             ("Left out", self._left_out()),
         ]
@@ -198,7 +202,8 @@ class Estimate:
     def _stages(cost: FunnelCost) -> str:
         money = "" if cost.cost is None else f", {cost.cost:,.2f}"
         return (
-            f"{cost.images:,} images, {number_words(cost.hours)} device-hours{money}, if "
+            f"{count_words(cost.images, 'image')}, {number_words(cost.hours)} device-hours{money}, "
+            "if "
             f"{cost.goes_on:.0%} of the prompts go on after the first stage"
         )
 
@@ -225,8 +230,8 @@ class Estimate:
 
 
 def take_stock(store: Store, plan: Plan) -> Stock:
-    """See which units of a plan are done, those with a shard, or that a receipt covers, and what of
-    its training set is left out."""
+    """See which units of a plan are done, by their shard or a receipt, and which files of its
+    training set are left out."""
     done = stored_units(store, plan)
     if plan.campaign.keep == "flagged":
         done |= plan.receipted(list_receipts(store, plan.campaign.campaign_id))
@@ -234,7 +239,7 @@ def take_stock(store: Store, plan: Plan) -> Stock:
 
 
 def usual_sizes(sampling: Sampling, settings: Sequence[PromptSettings] = ()) -> Sizes:
-    """The sizes of shards of photographs, where nothing was measured; on average, if prompts have
+    """The sizes of shards of photographs, if nothing was measured; on average, if prompts have
     `settings` of their own."""
     sizes = [(own.width or sampling.width, own.height or sampling.height) for own in settings]
     pixels = fmean(w * h for w, h in sizes or [(sampling.width, sampling.height)])
@@ -250,7 +255,7 @@ def reckon(
     price: float | None = None,
     rows: RowCounts | None = None,
 ) -> Estimate:
-    """Reckon what a campaign takes at this rate; there must be one if anything is missing.
+    """Estimate what a campaign takes at this rate; there must be one if anything is missing.
 
     `rows` tells what became of the rows of its prompts file.
     """
@@ -341,7 +346,7 @@ def state_bytes(units: int, prompts: int, window: int) -> int:
 
 
 def _window(stock: Stock, devices: int, rate: Throughput | None) -> int:
-    """The units that the scheduler keeps queued or claimed for so many devices, as it reckons."""
+    """How many units the scheduler keeps queued or claimed for so many devices, by its own rule."""
     left = len(stock.plan) - int(stock.done.sum())
     images_per_unit = stock.plan.image_count / len(stock.plan)
     pace = devices * rate.images_per_second / images_per_unit if rate else 0.0
@@ -366,5 +371,6 @@ def _rate(rate: Throughput | None) -> str:
         return f"{pace}, as given"
     return (
         f"{pace} on {rate.device} ({number_words(rate.lowest)} to {number_words(rate.highest)} in "
-        f"{rate.rounds:,} rounds; {rate.images:,} images in {number_words(rate.seconds)} s)"
+        f"{count_words(rate.rounds, 'round')}; {count_words(rate.images, 'image')} in "
+        f"{number_words(rate.seconds)} s)"
     )

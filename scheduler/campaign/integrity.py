@@ -1,4 +1,4 @@
-"""Hold every stored shard of a campaign against what was made; have what is wrong made again."""
+"""Check every stored shard of a campaign against its hashes, and have what is wrong made again."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -162,7 +162,7 @@ def _examine_receipts(
 
 
 def _examine_receipt(store: Store, plan: Plan, prompt: int) -> str:
-    """What is wrong with the prompt's receipt; empty where nothing is."""
+    """What is wrong with the prompt's receipt; empty if nothing is."""
     try:
         read_receipt(store, plan.campaign, plan.unit(prompt * plan.per_prompt).prompt_id)
     except ShardCorruptError as error:

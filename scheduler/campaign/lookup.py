@@ -44,7 +44,7 @@ def ids_that_begin(store: Store, beginning: str) -> list[str]:
 
 
 def no_campaign(store: Store, has_broker: bool = False) -> str:
-    """What to do where the store holds no campaign; with a broker there is a deployment."""
+    """What to do if the store holds no campaign; with a broker there is a deployment."""
     first = (
         "`seedsweep submit FILE.toml` hands one to this deployment"
         if has_broker

@@ -28,11 +28,11 @@ def cut_seeds(
     stored: Mapping[SeedRange, int],
     ends: Sequence[int] = (),
 ) -> tuple[SeedRange, ...]:
-    """Cut the seeds into units, along stored ranges where there are any.
+    """Cut the seeds into units, along stored ranges if there are any.
 
     `stored` says how many prompts have a shard of each range; `ends`: after so many seeds a unit
     ends, unless a stored one goes on. The units are disjoint, ascending, cover the seeds exactly
-    and hold at most `images_per_unit` each, stored ones excepted. Where several stored ranges begin
+    and hold at most `images_per_unit` each, stored ones excepted. If several stored ranges begin
     at one seed, the one that most prompts have wins, then the longer.
     """
     stops = [seeds.start + end for end in ends]

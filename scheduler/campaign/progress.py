@@ -84,14 +84,14 @@ class Broker:
 
     @staticmethod
     def at(url: str) -> "Broker":
-        """The broker at a URL; raises `ConfigError` where that is none."""
+        """The broker at a URL; raises `ConfigError` if that is none."""
         return Broker(Ledger(url), Workforce(url))
 
 
 def read_services(broker: Broker) -> Services:
     """See what serves the campaigns.
 
-    Raises `BrokerUnavailableError` where the broker does not answer, or not to us.
+    Raises `BrokerUnavailableError` if the broker does not answer, or not to us.
     """
     workforce = broker.workforce
     signs, trouble = tuple(workforce.signs()), tuple(store_words(workforce.complaints()))
@@ -101,7 +101,7 @@ def read_services(broker: Broker) -> Services:
 def read_progress(
     store: Store, campaign_id: str, broker: Broker | None, services: Services | None
 ) -> Progress:
-    """Read a campaign's progress: from the broker where it knows the campaign, else the store."""
+    """Read a campaign's progress: from the broker if it knows the campaign, else the store."""
     submission = load_campaign(store, campaign_id)
     if broker is not None and services is not None:
         counts = broker.ledger.counts(campaign_id)

@@ -34,7 +34,7 @@ def restore_state(
     images of it are left that were not to stay. With stages these are the units of the stage after
     which it was dropped, or of the first one if there is no result. What is done is learnt from a
     listing of all shards and receipts; with `checkpointed` from the last checkpoint and the
-    results, where there is a checkpoint: then units stored since count as not done, which a worker
+    results, if there is a checkpoint: then units stored since count as not done, which a worker
     that claims one finds out before it renders. `note` is called again and again meanwhile.
     """
     campaign = plan.campaign

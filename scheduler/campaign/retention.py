@@ -28,7 +28,7 @@ class Retention:
         self._told: set[str] = set()
 
     def keeps(self, campaign: Campaign) -> bool:
-        """Whether all images of the campaign stay; says why where that is not its own wish."""
+        """Whether all images of the campaign stay; says why if that is not its own wish."""
         if campaign.keep == "all":
             return True
         other = self._recipes.shared_with(campaign)
@@ -66,7 +66,7 @@ class Recipes:
         self._looked = -float("inf")
 
     def shared_with(self, campaign: Campaign) -> str | None:
-        """The first other campaign with this one's recipe, by its id; None where there is none.
+        """The first other campaign with this one's recipe, by its id; None if there is none.
 
         A campaign that cannot be read may have any recipe.
         """

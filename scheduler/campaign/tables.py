@@ -1,7 +1,7 @@
 """Read columns of .csv, .tsv, .jsonl, .json and .parquet tables, strictly and streamed.
 
-Text tables may be packed (.csv.gz). A row that is not as the table's form has it is refused by its
-number: nothing is guessed, so no row is swallowed by another.
+Text tables may be packed (.csv.gz). A row that does not have the table's form is refused by its
+number. Nothing is guessed, so no row can hide another.
 """
 
 import csv
@@ -29,7 +29,7 @@ from seedsweep.scheduler.campaign.text_files import (
 from seedsweep.storage.errors import ConfigError
 
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, RecursionError, pa.ArrowException)
-"""What else than `ConfigError` comes out of a file that is not what its name says."""
+"""Errors, beside `ConfigError`, of a file that is not what its name says."""
 
 _BETWEEN = re.compile(r"[,;|\t]")
 """What may stand between cells."""
@@ -118,7 +118,7 @@ def _csv_row(
         return Row("Line", line, ("",) * len(places))
     if len(cells) != len(names):
         raise ConfigError(
-            f"Line {line} of {path} has {len(cells)} cells where the first line has {len(names)}; "
+            f"Line {line} of {path} has {len(cells)} cells, and the first line {len(names)}; "
             "quote the cells that hold what stands between cells, or correct the line."
         )
     return Row("Line", line, tuple(cells[place] or None for place in places))
@@ -218,7 +218,7 @@ def _read_parquet(
 
 
 def _cells(path: Path, name: str, column: "pa.Array[Any]") -> list[object]:
-    """The cells, as text where they are bytes, however Parquet keeps them."""
+    """The cells, as text if they are bytes, however Parquet keeps them."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if any(is_kind(kind) for is_kind in _TEXT):
         column = column.cast(pa.large_string())

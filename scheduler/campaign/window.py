@@ -1,11 +1,12 @@
 """How many units are queued or claimed at a time."""
 
 UNITS_PER_WORKER = 2
-"""One in hand and one to take next: a unit that comes back waits behind few others."""
+"""For each worker one unit in hand and one to take next, so that a unit that comes back waits
+behind few others."""
 
 
 SECONDS_AHEAD = 2.0
-"""Where units take moments, so many seconds' worth of them are in the window."""
+"""If units are short, the window holds as many as take so many seconds."""
 
 
 def window_size(workers: int, units_per_second: float) -> int:

@@ -22,7 +22,8 @@ class Checkpoints:
         self._last: dict[str, tuple[int, float]] = {}
 
     def update(self, campaign_id: str, counts: LiveCounts) -> None:
-        """Store it if more is done than last time, and either all is or that was a while ago.
+        """Store it if more is done than last time, and either all is done or the last time is a
+        while ago.
 
         A store that refuses is asked again after a while: nothing else waits for what only spares
         a listing.

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 SILENT_SECONDS = 10.0
-"""Queued units whose queue has been empty for so long have lost their messages."""
+"""If a queue has been empty for so long, the messages of its queued units are lost."""
 
 LOOK_SECONDS = 1.5
 """How often the store is looked at for new campaigns and for what is wanted of known ones."""
@@ -44,8 +44,8 @@ LEAD_SECONDS = 1.0
 """How often a scheduler shows that it leads while it restores a large campaign."""
 
 AWAY_SECONDS = 5.0
-"""Who heard nothing of the broker for so long takes no lease for expired yet: for as long again
-workers that have lived through it may renew theirs."""
+"""After a silence of the broker's of this length no lease counts as expired for as long again, so
+that workers that lived through it can renew theirs."""
 
 Publish = Callable[[str, Iterable[WorkUnit]], None]
 Campaigns = Callable[[], Iterable[str]]
@@ -92,7 +92,7 @@ class Dispatcher:
     def tick(self) -> None:
         """Restore, look for campaigns, reap and feed once, if this dispatcher leads.
 
-        Raises `TransientError` where broker or store do not answer; the next tick goes on.
+        Raises `TransientError` if broker or store do not answer; the next tick goes on.
         """
         try:
             self._tick()
@@ -103,7 +103,8 @@ class Dispatcher:
         self._heard = time.monotonic()
 
     def _show_nothing(self, error: BrokerUnavailableError) -> None:
-        """Nobody knows who leads, or what is, until the broker answers again."""
+        """Show no numbers: nobody knows who leads, or how things are, until the broker answers
+        again."""
         broker_watch.failed(error)
         metrics.LEADING.set(0)
         self._gauges.hide()
@@ -131,13 +132,14 @@ class Dispatcher:
             self._looked = time.monotonic()
 
     def resign(self) -> None:
-        """Let another scheduler lead at once; where the broker is away, once the lease ends."""
+        """Let another scheduler lead at once; if the broker is away, once the lease ends."""
         self._served.show(())
         with contextlib.suppress(BrokerUnavailableError):
             self._workforce.resign()
 
     def _keep_the_lead(self) -> None:
-        """Called again and again while a large campaign is restored, which another one must not."""
+        """Renew the lead, again and again, while a large campaign is restored: no other scheduler
+        may restore it too."""
         health.begin(health.TURN)
         if time.monotonic() - self._led > LEAD_SECONDS and not self._take_the_lead():
             raise TransientError("Another scheduler leads now; this one waits for its turn.")
@@ -157,7 +159,7 @@ class Dispatcher:
         return leads
 
     def _is_whole(self) -> bool:
-        """Whether the broker holds all that was told to it; one that does not say is doubted once
+        """True if the broker holds all that was told to it. If it does not say, it is doubted once
         it was away, since it may be another server now."""
         return self._ledger.has_epoch() and not (self._was_away and not self._ledger.history())
 
@@ -235,7 +237,7 @@ class Dispatcher:
 
     @contextlib.contextmanager
     def _left_out_if_broken(self, campaign_id: str) -> Iterator[None]:
-        """What is wrong with one campaign in the store must not stop the others."""
+        """Leave out a campaign that is broken in the store, so that the others go on."""
         with about_campaign(campaign_id):
             try:
                 yield

@@ -33,7 +33,7 @@ def fair_shares(
 
 def demand_of(counts: Iterable[tuple[LiveCounts, Control]]) -> Demand | None:
     """How strongly one model is wanted: the highest priority of its campaigns that have waiting
-    units, and what those that share that priority weigh together; None where nothing waits."""
+    units, and what those that share that priority weigh together; None if nothing waits."""
     waiting = [(count.waiting, control) for count, control in counts if count.waiting]
     if not waiting:
         return None

@@ -9,7 +9,7 @@ from seedsweep.storage.workforce import Sign
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0
-"""After a silence of the broker's, workers that lived through it have so long to be heard again."""
+"""After a silence of the broker's, workers have so long to be heard again."""
 
 
 class LostWorkers:

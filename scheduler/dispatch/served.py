@@ -15,9 +15,8 @@ SIGN_SECONDS = 60.0
 
 
 class ServedSigns:
-    """Keeps a fresh sign of life beside each campaign that is served, and takes it back at the end.
-
-    One that was killed leaves signs, which soon are too old to count.
+    """Keeps a fresh sign of life beside each campaign that is served, and removes it at the end. A
+    scheduler that was killed leaves its signs, which are soon too old to count.
     """
 
     def __init__(self, store: Store) -> None:

@@ -45,7 +45,7 @@ def examine(
 ) -> Iterator[Diagnosis]:
     """Look at everything, yielding each diagnosis as it is made; none of it stops the others.
 
-    The model is looked at where a campaign file names one; it is brought to this host if it is not
+    The model is looked at if a campaign file names one; it is brought to this host if it is not
     there. `create_bucket` makes the bucket of an S3 store that has none yet. No object is left
     behind, and nothing is raised.
     """

@@ -24,7 +24,7 @@ class Diagnosis:
 
 
 def exit_code(diagnoses: Iterable[Diagnosis]) -> int:
-    """0 where nothing failed, 3 where something failed because it was unreachable, else 2."""
+    """0 if nothing failed, 3 if something failed because it was unreachable, else 2."""
     failed = [diagnosis for diagnosis in diagnoses if diagnosis.verdict == "failure"]
     if any(diagnosis.unreachable for diagnosis in failed):
         return 3

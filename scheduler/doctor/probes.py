@@ -1,4 +1,4 @@
-"""What `doctor` asks of heavy libraries, or of one that may hang: each in a process of its own."""
+"""Questions of `doctor` to libraries that are heavy or may hang, each in a process of its own."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def ask_apart(
 ) -> dict[str, Any]:
     """Call a function of this module in a process of its own, and return what it returns.
 
-    Raises `SeedsweepError` with its error's words, and `TransientError` where a service did not
+    Raises `SeedsweepError` with its error's words, and `TransientError` if a service did not
     answer it, or it did not end within `seconds`.
     """
     name = question.__name__
@@ -123,7 +123,7 @@ def ask_model(store_url: str, campaign_file: str, device: str) -> dict[str, Any]
 
 
 def _native_side(pipeline: Any) -> int | None:
-    """The side of the pictures that the model was trained on, where its configuration says."""
+    """The side of the pictures that the model was trained on, if its configuration says."""
     core = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
     side = getattr(getattr(core, "config", None), "sample_size", None)
     factor = getattr(pipeline, "vae_scale_factor", None)

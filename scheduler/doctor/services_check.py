@@ -10,7 +10,7 @@ from seedsweep.scheduler.quantities import count_words
 def judge_services(broker: Broker) -> Iterator[Diagnosis]:
     """Say who serves, and who is missing while work waits.
 
-    Raises `BrokerUnavailableError` where the broker does not answer, or not to us.
+    Raises `BrokerUnavailableError` if the broker does not answer, or not to us.
     """
     services = read_services(broker)
     ledger = broker.ledger

@@ -29,7 +29,7 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """Start a process that ends with this one, with exactly this environment and without input.
 
-    It writes to `output`, None for where this process writes to. Raises `OSError` where it cannot
+    It writes to `output`, None for where this process writes to. Raises `OSError` if it cannot
     be started.
     """
     binding = [sys.executable, "-m", "seedsweep.scheduler.services.end_with_parent"]
@@ -62,8 +62,8 @@ class Child:
     def ensure_alive(self) -> None:
         """Start the process again if it has died.
 
-        Raises `ConfigError` where the user's settings ended it, `TransientError` where it
-        waited for something in vain, and `SeedsweepError` where it died `MAX_QUICK_DEATHS` times in
+        Raises `ConfigError` if the user's settings ended it, `TransientError` if it
+        waited for something in vain, and `SeedsweepError` if it died `MAX_QUICK_DEATHS` times in
         a row soon after its start.
         """
         code = self._process.poll()

@@ -33,10 +33,9 @@ WORD_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who is told while a campaign runs.
-
-    `show` gets how far it is and its images, about ten times a second, and `warn` as often what is
-    wrong with the store, which is waited for; `say` gets a sentence about what else is waited for.
+    """Callbacks while a campaign runs. About ten times a second `show` gets how far it is and its
+    images, and `warn` what is wrong with the store, for which the run waits. `say` gets a sentence
+    about what else the run waits for.
     """
 
     show: Callable[[LiveCounts, ImageCounts], None]
@@ -71,9 +70,9 @@ class Crew:
 def run_campaign(store: Store, plan: Plan, crew: Crew, listeners: Listeners) -> None:
     """Generate and analyse all that is missing of a submitted campaign, then return.
 
-    Whatever ends this early, the same call goes on where it stopped. Raises `ConfigError` if a
-    worker or the analyst refuses its settings, or Ray can have no folder; `TransientError` if Ray
-    does not answer or start, and `PermanentError` if the prompts cannot be analysed.
+    If this is ended early, the same call goes on where it stopped. Raises `ConfigError` if a worker
+    or the analyst refuses its settings, or Ray can have no folder; `TransientError` if Ray does not
+    answer or start, and `PermanentError` if the prompts cannot be analysed.
     """
     campaign_id = plan.campaign.campaign_id
     control = load_control(store, campaign_id)

@@ -16,7 +16,7 @@ def log_to_stderr(form: LogFormat, service: str, worker: str = "", prefix: str =
     """Log from now on, in this process, as people or programs want it; the first call counts.
 
     As JSON each line is an object with `time` (ISO 8601), `level`, `logger`, `message`, `service`,
-    `worker` where this is one, and `campaign`, `unit`, `prompt_id` and `seeds` where the line is
+    `worker` if this is one, and `campaign`, `unit`, `prompt_id` and `seeds` if the line is
     about them. As text `prefix` stands in each line: services that share one stderr are told apart.
     What others wrote is shown there and not obeyed, so that no text ends a line.
     """

@@ -111,7 +111,7 @@ def serve_device(
 def serve_analysis(store: Store, broker_url: str, actors: Actors, address: MetricsAddress) -> None:
     """Analyse the prompts of all live campaigns as they become ready, until SIGTERM.
 
-    Where the Ray cluster goes, the process starts itself anew and waits for it.
+    If the Ray cluster goes, the process starts itself anew and waits for it.
     """
     from seedsweep.scheduler.analysing.analyst_service import AnalystService
 

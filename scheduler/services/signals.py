@@ -1,4 +1,4 @@
-"""SIGTERM as a question that loops can ask, or as what Ctrl-C is."""
+"""SIGTERM as a question that loops can ask, or as the same as Ctrl-C."""
 
 import contextlib
 import signal

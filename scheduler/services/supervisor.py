@@ -25,10 +25,11 @@ FIRST_WAIT_SECONDS = 1.0
 """Short, since most deaths are one-off: a device out of memory, a kill by hand."""
 
 LONGEST_WAIT_SECONDS = 60.0
-"""A worker that cannot live costs its host one start a minute; one that can again is soon back."""
+"""A worker that keeps dying costs its host one start a minute; once it can live, it is soon
+back."""
 
 STEADY_SECONDS = 300.0
-"""Longer than a large model takes to load: dying of the first unit is no life."""
+"""Longer than a large model takes to load: a worker that dies of its first unit has not lived."""
 
 TOOK_ITSELF_OUT, REFUSED = 1, 2
 
@@ -91,10 +92,9 @@ class DeviceWorker:
 
 
 def next_wait(last: float, code: int | None, lived: float) -> float:
-    """Seconds until a worker is started again that ended with `code` after `lived` seconds.
-
-    `last` is what it was before, 0 for never. The longest at once where the worker itself saw that
-    it cannot go on, or refused its settings: the device or the host has to be mended first.
+    """Seconds until a worker that ended with `code` after `lived` seconds is started again. `last`
+    is the wait before, 0 if there was none. It is the longest at once if the worker itself saw that
+    it cannot go on, or refused its settings: somebody has to mend the device or the host first.
     """
     if code in (TOOK_ITSELF_OUT, REFUSED):
         return LONGEST_WAIT_SECONDS
@@ -139,7 +139,7 @@ def worker_commands(
     """The command of each device's worker; each has the next metrics port from the first on.
 
     Without a port each takes its own first free one, with 0 none has any. Raises `ConfigError`
-    where there are more workers than ports to take.
+    if there are more workers than ports to take.
     """
     if metrics_port is None and len(devices) > http_pages.PORTS:
         raise ConfigError(
@@ -166,7 +166,7 @@ def worker_commands(
 def supervise(devices: Sequence[str], commands: Sequence[Sequence[str]]) -> None:
     """Keep a worker alive on each device until SIGTERM or SIGINT, then let all finish.
 
-    That has no time limit; a second signal kills them. Raises `ConfigError` where every worker
+    That has no time limit; a second signal kills them. Raises `ConfigError` if every worker
     refused its settings.
     """
     signals = _count_signals()

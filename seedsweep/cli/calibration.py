@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from seedsweep.cli.options import (
     show_json,
 )
 
-if TYPE_CHECKING:
-    pass
-
 
 def calibrate(
     campaign_id: CampaignId,
@@ -28,7 +25,14 @@ def calibrate(
         Path,
         typer.Option(metavar="FILE", help="Prompts of it that the model was never trained on."),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            *("-o", "--output"),
+            metavar="DIR",
+            help="Where to write; ./seedsweep-calibration/ID if unset.",
+        ),
+    ] = None,
     positives: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Prompts of it whose picture is known to be repeated."),
@@ -60,8 +64,8 @@ def calibrate(
     With --partial also how many tiles make a part.
 
     Writes a page with the curves, and calibrated.toml for a campaign file. The threshold is the
-    largest that the controls allow; what they are too few to show is said. `seedsweep report`
-    shows it the next time it is run.
+    largest that the controls allow. If the controls are too few to show the rate, it says so.
+    `seedsweep report` shows it the next time it is run.
 
     Example: seedsweep calibrate emoji-0123456789ab --controls unseen.txt -o calibration
     """
@@ -81,7 +85,7 @@ def calibrate(
         scored = score_marked(opened, campaign_id, marks, sizes, workers, progress, partial)
     wish = CalibrationOptions(false_positive_rate, base_rate, scored.sizes, partial)
     calibration = decide(scored, scored.marks, wish)
-    page = write_calibration(calibration, output)
+    page = write_calibration(calibration, output or Path("seedsweep-calibration") / campaign_id)
     for warning in calibration.warnings:
         say(warning)
     if problem := try_to_save(opened, calibration):

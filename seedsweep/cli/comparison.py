@@ -93,7 +93,7 @@ def duplication(
 ) -> None:
     """Show how many prompts are flagged and extracted by the copies of their training picture.
 
-    Where a prompt stands in FILE more than once, its most copied picture counts.
+    If a prompt stands in FILE more than once, its most copied picture counts.
     `seedsweep report` shows the curve the next time it is run.
 
     Example: seedsweep duplication emoji-0123456789ab --copies prompts.csv --sample 50

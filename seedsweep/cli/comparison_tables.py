@@ -9,6 +9,7 @@ from seedsweep.audit.findings.second_model import second_model_words
 from seedsweep.cli.console import print_table, prompt_cell
 from seedsweep.cli.fitted_table import FittedTable
 from seedsweep.cli.options import explain, show
+from seedsweep.scheduler.quantities import count_words
 
 PROMPT_LENGTH = 48
 
@@ -19,7 +20,8 @@ def print_comparison(comparison: Comparison) -> None:
     show(f"A: {comparison.a}")
     show(f"B: {comparison.b}")
     explain(
-        f"{comparison.prompts} prompts analysed in both with the same seeds; left out: "
+        f"{count_words(comparison.prompts, 'prompt')} analysed in both with the same seeds; left "
+        "out: "
         f"{left_out.only_a} in A alone, {left_out.only_b} in B alone, {left_out.other_seeds} with "
         f"other seeds, {left_out.no_evidence} that are no evidence in one of them."
     )
@@ -29,22 +31,26 @@ def print_comparison(comparison: Comparison) -> None:
         explain(f"{contrast.label}: {contrast.a} | {contrast.b}")
     print_table(_rates(comparison))
     if comparison.pictures:
+        in_a, in_b = (
+            str(count) if examined else NOT_EXAMINED
+            for count, examined in zip(
+                (comparison.pictures.a, comparison.pictures.b), comparison.examined, strict=True
+            )
+        )
         both = (
             ""
             if comparison.pictures.both is None
             else f", {comparison.pictures.both} of them in both"
         )
-        explain(
-            f"Distinct training pictures extracted: {comparison.pictures.a} in A, "
-            f"{comparison.pictures.b} in B{both}."
-        )
+        explain(f"Distinct training pictures extracted: {in_a} in A, {in_b} in B{both}.")
     if comparison.second_model:
         for line in second_model_words(comparison.second_model):
             explain(line)
     method = "" if comparison.clique_size.low is None else f" ({comparison.clique_size.method})"
     explain(f"Mean change of clique size: {comparison.clique_size}{method}.")
     if comparison.unproven:
-        explain(f"{comparison.unproven} prompts have a clique that was not proven the largest.")
+        unproven = count_words(comparison.unproven, "prompt")
+        explain(f"Not proven the largest: a clique of {unproven}.")
     for title, changes in (("shrank", comparison.shrunk), ("grew", comparison.grown)):
         if changes:
             print_table(_changes(f"Cliques that {title} most", changes))
@@ -54,7 +60,8 @@ def print_comparison(comparison: Comparison) -> None:
 
 def print_duplication(duplication: Duplication) -> None:
     """Print the curve, and that of the sample."""
-    print_table(_curve(f"{duplication.curve.prompts} prompts with known copies", duplication.curve))
+    known = count_words(duplication.curve.prompts, "prompt")
+    print_table(_curve(f"{known} with known copies", duplication.curve))
     if duplication.sample:
         title = (
             f"a random sample of {duplication.sample.drawn}, "
@@ -90,7 +97,10 @@ def _rates(comparison: Comparison) -> FittedTable:
             table.add_row(name, NOT_EXAMINED, NOT_EXAMINED, *[""] * 6)
             continue
         cells = (rates.both, rates.only_a, rates.only_b, rates.neither)
-        told = (str(rates.a), str(rates.b), str(rates.difference))
+        told = [str(rates.a), str(rates.b), str(rates.difference)]
+        if name == "extracted":
+            for side, examined in enumerate(comparison.examined):
+                told[side] = told[side] if examined else NOT_EXAMINED
         table.add_row(name, *told, *map(str, cells), f"{rates.p:.3g}")
     return table
 

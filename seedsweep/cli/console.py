@@ -50,7 +50,7 @@ def prompt_cell(prompt: str, length: int) -> str:
 
 
 def coloured(text: str, colour: str) -> Text:
-    """One of our own words in a colour, where the terminal has colours."""
+    """One of our own words in a colour, if the terminal has colours."""
     return Text(text, style=colour)
 
 

@@ -117,5 +117,5 @@ def _retry(campaign_id: str, url: str | None) -> None:
     else:
         say(
             f"{units} of {campaign_id} {are} tried again when it is run again; "
-            "where a scheduler serves it, repeat this once the broker answers."
+            "if a scheduler serves it, repeat this once the broker answers."
         )

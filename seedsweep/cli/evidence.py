@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 def evidence(
     campaign_id: CampaignId,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="A new folder for the bundle.")
-    ],
+        Path | None,
+        typer.Option(
+            *("-o", "--output"),
+            metavar="DIR",
+            help="A new folder for the bundle; ./seedsweep-evidence/ID if unset.",
+        ),
+    ] = None,
     replays: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Make so many images again; needs the model."),
@@ -58,11 +63,15 @@ def evidence(
     from seedsweep.cli.progress_bars import counted
 
     # All that may be refused comes before what takes long.
-    refuse_taken(output)
+    if output:
+        refuse_taken(output)
     given = tuple(open_labels(path) for path in labels or ())
     signer = open_signer(sign) if sign else None
     opened = find_store(store)
     campaign_id = find_campaign(opened, campaign_id)
+    if output is None:
+        output = Path("seedsweep-evidence") / campaign_id
+        refuse_taken(output)
     replayed = _replay(opened, campaign_id, replays, sample_seed) if replays else None
     additions = BundleOptions(replayed, sample_seed, given, signer, tuple(prompt or ()))
     with counted("flagged prompts copied") as progress:

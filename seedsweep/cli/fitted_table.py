@@ -15,7 +15,7 @@ LEAST_TEXT, LONG_WORD = 10, 20
 class FittedTable:
     """A table of figures, which stand right and whole, and of text, which stands left and folds.
 
-    Where there is no room for all columns, those `spared` go, the first of them first, then others
+    If there is no room for all columns, those `spared` go, the first of them first, then others
     from the right; the first column stays. Below stand the `notes` on columns that are shown, and
     which ones went.
     """

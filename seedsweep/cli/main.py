@@ -106,7 +106,7 @@ def seedsweep(
 
 @contextlib.contextmanager
 def _help_written() -> Iterator[None]:
-    """Have help that stdout does not take be refused as all that is printed there: Typer writes it.
+    """Refuse a stdout that fails for help too, which Typer writes.
 
     Raises `ConfigError` if stdout fails.
     """

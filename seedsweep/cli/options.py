@@ -113,7 +113,7 @@ def show_json(value: object) -> None:
 
 
 def exit_code(error: SeedsweepError) -> int:
-    """What a command that fails so ends with."""
+    """The exit code of a command that failed with this error."""
     if isinstance(error, ConfigError | TrainingSetError | BrokerRefusesError):
         return 2
     return 3 if isinstance(error, TransientError) else 1
@@ -146,8 +146,8 @@ def find_store(url: str | None) -> "Store":
 
 
 def find_campaign(store: "Store", meant: str) -> str:
-    """The id of the campaign that is meant by its id, a beginning of it or its name; it is said if
-    it was not given whole."""
+    """The id of the campaign that is meant by its id, a beginning of it or its name. Unless it was
+    given whole, it is printed."""
     from seedsweep.scheduler.campaign.lookup import find_campaign as looked_up
 
     campaign_id = looked_up(store, meant)

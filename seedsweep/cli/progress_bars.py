@@ -17,29 +17,29 @@ from seedsweep.cli.options import say
 from seedsweep.cli.streams import can_be_redrawn, columns_of
 from seedsweep.scheduler.campaign.plan import ImageCounts
 from seedsweep.scheduler.printable import shown
-from seedsweep.scheduler.quantities import duration_words, rate_words
+from seedsweep.scheduler.quantities import count_words, duration_words, rate_words
 from seedsweep.storage.live_state import LiveCounts
 
 LINE_SECONDS, STEADY_SECONDS, LONGEST_SECONDS = 10.0, 300.0, 600.0
-"""So long apart are a log's lines for so long, then further and further, at last so far; a terminal
-is drawn all the time."""
+"""A log gets a line every `LINE_SECONDS` for `STEADY_SECONDS`, then less and less often, at last
+every `LONGEST_SECONDS`. A terminal is drawn all the time."""
 
 NOTICE_SECONDS = 2.0
-"""What takes no longer is not worth a line."""
+"""What takes less gets no line."""
 
 RATE_SECONDS, RATE_CHANGES = 30.0, 5
 """A rate is that of the last so many seconds, or of so many changes if they took longer."""
 
 FORECAST_AFTER = 5
-"""Before so many are done, or half of fewer, how long the rest takes is a guess, and not told."""
+"""Before so many are done, or half of fewer, the time left would be a guess, and is not told."""
 
 BAR_WIDTH, BAR_COLUMNS = 20, 70
 """A bar stands before the words if there are so many columns."""
 
 
 class Pace:
-    """How fast a count grows of late: steadily told of what comes in bursts, and slower and slower
-    of what stands still."""
+    """How fast a count has grown lately: steady if it grows in bursts, and slower and slower if it
+    stands still."""
 
     def __init__(self) -> None:
         self._changes: deque[tuple[float, float]] = deque()
@@ -92,7 +92,7 @@ class ProgressLine:
 
     def tell(self, share: float | None, counts: tuple[str, ...], pace: Sequence[str] = ()) -> None:
         """Show which share is done, if that is known, what is counted and at what pace; the first
-        of the counts matter most, and stay where there is little room."""
+        of the counts matter most, and stay if there is little room."""
         self._share, self._parts = share, (*counts[:1], *pace, *counts[1:])
         now = time.monotonic()
         is_due = now - self._told_at >= seconds_between_lines(now - self._began)
@@ -141,8 +141,8 @@ class Display:
         if self._first is None:
             self._first = images.done
         spared = images.full - images.wanted
-        dropped = (f"{spared} images spared",) if spared else ()
-        parked = (f"{counts.parked} units parked",) if counts.parked else ()
+        dropped = (f"{count_words(spared, 'image')} spared",) if spared else ()
+        parked = (f"{count_words(counts.parked, 'unit')} parked",) if counts.parked else ()
         told = (
             f"{images.done}/{images.wanted} images",
             f"{counts.analysed}/{counts.prompts} prompts analysed",
@@ -160,7 +160,7 @@ class Display:
         if not made:
             return "All images were there already."
         rate = rate_words(made / seconds, " images")
-        return f"{made} images in {duration_words(seconds)}, {rate} in all."
+        return f"{count_words(made, 'image')} in {duration_words(seconds)}, {rate} in all."
 
 
 def pace_words(pace: Pace, done: float, total: float, what: str = "") -> tuple[str, ...]:
@@ -189,7 +189,7 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def counted_in_turn() -> Iterator[Callable[[str, int, int], None]]:
-    """As `counted`, for one thing after another: what is named starts a line of its own."""
+    """As `counted`, for one thing after another: each name starts a line of its own."""
     with ExitStack() as stack:
         told: list[str] = []
         shown: list[Callable[[int, int], None]] = []
@@ -218,7 +218,7 @@ def noticed(what: str) -> Iterator[Callable[[int, float], None]]:
     try:
         with line.shown():
             yield lambda images, seconds: line.tell(
-                None, (f"{what}: {images} images in {duration_words(seconds)}",)
+                None, (f"{what}: {count_words(images, 'image')} in {duration_words(seconds)}",)
             )
     finally:
         timer.cancel()

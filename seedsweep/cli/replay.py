@@ -32,9 +32,8 @@ def replay(
     """Make images again from their records, and compare them with what is stored.
 
     If they are not equal bit for bit, it says how far they differ, and what on this machine is not
-    as recorded.
-    A model that is not the one that was submitted is refused. Exit code 1 says that pixels differ
-    though nothing recorded does.
+    as recorded. It refuses another model than the one that was submitted. Exit code 1 says that
+    pixels differ though nothing recorded does.
 
     Example: seedsweep replay emoji-0123456789ab --prompt jar --seed 3
 

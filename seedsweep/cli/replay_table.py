@@ -6,6 +6,7 @@ from seedsweep.audit.replay.replay import Replays
 from seedsweep.cli.console import print_table, prompt_cell
 from seedsweep.cli.fitted_table import FittedTable
 from seedsweep.cli.options import explain
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.replay_results import FactDifference, Replay
 
 PROMPT_LENGTH = 40
@@ -40,7 +41,7 @@ def summary(replays: Replays) -> list[str]:
         sentences.append("Of a CPU the type is not recorded: another one may make other pixels.")
     if replays.not_made or replays.parked:
         sentences.append(
-            f"Also drawn, and left out: {replays.not_made} images that are not made, "
+            f"Also drawn, and left out: {count_words(replays.not_made, 'image')} not made, "
             f"{replays.parked} whose units are parked."
         )
     return sentences

@@ -1,4 +1,4 @@
-"""The commands that show what a campaign found, judge it again and check what it stored."""
+"""The commands that show what a campaign found, analyse it again and check what it stored."""
 
 import dataclasses
 import os
@@ -115,13 +115,13 @@ def analyse(
 ) -> None:
     """Analyse stored images again; options that you leave out are those of the campaign file.
 
-    What an earlier `analyse` was given is not kept. From then on all commands use this analysis:
-    `results`, `report`, `status`, `verify`,
-    `evidence`, `calibrate`, `compare`, `duplication` and `score`; labels are of its pictures.
-    `seedsweep analyse ID` alone goes back to the campaign's own. Older results stay in the store,
-    and come back at once when they are asked for again. A search of the training set belongs to
-    one analysis: run `verify` again after another one. If it needs images that the campaign did
-    not keep, the other prompts are judged and shown, and `results` shows what it did before.
+    Options of an earlier `analyse` are not kept. From then on all commands use this analysis:
+    `results`, `report`, `status`, `verify`, `evidence`, `calibrate`, `compare`, `duplication` and
+    `score`; labels are of its pictures. `seedsweep analyse ID` alone goes back to the campaign's
+    own. Older results stay in the store, and come back at once when they are asked for again. A
+    search of the training set belongs to one analysis: run `verify` again after another one. If it
+    needs images that the campaign did not keep, the other prompts are judged and shown, and
+    `results` shows what it did before.
 
     Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
     """
@@ -151,7 +151,10 @@ def analyse(
     if not ended.refused:
         say("All commands use this analysis from now on.")
     if ended.refused:
-        say(f"{ended.refused} of {ended.prompts} prompts could not be judged: {ended.reason}")
+        say(
+            f"{ended.refused} of {count_words(ended.prompts, 'prompt')} could not be judged: "
+            f"{ended.reason}"
+        )
     if ended.refused or in_vain:
         raise typer.Exit(1)
 

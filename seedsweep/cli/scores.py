@@ -1,4 +1,4 @@
-"""The command that holds what was found against a list of labelled prompts."""
+"""The command that compares what was found with a list of labelled prompts."""
 
 import dataclasses
 from pathlib import Path
@@ -16,6 +16,7 @@ from seedsweep.cli.options import (
     show_json,
 )
 from seedsweep.cli.results import find_present
+from seedsweep.scheduler.quantities import count_words
 
 if TYPE_CHECKING:
     from seedsweep.audit.findings.label_scores import LabelScores
@@ -34,7 +35,7 @@ def score(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold what was found against prompts that somebody labelled, label by label.
+    """Compare what was found with prompts that somebody labelled, label by label.
 
     For lists of prompts that a model is known to repeat, whole (VM) or in part (TM): how many of
     each were found, with intervals.
@@ -75,11 +76,11 @@ def _print(scores: "LabelScores") -> None:
         )
     print_table(table)
     for count, what in (
-        (scores.no_evidence, "are no evidence, and in no rate"),
-        (scores.absent, "with a label were not analysed"),
-        (scores.unlabelled, "that were analysed have no label"),
+        (scores.no_evidence, "No evidence, and in no rate"),
+        (scores.absent, "With a label, but not analysed"),
+        (scores.unlabelled, "Analysed, but without a label"),
     ):
         if count:
-            explain(f"{count:,} prompts {what}.")
+            explain(f"{what}: {count_words(count, 'prompt')}.")
     if not scores.partial:
         explain("Parts were not looked for; `seedsweep analyse ID --partial` does that.")

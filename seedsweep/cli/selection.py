@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from seedsweep.cli.options import AsJson, explain, say, show, show_json
+from seedsweep.scheduler.quantities import count_words
 
 
 def select(
@@ -70,7 +71,7 @@ def select(
         return
     explain(
         f"{summary.distinct:,} distinct pictures, {summary.copied:,} of them with copies; "
-        f"{summary.prompts:,} prompts chosen: "
+        f"{count_words(summary.prompts, 'prompt')} chosen: "
         + ", ".join(f"{each.prompts:,} {each.why}" for each in summary.chosen)
         + "."
     )

@@ -28,9 +28,9 @@ PACE = "images/s, last 60 s"
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What `status` shows: campaigns, in the order given, and who serves them, where known;
+    """What `status` shows: campaigns, in the order given, and who serves them, if known;
     `trouble` says why they are not. `broken`: what is wrong with campaigns that cannot be read;
-    `empty`: what to do where there is none."""
+    `empty`: what to do if there is none."""
 
     campaigns: Sequence[Progress]
     services: Services | None

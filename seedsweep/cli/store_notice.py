@@ -15,7 +15,7 @@ class StoreNotice:
         self._said_at: float | None = None
 
     def __call__(self, sentences: Sequence[str]) -> None:
-        """Take what is wrong just now; nothing where all is well."""
+        """Take what is wrong just now; nothing if all is well."""
         now = time.monotonic()
         if not sentences:
             if self._said_at is not None:

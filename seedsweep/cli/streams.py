@@ -1,4 +1,4 @@
-"""Stdout and stderr: how wide they are, and what is done where one is closed, full or left."""
+"""Stdout and stderr: how wide they are, and what is done if one is closed, full or left."""
 
 import contextlib
 import os

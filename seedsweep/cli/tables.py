@@ -12,6 +12,7 @@ from seedsweep.cli.fitted_table import FittedTable
 from seedsweep.cli.options import explain, show
 from seedsweep.cli.verification_table import part_verdict
 from seedsweep.scheduler.campaign.integrity import Checkup
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.verification_results import PartMatch
 
@@ -27,9 +28,11 @@ def print_checkup(checkup: Checkup) -> None:
     for index in checkup.holes:
         explain(f"Unit {index}: counted as done, but its shard is not in the store.")
     explain(
-        f"{checkup.stored} of {checkup.units} units stored, {checkup.images} images as they were "
-        f"made; {checkup.receipted} units whose images were not to stay; {len(checkup.corrupt)} "
-        f"corrupt, {len(checkup.holes)} holes, {checkup.missing} not made yet, {checkup.parked} "
+        f"{checkup.stored} of {count_words(checkup.units, 'unit')} stored, "
+        f"{count_words(checkup.images, 'image')} as made; {count_words(checkup.receipted, 'unit')} "
+        f"whose images were not to stay; {len(checkup.corrupt)} corrupt, "
+        f"{count_words(len(checkup.holes), 'hole')}, {checkup.missing} not made yet, "
+        f"{checkup.parked} "
         f"parked."
     )
 
@@ -67,7 +70,7 @@ def _parts_table(found: Found) -> FittedTable:
         if memory.kind != "whole"
     ]
     count = sum(result.flagged_partial for result in results)
-    title = f"{count} of {len(results)} prompts repeat a part of the picture"
+    title = f"{count} of {count_words(len(results), 'prompt')}: a part of the picture repeats"
     table = FittedTable(*_PART_COLUMNS, text=_TEXT, spared=_PART_SPARED, title=title)
     for result, memory in sorted(parts, key=lambda each: (-each[1].share, each[0].prompt_id)):
         unproven = "" if result.parts_proven else " or more"

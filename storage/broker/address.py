@@ -50,13 +50,13 @@ class BrokerAddress:
 
 
 def read_address(url: str) -> BrokerAddress:
-    """Take a broker's URL apart: redis://, rediss:// for TLS, or unix://; redis+sentinel:// and
-    rediss+sentinel:// for the primary whose name is the first part of the path.
+    """Take a broker's URL apart: redis://, rediss:// for TLS, or unix://. With redis+sentinel://
+    and rediss+sentinel:// the first part of the path names the primary.
 
     The certificates to trust are those of `ssl_ca_certs` in the URL, else of SSL_CERT_FILE, else
-    the public authorities'; `ssl_certfile` and `ssl_keyfile` are what we show of ourselves.
-    Raises `ConfigError`, which repeats nothing that may be a password, where the URL cannot be
-    read, a certificate cannot, or the server's is not to be checked.
+    the public authorities'; `ssl_certfile` and `ssl_keyfile` are our own certificate and its key.
+    Raises `ConfigError`, which repeats nothing that may be a password, if the URL cannot be read, a
+    certificate cannot, or the server's is not to be checked.
     """
     parts = _split(url)
     # In a form a plus sign would be a space; in passwords and paths it is itself.
@@ -83,7 +83,7 @@ def read_address(url: str) -> BrokerAddress:
 
 
 def _split(url: str) -> SplitResult:
-    """Refuse whatever a password that was not encoded would be taken for."""
+    """Refuse a URL that a password without percent-encoding would break up."""
     try:
         parts = urlsplit(url)
         servers = _servers(parts)

@@ -1,4 +1,4 @@
-"""What the broker answers instead of doing as it is asked: every answer in our words, once."""
+"""Refusals of the broker, each in our words, in one place."""
 
 import re
 from dataclasses import dataclass
@@ -79,9 +79,8 @@ _CODES = {
 
 
 def in_our_words(error: BaseException) -> BrokerUnavailableError:
-    """What a client of the broker raised, as one sentence with the remedy.
-
-    A `BrokerRefusesError` is what does not pass until somebody mends something.
+    """Turn what a client of the broker raised into one sentence with the remedy. A
+    `BrokerRefusesError` lasts until somebody mends something.
     """
     text = str(error).rpartition("caused error: ")[2]  # a pipeline's error repeats the command
     if "NOEPOCH" in text:
@@ -98,7 +97,7 @@ def in_our_words(error: BaseException) -> BrokerUnavailableError:
 
 
 def not_ours(what: object) -> BrokerRefusesError:
-    """What cannot be read of that which lies at our keys."""
+    """The error for a value at one of our keys that we did not write."""
     return BrokerRefusesError(f"The broker {_FOREIGN.says} ({what!r}); {_FOREIGN.remedy}.")
 
 

@@ -36,7 +36,7 @@ def connect(url: str) -> redis.Redis:
 
 
 def read_info(client: redis.Redis, *sections: str) -> dict[str, Any]:
-    """What the broker says of itself; nothing where its user may not ask, or it has no INFO."""
+    """What the broker says of itself; nothing if its user may not ask, or it has no INFO."""
     try:
         return dict(client.info(*sections))
     except redis.ResponseError as error:

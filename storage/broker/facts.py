@@ -22,10 +22,10 @@ TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class BrokerFacts:
-    """A broker that answers; None and an empty text are what it does not tell.
+    """A broker that answers. None and an empty text stand for what it does not tell.
 
     `product`: `valkey` or `redis`, with its own `version`; `redis_version`: the Redis whose
-    commands it speaks. `used_bytes` of `max_bytes`, 0 where there is no limit.
+    commands it speaks. `used_bytes` of `max_bytes`, 0 if there is no limit.
     `clock_skew_seconds`: how far its clock is ahead of ours. `persistence_error`: its last write
     to the disk failed. `needs_password`: it refuses who gives none. `primary`: host and port of the
     one that sentinels name, empty without any.
@@ -48,9 +48,9 @@ class BrokerFacts:
 def read_broker_facts(url: str) -> BrokerFacts:
     """Ask the broker; writes nothing and takes seconds at most.
 
-    Only `INFO` is asked, which managed services allow where they forbid `CONFIG`; where even that
-    is forbidden the facts are unknown. Raises `BrokerUnavailableError` where nothing answers as a
-    Redis does, and `ConfigError` where the URL, its password, its database number or a certificate
+    Only `INFO` is asked, which managed services allow where they forbid `CONFIG`; if even that
+    is forbidden the facts are unknown. Raises `BrokerUnavailableError` if nothing answers as a
+    Redis does, and `ConfigError` if the URL, its password, its database number or a certificate
     is wrong, or a Redis Cluster or a sentinel answers.
     """
     address = read_address(url)
@@ -82,7 +82,7 @@ def read_broker_facts(url: str) -> BrokerFacts:
 def refuse_unfit(url: str) -> None:
     """Raise `ConfigError` if a Redis Cluster or a sentinel answers where a broker should.
 
-    Who does not answer, or lets us not in, is left to those who wait for it.
+    A broker that does not answer, or refuses us, passes: whoever uses it waits for it.
     """
     address = read_address(url)
     with contextlib.closing(_connect(address)) as client, contextlib.suppress(redis.RedisError):
@@ -144,7 +144,8 @@ def _refuse_unfit(client: redis.Redis, where: str, info: Mapping[str, Any]) -> N
 
 
 def _mode(client: redis.Redis) -> str:
-    """What the server says in its greeting, which every user may ask for; empty before Redis 6."""
+    """The mode that the server names in its greeting, which every user may ask for; empty before
+    Redis 6."""
     try:
         told = client.execute_command("HELLO")  # type: ignore[no-untyped-call]
     except redis.ResponseError:

@@ -1,4 +1,4 @@
-"""How soon a service that is away is asked again."""
+"""How long to wait before a service that is away is asked again."""
 
 import random
 
@@ -6,7 +6,8 @@ FIRST_SECONDS, LONGEST_SECONDS = 0.25, 4.0
 
 
 class Pace:
-    """Waits that grow while something stays away, each of another length than those of others."""
+    """Waits that grow while a service stays away. They are random, so that clients do not ask
+    together."""
 
     def __init__(self) -> None:
         self._wait = 0.0
@@ -17,5 +18,5 @@ class Pace:
         return self._wait * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
     def reset(self) -> None:
-        """It is back: the next wait is a short one."""
+        """The service is back: make the next wait short."""
         self._wait = 0.0

@@ -11,10 +11,11 @@ from seedsweep.storage.errors import ConfigError
 def make_context(
     authorities: str, certificate: str | None, private_key: str | None
 ) -> ssl.SSLContext:
-    """What checks a server's certificate and name, and shows `certificate` where one is given.
+    """Make the context that checks a server's certificate and name, and shows `certificate` if one
+    is given.
 
     All are paths of PEM files; `private_key` None: it lies in the certificate's. Only what
-    `authorities` holds is trusted. Raises `ConfigError` where one cannot be read.
+    `authorities` holds is trusted. Raises `ConfigError` if one cannot be read.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
@@ -38,7 +39,7 @@ def make_context(
 
 
 class SilentError(redis.TimeoutError):
-    """Who listens there did not answer in TLS."""
+    """The server did not answer in TLS."""
 
 
 class TlsConnection(redis.SSLConnection):
@@ -64,7 +65,7 @@ class TlsConnection(redis.SSLConnection):
 
 
 def tls_fault(error: BaseException) -> tuple[str, str] | None:
-    """Why TLS with the broker came to nothing, and the remedy; None where that is not the fault."""
+    """Why TLS with the broker came to nothing, and the remedy; None if that is not the fault."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, redis.InvalidResponse):

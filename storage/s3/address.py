@@ -30,12 +30,12 @@ class Address:
 
     @property
     def server(self) -> str:
-        """The URL of the server, which is AWS's where no endpoint is named."""
+        """The URL of the server, which is AWS's if no endpoint is named."""
         return self.endpoint or f"https://s3.{self.region}.amazonaws.com"
 
 
 def parse_address(url: str) -> Address:
-    """Take a store's URL apart; where it names no region, the environment does.
+    """Take a store's URL apart; if it names no region, the environment does.
 
     Raises `ConfigError` for a URL that does not do, and shows nothing that could be a credential.
     """

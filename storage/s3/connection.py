@@ -25,7 +25,7 @@ _PIECE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long one request may take, in seconds: with these, under a minute where no bytes flow.
+    """How long one request may take, in seconds: with these, under a minute if no bytes flow.
 
     `connect` bounds connecting and the sending of each megabyte, `read` each wait for bytes; as
     long as bytes do flow, an object may take its time. A request that failed is sent again up to
@@ -41,7 +41,7 @@ class Patience:
 def connect(address: Address, credentials: Provider, threads: int, patience: Patience) -> Minio:
     """Make a client for many threads, up to `threads` of which keep a connection; asks nothing.
 
-    Raises `ConfigError` where the address does not do.
+    Raises `ConfigError` if the address does not do.
     """
     server = urlsplit(address.server)
     try:
@@ -71,7 +71,8 @@ class _Retry(urllib3.Retry):
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer that says where it ends: one cut within its headers would pass for a whole one."""
+    """An answer that must say where it ends: else one that was cut within its headers would pass
+    for whole."""
 
     def begin(self) -> None:
         super().begin()

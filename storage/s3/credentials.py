@@ -19,7 +19,7 @@ EARLY = 300.0
 """So many seconds before they expire, credentials are fetched anew."""
 
 LOOK_AGAIN = 60.0
-"""So often, in seconds, is looked for others where they do not expire, or none could be fetched."""
+"""So often, in seconds, others are looked for if they do not expire, or none could be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class StoreCredentials(Provider):
     files, the container's role, the instance's role. One that is set up and fails is an error:
     nobody else's credentials are taken in its place.
 
-    Making it asks no server; it raises `ConfigError` where no source is left to ask, and
-    `retrieve` where the source gives none. Credentials that expire are fetched anew `EARLY` before
+    Making it asks no server; it raises `ConfigError` if no source is left to ask, and
+    `retrieve` if the source gives none. Credentials that expire are fetched anew `EARLY` before
     they do, or after half of a life shorter than that; others are looked for every `LOOK_AGAIN`.
     Those held are used until they expire, whatever becomes of that.
     """

@@ -29,7 +29,7 @@ _STRANGERS = {
     "InvalidToken": _EXPIRED,
     "TokenRefreshRequired": _EXPIRED,
 }
-"""What is wrong with the credentials, which may be others soon unless variables hold them."""
+"""What is wrong with the credentials. They may be replaced soon, unless variables hold them."""
 _NO_SPACE = re.compile(
     r"no space|full|507|quota|InsufficientStorage|writable volume|free volume", re.I
 )
@@ -42,7 +42,8 @@ class NotS3Error(Exception):
 class Translator:
     """Translates whatever requests to one store raise; may be used by many threads.
 
-    What only a wrong URL or environment would explain at first may pass once the store was met.
+    Once the store has answered, an error that would blame the URL or the environment counts as one
+    that may pass.
     """
 
     def __init__(self, url: str, source: Source) -> None:
@@ -88,7 +89,7 @@ class Translator:
         return ConfigError(f"{failed} (no S3 server answers there); correct endpoint= in the URL.")
 
     def _unanswered(self, failed: str, error: HTTPError) -> SeedsweepError:
-        """Blame the environment where no certificate is trusted, unless the store was met."""
+        """Blame the environment if no certificate is trusted, unless the store was met."""
         reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
         words = str(reason.args[-1] if reason.args else reason).rpartition(": ")[2].rstrip(".")
         if not _is_distrust(reason):

@@ -26,13 +26,13 @@ _OTHER_WAYS = (
     "sso_session",
     "web_identity_token_file",
 )
-"""What a profile says of credentials that cannot be had here, whatever else it says."""
+"""Keys of a profile that ask for credentials which cannot be had here, whatever else it holds."""
 
 
 def find_profile(address: Address) -> Source | None:
     """What the profile that AWS_PROFILE names, else `default`, gives; None if that gives nothing.
 
-    Raises `ConfigError` where a profile that is named gives nothing, and where one says how to get
+    Raises `ConfigError` if a profile that is named gives nothing, and if one says how to get
     credentials in a way that cannot be had here.
     """
     wanted = os.environ.get("AWS_PROFILE")
@@ -70,7 +70,7 @@ def find_profile(address: Address) -> Source | None:
 
 
 def profile_files() -> list[Path]:
-    """The files that may hold profiles: what the latter say goes before what the former do."""
+    """The files that may hold profiles: the later ones win."""
     home = Path(os.environ.get("HOME") or "~").expanduser() / ".aws"
     config = os.environ.get("AWS_CONFIG_FILE") or home / "config"
     shared = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials"

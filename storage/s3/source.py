@@ -43,7 +43,7 @@ class UnansweredError(StoreUnavailableError):
 def role(address: Address, name: str, remedy: str, provider: Callable[[], Provider]) -> Source:
     """A source that asks a server; `provider` makes one of the client's, for one time.
 
-    One that is kept would give what it fetched before until ten seconds before that expires.
+    A provider that is kept would return its old credentials until ten seconds before they expire.
     """
 
     def fetch() -> Credentials:
@@ -79,7 +79,7 @@ def token_server(address: Address) -> str:
 
 
 class Form(Http):
-    """Sends what a POST asks in its body: a URL, with the token in it, would be logged."""
+    """Sends the fields of a POST in its body: in the URL the token would be logged."""
 
     def urlopen(  # type: ignore[override]
         self, method: str, url: str, redirect: bool = True, **kw: Any
@@ -96,7 +96,7 @@ class Form(Http):
 
 
 def _what_failed(error: Exception) -> tuple[type[SeedsweepError], str]:
-    """What became of asking a server, in words that hold nothing of what was sent or answered."""
+    """Why a server gave no credentials, in words that repeat nothing that was sent or answered."""
     if isinstance(error, HTTPError):
         return UnansweredError, "nobody answers"
     if isinstance(file := error.__cause__ or error, OSError):

@@ -30,7 +30,7 @@ _PAIRS = {
 
 
 def find_source(address: Address) -> Source:
-    """The first source that is set up here; raises `ConfigError` where that is done by halves."""
+    """The first source that is set up here; raises `ConfigError` if it is set up by half."""
     return (
         _variables(address)
         or _web_identity(address)

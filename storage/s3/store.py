@@ -1,7 +1,7 @@
 """A store behind the S3 protocol, through the `minio` client: MinIO, SeaweedFS, AWS and others.
 
 Nothing beyond plain S3 is relied on. `If-None-Match: *`, which makes `create` create-only, is used
-where a probe shows that the server honours it, and `x-amz-checksum-crc32` until it refuses that.
+if a probe shows that the server honours it, and `x-amz-checksum-crc32` until it refuses that.
 """
 
 import base64
@@ -35,7 +35,7 @@ SINGLE_PUT = 64 * 1024 * 1024
 _PROBE = b"Does this store honour If-None-Match?"
 
 _REFUSALS = {"InvalidArgument", "InvalidRequest", "NotImplemented"}
-"""What servers say of a header that they do not know, if they do not ignore it."""
+"""How servers answer a header that they do not know, if they do not ignore it."""
 
 
 def _crc32(data: bytes) -> dict[str, str]:
@@ -54,7 +54,8 @@ _CHECKSUMS: list[tuple[str | None, Callable[[bytes], dict[str, str]]]] = [
     ("Content-MD5", _md5),
     ("the signed SHA-256", lambda data: {}),
 ]
-"""What an object can be sent with so that one altered on the way is refused, the best first."""
+"""Checksums that an object can be sent with, the best first: one that was altered on the way is
+refused."""
 
 
 class S3Store:
@@ -62,22 +63,22 @@ class S3Store:
 
     `url` is `s3://BUCKET/PREFIX?endpoint=URL&region=REGION`; without an endpoint it is AWS. The
     prefix is decoded as in any URL: `%20` is a space. `StoreCredentials` says whose credentials it
-    is used with. The region comes from the environment where the URL names none. SSL_CERT_FILE
+    is used with. The region comes from the environment if the URL names none. SSL_CERT_FILE
     names the certificates to trust instead of the public authorities'. Opening makes no request;
-    `ConfigError` where URL or environment do not do. May be used by many threads; up to `threads`
+    `ConfigError` if URL or environment do not do. May be used by many threads; up to `threads`
     keep a connection.
 
-    `create` is create-only where the server honours `If-None-Match: *`, which the first call finds
+    `create` is create-only if the server honours `If-None-Match: *`, which the first call finds
     out, and the object has at most 64 MiB. Otherwise it looks, then writes: of writers that race,
     the last one's whole object stays, and more than one may get True. A `create` whose answer was
     lost is sent again and then returns False although the object is its own.
 
-    An object of at most 64 MiB is sent with its CRC-32, or with its MD5 where the server refuses
+    An object of at most 64 MiB is sent with its CRC-32, or with its MD5 if the server refuses
     that header, or else with nothing but the SHA-256 that is signed over plain HTTP.
 
-    Every method raises `ConfigError` where the bucket is missing, the credentials are refused, the
+    Every method raises `ConfigError` if the bucket is missing, the credentials are refused, the
     server's certificate is not trusted or no S3 server answers at the endpoint, and
-    `StoreUnavailableError` for all that may pass, such as either of the last two where the server
+    `StoreUnavailableError` for all that may pass, such as either of the last two if the server
     did answer before.
     """
 
@@ -147,7 +148,7 @@ class S3Store:
             return self._probe()
 
     def create_bucket(self) -> None:
-        """Create the store's bucket; fine where it exists."""
+        """Create the store's bucket; fine if it exists."""
         with self._translated("create", "its bucket"):
             if self._client.bucket_exists(self._bucket):
                 return
@@ -161,7 +162,7 @@ class S3Store:
         return self._prefix + check_key(key)
 
     def _put(self, name: str, data: bytes, only_new: bool = False) -> ObjectWriteResult:
-        """Send the object, in one request with its checksum where it is not too large for that."""
+        """Send the object, in one request with its checksum if it is not too large for that."""
         headers = {"If-None-Match": "*"} if only_new else {}
         if len(data) > SINGLE_PUT:
             return self._sent(name, data, headers)
@@ -225,7 +226,7 @@ class S3Store:
                 raise NotS3Error from error
 
     def _is_conditional(self) -> bool:
-        """Probe once; threads that come meanwhile share the outcome, be it an error."""
+        """Probe once; threads that ask meanwhile get the same outcome or error."""
         with self._lock:
             mine = self._probed is None
             probed = self._probed = self._probed or Future()

@@ -206,12 +206,12 @@ NAMING = [
     ("analyse", []),
     ("compare", ["other"]),
     ("duplication", ["--copies", "x.csv"]),
-    ("calibrate", ["--controls", "x.txt", "-o", "x"]),
+    ("calibrate", ["--controls", "x.txt"]),
     ("score", ["--labels", "x.csv"]),
     ("verify", []),
     ("check", []),
     ("replay", ["--sample", "1"]),
-    ("evidence", ["-o", "x"]),
+    ("evidence", []),
 ]
 """Each command that takes a campaign, and what else it needs."""
 
@@ -454,6 +454,16 @@ def test_report_prints_the_path_of_the_page(seedsweep, campaign_id, folder):
     usual = seedsweep("report", campaign_id).stdout.strip()
     assert usual == f"seedsweep-reports/{campaign_id}/index.html"
     assert (folder / usual).is_file()
+
+
+def test_evidence_has_a_folder_of_its_own_which_it_never_overwrites(seedsweep, campaign_id, folder):
+    written = f"seedsweep-evidence/{campaign_id}/manifest.json"
+    assert seedsweep("evidence", campaign_id).stdout.split()[-1] == written
+    first = (folder / written).read_bytes()
+    again = seedsweep("evidence", campaign_id)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert f"seedsweep-evidence/{campaign_id}" in again.stderr
+    assert (folder / written).read_bytes() == first
 
 
 def test_report_overwrites_its_own_page_and_no_other(seedsweep, campaign_id, folder):

@@ -159,4 +159,4 @@ def test_what_was_done_is_summed_up_with_its_rate():
     display.show(counts(0), images(0))
     assert display.summary == "All images were there already."
     display.show(counts(90), images(90))
-    assert re.fullmatch(r"5000 images in .* s, .* images/s in all\.", display.summary)
+    assert re.fullmatch(r"5,000 images in .* s, .* images/s in all\.", display.summary)

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from seedsweep.workers.analysis.distances import tile_grid
 
 TILES = 8
-"""So many tiles on each side: small enough that a gradient across the picture is flat in them."""
+"""Tiles on each side: so small that a gradient across the picture is flat in each."""
 
 TEXTURED = 0.05
 """The standard deviation, in [0, 1], from which a tile has texture in either picture. A gradient
 from black to white across the picture has 0.036 in a tile."""
 
 AGREES = 0.6
-"""A textured tile agrees if what is apart once the means are off is at most this share of the
-larger standard deviation; of tiles that have nothing in common it is 1 and more."""
+"""A textured tile agrees if the difference, without the means, is at most this share of the larger
+standard deviation. Tiles that have nothing in common reach 1 and more."""
 
 
 def agreement(image: NDArray[np.uint8], picture: NDArray[np.uint8]) -> float | None:
-    """The share of the picture's area in which both have the same texture, 0 to 1; None where
+    """The share of the picture's area in which both have the same texture, 0 to 1; None if
     neither has any, so that a match rests on plain tiles alone.
 
     Both (height, width, 3) uint8. 0: there is texture, and none of it is alike.

@@ -1,4 +1,4 @@
-"""Vectors in cells, so that those near a vector are met without comparing it with all.
+"""Vectors in cells, so that those near a vector are found without comparing it with all.
 
 Each vector lies in the cell of the pivot nearest to it, and a search visits the cells of the pivots
 nearest to what it looks for (inverted lists, Jégou et al., PAMI 2011, with pivots drawn from the

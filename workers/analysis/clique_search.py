@@ -54,7 +54,7 @@ def colour_order(graph: Bitgraph, candidates: int, spare: int) -> list[tuple[int
 
     A clique takes at most one vertex of each colour: one among the vertices up to and including a
     listed one has at most that many vertices as its colour says, and one that avoids all listed
-    ones has at most `spare`. Empty where no more than `spare` colours are needed.
+    ones has at most `spare`. Empty if no more than `spare` colours are needed.
     """
     if candidates.bit_count() <= spare:
         return []
@@ -95,7 +95,7 @@ def colours(graph: Bitgraph, candidates: int) -> int:
 def neighbourhood_bound(graph: Bitgraph) -> int:
     """A number that no clique exceeds: one more than the most colours that any vertex's higher
     neighbours take. That is at most one more than the most higher neighbours that a vertex has
-    (the degeneracy, where the vertices are in the order that it wants)."""
+    (the degeneracy, if the vertices are in the order that it wants)."""
     most = min(1, graph.everyone)
     for vertex in range(1, len(graph.near)):
         higher = graph.near[vertex] >> vertex << vertex
@@ -111,7 +111,7 @@ def search(
     with `stop_at` vertices or more, which then is not claimed to be the largest.
 
     Depth-first with the colouring bound of Tomita and San Segundo; iterative, so that no clique is
-    too deep. No more than `max_steps` steps are taken; where they do not suffice `complete` is
+    too deep. No more than `max_steps` steps are taken; if they do not suffice `complete` is
     False, and `bound` holds all the same. `exceed` >= -1.
     """
     members: tuple[int, ...] = ()

@@ -162,7 +162,7 @@ def _grown(
     adjacency: NDArray[np.bool_], members: tuple[int, ...], bound: int, max_steps: int
 ) -> tuple[tuple[int, ...], int, int]:
     """A largest clique, from the clique `members` and a bound that none exceeds, as far as the
-    steps go; a bound (its size where that is proven) and the steps."""
+    steps go; a bound (its size if that is proven) and the steps."""
     if len(members) < bound:
         members = max(members, _greedy(_core_of(adjacency, len(members) + 1), bound), key=len)
     if len(members) == bound:

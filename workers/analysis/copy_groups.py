@@ -33,7 +33,7 @@ Judge = Callable[[Sequence[tuple[int, Places]]], Sequence[NDArray[np.bool_]]]
 Progress = Callable[[int, int], None]
 
 BLOCK = 2048
-"""So many pictures are looked at at once: all their pairs take some 100 MB."""
+"""So many pictures are compared at once: all their pairs take some 100 MB."""
 
 
 def with_others(

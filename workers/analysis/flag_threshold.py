@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seedsweep.workers.analysis.cliques import DEFAULT_MAX_STEPS, decide_clique
 
 STEPS = 1000
-"""Thresholds are looked at in steps of 1/1000, from one such step to 1."""
+"""Thresholds are tried in steps of 1/1000, from the first step to 1."""
 
 # Far above the rounding of a distance in float64, and far below the relative gap between two
 # different ones: squares are integers, and 8192 x 8192 pixels bring them to 4e-14 of each other.
@@ -26,7 +26,7 @@ _ROUNDING = 1e-14
 class Critical:
     """From which step on there is a clique of `size`.
 
-    `step`: in thousandths; None where there are fewer generations than `size`. `members`: such a
+    `step`: in thousandths; None if there are fewer generations than `size`. `members`: such a
     clique, or a larger one, at that step; ascending places. `decided`: no smaller step has one; if
     False, the search ended at `max_steps` below, where the analysis flags nothing either.
     """
@@ -88,6 +88,6 @@ def _search(steps: NDArray[np.int64], size: int, lowest: int, max_steps: int) ->
 
 
 def _farthest(steps: NDArray[np.int64], members: tuple[int, ...]) -> int:
-    """The step of the pair that is furthest apart: from there on they are a clique."""
+    """The step of the pair that is furthest apart: from there on all of them are a clique."""
     within = steps[np.ix_(members, members)]
     return int(within[np.triu_indices(len(members), 1)].max())

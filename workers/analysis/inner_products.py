@@ -72,7 +72,7 @@ class TorchProducts:
         return self._torch.from_numpy(values.copy()).to(self._device).float().sub_(128)
 
     def _refuse_inexact(self) -> None:
-        """Try the largest sums there are, and odd ones, where a bit that is lost would show."""
+        """Try the largest sums that can be, and odd ones, in which a lost bit would show."""
         rows = np.zeros((4, 2 * PRODUCTS_PER_SUM), np.uint8)
         rows[1] = 255
         rows[2] = 127

@@ -27,10 +27,10 @@ from seedsweep.workers.analysis.running_nearest import content_digest
 SMALL_IMAGE_SIDE = 256
 
 SPARE = 50
-"""So many more than the neighbours are looked at first, lest some are near-copies."""
+"""At first so many more than the neighbours are compared, since some may be near-copies."""
 
 GROWTH = 4
-"""So many times as many are looked at next where too many were."""
+"""If too many were, so many times as many are compared next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class TrainingMatch:
     those of its mirror image if `flip`. `adaptive_training` and `adaptive_generation` are the l2
     relative to how far the distinct neighbours of the training image are and those of the
     generation, itself the first: 1 or less is closer than alpha times their mean. None, "not
-    scored", where the training set has too few distinct ones. `adaptive` is the one that decides.
+    scored", if the training set has too few distinct ones. `adaptive` is the one that decides.
     `agreement` is that of `agreement.agreement`.
     """
 
@@ -137,7 +137,7 @@ def record_of(
 
 
 def adaptive_score(l2: float, around: Sequence[float], settings: Verification) -> float | None:
-    """l2 / (alpha * mean l2 to the neighbours), whatever their order; None where there are fewer
+    """l2 / (alpha * mean l2 to the neighbours), whatever their order; None if there are fewer
     than `neighbours`, or all are at 0."""
     mean = math.fsum(around) / settings.neighbours
     scored = len(around) == settings.neighbours and mean > 0
@@ -227,9 +227,9 @@ def is_nearer_mirrored(image: NDArray[np.uint8], picture: NDArray[np.uint8]) -> 
 
 
 def is_extracted(match: TrainingMatch, threshold: float, smallest_side: int) -> bool:
-    """Whether the generation repeats the training image: l2 <= `threshold` and, where the image's
+    """Whether the generation repeats the training image: l2 <= `threshold` and, if the image's
     `smallest_side` is below 256 pixels, adaptive <= 1 as well, for which it has to be scored. The
-    l2 is compared as float64, the threshold itself being within. Where there is texture and none
+    l2 is compared as float64, the threshold itself being within. If there is texture and none
     of it agrees, only the backgrounds are alike: that is no extraction."""
     if match.l2 > threshold or match.agreement == 0:
         return False

@@ -66,7 +66,7 @@ class Nearest:
 
 def training_blocks(height: int, width: int) -> Blocks:
     """What training images of this size are described with, whatever describes a campaign's
-    generations. Where pixels are few the smaller blocks cost little, and spare many of them."""
+    generations. If pixels are few the smaller blocks cost little, and spare many of them."""
     return Blocks(fine=2, coarse=8) if height * width <= _SMALL else DEFAULT_BLOCKS
 
 
@@ -203,7 +203,7 @@ def _blocks(count: int, size: int) -> Iterator[slice]:
 
 
 def _growing(count: int, picture_bytes: int) -> Iterator[slice]:
-    """Runs that double, so that few are read in vain where the first ones settle it."""
+    """Runs that double, so that few are read in vain if the first ones settle it."""
     at, size = 0, _FIRST_BLOCK
     while at < count:
         yield slice(at, at + size)

@@ -47,7 +47,7 @@ def furthest(
     progress: Progress = lambda done, total: None,
 ) -> Iterator[tuple[int, float]]:
     """The `wanted` (n,) of the pictures and their mean l2 to their nearest `neighbours` among all
-    others (to all, where these are fewer), pixels in [0, 1]: the furthest first, of equal ones the
+    others (to all, if these are fewer), pixels in [0, 1]: the furthest first, of equal ones the
     first. It is worked out as it is asked for. The l2 of 8 × 8 averages is at most that of the
     pictures."""
     count = min(neighbours, len(pictures) - 1)

@@ -24,7 +24,7 @@ NOWHERE = np.iinfo(np.int64).max
 class Ranked:
     """Of Q images: `squared` (Q, count) float64, the squared distances of the nearest different
     ones, nearest first, their `positions` (Q, count) int64 and `digests` (Q, count) uint64; inf,
-    `NOWHERE` and 0 where there are fewer."""
+    `NOWHERE` and 0 if there are fewer."""
 
     squared: NDArray[np.float64]
     positions: NDArray[np.int64]
@@ -86,7 +86,7 @@ def content_digest(picture: NDArray[np.uint8]) -> int:
 
 
 def nothing(queries: int, count: int) -> Ranked:
-    """What is known of so many images before any other one was looked at."""
+    """The ranking of so many images before any other one was compared."""
     return Ranked(
         np.full((queries, count), np.inf),
         np.full((queries, count), NOWHERE, dtype=np.int64),
@@ -95,7 +95,7 @@ def nothing(queries: int, count: int) -> Ranked:
 
 
 def join(first: Ranked, second: Ranked) -> Ranked:
-    """What is known once different images were looked at apart, for the same queries and count."""
+    """Join two rankings, of the same queries and count, over different images."""
     joined = Ranked(first.squared.copy(), first.positions.copy(), first.digests.copy())
     for query in range(len(second.squared)):
         found = second.positions[query] != NOWHERE

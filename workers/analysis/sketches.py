@@ -110,7 +110,7 @@ def match_by_forms(first: Sketches, second: Sketches, rule: NearCopies) -> NDArr
 
 
 def match_plainly(first: Sketches, second: Sketches, rule: NearCopies) -> NDArray[np.bool_]:
-    """Whether two may be near-copies because one has next to no contrast, for all pairs: (m, n)."""
+    """For all pairs (m, n): true if two may be near-copies because one has next to no contrast."""
     low = np.minimum(first.deviations[:, None], second.deviations[None, :])
     apart = np.zeros_like(low)
     for channel in range(3):

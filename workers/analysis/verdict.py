@@ -1,4 +1,4 @@
-"""What the generations of one prompt say: is the same picture among them again and again?
+"""The verdict on one prompt: is the same picture among its generations again and again?
 
 Edges join generations within the edge threshold, and the prompt is flagged when a clique of enough
 of them exists (Carlini et al. 2023, arXiv 2301.13188, section 4.2). Pictures that are no evidence

@@ -51,7 +51,7 @@ class Analysed:
     `corrupt` names the shards that could not be read, and `missing` the cuts of which nothing is
     stored, by their places in the submission; the result does without their images. `receipted`:
     a receipt of all images is stored, so they need not stay. `training` says what of the training
-    set could be read. `effort` is None where the actor was lost.
+    set could be read. `effort` is None if the actor was lost.
     """
 
     request: AnalysisRequest
@@ -67,7 +67,7 @@ class Analysed:
 
     @property
     def value(self) -> PromptResult:
-        """The result; raises the error where there is none."""
+        """The result; raises the error if there is none."""
         if self.result is None:
             raise self.error or SeedsweepError("The analysis gave no result; try again.")
         return self.result
@@ -84,7 +84,7 @@ class AnalysisActor:
         self._training = lru_cache(maxsize=1)(self._load_training)
 
     def analyse(self, request: AnalysisRequest) -> Analysed:
-        """Read and analyse one prompt, without what of it is corrupt or missing."""
+        """Read and analyse one prompt; what is corrupt or missing is left out."""
         began, tally = time.monotonic(), Tally()
         try:
             submission = self._submission(request.campaign_id).of(request.own)

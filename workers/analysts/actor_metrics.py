@@ -5,7 +5,7 @@ from seedsweep.workers.monitoring import metrics, store_watch
 
 
 def note(analysed: Analysed) -> None:
-    """Add what an actor took for a prompt, whatever became of it; nothing where the actor was lost,
+    """Add what an actor took for a prompt, whatever became of it; nothing if the actor was lost,
     since nobody knows what it had done."""
     effort = analysed.effort
     if effort is None:

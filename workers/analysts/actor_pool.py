@@ -34,9 +34,9 @@ def analyse(
     are in a Ray of their own, bound to loopback. Never more than `IN_FLIGHT_PER_ACTOR` prompts an
     actor are under way. A None among the requests says that none is ready just now; the caller gets
     a None back whenever it may look again. Raises what `joined_ray` does, `RayUnavailableError` too
-    where a cluster goes that was joined (this process can then join no other one),
-    `StoreUnavailableError` where the store cannot be read here or on a cluster's nodes, and
-    `ConfigError` where a GPU is wanted and Ray has none.
+    if a cluster goes that was joined (this process can then join no other one),
+    `StoreUnavailableError` if the store cannot be read here or on a cluster's nodes, and
+    `ConfigError` if a GPU is wanted and Ray has none.
     """
     with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
         if actors.address:

@@ -13,7 +13,7 @@ AnalysisStep = Literal["read", "prune", "decode", "compare", "clique", "match"]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What one prompt's analysis took, that in vain included.
+    """The cost of one prompt's analysis, with what was in vain.
 
     `images`: how many were judged; `decoded`: pictures decoded; `pairs`: of judged images, and
     `candidate_pairs` those of them that were not pruned, so all of the full matrix; `steps`: each

@@ -19,7 +19,7 @@ def store_masks(
     one: 255 where the representative has the part, else 0. `whose` are the ids of the analysis and
     of the campaign.
 
-    Raises `BrokenShardError` where a picture that shows a part cannot be had any more.
+    Raises `BrokenShardError` if a picture that shows a part cannot be had any more.
     """
     places = {image.seed: place for place, image in enumerate(stored.images)}
     for number, part in enumerate(result.parts):

@@ -40,7 +40,7 @@ def analyse_stored(
     without the images of shards that are corrupt or missing. `tally` counts what is done; `units`:
     only the first so many units of the prompt are looked at.
 
-    Raises `ImagesNotKeptError` where pictures are wanted that were not to stay.
+    Raises `ImagesNotKeptError` if pictures are wanted that were not to stay.
     """
 
     def judge(stored: StoredPrompt) -> PromptResult:
@@ -72,7 +72,7 @@ def judge_stored(
 
 
 def recorded(stored: StoredPrompt, settings: AnalysisSettings) -> PromptResult | None:
-    """What the prompt's receipt says, where it was read and this very analysis would say it."""
+    """What the prompt's receipt says, if it was read and this very analysis would say it."""
     receipt = stored.receipt
     if receipt is None:
         return None

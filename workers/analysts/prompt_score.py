@@ -1,4 +1,5 @@
-"""How alike a prompt's stored images are, at whatever threshold: calibration is made from that."""
+"""How alike a prompt's stored images are, for every threshold: calibrations are made of these
+scores."""
 
 import contextlib
 import os
@@ -35,7 +36,7 @@ class PromptScore:
 
     `whole`: all of the campaign's images of the prompt were there, `usable` of which are evidence.
     `l2`: for each size, how far the
-    medoid of the clique at the critical threshold is from its nearest training picture; None where
+    medoid of the clique at the critical threshold is from its nearest training picture; None if
     no threshold would call that an extraction, and without a training set. `parts`: for each size,
     the most tiles that make a part, 0 if none do, of parts that may be anywhere only if these are
     as many as the rule's least; empty if nobody asked.
@@ -67,7 +68,7 @@ class Scoring:
     def __call__(self, text: str) -> PromptScore:
         """Score a prompt from all its pixels, without the images of shards that are corrupt.
 
-        Raises `ImagesNotKeptError` where pictures were not to stay, `TrainingSetError` where the
+        Raises `ImagesNotKeptError` if pictures were not to stay, `TrainingSetError` if the
         training set cannot be read.
         """
         store = open_store(self.store_url)

@@ -88,10 +88,9 @@ def _score(store: Store, campaign: Campaign, screen: ScreenSettings, text: str) 
 
 
 def is_sampled(campaign: Campaign, prompt_id: str, near: bool) -> bool:
-    """Whether a prompt that a stage drops gets all its pictures all the same.
-
-    Drawn by a hash of recipe, first seed and prompt: the same for ever and in each campaign that
-    shares the pictures, and for each prompt on its own.
+    """True if a prompt that a stage drops is sampled: it gets all its pictures all the same. A hash
+    of recipe, first seed and prompt decides: always alike, also in other campaigns that share the
+    pictures, and for each prompt on its own.
     """
     drawn_of = f"{campaign.generation_id}/{campaign.sampling.first_seed}/{prompt_id}"
     drawn = sha256(drawn_of.encode()).digest()

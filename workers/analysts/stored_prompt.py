@@ -1,4 +1,4 @@
-"""What the store holds of one prompt: descriptors of all its images, and the pictures asked for."""
+"""One prompt as the store holds it: descriptors of all its images, and the pictures asked for."""
 
 import contextlib
 import tempfile
@@ -30,9 +30,9 @@ class StoredPrompt:
     """A prompt as the store has it.
 
     `images`: all that could be read, by ascending seed; `shards`: the key of each one's shard, None
-    where only the prompt's `receipt` knows it; `corrupt`: the keys of the objects that could not be
+    if only the prompt's `receipt` knows it; `corrupt`: the keys of the objects that could not be
     read; `missing`: the cuts of which there is neither, by their places in the submission, but for
-    those whose shard is corrupt. `receipt` is read only where it is needed. `tally` counts what is
+    those whose shard is corrupt. `receipt` is read only if it is needed. `tally` counts what is
     done with the prompt.
     """
 
@@ -56,7 +56,7 @@ class StoredPrompt:
 
         Their shards are read whole, each once. Beyond `IN_MEMORY_BYTES` the pictures lie in a
         temporary file. Raises `BrokenShardError` for a shard that is gone, or a picture that is not
-        the one whose digest was recorded, and `ImagesNotKeptError` where one was not to stay.
+        the one whose digest was recorded, and `ImagesNotKeptError` if one was not to stay.
         """
         if any(self.shards[place] is None for place in places):
             raise ImagesNotKeptError(

@@ -68,7 +68,7 @@ def use_private_environment() -> None:
 def start(ray: Any, cpus: int, folder: Path) -> None:
     """Start a Ray with so many CPUs that nobody else can use, however busy this machine is.
 
-    What takes long is logged. Raises `TransientError` if it does not start.
+    A start that takes long is logged. Raises `TransientError` if it does not start.
     """
     began = time.monotonic()
     for tries_left in reversed(range(STARTS)):

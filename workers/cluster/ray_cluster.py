@@ -95,8 +95,8 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
     """Use Ray for the time of the block: a private one with so many CPUs, or the cluster.
 
     No other Ray is joined, whatever else names one or runs on this machine. Raises `ConfigError`
-    where the cluster refuses us or cannot run our actors, or a private one has no folder,
-    `RayUnavailableError` where the cluster does not answer, and `TransientError` where no Ray
+    if the cluster refuses us or cannot run our actors, or a private one has no folder,
+    `RayUnavailableError` if the cluster does not answer, and `TransientError` if no Ray
     starts here.
     """
     expect_ray(address)
@@ -129,7 +129,7 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
 
 
 def _expect_answer(address: str) -> None:
-    """Fail soon where nothing listens, where Ray would try for minutes."""
+    """Fail soon if nothing listens: Ray would try for minutes."""
     host, port = _host_and_port(address)
     if not host or not port:
         raise ConfigError(
@@ -187,13 +187,13 @@ def _join(ray: Any, address: str) -> None:
 
 class _Probe:
     def answer(self) -> None:
-        """Nothing, where an actor of ours can run at all."""
+        """Nothing, if an actor of ours can run at all."""
 
 
 def _expect_actors(ray: Any, address: str) -> None:
     """Refuse a cluster that can be joined and still runs nothing for us.
 
-    So it is where its nodes lack our code, and where we use tokens and it does not: Ray lets us in
+    So it is if its nodes lack our code, and if we use tokens and it does not: Ray lets us in
     and ends our actors before they begin.
     """
     try:
@@ -263,7 +263,7 @@ def spread(
 def outcome_of(ray: Any, reference: Any, what: str, remedy: str) -> Any:
     """What came of a job: the value that its actor returned.
 
-    Raises `TransientError` where the actor was lost and `SeedsweepError` where it raised; `what` is
+    Raises `TransientError` if the actor was lost and `SeedsweepError` if it raised; `what` is
     the job, as in "The analysis of a prompt", and `remedy` what to do.
     """
     try:
@@ -283,6 +283,6 @@ def _await_some(ray: Any, under_way: list[Any]) -> list[Any]:
 
 
 def in_brief(error: Exception) -> str:
-    """What Ray says first, and why an actor died where it says that too."""
+    """What Ray says first, and why an actor died if it says that too."""
     why = [line for line in str(error).splitlines() if line.startswith("The actor is dead because")]
     return " ".join([first_line(error), *why])

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def model_places(store: Store, model: Model) -> Places:
-    """Where all parts of the campaign's model are on this host, fetched where need be.
+    """Where all parts of the campaign's model are on this host, fetched if need be.
 
     Each is brought as `part_place` says. Raises what it raises.
     """
@@ -60,15 +60,15 @@ def model_places(store: Store, model: Model) -> Places:
 
 
 def part_place(store: Store, part: Part) -> Path:
-    """The folder or file on this host to load a part from; fetched first where need be.
+    """The folder or file on this host to load a part from; fetched first if need be.
 
-    It is the part's own place where that is still what was submitted (its files are hashed each
+    It is the part's own place if that is still what was submitted (its files are hashed each
     time); else the copy of a staged part, which is verified when it is fetched and trusted
     afterwards; of a hub id it is the hub's cache, and the commit is its name. Fetching happens
     once per host, however many processes ask, and what was fetched once needs no network again.
 
-    Raises `ModelLoadError` where there is no such part or it is not the one that was submitted,
-    and `TransientError` where the store or the hub does not answer.
+    Raises `ModelLoadError` if there is no such part or it is not the one that was submitted,
+    and `TransientError` if the store or the hub does not answer.
     """
     if is_of_hub(part):
         return _hub_place(part)

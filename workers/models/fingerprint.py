@@ -38,7 +38,7 @@ def fingerprint_model(model: Model) -> str:
 
     A revision that is a whole commit is taken at its word. With `HF_HUB_OFFLINE` set, the hub's
     cache says which commit a revision is; otherwise only the hub does, since what a cache last saw
-    may be old. Raises `ConfigError` where there is no such model.
+    may be old. Raises `ConfigError` if there is no such model.
     """
     if model.pipeline == "noise":
         return f"noise:{model.path}"
@@ -120,7 +120,7 @@ def hub_snapshot(path: str, revision: str, cached: bool = False, variant: str = 
 
     Only what a pipeline is loaded from is ever fetched: no pickles, no code, and of the weights
     those of the variant, or plain ones of a component without. Nothing is asked of the hub where a
-    commit is there whole, nor where it must be `cached`. Raises what huggingface_hub raises.
+    commit is there whole, nor if it must be `cached`. Raises what huggingface_hub raises.
     """
     if not variant:
         return hub_files(path, revision, [*_HUB_FILES, _HUB_WEIGHTS], cached)

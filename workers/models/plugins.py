@@ -62,7 +62,7 @@ class FoundFunction:
 def find_function(name: str) -> FoundFunction:
     """Find a function's module as an import would, but run nothing of it, nor of its packages.
 
-    Whether the module has the function shows only when it runs. Raises `ConfigError` where `name`
+    Whether the module has the function shows only when it runs. Raises `ConfigError` if `name`
     is none of `module:function`, or the module has no source file (`.py`) on this machine.
     """
     if not _FUNCTION.fullmatch(name):

@@ -29,7 +29,7 @@ def resolve_parts(model: Model, folder: Path) -> Model:
     """A diffusers model with absolute places instead of those relative to `folder`, the file that
     each adapter and embedding is, and every fingerprint.
 
-    Raises `ConfigError` where a part is not there, or is no safetensors.
+    Raises `ConfigError` if a part is not there, or is no safetensors.
     """
     _refuse_file(model, folder / model.path)
     model = model.model_copy(update={"path": _absolute(model.path, folder)})

@@ -49,7 +49,7 @@ def stage_model(store: Store, model: Model) -> int:
     """Copy the files of a model's parts that are here into the store; returns the bytes sent.
 
     Each part's manifest is written last, so a part that has one is whole; objects that are there
-    already are not sent again. Raises `ConfigError` where no part is here, one is not what the
+    already are not sent again. Raises `ConfigError` if no part is here, one is not what the
     fingerprint names, or has a file that no key can name.
     """
     parts = model_parts(model) if model.pipeline == "diffusers" else []

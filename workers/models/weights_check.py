@@ -35,7 +35,7 @@ _V_PREDICTION = frozenset({"v_pred", "ztsnr"})
 def check_weights(model: Model) -> None:
     """Refuse an adapter, an embedding or a checkpoint that is here and is not what it is named as.
 
-    Raises `ConfigError`, and `OSError` where a file cannot be read.
+    Raises `ConfigError`, and `OSError` if a file cannot be read.
     """
     for check, sources in (
         (check_adapter, model.adapters),

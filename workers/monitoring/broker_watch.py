@@ -20,7 +20,7 @@ class _Heard:
     """What is known of the broker at `where`.
 
     `since`: when it last did what it was asked, or when it was asked first; `why`: why it does
-    not do so now, empty where it does; `ever`: whether it has done so yet.
+    not do so now, empty if it does; `ever`: whether it has done so yet.
     """
 
     where: str
@@ -61,7 +61,7 @@ def answers() -> bool:
 
 
 def trouble() -> str:
-    """What is waited for, for how long, and the remedy; empty where nothing is."""
+    """What is waited for, for how long, and the remedy; empty if nothing is."""
     with _lock:
         silent = [(b, time.monotonic() - b.since) for b in _watched]
     for broker, seconds in silent:

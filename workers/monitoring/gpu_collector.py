@@ -14,7 +14,7 @@ from seedsweep.workers.monitoring import metrics
 class DeviceCollector(Collector):
     """Memory and utilisation of a CUDA device, asked for at each scrape.
 
-    Nothing is shown of a CPU, where NVML is not there, and before the process uses the device: only
+    Nothing is shown of a CPU, if NVML is not there, and before the process uses the device: only
     then its UUID is known, and only that names the same GPU to torch and to NVML.
     """
 

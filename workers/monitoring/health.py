@@ -42,7 +42,7 @@ def expect(step: Step) -> None:
 
 
 def begin(step: Step) -> None:
-    """The step is to be taken from now on; where it was to be taken before, it just was."""
+    """The step is to be taken from now on; if it was to be taken before, it just was."""
     with _lock:
         _begun[step] = time.monotonic()
 

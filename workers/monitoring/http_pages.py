@@ -20,12 +20,12 @@ def serve(
     ports: Iterable[int],
     targets: WSGIApplication | None = None,
 ) -> int | None:
-    """Serve the pages on the first free port; returns it, None where none is wanted.
+    """Serve the pages on the first free port; returns it, None if none is wanted.
 
-    /metrics is for Prometheus; /healthz and /readyz answer 200, or 503 and why: the first one where
-    the process should be started again, the second where it gets nothing done, the broker does not
+    /metrics is for Prometheus; /healthz and /readyz answer 200, or 503 and why: the first one if
+    the process should be started again, the second if it gets nothing done, the broker does not
     answer or the store fails it, and which also says that the store is slow. `targets` answers at
-    /targets, where it is given. Raises `ConfigError` where every port is taken or the host is not
+    /targets, if it is given. Raises `ConfigError` if every port is taken or the host is not
     this machine's.
     """
     tried = list(ports)

@@ -135,14 +135,14 @@ HELD_UNITS = _gauge(
 DEVICE_MEMORY = _enter(
     "seedsweep_device_memory_bytes",
     "gauge",
-    "Memory of this worker's GPU, from NVML; not shown where there is none.",
+    "Memory of this worker's GPU, from NVML; not shown if there is none.",
     _WORKER,
     {"kind": ("used", "total")},
 )
 DEVICE_UTILISATION = _enter(
     "seedsweep_device_utilisation_ratio",
     "gauge",
-    "Share of the time that this worker's GPU computed, from NVML; not shown where there is none.",
+    "Share of the time that this worker's GPU computed, from NVML; not shown if there is none.",
     _WORKER,
 )
 
@@ -189,7 +189,7 @@ RAY_ACTORS = _gauge(
 # What the scheduler sees.
 LEADING = _gauge(
     "seedsweep_scheduler_leading",
-    "1 where this scheduler leads; 0 where another one does, or the broker does not answer. What "
+    "1 if this scheduler leads; 0 if another one does, or the broker does not answer. What "
     "only the leading one knows is 0 then, too.",
     _SCHEDULER,
 )
@@ -232,7 +232,7 @@ PARKED = _counter(
 BROKER_MEMORY = _gauge("seedsweep_broker_memory_bytes", "Memory that the broker uses.", _SCHEDULER)
 BROKER_MEMORY_LIMIT = _gauge(
     "seedsweep_broker_memory_limit_bytes",
-    "Memory that the broker may use; 0 where nothing limits it but its host.",
+    "Memory that the broker may use; 0 if nothing limits it but its host.",
     _SCHEDULER,
 )
 BROKER_CONNECTIONS = _gauge(
@@ -300,13 +300,13 @@ STORE_ERRORS = _counter(
 )
 STORE_TROUBLE = _gauge(
     "seedsweep_store_trouble",
-    "1 where this service finds that the store fails what is written or read, or is slow.",
+    "1 if this service finds that the store fails what is written or read, or is slow.",
     _ALL,
     {"kind": TROUBLES},
 )
 BROKER_ANSWERS = _gauge(
     "seedsweep_broker_answers",
-    "1 where the broker did what this service last asked, 0 where it did not answer.",
+    "1 if the broker did what this service last asked, 0 if it did not answer.",
     _ALL,
 )
 BUILD = _gauge("seedsweep_build_info", "1, for the version that runs.", _ALL, {"version": ANY})

@@ -71,7 +71,7 @@ def screen_prompt(
 ) -> NDArray[np.float64]:
     """Score each of `seeds`, which are some of the settings', in their order: (len(seeds),).
 
-    The higher, the likelier the prompt is memorised; NaN where the model's predictions are not
+    The higher, the likelier the prompt is memorised; NaN if the model's predictions are not
     finite. Equal prompt and seed give an equal score to the last bit on one type of machine, in
     whatever company: batches are padded to the number of the settings' seeds, or to the recipe's
     `batch_size` if that is less. `pipeline` is one that `load_pipeline` gave.

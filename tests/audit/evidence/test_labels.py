@@ -287,7 +287,7 @@ def test_labels_are_put_in_a_bundle_and_agreement_is_told(audit, bundle):
         "matched": {"n": 1, "of": 3},
     }
     assert found["counts"]["reviewers"]["ann"]["extracted"]["same"] == 2
-    confirmed = "Confirmed: 1 of 2 extracted prompts"
+    confirmed = "Confirmed, since every reviewer called it the same picture: 1 of 2 extracted"
     assert "ann and ben agree on 2/3 = 0.67 [0.09, 0.99]" in found["in_words"][2]
     assert "Cohen's kappa 0.50, no interval (3 in common" in found["in_words"][2]
     assert found["in_words"][3].startswith(confirmed)

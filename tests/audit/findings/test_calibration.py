@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -196,7 +197,7 @@ def test_parts_that_cannot_be_compared_exactly_are_refused_as_an_analysis_refuse
 def test_too_few_controls_are_warned_of_with_how_many_it_takes(run):
     ended = run("--positives", "positives.csv", "--json")
     assert ended.returncode == 0
-    assert f"{len(CONTROLS)} controls are too few" in ended.stderr
+    assert f"{len(CONTROLS)} controls cannot show" in ended.stderr
     assert "takes 299" in ended.stderr
     found = json.loads(ended.stdout)
     assert found["warnings"] == ended.stderr.strip().splitlines()
@@ -245,7 +246,33 @@ def test_prompts_that_lack_images_are_left_out_and_that_is_said(tmp_path):
     store.delete(keys.unit_shard(plan.unit(2 * PROMPTS.index(CONTROLS[0]))))
     found = scored((tmp_path, store, campaign_id), (4,), Marks((*CONTROLS, "unknown"), ()))
     assert found.marks.controls == tuple(CONTROLS[1:])
-    assert [warning.split(" that")[0] for warning in found.warnings] == ["1 prompts"] * 2
+    assert found.warnings == (
+        "Left out, of those that the files name: 1 prompt that the campaign does not have.",
+        "Left out, of those that the files name: 1 prompt without all its images.",
+    )
+
+
+def test_controls_that_are_training_captions_are_warned_of(tmp_path):
+    pictures = tmp_path / "train"
+    pictures.mkdir()
+    for name, caption in (
+        ("a", f" {CONTROLS[1].upper()}\n"),
+        ("b", "of another"),
+        ("c", POSITIVES[0]),
+    ):
+        (pictures / f"{name}.png").write_bytes(encode_png(np.zeros((16, 16, 3), np.uint8)))
+        (pictures / f"{name}.txt").write_text(caption)
+    verification = {"training_set": str(pictures), "neighbours": 2}
+    store, campaign_id = submit(tmp_path, verification=verification)
+    marks = Marks(tuple(CONTROLS[:3]), (Positive(POSITIVES[0], "c"),))
+    (warning,) = scored((tmp_path, store, campaign_id), (4,), marks).warnings
+    assert f"1 caption, such as {CONTROLS[1]!r}" in warning
+    assert str(pictures) in warning
+    others = Marks((CONTROLS[0],), marks.positives)
+    assert scored((tmp_path, store, campaign_id), (4,), others).warnings == ()
+    shutil.rmtree(pictures)
+    (warning,) = scored((tmp_path, store, campaign_id), (4,), others).warnings
+    assert warning.startswith(f"The training set {pictures} cannot be read here")
 
 
 def test_a_training_set_gives_a_verification_threshold_or_says_that_controls_set_none(tmp_path):
@@ -327,11 +354,11 @@ def test_controls_that_are_alike_at_once_leave_the_threshold_out(made):
     [
         (("--min-clique-size", "9"), ("9 members", "8 images", "--min-clique-size")),
         (("--min-clique-size", "2", "--min-clique-size", "4"), ("--positives",)),
-        (("--positives", "controls.txt"), ("are in both", "leave each in one")),
+        (("--positives", "controls.txt"), ("Both ", "leave each in one")),
         (("--positives", "none.txt"), ("none.txt", "cannot be read")),
         (("--positives", "positives.csv", "--column", "text"), ("'text'", "'prompt'")),
         (("--positives", "positives.csv", "--group-column", "x"), ("'x'", "'picture'")),
-        (("--positives", "strange.txt"), ("None of the 1 positives", "generated")),
+        (("--positives", "strange.txt"), ("None of 1 positive ", "generated")),
         (("--positives", "strange.txt", "--group-column", "x"), (".csv", "strange.txt")),
         (("-o", "controls.txt"), ("controls.txt", "cannot be written")),
     ],
@@ -370,7 +397,7 @@ def test_images_that_were_not_kept_are_refused_with_what_to_do(tmp_path):
 
 def test_controls_of_another_campaign_are_refused(run, made):
     (made[0] / "strange.txt").write_text("a prompt of another campaign")
-    assert refused(run(controls="strange.txt"), "None of the 1 controls", made[2])
+    assert refused(run(controls="strange.txt"), "None of 1 control ", made[2])
 
 
 def test_where_pictures_lie_is_no_part_of_how_prompts_are_scored():

@@ -18,6 +18,7 @@ from seedsweep.audit.findings.comparison import (
 from seedsweep.audit.findings.saved import load_comparisons
 from seedsweep.audit.report.comparison_page import SIDE, render_comparison, render_scatter
 from seedsweep.cli import main as command_line
+from seedsweep.cli.comparison_tables import print_comparison
 from seedsweep.storage.campaigns import load_campaign, store_control
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
@@ -133,6 +134,26 @@ class TestWhatIsCounted:
         assert (found.extracted, found.pictures) == (None, None)
         assert any("Extractions are not examined" in note for note in found.notes)
         assert 'extracted</td><td colspan="8">not examined</td>' in render_comparison(found)
+
+    def test_nothing_is_examined_of_what_is_not_flagged(self, store, arms, capsys):
+        bare = submit(store, "bare", dict.fromkeys(BEFORE, 0))
+        found = compare_campaigns(store, arms[0], bare)
+        assert found.examined == (True, False)
+        assert cells(found.extracted) == (0, 2, 0, 3)
+        assert any("In B nothing is flagged" in note for note in found.notes)
+        page = " ".join(render_comparison(found).split())
+        assert '<td class="n">not examined</td>' in page
+        assert "Distinct training pictures extracted: 2 in A, not examined in B" in page
+        print_comparison(found)
+        shown = capsys.readouterr().out
+        assert "extracted: 2 in A, not examined in B" in " ".join(shown.split())
+        assert shown.count("not examined") == 2
+
+    def test_if_nothing_is_flagged_in_either_nothing_is_examined(self, store):
+        unflagged = [submit(store, name, dict.fromkeys(BEFORE, 0)) for name in "xy"]
+        found = compare_campaigns(store, *unflagged)
+        assert (found.extracted, found.pictures, found.examined) == (None, None, (False, False))
+        assert any("nothing is flagged, so nothing was compared" in note for note in found.notes)
 
     def test_the_same_recipe_is_said_to_make_the_same_images(self, store, arms):
         model = load_campaign(store, arms[0]).campaign.model

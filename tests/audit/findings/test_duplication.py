@@ -100,7 +100,10 @@ class TestCurve:
     def test_all_together_and_what_is_left_out(self, found):
         assert (found.curve.prompts, found.without_copies) == (5, 1)
         assert (found.curve.flagged.count, found.curve.flagged.n) == (2, 5)
-        assert any(note.startswith("1 analysed prompts have no copies") for note in found.notes)
+        assert any(
+            note == "Left out: 1 analysed prompt without copies in the file."
+            for note in found.notes
+        )
 
     @given(st.integers(0, 10**6))
     def test_every_number_of_copies_lies_within_its_bin(self, copies):
@@ -114,9 +117,14 @@ class TestCurve:
         assert curve.extracted is None
         assert all(item.extracted is None for item in curve.bins)
 
+    def test_if_nothing_is_flagged_extraction_is_not_known(self, store, file):
+        unflagged = submit(store, "unflagged", dict.fromkeys(SIZES, 0))
+        curve = measure_duplication(store, unflagged, file).curve
+        assert curve.extracted is None
+
     def test_a_file_of_other_prompts_is_refused(self, store, campaign_id, tmp_path):
         (tmp_path / "x.csv").write_text("prompt,copies\nelsewhere,2\n")
-        with pytest.raises(ConfigError, match="None of the 1 prompts"):
+        with pytest.raises(ConfigError, match="None of 1 prompt in"):
             measure_duplication(store, campaign_id, tmp_path / "x.csv")
 
     def test_a_campaign_without_results_is_refused(self, store, file):
@@ -156,7 +164,9 @@ class TestSample:
         assert found.sample.not_analysed == ("not analysed",)
         assert found.sample.curve == found.curve
         assert CHOSEN in found.notes
-        assert any("1 prompts of the sample were not analysed" in note for note in found.notes)
+        assert any(
+            "Not analysed, or no evidence: 1 prompt of the sample" in note for note in found.notes
+        )
 
     def test_equal_seeds_draw_equal_prompts_whatever_the_files_order(
         self, store, campaign_id, file

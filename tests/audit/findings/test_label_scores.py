@@ -51,8 +51,8 @@ def test_each_label_says_how_many_of_its_prompts_were_found(made, score):
     assert (of_tm["extracted"]["count"], of_vm["extracted"]) == (1, None)
     shown = " ".join(score(text).stdout.split())
     assert "1/2 = 0.5 [0.0126, 0.987]" in shown
-    assert "1 prompts with a label were not analysed." in shown
-    assert "1 prompts that were analysed have no label." in shown
+    assert "With a label, but not analysed: 1 prompt." in shown
+    assert "Analysed, but without a label: 1 prompt." in shown
 
 
 def test_prompts_without_evidence_are_in_no_rate(made, score):
@@ -66,7 +66,7 @@ def test_prompts_without_evidence_are_in_no_rate(made, score):
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("prompt,type\na fox,VM\n", (), "None of the 1 labelled prompts was analysed"),
+        ("prompt,type\na fox,VM\n", (), "None of 1 labelled prompt was analysed"),
         ("prompt,kind\na fox,VM\n", (), "has no column 'type'"),
         (f"Caption;type\n{CAMERA};VM\n", ("--column", "Caption"), "has no column"),
         ("prompt,type\na fox,VM\na fox,TM\n", (), "has the labels 'VM' and 'TM'"),

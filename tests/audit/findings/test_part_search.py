@@ -59,7 +59,7 @@ def test_a_part_matches_the_training_pictures_that_show_it(desk, verify, seedswe
     assert (lamp.is_common, lamp.extracted, lamp.controls) == (True, False, None)
     told = " ".join(printed.split())
     assert "Parts of the picture: 4, of 4 prompts." in told
-    assert "nothing unrelated does: 1, of 1 prompts." in told
+    assert "nothing unrelated does: 1, of 1 prompt." in told
     assert "or prompts show it too: 3." in told
     results = json.loads(seedsweep("results", desk.id, "--json").stdout)
     kinds = {each["prompt"]: each["memories"][0]["kind"] for each in results}

@@ -221,7 +221,7 @@ class TestEveryDenominator:
         assert (found["curve"]["prompts"], found["without_evidence"]) == (3, 1)
         assert found["curve"]["flagged"]["n"] == found["sample"]["curve"]["flagged"]["n"] == 3
         assert found["sample"]["not_analysed"] == [SECOND]
-        assert any("1 analysed prompts are no evidence" in note for note in found["notes"])
+        assert any("as no evidence: 1 analysed prompt with" in note for note in found["notes"])
         (tmp_path / "copies.csv").write_text(f"prompt,copies\n{SECOND},3\n")
         refused = seedsweep("duplication", bench.id, "--copies", "copies.csv")
         assert refused.returncode == 2
@@ -239,8 +239,8 @@ class TestEveryDenominator:
     @pytest.mark.parametrize(
         ("controls", "code", "said"),
         [
-            ([PLAIN, SECOND, THIRD], 0, "1 prompts that the files name have fewer than 3 usable"),
-            ([SECOND], 2, "None of the 1 controls have 3 usable pictures, as a clique takes"),
+            ([PLAIN, SECOND, THIRD], 0, "1 prompt with fewer than 3 usable"),
+            ([SECOND], 2, "None of 1 control has 3 usable pictures, as a clique takes"),
         ],
     )
     def test_of_a_calibration(self, bench, seedsweep, tmp_path, controls, code, said):

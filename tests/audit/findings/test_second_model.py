@@ -68,7 +68,7 @@ def test_what_it_does_not_show_stays_extracted(made):
     plan = second(made, "naive", 0)
     found = compare_campaigns(made.store, made.id, plan.campaign.campaign_id, True).second_model
     assert (found.common, found.parts, found.extracted.count) == ((), 1, 1)
-    assert "shows 0 of 1 parts" in render_comparison(
+    assert "common: 0 of 1 part extracted of A" in render_comparison(
         compare_campaigns(made.store, made.id, plan.campaign.campaign_id, True)
     )
 
@@ -151,8 +151,8 @@ def test_the_command_prints_and_keeps_it(made):
     ids = [made.id, plan.campaign.campaign_id]
     words = ["compare", *ids, "--unseen", "--store", made.store.url]
     told = " ".join(CliRunner().invoke(command_line.app, words).stdout.split())
-    assert "shows 1 of 1 parts that are extracted of A: these are common" in told
-    assert f"Common: {CAMERA} (2 of 6 pictures of B show the part)" in told
+    assert "so what it shows is common: 1 of 1 part extracted of A." in told
+    assert f"Common: {CAMERA} (shown in 2 of 6 pictures of B)" in told
     [saved] = load_comparisons(made.store, made.id)
     assert saved.second_model.common[0].shown == 2
     told = json.loads(CliRunner().invoke(command_line.app, [*words, "--json"]).stdout)

@@ -184,7 +184,7 @@ def test_a_sample_passes_over_what_is_parked_or_not_made_and_says_so(desk, repla
     found = json.loads(replay(desk.id, "--sample", "99", "--json").stdout)
     assert (found["equal"], found["not_made"], found["parked"]) == (6, 4, 2)
     said = replay(desk.id, "--sample", "99").stdout
-    assert "left out: 4 images that are not made, 2 whose units are parked." in said
+    assert "left out: 4 images not made, 2 whose units are parked." in said
 
 
 def test_images_that_were_not_kept_are_compared_by_their_recorded_digest(desk, replay):
