@@ -49,8 +49,16 @@ NEIGHBOURS, THRESHOLD = 50, 0.15
 class Here:
     """A crew of one searcher, in this process."""
 
-    def search(self, slices, query):
-        return (Searcher().search(number, part, query) for number, part in enumerate(slices))
+    def search(self, slices, query, reach):
+        return (
+            Searcher().search(number, part, query, reach()) for number, part in enumerate(slices)
+        )
+
+    def possible(self, questions, summary):
+        return (Searcher().possible(question, summary) for question in questions)
+
+    def judge(self, questions):
+        return (Searcher().judge(question) for question in questions)
 
     def fetch(self, slices, places, query):
         for number, some in places.items():

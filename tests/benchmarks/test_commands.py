@@ -29,6 +29,7 @@ LONG = [
 WITH_MORE_PACKAGES = [
     ("actors", "--prompts 4 --seeds 16 --side 64 --rounds 1"),
     ("cliques", "--rounds 1 --timeout 0.2"),
+    ("generations_search", "--queries 40 --training 300 --actors 1 --check 2"),
     ("keep", ""),
     ("matching", "--training 2000 --generations 4 --brute 1"),
     ("pictures", ""),

@@ -7,9 +7,9 @@ from seedsweep.workers.training.slice_search import Searcher
 class Here:
     """A crew of one searcher in this process, which ends with the last slice first."""
 
-    def search(self, slices, query):
+    def search(self, slices, query, reach):
         for number in reversed(range(len(slices))):
-            yield Searcher().search(number, slices[number], query)
+            yield Searcher().search(number, slices[number], query, reach())
 
     def search_parts(self, slices, query):
         for number in reversed(range(len(slices))):
@@ -27,13 +27,17 @@ class Here:
         for number, some in places.items():
             yield from Searcher().captions(number, slices[number], some, query)
 
-    def describe(self, slices, settings):
-        for number in reversed(range(len(slices))):
-            yield Describer().describe(number, slices[number], settings)
+    def possible(self, questions, summary):
+        for question in reversed(list(questions)):
+            yield Searcher().possible(question, summary)
 
     def judge(self, questions):
         for question in reversed(list(questions)):
-            yield Describer().judge(question)
+            yield Searcher().judge(question)
+
+    def describe(self, slices, settings):
+        for number in reversed(range(len(slices))):
+            yield Describer().describe(number, slices[number], settings)
 
     def names(self, slices, places):
         for number, some in places.items():

@@ -28,6 +28,16 @@ def products(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.
     return total
 
 
+def paired_products(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """As `Products`, of each row of the first (n, values) with that of the second at its place:
+    (n,)."""
+    total = np.zeros(len(first), dtype=np.float64)
+    for start in range(0, first.shape[1], PRODUCTS_PER_SUM):
+        part = slice(start, start + PRODUCTS_PER_SUM)
+        total += np.einsum("ij,ij->i", _centred(first[:, part]), _centred(second[:, part]))
+    return total
+
+
 def _centred(values: NDArray[np.uint8]) -> NDArray[np.float32]:
     centred = values.astype(np.float32)
     centred -= 128.0

@@ -12,7 +12,7 @@ whatever is beside it: it follows from inner products of whole numbers, which ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -35,6 +35,7 @@ _MARGIN = (FRAME - CENTRE) // 2
 _BLOCK = 6
 _BLOCKS = CENTRE // _BLOCK
 _SHARES = 1024
+_SUMMED = 1024
 _SLACK = 1e-3  # bounds are computed in float32
 
 # Coordinates are odd whole numbers about 0: on the centre a plane's three parts are orthogonal.
@@ -133,6 +134,16 @@ class Summary:
         )
 
 
+def summaries_of(frames: Frames) -> Summary:
+    """The summaries of the centres of very many frames; their pixels are not held."""
+    parts = [
+        centres(frames[at : at + _SUMMED]).summary for at in range(0, max(1, len(frames)), _SUMMED)
+    ]
+    return Summary(
+        *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Summary))
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Centres:
     """The centres of n frames: `rows` (n, values) uint8, and their summary."""
@@ -225,6 +236,10 @@ class Reference:
             fits = self._fits(others.rows[places], others.summary.of(places))
             found[possible] = fits.any(axis=0)
         return found
+
+    def possible(self, others: Summary, among: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of the cuts at the places `among` that can be near-copies, and few others."""
+        return among[self._possible(others.of(among))]
 
     def _possible(self, others: Summary) -> NDArray[np.intp]:
         """All that can be near-copies and few others, without a look at their pixels."""

@@ -4,20 +4,38 @@ For training sets that no memory holds: runs may come in any order, be looked at
 afterwards, and the result is that of comparing all pixels at once. Squared distances are exact
 integers in pixel levels 0-255. Exact copies are kept once, by the smallest position, and of others
 that are equally far the smaller digest comes first: the order of the images changes nothing.
+
+Where images are small and many, most pairs are settled by lower bounds (`coarse_bounds`), and only
+those that these leave are compared by all their pixels.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.workers.analysis.inner_products import PRODUCTS_PER_SUM, Products, products
+from seedsweep.workers.analysis.coarse_bounds import Coarse
+from seedsweep.workers.analysis.inner_products import (
+    PRODUCTS_PER_SUM,
+    Products,
+    paired_products,
+    products,
+)
 
 NOWHERE = np.iinfo(np.int64).max
 """The position of no image."""
+
+_PAIRS = 1 << 21
+"""So many pairs are looked at at once, in 50 MB."""
+
+_PAIRED_BYTES = 1 << 23
+_DENSE = 1 / 32
+"""If bounds leave a larger share of the pairs, comparing all of them is cheaper than some."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,11 +48,19 @@ class Ranked:
     positions: NDArray[np.int64]
     digests: NDArray[np.uint64]
 
+    def reach(self) -> NDArray[np.float64]:
+        """Squared, how far the last of each is: what is farther changes nothing. (Q,)"""
+        return self.squared[:, -1].copy()
+
 
 class Ranking:
     """The `count` different images nearest to each of `queries` (Q, values) uint8 among all that
     were added. With `mirrored`, the queries' mirror images, each is as far as the nearer of both,
-    which is how far it is from an image or its mirror image."""
+    which is how far it is from an image or its mirror image.
+
+    `size`, the images' height and width, lets bounds spare comparisons; the result is the same.
+    Squared distances beyond `reach` (Q,) need not be kept: the caller knows of as many images
+    within it."""
 
     def __init__(
         self,
@@ -42,42 +68,161 @@ class Ranking:
         count: int,
         mirrored: NDArray[np.uint8] | None = None,
         inner: Products = products,
+        size: tuple[int, int] | None = None,
+        reach: NDArray[np.float64] | None = None,
     ) -> None:
-        self._queries, self._mirrored = queries, mirrored
+        self._sides = [queries] if mirrored is None else [queries, mirrored]
         self._inner = inner
         self._norms = squared_norms(queries)
+        self._coarse = [Coarse.of(side, size) for side in self._sides] if size else []
+        self._size, self._reach = size, reach
         self.ranked = nothing(len(queries), count)
 
-    def add(
-        self,
-        rows: NDArray[np.uint8],
-        positions: NDArray[np.int64],
-        without: NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Take rows (n, values) uint8 in, that are at these positions (n,), each only once; for
-        each query those are left out that `without` (Q, n) says.
+    def add(self, rows: NDArray[np.uint8], positions: NDArray[np.int64]) -> None:
+        """Take rows (n, values) uint8 in, that are at these positions (n,), each only once.
 
-        Beside the arguments it holds 24 bytes for each pair and, as float32, some thousand values
-        of every row.
+        Beside the arguments it holds some 50 MB, or 24 bytes for each row, and, as float32, some
+        thousand values of every row.
         """
-        squared = self._inner(self._queries, rows)
-        if self._mirrored is not None:
-            np.maximum(squared, self._inner(self._mirrored, rows), out=squared)
-        squared *= -2.0
-        squared += self._norms[:, None]
-        squared += squared_norms(rows)[None, :]
-        if without is not None:
-            squared[without] = np.inf
-        mine = self.ranked
-        near = (squared <= mine.squared[:, -1:]) & np.isfinite(squared)
-        digests = np.zeros(len(rows), np.uint64)
-        for column in np.flatnonzero(near.any(axis=0)):
-            digests[column] = content_digest(rows[column])
-        for query in np.flatnonzero(near.any(axis=1)).tolist():
-            columns = np.flatnonzero(near[query])
-            _keep_nearest(
-                mine, query, squared[query, columns], positions[columns], digests[columns]
-            )
+        norms = squared_norms(rows)
+        first = _first_of_equal(rows, norms, positions)
+        rows, positions, norms = rows[first], positions[first], norms[first]
+        coarse = Coarse.of(rows, self._size) if self._size and len(rows) else None
+        step = max(1, _PAIRS // max(1, len(rows)))
+        for at in range(0, len(self._norms) if len(rows) else 0, step):
+            tile = slice(at, min(at + step, len(self._norms)))
+            near = self._near(tile, rows, norms, coarse)
+            _take_nearest(self.ranked, near, rows, positions)
+
+    def _near(
+        self,
+        tile: slice,
+        rows: NDArray[np.uint8],
+        norms: NDArray[np.float64],
+        coarse: Coarse | None,
+    ) -> _Near:
+        """Of these queries, the rows that may be among their nearest, and how far they are."""
+        reach = self.ranked.squared[tile, -1]
+        if self._reach is not None:
+            reach = np.minimum(reach, self._reach[tile])
+        if coarse is not None:
+            lower = self._coarse[0].of_rows(tile).lower_bounds(coarse)
+            for side in self._coarse[1:]:
+                np.minimum(lower, side.of_rows(tile).lower_bounds(coarse), out=lower)
+            reach = self._nearer_reach(tile, rows, norms, lower, reach)
+            left = lower <= reach[:, None]
+            if np.count_nonzero(left) <= _DENSE * left.size:
+                queries, columns = np.nonzero(left)
+                squared = self._of_pairs(queries + tile.start, columns, rows, norms)
+                near = squared <= reach[queries]
+                return _Near(queries[near] + tile.start, columns[near], squared[near])
+        inner = self._inner(self._sides[0][tile], rows)
+        for other in self._sides[1:]:
+            np.maximum(inner, self._inner(other[tile], rows), out=inner)
+        inner *= -2.0
+        inner += self._norms[tile, None]
+        inner += norms[None, :]
+        queries, columns = np.nonzero(inner <= reach[:, None])
+        return _Near(queries + tile.start, columns, inner[queries, columns])
+
+    def _nearer_reach(
+        self,
+        tile: slice,
+        rows: NDArray[np.uint8],
+        norms: NDArray[np.float64],
+        lower: NDArray[np.float32],
+        reach: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """The reach of these queries, once the rows with the least bounds are compared: as many as
+        are wanted, all different."""
+        count = self.ranked.squared.shape[1]
+        many = np.flatnonzero((lower <= reach[:, None]).sum(axis=1) > 2 * count)
+        if not len(many) or count >= len(rows):
+            return reach
+        columns = np.argpartition(lower[many], count - 1, axis=1)[:, :count].reshape(-1)
+        queries = np.repeat(many + tile.start, count)
+        squared = self._of_pairs(queries, columns, rows, norms).reshape(len(many), count)
+        nearer = reach.copy()
+        nearer[many] = np.minimum(reach[many], squared.max(axis=1))
+        return nearer
+
+    def _of_pairs(
+        self,
+        queries: NDArray[np.intp],
+        columns: NDArray[np.intp],
+        rows: NDArray[np.uint8],
+        norms: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """The squared distance of each of the queries to the row at its place."""
+        inner = np.empty(len(queries))
+        step = max(1, _PAIRED_BYTES // max(1, rows.shape[1]))
+        for at in range(0, len(queries), step):
+            some = slice(at, at + step)
+            others = rows[columns[some]]
+            each = [paired_products(side[queries[some]], others) for side in self._sides]
+            inner[some] = each[0] if len(each) == 1 else np.maximum(*each)
+        return np.asarray(self._norms[queries] + norms[columns] - 2.0 * inner)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Near:
+    """Pairs, ascending by query: of each the query, the column and the squared distance."""
+
+    queries: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    squared: NDArray[np.float64]
+
+    def of(self, which: NDArray[np.bool_]) -> _Near:
+        return _Near(self.queries[which], self.columns[which], self.squared[which])
+
+
+def _first_of_equal(
+    rows: NDArray[np.uint8], norms: NDArray[np.float64], positions: NDArray[np.int64]
+) -> NDArray[np.intp]:
+    """The places of the rows that differ, of equal ones that with the smallest position."""
+    _, groups, counts = np.unique(norms, return_inverse=True, return_counts=True)
+    gone = np.zeros(len(rows), np.bool_)
+    alike: dict[bytes, list[int]] = defaultdict(list)
+    for place in np.flatnonzero(counts[groups] > 1).tolist():
+        alike[hashlib.sha256(rows[place].data).digest()].append(place)
+    for places in alike.values():
+        gone[places] = True
+        gone[min(places, key=positions.__getitem__)] = False
+    return np.flatnonzero(~gone)
+
+
+def _take_nearest(
+    ranked: Ranked, near: _Near, rows: NDArray[np.uint8], positions: NDArray[np.int64]
+) -> None:
+    """Have each query's nearest be those of these rows, all different, as well."""
+    count = ranked.squared.shape[1]
+    queries, places, width = _places_of(near.queries)
+    if width > count:
+        # No more than are wanted, and all that are as far as the last of these.
+        spread = np.full((len(queries), width), np.inf)
+        spread[places] = near.squared
+        last = np.partition(spread, count - 1, axis=1)[:, count - 1]
+        near = near.of(near.squared <= last[places[0]])
+        queries, places, width = _places_of(near.queries)
+    if not width:
+        return
+    used, which = np.unique(near.columns, return_inverse=True)
+    digests = np.array([content_digest(rows[column]) for column in used], np.uint64)
+    new = nothing(len(queries), width)
+    new.squared[places] = near.squared
+    new.positions[places] = positions[near.columns]
+    new.digests[places] = digests[which]
+    _keep_nearest(ranked, queries, new)
+
+
+def _places_of(
+    queries: NDArray[np.intp],
+) -> tuple[NDArray[np.intp], tuple[NDArray[np.intp], NDArray[np.intp]], int]:
+    """Of ascending queries the different ones, and of each entry its row among these and its column
+    in that; and how many columns there are."""
+    different, rows, counts = np.unique(queries, return_inverse=True, return_counts=True)
+    columns = np.arange(len(queries)) - (np.cumsum(counts) - counts)[rows]
+    return different, (rows, columns), int(counts.max(initial=0))
 
 
 def content_digest(picture: NDArray[np.uint8]) -> int:
@@ -94,41 +239,45 @@ def nothing(queries: int, count: int) -> Ranked:
     )
 
 
-def join(first: Ranked, second: Ranked) -> Ranked:
-    """Join two rankings, of the same queries and count, over different images."""
-    joined = Ranked(first.squared.copy(), first.positions.copy(), first.digests.copy())
-    for query in range(len(second.squared)):
-        found = second.positions[query] != NOWHERE
-        _keep_nearest(
-            joined,
-            query,
-            second.squared[query, found],
-            second.positions[query, found],
-            second.digests[query, found],
-        )
-    return joined
+def take_in(ranked: Ranked, other: Ranked) -> None:
+    """Have `ranked` know as well what was found of the same queries among different images."""
+    for queries in _runs(np.flatnonzero(other.positions[:, 0] != NOWHERE), other.squared.shape[1]):
+        new = Ranked(other.squared[queries], other.positions[queries], other.digests[queries])
+        _keep_nearest(ranked, queries, new)
 
 
-def _keep_nearest(
-    ranked: Ranked,
-    query: int,
-    squared: NDArray[np.float64],
-    positions: NDArray[np.int64],
-    digests: NDArray[np.uint64],
-) -> None:
-    """Have the query's nearest be those of these as well."""
-    squared = np.concatenate([ranked.squared[query], squared])
-    positions = np.concatenate([ranked.positions[query], positions])
-    digests = np.concatenate([ranked.digests[query], digests])
-    order = np.lexsort((positions, digests, squared))
-    new = np.ones(len(order), np.bool_)
-    squared_there, digests_there = squared[order], digests[order]
-    new[1:] = (squared_there[1:] != squared_there[:-1]) | (digests_there[1:] != digests_there[:-1])
-    new |= positions[order] == NOWHERE
-    order = order[new][: ranked.squared.shape[1]]
-    ranked.squared[query] = squared[order]
-    ranked.positions[query] = positions[order]
-    ranked.digests[query] = digests[order]
+def _runs(queries: NDArray[np.intp], count: int) -> Iterator[NDArray[np.intp]]:
+    step = max(1, _PAIRS // (4 * count))
+    return (queries[at : at + step] for at in range(0, len(queries), step))
+
+
+def _keep_nearest(ranked: Ranked, queries: NDArray[np.intp], new: Ranked) -> None:
+    """Have the nearest of these queries be those of `new`, row by row, as well."""
+    squared = np.concatenate([ranked.squared[queries], new.squared], axis=1)
+    positions = np.concatenate([ranked.positions[queries], new.positions], axis=1)
+    digests = np.concatenate([ranked.digests[queries], new.digests], axis=1)
+    squared, positions, digests = _sorted(squared, positions, digests)
+    same = np.zeros(squared.shape, np.bool_)
+    same[:, 1:] = (squared[:, 1:] == squared[:, :-1]) & (digests[:, 1:] == digests[:, :-1])
+    same &= positions != NOWHERE
+    if same.any():
+        squared[same], positions[same], digests[same] = np.inf, NOWHERE, 0
+        squared, positions, digests = _sorted(squared, positions, digests)
+    count = ranked.squared.shape[1]
+    ranked.squared[queries] = squared[:, :count]
+    ranked.positions[queries] = positions[:, :count]
+    ranked.digests[queries] = digests[:, :count]
+
+
+def _sorted(
+    squared: NDArray[np.float64], positions: NDArray[np.int64], digests: NDArray[np.uint64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint64]]:
+    order = np.lexsort((positions, digests, squared), axis=-1)
+    return (
+        np.take_along_axis(squared, order, axis=1),
+        np.take_along_axis(positions, order, axis=1),
+        np.take_along_axis(digests, order, axis=1),
+    )
 
 
 def squared_norms(rows: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -5,39 +5,30 @@ once more for the frames of those that may be near-copies of others. These lie i
 host's cache, 12 KB each, for as long as it takes. Exact copies need no frame.
 """
 
-import contextlib
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.errors import ConfigError, TrainingSetError
+from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.copy_groups import group_copies, with_others
-from seedsweep.workers.analysis.near_copies import FRAME, Frames
+from seedsweep.workers.analysis.near_copies import Frames
 from seedsweep.workers.analysis.outliers import Thumbnails
 from seedsweep.workers.analysis.sketches import Sketches, joined
-from seedsweep.workers.host_cache import cache_folder, make_room
+from seedsweep.workers.training.copy_questions import Places, copy_answers, copy_questions
 from seedsweep.workers.training.describers import Describers
+from seedsweep.workers.training.frame_file import FrameFile
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.pictures import Reading, none_readable
-from seedsweep.workers.training.slice_description import CopyQuestion, Description, Named
-from seedsweep.workers.training.slice_search import Query, by_slice
+from seedsweep.workers.training.slice_description import Description, Named
+from seedsweep.workers.training.slice_search import by_slice
 from seedsweep.workers.training.slices import Slice
 
 Progress = Callable[[str, int, int], None]
 """What is done, how much of it, and of how much."""
-
-Places = NDArray[np.intp]
-
-_FRAME_BYTES = 3 * FRAME**2
-_FETCHED = 4096
-_FIRSTS, _OTHERS = 32, 1024
-"""Of so many pictures the copies are asked for at once, or among so many others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +89,9 @@ class TrainingCopies:
         among = distinct[with_others(known, rule, flip, self._telling("pictures looked up"))]
         firsts = np.arange(len(described.digests))
         if len(among):
-            with self._frames(described.positions[among]) as frames:
+            held = FrameFile(self._crew, self._training, self._settings)
+            tell = self._telling("possible copies read")
+            with held.filled(described.positions[among], tell) as frames:
                 groups = group_copies(
                     described.sketches.of(among),
                     rule,
@@ -129,84 +122,10 @@ class TrainingCopies:
             raise none_readable(coverage)
         return coverage
 
-    @contextlib.contextmanager
-    def _frames(self, positions: NDArray[np.int64]) -> Iterator[Frames]:
-        """The frames of these pictures, in a file that goes with the block."""
-        folder = cache_folder() / "selection"
-        needed = len(positions) * _FRAME_BYTES
-        with contextlib.ExitStack() as stack:
-            try:
-                make_room(folder / "frames")
-                free = shutil.disk_usage(folder).free
-                opened = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-            except OSError as error:
-                raise ConfigError(
-                    f"{folder} cannot be written ({error}); set SEEDSWEEP_CACHE_DIR to a folder "
-                    "that can be."
-                ) from error
-            if needed > free:
-                raise ConfigError(
-                    f"{len(positions):,} pictures may be copies of others; to compare them takes "
-                    f"{needed:,} bytes in {folder}, where {free:,} are free; make room, or set "
-                    "SEEDSWEEP_CACHE_DIR to a folder that has it."
-                )
-            frames = np.memmap(opened, np.uint8, "w+", shape=(len(positions), FRAME, FRAME, 3))
-            self._fill(frames, positions)
-            yield frames
-
-    def _fill(self, frames: Frames, positions: NDArray[np.int64]) -> None:
-        rows = {position: row for row, position in enumerate(positions.tolist())}
-        query = Query(np.zeros((1, FRAME, FRAME, 3), np.uint8), self._settings, 1)
-        left, done = by_slice(positions.tolist()), 0
-        tell = self._telling("possible copies read")
-        while left:
-            now = {number: places[:_FETCHED] for number, places in left.items()}
-            for position, frame in self._crew.frames(self._slices, now, query):
-                frames[rows[position]] = frame
-                done += 1
-                tell(done, len(rows))
-            left = {number: places[_FETCHED:] for number, places in left.items()}
-            left = {number: places for number, places in left.items() if places}
-        if done != len(rows):
-            raise TrainingSetError(self._changed())
-
     def _judge(self, frames: Frames, jobs: Sequence[tuple[int, Places]]) -> list[NDArray[np.bool_]]:
-        answers = dict(self._crew.judge(self._questions(frames, jobs)))
-        parts = [part for number in sorted(answers) for part in answers[number]]
-        # A job of many others is several parts.
-        whole, at = [], 0
-        for _, others in jobs:
-            count = -(-len(others) // _OTHERS)
-            whole.append(np.concatenate(parts[at : at + count]))
-            at += count
-        return whole
-
-    def _questions(
-        self, frames: Frames, jobs: Sequence[tuple[int, Places]]
-    ) -> Iterator[CopyQuestion]:
-        parts = [
-            (first, others[at : at + _OTHERS])
-            for first, others in jobs
-            for at in range(0, len(others), _OTHERS)
-        ]
-        number, at = 0, 0
-        while at < len(parts):
-            end, count = at, 0
-            while end < len(parts) and end - at < _FIRSTS:
-                count += len(parts[end][1])
-                if end > at and count > _OTHERS:
-                    break
-                end += 1
-            some = parts[at:end]
-            yield CopyQuestion(
-                number,
-                frames[[first for first, _ in some]],
-                frames[np.concatenate([others for _, others in some])],
-                tuple(np.cumsum([len(others) for _, others in some]).tolist()),
-                self._settings.near_copies,
-                self._settings.flip,
-            )
-            number, at = number + 1, end
+        rule, flip = self._settings.near_copies, self._settings.flip
+        answers = dict(self._crew.judge(copy_questions(frames, jobs, rule, flip)))
+        return copy_answers(jobs, answers)
 
     @property
     def _slices(self) -> Sequence[Slice]:

@@ -1,26 +1,18 @@
-"""The Ray actors that describe a training set and judge which of its pictures are copies."""
+"""The Ray actors that describe a training set."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.search_actors import Searchers, crew_of
-from seedsweep.workers.training.slice_description import (
-    CopyQuestion,
-    Describer,
-    Description,
-    Named,
-)
+from seedsweep.workers.training.slice_description import Describer, Description, Named
 from seedsweep.workers.training.slices import Slice
 
 
 class Describers(Searchers):
-    """Searchers that also describe slices and judge copies."""
+    """Searchers that also describe slices."""
 
     def describe(self, slices: Sequence[Slice], settings: Verification) -> Iterator[Description]:
         """What is in each slice, as it is finished. Raises what `describers` does."""
@@ -29,16 +21,6 @@ class Describers(Searchers):
             return actor.describe.remote(*numbered, settings)
 
         return self._each(enumerate(slices), start)
-
-    def judge(
-        self, questions: Iterable[CopyQuestion]
-    ) -> Iterator[tuple[int, list[NDArray[np.bool_]]]]:
-        """The answers to each question, by its number, as they come."""
-
-        def start(actor: Any, question: CopyQuestion) -> Any:
-            return actor.judge.remote(question)
-
-        return self._each(questions, start)
 
     def names(
         self, slices: Sequence[Slice], places: Mapping[int, Sequence[int]]

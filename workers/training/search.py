@@ -2,7 +2,8 @@
 
 It is read slice by slice and never held: once for the training picture nearest to each one, once
 for what lies around the pictures that were matched, and where a picture near those was repeated
-often, once more for what lies beyond its copies.
+often, once more for what lies beyond its copies. Of very many pictures as many are looked for at
+once as a bounded memory holds.
 """
 
 import math
@@ -21,13 +22,14 @@ from seedsweep.workers.analysis.matching import (
     SMALL_IMAGE_SIDE,
     SPARE,
     TrainingMatch,
-    distinct_l2,
+    is_extracted,
     is_nearer_mirrored,
     match_of,
 )
 from seedsweep.workers.analysis.near_copies import frame_of
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartRanking, PartReference
-from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, join, l2_of, nothing
+from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, l2_of, nothing, take_in
+from seedsweep.workers.training.distinct_neighbours import DistinctNeighbours, Neighbourhood
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.search_actors import Searchers
@@ -41,8 +43,12 @@ Progress = Callable[[int, int], None]
 SHOWING = 100
 """Of so many training pictures that show a part the captions are looked at."""
 
-_FRAMES = 20_000
-"""So many are held at once, in 250 MB."""
+_QUERY_BYTES = 1 << 28
+_RANKED_BYTES = 1 << 26
+"""So many bytes have the pictures that are looked for at once, and what is known of them."""
+
+_COUNTED = 256
+"""Of so many pictures the copies are counted at once, in 100 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,24 +99,29 @@ class TrainingSearch:
         self.peak_bytes = 0
 
     def match(
-        self, queries: NDArray[np.uint8], whole: int, surrounded: Sequence[int] = ()
+        self,
+        queries: NDArray[np.uint8],
+        whole: int,
+        surrounded: Sequence[int] = (),
+        counted: bool = True,
     ) -> Matched:
         """Match all queries (Q, height, width, 3) uint8, of those beyond the first `whole` ones no
         more than has to be known to judge them: they may have no adaptive scores. What lies around
-        the queries at the places `surrounded` is told as if they were training pictures.
+        the queries at the places `surrounded` is told as if they were training pictures. Unless
+        they are `counted`, near-copies are told only of training pictures that are extracted, and
+        only the adaptive score that decides.
 
         The result is that of comparing all pixels, as of `nearest_training`. Raises
         `TrainingSetError` where no picture can be read, or the set changes meanwhile.
         """
         settings = self._settings
-        query = Query(queries, settings, 1)
-        ranked, _, coverage = self._pass(query)
+        ranked, _, coverage = self._pass(queries, 1)
         if not coverage.read:
             raise none_readable(coverage)
         l2 = l2_of(ranked.squared[:, 0], math.prod(queries.shape[1:])).tolist()
-        by_position = self._fetch(ranked.positions[:, 0], query)
-        found = [by_position[int(position)] for position in ranked.positions[:, 0]]
-        small = min(query.size) < SMALL_IMAGE_SIDE
+        by_position = self._fetch(ranked.positions[:, 0], Query(queries[:1], settings, 1))
+        found = [by_position[position] for position in ranked.positions[:, 0].tolist()]
+        small = min(queries.shape[1:3]) < SMALL_IMAGE_SIDE
         scored = [
             place
             for place in range(len(queries))
@@ -118,18 +129,22 @@ class TrainingSearch:
         ]
         known = list({found[place].position: found[place] for place in scored}.values())
         order = {picture.position: place for place, picture in enumerate(known)}
+        both = counted or settings.neighbours_of == "generation"
+        of_own = scored if both else []
         around, counts = self._look_around(
             [*(one.pixels for one in known), *(queries[place] for place in surrounded)],
-            [(queries[place], order[found[place].position]) for place in scored],
+            [(queries[place], order[found[place].position]) for place in of_own],
             coverage,
+            counted,
         )
         of_training = dict(zip(order, around, strict=False))
         apart = dict(zip(surrounded, around[len(known) :], strict=False))
-        own = dict(zip(scored, around[len(known) + len(surrounded) :], strict=True))
+        own = dict(zip(of_own, around[len(known) + len(surrounded) :], strict=True))
         copies = dict(zip(order, counts, strict=False))
         fetched = [
             self._as_it_is_nearer(one, picture) for one, picture in zip(found, queries, strict=True)
         ]
+        told = set(scored)
         matches = [
             match_of(
                 index=one.position,
@@ -138,12 +153,22 @@ class TrainingSearch:
                 picture=one.pixels,
                 tiles=self._tiles,
                 flip=one.transform.flip,
-                of_training=of_training[one.position] if place in own else (),
+                of_training=of_training[one.position] if place in told else (),
                 of_generation=(l2[place], *own[place]) if place in own else (),
                 settings=settings,
             )
             for place, one in enumerate(fetched)
         ]
+        if not counted:
+            side = min(queries.shape[1:3])
+            extracted = {
+                match.index: by_position[match.index]
+                for match in matches
+                if is_extracted(match, settings.threshold, side)
+            }
+            frames = [frame_of(picture.pixels) for picture in extracted.values()]
+            counts = self._count_copies(frames, queries.shape[1:], coverage)
+            copies = dict(zip(extracted, counts, strict=True))
         return Matched(fetched, matches, copies, apart, own, coverage)
 
     def match_parts(
@@ -166,8 +191,7 @@ class TrainingSearch:
             for mine, other in zip(met, found.rankings, strict=True):
                 mine.join(other)
             self._step()
-        if self._coverage(readings) != before:
-            raise TrainingSetError(self._changed())
+        self._refuse_changed(self._coverage(readings), before)
         one = Query(np.stack([parts[0].pixels]), self._settings, 1)
         nearest = self._fetch(np.array([seen.position for seen in met]), one)
         showing = np.array([position for seen in met for position in seen.positions], np.int64)
@@ -197,58 +221,96 @@ class TrainingSearch:
         known: Sequence[NDArray[np.uint8]],
         generations: Sequence[tuple[NDArray[np.uint8], int]],
         before: Coverage,
+        counted: bool,
     ) -> tuple[list[list[float]], list[int]]:
         """The l2 to the distinct neighbours of `known` pictures, and then of generations without
-        the known one, by its place, that they match; and how many near-copies of each known one
-        there are."""
+        the known one, by its place, that they match; and, if they are to be counted, how many
+        near-copies of each known one there are."""
         if not known:
             return [], []
-        frames = np.stack([frame_of(pixels) for pixels in known])
         pictures = np.stack([*known, *(pixels for pixels, _ in generations)])
         around = [*range(len(known)), *(place for _, place in generations)]
         neighbours = self._settings.neighbours
         most = [neighbours] * len(known) + [neighbours - 1] * len(generations)
         found: list[list[float]] = [[] for _ in pictures]
         left, count = list(range(len(pictures))), neighbours + SPARE
-        copies = np.zeros(len(known), np.int64)
+        frames = [frame_of(pixels) for pixels in known] if counted else []
+        copies: list[int] = []
+        height, width = pictures.shape[1:3]
+        distinct = DistinctNeighbours(self._crew, self._training, self._settings, (width, height))
         while left:
-            query = Query(
-                pictures[left], self._settings, count, frames, tuple(around[i] for i in left)
-            )
-            ranked, counted, coverage = self._pass(query)
-            if coverage != before:
-                raise TrainingSetError(self._changed())
-            copies, further = counted, []
-            size = max(1, _FRAMES // count)
-            for rows in (range(at, min(at + size, len(left))) for at in range(0, len(left), size)):
-                met = self._frames(ranked.positions[rows.start : rows.stop], query)
-                for row, place in ((row, left[row]) for row in rows):
-                    there = [int(p) for p in ranked.positions[row] if p != NOWHERE]
-                    near = l2_of(ranked.squared[row, : len(there)], pictures[place].size)
-                    found[place] = distinct_l2(
-                        frames[around[place]],
-                        np.stack([frames[around[place]], *(met[p] for p in there)])[1:],
-                        near.tolist(),
-                        most[place],
-                        self._settings,
-                    )
-                    if len(found[place]) < most[place] and len(there) == count:
-                        further.append(place)
+            looked_at = pictures if len(left) == len(pictures) else pictures[left]
+            ranked, counts, coverage = self._pass(looked_at, count, frames[:_COUNTED])
+            self._refuse_changed(coverage, before)
+            copies += counts
+            if frames:
+                copies += self._count_copies(frames[_COUNTED:], pictures.shape[1:], before)
+                frames = []
+            near = [
+                Neighbourhood(around[place], ranked.positions[row], most[place])
+                for row, place in enumerate(left)
+            ]
+            further = []
+            l2 = l2_of(ranked.squared, math.prod(pictures.shape[1:]))
+            for row, taken in enumerate(distinct.find(known, near)):
+                place = left[row]
+                found[place] = l2[row, taken].tolist()
+                if len(taken) < most[place] and ranked.positions[row, -1] != NOWHERE:
+                    further.append(place)
             left, count = further, GROWTH * count
             self._expected += len(self._training.slices) if left else 0
-        return found, copies.tolist()
+        return found, copies
 
-    def _pass(self, query: Query) -> tuple[Ranked, NDArray[np.int64], Coverage]:
-        ranked = nothing(len(query.pictures), query.count)
-        copies = np.zeros(len(query.known), np.int64)
-        readings: dict[int, Reading] = {}
-        for matches in self._crew.search(self._training.slices, query):
-            ranked = join(ranked, matches.ranked)
-            copies += matches.copies
-            readings[matches.number] = matches.reading
-            self.peak_bytes = max(self.peak_bytes, matches.peak_bytes)
-            self._step()
-        return ranked, copies, self._coverage(readings)
+    def _count_copies(
+        self, frames: Sequence[NDArray[np.uint8]], shape: tuple[int, ...], before: Coverage
+    ) -> list[int]:
+        """How many near-copies of each of these frames there are."""
+        copies: list[int] = []
+        for at in range(0, len(frames), _COUNTED):
+            self._expected += len(self._training.slices)
+            nobody = np.empty((0, *shape), np.uint8)
+            _, counts, coverage = self._pass(nobody, 1, frames[at : at + _COUNTED])
+            self._refuse_changed(coverage, before)
+            copies += counts
+        return copies
+
+    def _pass(
+        self,
+        pictures: NDArray[np.uint8],
+        count: int,
+        known: Sequence[NDArray[np.uint8]] = (),
+    ) -> tuple[Ranked, list[int], Coverage]:
+        """Read the set once for each block of pictures: of each the `count` nearest, and how many
+        near-copies of each known frame there are."""
+        ranked = nothing(len(pictures), count)
+        copies = np.zeros(len(known), np.int64)
+        slices = self._training.slices
+        coverages: list[Coverage] = []
+        a_picture = math.prod(pictures.shape[1:])
+        size = max(1, min(_QUERY_BYTES // a_picture, _RANKED_BYTES // (24 * count)))
+        blocks = [slice(at, at + size) for at in range(0, max(1, len(pictures)), size)]
+        self._expected += (len(blocks) - 1) * len(slices)
+        for block in blocks:
+            query = Query(pictures[block], self._settings, count)
+            if known and not coverages:
+                query = replace(query, known=np.stack(known))
+            mine = Ranked(ranked.squared[block], ranked.positions[block], ranked.digests[block])
+            readings: dict[int, Reading] = {}
+            for matches in self._crew.search(slices, query, mine.reach):
+                take_in(mine, matches.ranked)
+                if len(query.known):
+                    copies += matches.copies
+                readings[matches.number] = matches.reading
+                self.peak_bytes = max(self.peak_bytes, matches.peak_bytes)
+                self._step()
+            coverages.append(self._coverage(readings))
+        for coverage in coverages[1:]:
+            self._refuse_changed(coverage, coverages[0])
+        return ranked, copies.tolist(), coverages[0]
+
+    def _refuse_changed(self, coverage: Coverage, before: Coverage) -> None:
+        if coverage != before:
+            raise TrainingSetError(self._changed())
 
     def _step(self) -> None:
         self._done += 1
@@ -269,14 +331,6 @@ class TrainingSearch:
         if len(by_position) != sum(map(len, places.values())):
             raise TrainingSetError(self._changed())
         return by_position
-
-    def _frames(self, positions: NDArray[np.int64], query: Query) -> dict[int, NDArray[np.uint8]]:
-        places = _places(positions)
-        only = Query(query.pictures[:1], query.settings, 1)
-        frames = dict(self._crew.frames(self._training.slices, places, only))
-        if len(frames) != sum(map(len, places.values())):
-            raise TrainingSetError(self._changed())
-        return frames
 
     def _changed(self) -> str:
         return f"The training set {self._training.path} changed while it was read; run this again."

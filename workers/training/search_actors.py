@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.workers.analysis.near_copies import Summary
 from seedsweep.workers.cluster.ray_cluster import (
     ONE_THREAD,
     Actors,
@@ -15,6 +16,7 @@ from seedsweep.workers.cluster.ray_cluster import (
     outcome_of,
     spread,
 )
+from seedsweep.workers.training.copy_questions import CopyQuestion, PossibleQuestion
 from seedsweep.workers.training.slice_search import (
     Fetched,
     PartQuery,
@@ -36,12 +38,18 @@ class Searchers:
     def __init__(self, ray: Any, crew: Sequence[Any]) -> None:
         self._ray, self._crew = ray, crew
 
-    def search(self, slices: Sequence[Slice], query: Query) -> Iterator[SliceMatches]:
-        """What each slice holds, as it is finished. Raises what `searchers` does."""
+    def search(
+        self,
+        slices: Sequence[Slice],
+        query: Query,
+        reach: Callable[[], NDArray[np.float64]],
+    ) -> Iterator[SliceMatches]:
+        """What each slice holds within the `reach` that holds when it is begun, as it is finished.
+        Raises what `searchers` does."""
         shared = self._ray.put(query)
 
         def start(actor: Any, numbered: tuple[int, Slice]) -> Any:
-            return actor.search.remote(*numbered, shared)
+            return actor.search.remote(*numbered, shared, reach())
 
         return self._each(enumerate(slices), start)
 
@@ -53,6 +61,27 @@ class Searchers:
             return actor.search_parts.remote(*numbered, shared)
 
         return self._each(enumerate(slices), start)
+
+    def possible(
+        self, questions: Iterable[PossibleQuestion], summary: Summary
+    ) -> Iterator[tuple[int, list[NDArray[np.intp]]]]:
+        """The answers to each question, by its number, as they come."""
+        shared = self._ray.put(summary)
+
+        def start(actor: Any, question: PossibleQuestion) -> Any:
+            return actor.possible.remote(question, shared)
+
+        return self._each(questions, start)
+
+    def judge(
+        self, questions: Iterable[CopyQuestion]
+    ) -> Iterator[tuple[int, list[NDArray[np.bool_]]]]:
+        """The answers to each question, by its number, as they come."""
+
+        def start(actor: Any, question: CopyQuestion) -> Any:
+            return actor.judge.remote(question)
+
+        return self._each(questions, start)
 
     def fetch(
         self, slices: Sequence[Slice], places: Mapping[int, Sequence[int]], query: Query

@@ -10,15 +10,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.settings.analysis import NearCopies, Verification
-from seedsweep.workers.analysis.near_copies import (
-    FRAME,
-    Frames,
-    Reference,
-    centres,
-    fit_unmoved,
-    frames_of,
-)
+from seedsweep.storage.settings.analysis import Verification
+from seedsweep.workers.analysis.near_copies import FRAME, centres, frames_of
 from seedsweep.workers.analysis.outliers import Thumbnails, thumbnails
 from seedsweep.workers.analysis.running_nearest import content_digest
 from seedsweep.workers.analysis.sketches import Sketches, joined, sketch
@@ -55,19 +48,6 @@ class Description:
     peak_bytes: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CopyQuestion:
-    """Which of `others` (M, 64, 64, 3), up to each of `ends`, are near-copies of the picture of
-    `firsts` (F, 64, 64, 3) at its place."""
-
-    number: int
-    firsts: Frames
-    others: Frames
-    ends: tuple[int, ...]
-    rule: NearCopies
-    flip: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Named:
     """A training picture: its position, what it is called, and its caption as a prompt."""
@@ -83,10 +63,6 @@ class Describer(Searcher):
     def describe(self, number: int, part: Slice, settings: Verification) -> Description:
         """As `describe_slice`."""
         return describe_slice(number, part, settings)
-
-    def judge(self, question: CopyQuestion) -> tuple[int, list[NDArray[np.bool_]]]:
-        """The question's number, and the answers of `judge_copies`."""
-        return question.number, judge_copies(question)
 
     def names(self, number: int, part: Slice, places: Sequence[int]) -> list[Named]:
         """As `name_pictures`."""
@@ -124,21 +100,6 @@ def describe_slice(number: int, part: Slice, settings: Verification) -> Descript
         reading,
         peak_bytes(),
     )
-
-
-def judge_copies(question: CopyQuestion) -> list[NDArray[np.bool_]]:
-    """Of each first picture, which of its others are near-copies of it."""
-    firsts, known, begin, answers = centres(question.firsts), centres(question.others), 0, []
-    for place, end in enumerate(question.ends):
-        others = np.arange(begin, end)
-        first, rule = firsts.of(np.array([place])), question.rule
-        is_copy = fit_unmoved(first, known.of(others), rule)[0]
-        if not is_copy.all():
-            reference = Reference(question.firsts[place], rule, question.flip)
-            is_copy[~is_copy] = reference.copies(known, others[~is_copy])
-        answers.append(is_copy)
-        begin = end
-    return answers
 
 
 def name_pictures(number: int, part: Slice, places: Sequence[int]) -> list[Named]:

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.settings.analysis import PartRule, Verification
-from seedsweep.workers.analysis.near_copies import Frames, Reference, centres, frame_of, frames_of
+from seedsweep.workers.analysis.near_copies import (
+    Frames,
+    Reference,
+    Summary,
+    centres,
+    frame_of,
+    frames_of,
+)
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,
     PartRanking,
@@ -19,6 +26,12 @@ from seedsweep.workers.analysis.part_matching import (
     shown_either_way,
 )
 from seedsweep.workers.analysis.running_nearest import Ranked, Ranking
+from seedsweep.workers.training.copy_questions import (
+    CopyQuestion,
+    PossibleQuestion,
+    judge_copies,
+    possible_copies,
+)
 from seedsweep.workers.training.pictures import Reading, readable_pictures
 from seedsweep.workers.training.slices import Slice, read_captions
 
@@ -34,14 +47,12 @@ _BLOCK_PICTURES = 4096
 class Query:
     """What to look for: the `count` training pictures nearest to each of `pictures`, (Q, height,
     width, 3) uint8. `settings` say how training pictures are brought to that size, and whether each
-    counts mirrored as well. `known` are training pictures whose near-copies are counted, and left
-    out of what is near: those of the `around[q]`-th for the q-th of `pictures`."""
+    counts mirrored as well. `known` are training pictures whose near-copies are counted."""
 
     pictures: NDArray[np.uint8]
     settings: Verification
     count: int
     known: Frames = field(default_factory=lambda: frames_of(np.empty((0, 1, 1, 3), np.uint8)))
-    around: tuple[int, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -101,9 +112,11 @@ class Fetched:
 class Searcher:
     """One actor: it holds nothing but the slice in hand."""
 
-    def search(self, number: int, part: Slice, query: Query) -> SliceMatches:
+    def search(
+        self, number: int, part: Slice, query: Query, reach: NDArray[np.float64]
+    ) -> SliceMatches:
         """As `search_slice`."""
-        return search_slice(number, part, query)
+        return search_slice(number, part, query, reach)
 
     def search_parts(self, number: int, part: Slice, query: PartQuery) -> SliceParts:
         """As `search_parts`."""
@@ -114,6 +127,16 @@ class Searcher:
     ) -> list[tuple[int, str | None]]:
         """As `fetch_captions`."""
         return fetch_captions(number, part, places, query)
+
+    def possible(
+        self, question: PossibleQuestion, summary: Summary
+    ) -> tuple[int, list[NDArray[np.intp]]]:
+        """The question's number, and the answers of `possible_copies`."""
+        return question.number, possible_copies(question, summary)
+
+    def judge(self, question: CopyQuestion) -> tuple[int, list[NDArray[np.bool_]]]:
+        """The question's number, and the answers of `judge_copies`."""
+        return question.number, judge_copies(question)
 
     def fetch(self, number: int, part: Slice, places: Sequence[int], query: Query) -> list[Fetched]:
         """As `fetch_pictures`."""
@@ -126,16 +149,21 @@ class Searcher:
         return fetch_frames(number, part, places, query)
 
 
-def search_slice(number: int, part: Slice, query: Query) -> SliceMatches:
-    """Compare every picture of the slice, the set's `number`-th, with all that is looked for.
+def search_slice(
+    number: int, part: Slice, query: Query, reach: NDArray[np.float64] | None = None
+) -> SliceMatches:
+    """Compare every picture of the slice, the set's `number`-th, with all that is looked for; what
+    is farther than the `reach` (Q,) of a query, squared, need not be told.
 
-    What cannot be read is counted. Memory is bounded by a few MB, whatever the slice holds, beside
-    the query, 0.4 MB for each known picture, and a page of a Parquet file or one stored picture.
+    What cannot be read is counted. Memory is bounded by some 150 MB, whatever the slice holds,
+    beside the query and a third of it, 24 bytes for each picture that it wants, 0.4 MB for each
+    known picture, and a page of a Parquet file or one stored picture.
     """
     width, height = query.size
     flat = query.pictures.reshape(len(query.pictures), 3 * width * height)
     mirrored = query.pictures[:, :, ::-1].reshape(flat.shape) if query.settings.flip else None
-    ranking, reading = Ranking(flat, query.count, mirrored), Reading()
+    ranking = Ranking(flat, query.count, mirrored, size=(height, width), reach=reach)
+    reading = Reading()
     rule, flip = query.settings.near_copies, query.settings.flip
     known = [Reference(frame, rule, flip) for frame in query.known]
     copies = np.zeros(len(known), np.int64)
@@ -144,13 +172,10 @@ def search_slice(number: int, part: Slice, query: Query) -> SliceMatches:
     while some := list(islice(pictures, block)):
         stacked = np.stack([pixels for _, _, pixels, _ in some])
         positions = np.array([place for place, _, _, _ in some]) + number * PLACES
-        without = None
         if known:
             met = centres(frames_of(stacked))
-            near = np.stack([reference.copies(met) for reference in known])
-            copies += near.sum(axis=1)
-            without = near[list(query.around)]
-        ranking.add(stacked.reshape(len(some), flat.shape[1]), positions, without)
+            copies += [np.count_nonzero(reference.copies(met)) for reference in known]
+        ranking.add(stacked.reshape(len(some), flat.shape[1]), positions)
     return SliceMatches(number, ranking.ranked, copies, reading, peak_bytes())
 
 

@@ -31,7 +31,7 @@ from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.settings.sampling import PromptList
 from seedsweep.workers.analysis import cells, copy_groups
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.training import copies, slice_description, slices
+from seedsweep.workers.training import copy_questions, frame_file, slice_description, slices
 from tests.support.pictures import (
     data_of,
     drawings,
@@ -101,8 +101,9 @@ def test_however_the_work_is_cut_the_prompts_are_the_same(tmp_path, monkeypatch)
     path = write_parquet(tmp_path / "t.parquet", [data_of(p) for p in made], 3, caption=captions)
     asked = {"most_duplicated": 4, "outliers": 4, "random": 4}
     whole = choose(path, **asked)
-    for name in ("_OTHERS", "_FIRSTS", "_FETCHED"):
-        monkeypatch.setattr(copies, name, 1)
+    monkeypatch.setattr(copy_questions, "OTHERS", 1)
+    monkeypatch.setattr(copy_questions, "FIRSTS", 1)
+    monkeypatch.setattr(frame_file, "_FETCHED", 1)
     monkeypatch.setattr(slices, "SLICE_PICTURES", 2)
     monkeypatch.setattr(slice_description, "_BLOCK", 2)
     monkeypatch.setattr(copy_groups, "BLOCK", 6)

@@ -5,14 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedsweep.workers.analysis import running_nearest
 from seedsweep.workers.analysis.distances import l2_to_all
 from seedsweep.workers.analysis.running_nearest import (
     NOWHERE,
     Ranking,
     content_digest,
-    join,
     l2_of,
+    nothing,
     squared_norms,
+    take_in,
 )
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)
@@ -38,17 +40,18 @@ def slow(query, rows, count):
     return ordered[:count]
 
 
-def ranked(queries, rows, count, cuts, order):
-    """Rank runs of the rows apart, in this order, and join what each gives."""
+def ranked(queries, rows, count, cuts, order, size=None):
+    """Rank runs of the rows apart, in this order, each within the reach of what is known by then,
+    and join what each gives."""
     bounds = [0, *sorted(cuts), len(rows)]
     runs = [range(a, b) for a, b in pairwise(bounds)]
-    joined = Ranking(queries, count).ranked
+    joined = nothing(len(queries), count)
     for place in sorted(range(len(runs)), key=lambda place: order[place % len(order)]):
         run = np.array(runs[place], dtype=np.int64)
-        ranking = Ranking(queries, count)
+        ranking = Ranking(queries, count, size=size, reach=joined.squared[:, -1].copy())
         for half in np.array_split(run, 2):
             ranking.add(rows[half], half)
-        joined = join(joined, ranking.ranked)
+        take_in(joined, ranking.ranked)
     return joined
 
 
@@ -60,13 +63,19 @@ def ranked(queries, rows, count, cuts, order):
     st.integers(2, 5),
     st.lists(st.integers(0, 30), max_size=4),
     st.permutations(range(5)),
+    st.sampled_from([None, (2, 2), (1, 4)]),
+    st.sampled_from([0.0, 1 / 32, 1.0]),
+    st.sampled_from([1, 8, 1 << 21]),
     st.integers(0, 10_000),
 )
 def test_runs_ranked_apart_in_any_order_give_what_comparing_all_gives(
-    queries, count, wanted, levels, cuts, order, seed
+    queries, count, wanted, levels, cuts, order, size, dense, pairs, seed
 ):
     asked, rows = pictures(queries, levels, seed), pictures(count, levels, seed + 1)
-    found = ranked(asked, rows, wanted, [min(cut, count) for cut in cuts], order)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running_nearest, "_DENSE", dense)
+        patch.setattr(running_nearest, "_PAIRS", pairs)
+        found = ranked(asked, rows, wanted, [min(cut, count) for cut in cuts], order, size)
     for place, query in enumerate(asked):
         nearest = slow(query, rows, wanted)
         padding = [(np.inf, NOWHERE)] * (wanted - len(nearest))
@@ -90,12 +99,3 @@ def test_l2_is_the_very_number_of_the_other_comparison():
 def test_norms_are_exact_at_the_ends_of_the_scale(values):
     rows = np.stack([np.zeros(values, np.uint8), np.full(values, 255, np.uint8)])
     assert squared_norms(rows).tolist() == [values * 128**2, values * 127**2]
-
-
-def test_what_is_left_out_for_a_query_is_not_near_it():
-    ranking = Ranking(np.zeros((2, 4), np.uint8), 2)
-    rows = np.array([[1, 0, 0, 0], [2, 0, 0, 0], [3, 0, 0, 0]], np.uint8)
-    without = np.array([[True, False, False], [True, True, True]])
-    ranking.add(rows, np.arange(3), without)
-    assert ranking.ranked.positions.tolist() == [[1, 2], [NOWHERE, NOWHERE]]
-    assert ranking.ranked.squared.tolist() == [[4, 9], [np.inf, np.inf]]

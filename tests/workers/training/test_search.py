@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.workers.analysis import matching
-from seedsweep.workers.analysis.matching import nearest_training
+from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartReference
+from seedsweep.workers.training import distinct_neighbours, slice_search, slices
 from seedsweep.workers.training import search as searching
-from seedsweep.workers.training import slice_search, slices
 from seedsweep.workers.training.picture_set import open_set
 from seedsweep.workers.training.pictures import (
     EXAMPLES,
@@ -56,10 +56,10 @@ def write_set(folder, made, kinds, rows):
                 (folder / f"{number}-{i:03}.png").write_bytes(data)
 
 
-def search(folder, queries, **changes):
+def search(folder, queries, counted=True, **changes):
     wanted, done = Verification(training_set=str(folder), **changes), []
     through = TrainingSearch(Here(), open_set(folder), wanted, 1, lambda *n: done.append(n))
-    found = through.match(queries, len(queries))
+    found = through.match(queries, len(queries), counted=counted)
     assert done[-1][0] == done[-1][1]
     return found
 
@@ -120,6 +120,41 @@ def test_it_finds_what_a_campaign_finds_that_holds_all_pixels(
         assert fetched.name == name
         assert scores(found.matches[place]) == scores(match)
         assert found.copies[fetched.position] == slow_copies(fetched.pixels, made, flip)
+
+
+@settings(few, max_examples=4)
+@given(
+    st.integers(1, 30),
+    st.integers(1, 7),
+    st.integers(1, 6),
+    st.sampled_from([1, 3]),
+    st.sampled_from(["training", "generation"]),
+    st.integers(0, 10_000),
+)
+def test_however_many_are_held_at_once_it_is_found_what_comparing_all_pixels_gives(
+    count, at_once, held, neighbours, whose, seed
+):
+    made, queries = pictures(count, seed), pictures(7, seed + 1, levels=4)
+    queries[0] = made[0]
+    asked = {"neighbours": neighbours, "neighbours_of": whose}
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "SLICE_PICTURES", 6)
+        patch.setattr(searching, "_QUERY_BYTES", at_once * made[0].size)
+        patch.setattr(searching, "_COUNTED", 1)
+        patch.setattr(searching, "SPARE", 1)
+        patch.setattr(distinct_neighbours, "HELD", held)
+        patch.setattr(distinct_neighbours, "FIRSTS", 2)
+        folder = Path(name)
+        write_set(folder, made, ["folder", "parquet"], 4)
+        found = search(folder, queries, counted=False, **asked)
+        whole = search(folder, queries, **asked)
+        expected = [judged_in_a_campaign(folder, query, **asked) for query in queries]
+    assert [fetched.name for fetched in found.fetched] == [name for name, _ in expected]
+    assert [scores(match) for match in whole.matches] == [scores(match) for _, match in expected]
+    for match, (_, campaigns) in zip(found.matches, expected, strict=True):
+        assert (match.l2, match.adaptive) == (campaigns.l2, campaigns.adaptive)
+    extracted = {match.index for match in found.matches if is_extracted(match, 0.15, SIDE)}
+    assert found.copies == {index: whole.copies[index] for index in extracted}
 
 
 @pytest.mark.parametrize("spare", [1, 50])
@@ -192,11 +227,11 @@ class TestCoverage:
         crew, once = Here(), []
 
         class Changing(Here):
-            def search(self, slices, query):
+            def search(self, slices, query, reach):
                 if once:
                     (tmp_path / "0-001.png").write_bytes(b"gone")
                 once.append(1)
-                return crew.search(slices, query)
+                return crew.search(slices, query, reach)
 
         wanted = Verification(training_set=str(tmp_path))
         search = TrainingSearch(Changing(), open_set(tmp_path), wanted, 1, lambda *n: None)
