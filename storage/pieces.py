@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from seedsweep.storage import keys
 from seedsweep.storage.receipts import is_done
 from seedsweep.storage.records import Campaign, KindName, Parked, SeedRange, Submission
+from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.store import Store
 
 
@@ -40,10 +41,19 @@ def pieces_of(campaign: Campaign, cuts: Sequence[SeedRange]) -> tuple[Piece, ...
     return (*screens, *(Piece(cut, len(cut)) for cut in cuts))
 
 
-def is_made(store: Store, submission: Submission, parked: Parked) -> bool:
-    """Whether a unit that was given up is done after all, by this campaign or another."""
-    campaign, pieces = submission.campaign, pieces_of(submission.campaign, submission.cuts)
-    piece = pieces[parked.index % len(pieces)]
+def is_made(
+    store: Store,
+    submission: Submission,
+    parked: Parked,
+    settings: Sequence[PromptSettings] = (),
+) -> bool:
+    """Whether a unit that was given up is done after all, by this campaign or another.
+
+    `settings`: those that the prompts have of their own, in their order, none if none has any.
+    """
+    pieces = pieces_of(submission.campaign, submission.cuts)
+    prompt, place = divmod(parked.index, len(pieces))
+    piece, campaign = pieces[place], submission.campaign.of(settings[prompt] if settings else None)
     if piece.kind == "screen":
         return store.exists(keys.scores(piece.kind_id, parked.prompt_id, piece.seeds))
     return is_done(store, campaign, parked.prompt_id, parked.seeds)

@@ -14,13 +14,15 @@ from seedsweep.audit.findings.comparison import compare_campaigns
 from seedsweep.audit.findings.verification import SearchOptions, verify_campaign
 from seedsweep.audit.replay.replay import ReplayOptions, replay_one, replay_some
 from seedsweep.audit.report.report import write_report
+from seedsweep.scheduler.campaign.current import parked_now
 from seedsweep.scheduler.campaign.estimate import reckon, take_stock, usual_sizes
 from seedsweep.scheduler.campaign.integrity import check_campaign
 from seedsweep.scheduler.campaign.progress import failures
+from seedsweep.storage.campaigns import drop_parked, load_campaign, store_parked
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.records import WorkUnit
+from seedsweep.storage.records import Parked, WorkUnit
 from seedsweep.storage.results import read_results, store_results
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
@@ -276,3 +278,12 @@ def test_a_worker_makes_units_of_several_recipes_with_one_loaded_model(
         key = unit_shard(plan.unit(index))
         made = [image.sha256 for image in decode_shard(elsewhere.read(key), key)]
         assert made == [image.sha256 for image in desk.images(index)]
+
+
+def test_a_unit_that_was_given_up_and_is_made_after_all_is_found_under_its_prompts_recipe(desk):
+    submission = load_campaign(desk.store, desk.id)
+    unit = desk.plan.unit(2)
+    parked = Parked(index=2, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="too long")
+    store_parked(desk.store, desk.id, parked)
+    assert parked_now(desk.store, submission) == []
+    drop_parked(desk.store, desk.id, 2)

@@ -77,10 +77,8 @@ class _Sampler:
 
     def _state(self, index: int) -> str:
         if index not in self._states:
-            unit, campaign = (
-                self._plan.unit(index),
-                self._plan.campaign_of(index // len(self._ends)),
-            )
+            unit = self._plan.unit(index)
+            campaign = self._plan.campaign_of(index // self._plan.per_prompt)
             if is_done(self._store, campaign, unit.prompt_id, unit.seeds):
                 self._states[index] = "stored"
             else:

@@ -10,6 +10,7 @@ from seedsweep.storage.campaigns import (
     load_campaign,
     load_control,
     load_parked,
+    load_prompts,
     store_control,
 )
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
@@ -115,7 +116,8 @@ def retry_parked(store: Store, campaign_id: str, ledger: Ledger | None) -> Retri
         )
     records = load_parked(store, campaign_id)
     # A worker that was thought lost may have stored a parked unit after all.
-    open_again = {unit.index for unit in records if not is_made(store, submission, unit)}
+    settings = load_prompts(store, campaign_id).settings if records else ()
+    open_again = {unit.index for unit in records if not is_made(store, submission, unit, settings)}
     for unit in records:
         drop_parked(store, campaign_id, unit.index)
     told = _want(store, campaign_id, "active", ledger)

@@ -1,6 +1,6 @@
 """A campaign as it is now: the settings it is judged by, its results, its parked units."""
 
-from seedsweep.storage.campaigns import load_campaign, load_control, load_parked
+from seedsweep.storage.campaigns import load_campaign, load_control, load_parked, load_prompts
 from seedsweep.storage.pieces import is_made
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import Parked, Submission
@@ -24,8 +24,6 @@ def results_now(store: Store, campaign_id: str) -> list[PromptResult]:
 def parked_now(store: Store, submission: Submission) -> list[Parked]:
     """The campaign's parked units by index, but for those that were made after all, by this
     campaign or another."""
-    return [
-        unit
-        for unit in load_parked(store, submission.campaign.campaign_id)
-        if not is_made(store, submission, unit)
-    ]
+    parked = load_parked(store, submission.campaign.campaign_id)
+    settings = load_prompts(store, submission.campaign.campaign_id).settings if parked else ()
+    return [unit for unit in parked if not is_made(store, submission, unit, settings)]

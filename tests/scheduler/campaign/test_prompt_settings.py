@@ -229,8 +229,8 @@ def test_stored_settings_that_are_not_those_submitted_are_corrupt(folder, change
         ("w", "9000", "'w': width = '9000' should be less than or equal to 8192;"),
         ("h", "512px", "'h': '512px' is no number for height;"),
         ("seed", "-1", "'seed': first_seed = '-1' should be greater than or equal to 0;"),
-        ("seed", "1 2 3", "'seed': '1 2 3' is a list, and first_seed is one number: "),
-        ("seed", '"[4, 5]"', "'seed': '[4, 5]' is a list, and first_seed is one number: "),
+        ("seed", "1 2 3", "'seed': '1 2 3' is a list, and first_seed is one number, "),
+        ("seed", '"[4, 5]"', "'seed': '[4, 5]' is a list, and first_seed is one number, "),
         ("seed", str(2**63), "'seed': first_seed ="),
         ("s", "8", "'s': sampler takes the name of a scheduler class, and '8' is none;"),
         ("s", "", "'s': sampler takes the name of a scheduler class, and it is empty;"),
@@ -263,6 +263,11 @@ def test_a_cell_that_is_no_setting_is_refused_by_line_and_column(folder, column,
         ),
         ({"settings": {"seeds": "seed"}}, "own.toml: prompts.settings.seeds is not a known key; "),
         ({"keep": "flagged"}, 'own.toml: prompts with settings of their own need keep = "all"; '),
+        (
+            {"stages": [{"screen": "noise-magnitude", "above": 1.4, "seeds": 1}]},
+            "own.toml: a screen scores all prompts alike; leave out prompts.settings, or the "
+            "stages with a screen; ",
+        ),
         (
             {"settings": {"width": "cfg"}, "verification": {"training_set": "t"}},
             "own.toml: training pictures are compared at one size, and with prompts.settings.width "
