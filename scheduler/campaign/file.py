@@ -34,6 +34,7 @@ from seedsweep.workers.models.fingerprint import fingerprint_model
 from seedsweep.workers.models.folder_check import check_model, check_size
 from seedsweep.workers.models.plugins import BUILT_IN
 from seedsweep.workers.models.resolution import resolve_parts
+from seedsweep.workers.pipelines.class_labels import check_classes
 from seedsweep.workers.pipelines.diffusers_class import check_class
 from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
 from seedsweep.workers.screening.screen import check_screen
@@ -97,6 +98,7 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
     check_class(resolved.model)
     for screen in resolved.screens:
         check_screen(screen, resolved.model, resolved.sampling)
+    check_classes(resolved.model, resolved.sampling, prompts)
     open_tokenizers(resolved.model)
     return ResolvedCampaign(resolved, prompts, settings)
 

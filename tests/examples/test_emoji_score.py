@@ -515,7 +515,7 @@ def test_a_flagged_control_has_to_be_measured_before_anything_is_scored(made, sc
 
 def test_prompts_of_unknown_truth_are_not_scored_and_missing_images_are_said(made, printed):
     lines = printed()
-    assert any("lack images" in line for line in lines)
+    assert any("without all its images" in line for line in lines)
     choose = [row for row in made.controls if row[2] == "choose"]
     assert read(lines)["scored"][0] == len(made.planted) + len(made.controls) - len(choose)
 

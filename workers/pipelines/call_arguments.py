@@ -6,7 +6,12 @@ from seedsweep.storage.errors import ModelLoadError
 from seedsweep.storage.record import canonical
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling
-from seedsweep.workers.pipelines.diffusers_class import call_parameters, guidance_of, why_unfit
+from seedsweep.workers.pipelines.diffusers_class import (
+    call_parameters,
+    guidance_of,
+    takes_classes,
+    why_unfit,
+)
 
 
 def call_arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
@@ -17,11 +22,9 @@ def call_arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
     reason = why_unfit(type(pipeline))
     if reason:
         raise ModelLoadError(f"The model cannot be used: {reason}.")
-    wanted: dict[str, Any] = {
-        "num_inference_steps": sampling.steps,
-        "width": sampling.width,
-        "height": sampling.height,
-    }
+    wanted: dict[str, Any] = {"num_inference_steps": sampling.steps}
+    if not takes_classes(type(pipeline)):  # their pictures have one size
+        wanted |= {"width": sampling.width, "height": sampling.height}
     known = call_parameters(pipeline)
     guidance = guidance_of(pipeline)
     if guidance:

@@ -21,6 +21,9 @@ NEEDED = (
 )
 """What every call is given; a text-to-image pipeline takes it all."""
 
+NEEDED_OF_CLASSES = ("class_labels", "num_inference_steps", "generator", "output_type")
+"""What the calls of class-conditional pipelines are given instead."""
+
 PREDICTABLE = (
     "StableDiffusionPipeline",
     "StableDiffusionXLPipeline",
@@ -47,7 +50,8 @@ _TASKS = re.compile(r"ControlNet(?:Union|XS)?|Inpaint|Img2Img|Adapter|Kontext|Up
 
 
 def check_class(model: Model) -> None:
-    """Refuse a diffusers model whose pipeline is none, or makes no pictures of a prompt alone.
+    """Refuse a diffusers model whose pipeline is none, or makes no pictures of a prompt or a class
+    alone.
 
     Looked at is what the model's folder, or the hub's cache, says of its class, on a machine that
     has diffusers. Raises `ConfigError`, which names what to use instead.
@@ -135,22 +139,29 @@ def takes_generators(kind: Any) -> bool:
     return says is inspect.Parameter.empty or "list" in str(says).lower()
 
 
+def takes_classes(kind: type) -> bool:
+    """Whether a pipeline of diffusers makes pictures of a class, and of nothing else."""
+    wanted = call_parameters(kind).get("class_labels")
+    return wanted is not None and wanted.default is wanted.empty
+
+
 def _reason(kind: type) -> str:
     parameters = call_parameters(kind)
+    needed = NEEDED_OF_CLASSES if takes_classes(kind) else NEEDED
     required = {
         name
         for name, parameter in parameters.items()
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
-    needs = sorted(required - {*NEEDED, "guidance_scale"})
+    needs = sorted(required - {*needed, "guidance_scale"})
     needs += [name for name in _MORE_THAN_A_PROMPT if name in parameters and name not in needs]
     if needs:
         return f"needs more than a prompt ({needs[0]})"
     parts = [name for name in _PARTS if name in inspect.signature(kind.__init__).parameters]  # type: ignore[misc]
     if parts:
         return f"needs more than a prompt (what its {parts[0]} is given)"
-    lacking = [name for name in NEEDED if name not in parameters]
+    lacking = [name for name in needed if name not in parameters]
     if lacking:
         return f"takes no {lacking[0]}, so it makes no pictures of a prompt"
     frames = [name for name in _FRAMES if name in parameters]

@@ -17,6 +17,7 @@ import transformers
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import (
+    ConfigError,
     DeviceMemoryError,
     GenerationError,
     ModelLoadError,
@@ -25,10 +26,16 @@ from seedsweep.storage.errors import (
 from seedsweep.storage.records import Provenance
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling
+from seedsweep.workers.models.folder import read_index
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.assembly import one_line
 from seedsweep.workers.pipelines.call_arguments import call_arguments, recorded_recipe
-from seedsweep.workers.pipelines.diffusers_class import guidance_of, takes_generators
+from seedsweep.workers.pipelines.class_labels import Classes
+from seedsweep.workers.pipelines.diffusers_class import (
+    guidance_of,
+    takes_classes,
+    takes_generators,
+)
 from seedsweep.workers.pipelines.diffusers_loading import is_compilers_failure, load_diffusers
 from seedsweep.workers.pipelines.first_step import FirstStep, first_step
 from seedsweep.workers.pipelines.prediction_reader import read_predictions
@@ -49,7 +56,8 @@ class DiffusersPipeline:
     """A diffusers text-to-image pipeline on one device, loaded once from the model's parts.
 
     `model` says as what they are loaded; that `places` hold them is for `model_places` to see to.
-    Prompts are given to it with the triggers of its adapters (`Model.given`).
+    Prompts are given to it with the triggers of its adapters (`Model.given`), or are the numbers or
+    names of its classes if it is class-conditional.
     Raises `ModelLoadError` if it does not make pictures of a prompt alone, makes the same of two
     prompts, or does not use the sampler or the negative prompt that is asked for. A guidance scale
     that it does not use is null in the recorded recipe.
@@ -71,6 +79,8 @@ class DiffusersPipeline:
         self._pipeline = load_diffusers(places, model, device)
         self._own_sampler = getattr(self._pipeline, "scheduler", None)
         self._fitting: dict[tuple[int, int, int], int] = {}
+        self._classes = _classes(self._pipeline, places)
+        self._different = ("0", "1") if self._classes else DIFFERENT
         require_vocabularies(self._pipeline)
         self._follow(sampling)
         self._require_difference()
@@ -154,7 +164,7 @@ class DiffusersPipeline:
 
     def _used(self, sampling: Sampling) -> Sampling:
         """The recipe as the pipeline uses it, found out at its first step."""
-        usual = self._usual = self._first_step(DIFFERENT[0])
+        usual = self._usual = self._first_step(self._different[0])
         if sampling.sampler and not usual.sampled:
             raise self._unused("sampler", "leave it out for the model's own")
         if sampling.negative_prompt and self._is_unused(usual, "negative_prompt", ""):
@@ -168,10 +178,10 @@ class DiffusersPipeline:
     def _is_unused(self, usual: FirstStep, name: str, other: object) -> bool:
         if name not in self._arguments:
             return True
-        return usual.equals(self._first_step(DIFFERENT[0], changes={name: other}))
+        return usual.equals(self._first_step(self._different[0], changes={name: other}))
 
     def _require_difference(self) -> None:
-        other = self._first_step(DIFFERENT[1])
+        other = self._first_step(self._different[1])
         if self._usual.equals(other):
             raise ModelLoadError(
                 f"The model {self._model.path} makes the same of two different prompts; check its "
@@ -183,7 +193,7 @@ class DiffusersPipeline:
         if self._sampling.batch_size == 1 or not self._usual.sampled:
             return
         try:
-            one, other = (self._first_step(text, pictures=2) for text in DIFFERENT[:2])
+            one, other = (self._first_step(text, pictures=2) for text in self._different[:2])
         except DeviceMemoryError:
             return
         if len(one.made) == 2 and one.has_equal_row(other):
@@ -197,7 +207,7 @@ class DiffusersPipeline:
         if takes_generators(self._pipeline):
             return
         try:
-            self._batch(DIFFERENT[0], [0, 1], 2)
+            self._batch(self._different[0], [0, 1], 2)
         except GenerationError as error:
             raise ModelLoadError(
                 f"{type(self._pipeline).__name__} takes one generator for a whole batch, so that "
@@ -208,8 +218,9 @@ class DiffusersPipeline:
         self, prompt: str, pictures: int = 1, changes: Mapping[str, object] | None = None
     ) -> FirstStep:
         try:
-            arguments = {**self._arguments, **(changes or {})}
-            return first_step(self._pipeline, prompt, arguments, pictures)
+            asked = self._asked(prompt, pictures)
+            arguments = {**asked, **self._arguments, **(changes or {})}
+            return first_step(self._pipeline, arguments, pictures)
         except torch.OutOfMemoryError as error:
             raise self._too_large() from error
         except Exception as error:  # a model's own files may bring diffusers to raise anything
@@ -218,6 +229,15 @@ class DiffusersPipeline:
                 f"cannot begin a picture of a prompt alone ({one_line(error)}); correct "
                 "[sampling], or name a folder whose pipeline makes pictures of prompts."
             ) from error
+
+    def _asked(self, prompt: str, count: int) -> dict[str, Any]:
+        """What the pipeline's call is given to make so many pictures of the prompt."""
+        if self._classes:
+            try:
+                return {"class_labels": [self._classes.number_of(prompt)] * count}
+            except ConfigError as error:
+                raise GenerationError(str(error)) from error
+        return {"prompt": self._model.given(prompt), "num_images_per_prompt": count}
 
     def _unused(self, setting: str, remedy: str) -> ModelLoadError:
         return ModelLoadError(
@@ -253,8 +273,7 @@ class DiffusersPipeline:
         padded = _padded(seeds, batch_size)
         with self._translated(prompt), torch.inference_mode():
             output = self._pipeline(
-                prompt=self._model.given(prompt),
-                num_images_per_prompt=batch_size,
+                **self._asked(prompt, batch_size),
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in padded],
                 output_type="np",
                 **self._arguments,
@@ -296,6 +315,14 @@ class DiffusersPipeline:
 
 def _padded(seeds: Sequence[int], batch_size: int) -> list[int]:
     return [*seeds, *[seeds[-1]] * (batch_size - len(seeds))]
+
+
+def _classes(pipeline: Any, places: Places) -> Classes | None:
+    """The classes of a class-conditional pipeline; None if it is none."""
+    if not takes_classes(type(pipeline)):
+        return None
+    index = read_index(places.config or places.model) or {}
+    return Classes.of(index, int(pipeline.transformer.config.num_embeds_ada_norm))
 
 
 def _device_name(device: str) -> str:

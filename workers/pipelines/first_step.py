@@ -31,10 +31,9 @@ class FirstStep:
         return bool(np.isfinite(self.made).all() and np.array_equal(self.made, other.made))
 
 
-def first_step(
-    pipeline: Any, prompt: str, arguments: Mapping[str, Any], pictures: int = 1
-) -> FirstStep:
-    """Have the pipeline make pictures of a prompt at the seeds from 0, up to its first step.
+def first_step(pipeline: Any, arguments: Mapping[str, Any], pictures: int = 1) -> FirstStep:
+    """Have the pipeline make pictures at the seeds from 0, up to its first step; the arguments of
+    its call say of what, and how many.
 
     Nothing is compiled for it. Raises what the pipeline raises.
     """
@@ -52,8 +51,6 @@ def first_step(
             torch.compiler.set_stance("force_eager"),
         ):
             output = pipeline(
-                prompt=prompt,
-                num_images_per_prompt=pictures,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in range(pictures)],
                 output_type="np",
                 **arguments,

@@ -33,7 +33,6 @@ UNFIT = [
     ("LattePipeline", "makes videos (video_length)", "StableDiffusionPipeline"),
     ("StableDiffusionGLIGENPipeline", "gligen_boxes", "StableDiffusionPipeline"),
     ("DDPMPipeline", "takes no prompt", "StableDiffusionPipeline"),
-    ("DiTPipeline", "class_labels", "StableDiffusionPipeline"),
 ]
 
 

@@ -102,7 +102,7 @@ def test_every_score_of_every_prediction_type_is_that_of_a_plain_loop(
 def test_one_step_is_what_the_pipeline_itself_gives_its_sampler(folders):
     pipeline = load(folders["sd"])
     (made,) = screen_prompt(pipeline, "a cat", [0], settings("one-step", seeds=1))
-    given = first_step(pipeline._pipeline, "a cat", pipeline._arguments).made
+    given = first_step(pipeline._pipeline, {"prompt": "a cat", **pipeline._arguments}).made
     assert made == pytest.approx(np.mean(np.square(given.astype(np.float64))), rel=1e-5)
 
 
