@@ -272,7 +272,8 @@ def _refuse_none(before: Marks, after: Marks, what: str, campaign_id: str) -> No
         if not left and (given or kind == "control"):
             raise ConfigError(
                 f"None of {count_words(len(given), kind)} {what} {campaign_id}; name others, or "
-                "add them to its prompts file and run that again: only what is missing is generated."
+                "add them to its prompts file and run that again: only what is missing is "
+                "generated."
             )
 
 
