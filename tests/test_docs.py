@@ -24,6 +24,7 @@ from seedsweep.cli.main import app
 from seedsweep.cli.results import print_found
 from seedsweep.scheduler.campaign.file import parse_campaign
 from seedsweep.storage.prompt_results import Clique, Drop, Match, Part
+from seedsweep.storage.verification_results import PartMatch
 from tests.support.checkout import ROOT
 from tests.support.commands import seedsweep_here
 from tests.support.results import make_flagged, make_found
@@ -146,7 +147,7 @@ def test_every_field_of_the_results_is_explained(tmp_path, capsys):
     result = make_flagged(parts=[part])
     print_found(make_found([result]), as_json=True)
     [element] = json.loads(capsys.readouterr().out)
-    records = (Match, Clique, Part, Drop, Memory)
+    records = (Match, PartMatch, Clique, Part, Drop, Memory)
     names = {name for record in records for name in record.model_fields}
     file = tmp_path / "results.csv"
     write_csv(make_found([result]), file)
