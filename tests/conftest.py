@@ -25,6 +25,12 @@ def pytest_addoption(parser):
     parser.addoption("--stage", choices=stages.STAGES, help="run only these files: see stages.py")
 
 
+def pytest_configure():
+    # A shell has what it starts in the background ignore Ctrl-C, and so does all that this starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_ignore_collect(collection_path, config):
     """Leave out the files of the other stage, unread."""
     wanted = config.getoption("stage")
