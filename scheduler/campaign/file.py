@@ -98,7 +98,10 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
     check_class(resolved.model)
     for screen in resolved.screens:
         check_screen(screen, resolved.model, resolved.sampling)
-    check_classes(resolved.model, resolved.sampling, prompts)
+    recipes = dict.fromkeys(own.recipe for own in settings) or [None]
+    asked = (resolved.of(own).sampling for own in recipes)
+    if check_classes(resolved.model, asked, prompts) and rows:
+        rows.numbers = 0  # these are classes, and no ids
     open_tokenizers(resolved.model)
     return ResolvedCampaign(resolved, prompts, settings)
 

@@ -1,7 +1,7 @@
 """Prompts of class-conditional models: each is the number or the name of a class."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +10,7 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.folder import read_index, read_json
-from seedsweep.workers.models.folder_check import component_place, folder_here
+from seedsweep.workers.models.folder_check import component_place, folder_here, native_side
 from seedsweep.workers.pipelines.diffusers_class import class_of, is_installed, takes_classes
 
 NO_CLASS = 1000
@@ -55,8 +55,9 @@ class Classes:
         )
 
 
-def check_classes(model: Model, sampling: Sampling, prompts: Sequence[str]) -> None:
-    """Refuse prompts that name no class, or one again, if the model is class-conditional.
+def check_classes(model: Model, samplings: Iterable[Sampling], prompts: Sequence[str]) -> bool:
+    """Refuse prompts that name no class, or one again, and sizes that the model does not make, if
+    it is class-conditional; returns False if it is not.
 
     Looked at is what the model's folder, or the hub's cache, says, on a machine that has diffusers.
     Raises `ConfigError`.
@@ -65,13 +66,20 @@ def check_classes(model: Model, sampling: Sampling, prompts: Sequence[str]) -> N
     index = read_index(folder) if folder else None
     kind = class_of(index.get("_class_name")) if index and is_installed() else None
     if folder is None or index is None or kind is None or not takes_classes(kind):
-        return
+        return False
     classes = Classes.of(index, _count(component_place(model, folder, "transformer")))
-    if sampling.guidance_scale > 1 and classes.count != NO_CLASS:
-        raise ConfigError(
-            f"The model {model.path} has {classes.count} classes, and diffusers takes class "
-            f"{NO_CLASS} for none where there is guidance; set sampling.guidance_scale to 1."
-        )
+    side = native_side(folder)
+    for sampling in samplings:
+        if sampling.guidance_scale > 1 and classes.count != NO_CLASS:
+            raise ConfigError(
+                f"The model {model.path} has {classes.count} classes, and diffusers takes class "
+                f"{NO_CLASS} for none if there is guidance; set sampling.guidance_scale to 1."
+            )
+        if side and (sampling.width, sampling.height) != (side, side):
+            raise ConfigError(
+                f"The pictures of the model {model.path} have one size; set sampling.width and "
+                f"sampling.height to {side}."
+            )
     first: dict[int, str] = {}
     for prompt in prompts:
         number = classes.number_of(prompt)
@@ -81,6 +89,7 @@ def check_classes(model: Model, sampling: Sampling, prompts: Sequence[str]) -> N
                 f"{number}; leave one out."
             )
         first[number] = prompt
+    return True
 
 
 def _count(transformer: Path) -> int:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from seedsweep.scheduler.campaign.file import read_campaign
+from seedsweep.scheduler.campaign.prompt_files import RowCounts
 from seedsweep.storage.errors import ConfigError, GenerationError
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling
@@ -28,7 +29,7 @@ def pipeline(folder):
     return DiffusersPipeline(Places(folder), model, SAMPLING, "cpu", 1)
 
 
-def campaign(tmp_path, folder, prompts, **sampling):
+def campaign(tmp_path, folder, prompts, rows=None, **sampling):
     (tmp_path / "prompts.txt").write_text("\n".join(prompts))
     given = {"seeds": 2, "steps": 2, "width": 32, "height": 32, **sampling}
     lines = [f"{name} = {value}" for name, value in given.items()]
@@ -39,7 +40,7 @@ def campaign(tmp_path, folder, prompts, **sampling):
         + "\n".join(lines)
         + "\n[analysis]\nmin_clique_size = 2\n"
     )
-    return read_campaign(path)
+    return read_campaign(path, rows)
 
 
 @pytest.mark.parametrize(("prompt", "number"), [("7", 7), ("tench", 0), ("wading bird", 2)])
@@ -94,6 +95,18 @@ def test_guidance_without_diffusers_class_for_none_is_refused(tmp_path):
         campaign(tmp_path, few, ["1"])
     _, prompts, _ = campaign(tmp_path, few, ["1"], guidance_scale=1.0)
     assert prompts == ["1"]
+
+
+@pytest.mark.parametrize("size", [{"width": 64}, {"height": 16}, {"width": 64, "height": 64}])
+def test_another_size_than_the_models_is_refused_on_submission(tmp_path, folder, size):
+    with pytest.raises(ConfigError, match=r"have one size; set .*width and .*height to 32\.$"):
+        campaign(tmp_path, folder, ["1"], **size)
+
+
+def test_numbers_of_classes_are_not_taken_for_ids(tmp_path, folder):
+    rows = RowCounts()
+    campaign(tmp_path, folder, ["1", "2"], rows)
+    assert rows.remarks == []
 
 
 def test_names_that_are_no_text_or_of_no_number_are_left_out():
