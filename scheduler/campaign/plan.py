@@ -204,12 +204,15 @@ class Plan:
 class ImageCounts:
     """How many images of a campaign are done, are to be made in all, and the full attack takes.
 
-    With stages, those of dropped prompts are spared.
+    With stages, those of dropped prompts are spared. Of what screens score, `scored` is done and
+    `to_score` wanted in all.
     """
 
     done: int
     wanted: int
     full: int
+    scored: int = 0
+    to_score: int = 0
 
 
 def image_counts(
@@ -224,11 +227,13 @@ def image_counts(
     """
     pieces = pieces_of(campaign, cuts)
     full = count_images(pieces, np.ones_like(done))
-    spared = 0
-    if stages is not None:
-        left_out = unopened(campaign.stage_ends(cuts), stages, done) & (stages >= DROPPED)[:, None]
-        spared = count_images(pieces, left_out)
-    return ImageCounts(count_images(pieces, done), full - spared, full)
+    if stages is None:
+        return ImageCounts(count_images(pieces, done), full, full)
+    left_out = unopened(campaign.stage_ends(cuts), stages, done) & (stages >= DROPPED)[:, None]
+    wanted, screens = full - count_images(pieces, left_out), len(campaign.screens)
+    scored = int(done.reshape(left_out.shape)[:, :screens].sum())
+    to_score = int((~left_out[:, :screens]).sum())
+    return ImageCounts(count_images(pieces, done), wanted, full, scored, to_score)
 
 
 def count_images(pieces: Sequence[Piece], units: NDArray[np.bool_]) -> int:

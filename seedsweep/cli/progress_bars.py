@@ -127,7 +127,7 @@ class Display:
         self._line, self._pace = ProgressLine("starting"), Pace()
         self._began = time.monotonic()
         self._first: int | None = None
-        self._now = 0
+        self._now = self._wanted = 0
 
     @contextmanager
     def shown(self) -> Iterator["Display"]:
@@ -137,20 +137,23 @@ class Display:
 
     def show(self, counts: LiveCounts, images: ImageCounts) -> None:
         """Draw the campaign's counts, and those of its images."""
-        self._now = images.done
+        self._now, self._wanted = images.done, images.wanted
         if self._first is None:
             self._first = images.done
         spared = images.full - images.wanted
         dropped = (f"{count_words(spared, 'image')} spared",) if spared else ()
+        is_screened = images.scored < images.to_score
+        scores = (f"{images.scored}/{images.to_score} scores",) if is_screened else ()
         parked = (f"{count_words(counts.parked, 'unit')} parked",) if counts.parked else ()
         told = (
+            *scores,
             f"{images.done}/{images.wanted} images",
             f"{counts.analysed}/{counts.prompts} prompts analysed",
             f"{counts.flagged} flagged",
             *dropped,
             *parked,
         )
-        share = images.done / images.wanted
+        share = images.done / images.wanted if images.wanted else None
         self._line.tell(share, told, pace_words(self._pace, images.done, images.wanted, " images"))
 
     @property
@@ -158,7 +161,8 @@ class Display:
         """What was done since the display began, start-up included."""
         made, seconds = self._now - (self._first or 0), time.monotonic() - self._began
         if not made:
-            return "All images were there already."
+            there = 0 < self._wanted == self._now
+            return "All images were there already." if there else "No image was made."
         rate = rate_words(made / seconds, " images")
         return f"{count_words(made, 'image')} in {duration_words(seconds)}, {rate} in all."
 

@@ -157,6 +157,29 @@ def test_a_dumb_terminal_has_the_lines_of_a_log(monkeypatch):
 def test_what_was_done_is_summed_up_with_its_rate():
     display = Display()
     display.show(counts(0), images(0))
-    assert display.summary == "All images were there already."
+    assert display.summary == "No image was made."
     display.show(counts(90), images(90))
     assert re.fullmatch(r"5,000 images in .* s, .* images/s in all\.", display.summary)
+
+
+def test_only_images_that_were_there_are_said_to_have_been():
+    display = Display()
+    display.show(counts(90), images(90))
+    assert display.summary == "All images were there already."
+    display = Display()
+    display.show(counts(0, parked=90), images(0))
+    assert display.summary == "No image was made."
+
+
+def test_scores_are_counted_before_images_and_all_prompts_may_be_dropped(monkeypatch, capsys):
+    monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress_bars, "NOTICE_SECONDS", 600.0)
+    display = Display()
+    with display.shown():
+        display.show(counts(10), ImageCounts(0, 5000, 5000, scored=10, to_score=30))
+        display.show(counts(30), ImageCounts(0, 0, 5000, scored=30, to_score=30))
+    assert display.summary == "No image was made."
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("10/30 scores, 0/5000 images, ")
+    assert last.startswith("0/0 images, ")
+    assert "5,000 images spared" in last

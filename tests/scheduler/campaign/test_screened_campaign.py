@@ -11,6 +11,7 @@ from seedsweep.audit.findings.missed import gather_missed, missed_words
 from seedsweep.scheduler.campaign.current import parked_now
 from seedsweep.scheduler.campaign.estimate import reckon, take_stock, usual_sizes
 from seedsweep.scheduler.campaign.integrity import check_campaign, repair
+from seedsweep.scheduler.campaign.plan import image_counts
 from seedsweep.scheduler.campaign.progress import read_progress
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
@@ -252,3 +253,21 @@ def test_the_plan_reckons_the_passes_of_a_screen_into_its_hours(screened):
     screening = len(PROMPTS) * 2 * 2 / (2 * steps)
     assert least.hours * 3600 == pytest.approx(least.padded_images + screening)
     assert found.images == len(PROMPTS) * SEEDS
+
+
+def test_scores_are_counted_apart_from_images(screened):
+    campaign = screened("counted")
+    campaign.restore()
+
+    def counted():
+        done, stages = (
+            getattr(campaign.ledger, of)(campaign.id) for of in ("done_units", "stages")
+        )
+        return image_counts(campaign.campaign, campaign.plan.cuts, done, stages)
+
+    before = counted()
+    assert (before.scored, before.to_score, before.done) == (0, len(PROMPTS), 0)
+    campaign.finish()
+    after = counted()
+    assert (after.scored, after.to_score) == (len(PROMPTS) - 1, len(PROMPTS))  # one is given up
+    assert after.done == after.wanted < after.full == before.full
