@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from seedsweep import __version__
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.records import Campaign, SeedRange, Submission
@@ -100,8 +101,8 @@ def _model_words(model: Model, prompts: list[str]) -> Iterator[str]:
         lacking = sum(adapter.trigger not in prompt for prompt in prompts)
         if lacking:
             yield (
-                f"{lacking:,} prompts lack the trigger {adapter.trigger!r}; the model is given it "
-                "before each of them, with a space between."
+                f"The model is given the trigger {adapter.trigger!r} before "
+                f"{count_words(lacking, 'prompt')} without it, with a space between."
             )
     folder = folder_here(model)
     if model.is_single_file and folder:

@@ -355,7 +355,7 @@ class TestPlan:
     ):
         rate = ("--images-per-second", "2")
         (note,) = json.loads(seedsweep("plan", "campaign.toml", *rate, "--json").stdout)["notes"]
-        assert note.startswith("1 prompts are longer than the 12 tokens")
+        assert note.startswith("1 prompt is longer than the 12 tokens")
         assert note in seedsweep("plan", "campaign.toml", *rate).stdout
         submitted = seedsweep("submit", "campaign.toml")
         assert note in submitted.stderr

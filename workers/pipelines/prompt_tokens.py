@@ -128,14 +128,14 @@ def unseen_words(
     if unseen.cut:
         limit = max(each.limit for each in tokenizers)
         said.append(
-            f"{len(unseen.cut):,} prompts are longer than the {limit} tokens that the model takes, "
-            f"and it does not read their ends; the first is {_shown(prompts[unseen.cut[0]])}."
+            f"{_prompts_are(len(unseen.cut))} longer than the {limit} tokens that the model takes, "
+            f"and it does not read the rest; the first is {_shown(prompts[unseen.cut[0]])}."
         )
     if unseen.same:
         text, earlier = (_shown(prompts[index]) for index in unseen.same[0])
         said.append(
-            f"{len(unseen.same):,} prompts are the same to the model as an earlier one, and give "
-            f"its pictures again; the first is {text}, which is one with {earlier}."
+            f"{_prompts_are(len(unseen.same))} the same to the model as an earlier one, whose "
+            f"pictures come again; the first is {text}, which is one with {earlier}."
         )
     return tuple(said)
 
@@ -164,6 +164,10 @@ def _open(part: Component, usual: int | None) -> Tokenizer:
 def _kept(tokens: list[int], limit: int) -> list[int]:
     """What is left of a prompt: its last token ends every prompt, cut or not."""
     return tokens if len(tokens) <= limit else [*tokens[: max(limit - 1, 0)], tokens[-1]]
+
+
+def _prompts_are(count: int) -> str:
+    return "1 prompt is" if count == 1 else f"{count:,} prompts are"
 
 
 def _shown(text: str) -> str:

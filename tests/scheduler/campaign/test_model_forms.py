@@ -87,8 +87,7 @@ def test_a_report_names_every_part(folder):
 def test_a_plan_says_how_many_prompts_are_given_with_a_trigger(folder, tmp_path):
     plan = plan_campaign(FolderStore(tmp_path / "store"), *read(folder))
     assert plan.notes == (
-        "1 prompts lack the trigger 'sks'; the model is given it before each of them, with a space "
-        "between.",
+        "The model is given the trigger 'sks' before 1 prompt without it, with a space between.",
     )
 
 

@@ -43,9 +43,9 @@ def told(tokenizers, prompts):
     [
         (["a cat", "a dog"], []),
         (["0123456789"], []),
-        (["a cat", "0123456789a"], ["1 prompts are longer than the 12 tokens", "0123456789a"]),
-        ([LONG + "a", "a", LONG + "b"], ["2 prompts are longer", "1 prompts are the same"]),
-        (["A cat", "a cat"], ["1 prompts are the same", "'a cat', which is one with 'A cat'"]),
+        (["a cat", "0123456789a"], ["1 prompt is longer than the 12 tokens", "0123456789a"]),
+        ([LONG + "a", "a", LONG + "b"], ["2 prompts are longer", "1 prompt is the same"]),
+        (["A cat", "a cat"], ["1 prompt is the same", "'a cat', which is one with 'A cat'"]),
     ],
 )
 def test_prompts_that_the_model_does_not_see_whole_or_apart_are_told(folder, prompts, said):
@@ -83,7 +83,7 @@ def test_what_the_pipelines_call_takes_is_the_limit_if_it_is_less(folder):
 def test_many_prompts_are_told_as_few_are(folder):
     prompts = [f"{number:04}" for number in range(2_500)] + [LONG]
     (sentence,) = told(opened(folder), prompts)
-    assert sentence.startswith("1 prompts are longer")
+    assert sentence.startswith("1 prompt is longer")
 
 
 BROKEN = [
