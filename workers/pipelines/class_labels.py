@@ -55,6 +55,15 @@ class Classes:
         )
 
 
+def classes_of(pipeline: Any, folder: Path) -> Classes | None:
+    """The classes of a pipeline, loaded from a folder; None if it is not class-conditional."""
+    if not takes_classes(type(pipeline)):
+        return None
+    return Classes.of(
+        read_index(folder) or {}, int(pipeline.transformer.config.num_embeds_ada_norm)
+    )
+
+
 def check_classes(model: Model, samplings: Iterable[Sampling], prompts: Sequence[str]) -> bool:
     """Refuse prompts that name no class, or one again, and sizes that the model does not make, if
     it is class-conditional; returns False if it is not.

@@ -26,21 +26,19 @@ from seedsweep.storage.errors import (
 from seedsweep.storage.records import Provenance
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling
-from seedsweep.workers.models.folder import read_index
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.assembly import one_line
 from seedsweep.workers.pipelines.call_arguments import call_arguments, recorded_recipe
-from seedsweep.workers.pipelines.class_labels import Classes
+from seedsweep.workers.pipelines.class_labels import classes_of
 from seedsweep.workers.pipelines.diffusers_class import (
     guidance_of,
-    takes_classes,
     takes_generators,
 )
 from seedsweep.workers.pipelines.diffusers_loading import is_compilers_failure, load_diffusers
 from seedsweep.workers.pipelines.first_step import FirstStep, first_step
 from seedsweep.workers.pipelines.prediction_reader import read_predictions
 from seedsweep.workers.pipelines.predictions import Predictions
-from seedsweep.workers.pipelines.prompt_tokens import DIFFERENT, require_vocabularies
+from seedsweep.workers.pipelines.prompt_tokens import DIFFERENT, require_vocabularies, say_cuts_once
 from seedsweep.workers.pipelines.protocol import Generation, to_pixels
 from seedsweep.workers.pipelines.samplers import choose_sampler
 
@@ -73,13 +71,14 @@ class DiffusersPipeline:
         torch.set_num_threads(threads)
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()
+        say_cuts_once()
         self._model = model
         self._device = device
         self._threads = threads
         self._pipeline = load_diffusers(places, model, device)
         self._own_sampler = getattr(self._pipeline, "scheduler", None)
         self._fitting: dict[tuple[int, int, int], int] = {}
-        self._classes = _classes(self._pipeline, places)
+        self._classes = classes_of(self._pipeline, places.config or places.model)
         self._different = ("0", "1") if self._classes else DIFFERENT
         require_vocabularies(self._pipeline)
         self._follow(sampling)
@@ -315,14 +314,6 @@ class DiffusersPipeline:
 
 def _padded(seeds: Sequence[int], batch_size: int) -> list[int]:
     return [*seeds, *[seeds[-1]] * (batch_size - len(seeds))]
-
-
-def _classes(pipeline: Any, places: Places) -> Classes | None:
-    """The classes of a class-conditional pipeline; None if it is none."""
-    if not takes_classes(type(pipeline)):
-        return None
-    index = read_index(places.config or places.model) or {}
-    return Classes.of(index, int(pipeline.transformer.config.num_embeds_ada_norm))
 
 
 def _device_name(device: str) -> str:

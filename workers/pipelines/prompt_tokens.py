@@ -1,6 +1,7 @@
 """What a model's tokenizers make of prompts: where they cut them, and which are one to it."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,16 @@ def _open(part: Component, usual: int | None) -> Tokenizer:
 def _kept(tokens: list[int], limit: int) -> list[int]:
     """What is left of a prompt: its last token ends every prompt, cut or not."""
     return tokens if len(tokens) <= limit else [*tokens[: max(limit - 1, 0)], tokens[-1]]
+
+
+def say_cuts_once() -> None:
+    """Leave it to `unseen_words` to say which prompts are cut: diffusers says it for every call."""
+    for handler in logging.getLogger("diffusers").handlers:
+        handler.addFilter(_is_no_cut)
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    return "part of your input was truncated" not in record.getMessage()
 
 
 def _prompts_are(count: int) -> str:

@@ -1,4 +1,6 @@
+import io
 import json
+import logging
 import os
 import shutil
 import warnings
@@ -457,3 +459,15 @@ def test_values_are_rounded_as_diffusers_does_and_the_picture_stays_as_it_is(kin
     expected = (picture.astype(kind).clip(0, 1) * 255).round().astype(np.uint8)
     assert np.array_equal(rounded, expected)
     assert np.array_equal(picture, before)
+
+
+def test_a_prompt_that_is_cut_is_not_told_again_with_every_picture(load, monkeypatch):
+    told = io.StringIO()
+    for handler in logging.getLogger("diffusers").handlers:
+        if type(handler) is logging.StreamHandler:  # and none of pytest's
+            monkeypatch.setattr(handler, "stream", told)
+    pipeline = load()
+    pipeline.generate("many letters, more than twelve", [0])
+    assert told.getvalue() == ""
+    logging.getLogger("diffusers.pipelines").warning("another thing")
+    assert "another thing" in told.getvalue()
