@@ -263,7 +263,7 @@ def test_a_cluster_that_does_not_answer_is_said_before_an_image_is_made(desk, fr
 RAY_THAT_FAILS = """
 from types import SimpleNamespace
 class Ray:
-    get_node = RayParams = dict
+    get_node = start_api_server = RayParams = dict
 _private = SimpleNamespace(services=Ray, parameter=Ray)
 def init(**options):
     raise OSError("No space left on device")

@@ -143,7 +143,7 @@ class SlowRay:
     def __init__(self, folder, late):
         (folder / "r" / "session_latest").mkdir(parents=True)
         self._late, self.starts, self.ended = late, 0, 0
-        services = SimpleNamespace(get_node=self._get_node)
+        services = SimpleNamespace(get_node=self._get_node, start_api_server=None)
         parameter = SimpleNamespace(RayParams=dict)
         self._private = SimpleNamespace(services=services, parameter=parameter)
 
