@@ -21,6 +21,7 @@ from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.renderer import Renderer
 
 PROMPTS = ["a red fox in the snow", "two boats at dawn", "a jar of honey", "an old tin robot"]
+SPED_UP = {"compile": True, "channels_last": True}
 
 
 class Bench:

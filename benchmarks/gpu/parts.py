@@ -2,9 +2,19 @@
 
 from benchmarks.gpu.rates import generate, writer
 from benchmarks.gpu.resources import distances, memory, metrics
-from benchmarks.gpu.sameness import equal, example, replay
+from benchmarks.gpu.sameness import compiled, equal, example, replay
 
 PARTS = {
     part.__name__: part
-    for part in (generate, writer, equal, distances, memory, metrics, example, replay)
+    for part in (
+        generate,
+        writer,
+        equal,
+        compiled,
+        distances,
+        memory,
+        metrics,
+        example,
+        replay,
+    )
 }

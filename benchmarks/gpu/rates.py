@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.gpu.bench import PROMPTS, Busy, wait_for
+from benchmarks.gpu.bench import PROMPTS, SPED_UP, Busy, wait_for
 from benchmarks.machine import cpu_of, span
 from benchmarks.pictures import pink
 from seedsweep.storage.keys import unit_shard
@@ -25,7 +25,6 @@ MARK = 0.97
 WRITER_MARK = 40
 WRITER_SIDE = 512
 """The writer is a CPU's work, and so measured at the size of real pictures everywhere."""
-SPED_UP = {"compile": True, "channels_last": True}
 
 
 def generate(bench):
