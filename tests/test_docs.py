@@ -13,6 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.main import get_command
@@ -57,7 +58,7 @@ def commands_of(*names):
 
 
 def chosen_prompts():
-    """Four prompts that nearly always repeat their picture, and four that were never trained on."""
+    """Three prompts that nearly always repeat their picture, and two that were never trained on."""
     with (EMOJI / "truth.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     copied = [row for row in rows if int(row["copies"]) >= 30 and row["group"] == "copies"]
@@ -66,17 +67,17 @@ def chosen_prompts():
     with (EMOJI / "prompts.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     never = [row["prompt"] for row in rows if row["group"] == "untrained"]
-    return always[:4], never[:4]
+    return always[:3], never[:2]
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """A folder that looks like the repository, with a smaller campaign of the same model."""
+    """A folder that looks like the repository, with a smaller campaign of the same model, and fewer
+    of its training pictures."""
     folder = tmp_path_factory.mktemp("readme")
     emoji = folder / "examples" / "emoji"
     emoji.mkdir(parents=True)
-    files = ("model", "train.parquet", "control-pictures.parquet", "untrained.txt", "truth.csv")
-    for name in files:
+    for name in ("model", "control-pictures.parquet", "untrained.txt", "truth.csv"):
         (emoji / name).symlink_to(EMOJI / name)
     campaign = (EMOJI / "campaign.toml").read_text()
     for before, after in [
@@ -87,6 +88,10 @@ def desk(tmp_path_factory):
         campaign = campaign.replace(before, after)
     (emoji / "campaign.toml").write_text(campaign)
     always, never = chosen_prompts()
+    training = pq.read_table(EMOJI / "train.parquet")
+    shown = [caption in always for caption in training["caption"].to_pylist()]
+    some = pa.concat_tables([training.filter(pa.array(shown)), training.slice(0, 1000)])
+    pq.write_table(some, emoji / "train.parquet")
     file = tomllib.loads(campaign)["prompts"]["file"]
     (emoji / file).write_text("\n".join(["prompt", *always, *never]))
     return folder
@@ -182,7 +187,9 @@ def test_the_commands_shown_work_and_find_what_the_model_memorised(desk, joining
     assert set(always) <= set(flagged)
     assert set(never).isdisjoint(flagged)
     matches = {prompt: flagged[prompt]["match"] for prompt in always}
-    captions = pq.read_table(EMOJI / "train.parquet", columns=["caption"])["caption"].to_pylist()
+    captions = pq.read_table(desk / "examples/emoji/train.parquet", columns=["caption"])[
+        "caption"
+    ].to_pylist()
     for prompt, match in matches.items():
         assert captions[int(match["training_id"].partition("#")[2])] == prompt
     assert any(match["extracted"] for match in matches.values())
@@ -200,4 +207,4 @@ def test_the_commands_shown_work_and_find_what_the_model_memorised(desk, joining
         timeout=300,
         check=False,
     )
-    assert opened.stdout.strip().endswith(str(8 * 16)), opened.stderr
+    assert opened.stdout.strip().endswith(str(5 * 16)), opened.stderr
