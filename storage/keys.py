@@ -79,6 +79,11 @@ def parked(campaign_id: str, index: int) -> str:
     return f"{parked_prefix(campaign_id)}{index}.json"
 
 
+def promotion(campaign_id: str, stage: int, cohort: int) -> str:
+    """Which prompts of a cohort go on after a stage; cohorts count from 0."""
+    return f"{CAMPAIGNS}{campaign_id}/promotions/{stage}-{cohort}.json"
+
+
 def receipts_prefix(campaign_id: str) -> str:
     """Where the campaign's receipts are."""
     return f"{CAMPAIGNS}{campaign_id}/receipts/"

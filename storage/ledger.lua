@@ -5,7 +5,7 @@ local meta, done, tokens = prefix .. 'meta', prefix .. 'done', prefix .. 'tokens
 local leases, again, ready = prefix .. 'leases', prefix .. 'again', prefix .. 'ready'
 local errors, losses, parked = prefix .. 'errors', prefix .. 'losses', prefix .. 'parked'
 local analysed, flagged = prefix .. 'analysed', prefix .. 'flagged'
-local stage, dropped = prefix .. 'stage', prefix .. 'dropped'
+local stage, dropped, waiting = prefix .. 'stage', prefix .. 'dropped', prefix .. 'waiting'
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -67,16 +67,15 @@ local function hand_back(index)
   redis.call('RPUSH', again, index)
 end
 
+local function leave_ready(prompt)
+  redis.call('SREM', waiting, prompt)
+  return redis.call('ZREM', ready, prompt)
+end
+
 local function forget_result(prompt)
   if redis.call('SETBIT', analysed, prompt, 0) == 1 then
     redis.call('HINCRBY', meta, 'analysed', -1)
   end
-end
-
-local function make_ready_if_settled(prompt)
-  if unsettled(prompt, 0, opened(prompt)) > 0 then return end
-  forget_result(prompt)
-  redis.call('ZADD', ready, 0, prompt)
 end
 
 -- A prompt that was dropped is decided anew.
@@ -89,10 +88,18 @@ local function undrop(prompt)
   redis.call('HINCRBY', meta, 'held', rest)
 end
 
+local function make_ready_if_settled(prompt)
+  if unsettled(prompt, 0, opened(prompt)) > 0 then return end
+  undrop(prompt)
+  forget_result(prompt)
+  redis.call('ZADD', ready, 0, prompt)
+  redis.call('SREM', waiting, prompt)
+end
+
 -- For a unit that is not settled any more.
 local function open_again(index)
   local prompt = prompt_of(index)
-  redis.call('ZREM', ready, prompt)
+  leave_ready(prompt)
   forget_result(prompt)
   if is_open(index) then
     undrop(prompt)
@@ -285,6 +292,7 @@ function calls.take_ready(count, lease)
   local taken = redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, count)
   for i, prompt in ipairs(taken) do
     redis.call('ZADD', ready, now + lease, prompt)
+    redis.call('SREM', waiting, prompt)
     taken[i] = tonumber(prompt)
   end
   return taken
@@ -301,6 +309,35 @@ function calls.put_back(prompt, lease, trouble)
   return 1
 end
 
+-- Prompts that can be decided only with others of their cohort.
+function calls.wait(lease, ...)
+  for _, prompt in ipairs({...}) do
+    if redis.call('ZSCORE', ready, prompt) then
+      redis.call('ZADD', ready, now + lease, prompt)
+      redis.call('SADD', waiting, prompt)
+    end
+  end
+  return 1
+end
+
+function calls.end_wait(first, last)
+  for prompt = tonumber(first), tonumber(last) do
+    if redis.call('SREM', waiting, prompt) == 1 then redis.call('ZADD', ready, 'XX', 0, prompt) end
+  end
+  return 1
+end
+
+-- Whether all that these prompts have up to a stage is settled, or they were dropped.
+function calls.cohort_is_settled(first, last, number)
+  local wanted = ends[tonumber(number)]
+  if not wanted then return 0 end
+  for prompt = tonumber(first), tonumber(last) do
+    local open, is_dropped = opened(prompt)
+    if not is_dropped and (open < wanted or unsettled(prompt, 0, wanted) > 0) then return 0 end
+  end
+  return 1
+end
+
 -- The prompt goes on; what is opened is issued before what no prompt had before.
 function calls.open(prompt, number)
   local before, is_dropped = opened(prompt)
@@ -311,7 +348,7 @@ function calls.open(prompt, number)
   for unit = prompt * per_prompt + before, prompt * per_prompt + after - 1 do
     if not is_settled(unit) then redis.call('RPUSH', again, unit) end
   end
-  redis.call('ZREM', ready, prompt)
+  leave_ready(prompt)
   make_ready_if_settled(prompt)
   return 1
 end
@@ -328,7 +365,7 @@ end
 
 -- `dropped_after` is the number of a stage, 0 where the prompt has all its images.
 function calls.analysed(prompt, is_flagged, dropped_after)
-  if redis.call('ZREM', ready, prompt) == 1 then
+  if leave_ready(prompt) == 1 then
     if tonumber(dropped_after) > 0 then drop(prompt, dropped_after) end
     redis.call('SETBIT', analysed, prompt, 1)
     redis.call('HINCRBY', meta, 'analysed', 1)

@@ -12,6 +12,7 @@ Per campaign, below `seedsweep:<campaign_id>:`
     ready    sorted set: prompts whose units are all done or parked → when they may be taken
     analysed bitmap, one bit per prompt whose result is stored
     flagged  set: prompts that are flagged
+    waiting  set, with stages: those of `ready` that wait for others of their cohort
     stage    hash, with stages: prompt → the number of the stage whose units are open, if not 1
     dropped  bitmap, with stages: one bit per prompt whose other units are not made
 Over all campaigns: `seedsweep:campaigns`, the set of those restored, and the epoch.
@@ -32,7 +33,7 @@ CAMPAIGNS = f"{ROOT}campaigns"
 SCRIPT = files("seedsweep.storage").joinpath("ledger.lua").read_text()
 PARTS = (
     *("meta", "done", "tokens", "leases", "again", "errors", "losses", "parked", "ready"),
-    *("analysed", "flagged", "stage", "dropped"),
+    *("analysed", "flagged", "waiting", "stage", "dropped"),
 )
 
 LEASE_MS = 15_000
@@ -265,6 +266,21 @@ class Ledger:
         """Have a prompt that could not be analysed, for that reason, taken again in a while."""
         self._call(campaign_id, "put_back", prompt, int(seconds * 1000), trouble)
 
+    def wait_for_cohort(self, campaign_id: str, prompts: Iterable[int], seconds: float) -> None:
+        """Have ready prompts wait for others of their cohort: they are taken again once
+        `end_wait` says so, or after so many seconds."""
+        self._call(campaign_id, "wait", int(seconds * 1000), *prompts)
+
+    def end_wait(self, campaign_id: str, prompts: range) -> None:
+        """Have those of these prompts that wait for their cohort taken again at once."""
+        self._call(campaign_id, "end_wait", prompts.start, prompts.stop - 1)
+
+    def cohort_is_settled(self, campaign_id: str, prompts: range, stage: int) -> bool:
+        """Whether each of these prompts was dropped, or all its units up to this stage are settled
+        and open."""
+        first, last = prompts.start, prompts.stop - 1
+        return bool(self._call(campaign_id, "cohort_is_settled", first, last, stage))
+
     def open_stage(self, campaign_id: str, prompt: int, stage: int) -> None:
         """Have the prompt go on: its units up to this stage come next.
 
@@ -289,10 +305,11 @@ class Ledger:
             pipe.hlen(f"{name}tokens")
             pipe.zcard(f"{name}leases")
             pipe.zcard(f"{name}ready")
+            pipe.scard(f"{name}waiting")
             pipe.scard(f"{name}flagged")
             pipe.hlen(f"{name}errors")
             pipe.hlen(f"{name}losses")
-            meta, window, claimed, ready, flagged, errors, losses = pipe.execute()
+            meta, window, claimed, ready, waiting, flagged, errors, losses = pipe.execute()
             if not meta:
                 return None
             words = {b"state", b"trouble", b"ends"}
@@ -304,7 +321,8 @@ class Ledger:
                 queued=window - claimed,
                 claimed=claimed,
                 failing=max(errors, losses),
-                ready=ready,
+                ready=ready - waiting,
+                in_cohorts=waiting,
                 analysed=numbers["analysed"],
                 flagged=flagged,
                 state=meta[b"state"].decode(),

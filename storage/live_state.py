@@ -89,9 +89,10 @@ def unopened(
 class LiveCounts:
     """A campaign's live counts; `ready`, `analysed` and `flagged` count prompts, the rest units.
 
-    `held` units wait for a stage, and `dropped` ones will not be made.
-    `failing` units have failed or lost their worker before and are not done yet; `trouble` says
-    why prompts cannot be analysed just now, if they cannot.
+    `held` units wait for a stage, and `dropped` ones will not be made. `in_cohorts` prompts wait
+    for the scores of others, and are none of the `ready` ones. `failing` units have failed or lost
+    their worker before and are not done yet; `trouble` says why prompts cannot be analysed just
+    now, if they cannot.
     """
 
     units: int
@@ -108,6 +109,7 @@ class LiveCounts:
     per_prompt: int
     held: int = 0
     dropped: int = 0
+    in_cohorts: int = 0
 
     @property
     def prompts(self) -> int:

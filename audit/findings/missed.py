@@ -14,7 +14,8 @@ from seedsweep.storage.records import Campaign
 class StageCount:
     """How many prompts came to a stage, went on after it, were dropped, and were sampled: those
     would have been dropped, and got all their pictures to show what stages miss. A stage goes by
-    the score of its `screen` being `above` a bound, or by a clique."""
+    the score of its `screen`, which is `above` a bound or among the best `share` of its `cohort`,
+    or by a clique."""
 
     number: int
     seeds: int
@@ -22,6 +23,8 @@ class StageCount:
     edge_threshold: float
     screen: str | None
     above: float | None
+    share: float | None
+    cohort: int | None
     prompts: int
     went_on: int
     dropped: int
@@ -124,6 +127,8 @@ def _stages(campaign: Campaign, results: Sequence[PromptResult]) -> tuple[StageC
                 edge_threshold=stage.edge_threshold or campaign.analysis.edge_threshold,
                 screen=stage.screen,
                 above=stage.above,
+                share=stage.share,
+                cohort=None if stage.share is None else stage.cohort,
                 prompts=left,
                 went_on=left - len(drops),
                 dropped=len(drops) - sampled,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from seedsweep.scheduler.analysing.cohorts import Cohorts
 from seedsweep.scheduler.analysing.waiting import Waiting
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.retention import Retention
@@ -85,6 +86,7 @@ class AnalystService:
         self._warned: set[str] = set()
         self._stored_at, self._beaten = time.monotonic(), -BEAT_SECONDS
         self._waiting, self._has_joined = Waiting(), False
+        self._cohorts = Cohorts(store, ledger, lambda: self._patiently(self._beat))
 
     def run(self, actors: Actors) -> None:
         """Analyse until stopped; wait for what is away.
@@ -157,6 +159,7 @@ class AnalystService:
     def _requests_for(self, campaign_id: str, prompts: list[int]) -> list[AnalysisRequest]:
         try:
             known = self._campaign(campaign_id)
+            taken = self._decidable(known, prompts)
         except (PermanentError, ConfigError) as error:
             for prompt in prompts:
                 self._ledger.put_back(campaign_id, prompt, TROUBLE_SECONDS, str(error))
@@ -164,10 +167,7 @@ class AnalystService:
         receipt = not self._retention.keeps(known.campaign)
         if not any(self._taken.values()):
             health.begin(health.ANALYSIS)
-        self._taken.setdefault(campaign_id, set()).update(prompts)
-        stages = [1] * len(prompts)
-        if known.campaign.stages:
-            stages = self._ledger.stages_of(campaign_id, prompts)
+        self._taken.setdefault(campaign_id, set()).update(taken)
         return [
             AnalysisRequest(
                 campaign_id,
@@ -175,10 +175,21 @@ class AnalystService:
                 known.settings,
                 receipt,
                 stage,
+                prompt,
                 own=known.prompts.settings[prompt] if known.prompts.settings else None,
             )
-            for prompt, stage in zip(prompts, stages, strict=True)
+            for prompt, stage in taken.items()
         ]
+
+    def _decidable(self, known: _Known, prompts: list[int]) -> dict[int, int]:
+        """Those of the prompts that do not wait for their cohort, each with the stage up to which
+        its units are settled."""
+        if not known.campaign.stages:
+            return dict.fromkeys(prompts, 1)
+        stages = self._ledger.stages_of(known.campaign.campaign_id, prompts)
+        waiting = self._cohorts.have_wait(known.campaign, known.prompts, prompts, stages)
+        settled = zip(prompts, stages, strict=True)
+        return {prompt: stage for prompt, stage in settled if prompt not in waiting}
 
     def _campaign(self, campaign_id: str) -> _Known:
         known, now = self._known.get(campaign_id), time.monotonic()

@@ -147,6 +147,7 @@ def analyse_missing(
             prompts[place],
             settings,
             stage=stages[place] if stages else 1,
+            index=place,
             as_is=True,
             own=own[place] if own else None,
         )

@@ -1,30 +1,25 @@
 """What a campaign will cost, before it is run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
-from numpy.typing import NDArray
-
 from seedsweep.scheduler.campaign.descriptions import part_facts
+from seedsweep.scheduler.campaign.funnel_cost import (
+    FunnelCost,
+    funnel_costs,
+    padding_words,
+)
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.prompt_files import RowCounts
-from seedsweep.scheduler.campaign.restore import stored_units
 from seedsweep.scheduler.campaign.stages import loss_words
+from seedsweep.scheduler.campaign.stock import Stock
 from seedsweep.scheduler.campaign.window import window_size
 from seedsweep.scheduler.quantities import count_words, duration_words, number_words, size_words
-from seedsweep.storage.receipts import list_receipts
-from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
-from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.settings.sampling import PromptSettings, Sampling
-from seedsweep.storage.store import Store
 from seedsweep.workers.generation.throughput import Sizes, Throughput
-from seedsweep.workers.screening.screen import network_passes
 from seedsweep.workers.training.kinds import left_out_words
-from seedsweep.workers.training.slices import PictureColumn, look_into
 
 PNG_BYTES_PER_PIXEL = 1.6
 """412 KB for a photograph of 512 px; noise takes about 3."""
@@ -47,58 +42,9 @@ STATE_BYTES = 1_000
 """What every campaign has in the broker, however small it is."""
 
 
-GOES_ON = (0.01, 0.1)
-"""The cost of stages is estimated for each of these shares of prompts that go on after the first
-stage."""
-
-
-@dataclass(frozen=True, slots=True)
-class FunnelCost:
-    """What a campaign with stages makes if this share of its prompts goes on after the first stage,
-    and gets all pictures; a part of the others, `sampled`, does too.
-
-    `padded_images` also counts the empty places of batches, which take as long as pictures: `hours`
-    are of these, on one device, and `cost` is what they cost.
-    """
-
-    goes_on: float
-    sampled: float
-    images: int
-    padded_images: int
-    hours: float
-    cost: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stock:
-    """A planned campaign and which of its units are done: (units,) bool; `left_out`: how many files
-    of the training set's folder are not read, by kind."""
-
-    plan: Plan
-    done: NDArray[np.bool_]
-    left_out: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def images_done(self) -> int:
-        """How many of the campaign's images are made."""
-        return self.plan.images(self.done)
-
-    @property
-    def prompts_left(self) -> int:
-        """How many prompts lack a unit."""
-        return int((~self._by_prompt()).any(axis=1).sum())
-
-    def missing(self, count: int) -> list[WorkUnit]:
-        """Up to `count` units of images that are missing, each of another prompt, at the seeds of
-        the first that most prompts lack; none if all is done."""
-        plan, missing = self.plan, ~self._by_prompt()
-        missing[:, : plan.screens] = False
-        place = int(missing.sum(axis=0).argmax())
-        prompts = np.flatnonzero(missing[:, place])[:count].tolist()
-        return [plan.unit(prompt * plan.per_prompt + place) for prompt in prompts]
-
-    def _by_prompt(self) -> NDArray[np.bool_]:
-        return self.done.reshape(-1, self.plan.per_prompt)
+SCORES_BYTES, SEED_BYTES = 2_800, 15
+"""A screen's shard of a prompt of 70 letters, and what each seed adds; with a prompt of 300 letters
+it has 1.2 KB more. Measured by the length of what `encode_scores` gives, of 1 to 500 seeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +59,9 @@ class Estimate:
     cost at `price` for one; None without a price. `rate` is None if all is done. `left_out`: how
     many files of the training set's folder are not read, by kind. `rows` are those of the prompts
     file, `notes` the plan's; `parts` what the model is made of beside its own folder. All of it is
-    the full attack; `stages` tell what the campaign's stages make of it, nothing stored yet, and
-    `stages_lose` in a sentence what they may miss.
+    the full attack; `stages` tell what the campaign's stages make of it, nothing stored yet,
+    `stages_pad` in a sentence which of them leave places of batches empty, and `stages_lose` what
+    they may miss.
     """
 
     campaign_id: str
@@ -142,6 +89,7 @@ class Estimate:
     left_out: dict[str, int]
     notes: tuple[str, ...]
     stages: tuple[FunnelCost, ...] = ()
+    stages_pad: str = ""
     stages_lose: str = ""
     parts: tuple[str, ...] = ()
 
@@ -168,6 +116,7 @@ class Estimate:
             ("Throughput", _rate(self.rate)),
             ("Work", self._work()),
             *(("Stages", self._stages(cost)) for cost in self.stages),
+            ("", self.stages_pad),
             ("", self.stages_lose),
             ("Wall time", self._wall_time()),
             ("Money", self._money()),
@@ -203,8 +152,8 @@ class Estimate:
         money = "" if cost.cost is None else f", {cost.cost:,.2f}"
         return (
             f"{count_words(cost.images, 'image')}, {number_words(cost.hours)} device-hours{money}, "
-            "if "
-            f"{cost.goes_on:.0%} of the prompts go on after the first stage"
+            f"{cost.of_full:.1%} of the full attack, if {number_words(100 * cost.goes_on)}% of the "
+            "prompts go on after the first stage"
         )
 
     def _wall_time(self) -> str:
@@ -227,15 +176,6 @@ class Estimate:
             f"at the end about {size_words(self.kept_bytes)} in {self.kept_objects:,} objects, and "
             f"the shards of flagged prompts{note}"
         )
-
-
-def take_stock(store: Store, plan: Plan) -> Stock:
-    """See which units of a plan are done, by their shard or a receipt, and which files of its
-    training set are left out."""
-    done = stored_units(store, plan)
-    if plan.campaign.keep == "flagged":
-        done |= plan.receipted(list_receipts(store, plan.campaign.campaign_id))
-    return Stock(plan, done, _left_out(plan.campaign.verification))
 
 
 def usual_sizes(sampling: Sampling, settings: Sequence[PromptSettings] = ()) -> Sizes:
@@ -262,13 +202,21 @@ def reckon(
     plan = stock.plan
     images, units, units_done = plan.image_count, len(plan), int(stock.done.sum())
     left, units_left = images - stock.images_done, units - units_done
-    hours = left / rate.images_per_second / 3600 if rate and left else 0.0
+    scores, scores_left = len(plan.prompts) * plan.screens, stock.scores_left
+    per_second = rate.images_per_second / stock.fill(rate) if rate else None
+    hours = stock.places_left / per_second / 3600 if per_second else 0.0
     parts = _parts(stock.prompts_left, hours / devices)
     all_parts = _parts(len(plan.prompts), hours / devices)
     keeps_all = plan.campaign.keep == "all"
     receipts = 0 if keeps_all else len(plan.prompts)
     broker = state_bytes(len(plan), len(plan.prompts), _window(stock, devices, rate))
-    shard_bytes = int(units * sizes.shard + images * sizes.shard_image)
+    score_bytes = SCORES_BYTES + SEED_BYTES * fmean([s.seeds for s in plan.campaign.screens] or [0])
+
+    def stored(units: int, images: int, scores: int) -> int:
+        made = (units - scores) * sizes.shard + images * sizes.shard_image
+        return int(made + scores * score_bytes)
+
+    shard_bytes = stored(units, images, scores)
     receipt_bytes = int(receipts * sizes.receipt + images * sizes.receipt_image)
     kept = units if keeps_all else receipts
     return Estimate(
@@ -282,8 +230,12 @@ def reckon(
         bytes=shard_bytes,
         hours=hours,
         bytes_measured=sizes.measured,
-        bytes_to_write=int(units_left * sizes.shard + left * sizes.shard_image),
-        objects=units_left + parts + CAMPAIGN_OBJECTS + (0 if keeps_all else stock.prompts_left),
+        bytes_to_write=stored(units_left, left, scores_left),
+        objects=units_left
+        + parts
+        + CAMPAIGN_OBJECTS
+        + _cohorts(plan)
+        + (0 if keeps_all else stock.prompts_left),
         keep=plan.campaign.keep,
         kept_bytes=shard_bytes if keeps_all else receipt_bytes,
         kept_objects=kept + all_parts + CAMPAIGN_OBJECTS,
@@ -296,9 +248,8 @@ def reckon(
         rate=rate if left else None,
         left_out=stock.left_out,
         notes=plan.notes,
-        stages=tuple(_funnel_cost(plan, share, rate, price) for share in GOES_ON)
-        if plan.campaign.stages
-        else (),
+        stages=funnel_costs(plan, per_second, price),
+        stages_pad=padding_words(plan),
         stages_lose=loss_words(plan.campaign),
         parts=tuple(
             f"{fact.label.lower()}: {fact.value}" for fact in part_facts(plan.campaign.model)
@@ -306,35 +257,10 @@ def reckon(
     )
 
 
-def _funnel_cost(
-    plan: Plan, goes_on: float, rate: Throughput | None, price: float | None
-) -> FunnelCost:
-    campaign, prompts, batch = plan.campaign, len(plan.prompts), plan.campaign.sampling.batch_size
-    first = plan.stage_ends[0]
-    sampled = (1 - goes_on) * campaign.missed_sample
-    share = goes_on + sampled
-
-    def expected(per_cut: list[int]) -> int:
-        return round(prompts * (sum(per_cut[:first]) + share * sum(per_cut[first:])))
-
-    lengths = [piece.images for piece in plan.pieces]
-    padded = expected([-(-length // batch) * batch for length in lengths])
-    screened = prompts * _screen_images(plan)
-    hours = (padded + screened) / rate.images_per_second / 3600 if rate else 0.0
-    cost = None if price is None else price * hours
-    return FunnelCost(goes_on, sampled, expected(lengths), padded, hours, cost)
-
-
-def _screen_images(plan: Plan) -> float:
-    """How many images take as many passes of the network as all screens of a prompt."""
-    passes = 2 * plan.campaign.sampling.steps
-    return sum(network_passes(screen) / passes for screen in plan.campaign.screens)
-
-
-def _left_out(verification: Verification | None) -> dict[str, int]:
-    if verification is None:
-        return {}
-    return dict(look_into(Path(verification.training_set), PictureColumn.of(verification)).left_out)
+def _cohorts(plan: Plan) -> int:
+    """How many decisions of cohorts are stored."""
+    stages = [stage for stage in plan.campaign.stages if stage.share is not None]
+    return sum(-(-len(plan.prompts) // stage.cohort) for stage in stages)
 
 
 def state_bytes(units: int, prompts: int, window: int) -> int:

@@ -146,8 +146,9 @@ def plan(
     Example: seedsweep plan examples/emoji/campaign.toml --devices 100 --price 2.5
     """
     from seedsweep.cli.progress_bars import noticed
-    from seedsweep.scheduler.campaign.estimate import reckon, take_stock, usual_sizes
+    from seedsweep.scheduler.campaign.estimate import reckon, usual_sizes
     from seedsweep.scheduler.campaign.prompt_files import RowCounts
+    from seedsweep.scheduler.campaign.stock import take_stock
     from seedsweep.workers.devices import choose_device
     from seedsweep.workers.generation.throughput import SIZED_ROUNDS, Throughput, measure
 

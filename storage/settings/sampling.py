@@ -1,5 +1,7 @@
 """Which prompts and seeds, what alters their pixels, and in which stages they are tried."""
 
+from fractions import Fraction
+from math import ceil
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -163,6 +165,9 @@ class Blocks(Record):
 DEFAULT_BLOCKS = Blocks()
 
 
+DEFAULT_COHORT = 1000
+
+
 class Stage(Record):
     """`[[stages]]`: fewer tries. Each prompt gets a few pictures first, or a score without any; the
     rest are made only of prompts that go on. `stages = "default"` above the first table takes the
@@ -178,6 +183,15 @@ class Stage(Record):
     above: Annotated[float | None, Field(exclude_if=lambda bound: bound is None)] = None
     """With `screen`: a prompt goes on if its score is above that, or if it has none. Any other is
     dropped."""
+    share: Annotated[float | None, Field(gt=0, lt=1, exclude_if=lambda share: share is None)] = None
+    """With `screen`, in place of `above`: this share of the prompts of a cohort goes on, rounded
+    up: those with the highest scores, of equal ones the first. A prompt without a score goes on
+    beside them."""
+    cohort: Annotated[
+        int, Field(ge=1, le=100_000, exclude_if=lambda size: size == DEFAULT_COHORT)
+    ] = DEFAULT_COHORT
+    """With `share`: so many prompts, in their order, are one cohort. The last one may be
+    smaller."""
     steps: Annotated[Positive, Field(exclude_if=lambda steps: steps == 1)] = 1
     """With `screen`: over how many of the sampler's first steps `noise-magnitude` is averaged."""
     seeds: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -192,14 +206,26 @@ class Stage(Record):
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Self:
+        if self.share is None and self.cohort != DEFAULT_COHORT:
+            raise ValueError("cohort is for a stage with a share")
+        if self.share is not None and self.exact_share * self.cohort < 1:
+            raise ValueError(
+                f"a share of {self.share:g} of {self.cohort:,} is less than one prompt; make the "
+                "cohort larger"
+            )
         if self.screen is None:
-            if self.above is not None or self.steps > 1:
-                raise ValueError("above and steps are for a stage with a screen; name the screen")
+            if (self.above, self.share, self.steps) != (None, None, 1):
+                raise ValueError(
+                    "above, share and steps are for a stage with a screen; name the screen"
+                )
             if self.seeds < 2:
                 raise ValueError("a stage needs two seeds at least, to show that pictures repeat")
             return self
-        if self.above is None:
-            raise ValueError(f"the stage with the screen {self.screen} needs a bound, above")
+        if (self.above is None) == (self.share is None):
+            raise ValueError(
+                f"the stage with the screen {self.screen} needs a bound, above, or a share, and "
+                "not both"
+            )
         if self.min_clique_size != 2 or self.edge_threshold is not None:
             raise ValueError(
                 "a stage with a screen makes no pictures; leave min_clique_size and "
@@ -207,6 +233,15 @@ class Stage(Record):
             )
         ScreenSettings(score=self.screen, steps=self.steps, seeds=self.seeds)
         return self
+
+    @property
+    def exact_share(self) -> Fraction:
+        """The share as its digits say: 0.07 of 100 is 7, and not a little more. 1 without one."""
+        return Fraction(1) if self.share is None else Fraction(repr(self.share))
+
+    def promoted(self, prompts: int) -> int:
+        """How many of so many prompts of a cohort that have a score go on."""
+        return ceil(self.exact_share * prompts)
 
 
 MAX_STAGES = 16

@@ -13,9 +13,10 @@ import random
 import shutil
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
-from tests.chaos.rounds import Chaos
+from tests.chaos.rounds import KINDS, Chaos
 
 
 def main():
@@ -48,10 +49,10 @@ def play(folder, count, seed):
     """
     with Chaos(folder, seed) as chaos:
         os.environ.update(chaos.deployment.s3.environment)
-        undisturbed = [chaos.run_undisturbed(kind) for kind in (0, 1)]
+        undisturbed = cache(chaos.run_undisturbed)
         rounds = []
         for number in range(seed, seed + count):
-            rounds.append(chaos.play(number, undisturbed[number % 2]))
+            rounds.append(chaos.play(number, undisturbed(number % KINDS)))
             print(rounds[-1], flush=True)
             if not rounds[-1].fine:
                 return rounds, {}, chaos.tracebacks()

@@ -7,6 +7,7 @@ and results must be those of an undisturbed run on one machine.
 import contextlib
 import json
 import random
+import shutil
 import threading
 import time
 from collections import Counter
@@ -17,122 +18,35 @@ import redis
 from seedsweep.storage.broker.connection import ROOT
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import BrokerUnavailableError
-from seedsweep.storage.ledger import LEASE_MS, MAX_LOSSES, Ledger
+from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.workforce import ANALYSTS, Workforce
 from seedsweep.workers.generation.celery_app import queue_of
-from tests.support.brokers import configured, demoted, occupied
+from tests.chaos.schedule import TROUBLES, draw_schedule
+from tests.support.campaigns import campaign_file, small_sampling
 from tests.support.deployment import PROMPTS, Deployment, pixels, stored_images, write_campaign
-from tests.support.proxy import INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL, Faults
 from tests.support.servers import wait_until
 
 SEEDS = 600
 UNITS = len(PROMPTS) * SEEDS // 20
 STAGES = ({"seeds": 20}, {"seeds": 100, "min_clique_size": 3})
-"""Of the rounds of even seeds: others make all their images at once."""
+
+SCREENED_SEEDS = 60
+SCREENED_PROMPTS = [f"no {number}" for number in range(90)]
+SCREENED_UNITS = 170
+SCREENED = {"screen": "noise-magnitude", "share": 0.3, "cohort": 20, "seeds": 2}
+"""A round's screen: 27 of these prompts go on."""
+
+KINDS = 3
+"""A round's kind is what its seed leaves of that: 0 makes all its images at once, 1 has stages of
+pictures, 2 a screen of a tiny Stable Diffusion, of which cohorts are decided."""
 
 WORKERS, SCHEDULERS = ("worker-0", "worker-1"), ("scheduler-0", "scheduler-1")
-EVENTS = 8
 MARK = "Traceback"
 PATIENCE_SECONDS = 6.0
 """A campaign that stands still is struck again after so long: events fall on each other then."""
 
-COSTLY = {
-    "kill worker-0": 2,
-    "kill worker-1": 2,
-    "freeze worker-0": 1,
-    "freeze worker-1": 1,
-    "kill broker": 1,
-    "broker fault": 3,
-}
-"""What may leave a claimed unit without a worker, and how often at most in one round."""
-
-CHEAP = {
-    "forget broker": 1,
-    "kill scheduler-0": 1,
-    "kill scheduler-1": 1,
-    "freeze scheduler-0": 1,
-    "freeze scheduler-1": 1,
-    "kill analyst": 1,
-    "kill store": 2,
-    "store fault": 3,
-    "repeat messages": 1,
-    "reverse messages": 1,
-    "replay messages": 1,
-    "foreign messages": 1,
-    "demote broker": 1,
-    "part broker": 1,
-    "occupy broker": 1,
-}
-TROUBLES = {
-    "demote": demoted,
-    "part": lambda client: configured(client, min_replicas_to_write=1),
-    "occupy": occupied,
-}
-"""What the broker answers everything with for a while: it is a replica, has none, or is busy."""
-
 FOREIGN = (b"not JSON", b"\xff\xfe", b"[]", b"{}", b'{"body": "!", "properties": {}}', b" " * 2**25)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What strikes once so many units are done, or the campaign has stood still for a while."""
-
-    units: int
-    name: str
-    faults: Faults | None = None
-    seconds: float = 0.0
-
-    def __str__(self):
-        changed = [name for name in Faults.__slots__ if self._changes(name)]
-        return " ".join([self.name, *changed, *([f"{self.seconds:.1f} s"] if self.seconds else [])])
-
-    def _changes(self, name):
-        return self.faults is not None and getattr(self.faults, name) != getattr(Faults(), name)
-
-
-def draw_schedule(seed):
-    """Draw a round's events, in order: equal seeds give equal ones.
-
-    A unit is given up once its worker was lost `MAX_LOSSES` times; a schedule has fewer events that
-    may do that.
-    """
-    chance = random.Random(seed)
-    costly = _shuffled(chance, COSTLY)[: MAX_LOSSES - 1]
-    names = costly + _shuffled(chance, CHEAP)
-    chance.shuffle(names)
-    return [
-        _draw_event(chance, int(UNITS * (number + chance.random()) / (EVENTS + 1)), name)
-        for number, name in enumerate(names[:EVENTS])
-    ]
-
-
-def _shuffled(chance, bag):
-    names = [name for name, count in bag.items() for _ in range(count)]
-    chance.shuffle(names)
-    return names
-
-
-def _draw_event(chance, units, name):
-    if name.startswith("freeze"):
-        return Event(units, name, seconds=chance.uniform(1, 2 * LEASE_MS / 1000))
-    if name.partition(" ")[0] in TROUBLES:
-        return Event(units, name, seconds=chance.uniform(1, 5))
-    if not name.endswith("fault"):
-        return Event(units, name)
-    kinds = [
-        Faults(latency=chance.uniform(0.01, 0.1)),
-        Faults(cut=chance.uniform(0.02, 0.3)),
-        Faults(cut_sent=chance.randrange(200_000)),
-        Faults(cut_answered=chance.randrange(20_000)),
-        Faults(lose_answer=chance.uniform(0.05, 0.5)),
-        Faults(black_hole=True),
-        Faults(refuse=True),
-    ]
-    if name == "store fault":
-        error = chance.choice([INTERNAL_ERROR, SLOW_DOWN, STORAGE_FULL])
-        kinds += [Faults(errors=rate, error=error) for rate in (0.3, 0.7, 1.0)]
-    return Event(units, name, chance.choice(kinds), chance.uniform(1, 5))
 
 
 @dataclass(slots=True)
@@ -216,7 +130,7 @@ class Chaos:
     def play(self, seed, undisturbed, timeout=180):
         """Play the round of this seed, and tell what came of it, be it not settled in time."""
         wait_until(self.is_serving, timeout=timeout)
-        schedule = draw_schedule(seed)
+        schedule = draw_schedule(seed, SCREENED_UNITS if seed % KINDS == 2 else UNITS)
         self._chance = random.Random(seed)
         for proxy in self.deployment.proxies:
             proxy.reseed(seed)
@@ -237,8 +151,10 @@ class Chaos:
         return played
 
     def _campaign(self, model, seed):
-        stages = () if seed % 2 else STAGES
-        return write_campaign(self.deployment.folder, "chaos", SEEDS, model, stages)
+        folder, kind = self.deployment.folder, seed % KINDS
+        if kind == 2:
+            return _write_screened(folder, model)
+        return write_campaign(folder, "chaos", SEEDS, model, STAGES if kind else ())
 
     def stop(self):
         """End every service in good order: its exit code by name."""
@@ -372,6 +288,29 @@ class Chaos:
         played.results_equal = json.loads(results) == undisturbed.results
         status = self.deployment.status(campaign_id)
         played.state, played.parked = status["state"], status["units_parked"]
+
+
+def _write_screened(folder, model):
+    """Write a campaign file of the screened round; `model` tells models of equal pictures apart."""
+    from tests.support.tiny_model import save_tiny_model
+
+    if not (folder / "tiny").exists():
+        save_tiny_model(folder / "tiny")
+    shutil.copytree(folder / "tiny", folder / model)
+    config = folder / model / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "_round": model}))
+    return campaign_file(
+        folder / "chaos.toml",
+        SCREENED_PROMPTS,
+        "chaos",
+        model={"path": str(folder / model), "dtype": "float32"},
+        sampling=small_sampling(
+            SCREENED_SEEDS, 16, steps=2, images_per_unit=20, batch_size=20, guidance_scale=3.0
+        ),
+        analysis={"min_clique_size": 5},
+        stages=[SCREENED],
+        missed_sample=0.0,
+    )
 
 
 def _afflict(proxy, event):

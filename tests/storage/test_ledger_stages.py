@@ -89,6 +89,21 @@ def test_an_image_of_a_dropped_prompt_that_is_lost_has_it_decided_anew(staged):
     assert staged.take_ready(C, 9) == [0]
 
 
+def test_a_unit_that_was_given_up_and_comes_late_has_a_dropped_prompt_decided_anew(staged):
+    token, [index, *_] = staged.issue(C, 1)
+    staged.claim(C, index, token)
+    staged.park(C, index)
+    staged.take_ready(C, 1)
+    staged.analysed(C, 0, flagged=False, dropped_after=1)
+    staged.complete(C, index)
+    counts = staged.counts(C)
+    assert (counts.dropped, counts.held, counts.analysed) == (0, 6, 0)
+    assert staged.take_ready(C, 1) == [0]
+    staged.analysed(C, 0, flagged=False, dropped_after=1)
+    counts = staged.counts(C)
+    assert (counts.dropped, counts.held, counts.analysed) == (2, 4, 1)
+
+
 def test_what_a_version_without_stages_left_in_the_broker_goes_on(ledger, broker):
     ledger.restore(C, nothing_done(2, 2))
     broker.hdel(f"{KEY}meta", "held", "dropped", "ends")

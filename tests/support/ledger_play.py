@@ -12,7 +12,7 @@ UNITS, PER_PROMPT = 4, 2
 NAMES = """
     issue issue claim claim claim complete complete fail release park park lose reap reissue
     pause activate activate take analysed judge judge late late crash reopen
-    retry take_back
+    retry take_back wait
 """
 
 
@@ -114,6 +114,13 @@ class Play:
             dropped = stage if stage < len(self.ends) else None
             self.ledger.analysed(C, prompt, bool(number % 2), dropped)
 
+    def do_wait(self, number):
+        prompt = self.pick(self.taken, number)
+        if prompt is not None:
+            self.ledger.wait_for_cohort(C, [prompt], 0)
+            if number % 2:
+                self.ledger.end_wait(C, range(self.prompts))
+
     def do_judge(self, _):
         self.do_take(2)
         while self.taken:
@@ -159,10 +166,13 @@ class Play:
         are_settled = are_settled.reshape(self.prompts, self.per_prompt)
         settled = set(np.flatnonzero((are_settled | ~are_open).all(axis=1)).tolist())
         assert ready <= settled
+        waiting = {int(prompt) for prompt in self.broker.smembers(f"{KEY}waiting")}
+        assert waiting <= ready
+        assert (counts.ready, counts.in_cohorts) == (len(ready - waiting), len(waiting))
         assert len(settled) == len(ready) + counts.analysed
-        waiting = ~are_open & ~are_settled
-        assert counts.dropped == waiting[is_dropped].sum()
-        assert counts.held == waiting[~is_dropped].sum()
+        unopened = ~are_open & ~are_settled
+        assert counts.dropped == unopened[is_dropped].sum()
+        assert counts.held == unopened[~is_dropped].sum()
 
     def standings(self):
         """Which units of each prompt are open, and which prompts were dropped."""

@@ -20,6 +20,7 @@ from seedsweep.workers.analysis.inner_products import Products, TorchProducts, p
 from seedsweep.workers.analysts.cost import Effort, Tally
 from seedsweep.workers.analysts.part_masks import store_masks
 from seedsweep.workers.analysts.prompt_result import analyse_stored, recorded
+from seedsweep.workers.analysts.screen_rules import undecided
 from seedsweep.workers.analysts.stage_rules import Standing, standing
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt
 from seedsweep.workers.training.index import TrainingSet, load_training_set
@@ -30,8 +31,9 @@ class AnalysisRequest:
     """One prompt of a stored campaign, and how to judge it.
 
     `receipt`: store a receipt of its images, if all are known and it is not flagged. `stage`: the
-    number of the stage whose units are settled, if the campaign has stages. `as_is`: what is there
-    of a prompt that goes on is judged too. `own`: the settings that the prompt has of its own.
+    number of the stage whose units are settled, if the campaign has stages, and `index` the
+    prompt's place in the plan. `as_is`: what is there of a prompt that goes on is judged too.
+    `own`: the settings that the prompt has of its own.
     """
 
     campaign_id: str
@@ -39,6 +41,7 @@ class AnalysisRequest:
     settings: AnalysisSettings
     receipt: bool = False
     stage: int = 1
+    index: int = 0
     as_is: bool = False
     own: PromptSettings | None = None
 
@@ -89,6 +92,8 @@ class AnalysisActor:
         try:
             submission = self._submission(request.campaign_id).of(request.own)
             stands = self._standing(submission, request, tally)
+            if stands.waits and not request.as_is:
+                raise undecided(request.prompt)
             if stands.stage > request.stage and not request.as_is:
                 seconds = time.monotonic() - began
                 return Analysed(
@@ -118,7 +123,13 @@ class AnalysisActor:
         if not submission.campaign.stages:
             return Standing(1)
         return standing(
-            self._store, submission, request.prompt, request.stage, self._products, tally
+            self._store,
+            submission,
+            request.prompt,
+            request.index,
+            request.stage,
+            self._products,
+            tally,
         )
 
     def _analyse(

@@ -5,57 +5,53 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from math import inf, isfinite
 
-from seedsweep.storage import keys
-from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import Drop
-from seedsweep.storage.records import Campaign, SeedRange, Submission, prompt_id_of
-from seedsweep.storage.scores import read_scores
+from seedsweep.storage.records import Campaign, Submission, prompt_id_of
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
-from seedsweep.storage.settings.sampling import ScreenSettings, Stage
+from seedsweep.storage.settings.sampling import Stage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.inner_products import Products
 from seedsweep.workers.analysts.cost import Tally
 from seedsweep.workers.analysts.prompt_result import analyse_prompt, judge_stored
+from seedsweep.workers.analysts.screen_rules import NEAR, screen_standing
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt
-
-NEAR = 1.5
-"""A near miss has its clique at so many times the stage's edge threshold, or a score above the
-bound's share of 1 in so many: below a bound of less than zero, as far below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a prompt stands: the number of the stage whose units are wanted, and its drop, if a
-    stage would have it dropped; one that is sampled stands in the last stage."""
+    stage would have it dropped; one that is sampled stands in the last stage. `waits`: the stage's
+    units are settled, and those of its cohort are not decided yet."""
 
     stage: int
     drop: Drop | None = None
+    waits: bool = False
 
 
 def standing(
-    store: Store, submission: Submission, text: str, settled: int, inner: Products, tally: Tally
+    store: Store,
+    submission: Submission,
+    text: str,
+    index: int,
+    settled: int,
+    inner: Products,
+    tally: Tally,
 ) -> Standing:
-    """Where the prompt stands, whose units are settled up to the stage of number `settled`.
+    """Where the prompt stands, whose units are settled up to the stage of number `settled`;
+    `index` is its place in the plan.
 
-    Every stage is decided on its units alone, whatever else is stored; stages after `settled` only
-    if all that they go by is there. Pictures that are gone are done without, and a prompt without a
-    score, or whose score is no number, goes on: nothing is dropped on what nobody knows.
+    Every stage is decided on its units alone, whatever else is stored, and one with a share on its
+    cohort's; stages after `settled` only if all that they go by is there. Pictures that are gone
+    are done without. A prompt stands at a stage whose cohort is not decided.
     """
     campaign, screens = submission.campaign, len(submission.campaign.screens)
     ends = campaign.stage_ends(submission.cuts)
-    for number, (screen, stage) in enumerate(
-        zip(campaign.screens, campaign.stages, strict=False), start=1
-    ):
-        score = _score(store, campaign, screen, text)
-        if score is None and number > settled:
-            return Standing(number)
-        if score is not None and stage.above is not None and score <= stage.above:
-            near = score > stage.above - abs(stage.above) * (1 - 1 / NEAR)
-            return _dropped(
-                campaign, text, Drop(stage=number, near=near, sampled=False, score=score), ends
-            )
+    number, drop = screen_standing(store, campaign, text, index, settled, screens)
+    if drop is not None:
+        return _dropped(campaign, text, drop, ends)
+    if number <= screens:
+        return Standing(number, waits=number <= settled)
     picture_ends = zip(campaign.picture_stages, ends[screens:], strict=False)
     for number, (stage, end) in enumerate(picture_ends, start=screens + 1):
         units = end - screens
@@ -72,19 +68,6 @@ def _dropped(campaign: Campaign, text: str, drop: Drop, ends: Sequence[int]) -> 
     if is_sampled(campaign, prompt_id_of(text), drop.near):
         return Standing(len(ends), drop.model_copy(update={"sampled": True}))
     return Standing(drop.stage, drop)
-
-
-def _score(store: Store, campaign: Campaign, screen: ScreenSettings, text: str) -> float | None:
-    """The prompt's score; None if none is stored that can be read, infinite if it is no number."""
-    seeds = SeedRange(first=screen.first_seed, last=screen.first_seed + screen.seeds - 1)
-    key = keys.scores(campaign.screen_id(screen), prompt_id_of(text), seeds)
-    try:
-        scored = read_scores(store, key)
-    except ShardCorruptError:
-        return None
-    if scored is None:
-        return None
-    return scored.score if isfinite(scored.score) else inf
 
 
 def is_sampled(campaign: Campaign, prompt_id: str, near: bool) -> bool:

@@ -7,15 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedsweep.scheduler.campaign.estimate import (
-    READY_BYTES,
-    Stock,
-    reckon,
-    state_bytes,
-    take_stock,
-    usual_sizes,
-)
+from seedsweep.scheduler.campaign.estimate import READY_BYTES, reckon, state_bytes, usual_sizes
 from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.stock import Stock, take_stock
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import SeedRange
@@ -29,6 +23,7 @@ SIZES = Sizes(shard=1000, shard_image=500, receipt=100, receipt_image=50, measur
 
 def plan_of(prompts=4, cuts=(50, 50, 20), keep="all"):
     sampling = {"seeds": sum(cuts), "width": 512, "height": 512, "images_per_unit": 50}
+    sampling["batch_size"] = 10
     campaign = make_campaign(prompts=prompts, keep=keep, **sampling)
     stops = np.cumsum(cuts).tolist()
     ranges = tuple(

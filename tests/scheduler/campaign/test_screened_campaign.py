@@ -1,125 +1,27 @@
 """A campaign whose first stage is a screen, and whose broker forgets everything now and then."""
 
-import math
 import random
-from hashlib import sha256
 
 import pytest
 
 from seedsweep.audit.findings.counts import count_results, has_evidence
 from seedsweep.audit.findings.missed import gather_missed, missed_words
 from seedsweep.scheduler.campaign.current import parked_now
-from seedsweep.scheduler.campaign.estimate import reckon, take_stock, usual_sizes
 from seedsweep.scheduler.campaign.integrity import check_campaign, repair
 from seedsweep.scheduler.campaign.plan import image_counts
 from seedsweep.scheduler.campaign.progress import read_progress
-from seedsweep.scheduler.campaign.restore import load_plan, restore_state
-from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
-from seedsweep.storage.campaigns import load_campaign, store_done, store_parked
-from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.campaigns import load_campaign, store_done
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.prompts import digest_prompts
-from seedsweep.storage.records import Parked, prompt_id_of
-from seedsweep.storage.results import results_by, store_results
-from seedsweep.storage.scores import Scored, encode_scores
-from seedsweep.storage.settings.analysis import Analysis
-from seedsweep.storage.settings.sampling import PromptList, Stage
-from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
-from seedsweep.workers.generation.throughput import Throughput
-from tests.support.campaigns import make_campaign, make_images
-
-SEEDS = 12
-PROMPTS = [f"prompt {number}" for number in range(9)]
-NO_NUMBER, GIVEN_UP = PROMPTS[2], PROMPTS[4]
-BOUND = 0.5
-
-
-def score_of(text):
-    return math.nan if text == NO_NUMBER else sha256(text.encode()).digest()[0] / 256
-
-
-class Screened:
-    """A campaign with a screen before its stage of pictures, worked off in this process."""
-
-    def __init__(self, folder, ledger, missed_sample=0.0):
-        stages = (
-            Stage(screen="noise-magnitude", above=BOUND, seeds=2),
-            Stage(seeds=4),
-        )
-        campaign = make_campaign(
-            stages=stages,
-            missed_sample=missed_sample,
-            seeds=SEEDS,
-            width=8,
-            height=8,
-            images_per_unit=4,
-            analysis=Analysis(tiles=2, min_clique_size=4),
-        )
-        digest = digest_prompts(map(prompt_id_of, PROMPTS))
-        prompts = PromptList(file="prompts.txt", digest=digest, count=len(PROMPTS))
-        self.store, self.ledger = FolderStore(folder), ledger
-        campaign = campaign.model_copy(update={"prompts": prompts})
-        submission = submit_campaign(self.store, plan_campaign(self.store, campaign, PROMPTS))
-        self.plan, self.campaign = load_plan(self.store, submission), submission.campaign
-        self.id = self.campaign.campaign_id
-        self.made = []
-        self._actor = AnalysisActor(self.store.url)
-
-    def restore(self, checkpointed=False):
-        self.ledger.restore(
-            self.id, restore_state(self.store, self.plan, checkpointed=checkpointed)
-        )
-
-    def make(self, count):
-        token, indexes = self.ledger.issue(self.id, count)
-        for index in indexes:
-            assert self.ledger.claim(self.id, index, token).outcome == "granted"
-            unit = self.plan.unit(index)
-            if unit.kind == "screen" and unit.prompt == GIVEN_UP:
-                park = Parked(
-                    index=index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason="no luck"
-                )
-                store_parked(self.store, self.id, park)
-                self.ledger.park(self.id, index)
-                continue
-            if not self.store.exists(unit_shard(unit)):
-                self.store_unit(index)
-                self.made.append(index)
-            self.ledger.complete(self.id, index)
-        return len(indexes)
-
-    def store_unit(self, index):
-        unit = self.plan.unit(index)
-        if unit.kind == "generate":
-            make_images(self.store, self.plan, [index])
-            return
-        scores = (score_of(unit.prompt) - 0.125, score_of(unit.prompt) + 0.125)
-        shard = encode_scores(unit, Scored(scores, "cpu", 1, "v"))
-        self.store.create(unit_shard(unit), shard)
-
-    def judge(self, count):
-        prompts = self.ledger.take_ready(self.id, count)
-        stages = self.ledger.stages_of(self.id, prompts)
-        for prompt, stage in zip(prompts, stages, strict=True):
-            request = AnalysisRequest(self.id, PROMPTS[prompt], self.campaign.settings, stage=stage)
-            told = self._actor.analyse(request)
-            if told.goes_on_to:
-                self.ledger.open_stage(self.id, prompt, told.goes_on_to)
-                continue
-            store_results(self.store, self.campaign.analysis_id, self.id, [told.value])
-            after = told.value.dropped_after
-            self.ledger.analysed(self.id, prompt, told.value.flagged, after)
-        return len(prompts)
-
-    def finish(self, forget=lambda: None):
-        while not self.ledger.counts(self.id).settled:
-            assert self.make(5) + self.judge(3) > 0
-            forget()
-
-    @property
-    def results(self):
-        found = results_by(self.store, self.campaign.settings, self.id)
-        return sorted(found, key=lambda result: result.prompt)
+from seedsweep.storage.records import prompt_id_of
+from tests.support.screened import (
+    BOUND,
+    GIVEN_UP,
+    NO_NUMBER,
+    PROMPTS,
+    SEEDS,
+    Screened,
+    score_of,
+)
 
 
 @pytest.fixture
@@ -241,18 +143,6 @@ def test_what_a_screen_drops_counts_as_not_flagged_and_its_loss_is_not_guarantee
     assert screen.went_on == pictures.prompts == sum(map(goes_on, PROMPTS))
     assert screen.dropped + pictures.dropped == counts.dropped
     assert "Nothing is guaranteed of what a screen drops" in missed_words(missed, done.campaign)[-1]
-
-
-def test_the_plan_reckons_the_passes_of_a_screen_into_its_hours(screened):
-    campaign = screened("reckoned")
-    plan = campaign.plan
-    rate = Throughput("cpu", 1.0, 1.0, 1.0, 1, 1, 1.0)
-    found = reckon(take_stock(campaign.store, plan), rate, usual_sizes(plan.campaign.sampling))
-    least = found.stages[0]
-    steps = plan.campaign.sampling.steps
-    screening = len(PROMPTS) * 2 * 2 / (2 * steps)
-    assert least.hours * 3600 == pytest.approx(least.padded_images + screening)
-    assert found.images == len(PROMPTS) * SEEDS
 
 
 def test_scores_are_counted_apart_from_images(screened):

@@ -100,14 +100,17 @@ def test_what_would_do_nothing_is_refused():
         ([{"seeds": 500}], "sampling.seeds more than the last"),
         ([{"seeds": 4, "min_clique_size": 5}], "a clique of more pictures than it has"),
         ([{"seeds": 1}], "a stage needs two seeds at least"),
-        ([{"screen": "one-step", "seeds": 1}], "with the screen one-step needs a bound, above"),
+        (
+            [{"screen": "one-step", "seeds": 1}],
+            "with the screen one-step needs a bound, above, or a share",
+        ),
         ([{"screen": "one-step", "above": 1, "seeds": 1, "steps": 2}], "one-step takes one step"),
         ([{"screen": "one-step", "above": 1, "seeds": 1, "edge_threshold": 0.1}], "no pictures"),
         (
             [{"screen": "one-step", "above": 1, "seeds": 900}],
             "a stage with a screen scores more seeds than sampling.seeds",
         ),
-        ([{"above": 1, "seeds": 4}], "above and steps are for a stage with a screen"),
+        ([{"above": 1, "seeds": 4}], "above, share and steps are for a stage with a screen"),
         (
             [{"seeds": 4}, {"screen": "one-step", "above": 1, "seeds": 1}],
             "stages with a screen come before those that make pictures",

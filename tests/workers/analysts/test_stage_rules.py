@@ -50,7 +50,7 @@ def units_of(plan, prompt, stage):
 
 def where(store, plan, prompt, settled=1):
     submission = load_campaign(store, plan.campaign.campaign_id)
-    return standing(store, submission, prompt, settled, products, Tally())
+    return standing(store, submission, prompt, PROMPTS.index(prompt), settled, products, Tally())
 
 
 def alike(prompt, seeds, threshold, size):

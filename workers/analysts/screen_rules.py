@@ -1,0 +1,131 @@
+"""How far a prompt gets through a campaign's screens: a function of what is stored alone."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import partial
+from math import ceil, isfinite
+
+from seedsweep.storage import keys
+from seedsweep.storage.errors import ShardCorruptError, TransientError
+from seedsweep.storage.parallel import map_in_order
+from seedsweep.storage.promotions import Promotion, Rank, load_promotion
+from seedsweep.storage.prompt_results import Drop
+from seedsweep.storage.records import Campaign, SeedRange, prompt_id_of
+from seedsweep.storage.scores import read_scores
+from seedsweep.storage.settings.sampling import ScreenSettings, Stage
+from seedsweep.storage.store import Store
+
+NEAR = 1.5
+"""A near miss has its clique at so many times the stage's edge threshold, or a score above the
+bound's share of 1 in so many: below a bound of less than zero, as far below it. With a share, it
+would go on if that were so many times as large."""
+
+READERS = 16
+
+
+def cohort_of(stage: Stage, index: int) -> int:
+    """The number of the cohort of the prompt of this index, in a stage with a share."""
+    return index // stage.cohort
+
+
+def screen_standing(
+    store: Store, campaign: Campaign, text: str, index: int, settled: int, count: int
+) -> tuple[int, Drop | None]:
+    """The number of the screen at which a prompt stands, of the first `count`, one more if it
+    passed all, and its drop, if that screen would have it dropped.
+
+    `index` is the prompt's in the plan; its units are settled up to the stage of number `settled`.
+    It stands at a screen that is not settled and has no score, and at one with a share whose
+    cohort is not decided yet. A prompt without a score, or whose score is no number, goes on:
+    nothing is dropped on what nobody knows.
+    """
+    screens = zip(campaign.screens[:count], campaign.stages, strict=False)
+    for number, (screen, stage) in enumerate(screens, start=1):
+        is_there, score = _score(store, campaign, screen, text)
+        if not is_there and number > settled:
+            return number, None
+        if score is None:
+            continue
+        if stage.above is not None:
+            goes_on = score > stage.above
+            near = score > stage.above - abs(stage.above) * (1 - 1 / NEAR)
+        else:
+            cohort = cohort_of(stage, index)
+            promotion = load_promotion(store, campaign.campaign_id, number, cohort)
+            if promotion is None:
+                return number, None
+            rank = Rank(score=score, index=index)
+            goes_on, near = promotion.takes(rank), promotion.nearly_takes(rank)
+        if not goes_on:
+            return number, Drop(stage=number, near=near, sampled=False, score=score)
+    return count + 1, None
+
+
+def decide_cohort(
+    store: Store,
+    campaign: Campaign,
+    prompts: Sequence[str],
+    number: int,
+    cohort: int,
+    note: Callable[[], None] = lambda: None,
+) -> Promotion:
+    """Decide which prompts of a cohort go on after the stage of this number, which has a share.
+
+    `prompts` are all of the campaign. The units of the cohort's are settled up to that stage: those
+    that came to it and have a score are ranked. Writes nothing. `note` is called again and again
+    meanwhile. Raises `TransientError` if a stage before is not decided.
+    """
+    stage = campaign.stages[number - 1]
+    indexes = range(cohort * stage.cohort, min((cohort + 1) * stage.cohort, len(prompts)))
+    ranks, rank_of = [], partial(_rank, store, campaign, prompts, number)
+    for rank in map_in_order(rank_of, indexes, READERS):
+        ranks += [rank] if rank else []
+        note()
+    ranks.sort(key=lambda rank: rank.order)
+    last = stage.promoted(len(ranks))
+    near = min(len(ranks), ceil(Fraction(repr(NEAR)) * stage.exact_share * len(ranks)))
+    return Promotion(
+        stage=number,
+        cohort=cohort,
+        prompts=len(indexes),
+        scored=len(ranks),
+        last=ranks[last - 1] if ranks else None,
+        near=ranks[near - 1] if ranks else None,
+    )
+
+
+def undecided(text: str) -> TransientError:
+    """The error for a prompt whose cohort must be decided first."""
+    return TransientError(f"The cohort of {text[:80]!r} is not decided yet; it is decided first.")
+
+
+def _rank(
+    store: Store, campaign: Campaign, prompts: Sequence[str], number: int, index: int
+) -> Rank | None:
+    """The rank of a prompt; None if a screen before dropped it, or it has no score."""
+    text = prompts[index]
+    _, score = _score(store, campaign, campaign.screens[number - 1], text)
+    if score is None:
+        return None
+    stands, drop = screen_standing(store, campaign, text, index, number - 1, number - 1)
+    if drop is not None:
+        return None
+    if stands < number:
+        raise undecided(text)
+    return Rank(score=score, index=index)
+
+
+def _score(
+    store: Store, campaign: Campaign, screen: ScreenSettings, text: str
+) -> tuple[bool, float | None]:
+    """Whether a score of the prompt is stored that can be read, and the score; None if there is
+    none, or it is no number."""
+    seeds = SeedRange(first=screen.first_seed, last=screen.first_seed + screen.seeds - 1)
+    key = keys.scores(campaign.screen_id(screen), prompt_id_of(text), seeds)
+    try:
+        scored = read_scores(store, key)
+    except ShardCorruptError:
+        return False, None
+    if scored is None:
+        return False, None
+    return True, scored.score if isfinite(scored.score) else None
