@@ -29,7 +29,7 @@ from benchmarks.verification import blends
 from seedsweep.audit.findings.intervals import rate
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of
-from seedsweep.workers.analysis.outliers import furthest, thumbnails
+from seedsweep.workers.analysis.outliers import ThumbnailSpace, furthest, thumbnails
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.copies import TrainingCopies
 from seedsweep.workers.training.describers import describers
@@ -42,13 +42,25 @@ COPIED = 0.1
 EDITS = {
     "exact": np.array,
     "JPEG 90": lambda picture: stored_anew(picture, 90),
+    "JPEG 75": lambda picture: stored_anew(picture, 75),
     "JPEG 60": lambda picture: stored_anew(picture, 60),
     "half the size and back": lambda picture: scaled_and_back(picture, 0.5),
     "2 % cut off all around": lambda picture: cut(picture, 0.02, 0.02, 0.02, 0.02),
     "5 % cut off at the left": lambda picture: cut(picture, 0.05, 0, 0, 0),
     "moved by 3 pixels both ways": lambda picture: np.roll(picture, (3, 3), (0, 1)),
+    "recoloured: red + 15, blue - 15": lambda picture: recoloured(picture, 15),
+    "recoloured: red + 40, blue - 40, another picture by the rule": lambda picture: recoloured(
+        picture, 40
+    ),
 }
-"""The last is what the rule just allows; what leaves at one side comes back at the other."""
+"""That of three pixels is what the rule just allows; what leaves at one side comes back at the
+other."""
+
+
+def recoloured(picture, levels):
+    """The picture with more red and less blue."""
+    moved = picture.astype(np.int16) + np.array([levels, 0, -levels])
+    return np.clip(moved, 0, 255).astype(np.uint8)
 
 
 def write_file(folder, number, count, share):
@@ -163,7 +175,9 @@ def compare(folder, actors):
     print(f"| pairs in one group by all pairs that are found | {rate(both, pairs_of(slow))} |")
     distinct = np.unique(firsts)
     pictures = described.thumbnails[distinct]
-    told = itertools.islice(furthest(pictures, np.ones(len(distinct), bool), NEIGHBOURS), OUTLIERS)
+    told = itertools.islice(
+        furthest(ThumbnailSpace(pictures), np.ones(len(distinct), bool), NEIGHBOURS), OUTLIERS
+    )
     ours = [place for place, _ in told]
     values = small[distinct].astype(np.float64)
     scores = []
@@ -181,7 +195,7 @@ def measure(folder, count, actors, share=0.0):
     distinct = np.unique(firsts)
     pictures = described.thumbnails[distinct]
     wanted = np.ones(len(distinct), bool)
-    list(itertools.islice(furthest(pictures, wanted, NEIGHBOURS), OUTLIERS))
+    list(itertools.islice(furthest(ThumbnailSpace(pictures), wanted, NEIGHBOURS), OUTLIERS))
     outliers = time.perf_counter() - began
     own = cpu_seconds() - own + spent[0]
     total = max(stages.values()) + outliers

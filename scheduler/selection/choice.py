@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.workers.analysis.outliers import Thumbnails, furthest
+from seedsweep.workers.analysis.outliers import Space, furthest
 from seedsweep.workers.training.slice_description import NO_CAPTION
 
 Why = Literal["most-duplicated", "outlier", "random"]
@@ -70,18 +70,17 @@ def most_duplicated(groups: Groups, count: int) -> Places:
 
 def outliers(
     groups: Groups,
-    firsts: Places,
-    thumbnails: Thumbnails,
+    distinct: Places,
+    pictures: Space,
     neighbours: int,
     count: int,
     progress: Callable[[int, int], None],
 ) -> Places:
     """The groups of the `count` prompts whose pictures are furthest from their nearest
-    `neighbours`: the furthest first; each caption once. Copies count once: distances are between
-    the first pictures of groups, which `firsts` (n,) names for each of the set's."""
-    distinct = np.unique(firsts)
+    `neighbours`: the furthest first; each caption once. Copies count once: `pictures` are the first
+    ones of groups, at the places `distinct` in the set."""
     wanted = np.isin(distinct, groups.firsts)
-    ordered = furthest(thumbnails[distinct], wanted, neighbours, progress)
+    ordered = furthest(pictures, wanted, neighbours, progress)
     places = (int(np.searchsorted(groups.firsts, distinct[place])) for place, _ in ordered)
     return np.array([*islice(_once(places, groups), count)], np.intp)
 

@@ -5,6 +5,7 @@ are memorised without copies too (Feldman 2020, arXiv 1906.05271), and prompts d
 compare with.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.array_file import ARRAYS
 from seedsweep.workers.training.copies import DescribedSet, TrainingCopies
 from seedsweep.workers.training.describers import Describers, describers
+from seedsweep.workers.training.embedding_file import embedding_file
+from seedsweep.workers.training.embedding_model import EmbeddingModel, open_embedding
 from seedsweep.workers.training.kinds import kind_of
 from seedsweep.workers.training.picture_set import PictureSet, open_set
 from seedsweep.workers.training.pictures import in_words
@@ -45,7 +48,8 @@ NEIGHBOURS = 50
 class SelectionOptions:
     """What to choose from the set at `training_set`, None for nothing of a kind. `column`: which
     holds the pictures, "" for the usual one. `flip`: whether mirror images are copies. `seed`:
-    another one draws other prompts at random."""
+    another one draws other prompts at random. `embedding`: a model that tells likeness better than
+    the pictures' own forms; None for these."""
 
     training_set: Path
     most_duplicated: int | None = None
@@ -54,6 +58,7 @@ class SelectionOptions:
     seed: int = 0
     column: str = ""
     flip: bool = False
+    embedding: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +95,10 @@ def select_prompts(
 ) -> tuple[list[ChosenPrompt], Summary]:
     """As `choose_prompts`, on so many actors; raises what `describers` does as well."""
     refuse_nothing(options)
+    model = open_embedding(options.embedding) if options.embedding else None
     # Actors have a thread each; more of them here, beside these, take many times as long as one.
     with describers(actors) as crew, threadpool_limits(1):
-        return choose_prompts(options, crew, progress)
+        return choose_prompts(options, crew, progress, model)
 
 
 def refuse_nothing(options: SelectionOptions) -> None:
@@ -106,7 +112,10 @@ def refuse_nothing(options: SelectionOptions) -> None:
 
 
 def choose_prompts(
-    options: SelectionOptions, crew: Describers, progress: Progress
+    options: SelectionOptions,
+    crew: Describers,
+    progress: Progress,
+    model: EmbeddingModel | None = None,
 ) -> tuple[list[ChosenPrompt], Summary]:
     """Choose prompts: the most duplicated first, then outliers, then those drawn, each once, with
     all its reasons.
@@ -118,7 +127,16 @@ def choose_prompts(
     training = open_set(path, column=PictureColumn(options.column))
     settings = Verification(training_set=str(path), column=options.column, flip=options.flip)
     _refuse_arrays(training)
-    copies = TrainingCopies(crew, training, settings, progress)
+    with contextlib.ExitStack() as stack:
+        vectors = stack.enter_context(embedding_file(model, options.flip)) if model else None
+        copies = TrainingCopies(crew, training, settings, progress, vectors)
+        return _choose_of(options, copies, progress)
+
+
+def _choose_of(
+    options: SelectionOptions, copies: TrainingCopies, progress: Progress
+) -> tuple[list[ChosenPrompt], Summary]:
+    path = options.training_set.absolute()
     described = copies.describe()
     if not described.captions.any():
         raise ConfigError(_no_captions(path, f"None of the {described.coverage.read:,} pictures"))
@@ -147,8 +165,8 @@ def _choose(
     if options.outliers is not None:
         chosen["outlier"] = outliers(
             groups,
-            firsts,
-            described.thumbnails,
+            distinct := np.unique(firsts),
+            described.space(distinct),
             NEIGHBOURS,
             options.outliers,
             lambda done, total: progress("neighbours looked up", done, total),
@@ -182,12 +200,22 @@ def _summary(
         unfit=described.unfit,
         prompts=prompts,
         chosen=counted,
-        notes=(in_words(described.coverage), *_notes(counted, without, described.unfit, prompts)),
+        notes=(
+            in_words(described.coverage),
+            *_notes(counted, without, described.unfit, prompts, described.without_vector),
+        ),
     )
 
 
-def _notes(chosen: tuple[Chosen, ...], without: int, unfit: int, prompts: int) -> tuple[str, ...]:
+def _notes(
+    chosen: tuple[Chosen, ...], without: int, unfit: int, prompts: int, no_vector: int
+) -> tuple[str, ...]:
     notes = []
+    if no_vector:
+        notes.append(
+            "Pictures that the model gave no finite numbers for, which are no outliers: "
+            f"{no_vector:,}."
+        )
     if without:
         notes.append(
             "Pictures without a caption that can be read, which cannot become prompts: "

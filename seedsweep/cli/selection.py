@@ -43,6 +43,13 @@ def select(
     flip: Annotated[
         bool, typer.Option("--flip", help="Mirror images of each other are copies too.")
     ] = False,
+    embedding: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An ONNX model, with a .toml beside it, that proposes copies and tells outliers.",
+        ),
+    ] = None,
     actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +68,9 @@ def select(
 
     # All that may be refused comes before what takes long.
     refuse_output(output)
-    options = SelectionOptions(training_set, most_duplicated, outliers, random, seed, column, flip)
+    options = SelectionOptions(
+        training_set, most_duplicated, outliers, random, seed, column, flip, embedding
+    )
     crew = Actors(actors or os.cpu_count() or 1, address=Environment().ray_address)
     with counted_in_turn() as progress:
         prompts, summary = select_prompts(options, crew, progress)

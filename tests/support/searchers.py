@@ -35,9 +35,9 @@ class Here:
         for question in reversed(list(questions)):
             yield Searcher().judge(question)
 
-    def describe(self, slices, settings):
+    def describe(self, slices, settings, embedding=None):
         for number in reversed(range(len(slices))):
-            yield Describer().describe(number, slices[number], settings)
+            yield Describer().describe(number, slices[number], settings, embedding)
 
     def names(self, slices, places):
         for number, some in places.items():

@@ -22,7 +22,7 @@ WHOLE = 4096
 PROBES = 32
 """So many cells are visited."""
 
-_CELLS_PER_ROOT = 4
+CELLS_PER_ROOT = 4
 _PAIRS = 1 << 23  # at once, in float32
 
 Vectors = NDArray[np.int8]
@@ -37,7 +37,7 @@ class Cells:
         count, values = drawn_from.shape
         self._pivots = np.zeros((1, values), np.float32)
         if count > WHOLE:
-            places = np.linspace(0, count - 1, _CELLS_PER_ROOT * isqrt(count)).astype(np.intp)
+            places = np.linspace(0, count - 1, CELLS_PER_ROOT * isqrt(count)).astype(np.intp)
             self._pivots = drawn_from[places].astype(np.float32)
         self._probes = min(probes, len(self._pivots))
         self._held: list[list[tuple[Any, NDArray[np.intp]]]] = [[] for _ in self._pivots]

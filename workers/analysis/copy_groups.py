@@ -9,6 +9,7 @@ a group: a group of most of the set costs no more than any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from seedsweep.workers.analysis.sketches import (
     Sketches,
     have_forms,
     match_by_forms,
+    match_loosely,
     match_plainly,
     may_be_copies,
     may_be_plain,
@@ -32,43 +34,81 @@ Judge = Callable[[Sequence[tuple[int, Places]]], Sequence[NDArray[np.bool_]]]
 
 Progress = Callable[[int, int], None]
 
+
+class Proposals(Protocol):
+    """Another opinion on which pictures may be near-copies; what it says counts if forms are alike
+    a little, and it takes nothing away."""
+
+    def hold(self, rows: Places) -> None:
+        """Have the pictures at these places be found."""
+
+    def near(self, rows: Places) -> tuple[Places, Places]:
+        """Pairs of one of these and one that is held."""
+
+    def among(self, rows: Places) -> NDArray[np.bool_]:
+        """Which pairs of these it proposes: (n, n)."""
+
+
 BLOCK = 2048
 """So many pictures are compared at once: all their pairs take some 100 MB."""
 
 
 def with_others(
-    sketches: Sketches, rule: NearCopies, flip: bool, progress: Progress
+    sketches: Sketches,
+    rule: NearCopies,
+    flip: bool,
+    progress: Progress,
+    proposals: Proposals | None = None,
 ) -> NDArray[np.bool_]:
-    """Which of the pictures may be a near-copy of another, or have one: (n,) bool."""
+    """Which of the pictures may be a near-copy of another, or have one: (n,) bool. `proposals` hold
+    none yet."""
     found = may_be_plain(sketches, rule)
     formed = np.flatnonzero(have_forms(sketches, rule))
     cells = Cells(sketches.forms[formed])
     cells.add(sketches.forms[formed], formed)
+    if proposals:
+        proposals.hold(formed)
     for at in range(0, len(formed), BLOCK):
         rows = formed[at : at + BLOCK]
-        for first, second in _alike(cells, sketches, rows, rule, flip):
+        pairs = _alike(cells, sketches, rows, rule, flip)
+        if proposals:
+            pairs.append(_proposed(proposals, sketches, rows, rule, flip))
+        for first, second in pairs:
             found[first[first != second]] = True
         progress(min(at + BLOCK, len(formed)), len(formed))
     return found
 
 
 def group_copies(
-    sketches: Sketches, rule: NearCopies, flip: bool, judge: Judge, progress: Progress
+    sketches: Sketches,
+    rule: NearCopies,
+    flip: bool,
+    judge: Judge,
+    progress: Progress,
+    proposals: Proposals | None = None,
 ) -> Places:
-    """Of each picture the place of the first of its group: (n,)."""
+    """Of each picture the place of the first of its group: (n,). `proposals` hold none yet."""
     firsts = np.arange(len(sketches))
     plain: Places = np.empty(0, np.intp)
     cells = Cells(sketches.forms)
     for at in range(0, len(sketches), BLOCK):
         rows = firsts[at : at + BLOCK].copy()
         pairs = [*_alike(cells, sketches, rows, rule, flip), _plain(plain, sketches, rows, rule)]
+        if proposals:
+            pairs.append(_proposed(proposals, sketches, rows, rule, flip))
         _join_earlier(firsts, pairs, judge)
         left = rows[firsts[rows] == rows]
         possible = may_be_copies(sketches.of(left), sketches.of(left), rule, flip)
+        if proposals:
+            first, second = np.nonzero(proposals.among(left))
+            loosely = match_loosely(sketches.of(left[first]), sketches.of(left[second]), rule, flip)
+            possible[first[loosely], second[loosely]] = True
         firsts[left] = left[_in_order(possible, left, judge)]
         new = left[firsts[left] == left]
         formed = new[have_forms(sketches.of(new), rule)]
         cells.add(sketches.forms[formed], formed)
+        if proposals:
+            proposals.hold(formed)
         plain = np.concatenate([plain, new[may_be_plain(sketches.of(new), rule)]])
         progress(min(at + BLOCK, len(sketches)), len(sketches))
     return firsts
@@ -88,6 +128,14 @@ def _alike(
             possible = match_by_forms(sketches.of(mine), sketches.of(theirs), rule)
             pairs.append((mine[possible], theirs[possible]))
     return pairs
+
+
+def _proposed(
+    proposals: Proposals, sketches: Sketches, rows: Places, rule: NearCopies, flip: bool
+) -> tuple[Places, Places]:
+    mine, theirs = proposals.near(rows)
+    possible = match_loosely(sketches.of(mine), sketches.of(theirs), rule, flip)
+    return mine[possible], theirs[possible]
 
 
 def _plain(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,72 +41,95 @@ def thumbnails(frames: Frames) -> Thumbnails:
     return np.asarray(centred).reshape(len(frames), 3 * SIDE**2)
 
 
+class Space(Protocol):
+    """Pictures with a distance."""
+
+    def __len__(self) -> int: ...
+
+    def bounds(
+        self, places: NDArray[np.intp], count: int, progress: Progress
+    ) -> NDArray[np.float64]:
+        """What the mean distances of the pictures at these places to their nearest `count` others
+        are at most."""
+
+    def exact(self, places: NDArray[np.intp], count: int) -> NDArray[np.float64]:
+        """What they are."""
+
+
 def furthest(
-    pictures: Thumbnails,
+    pictures: Space,
     wanted: NDArray[np.bool_],
     neighbours: int,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[tuple[int, float]]:
-    """The `wanted` (n,) of the pictures and their mean l2 to their nearest `neighbours` among all
-    others (to all, if these are fewer), pixels in [0, 1]: the furthest first, of equal ones the
-    first. It is worked out as it is asked for. The l2 of 8 × 8 averages is at most that of the
-    pictures."""
+    """The `wanted` (n,) of the pictures and their mean distance to their nearest `neighbours` among
+    all others (to all, if these are fewer): the furthest first, of equal ones the first. It is
+    worked out as it is asked for."""
     count = min(neighbours, len(pictures) - 1)
     if count < 1:
         yield from ((int(place), 0.0) for place in np.flatnonzero(wanted))
         return
-    bounds = _bounds(pictures, np.flatnonzero(wanted), count, progress)
+    bounds = pictures.bounds(np.flatnonzero(wanted), count, progress)
     places = np.flatnonzero(wanted)[np.argsort(-bounds, kind="stable")]
     bounds = np.sort(bounds)[::-1]
-    norms = _norms(pictures)
     known: list[tuple[float, int]] = []
     for at in range(0, len(places), _AT_ONCE):
         while known and -known[0][0] > bounds[at]:
             score, place = heapq.heappop(known)
             yield place, -score
         some = places[at : at + _AT_ONCE]
-        for place, score in zip(some, _exact(pictures, norms, some, count), strict=True):
+        for place, score in zip(some, pictures.exact(some, count), strict=True):
             heapq.heappush(known, (-float(score), int(place)))
     while known:
         score, place = heapq.heappop(known)
         yield place, -score
 
 
-def _bounds(
-    pictures: Thumbnails, places: NDArray[np.intp], count: int, progress: Progress
-) -> NDArray[np.float64]:
-    """What the mean distances are at most, by the pictures in a few cells."""
-    cells = Cells(pictures, _PROBES)
-    cells.add(pictures, np.arange(len(pictures)))
-    bounds = np.empty(len(places))
-    for at in range(0, len(places), _ROWS):
-        rows = places[at : at + _ROWS]
-        nearest = np.full((len(rows), count), np.inf, np.float32)
-        for visitors, names, squared in cells.near(pictures[rows]):
-            squared[rows[visitors][:, None] == names[None, :]] = np.inf
-            merged = np.concatenate([nearest[visitors], squared], axis=1)
-            nearest[visitors] = np.partition(merged, count - 1, axis=1)[:, :count]
-        bounds[at : at + _ROWS] = _mean_l2(nearest)
-        progress(min(at + _ROWS, len(places)), len(places))
-    return bounds
+class ThumbnailSpace:
+    """Pictures with the l2 of their 8 × 8 averages, pixels in [0, 1], which is at most that of the
+    pictures."""
 
+    def __init__(self, pictures: Thumbnails) -> None:
+        self._pictures, self._norms = pictures, _norms(pictures)
 
-def _exact(
-    pictures: Thumbnails, norms: NDArray[np.float32], places: NDArray[np.intp], count: int
-) -> NDArray[np.float64]:
-    wide = pictures[places].astype(np.float32)
-    nearest = np.full((len(places), count), np.inf, np.float32)
-    step = _PAIRS // max(1, len(places))
-    for at in range(0, len(pictures), step):
-        others = pictures[at : at + step].astype(np.float32)
-        squared = wide @ others.T
-        squared *= -2.0
-        squared += norms[places, None]
-        squared += norms[None, at : at + step]
-        squared[places[:, None] == np.arange(at, at + len(others))[None, :]] = np.inf
-        merged = np.concatenate([nearest, squared], axis=1)
-        nearest = np.partition(merged, count - 1, axis=1)[:, :count]
-    return _mean_l2(nearest)
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def bounds(
+        self, places: NDArray[np.intp], count: int, progress: Progress
+    ) -> NDArray[np.float64]:
+        """As of `Space`, by the pictures in a few cells."""
+        pictures = self._pictures
+        cells = Cells(pictures, _PROBES)
+        cells.add(pictures, np.arange(len(pictures)))
+        bounds = np.empty(len(places))
+        for at in range(0, len(places), _ROWS):
+            rows = places[at : at + _ROWS]
+            nearest = np.full((len(rows), count), np.inf, np.float32)
+            for visitors, names, squared in cells.near(pictures[rows]):
+                squared[rows[visitors][:, None] == names[None, :]] = np.inf
+                merged = np.concatenate([nearest[visitors], squared], axis=1)
+                nearest[visitors] = np.partition(merged, count - 1, axis=1)[:, :count]
+            bounds[at : at + _ROWS] = _mean_l2(nearest)
+            progress(min(at + _ROWS, len(places)), len(places))
+        return bounds
+
+    def exact(self, places: NDArray[np.intp], count: int) -> NDArray[np.float64]:
+        """As of `Space`."""
+        pictures, norms = self._pictures, self._norms
+        wide = pictures[places].astype(np.float32)
+        nearest = np.full((len(places), count), np.inf, np.float32)
+        step = _PAIRS // max(1, len(places))
+        for at in range(0, len(pictures), step):
+            others = pictures[at : at + step].astype(np.float32)
+            squared = wide @ others.T
+            squared *= -2.0
+            squared += norms[places, None]
+            squared += norms[None, at : at + step]
+            squared[places[:, None] == np.arange(at, at + len(others))[None, :]] = np.inf
+            merged = np.concatenate([nearest, squared], axis=1)
+            nearest = np.partition(merged, count - 1, axis=1)[:, :count]
+        return _mean_l2(nearest)
 
 
 def _mean_l2(squared: NDArray[np.float32]) -> NDArray[np.float64]:

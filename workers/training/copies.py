@@ -6,7 +6,7 @@ host's cache, 12 KB each, for as long as it takes. Exact copies need no frame.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,12 @@ from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.copy_groups import group_copies, with_others
 from seedsweep.workers.analysis.near_copies import Frames
-from seedsweep.workers.analysis.outliers import Thumbnails
+from seedsweep.workers.analysis.outliers import Space, Thumbnails, ThumbnailSpace
 from seedsweep.workers.analysis.sketches import Sketches, joined
 from seedsweep.workers.training.copy_questions import Places, copy_answers, copy_questions
 from seedsweep.workers.training.describers import Describers
+from seedsweep.workers.training.embedding_file import EmbeddingFile, Embeddings
+from seedsweep.workers.training.embedding_index import EmbeddingProposals, EmbeddingSpace
 from seedsweep.workers.training.frame_file import FrameFile
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.pictures import Reading, none_readable
@@ -36,7 +38,8 @@ class DescribedSet:
     """The n pictures of a training set that can be read, in its order.
 
     `positions` (n,) int64, `digests` and `captions` (n,) uint64, and how many are `unfit`: as of
-    `Description`. `thumbnails` (n, any) int8.
+    `Description`. `thumbnails` (n, any) int8. `embeddings` if a model was given, which
+    gave `without_vector` so many pictures none.
     """
 
     positions: NDArray[np.int64]
@@ -46,26 +49,44 @@ class DescribedSet:
     thumbnails: Thumbnails
     unfit: int
     coverage: Coverage
+    embeddings: Embeddings | None = None
+    without_vector: int = 0
+
+    def space(self, places: Places) -> Space:
+        """The pictures at these places, with the distance that tells outliers."""
+        if self.embeddings:
+            return EmbeddingSpace(self.embeddings.of(places))
+        return ThumbnailSpace(self.thumbnails[places])
 
 
 class TrainingCopies:
     """Groups a training set on Ray actors; `settings` has the rule of near-copies, and whether
-    mirror images count."""
+    mirror images count. `vectors`, if given, are filled, and propose which pictures to compare."""
 
     def __init__(
-        self, crew: Describers, training: PictureSet, settings: Verification, progress: Progress
+        self,
+        crew: Describers,
+        training: PictureSet,
+        settings: Verification,
+        progress: Progress,
+        vectors: EmbeddingFile | None = None,
     ) -> None:
         self._crew, self._training, self._settings = crew, training, settings
+        self._vectors = vectors
         self._progress, self.peak_bytes = progress, 0
 
     def describe(self) -> DescribedSet:
         """Read the whole set. Raises `TrainingSetError` if no picture can be read."""
-        described = []
-        for each in self._crew.describe(self._slices, self._settings):
-            described.append(each)
+        described, vectors = [], self._vectors
+        model = vectors.model if vectors else None
+        for each in self._crew.describe(self._slices, self._settings, model):
+            if vectors and each.embeddings is not None:
+                vectors.add(each.number, each.embeddings)
+            described.append(replace(each, embeddings=None))
             self.peak_bytes = max(self.peak_bytes, each.peak_bytes)
             self._progress("slices read", len(described), len(self._slices))
         described.sort(key=lambda each: each.number)
+        coverage = self._coverage(described)
         return DescribedSet(
             np.concatenate([each.positions for each in described]),
             np.concatenate([each.digests for each in described]),
@@ -73,7 +94,9 @@ class TrainingCopies:
             joined([each.sketches for each in described]),
             np.concatenate([each.thumbnails for each in described]),
             sum(each.unfit for each in described),
-            self._coverage(described),
+            coverage,
+            vectors.whole() if vectors else None,
+            vectors.without if vectors else 0,
         )
 
     def group(self, described: DescribedSet) -> Places:
@@ -86,7 +109,9 @@ class TrainingCopies:
         distinct = np.sort(begins)
         rule, flip = self._settings.near_copies, self._settings.flip
         known = described.sketches.of(distinct)
-        among = distinct[with_others(known, rule, flip, self._telling("pictures looked up"))]
+        tell = self._telling("pictures looked up")
+        proposals = self._proposals(described, distinct)
+        among = distinct[with_others(known, rule, flip, tell, proposals)]
         firsts = np.arange(len(described.digests))
         if len(among):
             held = FrameFile(self._crew, self._training, self._settings)
@@ -98,6 +123,7 @@ class TrainingCopies:
                     flip,
                     lambda jobs: self._judge(frames, jobs),
                     self._telling("possible copies compared"),
+                    self._proposals(described, among),
                 )
             firsts[among] = among[groups]
         return np.asarray(firsts[begins[copies]])
@@ -111,6 +137,12 @@ class TrainingCopies:
         if named.keys() != set(positions):
             raise TrainingSetError(self._changed())
         return [named[position] for position in positions]
+
+    def _proposals(self, described: DescribedSet, places: Places) -> EmbeddingProposals | None:
+        if not (self._vectors and described.embeddings):
+            return None
+        alike = self._vectors.model.settings.alike
+        return EmbeddingProposals(described.embeddings.of(places), alike)
 
     def _coverage(self, described: Sequence[Description]) -> Coverage:
         reading, training = Reading(), self._training

@@ -6,6 +6,7 @@ from typing import Any
 
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.training.embedding_model import EmbeddingModel
 from seedsweep.workers.training.search_actors import Searchers, crew_of
 from seedsweep.workers.training.slice_description import Describer, Description, Named
 from seedsweep.workers.training.slices import Slice
@@ -14,11 +15,16 @@ from seedsweep.workers.training.slices import Slice
 class Describers(Searchers):
     """Searchers that also describe slices."""
 
-    def describe(self, slices: Sequence[Slice], settings: Verification) -> Iterator[Description]:
+    def describe(
+        self,
+        slices: Sequence[Slice],
+        settings: Verification,
+        embedding: EmbeddingModel | None = None,
+    ) -> Iterator[Description]:
         """What is in each slice, as it is finished. Raises what `describers` does."""
 
         def start(actor: Any, numbered: tuple[int, Slice]) -> Any:
-            return actor.describe.remote(*numbered, settings)
+            return actor.describe.remote(*numbered, settings, embedding)
 
         return self._each(enumerate(slices), start)
 

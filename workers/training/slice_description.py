@@ -10,11 +10,13 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis.near_copies import FRAME, centres, frames_of
 from seedsweep.workers.analysis.outliers import Thumbnails, thumbnails
 from seedsweep.workers.analysis.running_nearest import content_digest
 from seedsweep.workers.analysis.sketches import Sketches, joined, sketch
+from seedsweep.workers.training.embedding_model import BATCH, EmbeddingModel
 from seedsweep.workers.training.pictures import Reading, readable_pictures
 from seedsweep.workers.training.slice_search import PLACES, Searcher, peak_bytes
 from seedsweep.workers.training.slices import Slice, read_captions, read_slice
@@ -34,7 +36,8 @@ class Description:
 
     `positions` (n,) int64 in the training set; `digests` (n,) uint64, equal for exact copies;
     `captions` (n,) uint64, equal for equal ones, `NO_CAPTION` if there is none or it is `unfit`, as
-    so many are, to be a prompt. `peak_bytes`: as of `SliceMatches`.
+    so many are, to be a prompt. `peak_bytes`: as of `SliceMatches`. `embeddings`: by picture the
+    vectors of it, and of its mirror image if that counts, (n, ways, values), if a model was given.
     """
 
     number: int
@@ -46,6 +49,7 @@ class Description:
     unfit: int
     reading: Reading
     peak_bytes: int
+    embeddings: NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +64,24 @@ class Named:
 class Describer(Searcher):
     """One actor: it holds nothing but the slice in hand."""
 
-    def describe(self, number: int, part: Slice, settings: Verification) -> Description:
+    def describe(
+        self,
+        number: int,
+        part: Slice,
+        settings: Verification,
+        embedding: EmbeddingModel | None = None,
+    ) -> Description:
         """As `describe_slice`."""
-        return describe_slice(number, part, settings)
+        return describe_slice(number, part, settings, embedding)
 
     def names(self, number: int, part: Slice, places: Sequence[int]) -> list[Named]:
         """As `name_pictures`."""
         return name_pictures(number, part, places)
 
 
-def describe_slice(number: int, part: Slice, settings: Verification) -> Description:
+def describe_slice(
+    number: int, part: Slice, settings: Verification, embedding: EmbeddingModel | None = None
+) -> Description:
     """Describe every picture of the slice, the set's `number`-th; what cannot be read is counted.
 
     Memory is bounded by some 50 MB and 400 bytes a picture.
@@ -99,7 +111,27 @@ def describe_slice(number: int, part: Slice, settings: Verification) -> Descript
         sum(prompt is None for prompt in prompts) - blank,
         reading,
         peak_bytes(),
+        _embedded(part, settings, embedding, places) if embedding else None,
     )
+
+
+def _embedded(
+    part: Slice, settings: Verification, embedding: EmbeddingModel, places: list[int]
+) -> NDArray[np.float16]:
+    """The vectors of the pictures at these places, which are all that can be read: decoded anew,
+    since a model takes another size, which costs little beside it."""
+    brought = settings.model_copy(update={"resize": embedding.settings.resize})
+    size = (embedding.scaled, embedding.scaled)
+    pictures = readable_pictures(part, brought, size, Reading(), wanted=set(places).__contains__)
+    ways = [slice(None), slice(None, None, -1)] if settings.flip else [slice(None)]
+    made, met = [np.empty((0, len(ways), embedding.values), np.float16)], []
+    while some := list(islice(pictures, BATCH)):
+        met += [place for place, _, _, _ in some]
+        pixels = np.stack([picture for _, _, picture, _ in some])
+        made.append(np.stack([embedding.embed(pixels[:, :, way]) for way in ways], axis=1))
+    if met != places:
+        raise TrainingSetError(f"{part.name} changed while it was read; run this again.")
+    return np.concatenate(made)
 
 
 def name_pictures(number: int, part: Slice, places: Sequence[int]) -> list[Named]:

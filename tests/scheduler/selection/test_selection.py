@@ -28,10 +28,14 @@ from seedsweep.scheduler.selection.selection import (
     select_prompts,
 )
 from seedsweep.storage.errors import ConfigError, TrainingSetError
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.settings.sampling import PromptList
 from seedsweep.workers.analysis import cells, copy_groups
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training import copy_questions, frame_file, slice_description, slices
+from seedsweep.workers.training.embedding_model import open_embedding
+from seedsweep.workers.training.picture_set import open_set
+from tests.support.onnx_models import TOML, need_embeddings, write_model
 from tests.support.pictures import (
     data_of,
     drawings,
@@ -292,7 +296,79 @@ def test_one_caption_that_cannot_be_read_costs_no_other(tmp_path):
     assert (summary.without_caption, summary.unfit) == (3, 0)
 
 
+@pytest.fixture
+def embedded(tmp_path, monkeypatch):
+    """Options of a tiny model, and a set of a picture, another, and the first one moved."""
+    need_embeddings()
+    monkeypatch.setenv("SEEDSWEEP_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(slices, "SLICE_PICTURES", 2)
+    one, two = (drawings(9, 3)[place] for place in (3, 1))
+    made = [one, two, np.roll(one, (3, 3), (0, 1)), np.roll(two, (3, 3), (0, 1)), two]
+    files = [*map(data_of, made[:3]), b"none", *map(data_of, made[3:])]
+    path = write_parquet(tmp_path / "t.parquet", files, 2, caption=[*"abaabb"])
+    return path, open_embedding(write_model(tmp_path / "m.onnx", toml=f"{TOML}alike = 0.7\n"))
+
+
+def choose_embedded(path, model, **asked):
+    return choose_prompts(SelectionOptions(path, **asked), Here(), quiet, model)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_an_embedding_proposes_copies_that_forms_alone_miss(embedded, flip):
+    path, model = embedded
+    alone, _ = choose(path, most_duplicated=9, flip=flip)
+    assert rows_of(alone) == [("b", 2, "most-duplicated")]
+    prompts, summary = choose_embedded(path, model, most_duplicated=9, flip=flip)
+    assert rows_of(prompts) == [("b", 3, "most-duplicated"), ("a", 2, "most-duplicated")]
+    assert (summary.distinct, summary.unreadable) == (2, 1)
+    assert list((path.parent / "cache" / "selection").iterdir()) == []
+
+
+def test_an_embedding_joins_nothing_that_is_no_copy_by_its_pixels(tmp_path, embedded):
+    _, model = embedded
+    settings = model.settings.model_copy(update={"alike": 0.01})
+    blind = model.model_copy(update={"settings": settings})
+    made = drawings(24, 4)
+    captions = [f"caption {number}" for number in range(24)]
+    files = [data_of(picture) for picture in made]
+    path = write_parquet(tmp_path / "s.parquet", files, caption=captions)
+    assert choose_embedded(path, blind, random=1)[1].distinct == 24
+
+
+def test_an_embedding_tells_outliers(tmp_path, embedded):
+    _, model = embedded
+    [base] = drawings(1, 2, 32)
+    rng = np.random.default_rng(0)
+    alike = [np.roll(base, shift, (0, 1)) for shift in rng.integers(32, size=(9, 2))]
+    files = [data_of(picture) for picture in [*alike, 255 - base]]
+    path = write_parquet(tmp_path / "o.parquet", files, caption=[*map(str, range(9)), "odd"])
+    prompts, summary = choose_embedded(path, model, outliers=2)
+    vectors = model.embed(np.stack([*alike, 255 - base])).astype(float)
+    apart = np.sqrt(np.square(vectors[:, None] - vectors).sum(axis=2)).sum(axis=1)
+    assert prompts[0].prompt == [*map(str, range(9)), "odd"][apart.argmax()]
+    assert not any("finite" in note for note in summary.notes)
+
+
+def test_pictures_without_a_vector_are_counted_and_said(tmp_path, embedded):
+    nodes = ("Log", ["x"], ["l"], {}), ("Flatten", ["l"], ["y"], {})
+    toml = "size = 32\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n"
+    model = open_embedding(write_model(tmp_path / "n.onnx", toml=toml, nodes=nodes))
+    made = [np.zeros((32, 32, 3), np.uint8), *np.maximum(drawings(3, 1, 32), 1)]
+    files = [data_of(picture) for picture in made]
+    path = write_parquet(tmp_path / "n.parquet", files, caption=[*"abcd"])
+    prompts, summary = choose_embedded(path, model, outliers=4)
+    assert prompts[-1].prompt == "a"
+    assert "gave no finite numbers for, which are no outliers: 1." in " ".join(summary.notes)
+
+
 class TestWhatIsRefused:
+    def test_a_set_that_changes_while_it_is_embedded(self, embedded):
+        path, model = embedded
+        [part, *_] = open_set(path).slices
+        settings = Verification(training_set=str(path))
+        with pytest.raises(TrainingSetError, match="changed while it was read; run this again"):
+            slice_description._embedded(part, settings, model, [0, 1, 2])
+
     def test_nothing_to_choose(self, parquet):
         with pytest.raises(ConfigError, match="--most-duplicated N, --outliers N or --random N"):
             select_prompts(SelectionOptions(parquet), Actors(), quiet)

@@ -15,6 +15,7 @@ from seedsweep.workers.analysis.sketches import (
     ALIKE,
     FORMS,
     joined,
+    match_loosely,
     match_plainly,
     may_be_copies,
     mirrored,
@@ -130,6 +131,45 @@ def test_pictures_that_slide_are_those_of_comparing_all_that_sketches_allow(whol
     firsts, _ = groups_of(frames)
     assert firsts.tolist() == slow_groups(frames, False, possible).tolist()
     assert len(set(firsts.tolist())) > 5
+
+
+class EveryPair:
+    """Proposals of all pairs of those that were named so far."""
+
+    def __init__(self):
+        self.held = np.empty(0, np.intp)
+
+    def hold(self, rows):
+        self.held = np.concatenate([self.held, rows])
+
+    def near(self, rows):
+        return np.repeat(rows, len(self.held)), np.tile(self.held, len(rows))
+
+    def among(self, rows):
+        return np.ones((len(rows), len(rows)), bool)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_what_is_proposed_is_compared_if_forms_are_alike_a_little(whole, flip):
+    moved = [np.roll(picture, (3, 3), (0, 1)) for picture in drawings(12, 3)]
+    turned = [picture[:, ::-1] for picture in moved]
+    made = [*drawings(12, 3), *(turned if flip else moved)]
+    frames = frames_of(np.stack(made))
+    sketches, judge = sketch(frames, centres(frames)), Judge(frames, flip)
+    every = np.arange(len(frames))
+    loosely = np.stack(
+        [
+            match_loosely(sketches.of(np.full_like(every, place)), sketches, RULE, flip)
+            for place in every
+        ]
+    )
+    possible = may_be_copies(sketches, sketches, RULE, flip)
+    firsts = group_copies(sketches, RULE, flip, judge, quiet, EveryPair())
+    assert firsts.tolist() == slow_groups(frames, flip, possible | loosely).tolist()
+    alone = group_copies(sketches, RULE, flip, judge, quiet)
+    assert len(set(firsts.tolist())) < len(set(alone.tolist()))
+    assert with_others(sketches, RULE, flip, quiet, EveryPair()).all()
+    assert not with_others(sketches, RULE, flip, quiet).all()
 
 
 def test_an_empty_set_has_no_groups():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from seedsweep.workers.analysis import cells, outliers
 from seedsweep.workers.analysis.near_copies import frames_of
-from seedsweep.workers.analysis.outliers import furthest, thumbnails
+from seedsweep.workers.analysis.outliers import ThumbnailSpace, furthest, thumbnails
 from tests.support.pictures import drawings
 
 
@@ -33,7 +33,7 @@ def test_they_come_in_the_order_of_comparing_all(count, neighbours, levels, seed
         patch.setattr(cells, "WHOLE", 8)
         patch.setattr(outliers, "_AT_ONCE", 3)
         patch.setattr(outliers, "_ROWS", 7)
-        found = list(furthest(pictures, wanted, neighbours))
+        found = list(furthest(ThumbnailSpace(pictures), wanted, neighbours))
     scores = slow(pictures, neighbours)
     assert sorted(place for place, _ in found) == np.flatnonzero(wanted).tolist()
     assert np.allclose([score for _, score in found], [scores[place] for place, _ in found])
@@ -41,15 +41,17 @@ def test_they_come_in_the_order_of_comparing_all(count, neighbours, levels, seed
     assert told == sorted(told)
 
 
-def test_only_so_many_are_compared_with_all_as_are_asked_for(monkeypatch):
+def test_only_so_many_are_compared_with_all_as_are_asked_for():
     pictures = np.random.default_rng(0).integers(-20, 20, (500, 192)).astype(np.int8)
     pictures[77] = 127
     looked = []
-    exact = outliers._exact
-    monkeypatch.setattr(
-        outliers, "_exact", lambda *given: looked.append(len(given[2])) or exact(*given)
-    )
-    place, _ = next(furthest(pictures, np.ones(500, bool), 5))
+
+    class Counting(ThumbnailSpace):
+        def exact(self, places, count):
+            looked.append(len(places))
+            return super().exact(places, count)
+
+    place, _ = next(furthest(Counting(pictures), np.ones(500, bool), 5))
     assert place == 77
     assert sum(looked) == outliers._AT_ONCE
 
