@@ -112,7 +112,8 @@ class PartMatch(Record):
     its tiles are; `unrelated`: how many of those whose captions were looked at have one that shares
     no word with the prompt. `elsewhere`: how many pictures of other parts, of unrelated prompts,
     show it. `controls`: how many pictures that were never trained on do, and `control_l2` how near
-    the nearest of them is, both None where none were searched. `shift`: where that training picture
+    the nearest of them is, both None where none were searched. `showing`: the ids of the first
+    training pictures that show the part, beside the nearest. `shift`: where that nearest one
     shows the part, beside the representative. `second_model`: how many pictures of the same prompt
     show it that a model made which never saw the training pictures, None if none is known that do;
     a search does not store it.
@@ -129,6 +130,7 @@ class PartMatch(Record):
     control_l2: float | None = None
     shift: Annotated[Shift, Field(exclude_if=lambda shift: shift == Shift())] = Shift()
     second_model: Annotated[int | None, Field(exclude_if=lambda count: count is None)] = None
+    showing: Annotated[tuple[str, ...], Field(exclude_if=lambda names: not names)] = ()
 
     @property
     def is_common(self) -> bool:

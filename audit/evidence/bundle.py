@@ -8,7 +8,7 @@ from pathlib import Path
 from seedsweep.audit.evidence import verify_bundle
 from seedsweep.audit.evidence.denominators import denominators
 from seedsweep.audit.evidence.labels import Labels, agreement
-from seedsweep.audit.evidence.part_files import add_parts
+from seedsweep.audit.evidence.part_files import PartFiles, add_parts
 from seedsweep.audit.evidence.pictures import PictureFiles
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.evidence.signature import Signer
@@ -81,14 +81,16 @@ def write_evidence(
         bundle.add_json("parked.json", parked)
         pictures = PictureFiles(store, submission, bundle)
         missing = _add_pictures(pictures, settings, shown, progress)
-        people_said = _add_additions(bundle, options, results, pictures.shown(results))
         searches = _searches(store, campaign_id, settings.analysis_id)
         search = _add_verifications(searches, results, bundle)
+        parts = PartFiles()
         if settings.analysis.partial:
             newest = searches[0] if searches else None
-            rule = settings.analysis.parts
-            if gone := add_parts(store, submission, shown, rule, newest, bundle):
-                missing += (f"Pictures of parts: {gone}; parts.json says why.",)
+            parts = add_parts(store, submission, shown, settings.analysis.parts, newest, bundle)
+        if parts.missing:
+            missing += (f"Pictures of parts: {parts.missing}; parts.json says why.",)
+        labelled = {**pictures.shown(results), **parts.shown}
+        people_said = _add_additions(bundle, options, results, labelled, searches)
         cut_down_to = tuple(r.prompt_id for r in shown) if options.prompts else None
         if cut_down_to:
             missing += (_cut_words(results, cut_down_to),)
@@ -231,6 +233,7 @@ def _add_additions(
     options: BundleOptions,
     results: Sequence[PromptResult],
     shown: dict[str, tuple[str, str]],
+    searches: Sequence[VerificationResult],
 ) -> tuple[str, ...]:
     """Add what the store does not hold; returns in sentences what people said."""
     replayed = options.replays
@@ -248,7 +251,7 @@ def _add_additions(
         bundle.add_json("replays.json", replays)
     if not options.labels:
         return ()
-    agreed = agreement(options.labels, results, shown)
+    agreed = agreement(options.labels, results, shown, searches)
     bundle.add_json("labels.json", agreed)
     for labels in options.labels:
         bundle.add(f"labels/{labels.reviewer}.csv", labels.csv)

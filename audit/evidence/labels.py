@@ -1,7 +1,7 @@
-"""What people said of flagged prompts and their training pictures, and how far they agree."""
+"""What people said of what prompts repeat and of training pictures, and how far they agree."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,23 @@ from seedsweep.audit.evidence.verify_bundle import (
     LABELS,
     REVIEWER,
     other_pictures,
+    part_matches,
     read_labels,
     read_shown,
     tally_labels,
 )
 from seedsweep.audit.findings.intervals import Kappa, Rate, cohen_kappa, mcnemar, rate
-from seedsweep.audit.findings.people import Reviewer, refuse_strange
+from seedsweep.audit.findings.people import Reviewer, is_a_part, refuse_strange
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
+from seedsweep.storage.verification_results import VerificationResult
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """One reviewer's labels by prompt id, and the CSV that they were read from. `seen`: the digests
-    of the two pictures that were labelled, none in files of earlier versions."""
+    """One reviewer's labels by item, as of `item_of`, and the CSV that they were read from. `seen`:
+    the digests of the two pictures that were labelled, none in files of earlier versions."""
 
     reviewer: str
     csv: bytes
@@ -54,11 +56,17 @@ class PairAgreement:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What reviewers said, as `tally_labels` counts it, and in sentences."""
+    """What reviewers said, as `tally_labels` counts it, and in sentences. `pairs` is of whole
+    pictures, `part_pairs` of parts."""
 
     counts: dict[str, Any]
     pairs: tuple[PairAgreement, ...]
+    part_pairs: tuple[PairAgreement, ...]
     in_words: tuple[str, ...]
+
+
+_WHOLE = "prompt", "picture", "what", "nothing"
+_PART = "part", "part", "parts that", "no part"
 
 
 def labels_file(folder: Path, reviewer: str) -> Path:
@@ -89,58 +97,72 @@ def open_labels(path: Path) -> Labels:
 def agreement(
     labels: Sequence[Labels],
     results: Sequence[PromptResult],
-    shown: dict[str, tuple[str, str]],
+    shown: Mapping[str, tuple[str, str]],
+    searches: Sequence[VerificationResult] = (),
 ) -> Agreement:
     """Count labels, and how far each two reviewers agree on what both labelled.
 
-    `shown`: by prompt id the digests of the pictures that these results show, as far as they are
-    known. Raises `ConfigError` for two files of one reviewer, and for labels of prompts that have
-    no match, or of other pictures than these.
+    `searches`, the newest first, say what parts match. `shown`: by item the digests of the pictures
+    that these results show, as far as they are known. Raises `ConfigError` for two files of one
+    reviewer, and for labels of what has no match, or of other pictures than these.
     """
     given = {reviewer.reviewer: reviewer.given for reviewer in labels}
+    told = [result.model_dump(mode="json") for result in results]
+    parts = part_matches(told, [search.model_dump(mode="json") for search in searches[:1]])
     matched = {result.prompt_id for result in results if result.flagged and result.match}
-    refuse_strange([reviewer.person for reviewer in labels], matched)
+    refuse_strange([reviewer.person for reviewer in labels], matched | {*parts})
     for reviewer in labels:
-        if others := other_pictures(reviewer.seen, shown):
+        if others := other_pictures(reviewer.seen, dict(shown)):
             raise ConfigError(
                 f"The labels of {reviewer.reviewer} are of other pictures than this analysis shows "
                 f"({', '.join(others[:3])}); have them label a bundle of this one."
             )
-    counts = tally_labels(given, [result.model_dump(mode="json") for result in results])
-    pairs = tuple(_agreement(pair, given) for pair in counts["pairs"])
-    return Agreement(counts, pairs, tuple(_in_words(counts, pairs)))
+    counts = tally_labels(given, told, parts)
+    of_parts = counts.get("parts", {"pairs": ()})
+    pairs, part_pairs = (
+        tuple(_agreement(pair, given, is_part) for pair in counted["pairs"])
+        for counted, is_part in ((counts, False), (of_parts, True))
+    )
+    in_words = [] if parts and not matched else [*_in_words(counts, pairs, _WHOLE)]
+    in_words += _in_words(of_parts, part_pairs, _PART) if "parts" in counts else []
+    return Agreement(counts, pairs, part_pairs, tuple(in_words))
 
 
-def _agreement(pair: dict[str, Any], given: dict[str, dict[str, str]]) -> PairAgreement:
+def _agreement(
+    pair: dict[str, Any], given: dict[str, dict[str, str]], is_part: bool
+) -> PairAgreement:
     table = pair["table"]
     other = [label for label in LABELS if label != "same"]
     only_a = sum(table["same"][label] for label in other)
     only_b = sum(table[label]["same"] for label in other)
     agreed = rate(pair["agreed"], pair["both_labelled"])
     a, b = given[pair["a"]], given[pair["b"]]
-    both = sorted({*a} & {*b})
+    both = sorted(item for item in {*a} & {*b} if is_a_part(item) == is_part)
     kappa = cohen_kappa([a[item] for item in both], [b[item] for item in both], LABELS)
     return PairAgreement(pair["a"], pair["b"], agreed, kappa, mcnemar(only_a, only_b))
 
 
-def _in_words(counts: dict[str, Any], pairs: Sequence[PairAgreement]) -> Iterator[str]:
+def _in_words(
+    counts: dict[str, Any], pairs: Sequence[PairAgreement], words: tuple[str, str, str, str]
+) -> Iterator[str]:
+    matched, same, item, nothing = words
     for reviewer, given in counts["reviewers"].items():
         said = ", ".join(f"{label} {count}" for label, count in given["matched"].items())
-        yield f"{reviewer}, of {count_words(counts['matched'], 'prompt')} with a match: {said}."
+        yield f"{reviewer}, of {count_words(counts['matched'], matched)} with a match: {said}."
     for pair in pairs:
         how = f"{100 * pair.agreement.confidence:g} %, {pair.agreement.method}"
         yield (
-            f"{pair.a} and {pair.b} agree on {pair.agreement} ({how}) of what both labelled; "
+            f"{pair.a} and {pair.b} agree on {pair.agreement} ({how}) of {item} both labelled; "
             f"Cohen's kappa {pair.kappa}; McNemar's p for calling one the same is "
             f"{pair.mcnemar_p:.2g}."
         )
     confirmed = counts["confirmed"]
     if confirmed is None:
-        yield "One reviewer alone confirms nothing."
+        yield f"One reviewer alone confirms {nothing}."
         return
     extracted = confirmed["extracted"]
     yield (
-        "Confirmed, since every reviewer called it the same picture: "
-        f"{extracted['n']} of {count_words(extracted['of'], 'extracted prompt')} that all of them "
-        f"labelled. Extracted in all: {counts['extracted']}."
+        f"Confirmed, since every reviewer called it the same {same}: "
+        f"{extracted['n']} of {count_words(extracted['of'], f'extracted {matched}')} that all of "
+        f"them labelled. Extracted in all: {counts['extracted']}."
     )

@@ -41,6 +41,8 @@ images.json     every known image of flagged prompts: the digest of its pixels, 
 images/         the pictures of the cliques, as they were stored
 training.json   the training pictures that were matched, and how they were prepared
 training/       these pictures, brought to the generations' size, as they were compared
+parts.json      the parts of pictures that repeat, where any were looked for
+parts/          their masks, the generations that show them, and the training pictures that do
 replays.json    images that were made again from their records, where that was asked for
 labels/         what people said, a file for each reviewer, where somebody looked
 labels.json     counts of that, and how far reviewers agree
@@ -52,7 +54,8 @@ _NOT_SEARCHED = "For this analysis the training set was not searched with `seeds
 
 _LIMITS = """\
 Flagged, matched and extracted are computed; they confirm nothing. Confirmed is what every one of \
-at least two people called the same picture, without knowing what the other one said.
+at least two people called the same picture, or the same part, without knowing what the other one \
+said.
 
 The fingerprint of the model says which files were loaded, not how they were trained. Times are \
 those of the machines that wrote them. Images of prompts that are not flagged are counted here and \

@@ -48,6 +48,10 @@ LABEL_COLUMNS = ["prompt_id", "label", "time"]
 SHOWN_COLUMNS = ["generated_sha256", "training_sha256"]
 """Of the pixels of both pictures that the reviewer saw; files of earlier versions lack them."""
 
+PART_COLUMNS = ["part_id"]
+"""Of the part of the picture that was looked at, empty of a whole one; only there if a bundle has
+parts to look at."""
+
 REVIEWER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MANIFEST, SIGNATURE, SUMS, PUBLIC = "manifest.json", "manifest.sig", "SHA256SUMS", "public.pem"
 ED25519 = bytes.fromhex("302a300506032b6570032100")
@@ -200,58 +204,99 @@ def later_labels(folder: Path, listed: dict[str, Json]) -> list[str]:
     return names
 
 
+def item_of(prompt_id: str, part_id: str = "") -> str:
+    """Names what people label: a prompt's whole picture by the prompt's id alone, a part of it by
+    both ids."""
+    return f"{prompt_id}/{part_id}" if part_id else prompt_id
+
+
 def read_labels(data: bytes) -> dict[str, str]:
-    """The label of each prompt id in a reviewer's CSV; raises `ValueError` for anything else."""
-    return {prompt_id: label for prompt_id, label, *_ in _label_rows(data)}
+    """The label of each item, as of `item_of`, in a reviewer's CSV; raises `ValueError` for
+    anything else."""
+    return {item: label for item, label, *_ in label_rows(data)}
 
 
 def read_shown(data: bytes) -> dict[str, tuple[str, str]]:
-    """By prompt id the digests of the pixels that the reviewer saw, of the generated picture and of
-    the training picture, as far as they are told; raises `ValueError` as `read_labels` does."""
-    rows = _label_rows(data)
-    return {prompt_id: (shown[0], shown[1]) for prompt_id, _, _, *shown in rows if any(shown)}
+    """By item the digests of the pixels that the reviewer saw, of the generated picture and of the
+    training picture, as far as they are told; raises `ValueError` as `read_labels` does."""
+    rows = label_rows(data)
+    return {item: (shown[0], shown[1]) for item, _, _, *shown in rows if any(shown)}
 
 
 def other_pictures(
     seen: dict[str, tuple[str, str]], shown: dict[str, tuple[str, str]]
 ) -> list[str]:
-    """The prompts of which a reviewer saw other pictures than these, as far as both are known."""
+    """The items of which a reviewer saw other pictures than these, as far as both are known."""
     return sorted(
-        prompt_id
-        for prompt_id, pair in seen.items()
-        if any(a and b and a != b for a, b in zip(pair, shown.get(prompt_id, pair)))  # noqa: B905
+        item
+        for item, pair in seen.items()
+        if any(a and b and a != b for a, b in zip(pair, shown.get(item, pair)))  # noqa: B905
     )
 
 
-def _label_rows(data: bytes) -> list[list[str]]:
-    """Without the heading; each has a label and a prompt of its own."""
+def label_rows(data: bytes) -> list[list[str]]:
+    """Item, label, time and, if told, two digests of each row; each item has one label."""
+    headings = [LABEL_COLUMNS, LABEL_COLUMNS + SHOWN_COLUMNS]
+    headings.append(headings[-1] + PART_COLUMNS)
     try:
         rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline="")))
     except csv.Error as error:
         raise ValueError(str(error)) from error
-    if not rows or rows[0] not in (LABEL_COLUMNS, LABEL_COLUMNS + SHOWN_COLUMNS):
-        raise ValueError(f"the columns are not {', '.join(LABEL_COLUMNS + SHOWN_COLUMNS)}")
-    seen: set[str] = set()
+    if not rows or rows[0] not in headings:
+        raise ValueError(f"the columns are not {', '.join(headings[-1])}")
+    labels: dict[str, list[str]] = {}
     for row in rows[1:]:
         if len(row) != len(rows[0]) or row[1] not in LABELS:
             raise ValueError(f"{row!r} is no label")
-        if row[0] in seen:
-            raise ValueError(f"{row[0]} is labelled twice")
-        seen.add(row[0])
-    return rows[1:]
+        item = item_of(row[0], *row[len(headings[1]) :])
+        if item in labels:
+            raise ValueError(f"{item} is labelled twice")
+        labels[item] = [item, *row[1 : len(headings[1])]]
+    return [*labels.values()]
 
 
-def tally_labels(given: dict[str, dict[str, str]], results: list[Json]) -> dict[str, Json]:
+def part_matches(results: list[Json], searches: list[Json]) -> dict[str, Json]:
+    """By item what the newest search, the first, matched with the parts of the results."""
+    present = {
+        item_of(result["prompt_id"], _part_id(part))
+        for result in results
+        for part in result["parts"]
+    }
+    found = searches[0].get("parts", []) if searches else []
+    matches = {item_of(part["prompt_id"], part["part_id"]): part["match"] for part in found}
+    return {item: match for item, match in matches.items() if item in present}
+
+
+def tally_labels(
+    given: dict[str, dict[str, str]], results: list[Json], parts: dict[str, Json]
+) -> dict[str, Json]:
     """Count labels by reviewer, by pair of reviewers, and what people confirmed.
 
     People label the match of each prompt's largest clique, so `extracted` is about these alone.
     `confirmed`: prompts that every one of at least two reviewers called the same picture, of those
-    which all of them labelled; null where fewer than two looked.
+    which all of them labelled; null where fewer than two looked. `parts`, as of `part_matches`, are
+    counted alike by those who labelled one, and not told if nobody did.
     """
     matches = {r["prompt_id"]: r["match"] for r in results if r["flagged"] and r["match"]}
-    if stray := {item for labels in given.values() for item in labels} - {*matches}:
-        raise ValueError(f"{min(stray)} is no prompt with a match")
-    extracted = {item for item, match in matches.items() if match["extracted"]}
+    if stray := {item for labels in given.values() for item in labels} - {*matches, *parts}:
+        raise ValueError(f"{min(stray)} is no prompt and no part with a match")
+    whole = {name: _among(labels, matches) for name, labels in given.items()}
+    counts = _tally(whole, {item: match["extracted"] for item, match in matches.items()})
+    of_parts = {name: _among(labels, parts) for name, labels in given.items()}
+    of_parts = {name: labels for name, labels in of_parts.items() if labels}
+    if of_parts:
+        shown = {item: _is_part_extracted(match) for item, match in parts.items()}
+        counts["parts"] = _tally(of_parts, shown)
+    return counts
+
+
+def _among(labels: dict[str, str], items: dict[str, Json]) -> dict[str, str]:
+    return {item: label for item, label in labels.items() if item in items}
+
+
+def _tally(given: dict[str, dict[str, str]], matches: dict[str, bool]) -> dict[str, Json]:
+    """What `tally_labels` tells of labels of matches, which say if they are extracted."""
+    extracted = {item for item, is_extracted in matches.items() if is_extracted}
     return {
         "matched": len(matches),
         "extracted": len(extracted),
@@ -433,8 +478,13 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
     if "replays.json" in manifest["files"]:
         yield from _check_replays(load("replays.json"))
     if "labels.json" in manifest["files"]:
+        files = manifest["files"]
+        searches = load("verifications.json") if "verifications.json" in files else []
+        entries = load("parts.json")["parts"] if "parts.json" in files else []
         pictures = _shown_pictures(results, load("images.json"), load("training.json"))
-        yield from _check_labels(folder, load("labels.json"), manifest, results, pictures)
+        pictures.update(_shown_parts(results, entries))
+        matches = part_matches(results, searches)
+        yield from _check_labels(folder, load("labels.json"), manifest, results, matches, pictures)
     if "verifications.json" in manifest["files"]:
         searches = load("verifications.json")
         times = [search["verified_at"] for search in searches]
@@ -620,17 +670,17 @@ def _check_parts(
     sizes = {r["prompt_id"]: _size(_own_sampling(sampling, r)) for r in results}
     rule = {**PART_RULE, **settings["analysis"].get("parts", {})}
     parts = {(r["prompt_id"], n): part for r in results for n, part in enumerate(r["parts"])}
-    matched = searches[0].get("parts", []) if searches else []
-    matches = {(part["prompt_id"], part["part_id"]): part["match"] for part in matched}
+    matches = part_matches(results, searches)
     if [(entry["prompt_id"], entry["number"]) for entry in entries] != [*parts]:
         yield "The parts in parts.json are not those of the results."
         return
     for entry in entries:
         part, match = parts[entry["prompt_id"], entry["number"]], None
         name = f"part {entry['number']} of {entry['prompt_id']}"
+        if entry.get("part_id", _part_id(part)) != _part_id(part):
+            yield f"The {name} has another part_id than the results say."
         if entry["training_id"] is not None:
-            named = {field: part[field] for field in ("seeds", "whole_seeds", "tiles")}
-            match = matches.get((entry["prompt_id"], _digest(named)))
+            match = matches.get(item_of(entry["prompt_id"], _part_id(part)))
             if match is None or match["training_id"] != entry["training_id"]:
                 yield f"The {name} matches another training picture than the search says."
                 continue
@@ -638,6 +688,10 @@ def _check_parts(
             yield f"The {name} has pictures of other seeds than the results say."
             continue
         decoded: list[DecodedPicture] = []
+        shared = entry.get("shared", [])
+        if [each["training_id"] for each in shared] != (match or {}).get("showing", []):
+            yield f"The {name} has other training pictures that show it than the search says."
+            continue
         for each in (entry["mask"], *entry["images"], entry["training"]):
             if each and each["file"]:
                 decoded.append(_decode(folder / each["file"], sizes[entry["prompt_id"]]))
@@ -656,14 +710,40 @@ def _check_parts(
         if abs(len(inside) / len(mask.rgb) - part["share"]) > SAME_DISTANCE:
             yield f"The share of {name} is another one."
         if match and inside and len(shown) > len(members):
+            middle = _middle(members, inside)
             trained = [_moved(shown[-1], match.get("shift", UNSHIFTED))]
             if searches[0]["settings"].get("flip") and "shift" not in match:
                 trained.append(_mirrored(shown[-1]))
-            far, alike = min(_masked(members, way, inside) for way in trained)
+            far, alike = min(_masked(middle, way, inside) for way in trained)
             if abs(far - match["l2"]) > SAME_DISTANCE:
                 yield f"The l2 of {name} is {far}, not {match['l2']}."
             if abs(alike - match["correlation"]) > SAME_DISTANCE:
                 yield f"The correlation of {name} is {alike}, not {match['correlation']}."
+        if inside and shared:
+            limits = searches[0]["settings"]["threshold"], rule["correlation"]
+            middle = _middle(members, inside)
+            yield from _check_shared(folder, name, shared, (mask, middle, inside), limits)
+
+
+def _check_shared(
+    folder: Path,
+    name: str,
+    shared: list[Json],
+    part: tuple[DecodedPicture, list[int], list[int]],
+    limits: tuple[float, float],
+) -> Iterator[str]:
+    """Hold further training pictures against a part, its mask, its middle, and the places in it:
+    they are no farther and no less alike than these limits."""
+    mask, middle, inside = part
+    for each in shared:
+        if each["file"]:
+            picture = _decode(folder / each["file"], (mask.width, mask.height))
+            yield from _check_picture(picture, each)
+            far, alike = _masked(middle, _moved(picture, each["shift"]), inside)
+            if far > limits[0] + SAME_DISTANCE or alike < limits[1] - SAME_DISTANCE:
+                yield f"The training picture {each['training_id']} does not show {name}."
+        elif not each["missing"]:
+            yield f"A picture of {name} has neither a file nor a reason."
 
 
 def _moved(picture: DecodedPicture, shift: Json) -> DecodedPicture:
@@ -699,13 +779,15 @@ def _part_mask(members: list[DecodedPicture], tiles: list[int], rule: Json) -> D
     return DecodedPicture(width, height, bytes(rgb))
 
 
-def _masked(
-    members: list[DecodedPicture], trained: DecodedPicture, inside: list[int]
-) -> tuple[float, float]:
-    """How far the middle of the pictures is from a training picture, and how both correlate, in the
-    mask alone and without each colour's mean there."""
+def _middle(members: list[DecodedPicture], inside: list[int]) -> list[int]:
+    """The middle of the pictures at each of these places."""
     middle = (len(members) - 1) // 2
-    left = [sorted(member.rgb[place] for member in members)[middle] for place in inside]
+    return [sorted(member.rgb[place] for member in members)[middle] for place in inside]
+
+
+def _masked(left: list[int], trained: DecodedPicture, inside: list[int]) -> tuple[float, float]:
+    """How far the middle of a part's pictures is from a training picture, and how both correlate,
+    in the mask alone and without each colour's mean there."""
     right = [trained.rgb[place] for place in inside]
     count = len(inside) // 3
 
@@ -826,33 +908,64 @@ def _shown_pictures(
     return shown
 
 
+def _shown_parts(results: list[Json], entries: list[Json]) -> dict[str, tuple[str, str]]:
+    """By item the digests of the two pictures of a part that people label."""
+    parts = {(r["prompt_id"], n): part for r in results for n, part in enumerate(r["parts"])}
+    shown = {}
+    for entry in (entry for entry in entries if entry["training"]):
+        part = parts[entry["prompt_id"], entry["number"]]
+        digests = {image["seed"]: image["sha256"] or "" for image in entry["images"]}
+        shown[item_of(entry["prompt_id"], _part_id(part))] = (
+            digests.get(part["representative_seed"], ""),
+            entry["training"]["sha256"] or "",
+        )
+    return shown
+
+
+def _part_id(part: Json) -> str:
+    return _digest({name: part[name] for name in ("seeds", "whole_seeds", "tiles")})
+
+
+def _is_part_extracted(match: Json) -> bool:
+    """Whether a training picture shows the part, and nothing does that should not."""
+    elsewhere = match["unrelated"] or match["elsewhere"] or match.get("second_model")
+    return match["copies"] > 0 and not elsewhere and not match["controls"]
+
+
 def _check_labels(
     folder: Path,
     labels: Json,
     manifest: Json,
     results: list[Json],
+    parts: dict[str, Json],
     shown: dict[str, tuple[str, str]],
 ) -> Iterator[str]:
     names = [name for name in manifest["files"] if name.startswith("labels/")]
     for name in names:
-        for prompt_id in other_pictures(read_shown((folder / name).read_bytes()), shown):
-            yield f"{name} is of other pictures of {prompt_id} than the bundle's."
+        for item in other_pictures(read_shown((folder / name).read_bytes()), shown):
+            yield f"{name} is of other pictures of {item} than the bundle's."
     given = {Path(name).stem: read_labels((folder / name).read_bytes()) for name in names}
-    if labels["counts"] != tally_labels(given, results):
+    if labels["counts"] != tally_labels(given, results, parts):
         yield "The counts in labels.json do not follow from the reviewers' labels."
         return
-    counted = labels["counts"]["pairs"]
+    yield from _check_agreement(labels["pairs"], labels["counts"]["pairs"])
+    of_parts = labels["counts"].get("parts", {"pairs": []})
+    yield from _check_agreement(labels.get("part_pairs", []), of_parts["pairs"])
+
+
+def _check_agreement(told: list[Json], counted: list[Json]) -> Iterator[str]:
+    """`told`: how far each two reviewers agree; `counted`: on what."""
     wanted = [
         (p["a"], p["b"], p["agreed"], p["both_labelled"], p["both_labelled"]) for p in counted
     ]
     if wanted != [
         (p["a"], p["b"], p["agreement"]["count"], p["agreement"]["n"], p["kappa"]["n"])
-        for p in labels["pairs"]
+        for p in told
     ]:
         yield "The agreement in labels.json does not follow from the reviewers' labels."
         return
-    for told, pair in zip(labels["pairs"], counted):  # noqa: B905
-        kappa, known = kappa_of(pair["table"]), told["kappa"]["value"]
+    for each, pair in zip(told, counted):  # noqa: B905
+        kappa, known = kappa_of(pair["table"]), each["kappa"]["value"]
         if (kappa is None) != (known is None) or abs((kappa or 0) - (known or 0)) > SAME_DISTANCE:
             yield f"Cohen's kappa of {pair['a']} and {pair['b']} is {kappa}, not {known}."
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ Pixels = NDArray[np.uint8]
 ELSEWHERE = 200
 """A part is looked for in so many pictures of other parts at most, spread over all of them: what is
 common is in many."""
+
+NAMED = 8
+"""Of so many training pictures that show a part, beside the nearest, the ids are kept."""
 
 WAYS = 16
 """A part that is not always at one place is looked for at so many others at most."""
@@ -127,9 +130,15 @@ def _picture(
             f"No pixel of the part is the same in all pictures that show it, at a spread of "
             f"{rule.spread:g}."
         )
-    members.sort(axis=0)
-    middle = MaskedPicture(members[(len(members) - 1) // 2], mask)
-    return replace(middle, shifts=_usual(part))
+    return masked_picture(part, members, mask)
+
+
+def masked_picture(
+    part: Part, members: NDArray[np.uint8], mask: NDArray[np.bool_]
+) -> MaskedPicture:
+    """The part as it is looked for: the middle of the pictures that show all of it, laid alike."""
+    middle = np.sort(members, axis=0)[(len(members) - 1) // 2]
+    return MaskedPicture(middle, mask, _usual(part))
 
 
 def _usual(part: Part) -> tuple[Shift, ...]:
@@ -153,6 +162,7 @@ def _match(
     some = others[:: -(-len(others) // ELSEWHERE) or 1]
     elsewhere, _ = count_showing(references, [other.picture.pixels for other in some])
     shown, nearest = count_showing(references, controls)
+    names = (each.name for each in found.showing)
     return PartMatch(
         training_id=found.nearest.name,
         shift=found.shift,
@@ -160,10 +170,11 @@ def _match(
         l2=found.l2,
         correlation=found.correlation,
         copies=found.copies,
-        unrelated=sum(are_unrelated(prompt, caption) for caption in found.captions),
+        unrelated=sum(are_unrelated(prompt, shown.caption) for shown in found.showing),
         elsewhere=elsewhere,
         controls=shown if controls else None,
         control_l2=references[0].l2_of(nearest) if controls else None,
+        showing=tuple(name for name in names if name != found.nearest.name)[:NAMED],
     )
 
 

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.audit.findings.matched_pictures import Pixels, read_named
+from seedsweep.audit.findings.matched_pictures import Pixels, TrainingPictures, read_named
 from seedsweep.audit.findings.memories import Memory, memories, parts_matched
+from seedsweep.audit.findings.people import Reviewer, item_of, said_words
 from seedsweep.audit.report.prompt_section import Picture, PromptImages, draw_picture
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import PromptResult, Shift
@@ -16,7 +17,7 @@ from seedsweep.storage.records import Submission
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, VerificationResult
 from seedsweep.workers.analysis.part_shifts import moved, moved_back
-from seedsweep.workers.images import decode_png
+from seedsweep.workers.images import decode_png, digest_pixels
 
 PARTS_SHOWN, GENERATIONS_SHOWN = 50, 8
 _SIDE = 256
@@ -28,7 +29,8 @@ _DIMMED, _GREY, _OUTLINE = 0.3, 190, (214, 0, 110)
 @dataclass(frozen=True, slots=True)
 class PartShown:
     """One part: `median` is the middle of the generations shown, `training` the picture that it
-    matches, None if it was compared with nothing. `missing` says what cannot be shown, and why."""
+    matches, None if it was compared with nothing. `said`: what people said of the two, empty if
+    nobody looked. `missing` says what cannot be shown, and why."""
 
     result: PromptResult
     memory: Memory
@@ -36,6 +38,7 @@ class PartShown:
     median: Picture
     generations: tuple[Picture, ...]
     training: Picture | None
+    said: str
     missing: str
 
 
@@ -60,43 +63,53 @@ def gather_parts(
     analysis_id: str,
     results: Sequence[PromptResult],
     search: VerificationResult | None,
+    reviewers: Sequence[Reviewer],
 ) -> PartsShown | None:
-    """Gather what is shown of the results' parts; None if there are none.
+    """Gather what is shown of the results' parts, with what reviewers said; None if there are none.
 
     What cannot be read is said in place of the picture. Raises `StoreUnavailableError` if the
     store fails.
     """
     campaign_id = submission.campaign.campaign_id
     of_parts = parts_matched(search)
-    found = [
-        (result, memory)
-        for result in results
-        for memory in memories(result, analysis_id, campaign_id, of_parts)
-        if memory.kind != "whole"
-    ]
+    found = []
+    for result in results:
+        shown = memories(result, analysis_id, campaign_id, of_parts)[len(result.cliques) :]
+        found += [
+            _Found(result, memory, item_of(result.prompt_id, part.part_id))
+            for memory, part in zip(shown, result.parts, strict=True)
+        ]
     if not found:
         return None
     found.sort(key=_rank)
     chosen = found[:PARTS_SHOWN]
-    wanted = {m.match.training_id for _, m in chosen if isinstance(m.match, PartMatch)}
+    matches = [each.memory.match for each in chosen]
+    wanted = {match.training_id for match in matches if match}
     sampling = submission.campaign.sampling
     training = read_named(search.settings if search else None, sampling, wanted)
     return PartsShown(
-        prompts=len({result.prompt_id for result, _ in found}),
+        prompts=len({each.result.prompt_id for each in found}),
         count=len(found),
         examined=bool(of_parts),
-        extracted=sum(memory.extracted is True for _, memory in found),
-        common=sum(memory.kind == "common" for _, memory in found),
-        shown=tuple(
-            _shown(store, submission, result, memory, training.pictures, training.problem)
-            for result, memory in chosen
-        ),
+        extracted=sum(each.memory.extracted is True for each in found),
+        common=sum(each.memory.kind == "common" for each in found),
+        shown=tuple(_shown(store, submission, each, training, reviewers) for each in chosen),
     )
 
 
-def _rank(found: tuple[PromptResult, Memory]) -> tuple[bool, bool, float, str]:
-    result, memory = found
-    return (memory.extracted is not True, memory.kind == "common", -memory.share, result.prompt_id)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A part of a prompt, by the name that labels have for it."""
+
+    result: PromptResult
+    memory: Memory
+    item: str
+
+
+def _rank(found: _Found) -> tuple[bool, bool, float, str]:
+    memory = found.memory
+    is_common = memory.kind == "common"
+    return (memory.extracted is not True, is_common, -memory.share, found.result.prompt_id)
 
 
 def highlight(pixels: Pixels, mask: NDArray[np.bool_]) -> Pixels:
@@ -114,11 +127,11 @@ def highlight(pixels: Pixels, mask: NDArray[np.bool_]) -> Pixels:
 def _shown(
     store: Store,
     submission: Submission,
-    result: PromptResult,
-    memory: Memory,
-    pictures: dict[str, Pixels],
-    problem: str,
+    found: _Found,
+    training: TrainingPictures,
+    reviewers: Sequence[Reviewer],
 ) -> PartShown:
+    result, memory = found.result, found.memory
     sampling = submission.campaign.of(result.settings).sampling
     mask, missing = np.ones((sampling.height, sampling.width), np.bool_), ""
     try:
@@ -138,8 +151,10 @@ def _shown(
     laid = np.sort(np.stack(there), axis=0) if there else None
     median = None if laid is None else laid[(len(laid) - 1) // 2]
     match = memory.match if isinstance(memory.match, PartMatch) else None
-    trained = pictures.get(match.training_id) if match else None
-    reason = problem or "the training set no longer holds this picture"
+    trained = training.pictures.get(match.training_id) if match else None
+    labelled = decoded[memory.representative_seed], trained
+    digests = ["" if pixels is None else digest_pixels(pixels) for pixels in labelled]
+    reason = training.problem or "the training set no longer holds this picture"
     return PartShown(
         result=result,
         memory=memory,
@@ -152,6 +167,7 @@ def _shown(
         training=(
             _picture(match.training_id, trained, mask, match.shift, reason) if match else None
         ),
+        said=said_words(reviewers, found.item, (digests[0], digests[1])),
         missing=missing or " ".join(images.notes[:1]),
     )
 

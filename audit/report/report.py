@@ -20,9 +20,10 @@ from seedsweep.audit.findings.match_words import (
     why_not_words,
 )
 from seedsweep.audit.findings.matched_pictures import gather_training
+from seedsweep.audit.findings.memories import parts_matched
 from seedsweep.audit.findings.missed import Missed, gather_missed, missed_words
 from seedsweep.audit.findings.part_curve import PartCurve, part_curve
-from seedsweep.audit.findings.people import Reviewer, refuse_strange, said_words
+from seedsweep.audit.findings.people import Reviewer, item_of, refuse_strange, said_words
 from seedsweep.audit.findings.present import no_evidence_words, present_search
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.report.calibration_page import WORDS
@@ -158,7 +159,8 @@ def gather_report(
     results = read_results(store, analysis_id, campaign_id, earlier)
     parked = tuple(parked_now(store, submission))
     ranked = [result for result in results if result.flagged]
-    refuse_strange(reviewers, {result.prompt_id for result in ranked if result.match})
+    search = _newest_search(store, campaign_id, settings)
+    refuse_strange(reviewers, _matched(results, search))
     training = gather_training(settings, sampling, ranked[:SECTIONS])
 
     def section(result: PromptResult) -> PromptSection:
@@ -169,7 +171,6 @@ def gather_report(
     flagged = _rank(ranked, section, reviewers, progress)
     size = settings.analysis.min_clique_size
     counts = count_results(results, len(prompts), sampling.seeds, size)
-    search = _newest_search(store, campaign_id, settings)
     repeats = not results or any(result.flagged or result.parts for result in results)
     findings = gather_findings(store, campaign_id, analysis_id, known_settings, repeats)
     calibrated = findings.calibration.page.calibration.parts if findings.calibration else None
@@ -195,7 +196,7 @@ def gather_report(
         examined=examined_of(settings, counts, findings.search),
         flagged=flagged,
         training_problem=training.problem,
-        parts=gather_parts(store, submission, analysis_id, results, search),
+        parts=gather_parts(store, submission, analysis_id, results, search, reviewers),
         part_curve=part_curve(results, settings.analysis, calibrated) if known_settings else None,
         nearest=tuple(islice((r for r in results if not r.flagged and r.edges), NEAREST)),
         unflagged=gather_unflagged(store, submission, results, size),
@@ -239,6 +240,13 @@ def _settings(store: Store, submission: Submission, analysis_id: str) -> Analysi
         if settings and settings.analysis_id == analysis_id:
             return settings
     return None
+
+
+def _matched(results: Sequence[PromptResult], search: VerificationResult | None) -> frozenset[str]:
+    """What people may have labelled: prompts with a match, and parts with one."""
+    parts = {(result.prompt_id, part.part_id) for result in results for part in result.parts}
+    whole = {result.prompt_id for result in results if result.flagged and result.match}
+    return frozenset(whole | {item_of(*part) for part in parts & parts_matched(search).keys()})
 
 
 def _longest_side(campaign: Campaign, results: Sequence[PromptResult]) -> int:

@@ -90,10 +90,11 @@ def label(
         int, typer.Option(min=0, max=65535, help="The page's port; 0: a free one.")
     ] = 0,
 ) -> None:
-    """Look at flagged prompts beside their training pictures, on a page on this machine alone.
+    """Look at what prompts repeat beside training pictures, on a page on this machine alone.
 
     It shows one pair for each prompt that has a match: the representative of its largest clique,
-    and the training picture. Each answer is kept at once in DIR/labels-NAME.csv. You may stop at
+    and the training picture. Pairs of parts follow: all but the part is dimmed, and below are more
+    pictures that show it. Each answer is kept at once in DIR/labels-NAME.csv. You may stop at
     any time: the same command goes on. Which picture is left and which pair comes next is drawn
     from the reviewer's name, so nobody chooses prompts; nothing says what the analysis or another
     reviewer thinks.

@@ -5,12 +5,8 @@ neither prompts nor distances, nor which of two pictures the model made.
 """
 
 import csv
-import hashlib
 import hmac
 import io
-import json
-import random
-import re
 import secrets
 import threading
 from dataclasses import dataclass
@@ -25,35 +21,25 @@ from seedsweep.audit.evidence.labels import labels_file
 from seedsweep.audit.evidence.verify_bundle import (
     LABEL_COLUMNS,
     LABELS,
-    MANIFEST,
+    PART_COLUMNS,
     SHOWN_COLUMNS,
+    label_rows,
     other_pictures,
-    read_labels,
     read_shown,
 )
 from seedsweep.audit.report.html import templates
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.whole_file import write_whole
+from seedsweep.web.labelled_pairs import Drawing, PairedPictures
 
 HOST = "127.0.0.1"
 FORM_BYTES = 1024
-PIXEL_ART_SIDE = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The representative of a flagged prompt's largest clique and its training picture, in the
-    order they are shown; `digests` are of the pixels of the first and of the second."""
-
-    prompt_id: str
-    digests: tuple[str, str]
-    left: bytes
-    right: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the page shows; `place` is None once every pair is labelled, `root` begins all paths."""
+    """What the page shows; `place` is None once every pair is labelled, `root` begins all paths.
+    `left` and `right`: so many pictures are on each side. `is_part`: it asks of a part of them."""
 
     root: str
     reviewer: str
@@ -63,6 +49,9 @@ class Page:
     chosen: str
     nonce: str
     pixel_art: bool
+    is_part: bool
+    left: int
+    right: int
 
 
 class Labelling:
@@ -75,10 +64,11 @@ class Labelling:
 
     def __init__(self, folder: Path, reviewer: str) -> None:
         self.reviewer, self.path = reviewer, labels_file(folder, reviewer)
-        self.pixel_art, self.pairs = _read_pairs(folder, reviewer)
+        self.pictures = PairedPictures(folder, reviewer)
+        self.pairs = self.pictures.pairs
         if not self.pairs:
             raise ConfigError(f"The bundle {folder} has no match with both pictures to look at.")
-        self._known = {pair.prompt_id: pair.digests for pair in self.pairs}
+        self._known = {pair.item: pair.digests for pair in self.pairs}
         self._rows = _read_rows(self.path, self._known)
         self._lock = threading.Lock()
 
@@ -89,7 +79,7 @@ class Labelling:
 
     def label_of(self, place: int) -> str:
         """What was said of the pair, empty where nothing was yet."""
-        row = self._rows.get(self.pairs[place].prompt_id)
+        row = self._rows.get(self.pairs[place].item)
         return row[0] if row else ""
 
     def next_place(self) -> int | None:
@@ -103,11 +93,15 @@ class Labelling:
             # Read anew: the reviewer may have a second page open.
             rows = _read_rows(self.path, self._known)
             pair = self.pairs[place]
-            rows[pair.prompt_id] = (label, now, *pair.digests)
+            rows[pair.item] = (label, now, *pair.digests)
+            # Bundles that have no parts may have a checker of before, which knows none.
+            more = PART_COLUMNS if self.pictures.has_parts else []
             text = io.StringIO(newline="")
             writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(LABEL_COLUMNS + SHOWN_COLUMNS)
-            writer.writerows([prompt_id, *row] for prompt_id, row in rows.items())
+            writer.writerow(LABEL_COLUMNS + SHOWN_COLUMNS + more)
+            for item, row in rows.items():
+                prompt_id, _, part_id = item.partition("/")
+                writer.writerow([prompt_id, *row, *([part_id] if more else [])])
             write_whole(self.path, text.getvalue())
             self._rows = rows
 
@@ -147,14 +141,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._show(labelling.next_place())
         elif (place := self._place(path.removeprefix("pair/"))) is not None:
             self._show(place)
-        elif path.endswith(("/left", "/right")):
-            number, _, side = path.removeprefix("picture/").partition("/")
-            place = self._place(number)
-            if place is None:
-                self._refuse()
-            else:
-                pair = labelling.pairs[place]
-                self._send(pair.left if side == "left" else pair.right, "image/png")
+        elif drawing := self._drawing(path):
+            try:
+                self._send(labelling.pictures.draw(drawing), "image/png")
+            except ConfigError:
+                self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "The bundle was changed")
         else:
             self._refuse()
 
@@ -194,11 +185,26 @@ class _Handler(BaseHTTPRequestHandler):
         return rest if slash and knows else None
 
     def _place(self, text: str) -> int | None:
-        known = text.isascii() and text.isdigit() and len(text) < 10
-        return int(text) if known and int(text) < len(self.server.labelling.pairs) else None
+        return _number(text, len(self.server.labelling.pairs))
+
+    def _drawing(self, path: str) -> Drawing | None:
+        """What picture/PLACE/SIDE/NUMBER or picture/PLACE/mask names."""
+        kind, _, rest = path.partition("/")
+        where, _, rest = rest.partition("/")
+        side, _, number = rest.partition("/")
+        place = self._place(where)
+        if kind != "picture" or place is None:
+            return None
+        pair = self.server.labelling.pairs[place]
+        if (side, number) == ("mask", ""):
+            return pair.mask
+        shown = {"left": pair.left, "right": pair.right}.get(side, ())
+        chosen = _number(number, len(shown))
+        return None if chosen is None else shown[chosen]
 
     def _show(self, place: int | None) -> None:
         labelling, nonce = self.server.labelling, secrets.token_urlsafe(16)
+        pair = None if place is None else labelling.pairs[place]
         page = Page(
             root=f"/{self.server.token}/",
             reviewer=labelling.reviewer,
@@ -207,7 +213,10 @@ class _Handler(BaseHTTPRequestHandler):
             pairs=len(labelling.pairs),
             chosen="" if place is None else labelling.label_of(place),
             nonce=nonce,
-            pixel_art=labelling.pixel_art,
+            pixel_art=labelling.pictures.pixel_art,
+            is_part=pair is not None and pair.mask is not None,
+            left=len(pair.left) if pair else 0,
+            right=len(pair.right) if pair else 0,
         )
         html = templates("seedsweep.web").get_template("reviewer_page.html").render(page=page)
         self._send(html.encode(), "text/html; charset=utf-8", nonce)
@@ -231,71 +240,26 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_error(HTTPStatus.NOT_FOUND)
 
 
-def _read_pairs(folder: Path, reviewer: str) -> tuple[bool, tuple[Pair, ...]]:
-    """Whether the pictures are small, and the pairs as this reviewer is to see them."""
-    try:
-        files = json.loads((folder / MANIFEST).read_bytes())["files"]
-
-        def read(name: str) -> bytes:
-            data = (folder / name).read_bytes()
-            if hashlib.sha256(data).hexdigest() != files[name]["sha256"]:
-                raise ValueError(f"{name} was changed")
-            return data
-
-        results = json.loads(read("results.json"))
-        sampling = json.loads(read("campaign.json"))["campaign"]["sampling"]
-        pictures = json.loads(read("training.json"))["pictures"]
-        training = {picture["training_id"]: picture for picture in pictures}
-        digests = {
-            (prompt["prompt_id"], image["seed"]): image["sha256"]
-            for prompt in json.loads(read("images.json"))["prompts"]
-            for image in prompt["images"]
-        }
-        both = []
-        for result in (result for result in results if result["match"]):
-            prompt_id, seed = result["prompt_id"], result["representative_seed"]
-            if not re.fullmatch(r"[0-9a-f]{16}", prompt_id):
-                raise ValueError(f"{prompt_id!r} is no prompt's id")
-            generated = f"images/{prompt_id}/{seed}.png"
-            matched = training.get(result["match"]["training_id"])
-            if matched and matched["file"] and generated in files:
-                pair = digests[prompt_id, seed], matched["sha256"]
-                both.append((prompt_id, pair, read(generated), read(matched["file"])))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{folder} is not a bundle of evidence as it was made ({type(error).__name__}: "
-            f"{error}); make it again."
-        ) from error
-    return max(sampling["width"], sampling["height"]) <= PIXEL_ART_SIDE, _shuffled(both, reviewer)
-
-
-def _shuffled(
-    both: list[tuple[str, tuple[str, str], bytes, bytes]], reviewer: str
-) -> tuple[Pair, ...]:
-    generator = random.Random(f"pairs of {reviewer}")  # noqa: S311 - it is no secret
-    generator.shuffle(both)
-    pairs = []
-    for prompt_id, digests, *pictures in both:
-        generator.shuffle(pictures)
-        pairs.append(Pair(prompt_id, digests, *pictures))
-    return tuple(pairs)
+def _number(text: str, below: int) -> int | None:
+    known = text.isascii() and text.isdigit() and len(text) < 10
+    return int(text) if known and int(text) < below else None
 
 
 def _read_rows(
     path: Path, known: dict[str, tuple[str, str]]
 ) -> dict[str, tuple[str, str, str, str]]:
-    """A reviewer's answers so far by prompt id: label, time, and the digests of both pictures,
-    empty in a file of an earlier version."""
+    """A reviewer's answers so far by item: label, time, and the digests of both pictures, empty in
+    a file of an earlier version."""
     if not path.exists():
         return {}
     try:
         data = path.read_bytes()
-        if stray := {*read_labels(data)} - {*known}:
+        rows = label_rows(data)
+        if stray := {item for item, *_ in rows} - {*known}:
             raise ValueError(f"{min(stray)} is no pair of this bundle")
         seen = read_shown(data)
         if others := other_pictures(seen, known):
             raise ValueError(f"{others[0]} has other pictures in this bundle")
     except (OSError, ValueError) as error:
         raise ConfigError(f"The labels {path} cannot be gone on with ({error}).") from error
-    rows = list(csv.reader(io.StringIO(data.decode(), newline="")))[1:]
-    return {name: (label, time, *seen.get(name, ("", ""))) for name, label, time, *_ in rows}
+    return {item: (label, time, *seen.get(item, ("", ""))) for item, label, time, *_ in rows}

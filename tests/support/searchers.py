@@ -23,9 +23,9 @@ class Here:
         for number, some in places.items():
             yield from Searcher().frames(number, slices[number], some, query)
 
-    def captions(self, slices, places, query):
+    def named(self, slices, places, query):
         for number, some in places.items():
-            yield from Searcher().captions(number, slices[number], some, query)
+            yield from Searcher().named(number, slices[number], some, query)
 
     def possible(self, questions, summary):
         for question in reversed(list(questions)):

@@ -33,7 +33,7 @@ from seedsweep.workers.training.distinct_neighbours import DistinctNeighbours, N
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.search_actors import Searchers
-from seedsweep.workers.training.slice_search import Fetched, PartQuery, Query, by_slice
+from seedsweep.workers.training.slice_search import Fetched, Named, PartQuery, Query, by_slice
 from seedsweep.workers.training.slices import (
     PictureColumn,
 )
@@ -71,14 +71,14 @@ class Matched:
 class MatchedPart:
     """What was found of one part: the training picture `nearest` to it, where that shows it, the l2
     and the correlation of their pixels in the mask, once means are taken off, `copies`, how many
-    training pictures show the part, and the captions of the first of these, by position."""
+    training pictures show the part, and the first of these, by position."""
 
     nearest: Fetched
     shift: Shift
     l2: float
     correlation: float
     copies: int
-    captions: tuple[str | None, ...]
+    showing: tuple[Named, ...]
 
 
 class TrainingSearch:
@@ -195,8 +195,8 @@ class TrainingSearch:
         one = Query(np.stack([parts[0].pixels]), self._settings, 1)
         nearest = self._fetch(np.array([seen.position for seen in met]), one)
         showing = np.array([position for seen in met for position in seen.positions], np.int64)
-        captions = dict(self._crew.captions(slices, _places(showing), query))
-        if captions.keys() != set(showing.tolist()):
+        named = {one.position: one for one in self._crew.named(slices, _places(showing), query)}
+        if named.keys() != set(showing.tolist()):
             raise TrainingSetError(self._changed())
         return [
             MatchedPart(
@@ -205,7 +205,7 @@ class TrainingSearch:
                 l2=PartReference(part, rule).l2_of(seen.squared),
                 correlation=seen.correlation,
                 copies=seen.count,
-                captions=tuple(captions[position] for position in seen.positions),
+                showing=tuple(named[position] for position in seen.positions),
             )
             for part, seen in zip(parts, met, strict=True)
         ]

@@ -19,6 +19,7 @@ from seedsweep.workers.cluster.ray_cluster import (
 from seedsweep.workers.training.copy_questions import CopyQuestion, PossibleQuestion
 from seedsweep.workers.training.slice_search import (
     Fetched,
+    Named,
     PartQuery,
     Query,
     Searcher,
@@ -107,17 +108,17 @@ class Searchers:
         for framed in self._each(places, start):
             yield from framed
 
-    def captions(
+    def named(
         self, slices: Sequence[Slice], places: Mapping[int, Sequence[int]], query: PartQuery
-    ) -> Iterator[tuple[int, str | None]]:
-        """The captions of those, by position."""
+    ) -> Iterator[Named]:
+        """The names and captions of those."""
         shared = self._ray.put(query)
 
         def start(actor: Any, number: int) -> Any:
-            return actor.captions.remote(number, slices[number], places[number], shared)
+            return actor.named.remote(number, slices[number], places[number], shared)
 
-        for captioned in self._each(places, start):
-            yield from captioned
+        for named in self._each(places, start):
+            yield from named
 
     def _each(self, jobs: Iterable[T], start: Callable[[Any, T], Any]) -> Iterator[Any]:
         for done in spread(self._ray, self._crew, jobs, start):

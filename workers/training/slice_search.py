@@ -109,6 +109,15 @@ class Fetched:
     caption: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The name and the caption of a training picture."""
+
+    position: int
+    name: str
+    caption: str | None
+
+
 class Searcher:
     """One actor: it holds nothing but the slice in hand."""
 
@@ -122,11 +131,11 @@ class Searcher:
         """As `search_parts`."""
         return search_parts(number, part, query)
 
-    def captions(
+    def named(
         self, number: int, part: Slice, places: Sequence[int], query: PartQuery
-    ) -> list[tuple[int, str | None]]:
-        """As `fetch_captions`."""
-        return fetch_captions(number, part, places, query)
+    ) -> list[Named]:
+        """As `fetch_named`."""
+        return fetch_named(number, part, places, query)
 
     def possible(
         self, question: PossibleQuestion, summary: Summary
@@ -223,14 +232,14 @@ def fetch_frames(
     return [(number * PLACES + place, frame_of(pixels)) for place, _, pixels, _ in read]
 
 
-def fetch_captions(
-    number: int, part: Slice, places: Sequence[int], query: PartQuery
-) -> list[tuple[int, str | None]]:
-    """As `fetch_pictures`, of each only its position and its caption."""
+def fetch_named(number: int, part: Slice, places: Sequence[int], query: PartQuery) -> list[Named]:
+    """As `fetch_pictures`, of each only its name and its caption."""
     read = readable_pictures(part, query.settings, query.size, Reading(), set(places).__contains__)
     names = {place: name for place, name, _, _ in read}
     captions = read_captions(part, list(names.values()))
-    return [(number * PLACES + place, captions.get(name)) for place, name in names.items()]
+    return [
+        Named(number * PLACES + place, name, captions.get(name)) for place, name in names.items()
+    ]
 
 
 def by_slice(positions: Iterable[int]) -> dict[int, list[int]]:

@@ -1,12 +1,10 @@
 """People look at pairs of pictures: the page they do it on, and what comes of it."""
 
-import csv
 import json
 import re
 import signal
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,8 +19,9 @@ from sklearn.metrics import cohen_kappa_score
 from seedsweep.audit.evidence.labels import agreement, open_labels
 from seedsweep.audit.evidence.verify_bundle import LABELS, check_bundle, kappa_of
 from seedsweep.storage.errors import ConfigError
-from seedsweep.web.reviewer_page import Labelling, LabelServer
+from seedsweep.web.reviewer_page import Labelling
 from tests.support.bundles import Audit, seal_anew
+from tests.support.reviewers import rows, served_pages
 
 NOW = "2026-01-01T00:00:00+00:00"
 
@@ -40,57 +39,14 @@ def bundle(audit, tmp_path):
 @pytest.fixture
 def serve():
     """Serve reviewers' pages until the test ends; gives each page's visitor."""
-    served = []
-
-    def start(folder, reviewer="ann"):
-        server = LabelServer(Labelling(folder, reviewer))
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        served.append((server, thread))
-        return Visitor(server)
-
-    yield start
-    for server, thread in served:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-class Visitor:
-    """Visits a reviewer's page as a browser does."""
-
-    def __init__(self, server):
-        self.server, self.url = server, server.url
-
-    def get(self, path="", host=None):
-        request = urllib.request.Request(self.url + path, headers={"Host": host} if host else {})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return answer.read(), answer.headers
-
-    def page(self, path=""):
-        return self.get(path)[0].decode()
-
-    def say(self, label, place=None):
-        """Answer what the page asks, and give the page that follows."""
-        if place is None:
-            place = re.search(r'name="place" value="(\d+)"', self.page())[1]
-        form = urllib.parse.urlencode({"place": place, "label": label}).encode()
-        with urllib.request.urlopen(self.url + "label", form, timeout=60) as answer:  # noqa: S310
-            return answer.read().decode()
-
-    def shown(self, place):
-        return self.get(f"picture/{place}/left")[0], self.get(f"picture/{place}/right")[0]
+    with served_pages() as start:
+        yield start
 
 
 def refused(visit):
     with pytest.raises(urllib.error.HTTPError) as error:
         visit()
     return error.value.code == 404
-
-
-def rows(folder, reviewer="ann"):
-    with (folder / f"labels-{reviewer}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def write_labels(folder, reviewer, labels):
@@ -216,7 +172,7 @@ def test_the_page_names_neither_prompts_nor_what_the_analysis_says(bundle, serve
 def test_nobody_without_the_token_reads_or_answers(bundle, serve):
     visitor = serve(bundle)
     origin = visitor.url.rsplit("/", 2)[0]
-    for path in ("/", "/label", "/picture/0/left", f"/{'x' * 32}/", f"/{visitor.server.token}"):
+    for path in ("/", "/label", "/picture/0/left/0", f"/{'x' * 32}/", f"/{visitor.server.token}"):
         assert refused(lambda path=path: urllib.request.urlopen(origin + path, timeout=60))  # noqa: S310
     form = b"place=0&label=same"
     assert refused(lambda: urllib.request.urlopen(f"{origin}/label", form, timeout=60))  # noqa: S310
