@@ -16,9 +16,11 @@ import numpy as np
 from benchmarks.machine import machine
 from seedsweep.audit.findings.intervals import rate
 from seedsweep.storage.settings.analysis import Verification
+from seedsweep.workers.analysis.cuts import centres
 from seedsweep.workers.analysis.distances import l2_to_all
+from seedsweep.workers.analysis.frames import frames_of
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
-from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of
+from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.nearest import describe_training
 from tests.support.pictures import cut, drawings, scaled_and_back, stored_anew
 

@@ -32,8 +32,8 @@ from benchmarks.pictures import photographs, pink
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis import nearest
 from seedsweep.workers.analysis.distances import l2_to_all
+from seedsweep.workers.analysis.frames import frame_of, frames_of
 from seedsweep.workers.analysis.matching import distinct_l2, match_of, nearest_training
-from seedsweep.workers.analysis.near_copies import frame_of, frames_of
 from seedsweep.workers.images import encode_png
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.index import load_training_set

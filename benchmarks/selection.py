@@ -28,7 +28,9 @@ from benchmarks.pictures import pink
 from benchmarks.verification import blends
 from seedsweep.audit.findings.intervals import rate
 from seedsweep.storage.settings.analysis import Verification
-from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of
+from seedsweep.workers.analysis.cuts import centres
+from seedsweep.workers.analysis.frames import frames_of
+from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.outliers import ThumbnailSpace, furthest, thumbnails
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.copies import TrainingCopies

@@ -31,9 +31,11 @@ import pyarrow.parquet as pq
 from benchmarks.machine import cpu_seconds, machine, span
 from benchmarks.pictures import pink
 from seedsweep.storage.settings.analysis import PartRule, Verification
+from seedsweep.workers.analysis.cuts import centres
 from seedsweep.workers.analysis.distances import l2_to_all
+from seedsweep.workers.analysis.frames import frame_of, frames_of
 from seedsweep.workers.analysis.matching import adaptive_score, distinct_l2
-from seedsweep.workers.analysis.near_copies import Reference, centres, frame_of, frames_of
+from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.part_matching import MaskedPicture
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.picture_set import open_set

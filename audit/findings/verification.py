@@ -30,8 +30,9 @@ from seedsweep.storage.verification_results import (
     VerificationResult,
     VerifiedClique,
 )
+from seedsweep.workers.analysis.frames import frames_of
 from seedsweep.workers.analysis.matching import adaptive_score, is_extracted, record_of
-from seedsweep.workers.analysis.near_copies import frames_of, grouped
+from seedsweep.workers.analysis.near_copies import grouped
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.stored_images import decode_pixels, naming_shard, read_images
 from seedsweep.workers.training.picture_set import open_set

@@ -20,7 +20,8 @@ from seedsweep.storage.prompt_results import Match, Transform
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis.agreement import agreement
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
-from seedsweep.workers.analysis.near_copies import Frames, distinct, frame_of
+from seedsweep.workers.analysis.frames import Frames, frame_of
+from seedsweep.workers.analysis.near_copies import distinct
 from seedsweep.workers.analysis.nearest import Nearest, TrainingImages, nearest_images
 from seedsweep.workers.analysis.running_nearest import content_digest
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.workers.analysis.cells import Cells
-from seedsweep.workers.analysis.near_copies import FRAME, Frames
+from seedsweep.workers.analysis.frames import FRAME, Frames
 
 SIDE = 8
 """Distances are between pictures averaged to so many pixels both ways."""

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import NearCopies
-from seedsweep.workers.analysis.near_copies import FRAME, Centres, Frames
+from seedsweep.workers.analysis.cuts import Centres
+from seedsweep.workers.analysis.frames import FRAME, Frames
 
 FREQUENCIES = 6
 """From 0 to so many half waves, without it, both ways."""

@@ -15,7 +15,7 @@ from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.copy_groups import group_copies, with_others
-from seedsweep.workers.analysis.near_copies import Frames
+from seedsweep.workers.analysis.frames import Frames
 from seedsweep.workers.analysis.outliers import Space, Thumbnails, ThumbnailSpace
 from seedsweep.workers.analysis.sketches import Sketches, joined
 from seedsweep.workers.training.copy_questions import Places, copy_answers, copy_questions

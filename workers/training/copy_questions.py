@@ -11,13 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import NearCopies
-from seedsweep.workers.analysis.near_copies import (
-    Frames,
-    Reference,
-    Summary,
-    centres,
-    fit_unmoved,
-)
+from seedsweep.workers.analysis.cuts import Summary, centres
+from seedsweep.workers.analysis.frames import Frames
+from seedsweep.workers.analysis.near_copies import Reference, fit_unmoved
 
 Places = NDArray[np.intp]
 

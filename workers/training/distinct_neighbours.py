@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import Verification
-from seedsweep.workers.analysis.near_copies import Frames, Summary, frame_of, summaries_of
+from seedsweep.workers.analysis.cuts import Summary, summaries_of
+from seedsweep.workers.analysis.frames import Frames, frame_of
 from seedsweep.workers.analysis.running_nearest import NOWHERE
 from seedsweep.workers.training.copy_questions import (
     FIRSTS,

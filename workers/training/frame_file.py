@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.settings.analysis import Verification
-from seedsweep.workers.analysis.near_copies import FRAME, Frames
+from seedsweep.workers.analysis.frames import FRAME, Frames
 from seedsweep.workers.host_cache import cache_folder, make_room
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.search_actors import Searchers

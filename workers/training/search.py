@@ -17,6 +17,7 @@ from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.storage.verification_results import Coverage
+from seedsweep.workers.analysis.frames import frame_of
 from seedsweep.workers.analysis.matching import (
     GROWTH,
     SMALL_IMAGE_SIDE,
@@ -26,7 +27,6 @@ from seedsweep.workers.analysis.matching import (
     is_nearer_mirrored,
     match_of,
 )
-from seedsweep.workers.analysis.near_copies import frame_of
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartRanking, PartReference
 from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, l2_of, nothing, take_in
 from seedsweep.workers.training.distinct_neighbours import DistinctNeighbours, Neighbourhood

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.workers.analysis.near_copies import Summary
+from seedsweep.workers.analysis.cuts import Summary
 from seedsweep.workers.cluster.ray_cluster import (
     ONE_THREAD,
     Actors,

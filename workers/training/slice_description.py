@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.settings.analysis import Verification
-from seedsweep.workers.analysis.near_copies import FRAME, centres, frames_of
+from seedsweep.workers.analysis.cuts import centres
+from seedsweep.workers.analysis.frames import FRAME, frames_of
 from seedsweep.workers.analysis.outliers import Thumbnails, thumbnails
 from seedsweep.workers.analysis.running_nearest import content_digest
 from seedsweep.workers.analysis.sketches import Sketches, joined, sketch

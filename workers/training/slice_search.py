@@ -11,14 +11,9 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.settings.analysis import PartRule, Verification
-from seedsweep.workers.analysis.near_copies import (
-    Frames,
-    Reference,
-    Summary,
-    centres,
-    frame_of,
-    frames_of,
-)
+from seedsweep.workers.analysis.cuts import Summary, centres
+from seedsweep.workers.analysis.frames import Frames, frame_of, frames_of
+from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,
     PartRanking,

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from seedsweep.storage.settings.analysis import NearCopies
 from seedsweep.workers.analysis import cells, copy_groups
 from seedsweep.workers.analysis.copy_groups import group_copies, with_others
-from seedsweep.workers.analysis.near_copies import Reference, centres, distinct, frames_of
+from seedsweep.workers.analysis.cuts import centres
+from seedsweep.workers.analysis.frames import frames_of
+from seedsweep.workers.analysis.near_copies import Reference, distinct
 from seedsweep.workers.analysis.sketches import (
     ALIKE,
     FORMS,

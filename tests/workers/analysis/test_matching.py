@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis import matching
 from seedsweep.workers.analysis.agreement import agreement
+from seedsweep.workers.analysis.cuts import centres
 from seedsweep.workers.analysis.distances import tiled_to
+from seedsweep.workers.analysis.frames import frames_of
 from seedsweep.workers.analysis.matching import TrainingMatch, is_extracted
-from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of
+from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.running_nearest import content_digest
 from tests.support.pictures import drawings, scaled_and_back, stored_anew

@@ -13,15 +13,9 @@ from PIL import Image, ImageDraw
 
 from seedsweep.audit.findings.intervals import rate
 from seedsweep.storage.settings.analysis import NearCopies, Verification
-from seedsweep.workers.analysis import near_copies
-from seedsweep.workers.analysis.near_copies import (
-    Reference,
-    centres,
-    distinct,
-    fit_unmoved,
-    frames_of,
-    grouped,
-)
+from seedsweep.workers.analysis.cuts import VALUES, centres
+from seedsweep.workers.analysis.frames import frames_of
+from seedsweep.workers.analysis.near_copies import Reference, distinct, fit_unmoved, grouped
 from seedsweep.workers.training.pictures import prepare
 from tests.support.pictures import cut, drawings, scaled_and_back, stored_anew
 
@@ -134,7 +128,9 @@ def test_bounds_leave_out_no_near_copy(seed, correlation, contrast):
     for frame in frames_of(pictures):
         reference = Reference(frame, rule, False)
         fits = reference._fits(known.rows, known.summary).any(axis=0)
-        assert set(np.flatnonzero(fits)) <= set(reference._possible(known.summary))
+        assert set(np.flatnonzero(fits)) <= set(
+            reference.possible(known.summary, np.arange(len(known)))
+        )
 
 
 def test_what_fits_unmoved_are_the_near_copies_that_the_view_in_the_middle_shows():
@@ -273,4 +269,4 @@ def test_a_pair_is_judged_alike_whatever_is_beside_it(strangers):
     together = reference.copies(known)
     alone = [bool(reference.copies(known, np.array([place]))[0]) for place in range(len(frames))]
     assert together.tolist() == alone
-    assert known.rows.shape[1] == near_copies.VALUES
+    assert known.rows.shape[1] == VALUES

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.workers.analysis import cells, outliers
-from seedsweep.workers.analysis.near_copies import frames_of
+from seedsweep.workers.analysis.frames import frames_of
 from seedsweep.workers.analysis.outliers import ThumbnailSpace, furthest, thumbnails
 from tests.support.pictures import drawings
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.workers.analysis import matching
+from seedsweep.workers.analysis.cuts import centres
+from seedsweep.workers.analysis.frames import frames_of
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
-from seedsweep.workers.analysis.near_copies import Reference, centres, frames_of
+from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartReference
 from seedsweep.workers.training import distinct_neighbours, slice_search, slices
