@@ -1,4 +1,4 @@
-"""Which text-to-image classes of the installed diffusers can be audited; writes a page about it.
+"""Which classes of the installed diffusers can be audited; writes a page about it.
 
     .venv/bin/python -m benchmarks.model_classes [CLASS…] [--write]
 
@@ -28,11 +28,15 @@ from seedsweep.workers.pipelines.diffusers_class import (
     check_class,
     class_of,
     guidance_of,
+    is_unconditional,
     why_unfit,
 )
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
+from seedsweep.workers.pipelines.unconditional_pipeline import UnconditionalPipeline
 from tests.support.classes.registry import NOT_MADE, TINY, save_class
+from tests.support.seed_pipelines import NOT_MADE as SEEDLESS
+from tests.support.seed_pipelines import SEED_PIPELINES, SIDE
 
 PAGE = Path(__file__).parents[1] / "docs" / "model-classes.md"
 PROMPTS = ("a cat", "two dogs")
@@ -47,6 +51,7 @@ class Trial:
     name: str
     guidance: str = ""
     negative: str = ""
+    note: str = ""
     refused: str = ""
     untried: str = ""
 
@@ -111,6 +116,51 @@ def try_class(name, folder):
     return Trial(name, guidance, negative)
 
 
+def classes_of_seeds():
+    """The classes that diffusers exports for pictures of seeds alone, by name."""
+    named = {name: kind for name in dir(diffusers) if (kind := class_of(name)) is not None}
+    return [name for name, kind in sorted(named.items()) if is_unconditional(kind)]
+
+
+def try_seeds(name, folder):
+    """Have a class made tiny in an empty folder make pictures of seeds alone, if it can be."""
+    unfit = why_unfit(class_of(name))
+    if unfit:
+        return Trial(name, refused=unfit)
+    if name not in SEED_PIPELINES:
+        return Trial(name, untried=SEEDLESS.get(name, "no tiny configuration was made"))
+    SEED_PIPELINES[name]().save_pretrained(folder)
+    usual = Sampling(steps=4, guidance_scale=1.0, width=SIDE, height=SIDE, batch_size=2)
+    model = Model(path=str(folder), fingerprint="tiny")
+    refused = []
+    for batch_size in (2, 1):
+        sampling = usual.model_copy(update={"batch_size": batch_size})
+        try:
+            check_model(model, sampling)
+            check_class(model, with_prompts=False)
+            pipeline = UnconditionalPipeline(Places(folder), model, sampling, "cpu", threads=1)
+            first, second = pipeline.generate("", [1, 2])
+            (again,) = pipeline.generate("", [2])
+        except SeedsweepError as error:
+            refused.append(str(error).replace(str(folder), "FOLDER"))
+            continue
+        assert not np.array_equal(first.pixels, second.pixels), f"{name}: pictures are one"
+        assert np.array_equal(second.pixels, again.pixels), f"{name}: a seed has two pictures"
+        return Trial(name, note="with `batch_size = 1` alone" if refused else "")
+    return Trial(name, refused=refused[0])
+
+
+def seed_tables(trials):
+    """The tables of what makes pictures of seeds alone, as Markdown."""
+    works = [one for one in trials if not one.refused and not one.untried]
+    others = [one for one in trials if one.refused or one.untried]
+    lines = [f"## {len(works)} work without prompts", "", "| class | |", "|---|---|"]
+    lines += [f"| {one.name} | {one.note} |" for one in works]
+    lines += ["", f"{len(others)} do not:", "", "| class | why |", "|---|---|"]
+    lines += [f"| {one.name} | {_cell(one.refused or one.untried)} |" for one in others]
+    return "\n".join(lines) + "\n"
+
+
 def _scale(generation):
     return json.loads(generation.provenance.recipe)["guidance_scale"]
 
@@ -139,7 +189,7 @@ def _cell(text):
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("_", r"\_")
 
 
-def page(trials):
+def page(trials, of_seeds):
     head = f"""# Which classes of diffusers can be audited?
 
 ```bash
@@ -164,8 +214,12 @@ prompt and how many pictures to make of it.
   refused, since the class fails on it if each picture has a seed of its own.
 - A size that a class does not make is refused with the size that it made instead.
 
+The last tables are of the classes that make pictures of seeds alone, for
+[campaigns without prompts](unconditional.md): those whose call can be told how many pictures to
+make, and takes no prompt.
+
 """
-    return head + tables(trials)
+    return f"{head}{tables(trials)}\n{seed_tables(of_seeds)}"
 
 
 def main():
@@ -176,14 +230,17 @@ def main():
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     diffusers.utils.logging.set_verbosity_error()
-    trials = []
-    for name in options.classes or text_to_image_classes():
+    trials, of_seeds, without = [], [], classes_of_seeds()
+    for name in options.classes or [*text_to_image_classes(), *without]:
         with tempfile.TemporaryDirectory() as folder:
-            trials.append(try_class(name, Path(folder)))
+            if name in without:
+                of_seeds.append(try_seeds(name, Path(folder)))
+            else:
+                trials.append(try_class(name, Path(folder)))
     if options.write:
-        PAGE.write_text(page(trials))
+        PAGE.write_text(page(trials, of_seeds))
     else:
-        print(tables(trials), end="")
+        print(tables(trials), seed_tables(of_seeds), sep="\n", end="")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a plug-in is written against.
 
-Anything that makes a picture of a prompt and a seed can be audited. A package provides a pipeline
+Anything that makes a picture of a prompt and a seed can be audited, or of a seed alone: a campaign
+without `[prompts]` has the empty text for its one prompt. A package provides a pipeline
 as an entry point of the group `seedsweep.pipelines`, named as campaigns name it in `[model]
 pipeline`; its object is a function
 

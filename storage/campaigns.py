@@ -19,7 +19,7 @@ from seedsweep.storage import keys
 from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.pieces import pieces_of
-from seedsweep.storage.prompts import StoredPrompts, encode_prompts
+from seedsweep.storage.prompts import NO_PROMPTS, StoredPrompts, encode_prompts
 from seedsweep.storage.records import Control, Parked, Prompt, Submission
 from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.store import Store
@@ -70,10 +70,13 @@ def load_prompts(store: Store, campaign_id: str) -> StoredPrompts:
 
     Raises `ShardCorruptError` if they are not those that were submitted.
     """
-    key, wanted = keys.prompts(campaign_id), load_campaign(store, campaign_id).campaign.prompts
-    prompts = StoredPrompts(key, store.read(key) or b"", wanted.digest)
+    key, wanted = keys.prompts(campaign_id), load_campaign(store, campaign_id).campaign
+    digest = wanted.prompts.digest if wanted.prompts else NO_PROMPTS
+    prompts = StoredPrompts(key, store.read(key) or b"", digest)
     with corrupt_where_wrong(f"The list of prompts {key}", _REMEDY):
-        if {*wanted.settings.named} != {*(prompts.settings[0].given if prompts.settings else ())}:
+        if {*wanted.own_columns.named} != {
+            *(prompts.settings[0].given if prompts.settings else ())
+        }:
             raise ValueError("its prompts have other settings than the campaign names")
     return prompts
 
@@ -81,7 +84,7 @@ def load_prompts(store: Store, campaign_id: str) -> StoredPrompts:
 def load_settings(store: Store, campaign_id: str) -> dict[str, PromptSettings]:
     """Load the settings that the campaign's prompts have of their own, by text; empty if none has
     any. Errors as of `load_prompts`."""
-    if not load_campaign(store, campaign_id).campaign.prompts.settings.named:
+    if not load_campaign(store, campaign_id).campaign.own_columns.named:
         return {}
     prompts = load_prompts(store, campaign_id)
     return dict(zip(prompts, prompts.settings, strict=True))

@@ -73,6 +73,10 @@ def digest_prompts(prompt_ids: Iterable[str], settings: Iterable[PromptSettings]
     return digest.hexdigest()
 
 
+NO_PROMPTS = digest_prompts([prompt_id_of("")])
+"""The digest of the list of a campaign without prompts: the empty text alone."""
+
+
 class StoredPrompts(Sequence[str]):
     """What `encode_prompts` made, kept in the object `key`: the texts, in their order.
 

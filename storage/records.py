@@ -22,6 +22,7 @@ from seedsweep.storage.settings.sampling import (
     PromptSettings,
     Sampling,
     ScreenSettings,
+    SettingColumns,
     Stage,
 )
 
@@ -70,7 +71,7 @@ class Campaign(Record):
     """With `[[stages]]`: this share of the dropped prompts gets all its pictures all the same, and
     shows what the stages miss. Near misses are taken ten times as often."""
     model: Model
-    prompts: PromptList
+    prompts: PromptList | None = None
     sampling: Sampling = Sampling()
     stages: Annotated[
         tuple[Stage, ...], Field(max_length=MAX_STAGES, exclude_if=lambda stages: not stages)
@@ -83,7 +84,7 @@ class Campaign(Record):
 
     @model_validator(mode="after")
     def _prompts_may_have_settings(self) -> Self:
-        settings = self.prompts.settings
+        settings = self.own_columns
         if settings.named and self.keep != "all":
             raise ValueError('prompts with settings of their own need keep = "all"')
         if settings.named and any(stage.screen for stage in self.stages):
@@ -96,6 +97,30 @@ class Campaign(Record):
                 "training pictures are compared at one size, and with prompts.settings.width or "
                 "height each prompt has its own: leave out [verification], or make prompts of each "
                 "size a campaign of their own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _needs_no_prompts(self) -> Self:
+        """What is for many prompts, or for what a prompt does, is refused without any."""
+        if self.prompts is not None:
+            return self
+        if self.sampling.guidance_scale > 1 or self.sampling.negative_prompt:
+            raise ValueError(
+                "without prompts nothing guides; leave sampling.guidance_scale and negative_prompt "
+                "out, or add [prompts]"
+            )
+        if self.stages:
+            raise ValueError(
+                "stages choose among prompts, and there are none; leave [[stages]] out, or add "
+                "[prompts]"
+            )
+        if self.keep != "all":
+            raise ValueError('keep = "flagged" is for prompts; leave it out, or add [prompts]')
+        if self.analysis.partial:
+            raise ValueError(
+                "parts are looked for among the pictures of a prompt; leave analysis.partial out, "
+                "or add [prompts]"
             )
         return self
 
@@ -126,6 +151,21 @@ class Campaign(Record):
         own = self.model_copy(update={"sampling": sampling})
         own._whole = self._whole or self
         return own
+
+    @property
+    def is_unconditional(self) -> bool:
+        """Whether the model is given no prompts: its one prompt is the empty text."""
+        return self.prompts is None
+
+    @property
+    def prompt_count(self) -> int:
+        """How many prompts there are."""
+        return self.prompts.count if self.prompts else 1
+
+    @property
+    def own_columns(self) -> SettingColumns:
+        """The columns of settings that each prompt has of its own."""
+        return self.prompts.settings if self.prompts else SettingColumns()
 
     @property
     def generation_id(self) -> str:
@@ -235,7 +275,7 @@ class Submission(Record):
     def _unseen_is_of_the_prompts(self) -> Self:
         unseen = self.unseen or Unseen()
         named = [*unseen.cut, *(index for pair in unseen.same for index in pair)]
-        if not all(0 <= index < self.campaign.prompts.count for index in named):
+        if not all(0 <= index < self.campaign.prompt_count for index in named):
             raise ValueError("what is unseen is of other prompts")
         return self
 

@@ -178,7 +178,7 @@ def _manifest(
             "fixed_at": fixed_at,
         },
         "model": campaign.model,
-        "prompts_digest": campaign.prompts.digest,
+        "prompts_digest": campaign.prompts.digest if campaign.prompts else None,
         "training_set": training.fingerprint if training else None,
         "submitted_at": submission.submitted_at,
         "submitted_by": submission.versions,

@@ -137,8 +137,8 @@ def _flag(name: str, wanted: object) -> str:
 
 
 def _more_facts(arm: Arm) -> Iterator[Fact]:
-    prompts = arm.submission.campaign.prompts
-    yield Fact("Prompt list", f"{prompts.count:,} prompts", prompts.digest)
+    if prompts := arm.submission.campaign.prompts:
+        yield Fact("Prompt list", f"{prompts.count:,} prompts", prompts.digest)
     yield Fact("Training set", *_training(arm.settings.verification))
 
 

@@ -119,6 +119,11 @@ def measure_duplication(
     """
     submission = load_campaign(store, campaign_id)
     prompts = submission.campaign.prompts
+    if prompts is None:
+        raise ConfigError(
+            f"The campaign {campaign_id} has no prompts, so no copies can be told by them; "
+            "`seedsweep results` tells those of each training picture that it extracts."
+        )
     copies = read_copies(file, column or prompts.column or "prompt", _form(file, prompts))
     settings = settings_now(store, submission)
     analysed = results_by(store, settings, campaign_id)

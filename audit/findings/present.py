@@ -69,7 +69,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
     campaign = submission.campaign
     results = results_by(store, settings, campaign.campaign_id)
     size = settings.analysis.min_clique_size
-    counts = count_results(results, campaign.prompts.count, campaign.sampling.seeds, size)
+    counts = count_results(results, campaign.prompt_count, campaign.sampling.seeds, size)
     search, trouble = None, ""
     try:
         search = present_search(store, campaign.campaign_id, settings)

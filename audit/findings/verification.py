@@ -148,7 +148,7 @@ def verify_campaign(
 def refuse_sizes(campaign: Campaign) -> None:
     """Raise `ConfigError` if prompts have sizes of their own: training pictures are compared at
     one."""
-    named = campaign.prompts.settings
+    named = campaign.own_columns
     if named.width or named.height:
         raise ConfigError(
             f"The prompts of {campaign.campaign_id} have sizes of their own, and training pictures "

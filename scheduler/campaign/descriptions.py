@@ -40,7 +40,7 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
         Fact("Batch size", f"{sampling.batch_size}", "images in one tensor"),
         *([Fact("Images kept", "those of flagged prompts")] if campaign.keep == "flagged" else []),
         Fact("Images per unit", f"{sampling.images_per_unit}", "one work unit, one shard"),
-        Fact("Prompts from", campaign.prompts.file, _column(campaign.prompts.column)),
+        _prompts_fact(campaign),
         *(Fact("Note", note) for note in submission.notes),
         Fact("Versions as submitted", submission.versions or "not recorded"),
     )
@@ -49,17 +49,24 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
 OWN = "each prompt has its own"
 
 
+def _prompts_fact(campaign: Campaign) -> Fact:
+    if campaign.prompts is None:
+        return Fact("Prompts", "none", "the model makes pictures of seeds alone")
+    return Fact("Prompts from", campaign.prompts.file, _column(campaign.prompts.column))
+
+
 def _sampling_facts(campaign: Campaign) -> Iterator[Fact]:
     """What pictures are made with; of a setting that each prompt has of its own, which column."""
-    sampling, own = campaign.sampling, campaign.prompts.settings
+    sampling, own = campaign.sampling, campaign.own_columns
     named = {name: f"column {column}" for name, column in own.named.items()}
     if own.sampler or own.steps:
         yield Fact("Sampler", OWN if own.sampler else _sampler(sampling), named.get("sampler", ""))
         yield Fact("Steps", OWN if own.steps else f"{sampling.steps}", named.get("steps", ""))
     else:
         yield Fact("Sampler", _sampler(sampling), _steps(sampling))
-    guidance = OWN if own.guidance_scale else f"{sampling.guidance_scale:g}"
-    yield Fact("Guidance scale", guidance, named.get("guidance_scale", ""))
+    if not campaign.is_unconditional:
+        guidance = OWN if own.guidance_scale else f"{sampling.guidance_scale:g}"
+        yield Fact("Guidance scale", guidance, named.get("guidance_scale", ""))
     if own.negative_prompt or sampling.negative_prompt:
         negative = OWN if own.negative_prompt else sampling.negative_prompt
         yield Fact("Negative prompt", negative, named.get("negative_prompt", ""))
@@ -69,7 +76,8 @@ def _sampling_facts(campaign: Campaign) -> Iterator[Fact]:
     else:
         yield Fact("Size", f"{sampling.width} × {sampling.height} pixels")  # noqa: RUF001
     seeds = f"each prompt's own, from {named['first_seed']} on" if own.first_seed else ""
-    yield Fact("Seeds", f"{sampling.seeds:,} for each prompt", seeds or _seed_range(campaign.seeds))
+    each = "" if campaign.is_unconditional else " for each prompt"
+    yield Fact("Seeds", f"{sampling.seeds:,}{each}", seeds or _seed_range(campaign.seeds))
 
 
 def _sampler(sampling: Sampling) -> str:

@@ -12,7 +12,8 @@ from seedsweep.scheduler.campaign.prompt_files import read_prompts
 from seedsweep.scheduler.campaign.reference import Key, tables
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptList
-from seedsweep.workers.models.folder_check import native_side
+from seedsweep.workers.models.folder_check import native_size
+from seedsweep.workers.pipelines.unconditional import is_of_seeds
 from seedsweep.workers.training.picture_file import METADATA
 
 COLUMNS = ("prompt", "caption", "text")
@@ -28,10 +29,19 @@ OFFERED = {
 }
 """By table, the keys that are written: those that most campaigns set."""
 
+_OFFERED_OF_SEEDS = {
+    "prompts": (),
+    "sampling": tuple(key for key in OFFERED["sampling"] if key != "guidance_scale"),
+}
+
 WIDTH = 96
 
 Values = Mapping[tuple[str, str], str | int]
 """By table and key."""
+
+
+_OF_SEEDS: Values = {("sampling", "seeds"): 10_000}
+"""Of what makes no pictures of prompts, many are needed: each repeats another picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +57,21 @@ def draft(ingredients: Ingredients, file: Path) -> str:
     """The text of a campaign file that lies at `file`.
 
     It has what the ingredients tell, and the defaults of the other keys that most campaigns set.
-    Without prompts they are the captions of the training set. Raises `ConfigError` if there are no
+    Without prompts they are the captions of the training set, but for a model that makes pictures
+    of seeds alone. Raises `ConfigError` if there are no
     prompts, or several columns may hold them.
     """
-    values = {**_of_model(ingredients.model, file), **_of_prompts(ingredients, file)}
+    values = {**_of_model(ingredients.model, file)}
+    of_seeds = is_of_seeds(Path(ingredients.model))
+    if of_seeds and ingredients.prompts:
+        raise ConfigError(
+            f"The model {ingredients.model} makes pictures of seeds alone; leave --prompts out."
+        )
+    values |= _OF_SEEDS if of_seeds else _of_prompts(ingredients, file)
     if ingredients.training_set:
         values["verification", "training_set"] = _from(file, ingredients.training_set)
-    return "\n".join(["# All keys: docs/campaign-file.md", *_tables(values), ""])
+    offered = {**OFFERED, **(_OFFERED_OF_SEEDS if of_seeds else {})}
+    return "\n".join(["# All keys: docs/campaign-file.md", *_tables(values, offered), ""])
 
 
 def _of_model(model: str, file: Path) -> Values:
@@ -63,8 +81,8 @@ def _of_model(model: str, file: Path) -> Values:
         ("", "name"): name.strip("-._")[:64] or "campaign",
         ("model", "path"): _from(file, folder) if folder.exists() else model,
     }
-    if side := native_side(folder):
-        values |= {("sampling", "width"): side, ("sampling", "height"): side}
+    if size := native_size(folder):
+        values |= {("sampling", "width"): size[0], ("sampling", "height"): size[1]}
     return values
 
 
@@ -109,8 +127,8 @@ def _from(file: Path, path: Path) -> str:
     return relpath(path.resolve(), file.resolve().parent)
 
 
-def _tables(values: Values) -> Iterator[str]:
-    for table in (table for table in tables() if table.name in OFFERED):
+def _tables(values: Values, offered: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    for table in (table for table in tables() if offered.get(table.name)):
         given = {key: value for (name, key), value in values.items() if name == table.name}
         # A table lacks what it has to have: all of it is a comment.
         mark = (
@@ -118,7 +136,7 @@ def _tables(values: Values) -> Iterator[str]:
         )
         if table.name:
             yield from ("", *_comment(table.meaning), f"{mark}[{table.name}]")
-        for key in (key for key in table.keys if key.name in OFFERED[table.name]):
+        for key in (key for key in table.keys if key.name in offered[table.name]):
             yield from _comment(key.meaning)
             line = _line(key, given.get(key.name))
             yield line if line.startswith("#") else mark + line

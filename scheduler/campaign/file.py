@@ -37,6 +37,7 @@ from seedsweep.workers.models.resolution import resolve_parts
 from seedsweep.workers.pipelines.class_labels import check_classes
 from seedsweep.workers.pipelines.diffusers_class import check_class
 from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
+from seedsweep.workers.pipelines.unconditional import check_unconditional
 from seedsweep.workers.screening.screen import check_screen
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.picture_set import open_set
@@ -62,7 +63,7 @@ NAMES = (("name",), ("model", "pipeline"))
 
 class ResolvedCampaign(NamedTuple):
     """A campaign, its prompts in order, and the settings that each has of its own: none if none has
-    any."""
+    any. Without a table of prompts the one prompt is the empty text."""
 
     campaign: Campaign
     prompts: list[str]
@@ -78,24 +79,21 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
     """
     path = path.parent.resolve() / path.name
     campaign = parse_campaign(_load(path), path)
-    prompts_file = path.parent / campaign.prompts.file
-    prompt_list = campaign.prompts.model_copy(update={"file": str(prompts_file)})
-    listed = _checked(campaign, list_prompts(prompt_list, rows))
+    prompt_list, listed = _listed(campaign, path.parent, rows)
     prompts = [prompt.text for prompt in listed]
     settings = [prompt.settings for prompt in listed if prompt.settings]
-    if not prompts:
-        raise ConfigError(f"The prompts file {prompts_file} holds no prompt; add some.")
     resolved = campaign.model_copy(
         update={
             "model": resolve_model(campaign.model, path.parent),
-            "prompts": _with_digest(prompt_list, prompts, settings),
+            "prompts": prompt_list and _with_digest(prompt_list, prompts, settings),
             "verification": _resolve_verification(campaign, path.parent),
         }
     )
     check_model(resolved.model, resolved.sampling)
     _check_sizes(resolved, listed)
     _require_tokens(resolved, prompts, settings)
-    check_class(resolved.model)
+    check_class(resolved.model, with_prompts=not resolved.is_unconditional)
+    check_unconditional(resolved)
     for screen in resolved.screens:
         check_screen(screen, resolved.model, resolved.sampling)
     recipes = dict.fromkeys(own.recipe for own in settings) or [None]
@@ -106,9 +104,23 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
     return ResolvedCampaign(resolved, prompts, settings)
 
 
+def _listed(
+    campaign: Campaign, folder: Path, rows: RowCounts | None
+) -> tuple[PromptList | None, list[ListedPrompt]]:
+    """The list of prompts with the place of its file, and the prompts."""
+    if campaign.prompts is None:
+        return None, [ListedPrompt("", None, "")]
+    file = folder / campaign.prompts.file
+    prompt_list = campaign.prompts.model_copy(update={"file": str(file)})
+    listed = _checked(campaign, list_prompts(prompt_list, rows))
+    if not listed:
+        raise ConfigError(f"The prompts file {file} holds no prompt; add some.")
+    return prompt_list, listed
+
+
 def _checked(campaign: Campaign, listed: Iterable[ListedPrompt]) -> list[ListedPrompt]:
     """The prompts, whose own settings must be possible as those of [sampling] must."""
-    prompts, known, columns = [], set[PromptSettings](), campaign.prompts.settings.named
+    prompts, known, columns = [], set[PromptSettings](), campaign.own_columns.named
     for prompt in listed:
         if prompt.settings and prompt.settings not in known:
             try:
@@ -155,7 +167,7 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
             for name in names & set(given):
                 raise ConfigError(f"{path}: {table}.{name} is filled in on submission; remove it.")
     try:
-        raw = _with_default_stages(raw)
+        raw = _without_guidance(_with_default_stages(raw))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     try:
@@ -183,7 +195,7 @@ def _require_sampling(campaign: Campaign, columns: Mapping[str, str]) -> None:
     The campaign is as a prompt has it, whose own settings are from these `columns`; without them it
     is as its file says, which need not hold for settings that each prompt has of its own.
     """
-    sampling, own = campaign.sampling, campaign.prompts.settings.named.keys() - columns.keys()
+    sampling, own = campaign.sampling, campaign.own_columns.named.keys() - columns.keys()
     first, negative, guidance = (
         f"the column {columns[name]!r}" if name in columns else f"sampling.{name}"
         for name in ("first_seed", "negative_prompt", "guidance_scale")
@@ -218,6 +230,14 @@ def _with_default_stages(raw: dict[str, Any]) -> dict[str, Any]:
             "[[stages]] of your own."
         )
     return {**raw, "stages": [stage.model_dump() for stage in stages]}
+
+
+def _without_guidance(raw: dict[str, Any]) -> dict[str, Any]:
+    """The tables of a campaign file: without prompts nothing guides, unless the file says so."""
+    sampling = raw.get("sampling", {})
+    if "prompts" in raw or not isinstance(sampling, dict):
+        return raw
+    return {**raw, "sampling": {"guidance_scale": 1.0, **sampling}}
 
 
 def _tables(raw: object, name: str) -> list[dict[str, Any]]:

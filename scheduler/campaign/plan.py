@@ -6,6 +6,7 @@ units, `pieces`: one for each screen, then the cuts. The seeds of a unit are as 
 prompt's own first seed is from the campaign's, if it has one.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -35,17 +36,17 @@ def cut_seeds(
     and hold at most `images_per_unit` each, stored ones excepted. If several stored ranges begin
     at one seed, the one that most prompts have wins, then the longer.
     """
-    stops = [seeds.start + end for end in ends]
     by_first: dict[int, SeedRange] = {}
     for seed_range in sorted(stored, key=lambda seed_range: (stored[seed_range], len(seed_range))):
         if seed_range.first >= seeds.start and seed_range.last < seeds.stop:
             by_first[seed_range.first] = seed_range
+    stops = sorted([*by_first, *(seeds.start + end for end in ends)])
     cuts, seed = [], seeds.start
     while seed < seeds.stop:
         unit = by_first.get(seed)
         if unit is None:
             stop = min(seed + images_per_unit, seeds.stop)
-            stop = min([at for at in (*by_first, *stops) if seed < at < stop], default=stop)
+            stop = min([stop, *stops[(after := bisect_right(stops, seed)) : after + 1]])
             unit = SeedRange(first=seed, last=stop - 1)
         cuts.append(unit)
         seed = unit.last + 1
@@ -68,7 +69,7 @@ class Plan:
     settings: Sequence[PromptSettings] = ()
 
     def __post_init__(self) -> None:
-        if bool(self.campaign.prompts.settings.named) != bool(self.settings):
+        if bool(self.campaign.own_columns.named) != bool(self.settings):
             raise ValueError("a plan needs the settings that its prompts have of their own")
 
     def __len__(self) -> int:

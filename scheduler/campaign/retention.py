@@ -90,7 +90,7 @@ class Recipes:
 
     def _read(self, campaign_id: str) -> frozenset[str]:
         campaign = load_campaign(self._store, campaign_id).campaign
-        if not campaign.prompts.settings.named:
+        if not campaign.own_columns.named:
             return frozenset([campaign.generation_id])
         prompts = load_prompts(self._store, campaign_id)
         return frozenset(Plan(campaign, prompts, (), settings=prompts.settings).recipes())

@@ -75,7 +75,7 @@ def plan_campaign(
 
 def settings_words(campaign: Campaign, settings: Sequence[PromptSettings]) -> Iterator[str]:
     """Which settings prompts have of their own, and from what to what."""
-    for name, column in campaign.prompts.settings.named.items():
+    for name, column in campaign.own_columns.named.items():
         values = {own.given[name] for own in settings}
         numbers = [value for value in values if not isinstance(value, str)]
         if len(values) == 1:

@@ -15,7 +15,10 @@ def init(
     ],
     prompts: Annotated[
         Path | None,
-        typer.Option(help="The prompts; if unset, the captions of a training set in Parquet."),
+        typer.Option(
+            help="The prompts; if unset, the captions of a training set in Parquet. A model that "
+            "makes pictures of seeds alone has none."
+        ),
     ] = None,
     training_set: Annotated[
         Path | None, typer.Option(help="The pictures that the model was trained on.")
@@ -45,8 +48,11 @@ def init(
     except ConfigError:
         output.unlink()
         raise
-    column = f", column {campaign.prompts.column}" if campaign.prompts.column else ""
+    listed, said = campaign.prompts, "No prompts: pictures of seeds alone."
+    if listed:
+        column = f", column {listed.column}" if listed.column else ""
+        said = f"Prompts: {len(found):,} from {listed.file}{column}."
     size = f"{campaign.sampling.width} × {campaign.sampling.height}"  # noqa: RUF001
-    say(f"Prompts: {len(found):,} from {campaign.prompts.file}{column}. Pictures: {size} pixels.")
+    say(f"{said} Pictures: {size} pixels.")
     say(f"Look at it, then: seedsweep plan {output}")
     show(str(output))

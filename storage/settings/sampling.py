@@ -70,7 +70,8 @@ class PromptSettings(Record):
 
 
 class PromptList(Record):
-    """`[prompts]`: where the prompts are read from."""
+    """`[prompts]`: where the prompts are read from. Leave this table out if the model makes
+    pictures of seeds alone."""
 
     file: str
     """The prompts file, relative to the campaign file: .txt, .csv, .tsv, .jsonl, .json, each also

@@ -4,7 +4,14 @@ import re
 
 import pytest
 
-from benchmarks.model_classes import PAGE, page, text_to_image_classes, try_class
+from benchmarks.model_classes import (
+    PAGE,
+    classes_of_seeds,
+    page,
+    text_to_image_classes,
+    try_class,
+    try_seeds,
+)
 from tests.support.classes.registry import NOT_MADE, TINY
 
 FAST = [
@@ -32,8 +39,8 @@ def rows():
     }
 
 
-def test_the_page_names_every_text_to_image_class_that_diffusers_has():
-    assert sorted(rows()) == text_to_image_classes()
+def test_the_page_names_every_class_that_diffusers_has_for_pictures_of_prompts_or_seeds():
+    assert sorted(rows()) == sorted([*text_to_image_classes(), *classes_of_seeds()])
 
 
 def test_each_class_that_is_made_and_each_that_is_not_is_one_of_diffusers():
@@ -43,7 +50,12 @@ def test_each_class_that_is_made_and_each_that_is_not_is_one_of_diffusers():
 
 @pytest.mark.parametrize("name", FAST)
 def test_the_page_says_of_a_class_what_is_found_again(name, tmp_path):
-    assert rows()[name] in page([try_class(name, tmp_path)]).splitlines()
+    assert rows()[name] in page([try_class(name, tmp_path)], []).splitlines()
+
+
+@pytest.mark.parametrize("name", ["DDPMPipeline", "ScoreSdeVePipeline", "DanceDiffusionPipeline"])
+def test_the_page_says_of_a_class_without_prompts_what_is_found_again(name, tmp_path):
+    assert rows()[name] in page([], [try_seeds(name, tmp_path)]).splitlines()
 
 
 def test_a_class_that_takes_one_generator_for_a_batch_is_refused_with_its_reason(tmp_path):
@@ -54,4 +66,5 @@ def test_a_class_that_takes_one_generator_for_a_batch_is_refused_with_its_reason
 @pytest.mark.nightly
 def test_the_page_is_what_the_command_writes_today(tmp_path_factory):
     trials = [try_class(name, tmp_path_factory.mktemp("m")) for name in text_to_image_classes()]
-    assert page(trials) == PAGE.read_text()
+    of_seeds = [try_seeds(name, tmp_path_factory.mktemp("m")) for name in classes_of_seeds()]
+    assert page(trials, of_seeds) == PAGE.read_text()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 FINGERPRINTED = frozenset({".jinja", ".json", ".model", ".safetensors", ".txt"})
 """The suffixes of the files that a pipeline is loaded from."""
@@ -68,10 +68,21 @@ def read_index(folder: Path) -> dict[str, Any] | None:
 def components(folder: Path) -> list[Component]:
     """The parts that the index names; those that it switches off (`[null, null]`) are none."""
     return [
-        Component(name, entry[0], entry[1], folder / name)
+        Component(name, entry[0], entry[1], component_folder(folder, name))
         for name, entry in (read_index(folder) or {}).items()
         if name.isidentifier() and not name.startswith("_") and _is_component(entry)
     ]
+
+
+def component_folder(folder: Path, name: str) -> Path:
+    """Where a component lies: in the folder of its name, or beside the index if there is none and
+    what lies there is of its class. Early models of one network are kept so."""
+    entry = (read_index(folder) or {}).get(name)
+    if (folder / name).is_dir() or not _is_component(entry):
+        return folder / name
+    said = (read_json(folder / file) or {} for file in ("config.json", "scheduler_config.json"))
+    beside = any(config.get("_class_name") == entry[1] for config in said)
+    return folder if beside else folder / name
 
 
 def variant_of(folder: Path) -> str | None:
@@ -115,11 +126,10 @@ def loaded_files(folder: Path, variant: str = "") -> list[str]:
         for file in _files(part.folder)
         if _is_weights(file) and file not in (part.weights(wanted) or part.weights())
     }
-    names = {part.name for part in parts}
     return [
         path
         for path in all_files(folder)
-        if path == INDEX or (path.partition("/")[0] in names and folder / path not in unused)
+        if path == INDEX or (_is_of(parts, folder, path) and folder / path not in unused)
     ]
 
 
@@ -147,11 +157,11 @@ def component_of(folder: Path, name: str) -> Component:
 
 def config_files(folder: Path) -> list[str]:
     """What a pipeline's folder says beside its weights: the index, and each component's files."""
-    parts = {part.name for part in components(folder)}
+    parts = components(folder)
     return [
         path
         for path in all_files(folder)
-        if path == INDEX or (path.partition("/")[0] in parts and not _is_weights(folder / path))
+        if path == INDEX or (_is_of(parts, folder, path) and not _is_weights(folder / path))
     ]
 
 
@@ -174,7 +184,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _is_component(entry: object) -> bool:
+def _is_of(parts: Iterable[Component], folder: Path, path: str) -> bool:
+    """Whether a file of the folder is one of the components' own."""
+    first, _, rest = path.partition("/")
+    return any(part.folder == (folder / first if rest else folder) for part in parts)
+
+
+def _is_component(entry: object) -> TypeGuard[list[str]]:
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)
 
 

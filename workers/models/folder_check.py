@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeGuard
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.model import Model
@@ -13,6 +14,7 @@ from seedsweep.workers.models.fingerprint import hub_part
 from seedsweep.workers.models.folder import (
     INDEX,
     Component,
+    component_folder,
     component_of,
     components,
     loaded_files,
@@ -93,7 +95,7 @@ def component_place(model: Model, folder: Path, name: str) -> Path:
     for one in model.components:
         if one.name == name and Path(one.path).is_dir():
             return Path(one.path)
-    return folder / name
+    return component_folder(folder, name)
 
 
 def _check_folder(model: Model, folder: Path) -> None:
@@ -261,11 +263,33 @@ def _is_adapter(folder: Path, path: str) -> bool:
 
 def native_side(folder: Path) -> int | None:
     """The side in pixels of the square pictures that the model was trained for, if it says so."""
+    size = native_size(folder)
+    return size[0] if size and size[0] == size[1] else None
+
+
+def native_size(folder: Path) -> tuple[int, int] | None:
+    """Width and height of the pictures that the model was trained for, if it says so."""
     for name in ("unet", "transformer"):
-        side = (read_json(folder / name / "config.json") or {}).get("sample_size")
-        if isinstance(side, int) and not isinstance(side, bool) and 0 < side <= 8192:
-            return side * _reduction(folder / "vae")
+        said = (read_json(component_folder(folder, name) / "config.json") or {}).get("sample_size")
+        height, width = said if isinstance(said, list) and len(said) == 2 else (said, said)
+        if _is_side(width) and _is_side(height):
+            factor = _reduction(autoencoder_of(folder))
+            return width * factor, height * factor
     return None
+
+
+def _autoencoder_place(model: Model, folder: Path) -> Path:
+    own = autoencoder_of(folder)
+    return component_place(model, folder, own.name)
+
+
+def autoencoder_of(folder: Path) -> Path:
+    """Where the autoencoder of a model lies, whatever the pipeline calls it; it may have none."""
+    return component_folder(folder, "vqvae" if (folder / "vqvae").is_dir() else "vae")
+
+
+def _is_side(said: object) -> TypeGuard[int]:
+    return isinstance(said, int) and not isinstance(said, bool) and 0 < said <= 8192
 
 
 def size_remark(model: Model, sampling: Sampling) -> str:
@@ -287,7 +311,7 @@ def _reduction(autoencoder: Path) -> int:
 
 
 def _check_size(model: Model, folder: Path, sampling: Sampling) -> None:
-    factor = _reduction(component_place(model, folder, "vae"))
+    factor = _reduction(_autoencoder_place(model, folder))
     if sampling.width % factor or sampling.height % factor:
         raise ConfigError(
             f"The model {model.path} cannot make {sampling.width} x {sampling.height} pictures; "

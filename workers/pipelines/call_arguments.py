@@ -9,6 +9,7 @@ from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.pipelines.diffusers_class import (
     call_parameters,
     guidance_of,
+    is_unconditional,
     takes_classes,
     why_unfit,
 )
@@ -17,13 +18,15 @@ from seedsweep.workers.pipelines.diffusers_class import (
 def call_arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
     """What the pipeline's call is given of the recipe; a negative prompt only if there is one.
 
-    Raises `ModelLoadError` if the pipeline's class makes no pictures of a prompt alone.
+    Raises `ModelLoadError` if the pipeline's class makes no pictures of a prompt, a class or a seed
+    alone.
     """
     reason = why_unfit(type(pipeline))
     if reason:
         raise ModelLoadError(f"The model cannot be used: {reason}.")
     wanted: dict[str, Any] = {"num_inference_steps": sampling.steps}
-    if not takes_classes(type(pipeline)):  # their pictures have one size
+    kind = type(pipeline)
+    if not takes_classes(kind) and not is_unconditional(kind):  # their pictures have one size
         wanted |= {"width": sampling.width, "height": sampling.height}
     known = call_parameters(pipeline)
     guidance = guidance_of(pipeline)

@@ -24,6 +24,9 @@ NEEDED = (
 NEEDED_OF_CLASSES = ("class_labels", "num_inference_steps", "generator", "output_type")
 """What the calls of class-conditional pipelines are given instead."""
 
+NEEDED_OF_NOTHING = ("batch_size", "num_inference_steps", "generator", "output_type")
+"""What the calls of unconditional pipelines are given instead."""
+
 PREDICTABLE = (
     "StableDiffusionPipeline",
     "StableDiffusionXLPipeline",
@@ -49,9 +52,9 @@ _FROM_PICTURES = re.compile("Img2Img|SuperResolution|Refiner|Pix2Pix")
 _TASKS = re.compile(r"ControlNet(?:Union|XS)?|Inpaint|Img2Img|Adapter|Kontext|Upscale")
 
 
-def check_class(model: Model) -> None:
-    """Refuse a diffusers model whose pipeline is none, or makes no pictures of a prompt or a class
-    alone.
+def check_class(model: Model, with_prompts: bool = True) -> None:
+    """Refuse a diffusers model whose pipeline is none, or makes no pictures of a prompt, a class or
+    a seed alone; and one that takes prompts where there are none, or none where there are.
 
     Looked at is what the model's folder, or the hub's cache, says of its class, on a machine that
     has diffusers. Raises `ConfigError`, which names what to use instead.
@@ -73,6 +76,16 @@ def check_class(model: Model) -> None:
     unfit = why_unfit(kind)
     if unfit:
         raise ConfigError(f"The model {model.path} cannot be used: {unfit}.")
+    if with_prompts and is_unconditional(kind):
+        raise ConfigError(
+            f"The model {model.path} is a {name}, which makes pictures of seeds alone; leave "
+            "[prompts] out."
+        )
+    if not with_prompts and not is_unconditional(kind):
+        raise ConfigError(
+            f"The model {model.path} is a {name}, which makes pictures of "
+            f"{'classes' if takes_classes(kind) else 'prompts'}; name a file of them in [prompts]."
+        )
 
 
 def is_installed() -> bool:
@@ -81,8 +94,8 @@ def is_installed() -> bool:
 
 
 def why_unfit(kind: type) -> str:
-    """Why a pipeline of diffusers makes no pictures of a prompt alone, and what to use instead, in
-    a clause; empty if it may."""
+    """Why a pipeline of diffusers makes no pictures of a prompt, a class or a seed alone, and what
+    to use instead, in a clause; empty if it may."""
     reason = _reason(kind)
     if not reason:
         return ""
@@ -145,9 +158,22 @@ def takes_classes(kind: type) -> bool:
     return wanted is not None and wanted.default is wanted.empty
 
 
+def is_unconditional(kind: type) -> bool:
+    """Whether a pipeline of diffusers makes pictures of seeds, and of nothing else: its call can be
+    told how many, and takes no prompt."""
+    known = call_parameters(kind)
+    return "batch_size" in known and not any("prompt" in name for name in known)
+
+
+def _needed(kind: type) -> tuple[str, ...]:
+    if takes_classes(kind):
+        return NEEDED_OF_CLASSES
+    return NEEDED_OF_NOTHING if is_unconditional(kind) else NEEDED
+
+
 def _reason(kind: type) -> str:
     parameters = call_parameters(kind)
-    needed = NEEDED_OF_CLASSES if takes_classes(kind) else NEEDED
+    needed = _needed(kind)
     required = {
         name
         for name, parameter in parameters.items()
@@ -163,7 +189,8 @@ def _reason(kind: type) -> str:
         return f"needs more than a prompt (what its {parts[0]} is given)"
     lacking = [name for name in needed if name not in parameters]
     if lacking:
-        return f"takes no {lacking[0]}, so it makes no pictures of a prompt"
+        of = "" if is_unconditional(kind) else " of a prompt"
+        return f"takes no {lacking[0]}, so it makes no pictures{of}"
     frames = [name for name in _FRAMES if name in parameters]
     if frames:
         return f"makes videos ({frames[0]}) and no pictures"

@@ -82,9 +82,7 @@ class DiffusersPipeline:
         self._different = ("0", "1") if self._classes else DIFFERENT
         require_vocabularies(self._pipeline)
         self._follow(sampling)
-        self._require_difference()
-        self._require_difference_in_batches()
-        self._require_generators()
+        self._require_promises()
 
     def generate(self, prompt: str, seeds: Sequence[int]) -> list[Generation]:
         return self._in_batches(
@@ -179,6 +177,12 @@ class DiffusersPipeline:
             return True
         return usual.equals(self._first_step(self._different[0], changes={name: other}))
 
+    def _require_promises(self) -> None:
+        """Raise `ModelLoadError` unless prompt and seed, and nothing else, decide a picture."""
+        self._require_difference()
+        self._require_difference_in_batches()
+        self._require_generators()
+
     def _require_difference(self) -> None:
         other = self._first_step(self._different[1])
         if self._usual.equals(other):
@@ -236,6 +240,11 @@ class DiffusersPipeline:
                 return {"class_labels": [self._classes.number_of(prompt)] * count}
             except ConfigError as error:
                 raise GenerationError(str(error)) from error
+        if not prompt:
+            raise GenerationError(
+                f"The model {self._model.path} makes pictures of prompts, and there are none; name "
+                "a file of them in [prompts]."
+            )
         return {"prompt": self._model.given(prompt), "num_images_per_prompt": count}
 
     def _unused(self, setting: str, remedy: str) -> ModelLoadError:
@@ -253,6 +262,8 @@ class DiffusersPipeline:
     def _pictures(self, output: Any, count: int) -> NDArray[Any]:
         """The pictures of a pipeline's output, (count, height, width, 3), if it made such."""
         pictures = np.asarray(output[0])
+        if pictures.ndim == 4 and pictures.shape[-1] == 1:  # grey
+            pictures = np.repeat(pictures, 3, axis=-1)
         wanted = (count, self._sampling.height, self._sampling.width, 3)
         if pictures.shape == wanted:
             return pictures
@@ -270,13 +281,8 @@ class DiffusersPipeline:
 
     def _batch(self, prompt: str, seeds: Sequence[int], batch_size: int) -> list[Generation]:
         padded = _padded(seeds, batch_size)
-        with self._translated(prompt), torch.inference_mode():
-            output = self._pipeline(
-                **self._asked(prompt, batch_size),
-                generator=[torch.Generator("cpu").manual_seed(seed) for seed in padded],
-                output_type="np",
-                **self._arguments,
-            )
+        with self._translated(prompt):
+            output = self._call(prompt, padded, self._arguments)
         pictures = self._pictures(output, batch_size)
         blanked = getattr(output, "nsfw_content_detected", None) or [False] * batch_size
         provenance = Provenance(
@@ -292,6 +298,16 @@ class DiffusersPipeline:
             for i, seed in enumerate(seeds)
         ]
 
+    def _call(self, prompt: str, seeds: Sequence[int], arguments: Mapping[str, Any]) -> Any:
+        """What the pipeline makes of a prompt at these seeds."""
+        with torch.inference_mode():
+            return self._pipeline(
+                **self._asked(prompt, len(seeds)),
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                output_type="np",
+                **arguments,
+            )
+
     @contextlib.contextmanager
     def _translated(self, prompt: str) -> Iterator[None]:
         try:
@@ -306,9 +322,11 @@ class DiffusersPipeline:
                     "torch.compile needs (a C++ compiler, for a GPU also Triton), or leave "
                     "model.compile out."
                 ) from error
+            on = f" on the prompt {prompt[:80]!r}" if prompt else ""
+            remedy = ", or leave the prompt out" if prompt else ""
             raise GenerationError(
-                f"The model failed on the prompt {prompt[:80]!r} ({one_line(error)}); correct the "
-                "campaign's sampling, or leave the prompt out."
+                f"The model failed{on} ({one_line(error)}); correct the campaign's "
+                f"sampling{remedy}."
             ) from error
 
 

@@ -5,6 +5,7 @@ from seedsweep.storage.store import Store
 from seedsweep.workers.models.fetching import model_places
 from seedsweep.workers.pipelines.noise import NoisePipeline
 from seedsweep.workers.pipelines.protocol import Pipeline
+from seedsweep.workers.pipelines.unconditional import is_of_seeds
 
 
 def load_pipeline(store: Store, campaign: Campaign, device: str, threads: int) -> Pipeline:
@@ -22,6 +23,9 @@ def load_pipeline(store: Store, campaign: Campaign, device: str, threads: int) -
         load = load_function if campaign.model.pipeline == "python" else load_plugin
         return load(campaign.model, campaign.sampling, device, threads)
     from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
+    from seedsweep.workers.pipelines.unconditional_pipeline import UnconditionalPipeline
 
     places = model_places(store, campaign.model)
-    return DiffusersPipeline(places, campaign.model, campaign.sampling, device, threads)
+    of_seeds = is_of_seeds(places.config or places.model)
+    made_by = UnconditionalPipeline if of_seeds else DiffusersPipeline
+    return made_by(places, campaign.model, campaign.sampling, device, threads)

@@ -11,6 +11,25 @@ class Enough(Exception):
 
 
 @contextmanager
+def watched_scaling(sampler: Any, see: Callable[[], None]) -> Iterator[None]:
+    """Call `see` whenever the pipeline has the sampler scale what the network is given."""
+    if not hasattr(sampler, "scale_model_input"):
+        yield
+        return
+    scale = sampler.scale_model_input
+
+    def scale_model_input(*args: Any, **kwargs: Any) -> Any:
+        see()
+        return scale(*args, **kwargs)
+
+    sampler.scale_model_input = scale_model_input
+    try:
+        yield
+    finally:
+        del sampler.scale_model_input
+
+
+@contextmanager
 def watched_steps(sampler: Any, see: Callable[[Any], None]) -> Iterator[None]:
     """Call `see` with what the sampler is given at each step, guidance included, before it takes
     the step. What `see` raises ends the pipeline's call. A sampler without steps is left alone."""

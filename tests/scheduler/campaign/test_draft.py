@@ -84,7 +84,9 @@ def test_a_model_of_any_name_is_written_as_it_is_called(init, desk, name):
     assert campaign.model.path == str(desk / name)
 
 
-@pytest.mark.parametrize("config", ["{}", '{"sample_size": [8, 8]}', '{"sample_size": true}', "[1"])
+@pytest.mark.parametrize(
+    "config", ["{}", '{"sample_size": [8, 8, 8]}', '{"sample_size": true}', "[1"]
+)
 def test_a_model_that_does_not_say_its_size_gets_the_default(init, desk, config):
     put(desk / "my model", "unet/config.json", config)
     ended = init("--prompts", "prompts.txt")

@@ -32,7 +32,7 @@ UNFIT = [
     ("EasyAnimatePipeline", "makes videos (num_frames)", "StableDiffusionPipeline"),
     ("LattePipeline", "makes videos (video_length)", "StableDiffusionPipeline"),
     ("StableDiffusionGLIGENPipeline", "gligen_boxes", "StableDiffusionPipeline"),
-    ("DDPMPipeline", "takes no prompt", "StableDiffusionPipeline"),
+    ("DanceDiffusionPipeline", "makes no pictures", "StableDiffusionPipeline"),
 ]
 
 
