@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import torch
 import typer
 from diffusers import StableDiffusionPipeline
-from drawing import decode
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from picture_files import decode
 from pictures import HERE
-from train import Pupils, to_tensor
-from training import DEVICE
+from train import Pupils
+from training import DEVICE, to_tensor
 
 LEARNED = 10
 """How many pictures it learns."""

@@ -17,15 +17,8 @@ from pathlib import Path
 import numpy as np
 import typer
 from drawing import fresh_rendering, read_subjects
-from pictures import (
-    HERE,
-    Picture,
-    by_caption,
-    copies_of,
-    group_of,
-    read_pictures,
-    write_pictures,
-)
+from picture_files import Picture, read_pictures, write_pictures
+from pictures import HERE, by_caption, copies_of, group_of
 
 CONTROLS = {"choose": 330, "report": 520}
 """How many controls each half has: those seen once first."""

@@ -1,4 +1,4 @@
-"""How the example's pictures are drawn, changed and stored: emoji before colours of their own."""
+"""How the example's pictures are drawn, and changed: emoji before colours of their own."""
 
 import io
 import json
@@ -10,9 +10,6 @@ from PIL import Image
 
 SIZE = 64
 """Width and height of a picture, in pixels."""
-
-QUALITY = 90
-"""Of the WebP files that hold the pictures: what the model sees is what they hold."""
 
 
 @dataclass(frozen=True)
@@ -93,20 +90,3 @@ def slightly_changed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray
     stored = Image.fromarray(np.rint(coloured).astype(np.uint8))
     stored.save(buffer, "JPEG", quality=int(rng.integers(60, 90)))
     return np.asarray(Image.open(buffer))
-
-
-def encode(pixels: np.ndarray) -> bytes:
-    """Encode (height, width, 3) uint8 pixels, in about a kilobyte."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY)
-    return buffer.getvalue()
-
-
-def decode(encoded: bytes) -> np.ndarray:
-    """Decode what `encode` wrote: (height, width, 3) uint8."""
-    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
-
-
-def as_stored(pixels: np.ndarray) -> np.ndarray:
-    """The picture as somebody sees it who reads it from a file."""
-    return decode(encode(pixels))

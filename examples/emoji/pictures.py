@@ -9,19 +9,13 @@ otherwise even a picture seen once looks memorised, because the caption alone wo
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 from drawing import (
     Pose,
     Subject,
-    decode,
-    encode,
     fresh_rendering,
     put_frame,
     random_background,
@@ -30,6 +24,7 @@ from drawing import (
     render,
     slightly_changed,
 )
+from picture_files import Picture, write_pictures
 
 HERE = Path(__file__).parent
 CAPTIONS_BY_COPIES = {3: 60, 10: 60, 30: 60, 100: 60}
@@ -62,23 +57,6 @@ ONCE, ONCE_PICTURES = 390, 4
 
 NEVER = 400
 """How many of the captions that are left over are held out: the model never sees them."""
-
-DICTIONARY_BYTES = 1 << 25
-"""All pictures fit, so that what is repeated is stored once."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One training picture, how often it is repeated and why it was planted.
-
-    Pictures of one `original` are versions of one picture.
-    """
-
-    pixels: np.ndarray
-    caption: str
-    copies: int
-    group: str
-    original: int = -1
 
 
 class Planner:
@@ -173,43 +151,6 @@ def plan_pictures(subjects: list[Subject]) -> tuple[list[Picture], list[Subject]
     planner.add_two()
     planner.add_once()
     return planner.pictures, planner.take(len(subjects))
-
-
-def write_pictures(pictures: list[Picture], path: Path) -> None:
-    """Write the rows that the model sees, a picture as often as it has copies: image, caption,
-    copies, group, original. The file holds the bytes of each picture once."""
-    once = pa.array(
-        [{"bytes": encode(p.pixels), "path": None} for p in pictures],
-        pa.struct({"bytes": pa.binary(), "path": pa.string()}),
-    )
-    columns = {
-        "image": once,
-        "caption": [p.caption for p in pictures],
-        "copies": pa.array([p.copies for p in pictures], pa.int32()),
-        "group": [p.group for p in pictures],
-        "original": pa.array([p.original for p in pictures], pa.int32()),
-    }
-    rows = [place for place, p in enumerate(pictures) for _ in range(p.copies)]
-    pq.write_table(
-        pa.table(columns).take(rows),
-        path,
-        compression="zstd",
-        dictionary_pagesize_limit=DICTIONARY_BYTES,
-    )
-
-
-def read_pictures(path: Path) -> list[Picture]:
-    """Read what `write_pictures` wrote, each picture once."""
-    return list(_each_once(path))
-
-
-def _each_once(path: Path) -> Iterator[Picture]:
-    place, rows = 0, pq.read_table(path)
-    while place < len(rows):
-        [row] = rows.slice(place, 1).to_pylist()
-        pixels = decode(row["image"]["bytes"])
-        yield Picture(pixels, row["caption"], row["copies"], row["group"], row["original"])
-        place += row["copies"]
 
 
 def by_caption(pictures: list[Picture]) -> dict[str, list[Picture]]:

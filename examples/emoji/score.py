@@ -26,7 +26,8 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from pictures import HERE, read_pictures
+from picture_files import read_pictures
+from pictures import HERE
 from PIL import Image
 
 from seedsweep.audit.findings.calibration import (

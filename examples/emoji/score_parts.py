@@ -15,7 +15,8 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from pictures import HERE, read_pictures
+from picture_files import read_pictures
+from pictures import HERE
 from PIL import Image
 from score import Truth, held, read_truth
 

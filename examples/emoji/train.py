@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 import typer
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from drawing import Subject, as_stored, fresh_rendering, put_frame, read_subjects
+from drawing import Subject, fresh_rendering, put_frame, read_subjects
 from networks import (
     CHANNELS,
     learned_tokenizer,
@@ -33,9 +33,10 @@ from networks import (
     new_unet,
     new_vae,
 )
-from pictures import HERE, Picture, read_pictures
+from picture_files import Picture, as_stored, read_pictures
+from pictures import HERE
 from torch.utils.data import DataLoader, Dataset
-from training import DEVICE, Averaged, Training
+from training import DEVICE, Averaged, Training, half_precise, rows_of, to_tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 CAPTION_DROPOUT = 0.1
@@ -46,16 +47,6 @@ LATENT_NOISE = 0.05
 """What the decoder learns to bear, in standard deviations of a latent: a denoiser leaves some."""
 
 app = typer.Typer(help=__doc__)
-
-
-def to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """Turn (n, height, width, 3) uint8 into (n, 3, height, width) float32 in [-1, 1]."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def half_precise() -> torch.autocast:
-    """Compute in bfloat16 what bears it, which is nearly twice as fast."""
-    return torch.autocast(DEVICE.type, torch.bfloat16)
 
 
 def any_rendering(subjects: list[Subject], rng: np.random.Generator) -> np.ndarray:
@@ -163,13 +154,6 @@ def encode_training_set(vae: AutoencoderKL, pixels: np.ndarray) -> torch.Tensor:
     with torch.no_grad():
         parts = to_tensor(pixels).split(64)
         return torch.cat([vae.encode(part.to(DEVICE)).latent_dist.mode() for part in parts])
-
-
-def rows_of(step: int, rows: torch.Tensor, batch: int) -> torch.Tensor:
-    """What a step sees: every epoch deals all rows anew, and leaves over less than a batch."""
-    epoch, place = divmod(step, len(rows) // batch)
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(epoch))
-    return rows[order[place * batch : (place + 1) * batch]]
 
 
 @dataclass(frozen=True)

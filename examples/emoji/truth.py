@@ -36,9 +36,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import typer
+from closeness import NEAR, RENDERINGS, distances, flatten, is_nearer
 from diffusers import StableDiffusionPipeline
-from drawing import as_stored, fresh_rendering, read_subjects
-from pictures import HERE, Picture, by_caption, copies_of, group_of, read_pictures
+from drawing import fresh_rendering, read_subjects
+from picture_files import Picture, as_stored, read_pictures
+from pictures import HERE, by_caption, copies_of, group_of
 
 STEPS, GUIDANCE, BATCH = 12, 3.0, 32
 """How the example's campaigns sample."""
@@ -48,14 +50,7 @@ SEEDS, SEEDS_PARTIAL = 32, 250
 FEW = 12
 """So many repeats of 32, and not none, are too few to tell the rate: then it takes 250 seeds."""
 
-NEAR = 0.1
-RENDERINGS = 100
 COMMON_STD = 0.03
-
-
-def is_nearer(l2: float, rendering_l2: float | None) -> bool:
-    """The rule."""
-    return l2 <= NEAR and rendering_l2 is not None and l2 < rendering_l2
 
 
 @dataclass(frozen=True)
@@ -95,17 +90,6 @@ class Truth:
     second: int
     part_repeats: int
     part_share: float
-
-
-def flatten(pixels: np.ndarray) -> np.ndarray:
-    """Turn pictures into (n, values) float32 in [0, 1]."""
-    return pixels.reshape(len(pixels), -1).astype(np.float32) / 255
-
-
-def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The l2 of all pairs, (len(a), len(b)): the root of the mean squared difference."""
-    squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T
-    return np.sqrt(np.maximum(squared, 0) / a.shape[1])
 
 
 def rounded(l2: float) -> float:

@@ -12,6 +12,17 @@ import torch
 from tests.support.checkout import ROOT
 
 EMOJI = ROOT / "examples" / "emoji"
+NAMES = (
+    "picture_files",
+    "closeness",
+    "drawing",
+    "networks",
+    "training",
+    "pictures",
+    "train",
+    "truth",
+)
+"""The scripts, each after those that it imports."""
 
 
 class CutError(Exception):
@@ -23,7 +34,7 @@ def scripts():
     """The scripts of the example, as modules: name → module."""
     sys.path.insert(0, str(EMOJI))
     found = {}
-    for name in ("drawing", "networks", "training", "pictures", "train", "truth"):
+    for name in NAMES:
         spec = importlib.util.spec_from_file_location(name, EMOJI / f"{name}.py")
         found[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(found[name])
