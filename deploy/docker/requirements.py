@@ -21,6 +21,7 @@ import sys
 import sysconfig
 import tempfile
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -81,7 +82,8 @@ def declared() -> list[Requirement]:
     """What pyproject.toml asks for, to build it and for the tests as well."""
     file = tomllib.loads(PYPROJECT.read_text())
     project, extras = file["project"], file["project"]["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["local"], *extras["cloud"], *extras["dev"]]
+    parts = (extras[name] for name in ("local", "cloud", "select", "dev"))
+    lines = [*project["dependencies"], *chain.from_iterable(parts)]
     lines += file["build-system"]["requires"]
     requirements = [Requirement(line) for line in lines]
     return [each for each in requirements if each.name != project["name"]]
