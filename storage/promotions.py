@@ -1,8 +1,8 @@
 """Which prompts of a cohort go on after a stage with a share: decided once, and stored."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from seedsweep.storage import keys
 from seedsweep.storage.corrupt import corrupt_where_wrong
@@ -38,6 +38,16 @@ class Promotion(Record):
     scored: Annotated[int, Field(ge=0)]
     last: Rank | None
     near: Rank | None
+
+    @model_validator(mode="after")
+    def _is_of_one_mind(self) -> Self:
+        if self.scored > self.prompts:
+            raise ValueError("more prompts have a score than there are")
+        if (self.last is None, self.near is None) != (self.scored == 0, self.scored == 0):
+            raise ValueError("the last that goes on is not among those with a score")
+        if self.last and self.near and self.near.order < self.last.order:
+            raise ValueError("a near miss is better than who goes on")
+        return self
 
     def takes(self, rank: Rank) -> bool:
         """Whether a prompt of this rank goes on. It does if none of the cohort had a score."""

@@ -124,7 +124,7 @@ class Display:
     """The progress of a campaign that runs."""
 
     def __init__(self) -> None:
-        self._line, self._pace = ProgressLine("starting"), Pace()
+        self._line, self._pace, self._score_pace = ProgressLine("starting"), Pace(), Pace()
         self._began = time.monotonic()
         self._first: int | None = None
         self._now = self._wanted = 0
@@ -136,7 +136,8 @@ class Display:
             yield self
 
     def show(self, counts: LiveCounts, images: ImageCounts) -> None:
-        """Draw the campaign's counts, and those of its images."""
+        """Draw the campaign's counts, and those of its images; until the first one is made, at the
+        pace of the scores that screens give, if there are any."""
         self._now, self._wanted = images.done, images.wanted
         if self._first is None:
             self._first = images.done
@@ -153,8 +154,10 @@ class Display:
             *dropped,
             *parked,
         )
-        share = images.done / images.wanted if images.wanted else None
-        self._line.tell(share, told, pace_words(self._pace, images.done, images.wanted, " images"))
+        what, pace, done, total = " images", self._pace, images.done, images.wanted
+        if is_screened and images.done == self._first:
+            what, pace, done, total = " scores", self._score_pace, images.scored, images.to_score
+        self._line.tell(done / total if total else None, told, pace_words(pace, done, total, what))
 
     @property
     def summary(self) -> str:

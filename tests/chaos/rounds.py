@@ -294,16 +294,17 @@ def _write_screened(folder, model):
     """Write a campaign file of the screened round; `model` tells models of equal pictures apart."""
     from tests.support.tiny_model import save_tiny_model
 
-    if not (folder / "tiny").exists():
-        save_tiny_model(folder / "tiny")
-    shutil.copytree(folder / "tiny", folder / model)
-    config = folder / model / "scheduler" / "scheduler_config.json"
+    models = folder / "models"
+    if not models.exists():
+        save_tiny_model(models / "tiny")
+    shutil.copytree(models / "tiny", models / model)
+    config = models / model / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "_round": model}))
     return campaign_file(
         folder / "chaos.toml",
         SCREENED_PROMPTS,
         "chaos",
-        model={"path": str(folder / model), "dtype": "float32"},
+        model={"path": str(models / model), "dtype": "float32"},
         sampling=small_sampling(
             SCREENED_SEEDS, 16, steps=2, images_per_unit=20, batch_size=20, guidance_scale=3.0
         ),

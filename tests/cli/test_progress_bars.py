@@ -171,6 +171,23 @@ def test_only_images_that_were_there_are_said_to_have_been():
     assert display.summary == "No image was made."
 
 
+def test_before_the_first_image_the_pace_is_that_of_the_scores(monkeypatch, capsys):
+    monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress_bars, "NOTICE_SECONDS", 600.0)
+    clock = iter(range(1000))
+    monkeypatch.setattr(progress_bars.time, "monotonic", lambda: float(next(clock)))
+    display = Display()
+    with display.shown():
+        for scored in range(0, 60, 6):
+            display.show(counts(scored), ImageCounts(0, 5000, 5000, scored=scored, to_score=90))
+        display.show(counts(61), ImageCounts(20, 5000, 5000, scored=60, to_score=90))
+    *screening, making = capsys.readouterr().err.splitlines()
+    assert " left, " in screening[-1]
+    assert " scores/s" in screening[-1]
+    assert making.startswith("60/90 scores, ")
+    assert "scores/s" not in making
+
+
 def test_scores_are_counted_before_images_and_all_prompts_may_be_dropped(monkeypatch, capsys):
     monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
     monkeypatch.setattr(progress_bars, "NOTICE_SECONDS", 600.0)

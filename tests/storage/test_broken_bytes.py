@@ -29,9 +29,11 @@ from seedsweep.storage.campaigns import (
 )
 from seedsweep.storage.errors import SeedsweepError
 from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.promotions import Promotion, Rank, load_promotion, store_promotion
 from seedsweep.storage.receipts import Receipt, read_receipt, receipt_key, store_receipt
 from seedsweep.storage.records import Control, Prompt
 from seedsweep.storage.results import outcomes_by, read_results, store_results
+from seedsweep.storage.scores import Scored, encode_scores, read_scores
 from seedsweep.storage.shards import decode_shard, read_described
 from tests.support.campaigns import (
     campaign_file,
@@ -81,6 +83,21 @@ def readers(store, tmp_path_factory):
     store_control(store, own, Control(settings=campaign.settings))
     store_done(store, own, np.array([True, False]))
     park_unit(store, plan, 1)
+    store_promotion(
+        store,
+        own,
+        Promotion(
+            stage=1,
+            cohort=0,
+            prompts=2,
+            scored=1,
+            last=Rank(score=0.5, index=1),
+            near=Rank(score=0.5, index=1),
+        ),
+    )
+    scored = plan.unit(0).model_copy(update={"kind": "screen", "kind_id": "0" * 16})
+    scores = keys.unit_shard(scored)
+    store.create(scores, encode_scores(scored, Scored((0.5,) * 4, "cpu", 1, "v")))
     before, after = make_arms(store)
     keep(store, make_calibration(store, before))
     keep(store, make_comparison(store, before, after))
@@ -95,6 +112,8 @@ def readers(store, tmp_path_factory):
     return {
         "shard": Reader(shard, lambda: decode_shard(store.read(shard), shard)),
         "shard without pictures": Reader(shard, lambda: read_described(store, shard)),
+        "scores": Reader(scores, lambda: read_scores(store, scores)),
+        "promotion": Reader(keys.promotion(own, 1, 0), lambda: load_promotion(store, own, 1, 0)),
         "receipt": Reader(
             receipt_key(campaign, a_cat), lambda: read_receipt(store, campaign, a_cat)
         ),
@@ -112,11 +131,11 @@ def readers(store, tmp_path_factory):
     }
 
 
-NAMES = ["shard", "shard without pictures", "receipt", "results", "outcomes", "campaign", "prompts",
-         "control", "parked", "done", "verification", "calibration", "comparison",
-         "duplication"]  # fmt: skip
-OF_JSON = ["campaign", "control", "parked", "verification", "calibration", "comparison",
-           "duplication"]  # fmt: skip
+NAMES = ["shard", "shard without pictures", "scores", "promotion", "receipt", "results", "outcomes",
+         "campaign", "prompts", "control", "parked", "done", "verification", "calibration",
+         "comparison", "duplication"]  # fmt: skip
+OF_JSON = ["campaign", "promotion", "control", "parked", "verification", "calibration",
+           "comparison", "duplication"]  # fmt: skip
 
 numbers = st.integers(-(2**70), 2**70) | st.floats() | st.sampled_from([0, -1, 2**63, 1e308])
 leaves = st.none() | st.booleans() | numbers | st.text(max_size=8)
