@@ -5,6 +5,8 @@ import re
 import pytest
 
 from benchmarks.model_classes import PAGE, page, text_to_image_classes, try_class
+from seedsweep.workers.pipelines.diffusers_class import class_of
+from seedsweep.workers.pipelines.negative_prompt import why_class_takes_none
 from tests.support.classes.registry import NOT_MADE, TINY
 
 FAST = [
@@ -44,6 +46,14 @@ def test_each_class_that_is_made_and_each_that_is_not_is_one_of_diffusers():
 @pytest.mark.parametrize("name", FAST)
 def test_the_page_says_of_a_class_what_is_found_again(name, tmp_path):
     assert rows()[name] in page([try_class(name, tmp_path)]).splitlines()
+
+
+def test_a_negative_prompt_is_refused_on_submission_for_all_classes_whose_workers_refuse_it():
+    said = {name: row.split(" | ")[-1] for name, row in rows().items() if row.count("|") == 4}
+    works = {name: cell.rstrip(" |") for name, cell in said.items()}
+    assert {*works.values()} == {"yes", "no", "fails"}
+    refused = {name for name in works if why_class_takes_none(class_of(name))}
+    assert refused == {name for name in works if works[name] != "yes"}
 
 
 def test_a_class_that_takes_one_generator_for_a_batch_is_refused_with_its_reason(tmp_path):
