@@ -32,6 +32,7 @@ from seedsweep.workers.pipelines.diffusers_class import (
     why_unfit,
 )
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
+from seedsweep.workers.pipelines.negative_prompt import why_class_takes_none
 from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
 from seedsweep.workers.pipelines.unconditional_pipeline import UnconditionalPipeline
 from tests.support.classes.registry import NOT_MADE, TINY, save_class
@@ -108,7 +109,9 @@ def try_class(name, folder):
         negative, with_it = "yes", _scale(pipeline.generate(PROMPTS[0], [1])[0])
     except SeedsweepError as error:
         negative, with_it = "no" if "alters nothing" in str(error) else "fails", None
-    argument = guidance_of(class_of(name))
+    kind = class_of(name)
+    assert bool(why_class_takes_none(kind)) == (negative != "yes"), f"{name}: found on submission"
+    argument = guidance_of(kind)
     if used is not None:
         guidance = f"`{argument}`"
     else:
@@ -211,7 +214,8 @@ prompt and how many pictures to make of it.
 - *with a negative prompt*: the class guides away from `negative_prompt`, and not at all without
   one. The makers of Qwen-Image use `negative_prompt = " "`.
 - **negative prompt**, *no*: asking for one is refused, since it would alter nothing; *fails*: it is
-  refused, since the class fails on it if each picture has a seed of its own.
+  refused, since the class fails on it if each picture has a seed of its own. Either is said on
+  submission.
 - A size that a class does not make is refused with the size that it made instead.
 
 The last tables are of the classes that make pictures of seeds alone, for

@@ -36,6 +36,7 @@ from seedsweep.workers.models.plugins import BUILT_IN
 from seedsweep.workers.models.resolution import resolve_parts
 from seedsweep.workers.pipelines.class_labels import check_classes
 from seedsweep.workers.pipelines.diffusers_class import check_class
+from seedsweep.workers.pipelines.negative_prompt import why_no_negative_prompt
 from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
 from seedsweep.workers.pipelines.unconditional import check_unconditional
 from seedsweep.workers.screening.screen import check_screen
@@ -94,6 +95,7 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
     _require_tokens(resolved, prompts, settings)
     check_class(resolved.model, with_prompts=not resolved.is_unconditional)
     check_unconditional(resolved)
+    _check_negative_prompts(resolved, listed)
     for screen in resolved.screens:
         check_screen(screen, resolved.model, resolved.sampling)
     recipes = dict.fromkeys(own.recipe for own in settings) or [None]
@@ -143,6 +145,23 @@ def _check_sizes(campaign: Campaign, listed: Iterable[ListedPrompt]) -> None:
             except ConfigError as error:
                 raise ConfigError(f"{prompt.where}: {error}") from error
             known.add(size)
+
+
+def _check_negative_prompts(campaign: Campaign, listed: Iterable[ListedPrompt]) -> None:
+    """Refuse a negative prompt that the model cannot be given, or does not use."""
+    reason = why_no_negative_prompt(campaign.model)
+    if not reason:
+        return
+    for prompt in listed:
+        if not campaign.of(prompt.settings).sampling.negative_prompt:
+            continue
+        own = prompt.settings.negative_prompt if prompt.settings else None
+        where = f"{prompt.where}: " if own else ""
+        column = campaign.prompts.settings.negative_prompt
+        raise ConfigError(
+            f"{where}the model {campaign.model.path} cannot be given a negative prompt: {reason}; "
+            f"leave out {f'the column {column!r}' if own else 'sampling.negative_prompt'}."
+        )
 
 
 def _require_tokens(

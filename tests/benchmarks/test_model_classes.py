@@ -12,6 +12,8 @@ from benchmarks.model_classes import (
     try_class,
     try_seeds,
 )
+from seedsweep.workers.pipelines.diffusers_class import class_of
+from seedsweep.workers.pipelines.negative_prompt import why_class_takes_none
 from tests.support.classes.registry import NOT_MADE, TINY
 
 FAST = [
@@ -56,6 +58,14 @@ def test_the_page_says_of_a_class_what_is_found_again(name, tmp_path):
 @pytest.mark.parametrize("name", ["DDPMPipeline", "ScoreSdeVePipeline", "DanceDiffusionPipeline"])
 def test_the_page_says_of_a_class_without_prompts_what_is_found_again(name, tmp_path):
     assert rows()[name] in page([], [try_seeds(name, tmp_path)]).splitlines()
+
+
+def test_a_negative_prompt_is_refused_on_submission_for_all_classes_whose_workers_refuse_it():
+    said = {name: row.split(" | ")[-1] for name, row in rows().items() if row.count("|") == 4}
+    works = {name: cell.rstrip(" |") for name, cell in said.items()}
+    assert {*works.values()} == {"yes", "no", "fails"}
+    refused = {name for name in works if why_class_takes_none(class_of(name))}
+    assert refused == {name for name in works if works[name] != "yes"}
 
 
 def test_a_class_that_takes_one_generator_for_a_batch_is_refused_with_its_reason(tmp_path):

@@ -111,14 +111,16 @@ def why_opaque(kind: type) -> str:
 
 
 def class_of(name: object) -> type | None:
-    """The pipeline that diffusers has by this name; None if it has none."""
+    """The pipeline that diffusers has by this name; None if it has none. One of ONNX files is none,
+    whether or not the package that runs them is here."""
     import diffusers
     import transformers
 
     # It warns of what it would need for parts that are not asked for.
     transformers.utils.logging.set_verbosity_error()
     try:
-        kind = getattr(diffusers, name) if isinstance(name, str) else None
+        is_named = isinstance(name, str) and "Onnx" not in name
+        kind = getattr(diffusers, str(name)) if is_named else None
     except (AttributeError, ImportError, RuntimeError):
         return None
     is_pipeline = inspect.isclass(kind) and issubclass(kind, diffusers.DiffusionPipeline)

@@ -78,7 +78,11 @@ def test_a_text_to_image_pipeline_is_fine(model, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["Nonsense", "UNet2DConditionModel", "DDIMScheduler", "DiffusionPipeline", "os", ""]
+    "name",
+    [
+        *("Nonsense", "UNet2DConditionModel", "DDIMScheduler", "DiffusionPipeline", "os", ""),
+        *("OnnxStableDiffusionPipeline", "StableDiffusionOnnxPipeline"),
+    ],
 )
 def test_a_class_that_is_no_pipeline_is_refused(model, tmp_path, name):
     reindex(tmp_path, _class_name=name)
