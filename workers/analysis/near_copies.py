@@ -100,9 +100,13 @@ class Reference:
         near &= (means >= mine.means.min(axis=0) - colour).all(axis=1)
         near &= (means <= mine.means.max(axis=0) + colour).all(axis=1)
         places = np.flatnonzero(near)
-        bounds = mine.directions @ others.directions[among[places]].T
-        alike = bounds.max(axis=0, initial=-1.0) >= settings.correlation - _SLACK
-        return np.asarray(places[alike | plain[places]])
+        directions, least = others.directions[among[places]], settings.correlation - _SLACK
+        alike = plain[places]
+        unlike = np.flatnonzero(~alike)
+        unlike = unlike[self._views.nearby(directions[unlike], least)]
+        bounds = mine.directions @ directions[unlike].T
+        alike[unlike] = bounds.max(axis=0, initial=-1.0) >= least
+        return np.asarray(places[alike])
 
     def _fits(self, rows: NDArray[np.uint8], others: Summary) -> NDArray[np.bool_]:
         """By view and centre, whether they fit: (views, n) bool."""

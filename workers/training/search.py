@@ -8,13 +8,12 @@ once as a bounded memory holds.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import TrainingSetError
-from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.frames import frame_of
@@ -22,14 +21,21 @@ from seedsweep.workers.analysis.matching import (
     GROWTH,
     SMALL_IMAGE_SIDE,
     SPARE,
+    Pair,
     TrainingMatch,
+    are_nearer_mirrored,
     is_extracted,
-    is_nearer_mirrored,
-    match_of,
+    matches_of,
 )
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartRanking, PartReference
-from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, l2_of, nothing, take_in
-from seedsweep.workers.training.distinct_neighbours import DistinctNeighbours, Neighbourhood
+from seedsweep.workers.analysis.ranked import NOWHERE, Ranked, nothing, take_in
+from seedsweep.workers.analysis.running_nearest import l2_of
+from seedsweep.workers.training.distinct_neighbours import (
+    DistinctNeighbours,
+    KnownPicture,
+    Neighbourhood,
+)
+from seedsweep.workers.training.matched import Matched, MatchedPart
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.search_actors import Searchers
@@ -47,38 +53,14 @@ _QUERY_BYTES = 1 << 28
 _RANKED_BYTES = 1 << 26
 """So many bytes have the pictures that are looked for at once, and what is known of them."""
 
+_MATCHED_BYTES = 1 << 23
+
+FEW, SPARE_OF_MANY = 1024, 12
+"""Of more than so many pictures fewer spare neighbours are compared at first: another look at the
+set, for those that have many near-copies around them, costs less than what is spared."""
+
 _COUNTED = 256
 """Of so many pictures the copies are counted at once, in 100 MB."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Matched:
-    """What was found of each query, in their order: the training picture nearest to it, as it is
-    nearer where mirrored ones count, and the match. `copies`, by the training picture's position:
-    how many near-copies of it there are, itself among them. By the place of a query: `around`, the
-    l2 to its distinct neighbours, without its near-copies, where that was asked for, and `own`,
-    those beside its match."""
-
-    fetched: list[Fetched]
-    matches: list[TrainingMatch]
-    copies: dict[int, int]
-    around: dict[int, list[float]]
-    own: dict[int, list[float]]
-    coverage: Coverage
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MatchedPart:
-    """What was found of one part: the training picture `nearest` to it, where that shows it, the l2
-    and the correlation of their pixels in the mask, once means are taken off, `copies`, how many
-    training pictures show the part, and the captions of the first of these, by position."""
-
-    nearest: Fetched
-    shift: Shift
-    l2: float
-    correlation: float
-    copies: int
-    captions: tuple[str | None, ...]
 
 
 class TrainingSearch:
@@ -132,7 +114,10 @@ class TrainingSearch:
         both = counted or settings.neighbours_of == "generation"
         of_own = scored if both else []
         around, counts = self._look_around(
-            [*(one.pixels for one in known), *(queries[place] for place in surrounded)],
+            [
+                *(KnownPicture(one.pixels, one.position) for one in known),
+                *(KnownPicture(queries[place]) for place in surrounded),
+            ],
             [(queries[place], order[found[place].position]) for place in of_own],
             coverage,
             counted,
@@ -141,24 +126,26 @@ class TrainingSearch:
         apart = dict(zip(surrounded, around[len(known) :], strict=False))
         own = dict(zip(of_own, around[len(known) + len(surrounded) :], strict=True))
         copies = dict(zip(order, counts, strict=False))
-        fetched = [
-            self._as_it_is_nearer(one, picture) for one, picture in zip(found, queries, strict=True)
-        ]
         told = set(scored)
-        matches = [
-            match_of(
-                index=one.position,
-                l2=l2[place],
-                image=queries[place],
-                picture=one.pixels,
-                tiles=self._tiles,
-                flip=one.transform.flip,
-                of_training=of_training[one.position] if place in told else (),
-                of_generation=(l2[place], *own[place]) if place in own else (),
-                settings=settings,
-            )
-            for place, one in enumerate(fetched)
-        ]
+        fetched: list[Fetched] = []
+        matches: list[TrainingMatch] = []
+        step = max(1, _MATCHED_BYTES // queries[:1].size)
+        for at in range(0, len(queries), step):
+            images = queries[at : at + step]
+            some = self._as_they_are_nearer(images, found[at : at + step])
+            fetched += some
+            pairs = [
+                Pair(
+                    index=one.position,
+                    l2=l2[place],
+                    flip=one.transform.flip,
+                    of_training=of_training[one.position] if place in told else (),
+                    of_generation=(l2[place], *own[place]) if place in own else (),
+                )
+                for place, one in enumerate(some, at)
+            ]
+            pictures = np.stack([one.pixels for one in some])
+            matches += matches_of(pairs, images, pictures, self._tiles, settings)
         if not counted:
             side = min(queries.shape[1:3])
             extracted = {
@@ -210,15 +197,17 @@ class TrainingSearch:
             for part, seen in zip(parts, met, strict=True)
         ]
 
-    def _as_it_is_nearer(self, fetched: Fetched, picture: NDArray[np.uint8]) -> Fetched:
-        if not self._settings.flip or not is_nearer_mirrored(picture, fetched.pixels):
-            return fetched
-        transform = fetched.transform.model_copy(update={"flip": True})
-        return replace(fetched, pixels=fetched.pixels[:, ::-1], transform=transform)
+    def _as_they_are_nearer(
+        self, images: NDArray[np.uint8], found: Sequence[Fetched]
+    ) -> list[Fetched]:
+        if not self._settings.flip:
+            return list(found)
+        flipped = are_nearer_mirrored(images, np.stack([one.pixels for one in found]))
+        return [_mirrored(one) if flip else one for one, flip in zip(found, flipped, strict=True)]
 
     def _look_around(
         self,
-        known: Sequence[NDArray[np.uint8]],
+        known: Sequence[KnownPicture],
         generations: Sequence[tuple[NDArray[np.uint8], int]],
         before: Coverage,
         counted: bool,
@@ -228,13 +217,15 @@ class TrainingSearch:
         near-copies of each known one there are."""
         if not known:
             return [], []
-        pictures = np.stack([*known, *(pixels for pixels, _ in generations)])
+        pixels = [*(each.pixels for each in known), *(generation for generation, _ in generations)]
+        pictures = np.stack(pixels)
         around = [*range(len(known)), *(place for _, place in generations)]
         neighbours = self._settings.neighbours
         most = [neighbours] * len(known) + [neighbours - 1] * len(generations)
         found: list[list[float]] = [[] for _ in pictures]
-        left, count = list(range(len(pictures))), neighbours + SPARE
-        frames = [frame_of(pixels) for pixels in known] if counted else []
+        left = list(range(len(pictures)))
+        count = neighbours + (SPARE if len(left) <= FEW else SPARE_OF_MANY)
+        frames = [frame_of(each.pixels) for each in known] if counted else []
         copies: list[int] = []
         height, width = pictures.shape[1:3]
         distinct = DistinctNeighbours(self._crew, self._training, self._settings, (width, height))
@@ -291,13 +282,13 @@ class TrainingSearch:
         blocks = [slice(at, at + size) for at in range(0, max(1, len(pictures)), size)]
         self._expected += (len(blocks) - 1) * len(slices)
         for block in blocks:
-            query = Query(pictures[block], self._settings, count)
+            query = Query(pictures[block], self._settings, count).bounded()
             if known and not coverages:
                 query = replace(query, known=np.stack(known))
             mine = Ranked(ranked.squared[block], ranked.positions[block], ranked.digests[block])
             readings: dict[int, Reading] = {}
             for matches in self._crew.search(slices, query, mine.reach):
-                take_in(mine, matches.ranked)
+                take_in(mine, matches.found)
                 if len(query.known):
                     copies += matches.copies
                 readings[matches.number] = matches.reading
@@ -334,6 +325,11 @@ class TrainingSearch:
 
     def _changed(self) -> str:
         return f"The training set {self._training.path} changed while it was read; run this again."
+
+
+def _mirrored(fetched: Fetched) -> Fetched:
+    transform = fetched.transform.model_copy(update={"flip": True})
+    return replace(fetched, pixels=fetched.pixels[:, ::-1], transform=transform)
 
 
 def _places(positions: NDArray[np.int64]) -> dict[int, list[int]]:
