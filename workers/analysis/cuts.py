@@ -7,6 +7,7 @@ same: a cut's summary does not depend on what is beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from itertools import product
@@ -89,6 +90,11 @@ def summaries_of(frames: Frames) -> Summary:
     parts = [
         centres(frames[at : at + _SUMMED]).summary for at in range(0, max(1, len(frames)), _SUMMED)
     ]
+    return joined_summaries(parts)
+
+
+def joined_summaries(parts: Sequence[Summary]) -> Summary:
+    """One summary of the cuts of all of them."""
     return Summary(
         *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Summary))
     )

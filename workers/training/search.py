@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.storage.verification_results import Coverage
-from seedsweep.workers.analysis.frames import frame_of
+from seedsweep.workers.analysis.frames import frames_of
 from seedsweep.workers.analysis.matching import (
     GROWTH,
     SMALL_IMAGE_SIDE,
@@ -30,6 +30,7 @@ from seedsweep.workers.analysis.matching import (
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartRanking, PartReference
 from seedsweep.workers.analysis.ranked import NOWHERE, Ranked, nothing, take_in
 from seedsweep.workers.analysis.running_nearest import l2_of
+from seedsweep.workers.training.copy_counts import CopyCounts
 from seedsweep.workers.training.distinct_neighbours import (
     DistinctNeighbours,
     KnownPicture,
@@ -60,7 +61,8 @@ FEW, SPARE_OF_MANY = 1024, 12
 set, for those that have many near-copies around them, costs less than what is spared."""
 
 _COUNTED = 256
-"""Of so many pictures the copies are counted at once, in 100 MB."""
+"""Of so many pictures the copies are counted as the set is read, in 100 MB; of more, from a summary
+of every picture."""
 
 
 class TrainingSearch:
@@ -79,6 +81,7 @@ class TrainingSearch:
         self._training = replace(training, column=PictureColumn.of(settings))
         self._progress, self._done, self._expected = progress, 0, 2 * len(self._training.slices)
         self.peak_bytes = 0
+        self._sizes: dict[int, int] = {}
 
     def match(
         self,
@@ -87,11 +90,11 @@ class TrainingSearch:
         surrounded: Sequence[int] = (),
         counted: bool = True,
     ) -> Matched:
-        """Match all queries (Q, height, width, 3) uint8, of those beyond the first `whole` ones no
-        more than has to be known to judge them: they may have no adaptive scores. What lies around
-        the queries at the places `surrounded` is told as if they were training pictures. Unless
-        they are `counted`, near-copies are told only of training pictures that are extracted, and
-        only the adaptive score that decides.
+        """Match all queries (Q, height, width, 3) uint8. Those beyond the first `whole` ones are
+        only judged: they have no adaptive scores unless, being small, they lie within the threshold
+        of l2, as all that are extracted do. What lies around the queries at the places `surrounded`
+        is told as if they were training pictures. Unless they are `counted`, near-copies are told
+        only of training pictures that are extracted, and only the adaptive score that decides.
 
         The result is that of comparing all pixels, as of `nearest_training`. Raises
         `TrainingSetError` where no picture can be read, or the set changes meanwhile.
@@ -153,8 +156,8 @@ class TrainingSearch:
                 for match in matches
                 if is_extracted(match, settings.threshold, side)
             }
-            frames = [frame_of(picture.pixels) for picture in extracted.values()]
-            counts = self._count_copies(frames, queries.shape[1:], coverage)
+            counting = [KnownPicture(one.pixels, one.position) for one in extracted.values()]
+            counts = self._count_copies(counting, queries.shape[1:], coverage)
             copies = dict(zip(extracted, counts, strict=True))
         return Matched(fetched, matches, copies, apart, own, coverage)
 
@@ -225,18 +228,17 @@ class TrainingSearch:
         found: list[list[float]] = [[] for _ in pictures]
         left = list(range(len(pictures)))
         count = neighbours + (SPARE if len(left) <= FEW else SPARE_OF_MANY)
-        frames = [frame_of(each.pixels) for each in known] if counted else []
+        counting = list(known) if counted else []
         copies: list[int] = []
         height, width = pictures.shape[1:3]
         distinct = DistinctNeighbours(self._crew, self._training, self._settings, (width, height))
         while left:
             looked_at = pictures if len(left) == len(pictures) else pictures[left]
-            ranked, counts, coverage = self._pass(looked_at, count, frames[:_COUNTED])
+            ranked, counts, coverage = self._pass(looked_at, count, counting[:_COUNTED])
             self._refuse_changed(coverage, before)
             copies += counts
-            if frames:
-                copies += self._count_copies(frames[_COUNTED:], pictures.shape[1:], before)
-                frames = []
+            copies += self._count_copies(counting[_COUNTED:], pictures.shape[1:], before)
+            counting = []
             near = [
                 Neighbourhood(around[place], ranked.positions[row], most[place])
                 for row, place in enumerate(left)
@@ -253,26 +255,32 @@ class TrainingSearch:
         return found, copies
 
     def _count_copies(
-        self, frames: Sequence[NDArray[np.uint8]], shape: tuple[int, ...], before: Coverage
+        self, known: Sequence[KnownPicture], shape: tuple[int, ...], before: Coverage
     ) -> list[int]:
-        """How many near-copies of each of these frames there are."""
-        copies: list[int] = []
-        for at in range(0, len(frames), _COUNTED):
-            self._expected += len(self._training.slices)
+        """How many near-copies of each of these pictures there are."""
+        if not known:
+            return []
+        self._expected += len(self._training.slices)
+        if len(known) <= _COUNTED:
             nobody = np.empty((0, *shape), np.uint8)
-            _, counts, coverage = self._pass(nobody, 1, frames[at : at + _COUNTED])
+            _, copies, coverage = self._pass(nobody, 1, known)
             self._refuse_changed(coverage, before)
-            copies += counts
-        return copies
+            return copies
+        size = (shape[1], shape[0])
+        counting = CopyCounts(self._crew, self._training, self._settings, size)
+        counts, read = counting.count(known, self._sizes, self._step)
+        if read != before.read:
+            raise TrainingSetError(self._changed())
+        return [int(count) for count in counts]
 
     def _pass(
         self,
         pictures: NDArray[np.uint8],
         count: int,
-        known: Sequence[NDArray[np.uint8]] = (),
+        known: Sequence[KnownPicture] = (),
     ) -> tuple[Ranked, list[int], Coverage]:
         """Read the set once for each block of pictures: of each the `count` nearest, and how many
-        near-copies of each known frame there are."""
+        near-copies of each known picture there are."""
         ranked = nothing(len(pictures), count)
         copies = np.zeros(len(known), np.int64)
         slices = self._training.slices
@@ -284,7 +292,7 @@ class TrainingSearch:
         for block in blocks:
             query = Query(pictures[block], self._settings, count).bounded()
             if known and not coverages:
-                query = replace(query, known=np.stack(known))
+                query = replace(query, known=frames_of(np.stack([one.pixels for one in known])))
             mine = Ranked(ranked.squared[block], ranked.positions[block], ranked.digests[block])
             readings: dict[int, Reading] = {}
             for matches in self._crew.search(slices, query, mine.reach):
@@ -292,6 +300,7 @@ class TrainingSearch:
                 if len(query.known):
                     copies += matches.copies
                 readings[matches.number] = matches.reading
+                self._sizes[matches.number] = matches.reading.pictures
                 self.peak_bytes = max(self.peak_bytes, matches.peak_bytes)
                 self._step()
             coverages.append(self._coverage(readings))
@@ -303,8 +312,8 @@ class TrainingSearch:
         if coverage != before:
             raise TrainingSetError(self._changed())
 
-    def _step(self) -> None:
-        self._done += 1
+    def _step(self, slices: int = 1) -> None:
+        self._done += slices
         self._progress(self._done, self._expected)
 
     def _coverage(self, readings: Mapping[int, Reading]) -> Coverage:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.workers.analysis.coarse_bounds import Coarse
-from seedsweep.workers.analysis.cuts import Summary, centres
+from seedsweep.workers.analysis.cuts import Summary, centres, joined_summaries, summaries_of
 from seedsweep.workers.analysis.frames import Frames, frames_of
 from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.part_matching import (
@@ -40,7 +40,7 @@ place in the slice."""
 
 _BLOCK_BYTES = 1 << 23
 _BLOCK_PICTURES = 4096
-_FRAMED = 16
+_FRAMED, _SUMMED = 16, 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,6 +163,12 @@ class Searcher:
         """As `fetch_pictures`."""
         return fetch_pictures(number, part, places, query)
 
+    def summaries(
+        self, number: int, part: Slice, places: range, query: Query
+    ) -> tuple[NDArray[np.int64], Summary]:
+        """As `fetch_summaries`."""
+        return fetch_summaries(number, part, places, query)
+
     def frames(
         self, number: int, part: Slice, places: Sequence[int], query: Query
     ) -> list[tuple[int, NDArray[np.uint8]]]:
@@ -253,6 +259,19 @@ def fetch_frames(
         positions = (number * PLACES + place for place, *_ in some)
         framed += zip(positions, frames, strict=True)
     return framed
+
+
+def fetch_summaries(
+    number: int, part: Slice, places: range, query: Query
+) -> tuple[NDArray[np.int64], Summary]:
+    """As `fetch_pictures`, of all only the positions (n,) and the summaries of their centres."""
+    read = readable_pictures(part, query.settings, query.size, Reading(), places.__contains__)
+    positions: list[int] = []
+    parts = [summaries_of(frames_of(np.empty((0, 1, 1, 3), np.uint8)))]
+    while some := list(islice(read, _SUMMED)):
+        positions += [number * PLACES + place for place, *_ in some]
+        parts.append(summaries_of(frames_of(np.stack([pixels for _, _, pixels, _ in some]))))
+    return np.array(positions, np.int64), joined_summaries(parts)
 
 
 def fetch_captions(
