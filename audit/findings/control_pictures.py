@@ -14,9 +14,9 @@ from seedsweep.storage.verification_results import ControlMatch, ControlMatches,
 from seedsweep.workers.analysis.agreement import agreement
 from seedsweep.workers.analysis.distances import l2_to_all
 from seedsweep.workers.analysis.matching import is_extracted, is_nearer_mirrored
+from seedsweep.workers.training.matched import Matched
 from seedsweep.workers.training.picture_set import open_set
 from seedsweep.workers.training.pictures import Reading, first_reason, readable_pictures
-from seedsweep.workers.training.search import Matched
 from seedsweep.workers.training.slices import PictureColumn
 
 CONTROLS = 1000

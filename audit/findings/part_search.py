@@ -23,7 +23,7 @@ from seedsweep.workers.analysis.part_matching import (
 from seedsweep.workers.analysis.parts import mask_of
 from seedsweep.workers.analysts.prompt_parts import laid_alike
 from seedsweep.workers.analysts.stored_prompt import read_prompt
-from seedsweep.workers.training.search import MatchedPart
+from seedsweep.workers.training.matched import MatchedPart
 
 Pixels = NDArray[np.uint8]
 

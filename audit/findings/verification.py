@@ -35,8 +35,9 @@ from seedsweep.workers.analysis.matching import adaptive_score, is_extracted, re
 from seedsweep.workers.analysis.near_copies import grouped
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.stored_images import decode_pixels, naming_shard, read_images
+from seedsweep.workers.training.matched import Matched
 from seedsweep.workers.training.picture_set import open_set
-from seedsweep.workers.training.search import Matched, TrainingSearch
+from seedsweep.workers.training.search import TrainingSearch
 from seedsweep.workers.training.search_actors import searchers
 
 Progress = Callable[[int, int], None]

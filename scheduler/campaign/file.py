@@ -157,7 +157,7 @@ def _check_negative_prompts(campaign: Campaign, listed: Iterable[ListedPrompt]) 
             continue
         own = prompt.settings.negative_prompt if prompt.settings else None
         where = f"{prompt.where}: " if own else ""
-        column = campaign.prompts.settings.negative_prompt
+        column = campaign.own_columns.negative_prompt
         raise ConfigError(
             f"{where}the model {campaign.model.path} cannot be given a negative prompt: {reason}; "
             f"leave out {f'the column {column!r}' if own else 'sampling.negative_prompt'}."

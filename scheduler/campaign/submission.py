@@ -68,7 +68,7 @@ def plan_campaign(
     notes = (
         *settings_words(campaign, settings),
         *_model_words(campaign.model, prompts),
-        *unseen_words(unseen, tokenizers, prompts),
+        *unseen_words(unseen, tokenizers, prompts, len(campaign.seeds)),
     )
     return Plan(campaign, prompts, cuts, notes, unseen, settings)
 

@@ -23,6 +23,10 @@ class Here:
         for number, some in places.items():
             yield from Searcher().frames(number, slices[number], some, query)
 
+    def summaries(self, slices, places, query):
+        for number, some in places.items():
+            yield Searcher().summaries(number, slices[number], some, query)
+
     def named(self, slices, places, query):
         for number, some in places.items():
             yield from Searcher().named(number, slices[number], some, query)

@@ -17,19 +17,20 @@ _CELLS, _MORE_CELLS = 8, 16
 _LARGE = 128
 """Pictures with shorter sides get fewer cells."""
 
-_SLACK = 2.0**-14
-"""Of both squared lengths. A sum of n products in float32 is off by at most n · 2⁻²⁴ of the product
-of the lengths (Higham, 2002, section 3.1); n is at most 769. One more is taken off for the length
-of a rest that is next to nothing."""
+_SLACK = 2.0**-13
+"""Of both squared lengths. A sum of n products in float32 is off by at most n · 2⁻²⁴ of the sum of
+their sizes (Higham, 2002, section 3.1), which is at most twice that of the squared lengths; n is at
+most 771. One more is taken off for the length of a rest that is next to nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coarse:
     """Of n pictures: `values` (n, any) float32, the projection and the length of the rest, and
-    `norms` (n,) float32, the squared lengths, once 128 is subtracted from each of their values."""
+    `norms` (n,) float64, the squared lengths, which are exact, once 128 is subtracted from each of
+    their values."""
 
     values: NDArray[np.float32]
-    norms: NDArray[np.float32]
+    norms: NDArray[np.float64]
 
     @classmethod
     def of(cls, rows: NDArray[np.uint8], size: tuple[int, int]) -> Self:
@@ -51,7 +52,7 @@ class Coarse:
             norms[some] = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
             rest = norms[some] - np.square(means).sum(axis=(1, 2, 3))
             values[some, cells] = np.sqrt(np.maximum(rest, 0.0))
-        return cls(values, norms.astype(np.float32))
+        return cls(values, norms)
 
     def of_rows(self, rows: slice) -> Coarse:
         """Those of these pictures."""
@@ -59,11 +60,14 @@ class Coarse:
 
     def lower_bounds(self, others: Coarse) -> NDArray[np.float32]:
         """(n, m) float32, none of them more than the squared distance of the two pictures."""
-        lower = self.values @ others.values.T
-        lower *= -2.0
-        lower += (self.norms * (1 - _SLACK) - 0.5)[:, None]
-        lower += (others.norms * (1 - _SLACK) - 0.5)[None, :]
-        return np.asarray(lower)
+        # |a|² + |b|² - 2ab as one product of matrices: it costs a fifth of one after the other.
+        first = np.empty((len(self.values), self.values.shape[1] + 2), np.float32)
+        second = np.empty((len(others.values), first.shape[1]), np.float32)
+        np.multiply(self.values, -2.0, out=first[:, :-2])
+        second[:, :-2] = others.values
+        first[:, -2], second[:, -2] = self.norms * (1 - _SLACK) - 0.5, 1.0
+        first[:, -1], second[:, -1] = 1.0, others.norms * (1 - _SLACK) - 0.5
+        return np.asarray(first @ second.T)
 
 
 def _edges(length: int, most: int) -> NDArray[np.intp]:

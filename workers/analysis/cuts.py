@@ -7,8 +7,10 @@ same: a cut's summary does not depend on what is beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from itertools import product
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
@@ -38,6 +40,12 @@ _SLOPE_LENGTH = float(np.sqrt(CENTRE * np.square(_AXIS).sum()))
 
 _UNSURE = 1e-5
 """The share of a cut's energy that float32 may hide: so much more is said to be left out."""
+
+_ANGLE = 0.01
+"""So much may rounding alter an angle of two directions."""
+
+_GROUPS = (slice(0, 2), 1), (slice(2, 5), 3), (slice(5, 7), 5)
+"""Shifts that are much alike, and the one that stands for them."""
 
 _SUM_ACROSS = np.kron(np.eye(_BLOCKS, dtype=np.float32), np.ones((1, _BLOCK), np.float32))
 """(blocks of a row, its values): the sums over blocks."""
@@ -82,6 +90,11 @@ def summaries_of(frames: Frames) -> Summary:
     parts = [
         centres(frames[at : at + _SUMMED]).summary for at in range(0, max(1, len(frames)), _SUMMED)
     ]
+    return joined_summaries(parts)
+
+
+def joined_summaries(parts: Sequence[Summary]) -> Summary:
+    """One summary of the cuts of all of them."""
     return Summary(
         *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Summary))
     )
@@ -127,6 +140,23 @@ class Views:
 
     canvases: NDArray[np.uint8]
     summary: Summary
+
+    def nearby(self, others: NDArray[np.float32], correlation: float) -> NDArray[np.bool_]:
+        """Which directions (n, any) may correlate so much with a view's: all that do, and few
+        others, told by nine views of a frame, and how far the others are from these as angles."""
+        views = self.summary.directions.reshape(
+            -1, len(SCALES), _SHIFTS, _SHIFTS, self.summary.directions.shape[1]
+        )
+        most = np.arccos(min(correlation, 1.0)) + _ANGLE
+        middles, limits = [], []
+        for of_frame in views:
+            for (down, middle_down), (across, middle_across) in product(_GROUPS, repeat=2):
+                middle = of_frame[len(SCALES) // 2, middle_down, middle_across]
+                least = float((of_frame[:, down, across] @ middle).min())
+                apart = np.arccos(np.clip(least, -1.0, 1.0))
+                middles.append(middle)
+                limits.append(np.cos(min(np.pi, most + apart)))
+        return np.asarray((others @ np.stack(middles).T >= np.array(limits)).any(axis=1))
 
     def rows(self) -> NDArray[np.uint8]:
         """The pixels of all views: (n, values) uint8."""

@@ -27,6 +27,7 @@ from seedsweep.workers.analysis.inner_products import Products, products
 _SQUARES_PER_SUM = 258
 _BLOCK_BYTES = 1 << 25
 _BLOCK_IMAGES = 512
+_PAIRED_VALUES = 1 << 20
 
 Tile = tuple[slice, slice]
 
@@ -194,6 +195,32 @@ def l2_to_all(image: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np
         block = others[start : start + step]
         squared[start : start + step] = _squared_to(image.reshape(-1), block)
     return _to_l2(squared / image.size)
+
+
+def paired_squared(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], tile: Tile | None = None
+) -> NDArray[np.float64]:
+    """The exact squared distance of each of the images (n, height, width, 3) uint8 to the other one
+    at its place, in one tile or in all of it: (n,) integers in pixel levels 0-255."""
+    rows, columns = tile or (slice(None), slice(None))
+    squared = np.zeros(len(first), dtype=np.float64)
+    step = max(1, _PAIRED_VALUES // max(1, first[:1].size))
+    for at in range(0, len(first), step):
+        some = slice(at, at + step)
+        apart = first[some, rows, columns].astype(np.int32) - second[some, rows, columns]
+        squared[some] = np.square(apart).reshape(len(apart), -1).sum(axis=1, dtype=np.int64)
+    return squared
+
+
+def paired_tiled(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], tiles: int
+) -> NDArray[np.float64]:
+    """As `tiled_to`, of each of the images (n, height, width, 3) uint8 and the other one at its
+    place: (n,), the very numbers."""
+    worst = np.zeros(len(first), dtype=np.float64)
+    for tile in tile_grid(first.shape[1], first.shape[2], tiles):
+        np.maximum(worst, paired_squared(first, second, tile) / tile_values(tile), out=worst)
+    return _to_l2(worst)
 
 
 def _squared_to(image: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:

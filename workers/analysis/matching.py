@@ -10,7 +10,7 @@ near-copies of the match, and of each other, count once (`near_copies`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Match, Transform
 from seedsweep.storage.settings.analysis import Verification
-from seedsweep.workers.analysis.agreement import agreement
-from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
+from seedsweep.workers.analysis.agreement import agreements
+from seedsweep.workers.analysis.distances import paired_squared, paired_tiled
 from seedsweep.workers.analysis.frames import Frames, frame_of
 from seedsweep.workers.analysis.near_copies import distinct
 from seedsweep.workers.analysis.nearest import Nearest, TrainingImages, nearest_images
@@ -105,18 +105,46 @@ def match_of(
 ) -> TrainingMatch:
     """The match of an image with the training `picture` at `index`, mirrored already if `flip`,
     from the l2 to the distinct neighbours of either."""
-    by_training = adaptive_score(l2, of_training, settings)
-    by_generation = adaptive_score(l2, of_generation, settings)
-    return TrainingMatch(
-        index=index,
-        l2=l2,
-        tiled_l2=tiled_to(image, picture, tiles),
-        adaptive=by_training if settings.neighbours_of == "training" else by_generation,
-        adaptive_training=by_training,
-        adaptive_generation=by_generation,
-        agreement=agreement(image, picture),
-        flip=flip,
-    )
+    pair = Pair(index, l2, flip, of_training, of_generation)
+    [match] = matches_of([pair], image[None], picture[None], tiles, settings)
+    return match
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What is known of a match before its pixels are looked at: `index`, `l2` and `flip` as of
+    `TrainingMatch`, and the l2 to the distinct neighbours `of_training` and `of_generation`."""
+
+    index: int
+    l2: float
+    flip: bool
+    of_training: Sequence[float]
+    of_generation: Sequence[float]
+
+
+def matches_of(
+    pairs: Sequence[Pair],
+    images: NDArray[np.uint8],
+    pictures: NDArray[np.uint8],
+    tiles: int,
+    settings: Verification,
+) -> Iterator[TrainingMatch]:
+    """As `match_of`, of each of the images and the training picture at its place."""
+    tiled = paired_tiled(images, pictures, tiles).tolist()
+    alike = agreements(images, pictures)
+    for one, tiled_l2, agreed in zip(pairs, tiled, alike, strict=True):
+        by_training = adaptive_score(one.l2, one.of_training, settings)
+        by_generation = adaptive_score(one.l2, one.of_generation, settings)
+        yield TrainingMatch(
+            index=one.index,
+            l2=one.l2,
+            tiled_l2=tiled_l2,
+            adaptive=by_training if settings.neighbours_of == "training" else by_generation,
+            adaptive_training=by_training,
+            adaptive_generation=by_generation,
+            agreement=agreed,
+            flip=one.flip,
+        )
 
 
 def record_of(
@@ -223,8 +251,15 @@ def _nearest(image: NDArray[np.uint8], training: TrainingImages, count: int, fli
 def is_nearer_mirrored(image: NDArray[np.uint8], picture: NDArray[np.uint8]) -> bool:
     """Whether `picture` is nearer to `image` by plain l2 once it is mirrored; both (height, width,
     3) uint8."""
-    upright, mirrored = l2_to_all(image, np.stack([picture, picture[:, ::-1]]))
-    return bool(mirrored < upright)
+    return bool(are_nearer_mirrored(image[None], picture[None])[0])
+
+
+def are_nearer_mirrored(
+    images: NDArray[np.uint8], pictures: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """As `is_nearer_mirrored`, of each of the images and the picture at its place: (n,) bool."""
+    mirrored = paired_squared(images, pictures[:, :, ::-1])
+    return np.asarray(mirrored < paired_squared(images, pictures))
 
 
 def is_extracted(match: TrainingMatch, threshold: float, smallest_side: int) -> bool:

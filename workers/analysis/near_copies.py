@@ -75,34 +75,41 @@ class Reference:
         """Which of the centres, or of those at the places `among`, are near-copies: (n,) bool."""
         among = np.arange(len(others)) if among is None else among
         found = np.zeros(len(among), np.bool_)
-        possible = self._possible(others.summary, among)
+        possible = self._possible(others.summary.of(among))
         if len(possible):
             places = among[possible]
             fits = self._fits(others.rows[places], others.summary.of(places))
             found[possible] = fits.any(axis=0)
         return found
 
-    def possible(self, others: Summary, among: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Those of the cuts at the places `among` that can be near-copies, and few others."""
-        return among[self._possible(others, among)]
+    def possible(self, others: Summary, among: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+        """Those of the cuts, or of those at the places `among`, that can be near-copies, and few
+        others: no pixels are looked at."""
+        if among is None:
+            return self._possible(others)
+        return among[self._possible(others.of(among))]
 
-    def _possible(self, others: Summary, among: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Which of these, without a look at their pixels."""
+    def _possible(self, others: Summary) -> NDArray[np.intp]:
         settings, mine = self._settings, self._views.summary
         colour, contrast = settings.colour + _SLACK, settings.contrast + _SLACK
-        means, deviations = others.means[among], others.deviations[among]
+        deviations = others.deviations
         plain = deviations < settings.plain
         if (mine.deviations < settings.plain).any():
             plain[:] = True
         near = deviations <= contrast * mine.deviations.max()
         near &= contrast * deviations >= mine.deviations.min()
         near |= plain
-        near &= (means >= mine.means.min(axis=0) - colour).all(axis=1)
-        near &= (means <= mine.means.max(axis=0) + colour).all(axis=1)
+        for means, of_channel in zip(others.means.T, mine.means.T, strict=True):
+            near &= means >= of_channel.min() - colour
+            near &= means <= of_channel.max() + colour
         places = np.flatnonzero(near)
-        bounds = mine.directions @ others.directions[among[places]].T
-        alike = bounds.max(axis=0, initial=-1.0) >= settings.correlation - _SLACK
-        return np.asarray(places[alike | plain[places]])
+        directions, least = others.directions[places], settings.correlation - _SLACK
+        alike = plain[places]
+        unlike = np.flatnonzero(~alike)
+        unlike = unlike[self._views.nearby(directions[unlike], least)]
+        bounds = mine.directions @ directions[unlike].T
+        alike[unlike] = bounds.max(axis=0, initial=-1.0) >= least
+        return np.asarray(places[alike])
 
     def _fits(self, rows: NDArray[np.uint8], others: Summary) -> NDArray[np.bool_]:
         """By view and centre, whether they fit: (views, n) bool."""

@@ -17,7 +17,7 @@ from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.part_shifts import moved_back
 from seedsweep.workers.analysis.parts import Limits, limits_of
-from seedsweep.workers.analysis.running_nearest import NOWHERE
+from seedsweep.workers.analysis.ranked import NOWHERE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +26,7 @@ from seedsweep.workers.analysis.inner_products import (
     paired_products,
     products,
 )
-
-NOWHERE = np.iinfo(np.int64).max
-"""The position of no image."""
+from seedsweep.workers.analysis.ranked import Found, Ranked, nothing, places_of, take_in
 
 _PAIRS = 1 << 21
 """So many pairs are looked at at once, in 50 MB."""
@@ -38,27 +36,13 @@ _DENSE = 1 / 32
 """If bounds leave a larger share of the pairs, comparing all of them is cheaper than some."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ranked:
-    """Of Q images: `squared` (Q, count) float64, the squared distances of the nearest different
-    ones, nearest first, their `positions` (Q, count) int64 and `digests` (Q, count) uint64; inf,
-    `NOWHERE` and 0 if there are fewer."""
-
-    squared: NDArray[np.float64]
-    positions: NDArray[np.int64]
-    digests: NDArray[np.uint64]
-
-    def reach(self) -> NDArray[np.float64]:
-        """Squared, how far the last of each is: what is farther changes nothing. (Q,)"""
-        return self.squared[:, -1].copy()
-
-
 class Ranking:
     """The `count` different images nearest to each of `queries` (Q, values) uint8 among all that
     were added. With `mirrored`, the queries' mirror images, each is as far as the nearer of both,
     which is how far it is from an image or its mirror image.
 
     `size`, the images' height and width, lets bounds spare comparisons; the result is the same.
+    `coarse` are those of the queries, and of their mirror images, where the caller has them.
     Squared distances beyond `reach` (Q,) need not be kept: the caller knows of as many images
     within it."""
 
@@ -70,11 +54,12 @@ class Ranking:
         inner: Products = products,
         size: tuple[int, int] | None = None,
         reach: NDArray[np.float64] | None = None,
+        coarse: Sequence[Coarse] = (),
     ) -> None:
         self._sides = [queries] if mirrored is None else [queries, mirrored]
         self._inner = inner
-        self._norms = squared_norms(queries)
-        self._coarse = [Coarse.of(side, size) for side in self._sides] if size else []
+        self._coarse = coarse or ([Coarse.of(side, size) for side in self._sides] if size else [])
+        self._norms = self._coarse[0].norms if self._coarse else squared_norms(queries)
         self._size, self._reach = size, reach
         self.ranked = nothing(len(queries), count)
 
@@ -88,11 +73,12 @@ class Ranking:
         first = _first_of_equal(rows, norms, positions)
         rows, positions, norms = rows[first], positions[first], norms[first]
         coarse = Coarse.of(rows, self._size) if self._size and len(rows) else None
+        digests = _Digests(rows)
         step = max(1, _PAIRS // max(1, len(rows)))
         for at in range(0, len(self._norms) if len(rows) else 0, step):
             tile = slice(at, min(at + step, len(self._norms)))
             near = self._near(tile, rows, norms, coarse)
-            _take_nearest(self.ranked, near, rows, positions)
+            _take_nearest(self.ranked, near, positions, digests)
 
     def _near(
         self,
@@ -109,8 +95,8 @@ class Ranking:
             lower = self._coarse[0].of_rows(tile).lower_bounds(coarse)
             for side in self._coarse[1:]:
                 np.minimum(lower, side.of_rows(tile).lower_bounds(coarse), out=lower)
-            reach = self._nearer_reach(tile, rows, norms, lower, reach)
             left = lower <= reach[:, None]
+            reach = self._nearer_reach(tile, rows, norms, lower, left, reach)
             if np.count_nonzero(left) <= _DENSE * left.size:
                 queries, columns = np.nonzero(left)
                 squared = self._of_pairs(queries + tile.start, columns, rows, norms)
@@ -131,19 +117,25 @@ class Ranking:
         rows: NDArray[np.uint8],
         norms: NDArray[np.float64],
         lower: NDArray[np.float32],
+        left: NDArray[np.bool_],
         reach: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """The reach of these queries, once the rows with the least bounds are compared: as many as
-        are wanted, all different."""
+        """The reach of these queries, once the rows with the least bounds are compared, as many as
+        are wanted, all different; `left` is then what it leaves."""
         count = self.ranked.squared.shape[1]
-        many = np.flatnonzero((lower <= reach[:, None]).sum(axis=1) > 2 * count)
+        many = np.flatnonzero(np.count_nonzero(left, axis=1) > 2 * count)
         if not len(many) or count >= len(rows):
             return reach
-        columns = np.argpartition(lower[many], count - 1, axis=1)[:, :count].reshape(-1)
+        some = lower[many]
+        if count == 1:
+            columns = some.argmin(axis=1)
+        else:
+            columns = np.argpartition(some, count - 1, axis=1)[:, :count].reshape(-1)
         queries = np.repeat(many + tile.start, count)
         squared = self._of_pairs(queries, columns, rows, norms).reshape(len(many), count)
         nearer = reach.copy()
         nearer[many] = np.minimum(reach[many], squared.max(axis=1))
+        left[many] = some <= nearer[many, None]
         return nearer
 
     def _of_pairs(
@@ -192,92 +184,40 @@ def _first_of_equal(
 
 
 def _take_nearest(
-    ranked: Ranked, near: _Near, rows: NDArray[np.uint8], positions: NDArray[np.int64]
+    ranked: Ranked, near: _Near, positions: NDArray[np.int64], digests: _Digests
 ) -> None:
     """Have each query's nearest be those of these rows, all different, as well."""
     count = ranked.squared.shape[1]
-    queries, places, width = _places_of(near.queries)
+    queries, places, width = places_of(near.queries)
     if width > count:
         # No more than are wanted, and all that are as far as the last of these.
         spread = np.full((len(queries), width), np.inf)
         spread[places] = near.squared
         last = np.partition(spread, count - 1, axis=1)[:, count - 1]
         near = near.of(near.squared <= last[places[0]])
-        queries, places, width = _places_of(near.queries)
-    if not width:
-        return
-    used, which = np.unique(near.columns, return_inverse=True)
-    digests = np.array([content_digest(rows[column]) for column in used], np.uint64)
-    new = nothing(len(queries), width)
-    new.squared[places] = near.squared
-    new.positions[places] = positions[near.columns]
-    new.digests[places] = digests[which]
-    _keep_nearest(ranked, queries, new)
+    of_rows = digests.of(near.columns)
+    take_in(ranked, Found(near.queries, near.squared, positions[near.columns], of_rows))
 
 
-def _places_of(
-    queries: NDArray[np.intp],
-) -> tuple[NDArray[np.intp], tuple[NDArray[np.intp], NDArray[np.intp]], int]:
-    """Of ascending queries the different ones, and of each entry its row among these and its column
-    in that; and how many columns there are."""
-    different, rows, counts = np.unique(queries, return_inverse=True, return_counts=True)
-    columns = np.arange(len(queries)) - (np.cumsum(counts) - counts)[rows]
-    return different, (rows, columns), int(counts.max(initial=0))
+class _Digests:
+    """The digests of rows, each computed once."""
+
+    def __init__(self, rows: NDArray[np.uint8]) -> None:
+        self._rows = rows
+        self._digests = np.zeros(len(rows), np.uint64)
+        self._known = np.zeros(len(rows), np.bool_)
+
+    def of(self, columns: NDArray[np.intp]) -> NDArray[np.uint64]:
+        asked = np.unique(columns)
+        for column in asked[~self._known[asked]].tolist():
+            self._digests[column] = content_digest(self._rows[column])
+        self._known[asked] = True
+        return self._digests[columns]
 
 
 def content_digest(picture: NDArray[np.uint8]) -> int:
     """Eight bytes of the sha256 of its pixels: equal for equal pictures, whatever their shape."""
     return int.from_bytes(hashlib.sha256(np.ascontiguousarray(picture).data).digest()[:8], "big")
-
-
-def nothing(queries: int, count: int) -> Ranked:
-    """The ranking of so many images before any other one was compared."""
-    return Ranked(
-        np.full((queries, count), np.inf),
-        np.full((queries, count), NOWHERE, dtype=np.int64),
-        np.zeros((queries, count), dtype=np.uint64),
-    )
-
-
-def take_in(ranked: Ranked, other: Ranked) -> None:
-    """Have `ranked` know as well what was found of the same queries among different images."""
-    for queries in _runs(np.flatnonzero(other.positions[:, 0] != NOWHERE), other.squared.shape[1]):
-        new = Ranked(other.squared[queries], other.positions[queries], other.digests[queries])
-        _keep_nearest(ranked, queries, new)
-
-
-def _runs(queries: NDArray[np.intp], count: int) -> Iterator[NDArray[np.intp]]:
-    step = max(1, _PAIRS // (4 * count))
-    return (queries[at : at + step] for at in range(0, len(queries), step))
-
-
-def _keep_nearest(ranked: Ranked, queries: NDArray[np.intp], new: Ranked) -> None:
-    """Have the nearest of these queries be those of `new`, row by row, as well."""
-    squared = np.concatenate([ranked.squared[queries], new.squared], axis=1)
-    positions = np.concatenate([ranked.positions[queries], new.positions], axis=1)
-    digests = np.concatenate([ranked.digests[queries], new.digests], axis=1)
-    squared, positions, digests = _sorted(squared, positions, digests)
-    same = np.zeros(squared.shape, np.bool_)
-    same[:, 1:] = (squared[:, 1:] == squared[:, :-1]) & (digests[:, 1:] == digests[:, :-1])
-    same &= positions != NOWHERE
-    if same.any():
-        squared[same], positions[same], digests[same] = np.inf, NOWHERE, 0
-        squared, positions, digests = _sorted(squared, positions, digests)
-    count = ranked.squared.shape[1]
-    ranked.squared[queries] = squared[:, :count]
-    ranked.positions[queries] = positions[:, :count]
-    ranked.digests[queries] = digests[:, :count]
-
-
-def _sorted(
-    squared: NDArray[np.float64], positions: NDArray[np.int64], digests: NDArray[np.uint64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint64]]:
-    order = np.lexsort((positions, digests, squared), axis=-1)
-    return (
-        np.take_along_axis(squared, order, axis=1),
-        np.take_along_axis(positions, order, axis=1),
-        np.take_along_axis(digests, order, axis=1),
-    )
 
 
 def squared_norms(rows: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -17,8 +17,9 @@ from seedsweep.storage.extractions import ExtractedPicture, Extractions, Nearest
 from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.workers.analysis.distances import tiled_distances
+from seedsweep.workers.analysis.frames import frames_of
 from seedsweep.workers.analysis.matching import record_of
-from seedsweep.workers.analysis.near_copies import frames_of, grouped
+from seedsweep.workers.analysis.near_copies import grouped
 from seedsweep.workers.analysis.near_pairs import near_pairs
 from seedsweep.workers.analysis.sparse_verdict import verdict_of_pairs
 from seedsweep.workers.analysis.verdict import Verdict
@@ -26,8 +27,8 @@ from seedsweep.workers.analysts.prompt_result import result_of
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt
 from seedsweep.workers.analysts.summaries import summaries_of
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
+from seedsweep.workers.training.matched import Matched, TrainingSearch
 from seedsweep.workers.training.picture_set import PictureSet, open_set
-from seedsweep.workers.training.search import Matched, TrainingSearch
 from seedsweep.workers.training.search_actors import Searchers
 from seedsweep.workers.training.slices import PictureColumn
 

@@ -120,9 +120,10 @@ def find_unseen(
 
 
 def unseen_words(
-    unseen: Unseen | None, tokenizers: Sequence[Tokenizer], prompts: Sequence[str]
+    unseen: Unseen | None, tokenizers: Sequence[Tokenizer], prompts: Sequence[str], seeds: int
 ) -> tuple[str, ...]:
-    """Say in sentences how many prompts are cut, how many are one with another, and which first."""
+    """Say in sentences how many prompts are cut, how many are one with another and what it takes to
+    make those again with so many seeds, and which first."""
     if unseen is None:
         return ()
     said = []
@@ -136,7 +137,8 @@ def unseen_words(
         text, earlier = (_shown(prompts[index]) for index in unseen.same[0])
         said.append(
             f"{_prompts_are(len(unseen.same))} the same to the model as an earlier one, whose "
-            f"pictures come again; the first is {text}, which is one with {earlier}."
+            f"pictures come again, up to {len(unseen.same) * seeds:,} images in all; the first is "
+            f"{text}, which is one with {earlier}."
         )
     return tuple(said)
 

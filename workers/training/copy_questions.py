@@ -37,11 +37,11 @@ class CopyQuestion:
 @dataclass(frozen=True, slots=True, eq=False)
 class PossibleQuestion:
     """Which pictures, of the `others` that each picture of `firsts` (F, 64, 64, 3) has by their
-    rows in a summary, may be near-copies of it."""
+    rows in a summary, or of all that are in it, may be near-copies of it."""
 
     number: int
     firsts: Frames
-    others: tuple[Places, ...]
+    others: tuple[Places, ...] | None
     rule: NearCopies
     flip: bool
 
@@ -64,9 +64,10 @@ def judge_copies(question: CopyQuestion) -> list[NDArray[np.bool_]]:
 def possible_copies(question: PossibleQuestion, summary: Summary) -> list[Places]:
     """Of each first picture those of its others that may be near-copies of it; all that are, are
     among them."""
+    among = question.others or [None] * len(question.firsts)
     return [
         Reference(first, question.rule, question.flip).possible(summary, others)
-        for first, others in zip(question.firsts, question.others, strict=True)
+        for first, others in zip(question.firsts, among, strict=True)
     ]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.analysis.cuts import Summary, summaries_of
 from seedsweep.workers.analysis.frames import Frames, frame_of
-from seedsweep.workers.analysis.running_nearest import NOWHERE
+from seedsweep.workers.analysis.ranked import NOWHERE
 from seedsweep.workers.training.copy_questions import (
     FIRSTS,
     Places,
@@ -31,6 +31,15 @@ HELD = 1 << 16
 """Of so many pictures the frames are held at once, in 0.8 GB of disk, and 75 MB of memory."""
 
 _EMPTY = np.empty(0, np.intp)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownPicture:
+    """A picture (height, width, 3) uint8 around which others are, and its position in the training
+    set, `NOWHERE` if it is none of it."""
+
+    pixels: NDArray[np.uint8]
+    position: int = NOWHERE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,10 +67,10 @@ class DistinctNeighbours:
         self._file = FrameFile(crew, training, settings, size)
 
     def find(
-        self, known: Sequence[NDArray[np.uint8]], neighbourhoods: Sequence[Neighbourhood]
+        self, known: Sequence[KnownPicture], neighbourhoods: Sequence[Neighbourhood]
     ) -> Iterator[list[int]]:
         """Of each neighbourhood, in their order, the places of those that are new, as many as are
-        wanted at most; `known` are pictures (height, width, 3) uint8.
+        wanted at most.
 
         Memory is bounded by some 150 MB, beside the arguments and 8 bytes for each picture near
         another. Raises as `FrameFile.filled`.
@@ -88,19 +97,24 @@ class DistinctNeighbours:
         return len(neighbourhoods)
 
     def _of_some(
-        self, known: Sequence[NDArray[np.uint8]], some: Sequence[Neighbourhood]
+        self, known: Sequence[KnownPicture], some: Sequence[Neighbourhood]
     ) -> Iterator[list[int]]:
         around, first = np.unique([each.around for each in some], return_inverse=True)
-        positions = np.unique(np.concatenate([each.positions for each in some]))
+        of_around = [known[place] for place in around.tolist()]
+        own = np.array([each.position for each in of_around])
+        positions = np.unique(np.concatenate([own, *(each.positions for each in some)]))
         positions = positions[positions != NOWHERE]
-        with self._file.filled(positions, further=len(around)) as frames:
-            for place, picture in enumerate(around.tolist()):
-                frames[len(positions) + place] = frame_of(known[picture])
+        rows_of = np.searchsorted(positions, own)
+        others = np.flatnonzero(own == NOWHERE)
+        rows_of[others] = len(positions) + np.arange(len(others))
+        with self._file.filled(positions, further=len(others)) as frames:
+            for place in others.tolist():
+                frames[rows_of[place]] = frame_of(of_around[place].pixels)
             width = 1 + max(len(each.positions) for each in some)
             rows = np.full((len(some), width), -1, np.int32)
             for place, each in enumerate(some):
                 there = each.positions[each.positions != NOWHERE]
-                rows[place, 0] = len(positions) + first[place]
+                rows[place, 0] = rows_of[first[place]]
                 rows[place, 1 : 1 + len(there)] = np.searchsorted(positions, there)
             copies = self._copies(frames, rows)
         for place, each in enumerate(some):

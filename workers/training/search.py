@@ -8,32 +8,39 @@ once as a bounded memory holds.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.errors import TrainingSetError
-from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.storage.verification_results import Coverage
-from seedsweep.workers.analysis.frames import frame_of
+from seedsweep.workers.analysis.frames import frames_of
 from seedsweep.workers.analysis.matching import (
     GROWTH,
     SMALL_IMAGE_SIDE,
     SPARE,
+    Pair,
     TrainingMatch,
+    are_nearer_mirrored,
     is_extracted,
-    is_nearer_mirrored,
-    match_of,
+    matches_of,
 )
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartRanking, PartReference
-from seedsweep.workers.analysis.running_nearest import NOWHERE, Ranked, l2_of, nothing, take_in
-from seedsweep.workers.training.distinct_neighbours import DistinctNeighbours, Neighbourhood
+from seedsweep.workers.analysis.ranked import NOWHERE, Ranked, nothing, take_in
+from seedsweep.workers.analysis.running_nearest import l2_of
+from seedsweep.workers.training.copy_counts import CopyCounts
+from seedsweep.workers.training.distinct_neighbours import (
+    DistinctNeighbours,
+    KnownPicture,
+    Neighbourhood,
+)
+from seedsweep.workers.training.matched import Matched, MatchedPart
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.search_actors import Searchers
-from seedsweep.workers.training.slice_search import Fetched, Named, PartQuery, Query, by_slice
+from seedsweep.workers.training.slice_search import Fetched, PartQuery, Query, by_slice
 from seedsweep.workers.training.slices import (
     PictureColumn,
 )
@@ -47,38 +54,15 @@ _QUERY_BYTES = 1 << 28
 _RANKED_BYTES = 1 << 26
 """So many bytes have the pictures that are looked for at once, and what is known of them."""
 
+_MATCHED_BYTES = 1 << 23
+
+FEW, SPARE_OF_MANY = 1024, 12
+"""Of more than so many pictures fewer spare neighbours are compared at first: another look at the
+set, for those that have many near-copies around them, costs less than what is spared."""
+
 _COUNTED = 256
-"""Of so many pictures the copies are counted at once, in 100 MB."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Matched:
-    """What was found of each query, in their order: the training picture nearest to it, as it is
-    nearer where mirrored ones count, and the match. `copies`, by the training picture's position:
-    how many near-copies of it there are, itself among them. By the place of a query: `around`, the
-    l2 to its distinct neighbours, without its near-copies, where that was asked for, and `own`,
-    those beside its match."""
-
-    fetched: list[Fetched]
-    matches: list[TrainingMatch]
-    copies: dict[int, int]
-    around: dict[int, list[float]]
-    own: dict[int, list[float]]
-    coverage: Coverage
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MatchedPart:
-    """What was found of one part: the training picture `nearest` to it, where that shows it, the l2
-    and the correlation of their pixels in the mask, once means are taken off, `copies`, how many
-    training pictures show the part, and the first of these, by position."""
-
-    nearest: Fetched
-    shift: Shift
-    l2: float
-    correlation: float
-    copies: int
-    showing: tuple[Named, ...]
+"""Of so many pictures the copies are counted as the set is read, in 100 MB; of more, from a summary
+of every picture."""
 
 
 class TrainingSearch:
@@ -97,6 +81,7 @@ class TrainingSearch:
         self._training = replace(training, column=PictureColumn.of(settings))
         self._progress, self._done, self._expected = progress, 0, 2 * len(self._training.slices)
         self.peak_bytes = 0
+        self._sizes: dict[int, int] = {}
 
     def match(
         self,
@@ -105,11 +90,11 @@ class TrainingSearch:
         surrounded: Sequence[int] = (),
         counted: bool = True,
     ) -> Matched:
-        """Match all queries (Q, height, width, 3) uint8, of those beyond the first `whole` ones no
-        more than has to be known to judge them: they may have no adaptive scores. What lies around
-        the queries at the places `surrounded` is told as if they were training pictures. Unless
-        they are `counted`, near-copies are told only of training pictures that are extracted, and
-        only the adaptive score that decides.
+        """Match all queries (Q, height, width, 3) uint8. Those beyond the first `whole` ones are
+        only judged: they have no adaptive scores unless, being small, they lie within the threshold
+        of l2, as all that are extracted do. What lies around the queries at the places `surrounded`
+        is told as if they were training pictures. Unless they are `counted`, near-copies are told
+        only of training pictures that are extracted, and only the adaptive score that decides.
 
         The result is that of comparing all pixels, as of `nearest_training`. Raises
         `TrainingSetError` where no picture can be read, or the set changes meanwhile.
@@ -132,7 +117,10 @@ class TrainingSearch:
         both = counted or settings.neighbours_of == "generation"
         of_own = scored if both else []
         around, counts = self._look_around(
-            [*(one.pixels for one in known), *(queries[place] for place in surrounded)],
+            [
+                *(KnownPicture(one.pixels, one.position) for one in known),
+                *(KnownPicture(queries[place]) for place in surrounded),
+            ],
             [(queries[place], order[found[place].position]) for place in of_own],
             coverage,
             counted,
@@ -141,24 +129,26 @@ class TrainingSearch:
         apart = dict(zip(surrounded, around[len(known) :], strict=False))
         own = dict(zip(of_own, around[len(known) + len(surrounded) :], strict=True))
         copies = dict(zip(order, counts, strict=False))
-        fetched = [
-            self._as_it_is_nearer(one, picture) for one, picture in zip(found, queries, strict=True)
-        ]
         told = set(scored)
-        matches = [
-            match_of(
-                index=one.position,
-                l2=l2[place],
-                image=queries[place],
-                picture=one.pixels,
-                tiles=self._tiles,
-                flip=one.transform.flip,
-                of_training=of_training[one.position] if place in told else (),
-                of_generation=(l2[place], *own[place]) if place in own else (),
-                settings=settings,
-            )
-            for place, one in enumerate(fetched)
-        ]
+        fetched: list[Fetched] = []
+        matches: list[TrainingMatch] = []
+        step = max(1, _MATCHED_BYTES // queries[:1].size)
+        for at in range(0, len(queries), step):
+            images = queries[at : at + step]
+            some = self._as_they_are_nearer(images, found[at : at + step])
+            fetched += some
+            pairs = [
+                Pair(
+                    index=one.position,
+                    l2=l2[place],
+                    flip=one.transform.flip,
+                    of_training=of_training[one.position] if place in told else (),
+                    of_generation=(l2[place], *own[place]) if place in own else (),
+                )
+                for place, one in enumerate(some, at)
+            ]
+            pictures = np.stack([one.pixels for one in some])
+            matches += matches_of(pairs, images, pictures, self._tiles, settings)
         if not counted:
             side = min(queries.shape[1:3])
             extracted = {
@@ -166,8 +156,8 @@ class TrainingSearch:
                 for match in matches
                 if is_extracted(match, settings.threshold, side)
             }
-            frames = [frame_of(picture.pixels) for picture in extracted.values()]
-            counts = self._count_copies(frames, queries.shape[1:], coverage)
+            counting = [KnownPicture(one.pixels, one.position) for one in extracted.values()]
+            counts = self._count_copies(counting, queries.shape[1:], coverage)
             copies = dict(zip(extracted, counts, strict=True))
         return Matched(fetched, matches, copies, apart, own, coverage)
 
@@ -210,15 +200,17 @@ class TrainingSearch:
             for part, seen in zip(parts, met, strict=True)
         ]
 
-    def _as_it_is_nearer(self, fetched: Fetched, picture: NDArray[np.uint8]) -> Fetched:
-        if not self._settings.flip or not is_nearer_mirrored(picture, fetched.pixels):
-            return fetched
-        transform = fetched.transform.model_copy(update={"flip": True})
-        return replace(fetched, pixels=fetched.pixels[:, ::-1], transform=transform)
+    def _as_they_are_nearer(
+        self, images: NDArray[np.uint8], found: Sequence[Fetched]
+    ) -> list[Fetched]:
+        if not self._settings.flip:
+            return list(found)
+        flipped = are_nearer_mirrored(images, np.stack([one.pixels for one in found]))
+        return [_mirrored(one) if flip else one for one, flip in zip(found, flipped, strict=True)]
 
     def _look_around(
         self,
-        known: Sequence[NDArray[np.uint8]],
+        known: Sequence[KnownPicture],
         generations: Sequence[tuple[NDArray[np.uint8], int]],
         before: Coverage,
         counted: bool,
@@ -228,24 +220,25 @@ class TrainingSearch:
         near-copies of each known one there are."""
         if not known:
             return [], []
-        pictures = np.stack([*known, *(pixels for pixels, _ in generations)])
+        pixels = [*(each.pixels for each in known), *(generation for generation, _ in generations)]
+        pictures = np.stack(pixels)
         around = [*range(len(known)), *(place for _, place in generations)]
         neighbours = self._settings.neighbours
         most = [neighbours] * len(known) + [neighbours - 1] * len(generations)
         found: list[list[float]] = [[] for _ in pictures]
-        left, count = list(range(len(pictures))), neighbours + SPARE
-        frames = [frame_of(pixels) for pixels in known] if counted else []
+        left = list(range(len(pictures)))
+        count = neighbours + (SPARE if len(left) <= FEW else SPARE_OF_MANY)
+        counting = list(known) if counted else []
         copies: list[int] = []
         height, width = pictures.shape[1:3]
         distinct = DistinctNeighbours(self._crew, self._training, self._settings, (width, height))
         while left:
             looked_at = pictures if len(left) == len(pictures) else pictures[left]
-            ranked, counts, coverage = self._pass(looked_at, count, frames[:_COUNTED])
+            ranked, counts, coverage = self._pass(looked_at, count, counting[:_COUNTED])
             self._refuse_changed(coverage, before)
             copies += counts
-            if frames:
-                copies += self._count_copies(frames[_COUNTED:], pictures.shape[1:], before)
-                frames = []
+            copies += self._count_copies(counting[_COUNTED:], pictures.shape[1:], before)
+            counting = []
             near = [
                 Neighbourhood(around[place], ranked.positions[row], most[place])
                 for row, place in enumerate(left)
@@ -262,26 +255,32 @@ class TrainingSearch:
         return found, copies
 
     def _count_copies(
-        self, frames: Sequence[NDArray[np.uint8]], shape: tuple[int, ...], before: Coverage
+        self, known: Sequence[KnownPicture], shape: tuple[int, ...], before: Coverage
     ) -> list[int]:
-        """How many near-copies of each of these frames there are."""
-        copies: list[int] = []
-        for at in range(0, len(frames), _COUNTED):
-            self._expected += len(self._training.slices)
+        """How many near-copies of each of these pictures there are."""
+        if not known:
+            return []
+        self._expected += len(self._training.slices)
+        if len(known) <= _COUNTED:
             nobody = np.empty((0, *shape), np.uint8)
-            _, counts, coverage = self._pass(nobody, 1, frames[at : at + _COUNTED])
+            _, copies, coverage = self._pass(nobody, 1, known)
             self._refuse_changed(coverage, before)
-            copies += counts
-        return copies
+            return copies
+        size = (shape[1], shape[0])
+        counting = CopyCounts(self._crew, self._training, self._settings, size)
+        counts, read = counting.count(known, self._sizes, self._step)
+        if read != before.read:
+            raise TrainingSetError(self._changed())
+        return [int(count) for count in counts]
 
     def _pass(
         self,
         pictures: NDArray[np.uint8],
         count: int,
-        known: Sequence[NDArray[np.uint8]] = (),
+        known: Sequence[KnownPicture] = (),
     ) -> tuple[Ranked, list[int], Coverage]:
         """Read the set once for each block of pictures: of each the `count` nearest, and how many
-        near-copies of each known frame there are."""
+        near-copies of each known picture there are."""
         ranked = nothing(len(pictures), count)
         copies = np.zeros(len(known), np.int64)
         slices = self._training.slices
@@ -291,16 +290,17 @@ class TrainingSearch:
         blocks = [slice(at, at + size) for at in range(0, max(1, len(pictures)), size)]
         self._expected += (len(blocks) - 1) * len(slices)
         for block in blocks:
-            query = Query(pictures[block], self._settings, count)
+            query = Query(pictures[block], self._settings, count).bounded()
             if known and not coverages:
-                query = replace(query, known=np.stack(known))
+                query = replace(query, known=frames_of(np.stack([one.pixels for one in known])))
             mine = Ranked(ranked.squared[block], ranked.positions[block], ranked.digests[block])
             readings: dict[int, Reading] = {}
             for matches in self._crew.search(slices, query, mine.reach):
-                take_in(mine, matches.ranked)
+                take_in(mine, matches.found)
                 if len(query.known):
                     copies += matches.copies
                 readings[matches.number] = matches.reading
+                self._sizes[matches.number] = matches.reading.pictures
                 self.peak_bytes = max(self.peak_bytes, matches.peak_bytes)
                 self._step()
             coverages.append(self._coverage(readings))
@@ -312,8 +312,8 @@ class TrainingSearch:
         if coverage != before:
             raise TrainingSetError(self._changed())
 
-    def _step(self) -> None:
-        self._done += 1
+    def _step(self, slices: int = 1) -> None:
+        self._done += slices
         self._progress(self._done, self._expected)
 
     def _coverage(self, readings: Mapping[int, Reading]) -> Coverage:
@@ -334,6 +334,11 @@ class TrainingSearch:
 
     def _changed(self) -> str:
         return f"The training set {self._training.path} changed while it was read; run this again."
+
+
+def _mirrored(fetched: Fetched) -> Fetched:
+    transform = fetched.transform.model_copy(update={"flip": True})
+    return replace(fetched, pixels=fetched.pixels[:, ::-1], transform=transform)
 
 
 def _places(positions: NDArray[np.int64]) -> dict[int, list[int]]:

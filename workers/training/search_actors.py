@@ -109,6 +109,17 @@ class Searchers:
         for framed in self._each(places, start):
             yield from framed
 
+    def summaries(
+        self, slices: Sequence[Slice], places: Mapping[int, range], query: Query
+    ) -> Iterator[tuple[NDArray[np.int64], Summary]]:
+        """The positions of those that can be read and the summaries of their centres, by slice."""
+        shared = self._ray.put(query)
+
+        def start(actor: Any, number: int) -> Any:
+            return actor.summaries.remote(number, slices[number], places[number], shared)
+
+        return self._each(places, start)
+
     def named(
         self, slices: Sequence[Slice], places: Mapping[int, Sequence[int]], query: PartQuery
     ) -> Iterator[Named]:

@@ -1,9 +1,11 @@
 """One slice of a training set compared with many pictures at once, and pictures fetched from it."""
 
+from __future__ import annotations
+
 import resource
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -11,8 +13,9 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.settings.analysis import PartRule, Verification
-from seedsweep.workers.analysis.cuts import Summary, centres
-from seedsweep.workers.analysis.frames import Frames, frame_of, frames_of
+from seedsweep.workers.analysis.coarse_bounds import Coarse
+from seedsweep.workers.analysis.cuts import Summary, centres, joined_summaries, summaries_of
+from seedsweep.workers.analysis.frames import Frames, frames_of
 from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,
@@ -20,7 +23,8 @@ from seedsweep.workers.analysis.part_matching import (
     PartReference,
     shown_either_way,
 )
-from seedsweep.workers.analysis.running_nearest import Ranked, Ranking
+from seedsweep.workers.analysis.ranked import Found
+from seedsweep.workers.analysis.running_nearest import Ranking
 from seedsweep.workers.training.copy_questions import (
     CopyQuestion,
     PossibleQuestion,
@@ -36,32 +40,54 @@ place in the slice."""
 
 _BLOCK_BYTES = 1 << 23
 _BLOCK_PICTURES = 4096
+_FRAMED, _SUMMED = 16, 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """What to look for: the `count` training pictures nearest to each of `pictures`, (Q, height,
     width, 3) uint8. `settings` say how training pictures are brought to that size, and whether each
-    counts mirrored as well. `known` are training pictures whose near-copies are counted."""
+    counts mirrored as well. `known` are training pictures whose near-copies are counted. `coarse`:
+    what bounds the distances of `pictures`, and of their mirror images if these count, or nothing
+    where that is not worth telling every slice."""
 
     pictures: NDArray[np.uint8]
     settings: Verification
     count: int
     known: Frames = field(default_factory=lambda: frames_of(np.empty((0, 1, 1, 3), np.uint8)))
 
+    coarse: tuple[Coarse, ...] = ()
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return int(self.pictures.shape[2]), int(self.pictures.shape[1])
 
+    def sides(self) -> list[NDArray[np.uint8]]:
+        """The pictures as rows (Q, values), and their mirror images if these count."""
+        width, height = self.size
+        sides = [self.pictures.reshape(len(self.pictures), 3 * width * height)]
+        if self.settings.flip:
+            sides.append(self.pictures[:, :, ::-1].reshape(sides[0].shape))
+        return sides
+
+    def bounded(self) -> Query:
+        """The same, with what bounds distances: a quarter more memory, for a block's every slice
+        to share."""
+        width, height = self.size
+        return replace(
+            self, coarse=tuple(Coarse.of(rows, (height, width)) for rows in self.sides())
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceMatches:
-    """What the slice with this number holds. `copies` (known,) int64: how many near-copies of each
-    known picture. `peak_bytes`: the most memory that the process which looked ever held."""
+    """What the slice with this number holds: what was `found` near which picture. `copies` (known,)
+    int64: how many near-copies of each known picture. `peak_bytes`: the most memory that the
+    process which looked ever held."""
 
     number: int
-    ranked: Ranked
+    found: Found
     copies: NDArray[np.int64]
     reading: Reading
     peak_bytes: int
@@ -146,6 +172,12 @@ class Searcher:
         """As `fetch_pictures`."""
         return fetch_pictures(number, part, places, query)
 
+    def summaries(
+        self, number: int, part: Slice, places: range, query: Query
+    ) -> tuple[NDArray[np.int64], Summary]:
+        """As `fetch_summaries`."""
+        return fetch_summaries(number, part, places, query)
+
     def frames(
         self, number: int, part: Slice, places: Sequence[int], query: Query
     ) -> list[tuple[int, NDArray[np.uint8]]]:
@@ -164,9 +196,15 @@ def search_slice(
     known picture, and a page of a Parquet file or one stored picture.
     """
     width, height = query.size
-    flat = query.pictures.reshape(len(query.pictures), 3 * width * height)
-    mirrored = query.pictures[:, :, ::-1].reshape(flat.shape) if query.settings.flip else None
-    ranking = Ranking(flat, query.count, mirrored, size=(height, width), reach=reach)
+    flat, *mirrored = query.sides()
+    ranking = Ranking(
+        flat,
+        query.count,
+        mirrored[0] if mirrored else None,
+        size=(height, width),
+        reach=reach,
+        coarse=query.coarse,
+    )
     reading = Reading()
     rule, flip = query.settings.near_copies, query.settings.flip
     known = [Reference(frame, rule, flip) for frame in query.known]
@@ -180,7 +218,7 @@ def search_slice(
             met = centres(frames_of(stacked))
             copies += [np.count_nonzero(reference.copies(met)) for reference in known]
         ranking.add(stacked.reshape(len(some), flat.shape[1]), positions)
-    return SliceMatches(number, ranking.ranked, copies, reading, peak_bytes())
+    return SliceMatches(number, ranking.ranked.found(), copies, reading, peak_bytes())
 
 
 def search_parts(number: int, part: Slice, query: PartQuery) -> SliceParts:
@@ -224,7 +262,25 @@ def fetch_frames(
 ) -> list[tuple[int, NDArray[np.uint8]]]:
     """As `fetch_pictures`, of each only its position and its frame."""
     read = readable_pictures(part, query.settings, query.size, Reading(), set(places).__contains__)
-    return [(number * PLACES + place, frame_of(pixels)) for place, _, pixels, _ in read]
+    framed: list[tuple[int, NDArray[np.uint8]]] = []
+    while some := list(islice(read, _FRAMED)):
+        frames = frames_of(np.stack([pixels for _, _, pixels, _ in some]))
+        positions = (number * PLACES + place for place, *_ in some)
+        framed += zip(positions, frames, strict=True)
+    return framed
+
+
+def fetch_summaries(
+    number: int, part: Slice, places: range, query: Query
+) -> tuple[NDArray[np.int64], Summary]:
+    """As `fetch_pictures`, of all only the positions (n,) and the summaries of their centres."""
+    read = readable_pictures(part, query.settings, query.size, Reading(), places.__contains__)
+    positions: list[int] = []
+    parts = [summaries_of(frames_of(np.empty((0, 1, 1, 3), np.uint8)))]
+    while some := list(islice(read, _SUMMED)):
+        positions += [number * PLACES + place for place, *_ in some]
+        parts.append(summaries_of(frames_of(np.stack([pixels for _, _, pixels, _ in some]))))
+    return np.array(positions, np.int64), joined_summaries(parts)
 
 
 def fetch_named(number: int, part: Slice, places: Sequence[int], query: PartQuery) -> list[Named]:

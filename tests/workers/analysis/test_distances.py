@@ -10,6 +10,7 @@ from seedsweep.workers.analysis import distances as module
 from seedsweep.workers.analysis.distances import (
     edge_limit,
     l2_to_all,
+    paired_tiled,
     squared_blocks,
     tile_grid,
     tile_values,
@@ -262,6 +263,16 @@ def test_tiled_to_is_the_entry_of_the_matrix(images, tiles):
     for a in images:
         for b in images:
             assert tiled_to(a, b, tiles) == tiled_distances(np.stack([a, b]), tiles)[0, 1]
+
+
+@modest
+@given(pictures(), st.integers(1, 6), st.sampled_from([1, 1 << 20]))
+def test_pairs_are_as_far_as_one_after_the_other(images, tiles, values):
+    others = images[::-1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PAIRED_VALUES", values)
+        found = paired_tiled(images, others, tiles)
+    assert found.tolist() == [tiled_to(a, b, tiles) for a, b in zip(images, others, strict=True)]
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 4), (2, 4, 4, 4), (2, 0, 4, 3), (2, 4, 0, 3)])

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.settings.analysis import Verification
+from seedsweep.workers.analysis import agreement as agreeing_pictures
 from seedsweep.workers.analysis import matching
-from seedsweep.workers.analysis.agreement import agreement
+from seedsweep.workers.analysis.agreement import agreement, agreements
 from seedsweep.workers.analysis.cuts import centres
 from seedsweep.workers.analysis.distances import tiled_to
 from seedsweep.workers.analysis.frames import frames_of
@@ -235,3 +236,36 @@ def test_a_background_alone_is_no_extraction(side):
     picture = drawings(1, 2)[0]
     assert agreement(picture, stored_anew(picture, 90)) > 0.3
     assert agreement(picture, drawings(1, 9)[0]) < 0.05
+
+
+@few
+@given(
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.sampled_from([1, 2, 30]),
+    st.sampled_from([1, 1 << 18]),
+    st.integers(0, 10_000),
+)
+def test_many_agree_as_one_after_the_other(height, width, levels, values, seed):
+    rng = np.random.default_rng(seed)
+    images = (rng.integers(0, levels, (7, height, width, 3)) * (255 // levels)).astype(np.uint8)
+    pictures = images[rng.permutation(7)]
+    pictures[:3] = images[:3] // 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agreeing_pictures, "_VALUES", values)
+        found = list(agreements(images, pictures))
+    assert found == [agreement(a, b) for a, b in zip(images, pictures, strict=True)]
+
+
+def test_on_a_limit_many_are_judged_as_one_is(monkeypatch):
+    pictures = drawings(2, 3, 16)
+    images = np.stack([pictures[0] // 2, pictures[1]])
+    expected = [agreement(a, b) for a, b in zip(images, pictures, strict=True)]
+    asked: list[int] = []
+    monkeypatch.setattr(agreeing_pictures, "_UNSURE", 2.0)
+    alone = agreeing_pictures.agreement
+    monkeypatch.setattr(
+        agreeing_pictures, "agreement", lambda *pair: asked.append(1) or alone(*pair)
+    )
+    assert list(agreements(images, pictures)) == expected
+    assert len(asked) == 2

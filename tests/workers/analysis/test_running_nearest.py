@@ -5,16 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedsweep.workers.analysis import ranked as ranked_images
 from seedsweep.workers.analysis import running_nearest
 from seedsweep.workers.analysis.distances import l2_to_all
+from seedsweep.workers.analysis.ranked import NOWHERE, nothing, take_in
 from seedsweep.workers.analysis.running_nearest import (
-    NOWHERE,
     Ranking,
     content_digest,
     l2_of,
-    nothing,
     squared_norms,
-    take_in,
 )
 
 modest = settings(max_examples=60, derandomize=True, deadline=None)
@@ -51,7 +50,7 @@ def ranked(queries, rows, count, cuts, order, size=None):
         ranking = Ranking(queries, count, size=size, reach=joined.squared[:, -1].copy())
         for half in np.array_split(run, 2):
             ranking.add(rows[half], half)
-        take_in(joined, ranking.ranked)
+        take_in(joined, ranking.ranked.found())
     return joined
 
 
@@ -75,6 +74,7 @@ def test_runs_ranked_apart_in_any_order_give_what_comparing_all_gives(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running_nearest, "_DENSE", dense)
         patch.setattr(running_nearest, "_PAIRS", pairs)
+        patch.setattr(ranked_images, "_ENTRIES", pairs)
         found = ranked(asked, rows, wanted, [min(cut, count) for cut in cuts], order, size)
     for place, query in enumerate(asked):
         nearest = slow(query, rows, wanted)

@@ -35,7 +35,7 @@ def opened(folder):
 
 
 def told(tokenizers, prompts):
-    return unseen_words(find_unseen(tokenizers, prompts), tokenizers, prompts)
+    return unseen_words(find_unseen(tokenizers, prompts), tokenizers, prompts, 250)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,14 @@ def told(tokenizers, prompts):
         (["0123456789"], []),
         (["a cat", "0123456789a"], ["1 prompt is longer than the 12 tokens", "0123456789a"]),
         ([LONG + "a", "a", LONG + "b"], ["2 prompts are longer", "1 prompt is the same"]),
-        (["A cat", "a cat"], ["1 prompt is the same", "'a cat', which is one with 'A cat'"]),
+        (
+            ["A cat", "a cat"],
+            [
+                "1 prompt is the same",
+                "up to 250 images in all",
+                "'a cat', which is one with 'A cat'",
+            ],
+        ),
     ],
 )
 def test_prompts_that_the_model_does_not_see_whole_or_apart_are_told(folder, prompts, said):

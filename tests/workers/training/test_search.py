@@ -18,7 +18,7 @@ from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartReference
-from seedsweep.workers.training import distinct_neighbours, slice_search, slices
+from seedsweep.workers.training import copy_counts, distinct_neighbours, slice_search, slices
 from seedsweep.workers.training import search as searching
 from seedsweep.workers.training.picture_set import open_set
 from seedsweep.workers.training.pictures import (
@@ -143,9 +143,15 @@ def test_however_many_are_held_at_once_it_is_found_what_comparing_all_pixels_giv
         patch.setattr(slices, "SLICE_PICTURES", 6)
         patch.setattr(searching, "_QUERY_BYTES", at_once * made[0].size)
         patch.setattr(searching, "_COUNTED", 1)
+        patch.setattr(searching, "FEW", at_once)
         patch.setattr(searching, "SPARE", 1)
+        patch.setattr(searching, "SPARE_OF_MANY", 1)
+        patch.setattr(searching, "_MATCHED_BYTES", at_once * made[0].size)
         patch.setattr(distinct_neighbours, "HELD", held)
         patch.setattr(distinct_neighbours, "FIRSTS", 2)
+        patch.setattr(copy_counts, "HELD", held)
+        patch.setattr(copy_counts, "FIRSTS", 2)
+        patch.setattr(copy_counts, "_POSSIBLE", held)
         folder = Path(name)
         write_set(folder, made, ["folder", "parquet"], 4)
         found = search(folder, queries, counted=False, **asked)
@@ -173,6 +179,17 @@ def test_pictures_beyond_many_copies_are_reached(tmp_path, monkeypatch, spare):
     assert scores(found.matches[0]) == scores(match)
     assert match.adaptive is not None
     assert min(found.copies.values()) >= 13
+
+
+def test_near_copies_of_many_are_counted_among_what_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(searching, "_COUNTED", 1)
+    monkeypatch.setattr(copy_counts, "HELD", 4)
+    made = drawings(3, 0, 32)
+    stored = [data_of(picture) for picture in (*made, made[0] ^ 1, made[0] ^ 2, made[1] ^ 1)]
+    write_parquet(tmp_path / "a.parquet", [b"no", *stored, b"no"], 3)
+    write_tar(tmp_path / "b.tar", [("0.png", stored[2]), ("1.png", b"no")])
+    found = search(tmp_path, made, neighbours=1)
+    assert [found.copies[one.position] for one in found.fetched] == [3, 2, 2]
 
 
 class TestCoverage:
