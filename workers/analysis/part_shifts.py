@@ -21,6 +21,7 @@ from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.descriptors import Summaries
 from seedsweep.workers.analysis.distances import Tile, tile_grid, tile_values
+from seedsweep.workers.analysis.inner_products import products
 from seedsweep.workers.analysis.parts import limits_of
 
 T = TypeVar("T", bound=np.generic)
@@ -33,6 +34,9 @@ unless the picture itself has fewer."""
 _SLACK = 1e-3
 
 _PAIRS_AT_ONCE = 1 << 14
+
+_DENSE = 0.05
+"""Of more pairs than this share of all, all are compared at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +73,23 @@ def reduce_summaries(summaries: Summaries, height: int, width: int) -> NDArray[n
     if side % fine:
         return None
     return _means(summaries.brightness, side // fine, 3 * side * side)
+
+
+def brightness_means(picture: NDArray[np.uint8]) -> dict[int, NDArray[np.uint8]]:
+    """By side the mean of all values in each square of so many pixels, rounded down, of a picture
+    (height, width, 3): (height // side, width // side), from its `reduction` down to one pixel."""
+    most = reduction(picture.shape[0], picture.shape[1])
+    sums = picture.sum(axis=2, dtype=np.uint16).astype(np.uint32)
+    means, side = {}, 1
+    while True:
+        means[side] = (sums // (3 * side * side)).astype(np.uint8)
+        if side == most:
+            return means
+        rows, columns = sums.shape[0] // 2, sums.shape[1] // 2
+        whole = sums[: 2 * rows, : 2 * columns]
+        sums = whole[::2] + whole[1::2]
+        sums = sums[:, ::2] + sums[:, 1::2]
+        side *= 2
 
 
 def mean_brightness(pictures: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -127,9 +148,15 @@ def lay(reduced: NDArray[np.uint8], rule: PartRule, side: int) -> Laid:
         possible = np.zeros((count, count), np.int16)
         for (place, _), there in zip(windows, _directions(others, windows, room), strict=True):
             possible += directions[place] @ there.T >= rule.correlation - _SLACK
-        for first, second in _pairs(possible > most):
+        asked = possible > most
+        dense = np.count_nonzero(asked) > _DENSE * asked.size
+        whole = _same_everywhere(reduced, others, grid, windows, rule) if dense else None
+        for first, second in _pairs(asked):
             found = np.zeros((len(grid), len(first)), np.bool_)
             for place, window in windows:
+                if whole is not None:
+                    found[place] = whole[place][first, second]
+                    continue
                 mine, other = reduced[:, *grid[place]][first], others[:, *window][second]
                 found[place] = same_regions(mine, other, rule)
             counts = np.count_nonzero(found, axis=0)
@@ -137,6 +164,33 @@ def lay(reduced: NDArray[np.uint8], rule: PartRule, side: int) -> Laid:
             pairs = first[more], second[more]
             same[:, *pairs], most[pairs], best[pairs] = found[:, more], counts[more], number
     return Laid(shifts, best, same)
+
+
+def _same_everywhere(
+    pictures: NDArray[np.uint8],
+    others: NDArray[np.uint8],
+    grid: Sequence[Tile],
+    windows: Sequence[tuple[int, Tile]],
+    rule: PartRule,
+) -> dict[int, NDArray[np.bool_]]:
+    """By tile which pictures are the same as which others in the window, (n, n) bool, as
+    `same_regions` says it of pairs."""
+    whole = {}
+    for place, window in windows:
+        first = pictures[:, *grid[place]].reshape(len(pictures), -1)
+        second = others[:, *window].reshape(len(others), -1)
+        pixels = first.shape[1]
+        one, other = first.astype(np.float64) - 128.0, second.astype(np.float64) - 128.0
+        limits = limits_of(rule, pixels, 1)
+        sums, further = one.sum(axis=1), other.sum(axis=1)
+        variance = pixels * np.einsum("ij,ij->i", one, one) - sums * sums
+        variances = pixels * np.einsum("ij,ij->i", other, other) - further * further
+        covariance = pixels * products(first, second) - np.outer(sums, further)
+        same = variance[:, None] + variances - 2.0 * covariance <= limits.distance
+        same &= covariance >= rule.correlation * np.outer(np.sqrt(variance), np.sqrt(variances))
+        same &= (variance >= limits.texture)[:, None] & (variances >= limits.texture)
+        whole[place] = same
+    return whole
 
 
 def _twice_as_wide(rule: PartRule) -> PartRule:

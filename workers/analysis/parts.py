@@ -173,12 +173,24 @@ def most_tiles(same: NDArray[np.bool_], size: int) -> int:
     return int(np.count_nonzero(same.sum(axis=2) >= size - 1, axis=0).max(initial=0))
 
 
+Grown = dict[int, tuple[FoundPart | None, int]]
+"""By centre the part that grew around it, and how many steps that took."""
+
+
 def best_part(
-    same: NDArray[np.bool_], left: NDArray[np.bool_], size: int, least: int, steps: int, most: int
+    same: NDArray[np.bool_],
+    left: NDArray[np.bool_],
+    size: int,
+    least: int,
+    steps: int,
+    most: int,
+    grown: Grown | None = None,
 ) -> tuple[FoundPart | None, int, bool]:
     """The first part of `find_parts` among the pictures `left` (n,) bool, the steps so far, at most
     `most`, and whether all centres were tried. `same` may differ from picture to picture: it is
-    [tile, centre, other]."""
+    [tile, centre, other]. `grown`: what is known of these very pictures, size and least, which
+    counts as many steps as if it were not; the rest is added to it."""
+    grown = {} if grown is None else grown
     names = np.flatnonzero(left)
     inside = same[:, names][:, :, names]
     inside &= (np.count_nonzero(inside, axis=0) >= least)[None]
@@ -190,7 +202,9 @@ def best_part(
             break
         if steps >= most:
             return best, steps, False
-        found, taken = _around(inside[:, centre], names, centre, size, least)
+        if centre not in grown:
+            grown[centre] = _around(inside[:, centre], names, centre, size, least)
+        found, taken = grown[centre]
         steps += taken
         if found and (best is None or rank_of(found) < rank_of(best)):
             best = found

@@ -1,7 +1,5 @@
 """Parts that are shifted or mirrored: found by a slow search too, and exact wherever they lie."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,72 +19,11 @@ from seedsweep.workers.analysis.part_shifts import (
 )
 from seedsweep.workers.analysis.parts import find_parts, same_tiles
 from seedsweep.workers.analysis.shifted_parts import ShiftedParts
+from tests.support.shifted_pictures import shifted, slow_same
 from tests.support.templates import noise
 
 RULE = PartRule(grid=4, least=3, shift=0.08, mirror=True)
 few = settings(max_examples=25, derandomize=True, deadline=None)
-
-
-def shifted(rng, count, most, side=32, mirror=False):
-    """Pictures that show the same square, each elsewhere and tinted anew, and its shifts."""
-    made, [fixed] = noise(rng, count, side), noise(rng, side=side)
-    first, size = 3 * side // 16, 5 * side // 8
-    fixed = fixed[:size, :size] // 2 + 64
-    shifts = []
-    for picture in made:
-        down, right = rng.integers(-most, most + 1, 2).tolist()
-        mirrored = bool(mirror and rng.random() < 0.5)
-        turned = picture[:, ::-1] if mirrored else picture
-        rows, columns = (slice(first + step, first + step + size) for step in (down, right))
-        turned[rows, columns] = fixed + rng.integers(-9, 10, 3)
-        shifts.append((down, right, mirrored))
-    return made, shifts
-
-
-def tiles_of(height, width, grid):
-    cuts = [np.array_split(np.arange(length), grid) for length in (height, width)]
-    return [(rows.tolist(), columns.tolist()) for rows in cuts[0] for columns in cuts[1]]
-
-
-def is_same(one, other, rule):
-    """Whether two regions, lists of channels of values, are the same: by whole numbers and exact
-    fractions."""
-    pixels = len(one[0])
-
-    def inner(a, b):
-        pairs = zip(a, b, strict=True)
-        return sum(
-            pixels * sum(x * y for x, y in zip(c, d, strict=True)) - sum(c) * sum(d)
-            for c, d in pairs
-        )
-
-    scale = 255**2 * len(one) * pixels**2
-    texture, distance, correlation = (
-        Fraction(str(limit)) ** 2 for limit in (rule.texture, rule.distance, rule.correlation)
-    )
-    a, b, both = inner(one, one), inner(other, other), inner(one, other)
-    near = min(a, b) >= texture * scale and a + b - 2 * both <= distance * scale
-    return near and both >= 0 and both**2 >= correlation * a * b
-
-
-def slow_same(one, other, way, rule):
-    """In which tiles of the first picture the second is the same at that shift, pixel by pixel."""
-    down, right, mirrored = way
-    height, width = one.shape[:2]
-    if mirrored:
-        other = other[:, ::-1]
-    found = []
-    for rows, columns in tiles_of(height, width, rule.grid):
-        ys, xs = [y + down for y in rows], [x + right for x in columns]
-        if min(ys + xs) < 0 or max(ys) >= height or max(xs) >= width:
-            found.append(False)
-            continue
-        pairs = [
-            [[int(p[y, x, c]) for y in rows_ for x in columns_] for c in range(one.shape[2])]
-            for p, rows_, columns_ in ((one, rows, columns), (other, ys, xs))
-        ]
-        found.append(is_same(*pairs, rule))
-    return found
 
 
 def slow_lay(one, other, rule, most):
