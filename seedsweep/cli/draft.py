@@ -15,7 +15,7 @@ def init(
     ],
     prompts: Annotated[
         Path | None,
-        typer.Option(help="The prompts; if unset, the captions of a training set in Parquet."),
+        typer.Option(help="The prompts; unless given, the captions of a Parquet training set."),
     ] = None,
     training_set: Annotated[
         Path | None, typer.Option(help="The pictures that the model was trained on.")
