@@ -54,6 +54,8 @@ def print_results(found: Found) -> None:
         show(f"{title}.")
     if any(result.flagged_partial for result in found.results):
         print_table(_parts_table(found))
+    if left := found.counts.prompts - found.counts.analysed:
+        explain(f"Not finished: {left:,} of {found.counts.prompts:,} prompts are not analysed yet.")
     for note in found.notes:
         explain(note)
 
