@@ -67,7 +67,7 @@ def _section(table: Table) -> Iterator[str]:
     yield f"## `[{name}]`" if table.name else "## Above the tables"
     yield ""
     if table.name:
-        must = "The file has to have it. " if table.is_required else ""
+        must = "Required. " if table.is_required else ""
         yield from (f"{must}{table.meaning}", "")
     yield "| key | takes | default | meaning |"
     yield "|---|---|---|---|"
@@ -84,5 +84,5 @@ def _takes(key: Key) -> str:
 
 def _default(key: Key) -> str:
     if key.default is None:
-        return "it has to be there"
+        return "required"
     return f"`{key.default}`" if key.default else "not set"

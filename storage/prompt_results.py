@@ -116,7 +116,7 @@ class Part(Record):
 class Drop(Record):
     """That a prompt did not go on after the stage of this number.
 
-    `near`: it was a near miss. `sampled`: it got all its pictures all the same, since it is one of
+    `near`: it was a near miss. `sampled`: it got all its pictures nevertheless, since it is one of
     those that show what the stages miss. `score` is what a stage with a screen went by.
     """
 

@@ -68,7 +68,7 @@ class Campaign(Record):
     missed_sample: Annotated[
         float, Field(ge=0, le=1, exclude_if=lambda share: share == DEFAULT_MISSED_SAMPLE)
     ] = DEFAULT_MISSED_SAMPLE
-    """With `[[stages]]`: this share of the dropped prompts gets all its pictures all the same, and
+    """With `[[stages]]`: this share of the dropped prompts gets all its pictures nevertheless, and
     shows what the stages miss. Near misses are taken ten times as often."""
     model: Model
     prompts: PromptList | None = None
@@ -197,7 +197,7 @@ class Campaign(Record):
         return range(first, first + self.sampling.seeds)
 
     def sample_probability(self, near: bool) -> float:
-        """How probably a dropped prompt gets all its pictures all the same; `near`: a near miss."""
+        """How probably a dropped prompt gets all its pictures nevertheless; `near`: a near miss."""
         return min(1.0, self.missed_sample * (NEAR_FACTOR if near else 1))
 
     @property

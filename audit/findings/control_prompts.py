@@ -10,6 +10,7 @@ from seedsweep.scheduler.campaign.tables import (
     UNREADABLE,
     Form,
     NoColumnError,
+    is_cells,
     read_table,
 )
 from seedsweep.scheduler.campaign.text_files import file_kind
@@ -145,6 +146,8 @@ def _labels(path: Path, columns: tuple[str, str], form: Form) -> Iterator[tuple[
             if label := str(label or "").strip():
                 yield str(prompt or "").strip(), label
     except NoColumnError as error:
+        cut = f", cut into cells at each {form.delimiter!r}," if is_cells(path) else ""
         raise ConfigError(
-            f"The file {path} has no column {error.wanted!r}; name one of {list(error.names)[:12]}."
+            f"The file {path}{cut} has no column {error.wanted!r}; name one of "
+            f"{list(error.names)[:12]}."
         ) from error

@@ -299,8 +299,8 @@ def _rows(file: Path, column: str, form: Form) -> Iterator[Row]:
     except NoColumnError as error:
         hint = "name it with --column" if error.wanted == column else "give a file that has one"
         raise ConfigError(
-            f"{file} has no column {error.wanted!r}, or several, but {list(error.names)[:12]}; "
-            f"{hint}."
+            f"{file} has no column {error.wanted!r}, or more than one; it has "
+            f"{list(error.names)[:12]}: {hint}."
         ) from error
     except UNREADABLE as error:
         raise ConfigError(

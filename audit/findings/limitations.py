@@ -23,9 +23,9 @@ def limit_words(settings: AnalysisSettings, seeds: int) -> tuple[str, ...]:
     size, share = analysis.min_clique_size, analysis.min_clique_size / seeds
     return (
         f"A prompt that is not flagged is not cleared. {size} of {seeds:,} generations must be the "
-        f"same picture, so one that comes at a rate of {share:.2%} is missed about every second "
-        f"time, a rarer one more often; only from {least_rate(size, seeds):.2%} on it is found "
-        f"with {SURE:.0%} (binomial, seeds taken as independent).",
+        f"same picture. One that comes at a rate of {share:.2%} is missed about half of the time, "
+        f"a rarer one more often; from {least_rate(size, seeds):.2%} on it is found with a "
+        f"probability of {SURE:.0%} or more (binomial, seeds taken as independent).",
         f"Copies that differ by more than the edge threshold of {analysis.edge_threshold:g} in any "
         "tile are different pictures here: one that is mirrored, shifted, cropped or recoloured "
         "from seed to seed makes no clique.",

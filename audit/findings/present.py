@@ -201,8 +201,8 @@ def _judged_otherwise(campaign: Campaign, settings: AnalysisSettings) -> tuple[s
     changes = ", ".join(change_words(campaign.settings, settings))
     return (
         (
-            f"Judged with {changes} of the campaign file; `seedsweep analyse "
-            f"{campaign.campaign_id}` alone judges by the file again.",
+            f"Judged by other settings than the campaign file's: {changes}. `seedsweep analyse "
+            f"{campaign.campaign_id}` without options judges by the file again.",
         )
         if changes
         else ()

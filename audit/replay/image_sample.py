@@ -20,9 +20,9 @@ UNITS_IN_VAIN = 1000
 
 @dataclass(frozen=True, slots=True)
 class ImageSample:
-    """Images that were drawn, as (unit's index, seed) in the order they came.
+    """Images that were drawn, as (unit's index, seed) in the order in which they were drawn.
 
-    `not_made` and `parked`: how many that came beside them are not stored, and why.
+    `not_made` and `parked` count images that were drawn too and are not stored, by the reason.
     """
 
     images: tuple[tuple[int, int], ...]
@@ -31,11 +31,11 @@ class ImageSample:
 
 
 def sample_images(store: Store, plan: Plan, count: int, seed: int) -> ImageSample:
-    """Sample so many of the campaign's stored images without replacement; all if there are fewer.
+    """Draw `count` of the campaign's stored images without replacement; all if there are fewer.
 
-    Those whose receipt alone is there are drawn too. Equal stores and seeds give equal draws.
-    Memory grows with `count`; beyond that it holds a few MB for a million units. The store is asked
-    for one unit after another, and for a listing only if most units are missing.
+    Images of which only the receipt is left are drawn too. Equal stores and seeds give equal draws.
+    Memory grows with `count`, plus a few MB for a million units. The store is asked for one unit
+    after another; it is listed only if most units are missing.
     """
     drawer = _Sampler(store, plan)
     generator = random.Random(seed)  # noqa: S311 - what is drawn is no secret

@@ -1,4 +1,4 @@
-"""Make images of a campaign again, chosen by name or by lot, and tell how that went."""
+"""Make images of a campaign again, chosen by name or drawn at random, and compare them."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 class Replays:
     """What came of making images again, in the order of the campaign's units and seeds.
 
-    `not_made` and `parked`: how many more were drawn that are not stored, and why.
+    `not_made` and `parked` count images that were drawn too and are not stored, by the reason.
     """
 
     campaign_id: str
@@ -48,7 +48,7 @@ class Replays:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What to make images with; as recorded if it is None."""
+    """What to make images with; None: as recorded."""
 
     device: str | None = None
     threads: int | None = None
@@ -153,7 +153,7 @@ def _make(
 
 @contextlib.contextmanager
 def _refusing_corrupt() -> Iterator[None]:
-    """An image that is not what was made cannot be compared with."""
+    """Refuse a stored image that is not what was made: nothing can be compared with it."""
     try:
         yield
     except ShardCorruptError as error:

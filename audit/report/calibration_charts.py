@@ -33,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A marked place: x, and y if it is a point and not a whole line across."""
+    """A marked place: a point at x and y, or if y is None a line across at x."""
 
     x: float
     y: float | None
@@ -140,7 +140,7 @@ def render_parts(parts: PartPoint | None) -> Chart | None:
 
 
 def _operating_mark(chosen: Candidate) -> Mark | None:
-    """Where the threshold is on the curve: None if it flags nothing."""
+    """Where the threshold lies on the curve; None if it flags nothing."""
     recall, alarms = chosen.point.recall, chosen.point.false_positives
     if not recall.value:
         return None

@@ -23,12 +23,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 
 def write_csv(found: Found, path: Path) -> None:
-    """Write one row per prompt; the fields of the largest clique's match are columns, and of
-    further cliques, and of parts, their number is told, of a drop its stage, and of settings that
-    a prompt has of its own each with its name.
+    """Write one row per prompt.
 
-    Without a clique the match's fields are empty, and if one was compared with nothing,
-    `extracted` says so.
+    Each field of the largest clique's match is a column. Of further cliques and of parts a row has
+    the number, of a drop the stage, and of a prompt's own settings each with its name. Without a
+    clique the match's fields are empty; if a clique was compared with nothing, `extracted` says so.
 
     Numbers are numbers. Raises `ConfigError` if the file cannot be written.
     """

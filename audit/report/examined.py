@@ -10,9 +10,10 @@ from seedsweep.storage.settings.analysis import AnalysisSettings
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What comparing flagged prompts with training pictures came to: `matched` and `extracted`
-    count prompts, `distinct` training pictures that were extracted, and `how` says which of them
-    count once."""
+    """What comparing flagged prompts with training pictures came to.
+
+    `matched` and `extracted` count prompts. `distinct` counts the training pictures that were
+    extracted, and `how` says which of them count once."""
 
     matched: int
     extracted: Rate
@@ -23,7 +24,7 @@ class Examined:
 def examined_of(
     settings: AnalysisSettings, counts: Counts, search: SearchShown | None
 ) -> Examined | None:
-    """What the analysis compared, or if it did not the newest search; None if neither did."""
+    """What the analysis compared; if it compared nothing, the newest search. None without both."""
     if settings.verification is not None:
         extracted, matched = counts.extracted, counts.matched
     elif search is not None:

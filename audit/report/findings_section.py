@@ -31,9 +31,10 @@ SEARCH = "search of a training set"
 
 @dataclass(frozen=True, slots=True)
 class SearchShown:
-    """What the newest search of a training set came to; the headline is the first sentence,
-    `matched` and `extracted` count flagged prompts, and `distinct` the training pictures that were
-    extracted, near-copies counted once."""
+    """What the newest search of a training set came to.
+
+    The first sentence is the headline. `matched` and `extracted` count flagged prompts; `distinct`
+    counts the training pictures that were extracted, near-copies once."""
 
     verified_at: str
     matched: int
@@ -44,7 +45,7 @@ class SearchShown:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationShown:
-    """The newest calibration that holds for the analysis; `relation` says how the two stand."""
+    """The newest calibration that holds for the analysis; `relation`: how settings differ."""
 
     page: CalibrationPage
     relation: str
@@ -80,11 +81,10 @@ def gather_findings(
     settings: AnalysisSettings | None,
     repeats: bool = True,
 ) -> Findings:
-    """Read what was found of that analysis, whose settings are None if they are not known, and
-    in which prompts repeat something or do not.
+    """Read what other commands found of an analysis.
 
-    What is not what was written is said and not shown. Raises `StoreUnavailableError` if the
-    store fails.
+    `settings` is None if that analysis's settings are not known. A stored finding that is not as it
+    was written is named and not shown. Raises `StoreUnavailableError` if the store fails.
     """
     ids = {analysis_id, *(settings.earlier_ids if settings else ())}
     sought = _Sought(store, campaign_id, frozenset(ids))
@@ -154,8 +154,10 @@ class _Sought:
         analysis_of: Callable[[T], str],
         lay_out: Callable[[T], L],
     ) -> list[L]:
-        """Those of the analysis, laid out, in the order they are loaded in; `command` has a place
-        for the campaign."""
+        """The findings of one kind of this analysis, laid out, in the order they are loaded in.
+
+        `command` has a place for the campaign's id.
+        """
         try:
             findings = load(self.store, self.campaign_id)
         except ShardCorruptError as error:

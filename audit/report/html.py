@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from seedsweep.audit.findings.rate_words import examined_words, side_words
 from seedsweep.audit.findings.second_model import second_model_words
@@ -17,6 +18,8 @@ from seedsweep.storage.whole_file import write_whole
 HEAD_BYTES = 4096
 _OURS = re.compile(rb"<title>[^<]*: seedsweep [a-z ]+</title>")
 """The title of every page, also those of earlier versions."""
+
+_CODE = re.compile("`([^`]+)`")
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -37,12 +40,19 @@ def templates(package: str = "seedsweep.audit.report") -> Environment:
     environment.filters.update(distance=_distance, percent=_percent, moment=_moment)
     environment.filters["side_words"] = side_words
     environment.filters["second_model_words"] = second_model_words
+    environment.filters["with_code"] = _with_code
     return environment
 
 
 def _finalize(value: object) -> object:
     """What a template shows of a value; what it drew itself stays as it is."""
     return value if hasattr(value, "__html__") else shown_lines(str(value))
+
+
+def _with_code(text: str) -> Markup:
+    """The text, escaped and not obeyed, with what stands between backticks as code."""
+    escaped = str(escape(shown_lines(text)))
+    return Markup(_CODE.sub(r"<code>\1</code>", escaped))  # noqa: S704
 
 
 def render_template(template: str, page: object) -> str:

@@ -44,10 +44,10 @@ class PartShown:
 
 @dataclass(frozen=True, slots=True)
 class PartsShown:
-    """The parts of all prompts, the extracted first and the common last, of equals the larger
-    first, of which so many are shown. `extracted` and
-    `common` count parts, `prompts` those that repeat one; `examined`: they were compared with
-    training pictures."""
+    """The parts of all prompts: extracted ones first, common ones last, larger ones before smaller.
+
+    `shown` are the first of them. `extracted` and `common` count parts, `prompts` those that repeat
+    one. `examined`: the parts were compared with training pictures."""
 
     prompts: int
     count: int

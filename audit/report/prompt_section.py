@@ -55,12 +55,11 @@ class Repeated:
 class PromptSection:
     """What a flagged prompt's section shows.
 
-    `others` are the clique's pictures beside the representative, by seed, at most `PICTURES_SHOWN`
-    - 1. `training` is None if the prompt has no match. `histogram` is of the first
-    `HISTOGRAM_SEEDS` pictures that are evidence, `clique_in_histogram` of which are the clique's.
-    `further`: the other pictures that the prompt repeats. `shown`: the digests of representative
-    and training picture, empty if one is not there. `provenance` says what made the pictures that
-    were read.
+    `others` are the clique's pictures beside the representative, by seed; with it they are at most
+    `PICTURES_SHOWN`. `training` is None if the prompt has no match. `histogram` is of the first
+    `HISTOGRAM_SEEDS` usable pictures; `clique_in_histogram` of these are in the clique. `further`:
+    the other pictures that the prompt repeats. `shown`: the digests of representative and training
+    picture, empty if one is not there. `provenance`: what made the pictures that were read.
     """
 
     representative: Picture
@@ -87,7 +86,7 @@ class PromptImages:
 
     @classmethod
     def of(cls, store: Store, submission: Submission, result: PromptResult) -> Self:
-        """Those of a result's prompt, which may have settings of its own."""
+        """The images of a result's prompt, which may have settings of its own."""
         submission = submission.of(result.settings)
         return cls(store, submission.campaign, submission.cuts, result.prompt_id)
 
@@ -178,7 +177,7 @@ def gather_section(
 def _digests(
     match: Match | None, representative: Pixels | None, training: TrainingPictures
 ) -> tuple[str, str]:
-    """Those of the two pictures that people label, empty if one is not there."""
+    """The digests of the two pictures that people label; empty if one is not there."""
     trained = training.pictures.get(match.training_id) if match else None
     made, known = (
         "" if pixels is None else digest_pixels(pixels) for pixels in (representative, trained)
@@ -226,7 +225,7 @@ def _training_picture(
 
 
 def draw_picture(caption: str, pixels: Pixels | None, side: int, missing: str = "") -> Picture:
-    """A picture as the page has it, reduced to `side`; None is one that is `missing`, and why."""
+    """A picture as the page has it, reduced to `side`; if None, the page says what is `missing`."""
     if pixels is None:
         return Picture(caption, None, None, missing or "not stored")
     return Picture(caption, data_uri(pixels, side), data_uri(pixels, _THUMB))

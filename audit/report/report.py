@@ -1,4 +1,4 @@
-"""Results → one HTML file that people can keep, print and send: it needs nothing beside itself.
+"""Results → one HTML file that people can keep, print and send: it needs no other file.
 
 `gather_report` reads the store into frozen records; the templates `report*.html` only draw them.
 """
@@ -134,8 +134,8 @@ def write_report(
     """Write `folder`/index.html, whole or not at all, and return its path.
 
     The file needs neither the store nor a network. `analysis_id` None means the campaign's own
-    analysis. `progress(done, total)` counts the flagged prompts whose pictures are gathered. What
-    of the evidence cannot be read any more is said in its place. Raises `ConfigError` for an
+    analysis. `progress(done, total)` counts the flagged prompts whose pictures are gathered. If a
+    picture cannot be read any more, its place says why. Raises `ConfigError` for an
     unknown campaign, a folder that cannot be written or labels that are not of this analysis,
     `ShardCorruptError` if the campaign or its results are not what was written,
     `StoreUnavailableError` if the store fails.
@@ -262,7 +262,7 @@ def _longest_side(campaign: Campaign, results: Sequence[PromptResult]) -> int:
 def _newest_search(
     store: Store, campaign_id: str, settings: AnalysisSettings
 ) -> VerificationResult | None:
-    """None if it cannot be read, which the section of searches says."""
+    """The newest search; None if it cannot be read, which the section of searches says."""
     try:
         return present_search(store, campaign_id, settings)
     except ShardCorruptError:

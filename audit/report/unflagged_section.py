@@ -26,8 +26,10 @@ class Unflagged:
 def gather_unflagged(
     store: Store, submission: Submission, results: Sequence[PromptResult], min_clique_size: int
 ) -> tuple[Unflagged, ...]:
-    """The first prompts that are not flagged; with pictures if none is, so that a report without a
-    find shows what the model makes. Raises `StoreUnavailableError` if the store fails."""
+    """The first prompts that are not flagged.
+
+    If no prompt is flagged, they come with pictures, so that the report shows what the model makes.
+    Raises `StoreUnavailableError` if the store fails."""
     unflagged = [r for r in results if not r.flagged and has_evidence(r, min_clique_size)]
     strips = 0 if any(result.flagged for result in results) else STRIPS
     return tuple(

@@ -62,8 +62,8 @@ def _now() -> Row:
             ),
             figures(
                 "Images decoded",
-                "Share of images whose descriptors did not suffice, over the last ten minutes; "
-                "none where nothing was analysed.",
+                "Share of images that were decoded, as descriptors were not enough, over the last "
+                "ten minutes; none if nothing was analysed.",
                 "percentunit",
                 PanelQuery(DECODED, "decoded"),
                 limits=(0.5, 0.9),
@@ -72,7 +72,7 @@ def _now() -> Row:
             figures(
                 "Pairs pruned",
                 "Share of pairs that the descriptors' bounds settled, over the last ten minutes; "
-                "none where nothing was analysed.",
+                "none if nothing was analysed.",
                 "percentunit",
                 PanelQuery(PRUNED, "pruned"),
                 limits=(0.9, 0.5),

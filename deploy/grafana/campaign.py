@@ -32,8 +32,8 @@ def _progress() -> Row:
         (
             shares(
                 "Progress",
-                "Share done; a campaign's series end once it is settled, so the last bit is "
-                "missing here and `seedsweep status` has it.",
+                "Share done. Once a campaign is settled its curve ends, just before 100 %; "
+                "`seedsweep status` has the final number.",
                 PanelQuery(f"{_last(UNITS, 'done')} / {_last(UNITS, 'all')}", "units"),
                 PanelQuery(f"{_last(IMAGES, 'done')} / {_last(IMAGES, 'all')}", "images"),
                 PanelQuery(f"{_last(PROMPTS, 'analysed')} / {_last(PROMPTS, 'all')}", "prompts"),
@@ -77,8 +77,8 @@ def _progress() -> Row:
             ),
             figures(
                 "Cost",
-                "Device-hours of each campaign in the time range since it began, and the price of "
-                "those; as far back as Prometheus remembers.",
+                "Device-hours of each campaign that the time range shows, and their price: since "
+                "it began, or as far back as Prometheus remembers.",
                 "short",
                 PanelQuery(f"({_device_hours()}) * $price", "{{campaign}} cost"),
                 PanelQuery(_device_hours(), "{{campaign}} device-hours"),
@@ -95,8 +95,8 @@ def _generation() -> Row:
         (
             stack(
                 "Units by state",
-                "What has become of the work units that are not dropped; those not queued yet wait "
-                "for room in the window, and held ones until their prompt goes on after a stage.",
+                "Work units, without dropped ones. Those that are not queued yet wait for room in "
+                "the window; held ones wait until their prompt goes on after a stage.",
                 "short",
                 PanelQuery(_now(UNITS, "done"), "done"),
                 PanelQuery(_now(UNITS, "claimed"), "claimed"),

@@ -36,7 +36,7 @@ def _now() -> Row:
             ),
             figures(
                 "Who leads",
-                "1 where a scheduler leads, 0 where it waits for its turn. Red: none leads.",
+                "1 if a scheduler leads, 0 if it waits for its turn. Red: none leads.",
                 "short",
                 PanelQuery("max(seedsweep_scheduler_leading)", "any", limits=NOT_BELOW_ONE),
                 PanelQuery("max by (instance) (seedsweep_scheduler_leading)", "{{instance}}"),

@@ -216,7 +216,7 @@ def _resources() -> Row:
         (
             graph(
                 "GPU memory",
-                "Memory of each worker's GPU: used, and in all; empty where there is no GPU.",
+                "Memory of each worker's GPU: used, and in all; empty if there is no GPU.",
                 "bytes",
                 PanelQuery(_gpu_memory("used"), "{{worker}} used"),
                 PanelQuery(_gpu_memory("total"), "{{worker}} in all"),
@@ -224,7 +224,7 @@ def _resources() -> Row:
             ),
             graph(
                 "GPU utilisation",
-                "Share of the time that each worker's GPU computed; empty where there is no GPU.",
+                "Share of the time that each worker's GPU computed; empty if there is no GPU.",
                 "percentunit",
                 PanelQuery(
                     f"max by (worker) (seedsweep_device_utilisation_ratio{{{CHOSEN}}})",

@@ -127,8 +127,8 @@ def recorded_facts(provenance: Iterable[tuple[str, str]]) -> tuple[Fact, ...]:
 
 
 _MATRIX = {
-    "pruned": "Exact distances were computed if descriptors left a clique possible; that gives "
-    "the result of all distances.",
+    "pruned": "Exact distances were computed only if descriptors left a clique possible. The "
+    "result is the same as from all distances.",
     "full": "The exact distance of every pair was computed from all pixels.",
 }
 
@@ -200,7 +200,7 @@ def _where_words(rule: PartRule) -> str:
             f"It may lie elsewhere in each, up to {rule.shift:.3g} of the shorter side "
             f"away{mirrored}."
         )
-    return "It may be mirrored in some of them." if rule.mirror else "It is at one place in all."
+    return "It may be mirrored in some of them." if rule.mirror else "All show it at one place."
 
 
 def verification_words(settings: Verification | None, sampling: Sampling) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
 from textwrap import wrap
 
-from seedsweep.scheduler.campaign.prompt_files import read_prompts
+from seedsweep.scheduler.campaign.prompt_files import read_prompts, shown_names
 from seedsweep.scheduler.campaign.reference import Key, tables
+from seedsweep.scheduler.campaign.tables import NoColumnError, is_cells
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptList
 from seedsweep.workers.models.folder_check import native_size
@@ -19,6 +20,9 @@ from seedsweep.workers.training.picture_file import METADATA
 COLUMNS = ("prompt", "caption", "text")
 """What a column of prompts is called, in whatever letters; the first that is there is taken."""
 
+DELIMITERS = (";", "\t", "|")
+"""What stands between cells if the usual letter does not."""
+
 OFFERED = {
     "": ("name",),
     "model": ("path", "dtype"),
@@ -27,7 +31,7 @@ OFFERED = {
     "analysis": ("edge_threshold", "min_clique_size"),
     "verification": ("training_set", "threshold"),
 }
-"""By table, the keys that are written: those that most campaigns set."""
+"""By table, the keys that are always written: those that most campaigns set."""
 
 _OFFERED_OF_SEEDS = {
     "prompts": (),
@@ -35,6 +39,11 @@ _OFFERED_OF_SEEDS = {
 }
 
 WIDTH = 96
+
+_COLUMN_NAMES = (
+    None,
+    *(name for column in COLUMNS for name in (column, column.title(), column.upper())),
+)
 
 Values = Mapping[tuple[str, str], str | int]
 """By table and key."""
@@ -51,6 +60,8 @@ class Ingredients:
     model: str
     prompts: Path | None = None
     training_set: Path | None = None
+    column: str | None = None
+    """The prompts' column, if it is not one of `COLUMNS`."""
 
 
 def draft(ingredients: Ingredients, file: Path) -> str:
@@ -58,8 +69,8 @@ def draft(ingredients: Ingredients, file: Path) -> str:
 
     It has what the ingredients tell, and the defaults of the other keys that most campaigns set.
     Without prompts they are the captions of the training set, but for a model that makes pictures
-    of seeds alone. Raises `ConfigError` if there are no
-    prompts, or several columns may hold them.
+    of seeds alone. Raises `ConfigError` if there are no prompts, or nothing says which column holds
+    them.
     """
     values = {**_of_model(ingredients.model, file)}
     of_seeds = is_of_seeds(Path(ingredients.model))
@@ -95,9 +106,12 @@ def _of_prompts(ingredients: Ingredients, file: Path) -> Values:
             f"The captions of the training set {path} are not in one Parquet file; name a file of "
             f"prompts with --prompts{_captions_beside(path)}."
         )
+    prompts = _prompt_list(path, ingredients.column)
     values = {("prompts", "file"): _from(file, path)}
-    if column := _column(path):
-        values["prompts", "column"] = column
+    if prompts.column:
+        values["prompts", "column"] = prompts.column
+    if prompts.delimiter != PromptList(file=str(path)).delimiter:
+        values["prompts", "delimiter"] = prompts.delimiter
     return values
 
 
@@ -107,19 +121,30 @@ def _captions_beside(folder: Path) -> str:
     return f", such as {found[0]}" if found else ""
 
 
-def _column(path: Path) -> str | None:
-    """The column that holds the prompts; None if there is only one, or none at all."""
+def _prompt_list(path: Path, column: str | None) -> PromptList:
+    """How the file is read: which column holds the prompts, and what stands between cells."""
+    usual = PromptList(file=str(path))
     first: ConfigError | None = None
-    named = (name for column in COLUMNS for name in (column, column.title(), column.upper()))
-    for column in (None, *named):
-        try:
-            next(read_prompts(PromptList(file=str(path), column=column)), None)
-        except ConfigError as error:
-            first = first or error
-        else:
-            return column
+    names: Sequence[str] = ()
+    forms = [usual, *(usual.model_copy(update={"delimiter": each}) for each in DELIMITERS)]
+    for prompts in forms if is_cells(path) else [usual]:
+        for name in [column] if column else _COLUMN_NAMES:
+            tried = prompts.model_copy(update={"column": name})
+            try:
+                next(read_prompts(tried), None)
+            except ConfigError as error:
+                first = first or error
+                if isinstance(error.__cause__, NoColumnError):
+                    names = max(names, error.__cause__.names, key=len)
+            else:
+                return tried
     assert first is not None  # noqa: S101  # otherwise it has returned
-    raise first
+    if not isinstance(first.__cause__, NoColumnError):
+        raise first
+    raise ConfigError(
+        f"Which column of {path} holds the prompts cannot be told; name one of "
+        f"{shown_names(names)} with --column."
+    ) from first
 
 
 def _from(file: Path, path: Path) -> str:
@@ -136,7 +161,8 @@ def _tables(values: Values, offered: Mapping[str, tuple[str, ...]]) -> Iterator[
         )
         if table.name:
             yield from ("", *_comment(table.meaning), f"{mark}[{table.name}]")
-        for key in (key for key in table.keys if key.name in offered[table.name]):
+        names = {*offered[table.name], *given}
+        for key in (key for key in table.keys if key.name in names):
             yield from _comment(key.meaning)
             line = _line(key, given.get(key.name))
             yield line if line.startswith("#") else mark + line

@@ -120,7 +120,7 @@ class Estimate:
             ("", self.stages_lose),
             ("Wall time", self._wall_time()),
             ("Money", self._money()),
-            ("Shards", f"about {size_words(self.bytes)} in {self.units:,} objects{note}"),
+            ("All shards", f"about {size_words(self.bytes)} in {self.units:,} objects{note}"),
             (
                 "To write",
                 f"about {size_words(self.bytes_to_write)} in {count_words(left, 'shard')}{note}",
@@ -129,7 +129,7 @@ class Estimate:
             ("Kept", self._kept(note)),
             (
                 "Broker",
-                f"about {size_words(self.broker_bytes)}, and "
+                f"about {size_words(self.broker_bytes)} of memory, and "
                 f"{size_words(self.broker_bytes_at_most)} if no analyst serves",
             ),
             ("Left out", self._left_out()),

@@ -303,8 +303,6 @@ def _no_column(path: Path, error: NoColumnError, settings: PromptList) -> Config
         missing = f"several columns are called {error.wanted!r}"
     else:
         missing = f"there is no column {error.wanted!r}"
-    names = ", ".join(repr(name[:_NAME_LENGTH]) for name in error.names[:_NAMES_SHOWN])
-    more = len(error.names) - _NAMES_SHOWN
     hint = ""
     if is_cells(path):
         hint = (
@@ -312,9 +310,15 @@ def _no_column(path: Path, error: NoColumnError, settings: PromptList) -> Config
             "if the first line holds no names, set `header = false` and `column` to a number"
         )
     return ConfigError(
-        f"In the prompts file {path} {missing}; set it to one of "
-        f"[{names}{f', … {more:,} more' if more > 0 else ''}]{hint}."
+        f"In the prompts file {path} {missing}; set it to one of {shown_names(error.names)}{hint}."
     )
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """The names of columns for a message: the first, shortened, and how many more there are."""
+    first = ", ".join(repr(name[:_NAME_LENGTH]) for name in names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"[{first}{f', … {more:,} more' if more > 0 else ''}]"
 
 
 def _unreadable(path: Path, error: Exception) -> ConfigError:

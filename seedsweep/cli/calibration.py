@@ -23,19 +23,19 @@ def calibrate(
     campaign_id: CampaignId,
     controls: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="Prompts of it that the model was never trained on."),
+        typer.Option(metavar="FILE", help="Its prompts that the model was never trained on."),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
             *("-o", "--output"),
             metavar="DIR",
-            help="Where to write; ./seedsweep-calibration/ID if unset.",
+            help="Where to write; ./seedsweep-calibration/ID unless given.",
         ),
     ] = None,
     positives: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Prompts of it whose picture is known to be repeated."),
+        typer.Option(metavar="FILE", help="Its prompts of which a picture is known to repeat."),
     ] = None,
     column: Annotated[str, typer.Option(help="The files' column of prompts.")] = "prompt",
     group_column: Annotated[
@@ -43,23 +43,24 @@ def calibrate(
         typer.Option(help="The column of positives that names the training picture."),
     ] = None,
     false_positive_rate: Annotated[
-        float, typer.Option(min=0.000001, max=0.5, help="So many controls may be flagged at most.")
+        float,
+        typer.Option(min=0.000001, max=0.5, help="The largest share of controls to be flagged."),
     ] = 0.01,
     base_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="The share of prompts that are repeated; a guess.")
+        float, typer.Option(min=0, max=1, help="Your guess: which share of all prompts repeat.")
     ] = 0.0003,
     min_clique_size: Annotated[
         list[int] | None,
-        typer.Option(min=2, help="Try this size; may be given again. The campaign's, if not."),
+        typer.Option(min=2, help="A size to try; may be repeated. The campaign's unless given."),
     ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Also choose how many tiles make a part.")
     ] = False,
-    processes: Annotated[int | None, typer.Option(min=1, help="One per core.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="One per core unless given.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose edge threshold and clique size from stored images of prompts whose truth is known.
+    """Choose edge threshold and clique size by prompts that are known to repeat, or not to.
 
     With --partial also how many tiles make a part.
 

@@ -53,7 +53,9 @@ def run(
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the report goes; ./seedsweep-reports/ID if unset."),
+        typer.Option(
+            metavar="DIR", help="Where the report goes; ./seedsweep-reports/ID unless given."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -123,14 +125,14 @@ def plan(
         typer.Option(min=1e-6, help="One device's rate, taken as given: nothing is measured."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Measure on this one, cpu or cuda:0, …; the first visible.")
+        str | None, typer.Option(help="Measure on cpu, cuda:0, …; unless given, the first visible.")
     ] = None,
     devices: Annotated[
         int,
         typer.Option(
             min=1,
-            help="Devices at work at a time, to reckon wall time with. On a CPU one is a worker "
-            "with one thread, and `run` starts one per core.",
+            help="How many devices will work at a time, for the wall time. On a CPU, a device is "
+            "one worker with one thread; `run` starts one per core.",
         ),
     ] = 1,
     price: Annotated[

@@ -34,7 +34,7 @@ def compare(
     unseen: Annotated[
         bool,
         typer.Option(
-            "--unseen", help="B's model never saw the training pictures: what it shows is common."
+            "--unseen", help="B's model never saw the training pictures: what B shows is common."
         ),
     ] = False,
     store: StoreUrl = None,
@@ -44,7 +44,7 @@ def compare(
     """Compare two campaigns over the same prompts and seeds: before and after deduplication, say.
 
     Prompts are paired; differences are B − A, with intervals and an exact test. These cover the
-    choice of prompts: how far another training run would differ, they do not say.
+    choice of prompts; they do not say how far another training run would differ.
     `seedsweep report` of either shows it the next time it is run. With --unseen, parts that are
     extracted of A are looked for in B's pictures of the same prompts: those that B shows too are
     common, and not extracted.
@@ -81,12 +81,13 @@ def duplication(
         ),
     ],
     column: Annotated[
-        str | None, typer.Option(help="Its column of prompts; the campaign's own unless given.")
+        str | None, typer.Option(help="Its column of prompts; the campaign file's unless given.")
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="Show so many prompts of FILE, drawn at random, too.")
+        int | None,
+        typer.Option(min=1, help="Also show N prompts of FILE that are drawn at random."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another one draws another sample.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws another sample.")] = 0,
     store: StoreUrl = None,
     output: Output = None,
     as_json: AsJson = False,

@@ -64,7 +64,7 @@ def resume(
     campaign_id: CampaignId,
     store: StoreUrl = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Try its parked units again; not if it is cancelled.")
+        bool, typer.Option("--failed", help="Try its parked units again, unless it is cancelled.")
     ] = False,
 ) -> None:
     """Let a paused or cancelled campaign go on, or have what failed in it tried again.

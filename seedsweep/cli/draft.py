@@ -16,20 +16,25 @@ def init(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="The prompts; if unset, the captions of a training set in Parquet. A model that "
+            help="The prompts; unless given, the captions of a Parquet training set. A model that "
             "makes pictures of seeds alone has none."
         ),
     ] = None,
     training_set: Annotated[
         Path | None, typer.Option(help="The pictures that the model was trained on.")
     ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="The column of prompts, if it is not called prompt, caption or text."),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE.toml", help="The file to write.")
     ] = Path("campaign.toml"),
 ) -> None:
-    """Write a campaign file for a model, with the keys that most need. It is checked, and runs.
+    """Write a campaign file for a model, with the keys that most campaigns set.
 
-    Each key has a comment; docs/campaign-file.md has all keys.
+    Each key has a comment; docs/campaign-file.md has all keys. The file is read again before
+    it is left there: it is one that `plan` and `run` take.
 
     Example: seedsweep init examples/emoji/model --prompts examples/emoji/prompts.csv
     """
@@ -38,7 +43,7 @@ def init(
 
     if output.exists():
         raise ConfigError(f"{output} is there already; name another file with -o.")
-    text = draft(Ingredients(model, prompts, training_set), output)
+    text = draft(Ingredients(model, prompts, training_set, column), output)
     try:
         output.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -20,14 +20,16 @@ def evidence(
         typer.Option(
             *("-o", "--output"),
             metavar="DIR",
-            help="A new folder for the bundle; ./seedsweep-evidence/ID if unset.",
+            help="A new folder for the bundle; ./seedsweep-evidence/ID unless given.",
         ),
     ] = None,
     replays: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Make so many images again; needs the model."),
+        typer.Option(
+            min=1, metavar="N", help="Make N images again, and add them; needs the model."
+        ),
     ] = None,
-    sample_seed: Annotated[int, typer.Option(help="Equal ones draw equal images.")] = 0,
+    sample_seed: Annotated[int, typer.Option(help="The same number draws the same images.")] = 0,
     labels: Annotated[
         list[Path] | None,
         typer.Option(metavar="CSV", help="What a reviewer said: a labels-NAME.csv."),
@@ -35,7 +37,7 @@ def evidence(
     prompt: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="P", help="Hold pictures of this prompt alone, its text or id; may be repeated."
+            metavar="P", help="Only pictures of this prompt (text or id); may be repeated."
         ),
     ] = None,
     sign: Annotated[
@@ -43,13 +45,13 @@ def evidence(
     ] = None,
     store: StoreUrl = None,
 ) -> None:
-    """Write a bundle that stands up later: hashes, results, pictures, and what checks them.
+    """Write a bundle that anybody can check later: hashes, results, pictures, and a checker.
 
-    It holds the clique of each flagged prompt as it was stored and the training picture that is its
-    match, and can be checked with Python alone by the `verify_bundle.py` in it. The sha256 that is
-    printed is that of its manifest: note it where the bundle is not. With --prompt pictures of
-    other prompts stay out; texts, results and counts of all prompts stay in it, so that they can
-    be checked.
+    It holds the clique of each flagged prompt as it was stored, and the training picture that is
+    its match. The `verify_bundle.py` in it checks it, and needs Python alone. The sha256 that is
+    printed is that of its manifest: note it in another place. With --prompt, pictures of other
+    prompts are left out; texts, results and counts of all prompts are not, so that they can be
+    checked.
 
     Example: seedsweep evidence emoji-0123456789ab -o evidence --replays 20
 
@@ -94,10 +96,10 @@ def label(
 
     It shows one pair for each prompt that has a match: the representative of its largest clique,
     and the training picture. Pairs of parts follow: all but the part is dimmed, and below are more
-    pictures that show it. Each answer is kept at once in DIR/labels-NAME.csv. You may stop at
-    any time: the same command goes on. Which picture is left and which pair comes next is drawn
-    from the reviewer's name, so nobody chooses prompts; nothing says what the analysis or another
-    reviewer thinks.
+    pictures that show it. Each answer is kept at once in DIR/labels-NAME.csv. You may stop at any
+    time: the same command goes on. The order of the pairs, and which picture is on the left, are
+    drawn from the reviewer's name, so nobody chooses prompts. The page does not say what the
+    analysis found, nor what another reviewer answered.
 
     Example: seedsweep label evidence --reviewer ann
     """

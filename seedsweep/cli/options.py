@@ -63,7 +63,7 @@ Weight = Annotated[
     typer.Option(
         min=0.001,
         max=1000,
-        help="Its share of the workers beside campaigns of its priority; a new one has 1.",
+        help="Its share of the workers among campaigns of equal priority; a new one has 1.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -82,7 +82,7 @@ MetricsPort = Annotated[
     typer.Option(
         min=0,
         max=65535,
-        help="The port of the metrics; unless given, the service's first free one. 0 serves none.",
+        help="The port of the metrics; unless given, the first free one. 0: no metrics.",
     ),
 ]
 LogFormat = Annotated[

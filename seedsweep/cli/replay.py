@@ -18,14 +18,16 @@ def replay(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, metavar="S", help="The image's seed.")] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="So many stored images, drawn at random.")
+        int | None, typer.Option(min=1, metavar="N", help="N stored images, drawn at random.")
     ] = None,
-    sample_seed: Annotated[int, typer.Option(help="Equal ones draw equal images.")] = 0,
+    sample_seed: Annotated[int, typer.Option(help="The same number draws the same images.")] = 0,
     device: Annotated[
         str | None,
-        typer.Option(help="cpu or cuda:0, …; the recorded one, else the first visible."),
+        typer.Option(help="cpu or cuda:0, …; unless given, as recorded, else the first visible."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; as recorded.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; as recorded unless given.")
+    ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:

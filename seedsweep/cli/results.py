@@ -61,7 +61,10 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="DIR", help="Where to write; ./seedsweep-reports/ID if unset."
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Where to write; ./seedsweep-reports/ID unless given.",
         ),
     ] = None,
     labels: Annotated[
@@ -88,11 +91,15 @@ def report(
 def analyse(
     campaign_id: CampaignId,
     store: StoreUrl = None,
-    edge_threshold: Annotated[float | None, typer.Option(help="Tiled l2 of an edge.")] = None,
-    min_clique_size: Annotated[int | None, typer.Option(help="Clique that makes a flag.")] = None,
+    edge_threshold: Annotated[
+        float | None, typer.Option(help="The largest tiled l2 of an edge.")
+    ] = None,
+    min_clique_size: Annotated[
+        int | None, typer.Option(help="The smallest clique that makes a flag.")
+    ] = None,
     tiles: Annotated[int | None, typer.Option(help="Tiles along each side.")] = None,
     verification_threshold: Annotated[
-        float | None, typer.Option(help="l2 of an extraction.")
+        float | None, typer.Option(help="The largest l2 of an extraction.")
     ] = None,
     matrix: Annotated[
         Literal["pruned", "full"] | None,
@@ -110,18 +117,20 @@ def analyse(
         bool | None, typer.Option(help="Also find parts that are mirrored, or do not.")
     ] = None,
     device: ActorDevice = "cpu",
-    actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
+    actors: Annotated[
+        int | None, typer.Option(min=1, help="Ray actors; one per core unless given.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Analyse stored images again; options that you leave out are those of the campaign file.
 
     Options of an earlier `analyse` are not kept. From then on all commands use this analysis:
     `results`, `report`, `status`, `verify`, `evidence`, `calibrate`, `compare`, `duplication` and
-    `score`; labels are of its pictures. `seedsweep analyse ID` alone goes back to the campaign's
-    own. Older results stay in the store, and come back at once when they are asked for again. A
-    search of the training set belongs to one analysis: run `verify` again after another one. If it
-    needs images that the campaign did not keep, the other prompts are judged and shown, and
-    `results` shows what it did before.
+    `score`; labels are of its pictures. `seedsweep analyse ID` without options goes back to the
+    campaign's own. Older results stay in the store, and are shown at once if you ask for them
+    again. A search of the training set belongs to one analysis: after another one, run `verify`
+    again. If some prompts need images that the campaign did not keep, the others are judged and
+    shown, and `results` shows what it did before.
 
     Example: seedsweep analyse emoji-0123456789ab --edge-threshold 0.08
     """

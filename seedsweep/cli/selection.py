@@ -36,7 +36,7 @@ def select(
         int | None,
         typer.Option(min=1, metavar="N", help="Captions drawn at random, to compare with."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another one draws others at random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws others.")] = 0,
     column: Annotated[
         str, typer.Option(help="The column of pictures, if it is not the usual one.")
     ] = "",
@@ -50,7 +50,9 @@ def select(
             help="An ONNX model, with a .toml beside it, that proposes copies and tells outliers.",
         ),
     ] = None,
-    actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
+    actors: Annotated[
+        int | None, typer.Option(min=1, help="Ray actors; one per core unless given.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose prompts from a training set: those that a model is most likely to have memorised.

@@ -44,21 +44,21 @@ def scheduler(
 def worker(
     store: StoreUrl = None,
     device: Annotated[
-        str | None, typer.Option(help="Serve this one, cpu or cuda:0, …, in this very process.")
+        str | None, typer.Option(help="Serve this one (cpu, cuda:0, …) in this very process.")
     ] = None,
     devices: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="Serve 0,1,3 or cuda:0,cpu; without it all visible."),
+        typer.Option(metavar="LIST", help="Serve 0,1,3 or cuda:0,cpu; unless given, all visible."),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="How many workers serve the CPU; one.")
+        int | None, typer.Option(min=1, help="How many workers serve the CPU; one unless given.")
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="CPU threads of torch; part of what fixes pixels.")
+        int, typer.Option(min=1, help="CPU threads of torch; another number may alter pixels.")
     ] = 1,
     name: Annotated[
         str | None,
-        typer.Option(help="What a single worker is called; host, device and process id."),
+        typer.Option(help="A single worker's name; unless given: host, device and process id."),
     ] = None,
     metrics_host: MetricsHost = LOOPBACK,
     metrics_port: MetricsPort = None,
@@ -127,7 +127,7 @@ def analyst(
 ) -> None:
     """Analyse the prompts of all campaigns as they become ready, until SIGTERM.
 
-    The broker is SEEDSWEEP_BROKER_URL; If SEEDSWEEP_RAY_ADDRESS names a Ray cluster, the
+    The broker is SEEDSWEEP_BROKER_URL. If SEEDSWEEP_RAY_ADDRESS names a Ray cluster, the
     analyst works there, else on a Ray of its own on this machine.
 
     Example: seedsweep analyst --actors 2

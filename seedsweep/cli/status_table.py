@@ -47,7 +47,7 @@ class Overview:
         parts: list[RenderableType] = [self.empty or _campaign_table(self.campaigns)]
         if self.services is None and not self.empty:
             asked = self.trouble or (
-                "No service is asked: that takes SEEDSWEEP_BROKER_URL, which `run` does without."
+                "No service was asked, since SEEDSWEEP_BROKER_URL is not set; `run` needs none."
             )
             parts.append(f"This is what the store knows. {asked}")
         elif self.services and self.services.signs:

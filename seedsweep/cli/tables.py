@@ -24,18 +24,16 @@ NO_PROMPT = "(no prompt)"
 
 
 def print_checkup(checkup: Checkup) -> None:
-    """Print what a check found, each corrupt shard and each hole with its unit."""
+    """Print what a check found, each corrupt shard and each lost one with its unit."""
     for fault in checkup.corrupt:
         explain(f"Unit {fault.index}: {fault.key} is corrupt: {fault.reason}")
     for index in checkup.holes:
         explain(f"Unit {index}: counted as done, but its shard is not in the store.")
     explain(
         f"{checkup.stored} of {count_words(checkup.units, 'unit')} stored, "
-        f"{count_words(checkup.images, 'image')} as made; {count_words(checkup.receipted, 'unit')} "
-        f"whose images were not to stay; {len(checkup.corrupt)} corrupt, "
-        f"{count_words(len(checkup.holes), 'hole')}, {checkup.missing} not made yet, "
-        f"{checkup.parked} "
-        f"parked."
+        f"{count_words(checkup.images, 'image')} with the right hash; units with a receipt alone: "
+        f"{checkup.receipted}, corrupt: {len(checkup.corrupt)}, lost: {len(checkup.holes)}, not "
+        f"made yet: {checkup.missing}, parked: {checkup.parked}."
     )
 
 
@@ -60,6 +58,8 @@ def print_results(found: Found) -> None:
         print_table(_parts_table(found))
     if found.extractions:
         _print_extractions(found.extractions)
+    if left := found.counts.prompts - found.counts.analysed:
+        explain(f"Not finished: {left:,} of {found.counts.prompts:,} prompts are not analysed yet.")
     for note in found.notes:
         explain(note)
 

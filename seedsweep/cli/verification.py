@@ -13,30 +13,38 @@ def verify(
     campaign_id: CampaignId,
     training_set: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Parquet, tar, array or folder; the campaign's."),
+        typer.Option(
+            metavar="PATH", help="Parquet, tar, array or folder; the campaign's unless given."
+        ),
     ] = None,
     controls: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Pictures never trained on; the campaign's."),
+        typer.Option(
+            metavar="PATH", help="Pictures never trained on; the campaign's unless given."
+        ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="l2 of an extraction; the campaign's.")
+        float | None,
+        typer.Option(help="The largest l2 of an extraction; the campaign's unless given."),
     ] = None,
     neighbours_of: Annotated[
         Literal["training", "generation"] | None,
-        typer.Option(help="Whose neighbours the adaptive score compares with; the campaign's."),
+        typer.Option(help="Whose neighbours make the adaptive score; the campaign's unless given."),
     ] = None,
     flip: Annotated[
-        bool | None, typer.Option(help="Mirror training pictures as well; the campaign's.")
+        bool | None,
+        typer.Option(help="Also compare mirrored pictures; the campaign's unless given."),
     ] = None,
-    actors: Annotated[int | None, typer.Option(min=1, help="Ray actors; one per core.")] = None,
+    actors: Annotated[
+        int | None, typer.Option(min=1, help="Ray actors; one per core unless given.")
+    ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Search a training set of any size for the pictures that prompts repeat, whole or in part.
 
-    It is read twice, and once more for parts, slice by slice, each by a Ray actor and never held in
-    memory; what could not be read is counted and named. What is found is stored with the campaign.
+    Ray actors read the set slice by slice, twice, and once more for parts; it is never in memory as
+    a whole. What could not be read is counted and named. What is found is stored with the campaign.
 
     Example: seedsweep verify emoji-0123456789ab --training-set train.parquet
 

@@ -12,6 +12,7 @@ import pytest
 
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.findings.comparison import Contrast
+from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.replay.replay import Replays
 from seedsweep.audit.report.comparison_page import render_comparison
 from seedsweep.audit.report.csv_export import write_csv
@@ -272,3 +273,11 @@ def test_an_error_shows_file_names_keys_and_values(tmp_path, monkeypatch, capfd,
     assert said in shown
     assert shown.count("\n") == 1
     assert not obeyed(shown.rstrip("\n"))
+
+
+def test_results_say_how_many_prompts_are_not_analysed_yet(capsys):
+    result = make_flagged()
+    print_results(make_found([result], counts=count_results([result], 64, 4, 2)))
+    assert "Not finished: 63 of 64 prompts are not analysed yet." in capsys.readouterr().out
+    print_results(make_found([result]))
+    assert "Not finished" not in capsys.readouterr().out

@@ -88,7 +88,7 @@ class TestOverview:
         assert sorted(ids, key=lines.index) == ids
 
     def test_where_no_broker_answers_that_is_said(self, printed):
-        assert "No service is asked" in "".join(printed(Overview([CAMPAIGN], None).print))
+        assert "No service was asked" in "".join(printed(Overview([CAMPAIGN], None).print))
         troubled = " ".join(printed(Overview([CAMPAIGN], None, "It [refuses] us.").print))
         assert "This is what the store knows. It [refuses] us." in troubled
         known = Services(led=True, signs=(), analysts=1)
@@ -144,9 +144,9 @@ def test_a_checkup_names_each_corrupt_shard_and_each_hole_and_counts_the_rest(pr
     corrupt, *holes, summary = printed(print_checkup, checkup)
     assert corrupt == f"Unit 3: {fault.key} is corrupt: {fault.reason}"
     assert [line.split(":")[0] for line in holes] == ["Unit 6", "Unit 7"]
-    for figure in ("5 of 13 units", "8 images", "4 units whose images were not to stay"):
+    for figure in ("5 of 13 units", "8 images", "units with a receipt alone: 4"):
         assert figure in summary
-    for figure in ("1 corrupt", "2 holes", "1 not made", "2 parked"):
+    for figure in ("corrupt: 1", "lost: 2", "not made yet: 1", "parked: 2"):
         assert figure in summary
 
 

@@ -130,8 +130,8 @@ def unseen_words(
     if unseen.cut:
         limit = max(each.limit for each in tokenizers)
         said.append(
-            f"{_prompts_are(len(unseen.cut))} longer than the {limit} tokens that the model takes, "
-            f"and it does not read the rest; the first is {_shown(prompts[unseen.cut[0]])}."
+            f"{_prompts_are(len(unseen.cut))} longer than the {limit} tokens that the model reads, "
+            f"and cut there; the first is {_shown(prompts[unseen.cut[0]])}."
         )
     if unseen.same:
         text, earlier = (_shown(prompts[index]) for index in unseen.same[0])
@@ -169,14 +169,22 @@ def _kept(tokens: list[int], limit: int) -> list[int]:
     return tokens if len(tokens) <= limit else [*tokens[: max(limit - 1, 0)], tokens[-1]]
 
 
+_OF_CUTS = ("part of your input was truncated", "Token indices sequence length is longer")
+
+
 def say_cuts_once() -> None:
-    """Leave it to `unseen_words` to say which prompts are cut: diffusers says it for every call."""
-    for handler in logging.getLogger("diffusers").handlers:
-        handler.addFilter(_is_no_cut)
+    """Leave it to `unseen_words` to say which prompts are cut.
+
+    diffusers says it for every call, and transformers that indexing will fail, which it does not.
+    """
+    for library in ("diffusers", "transformers"):
+        for handler in logging.getLogger(library).handlers:
+            handler.addFilter(_is_no_cut)
 
 
 def _is_no_cut(record: logging.LogRecord) -> bool:
-    return "part of your input was truncated" not in record.getMessage()
+    said = record.getMessage()
+    return not any(words in said for words in _OF_CUTS)
 
 
 def _prompts_are(count: int) -> str:

@@ -163,7 +163,8 @@ def sentences_on(coverage: Coverage) -> list[str]:
     sentences = []
     if coverage.examples:
         named = "; ".join(f"{one.name} ({one.reason})" for one in coverage.examples)
-        sentences.append(f"Of {coverage.unreadable:,} that could not the first are {named}.")
+        which = "" if coverage.unreadable == len(coverage.examples) else ", the first"
+        sentences.append(f"{coverage.unreadable:,} could not be read{which}: {named}.")
     if coverage.broken:
         first = coverage.broken[0]
         sentences.append(

@@ -250,7 +250,7 @@ def test_coverage_is_stated_and_what_could_not_be_read_is_named(found, printed, 
     assert (found.coverage.read, found.coverage.pictures) == (65, 66)
     assert f"65 of 66 pictures of {desk.folder / 'train'} could be read" in printed
     assert "Left out: 1 .json." in printed
-    assert "the first are a.parquet#31 (UnidentifiedImageError" in printed
+    assert "1 could not be read: a.parquet#31 (UnidentifiedImageError" in printed
 
 
 def test_a_flagged_prompt_whose_picture_is_gone_is_counted(found, printed):

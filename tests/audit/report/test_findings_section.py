@@ -96,7 +96,7 @@ class TestWhatIsShown:
         assert "9/10 = 0.9 [" in text
         assert point.recall.method in text
         assert "exact (Clopper-Pearson), upper bound" in text
-        assert "where 0.03 % of prompts are repeated" in text
+        assert "if 0.03 % of all prompts repeat a picture" in text
         assert "20 controls cannot show a false-positive rate of 0.01" in text
         assert 'id="chart-1-title">Precision and recall' in page
         assert 'class="band"' in page
@@ -117,7 +117,7 @@ class TestWhatIsShown:
         assert "All prompts with known copies: 4 analysed" in text
         assert "A random sample of 3 (seed 0)" in text
         assert "1/1 = 1.00 [0.03, 1.00]" in text
-        assert "not retraining" in text
+        assert "another training run could differ" in text
         assert page.count('<g class="mark') > 4
 
     def test_a_comparison_with_intervals_test_picture_and_caveat(self, store, full, arms):

@@ -101,7 +101,7 @@ def test_the_curve_tells_how_many_prompts_repeat_so_much(made):
     [table] = re.findall(r"<tbody> (<tr><td>2 . 2 tiles.*?) </tbody>", page)
     rows = re.findall(r"<td>(\d) . \d tiles</td><td class=\"n\">([\d.]+) %</td><td>(\d/\d)", table)
     assert rows == [("2", "25.0", "4/4"), ("3", "56.2", "1/4"), ("4", "100.0", "1/4")]
-    assert "is not known: <code>seedsweep calibrate --partial</code>" in page
+    assert "<code>seedsweep calibrate --partial</code> measures that" in page
 
 
 def test_the_curve_has_its_null_from_the_controls_of_a_calibration():

@@ -13,6 +13,7 @@ from PIL import Image
 from seedsweep.audit.findings.people import Reviewer
 from seedsweep.audit.findings.present import gather_found
 from seedsweep.audit.report.histogram import bin_distances
+from seedsweep.audit.report.html import templates
 from seedsweep.audit.report.prompt_section import PICTURES_SHOWN, data_uri
 from seedsweep.audit.report.report import gather_report, render_report, write_report
 from seedsweep.storage import keys
@@ -521,7 +522,7 @@ def test_a_reanalysis_is_shown_with_its_own_settings(lab: Lab) -> None:
     text = words(lab.html(settings.analysis_id))
     assert "Another analysis." in text
     assert "edge threshold 0.2 instead of 0.1" in text
-    assert f"seedsweep analyse {lab.campaign_id} alone goes back" in text
+    assert f"seedsweep analyse {lab.campaign_id} without options goes back" in text
     assert "tiled l2 is at most 0.2" in text
     assert "edge threshold 0.1" in words(lab.html())
 
@@ -615,3 +616,11 @@ def test_large_pictures_are_reduced_and_small_ones_exact() -> None:
     assert data_uri(large, 192).startswith("data:image/jpeg;base64,")
     assert len(data_uri(large, 64)) < 10_000
     assert data_uri(large[:64, :64], 32).startswith("data:image/png;base64,")
+
+
+def test_commands_in_sentences_are_shown_as_code_and_everything_is_escaped():
+    template = templates().from_string("{{ text|with_code }}")
+    shown = template.render(text="Try `run <x>`, not <b>`this`</b> or \x1b` alone.")
+    assert "Try <code>run &lt;x&gt;</code>, not &lt;b&gt;<code>this</code>&lt;/b&gt;" in shown
+    assert "\x1b" not in shown
+    assert shown.endswith("` alone.")

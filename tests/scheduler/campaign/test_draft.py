@@ -56,6 +56,19 @@ def test_it_names_the_column_that_is_called_as_prompts_are(init, desk, name, tex
     assert (campaign.analysis, campaign.verification) == (Analysis(), None)
 
 
+@pytest.mark.parametrize("between", [";", "\t", "|"])
+@pytest.mark.parametrize(("column", "option"), [("Prompt", ()), ("Bildtext", ("--column",))])
+def test_it_sees_what_stands_between_the_cells(init, desk, between, column, option):
+    rows = [("id", column, "note"), ("1", "a fox, red", ""), ("2", "an owl", "x")]
+    text = "".join(f"{between.join(row)}\r\n" for row in rows)
+    (desk / "list.csv").write_text(text, encoding="utf-8-sig")
+    ended = init("--prompts", "list.csv", *option, *([column] if option else []))
+    assert ended.returncode == 0, ended.stderr
+    campaign, prompts, _ = read_campaign(desk / "campaign.toml")
+    assert prompts == ["a fox, red", "an owl"]
+    assert (campaign.prompts.column, campaign.prompts.delimiter) == (column, between)
+
+
 def test_without_prompts_they_are_the_captions_of_the_training_set(init, desk):
     write_parquet(
         desk / "train.parquet", [*map(data_of, drawings(2, 64))], caption=["a fox", "an owl"]
@@ -107,6 +120,7 @@ def test_it_overwrites_nothing(init, desk):
 def refusals(desk):
     (desk / "empty.txt").write_text("")
     (desk / "two.csv").write_text("a,b\nx,y\n")
+    (desk / "german.csv").write_text("id;Bildtext\n1;ein Fuchs\n")
     pq.write_table(pa.table({"image": [b"\xff\xd8\xff"]}), desk / "bare.parquet")
     (desk / "weights").mkdir()
     return {
@@ -115,7 +129,9 @@ def refusals(desk):
         ("--training-set", "bare.parquet"): "cannot be read (Invalid UTF8 payload)",
         ("--prompts", "none.txt"): "there is no such file",
         ("--prompts", "empty.txt"): "holds no prompt; add some.",
-        ("--prompts", "two.csv"): "no `column` is set",
+        ("--prompts", "two.csv"): "name one of ['a', 'b'] with --column.",
+        ("--prompts", "two.csv", "--column", "c"): "name one of ['a', 'b'] with --column.",
+        ("--prompts", "german.csv"): "name one of ['id', 'Bildtext'] with --column.",
         ("--prompts", "prompts.txt", "--training-set", "none"): "No such file or directory",
         ("--prompts", "prompts.txt", "-o", "no/such/folder.toml"): "cannot be written",
     }

@@ -203,7 +203,7 @@ def test_it_says_what_of_the_training_set_could_not_be_read(audited, tmp_path, c
         warn_of_unread(item, warned)
     [message] = [r.message for r in caplog.records if "analyst_service" in r.name]
     assert message.startswith(f"{prompt.campaign.campaign_id}: 1 of 2 pictures of the training set")
-    assert "Of 1 that could not the first are b.png (" in message
+    assert "1 could not be read: b.png (" in message
     assert message.endswith("Left out: 1 .json.")
 
 

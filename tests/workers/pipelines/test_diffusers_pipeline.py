@@ -463,11 +463,14 @@ def test_values_are_rounded_as_diffusers_does_and_the_picture_stays_as_it_is(kin
 
 def test_a_prompt_that_is_cut_is_not_told_again_with_every_picture(load, monkeypatch):
     told = io.StringIO()
-    for handler in logging.getLogger("diffusers").handlers:
-        if type(handler) is logging.StreamHandler:  # and none of pytest's
-            monkeypatch.setattr(handler, "stream", told)
+    for library in ("diffusers", "transformers"):
+        for handler in logging.getLogger(library).handlers:
+            if type(handler) is logging.StreamHandler:  # and none of pytest's
+                monkeypatch.setattr(handler, "stream", told)
+    monkeypatch.setattr(logging.getLogger("transformers"), "level", logging.WARNING)
     pipeline = load()
     pipeline.generate("many letters, more than twelve", [0])
     assert told.getvalue() == ""
-    logging.getLogger("diffusers.pipelines").warning("another thing")
-    assert "another thing" in told.getvalue()
+    for library in ("diffusers.pipelines", "transformers.models"):
+        logging.getLogger(library).warning("another thing of %s", library)
+        assert f"another thing of {library}" in told.getvalue()

@@ -181,7 +181,7 @@ class TestLoading:
         assert (loaded.coverage.pictures, loaded.coverage.unreadable) == (4, 2)
         assert [one.name for one in loaded.coverage.examples] == ["b.png", "c.png"]
         assert f"2 of 4 pictures of the training set {tmp_path} could be read" in caplog.text
-        assert "Of 2 that could not the first are b.png (" in caplog.text
+        assert "2 could not be read: b.png (" in caplog.text
 
     @pytest.mark.parametrize(
         "value", [b"no picture", {"bytes": None, "path": "a.png"}, {"path": "a.png"}, "a.png"]
