@@ -29,6 +29,7 @@ from seedsweep.workers.analysts.summaries import summaries_of
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.matched import Matched
 from seedsweep.workers.training.picture_set import PictureSet, open_set
+from seedsweep.workers.training.search import TrainingSearch
 from seedsweep.workers.training.search_actors import Searchers
 from seedsweep.workers.training.slices import PictureColumn
 
