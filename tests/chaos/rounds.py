@@ -110,7 +110,7 @@ class Chaos:
         for name in WORKERS:
             deployment.start_worker(name)
         self._ledger = Ledger(deployment.direct_broker_url)
-        self._broker = redis.Redis.from_url(deployment.direct_broker_url)
+        self._broker = redis.Redis.from_url(deployment.direct_broker_url, socket_timeout=30)
         self._workforce = Workforce(deployment.direct_broker_url)
         return self
 
