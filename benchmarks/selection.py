@@ -1,14 +1,17 @@
 """Choosing prompts from a training set: which copies are found, and what it takes as sets grow.
 
     .venv/bin/python -m benchmarks.selection [--training N ...] [--part N] [--actors N]
+        [--embedding FILE | --embedding stand-in]
 
 The sets are JPEGs of quality 95 and 64 px in Parquet: strangers, each a blend of two pictures of a
 pool, and among them one in ten a copy of an earlier picture, edited in one of the ways below. One
 set more has a group of 60 %. What is found is held against what was planted, and, on a set of its
-own (`--part`), against a comparison of all pairs by the rule itself.
+own (`--part`), against a comparison of all pairs by the rule itself. With `--embedding` all is
+measured with a model; the stand-in averages a picture to 4 x 4 and weighs that at random.
 """
 
 import argparse
+import contextlib
 import itertools
 import resource
 import tempfile
@@ -35,8 +38,11 @@ from seedsweep.workers.analysis.outliers import ThumbnailSpace, furthest, thumbn
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.copies import TrainingCopies
 from seedsweep.workers.training.describers import describers
+from seedsweep.workers.training.embedding_file import embedding_file
+from seedsweep.workers.training.embedding_model import open_embedding
 from seedsweep.workers.training.picture_set import open_set
 from seedsweep.workers.training.pictures import read_pictures
+from tests.support.onnx_models import write_model
 from tests.support.pictures import cut, data_of, drawings, scaled_and_back, stored_anew
 
 SIDE, GROUP_ROWS, FILE_ROWS, OUTLIERS, NEIGHBOURS = 64, 1000, 10_000, 100, 50
@@ -99,7 +105,7 @@ def write_training_set(folder, count, share=0.0):
     return sizes
 
 
-def grouped_by_search(folder, actors):
+def grouped_by_search(folder, actors, model=None):
     """The set described, its groups, when each step ended, the CPU seconds of driver and actors,
     and the most memory of an actor."""
     stages, began, spent = {}, time.perf_counter(), cpu_seconds()
@@ -107,11 +113,12 @@ def grouped_by_search(folder, actors):
     def note(what, done, total):
         stages[what] = time.perf_counter() - began
 
-    with describers(Actors(actors)) as crew:
+    with contextlib.ExitStack() as stack:
+        crew = stack.enter_context(describers(Actors(actors)))
+        vectors = stack.enter_context(embedding_file(model, flip=False)) if model else None
         began = time.perf_counter()
-        copies = TrainingCopies(
-            crew, open_set(folder), Verification(training_set=str(folder)), note
-        )
+        settings = Verification(training_set=str(folder))
+        copies = TrainingCopies(crew, open_set(folder), settings, note, vectors)
         described = copies.describe()
         firsts = copies.group(described)
         spent = cpu_seconds() - spent, cpu_of_actors()
@@ -190,9 +197,9 @@ def compare(folder, actors):
     print(f"| the {OUTLIERS} outliers of all distances that are found | {rate(same, OUTLIERS)} |")
 
 
-def measure(folder, count, actors, share=0.0):
+def measure(folder, count, actors, share=0.0, model=None):
     sizes = write_training_set(folder, count, share)
-    described, firsts, stages, spent, peak = grouped_by_search(folder, actors)
+    described, firsts, stages, spent, peak = grouped_by_search(folder, actors, model)
     began, own = time.perf_counter(), cpu_seconds()
     distinct = np.unique(firsts)
     pictures = described.thumbnails[distinct]
@@ -216,16 +223,22 @@ def main():
     parser.add_argument("--share", type=int, default=10_000)
     parser.add_argument("--part", type=int, default=3000)
     parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--embedding", type=Path)
     options = parser.parse_args()
     print(machine("numpy", "pyarrow", "pillow", "ray"))
     print("\n| pictures | whole | steps, by when each ended | CPU s | most memory |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, threadpool_limits(1):
-        folder, shares = Path(name), {}
+        folder, shares, model = Path(name), {}, None
+        if options.embedding == Path("stand-in"):
+            write_model(folder / "model" / "m.onnx")
+            model = open_embedding(folder / "model" / "m.onnx")
+        elif options.embedding:
+            model = open_embedding(options.embedding)
         for count in options.training:
-            shares = measure(folder / str(count), count, options.actors)
+            shares = measure(folder / str(count), count, options.actors, model=model)
         if options.share:
-            many = measure(folder / "share", options.share, options.actors, 0.6)
+            many = measure(folder / "share", options.share, options.actors, 0.6, model)
             shares |= {name: many[name] for name in many if name not in EDITS}
         print("\n| planted copies, by edit | in the group of their picture |\n|---|---|")
         for edit, share in shares.items():
