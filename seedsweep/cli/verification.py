@@ -38,6 +38,10 @@ def verify(
     actors: Annotated[
         int | None, typer.Option(min=1, help="Ray actors; one per core unless given.")
     ] = None,
+    device: Annotated[
+        Literal["cpu", "cuda"],
+        typer.Option(help="Where actors compare parts: on their CPU, or on Ray's GPUs."),
+    ] = "cpu",
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +62,7 @@ def verify(
     environment, opened = find(store)
     campaign_id = find_campaign(opened, campaign_id)
     options = SearchOptions(training_set, controls, threshold, neighbours_of, flip)
-    crew = Actors(actors or os.cpu_count() or 1, address=environment.ray_address)
+    crew = Actors(actors or os.cpu_count() or 1, device, environment.ray_address)
     with counted("slices searched") as progress:
         verification = verify_campaign(opened, campaign_id, options, crew, progress)
     if as_json:

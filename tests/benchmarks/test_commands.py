@@ -18,6 +18,7 @@ LONG = [
     ("forgetting", "--units 60 --rounds 1"),
     ("losses", "--kills 1 --failovers 1"),
     ("orchestration", "--rounds 1"),
+    ("part_scales", "--prompts 1"),
     ("part_shifts", "--prompts 1"),
     ("selection", "--training 400 --part 100"),
     ("side_by_side", "--runs 2 --seeds 20"),

@@ -44,6 +44,64 @@ def _centred(values: NDArray[np.uint8]) -> NDArray[np.float32]:
     return centred
 
 
+MaskedSums = Callable[
+    [NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float64]],
+    tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+]
+"""Pictures (n, height, width, 3) uint8, a mask (height, width) of k pixels and values (k, 3) of
+these, less 128 -> of each picture's values there, less 128: their sums (n, 3) by channel, the sum
+of their squares (n,), and that of their products with the values (n,): integers, and exact."""
+
+
+def masked_sums(
+    pictures: NDArray[np.uint8], mask: NDArray[np.bool_], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """`MaskedSums` by NumPy."""
+    inside = pictures[:, mask].astype(np.float64) - 128.0
+    flat = inside.reshape(len(inside), values.size)
+    return inside.sum(axis=1), np.einsum("ij,ij->i", flat, flat), flat @ values.ravel()
+
+
+class TorchMaskedSums:
+    """`MaskedSums` by torch on a device such as `cuda:0`, equal to those of `masked_sums`.
+
+    All is in float64, which such sums of whole numbers cannot leave, whatever their order. Pictures
+    stay on the device until others come: many parts are looked for in each block. A device that is
+    not there is refused: ConfigError.
+    """
+
+    def __init__(self, device: str) -> None:
+        import torch
+
+        self._torch = torch
+        self._pictures: NDArray[np.uint8] | None = None
+        try:
+            self._device = torch.device(device)
+            self._there = torch.zeros(1, device=self._device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(
+                f"Torch cannot compute on {device} ({error}); verify with --device cpu."
+            ) from error
+
+    def __call__(
+        self, pictures: NDArray[np.uint8], mask: NDArray[np.bool_], values: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        if self._pictures is not pictures:
+            self._there = self._on_device(pictures.reshape(len(pictures), mask.size, 3))
+            self._pictures = pictures
+        places = self._on_device(np.flatnonzero(mask))
+        inside = self._there.index_select(1, places).double().sub_(128)
+        flat = inside.reshape(len(inside), values.size)
+        products = flat @ self._on_device(values.ravel())
+        sums = inside.sum(dim=1), flat.square().sum(dim=1), products
+        one, two, three = (np.asarray(each.cpu().numpy()) for each in sums)
+        return one, two, three
+
+    def _on_device(self, values: NDArray[Any]) -> Any:
+        # A copy: torch warns of arrays that it may not write to.
+        return self._torch.from_numpy(values.copy()).to(self._device)
+
+
 class TorchProducts:
     """`Products` by torch on a device such as `cuda:0`, equal to those of `products`.
 

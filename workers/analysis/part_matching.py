@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule
+from seedsweep.workers.analysis.inner_products import MaskedSums, masked_sums
 from seedsweep.workers.analysis.part_shifts import moved_back
 from seedsweep.workers.analysis.parts import Limits, limits_of
 from seedsweep.workers.analysis.ranked import NOWHERE
@@ -55,8 +56,8 @@ class Shown:
 class PartReference:
     """A part that many pictures are compared with."""
 
-    def __init__(self, part: MaskedPicture, rule: PartRule) -> None:
-        self._mask, self._rule = part.mask, rule
+    def __init__(self, part: MaskedPicture, rule: PartRule, sums: MaskedSums = masked_sums) -> None:
+        self._mask, self._rule, self._of_pictures = part.mask, rule, sums
         self._count = int(np.count_nonzero(part.mask))
         self._limits: Limits = limits_of(rule, self._count)
         self._values = _centred(part.pixels[part.mask])
@@ -67,13 +68,9 @@ class PartReference:
 
     def shown_by(self, pictures: NDArray[np.uint8]) -> Shown:
         """Compare pictures (n, height, width, 3) uint8 with the part."""
-        values = _centred(pictures[:, self._mask])
-        sums = values.sum(axis=1)
-        flat = values.reshape(len(values), 3 * self._count)
-        variance = self._count * np.einsum("ij,ij->i", flat, flat) - np.einsum(
-            "ij,ij->i", sums, sums
-        )
-        covariance = self._count * (flat @ self._values.ravel()) - sums @ self._sums
+        sums, squares, products = self._of_pictures(pictures, self._mask, self._values)
+        variance = self._count * squares - np.einsum("ij,ij->i", sums, sums)
+        covariance = self._count * products - sums @ self._sums
         squared = variance + self._variance - 2.0 * covariance
         deviations = np.sqrt(variance) * np.sqrt(self._variance)
         textured = (variance >= self._limits.texture) & (self._variance >= self._limits.texture)

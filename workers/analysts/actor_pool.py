@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from seedsweep.storage import keys
-from seedsweep.storage.errors import ConfigError, SeedsweepError, StoreUnavailableError
+from seedsweep.storage.errors import SeedsweepError, StoreUnavailableError
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysts.actor import Analysed, AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import (
     ONE_THREAD,
     Actors,
     Cluster,
+    gpu_share,
     joined_ray,
     noticing_its_end,
     outcome_of,
@@ -20,9 +21,6 @@ from seedsweep.workers.cluster.ray_cluster import (
 from seedsweep.workers.monitoring import metrics
 
 log = logging.getLogger(__name__)
-
-ACTORS_PER_GPU = 4
-"""An actor decodes on its CPU for longer than it multiplies on a GPU."""
 
 
 def analyse(
@@ -41,7 +39,7 @@ def analyse(
     with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
         if actors.address:
             _expect_store(ray, store_url, actors.address)
-        gpus = _gpu_share(ray, actors)
+        gpus = gpu_share(ray, actors)
         kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(
             AnalysisActor
         )
@@ -74,15 +72,6 @@ def _why_unread(store_url: str) -> str:
     except SeedsweepError as error:
         return str(error)
     return ""
-
-
-def _gpu_share(ray: Any, actors: Actors) -> float:
-    if actors.device == "cpu":
-        return 0.0
-    # Otherwise Ray would wait for a GPU for ever.
-    if not ray.cluster_resources().get("GPU"):
-        raise ConfigError("Ray has no GPU to analyse on; leave --device cuda out.")
-    return 1 / ACTORS_PER_GPU
 
 
 def _analysed(

@@ -46,6 +46,9 @@ _ANYWHERE = {
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 """Otherwise a driver looks for its node at this machine's outer address."""
+ACTORS_PER_GPU = 4
+"""An actor decodes on its CPU for longer than it multiplies on a GPU."""
+
 ONE_THREAD = {"env_vars": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}}
 
 
@@ -60,6 +63,17 @@ class Actors:
     count: int = 1
     device: Literal["cpu", "cuda"] = "cpu"
     address: str | None = None
+
+
+def gpu_share(ray: Any, actors: Actors) -> float:
+    """How much of a GPU each of the actors takes; raises `ConfigError` if one is wanted and Ray has
+    none."""
+    if actors.device == "cpu":
+        return 0.0
+    # Otherwise Ray would wait for a GPU for ever.
+    if not ray.cluster_resources().get("GPU"):
+        raise ConfigError("Ray has no GPU to compute on; leave --device cuda out.")
+    return 1 / ACTORS_PER_GPU
 
 
 @contextlib.contextmanager

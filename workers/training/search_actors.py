@@ -12,6 +12,7 @@ from seedsweep.workers.cluster.ray_cluster import (
     ONE_THREAD,
     Actors,
     crew_within,
+    gpu_share,
     joined_ray,
     noticing_its_end,
     outcome_of,
@@ -155,11 +156,14 @@ def searchers_within() -> Iterator[Searchers]:
 
 @contextlib.contextmanager
 def crew_of(kind: type[Searcher], actors: Actors) -> Iterator[tuple[Any, Sequence[Any]]]:
-    """Ray, and actors of this kind for the time of the block, each on a CPU of its own.
+    """Ray, and actors of this kind for the time of the block, each on a CPU of its own, and with a
+    share of a GPU if parts are compared there.
 
     The training set has to lie at the same path on every node. Raises what `joined_ray` does, and
     `TransientError` where actors or their cluster go.
     """
     with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
-        remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)(kind)
-        yield ray, [remote.options(runtime_env=ONE_THREAD).remote() for _ in range(actors.count)]
+        gpus = gpu_share(ray, actors)
+        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(kind)
+        started = remote.options(runtime_env=ONE_THREAD)
+        yield ray, [started.remote(actors.device) for _ in range(actors.count)]

@@ -16,6 +16,7 @@ from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.workers.analysis.coarse_bounds import Coarse
 from seedsweep.workers.analysis.cuts import Summary, centres, joined_summaries, summaries_of
 from seedsweep.workers.analysis.frames import Frames, frames_of
+from seedsweep.workers.analysis.inner_products import MaskedSums, TorchMaskedSums, masked_sums
 from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,
@@ -140,7 +141,10 @@ class Named:
 
 
 class Searcher:
-    """One actor: it holds nothing but the slice in hand."""
+    """One actor: it holds nothing but the slice in hand. `device`: where parts are compared."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._sums = masked_sums if device == "cpu" else TorchMaskedSums(device)
 
     def search(
         self, number: int, part: Slice, query: Query, reach: NDArray[np.float64]
@@ -150,7 +154,7 @@ class Searcher:
 
     def search_parts(self, number: int, part: Slice, query: PartQuery) -> SliceParts:
         """As `search_parts`."""
-        return search_parts(number, part, query)
+        return search_parts(number, part, query, self._sums)
 
     def named(
         self, number: int, part: Slice, places: Sequence[int], query: PartQuery
@@ -221,7 +225,9 @@ def search_slice(
     return SliceMatches(number, ranking.ranked.found(), copies, reading, peak_bytes())
 
 
-def search_parts(number: int, part: Slice, query: PartQuery) -> SliceParts:
+def search_parts(
+    number: int, part: Slice, query: PartQuery, sums: MaskedSums = masked_sums
+) -> SliceParts:
     """Compare every picture of the slice, the set's `number`-th, with all parts, each in all of its
     ways, mirrored too if pictures count mirrored as well.
 
@@ -229,7 +235,8 @@ def search_parts(number: int, part: Slice, query: PartQuery) -> SliceParts:
     """
     flip = query.settings.flip
     references = [
-        [PartReference(part.at(way), query.rule) for way in part.ways(flip)] for part in query.parts
+        [PartReference(part.at(way), query.rule, sums) for way in part.ways(flip)]
+        for part in query.parts
     ]
     rankings = tuple(PartRanking(query.most) for _ in query.parts)
     reading = Reading()

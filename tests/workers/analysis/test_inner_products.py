@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.workers.analysis.distances import tiled_pairs
-from seedsweep.workers.analysis.inner_products import TorchProducts, products
+from seedsweep.workers.analysis.inner_products import (
+    TorchMaskedSums,
+    TorchProducts,
+    masked_sums,
+    products,
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +70,25 @@ class Rounding(TorchProducts):
 def test_a_device_that_rounds_is_refused():
     with pytest.raises(ConfigError, match="--device cpu"):
         Rounding("cpu")
+
+
+@pytest.mark.parametrize("inside", [0.01, 0.5, 1.0])
+def test_masked_sums_of_torch_are_those_of_numpy(inside):
+    rng = np.random.default_rng(3)
+    sums = TorchMaskedSums("cpu")
+    for count in (0, 1, 7):
+        pictures = rng.integers(0, 256, (count, 40, 33, 3), dtype=np.uint8)
+        pictures[:1] = 255
+        for _ in range(2):
+            mask = rng.random((40, 33)) < inside
+            mask[0, 0] = True
+            values = rng.integers(-128, 128, (int(mask.sum()), 3)).astype(np.float64)
+            wanted = masked_sums(pictures, mask, values)
+            for one, other in zip(sums(pictures, mask, values), wanted, strict=True):
+                assert one.dtype == np.float64
+                assert np.array_equal(one, other)
+
+
+def test_masked_sums_on_a_device_that_is_not_there_are_refused():
+    with pytest.raises(ConfigError, match="verify with --device cpu"):
+        TorchMaskedSums("cuda:99")
