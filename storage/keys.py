@@ -28,6 +28,7 @@ _NUMBER = r"(0|[1-9]\d{0,18})"
 _FANNED_OUT = rf"([0-9a-f]{{2}})/(\1[0-9a-f]{{14}})/{_NUMBER}-{_NUMBER}\.parquet"
 _RECEIPT = re.compile(rf"campaigns/[^/]+/receipts/{_FANNED_OUT}")
 _MASK = re.compile(r"results/[^/]+/[^/]+/masks/[0-9a-f]{16}-\d+\.png")
+_EXTRACTIONS = re.compile(r"results/[^/]+/[^/]+/extractions\.parquet")
 _RESULTS_PART = re.compile(r"results/([^/]+)/([^/]+)/part-[^/]+\.parquet")
 _SHARD = re.compile(rf"shards/[0-9a-f]{{16}}/{_FANNED_OUT}")
 _SCORES = re.compile(rf"scores/[0-9a-f]{{16}}/{_FANNED_OUT}")
@@ -183,9 +184,14 @@ def mask(analysis_id: str, campaign_id: str, prompt_id: str, number: int) -> str
     return f"{results_prefix(analysis_id, campaign_id)}masks/{prompt_id}-{number}.png"
 
 
-def is_mask(key: str) -> bool:
-    """Whether the key is that of a mask, which lies beside the results' parts."""
-    return _MASK.fullmatch(key) is not None
+def extractions(analysis_id: str, campaign_id: str) -> str:
+    """What the generations of a campaign without prompts extract from the training set."""
+    return f"{results_prefix(analysis_id, campaign_id)}extractions.parquet"
+
+
+def is_beside_parts(key: str) -> bool:
+    """Whether the key is that of a mask or of extractions, which lie beside the results' parts."""
+    return _MASK.fullmatch(key) is not None or _EXTRACTIONS.fullmatch(key) is not None
 
 
 def parse_results_part(key: str) -> tuple[str, str]:

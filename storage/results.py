@@ -339,7 +339,7 @@ def _read_parts(
     prefix = keys.results_prefix(analysis_id, campaign_id)
     read = partial(_read_part, store, decode)
     while True:
-        listed = [key for key in store.list(prefix) if not keys.is_mask(key)]
+        listed = [key for key in store.list(prefix) if not keys.is_beside_parts(key)]
         rows_by_key = dict(zip(listed, map_in_order(read, listed, READERS), strict=True))
         parts = {key: rows for key, rows in rows_by_key.items() if rows is not None}
         if len(parts) == len(listed):

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from seedsweep.scheduler.quantities import count_words
+from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.prompt_results import Match, PromptResult
 
 
@@ -46,3 +48,11 @@ def agreement_words(match: Match) -> str:
     if 0 < match.agreement < 0.01:
         return "<1 %"
     return f"{100 * match.agreement:.0f} %"
+
+
+def extraction_words(found: Extractions) -> str:
+    """How many generations extract how many distinct training pictures."""
+    of = count_words(found.searched, "generation")
+    pictures = count_words(len(found.pictures), "distinct training picture")
+    extract = "extracts" if found.extracted == 1 else "extract"
+    return f"{found.extracted:,} of {of} {extract} {pictures}"

@@ -14,6 +14,7 @@ from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.scheduler.campaign.descriptions import change_words
 from seedsweep.storage.campaigns import load_prompts, load_verifications
 from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.extractions import Extractions, read_extractions
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import Campaign, Submission, Unseen
 from seedsweep.storage.results import results_by
@@ -35,7 +36,8 @@ class Found:
     `cut`: the prompts whose ends the model does not read, None if nobody looked. `same_as`: of
     prompts that are the same to the model as an earlier one, that one. `notes` say in sentences
     what that search came to, `no_evidence` how many prompts are none and why, `trouble` why it is
-    not known what a search found; both may be empty.
+    not known what a search found; both may be empty. `extractions`: what the generations of a
+    campaign without prompts extract, None if nothing was compared.
     """
 
     campaign_id: str
@@ -50,6 +52,7 @@ class Found:
     notes: tuple[str, ...]
     no_evidence: str
     trouble: str
+    extractions: Extractions | None = None
 
     def memories_of(self, result: PromptResult) -> tuple[Memory, ...]:
         """What one of the results' prompts repeats: whole pictures, then parts."""
@@ -76,6 +79,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
     except ShardCorruptError as error:
         trouble = str(error)
     earlier = earlier_words(results, campaign.campaign_id)
+    extractions = extractions_of(store, campaign, settings, results)
     unseen = submission.unseen or Unseen()
     named = unseen.cut or unseen.same
     prompts = load_prompts(store, campaign.campaign_id) if named else ()
@@ -94,7 +98,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         notes=(
             *earlier,
             *(() if trouble else _notes(search, counts, campaign.campaign_id, not earlier)),
-            *_compared(settings, counts, search, campaign.campaign_id),
+            *(() if extractions else _compared(settings, counts, search, campaign.campaign_id)),
             *_judged_otherwise(campaign, settings),
             *stage_words(campaign, results),
             *submission.notes,
@@ -102,7 +106,19 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         ),
         no_evidence=no_evidence_words(store, submission, results, size),
         trouble=trouble,
+        extractions=extractions,
     )
+
+
+def extractions_of(
+    store: Store, campaign: Campaign, settings: AnalysisSettings, results: Sequence[PromptResult]
+) -> Extractions | None:
+    """What the generations of these results extract, if the campaign has no prompts and they were
+    compared. Raises `ShardCorruptError` if it is not what was written."""
+    if not campaign.is_unconditional or not results or settings.verification is None:
+        return None
+    found = read_extractions(store, settings.analysis_id, campaign.campaign_id)
+    return found if found and found.seeds_digest == results[0].seeds_digest else None
 
 
 def newest_search(

@@ -27,6 +27,8 @@ from seedsweep.audit.findings.present import no_evidence_words, present_search
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.report.calibration_page import WORDS
 from seedsweep.audit.report.examined import Examined, examined_of
+from seedsweep.audit.report.extractions_section import PICTURES_SHOWN as EXTRACTIONS_SHOWN
+from seedsweep.audit.report.extractions_section import ExtractionsShown, gather_extractions
 from seedsweep.audit.report.findings_section import Findings, gather_findings
 from seedsweep.audit.report.html import templates, write_page
 from seedsweep.audit.report.parts_section import PARTS_SHOWN, PartsShown, gather_parts
@@ -117,6 +119,7 @@ class Report:
     parked_reasons: tuple[tuple[str, int], ...]
     findings: Findings
     reviewers: tuple[str, ...]
+    extractions: ExtractionsShown | None = None
 
 
 def write_report(
@@ -206,6 +209,7 @@ def gather_report(
         parked_reasons=tuple(Counter(unit.reason for unit in parked).most_common()),
         findings=findings,
         reviewers=tuple(reviewer.name for reviewer in reviewers),
+        extractions=gather_extractions(store, submission, settings, results),
     )
 
 
@@ -228,6 +232,7 @@ def render_report(report: Report) -> str:
         parked_shown=PARKED_SHOWN,
         parts_shown=PARTS_SHOWN,
         pixel_art_side=PIXEL_ART_SIDE,
+        extractions_shown=EXTRACTIONS_SHOWN,
         not_examined=NOT_EXAMINED,
     )
 

@@ -223,6 +223,7 @@ def _element(found: "Found", result: "PromptResult") -> dict[str, object]:
         "extracted_partial": any(parts) if parts else None,
         "cut": None if found.cut is None else result.prompt in found.cut,
         "same_as": found.same_as.get(result.prompt),
+        "extractions": found.extractions and found.extractions.model_dump(mode="json"),
     }
     return result.model_dump(mode="json") | told
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from rich.text import Text
 
-from seedsweep.audit.findings.match_words import score_words
+from seedsweep.audit.findings.match_words import extraction_words, score_words
 from seedsweep.audit.findings.present import Found
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.cli.console import coloured, print_table, prompt_cell
@@ -13,12 +13,14 @@ from seedsweep.cli.options import explain, show
 from seedsweep.cli.verification_table import part_verdict
 from seedsweep.scheduler.campaign.integrity import Checkup
 from seedsweep.scheduler.quantities import count_words
+from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.verification_results import PartMatch
 
 PROMPT_LENGTH = 48
 CAPTION_LENGTH = 32
 MADE_WITH = "made with"
+NO_PROMPT = "(no prompt)"
 
 
 def print_checkup(checkup: Checkup) -> None:
@@ -56,8 +58,33 @@ def print_results(found: Found) -> None:
         show(f"{title}.")
     if any(result.flagged_partial for result in found.results):
         print_table(_parts_table(found))
+    if found.extractions:
+        _print_extractions(found.extractions)
     for note in found.notes:
         explain(note)
+
+
+def _print_extractions(found: Extractions) -> None:
+    """The distinct training pictures that generations extract, best first."""
+    title = extraction_words(found)
+    if not found.pictures:
+        show(title)
+        return
+    table = FittedTable(
+        *_PICTURE_COLUMNS, text={"training picture"}, spared=_PICTURE_SPARED, title=title
+    )
+    for picture in found.pictures[:PICTURES_SHOWN]:
+        table.add_row(
+            picture.training_id,
+            f"{picture.generations:,}",
+            f"{picture.copies:,}",
+            str(picture.best_seed),
+            f"{picture.l2:.3f}",
+            score_words(picture.adaptive),
+        )
+    print_table(table)
+    if len(found.pictures) > PICTURES_SHOWN:
+        explain(f"These are the first {PICTURES_SHOWN}; --json has all.")
 
 
 def _parts_table(found: Found) -> FittedTable:
@@ -91,6 +118,9 @@ def _part_cells(match: Match | PartMatch | None) -> list[str | Text]:
     return [match.training_id, caption, str(match.copies), part_verdict(match)]
 
 
+PICTURES_SHOWN = 50
+_PICTURE_COLUMNS = ("training picture", "generations", "k", "best seed", "l2", "adaptive")
+_PICTURE_SPARED = ("l2", "adaptive", "best seed")
 _PART_COLUMNS = ("prompt", "part", "shown by", "seeds", "training picture", "its caption", "k",
                  "extracted")  # fmt: skip
 _PART_SPARED = ("its caption", "seeds", "k", "training picture")
@@ -104,7 +134,7 @@ FURTHER = "  another picture"
 def _result_rows(result: PromptResult, captions: Mapping[str, str]) -> Iterator[list[str | Text]]:
     """One for each clique: of a prompt that repeats several pictures there are more."""
     proven = "" if result.clique_proven else f" (≤ {result.clique_upper_bound})"
-    text = prompt_cell(result.prompt, PROMPT_LENGTH)
+    text = prompt_cell(result.prompt or NO_PROMPT, PROMPT_LENGTH)
     distance = "" if result.mean_distance is None else f"{result.mean_distance:.3f}"
     size = f"{result.clique_size}{proven}"
     yield [text, size, str(result.seeds), distance, *_match_cells(result.match, captions)]

@@ -8,6 +8,7 @@ from typing import Any
 from seedsweep.storage import observed_store
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import SeedsweepError
+from seedsweep.storage.extractions import store_extractions
 from seedsweep.storage.observed_store import ObservedStore
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.receipts import Receipt, store_receipt
@@ -17,12 +18,14 @@ from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.inner_products import Products, TorchProducts, products
+from seedsweep.workers.analysts.all_generations import Crew, Judged, analyse_generations
 from seedsweep.workers.analysts.cost import Effort, Tally
 from seedsweep.workers.analysts.part_masks import store_masks
-from seedsweep.workers.analysts.prompt_result import analyse_stored, recorded
+from seedsweep.workers.analysts.prompt_result import analyse_stored, judge_stored, recorded
 from seedsweep.workers.analysts.stage_rules import Standing, standing
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt
 from seedsweep.workers.training.index import TrainingSet, load_training_set
+from seedsweep.workers.training.search_actors import searchers_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,11 @@ class Analysed:
 class AnalysisActor:
     """One actor: one store, the campaigns it was last asked for, one training set at hand."""
 
-    def __init__(self, store_url: str, device: str = "cpu") -> None:
+    def __init__(self, store_url: str, device: str = "cpu", crew: Crew | None = None) -> None:
         self._requests: list[observed_store.StoreRequest] = []
         self._store = ObservedStore(open_store(store_url), self._requests.append)
         self._device = device
+        self._crew = crew or searchers_within
         self._submission = lru_cache(maxsize=8)(self._load_submission)
         self._training = lru_cache(maxsize=1)(self._load_training)
 
@@ -125,6 +129,8 @@ class AnalysisActor:
         self, request: AnalysisRequest, stands: Standing, tally: Tally
     ) -> tuple[PromptResult, StoredPrompt, bool, Coverage | None]:
         submission = self._submission(request.campaign_id).of(request.own)
+        if submission.campaign.is_unconditional:
+            return self._analyse_generations(submission, request, tally)
         sampling, settings = submission.campaign.sampling, request.settings
         wanted = settings.verification
         training = self._training(wanted, sampling.width, sampling.height) if wanted else None
@@ -151,6 +157,23 @@ class AnalysisActor:
             receipt = Receipt(stored.images, settings.analysis_id, result)
             store_receipt(self._store, submission.campaign, receipt)
         return result, stored, receipted, training.coverage if training else None
+
+    def _analyse_generations(
+        self, submission: Submission, request: AnalysisRequest, tally: Tally
+    ) -> tuple[PromptResult, StoredPrompt, bool, Coverage | None]:
+        """Judge the generations of a campaign without prompts, and store what they extract."""
+        settings = request.settings
+
+        def judge(stored: StoredPrompt) -> Judged:
+            return analyse_generations(stored, settings, self._crew)
+
+        judged, stored = judge_stored(self._store, submission, request.prompt, judge, tally, None)
+        found = judged.extractions
+        if found:
+            store_extractions(
+                self._store, settings.analysis_id, request.campaign_id, found, judged.ranked
+            )
+        return judged.result, stored, False, found.coverage if found else None
 
     @cached_property
     def _products(self) -> Products:

@@ -185,6 +185,23 @@ def _join(ray: Any, address: str) -> None:
         ) from error
 
 
+@contextlib.contextmanager
+def crew_within(kind: type) -> Iterator[tuple[Any, list[Any]]]:
+    """Ray, and for the time of the block as many actors of this kind as it has CPUs, for one that
+    runs in an actor itself. They claim none: that actor waits for them, and others of its kind may
+    have all."""
+    import ray
+
+    count = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)(kind)
+    crew = [remote.options(runtime_env=ONE_THREAD).remote() for _ in range(count)]
+    try:
+        yield ray, crew
+    finally:
+        for actor in crew:
+            ray.kill(actor)
+
+
 class _Probe:
     def answer(self) -> None:
         """Nothing, if an actor of ours can run at all."""

@@ -11,6 +11,7 @@ from seedsweep.workers.analysis.near_copies import Summary
 from seedsweep.workers.cluster.ray_cluster import (
     ONE_THREAD,
     Actors,
+    crew_within,
     joined_ray,
     noticing_its_end,
     outcome_of,
@@ -130,6 +131,13 @@ class Searchers:
 def searchers(actors: Actors) -> Iterator[Searchers]:
     """Actors to search with for the time of the block; raises what `crew_of` does."""
     with crew_of(Searcher, actors) as (ray, crew):
+        yield Searchers(ray, crew)
+
+
+@contextlib.contextmanager
+def searchers_within() -> Iterator[Searchers]:
+    """Actors to search with, for an actor that waits for them; as of `crew_within`."""
+    with crew_within(Searcher) as (ray, crew):
         yield Searchers(ray, crew)
 
 
