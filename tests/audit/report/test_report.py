@@ -346,7 +346,7 @@ def test_labels_are_shown_and_refused_if_they_are_of_other_pictures(lab: Lab) ->
     for wrong, why in (
         ([Reviewer("eve", {name: "same"}, {name: (shown[0], "0" * 64)})], "labels of eve are of"),
         ([ann, ann], "one reviewer's"),
-        ([Reviewer("eve", {plain.prompt_id: "same"}, {})], "is no prompt with a match"),
+        ([Reviewer("eve", {plain.prompt_id: "same"}, {})], "is no prompt and no part with a match"),
     ):
         with pytest.raises(ConfigError, match=why):
             page(*wrong)

@@ -214,7 +214,6 @@ def added(text):
     ("text", "sentence"),
     [
         (edited('name = "audit"', ""), "name is missing; add it."),
-        (edited('[prompts]\nfile = "prompts.txt"', ""), "prompts is missing; add it."),
         (edited('[model]\npipeline = "noise"', ""), "model is missing; add it."),
         (edited("[model]", "[modle]"), "modle is not a known key; did you mean model?"),
         (

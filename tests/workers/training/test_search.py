@@ -333,7 +333,7 @@ def test_parts_are_found_as_by_comparing_all_pictures(seed, kinds, flip):
         assert matched_parts.l2 == reference.l2_of(squared.min())
         nearest = {name for (name, _), s in zip(read, squared, strict=True) if s == squared.min()}
         assert matched_parts.nearest.name in nearest
-        assert len(matched_parts.captions) == matched_parts.copies
+        assert len(matched_parts.showing) == matched_parts.copies
 
 
 def test_parts_are_not_looked_for_in_another_set_than_before(tmp_path):
