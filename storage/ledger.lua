@@ -78,6 +78,15 @@ local function forget_result(prompt)
   end
 end
 
+-- Whether the open units of a prompt are settled. They are issued in order, so that of many the last
+-- ones tell it first.
+local function is_settled_so_far(prompt)
+  for unit = prompt * per_prompt + opened(prompt) - 1, prompt * per_prompt, -1 do
+    if not is_settled(unit) then return false end
+  end
+  return true
+end
+
 -- A prompt that was dropped is decided anew.
 local function undrop(prompt)
   local open, is_dropped = opened(prompt)
@@ -89,7 +98,7 @@ local function undrop(prompt)
 end
 
 local function make_ready_if_settled(prompt)
-  if unsettled(prompt, 0, opened(prompt)) > 0 then return end
+  if not is_settled_so_far(prompt) then return end
   undrop(prompt)
   forget_result(prompt)
   redis.call('ZADD', ready, 0, prompt)

@@ -24,6 +24,7 @@ from seedsweep.audit.report.csv_export import write_csv
 from seedsweep.cli.main import app
 from seedsweep.cli.results import print_found
 from seedsweep.scheduler.campaign.file import parse_campaign
+from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.prompt_results import Clique, Drop, Match, Part
 from seedsweep.storage.verification_results import PartMatch
 from tests.support.checkout import ROOT
@@ -152,7 +153,7 @@ def test_every_field_of_the_results_is_explained(tmp_path, capsys):
     result = make_flagged(parts=[part])
     print_found(make_found([result]), as_json=True)
     [element] = json.loads(capsys.readouterr().out)
-    records = (Match, PartMatch, Clique, Part, Drop, Memory)
+    records = (Match, PartMatch, Clique, Part, Drop, Memory, Extractions)
     names = {name for record in records for name in record.model_fields}
     file = tmp_path / "results.csv"
     write_csv(make_found([result]), file)

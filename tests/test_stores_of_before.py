@@ -91,7 +91,7 @@ def as_then(results):
         assert memories == [clique["clique_seeds"] for clique in whole]
         names = ("parts", "parts_proven", "flagged_partial", "extracted_partial", "cut", "same_as")
         assert [result.pop(name) for name in names] == [[], True, False, None, None, None]
-        assert [result.pop(name) for name in ("drop", "settings")] == [None, None]
+        assert [result.pop(name) for name in ("drop", "settings", "extractions")] == [None] * 3
         for clique in (result, *result["further_cliques"]):
             for name in ("adaptive_training", "adaptive_generation", "agreement"):
                 assert not clique["match"] or clique["match"].pop(name) is None

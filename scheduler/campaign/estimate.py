@@ -109,7 +109,7 @@ class Estimate:
             ("Campaign", self.campaign_id),
             *(("Model", part) for part in self.parts),
             ("Prompts", f"{self.prompts:,}"),
-            ("Rows", str(self.rows)),
+            ("Rows", str(self.rows) if self.rows.read else ""),
             ("Units", f"{self.units:,}, {self.units_done:,} of them stored"),
             *(("Note", note) for note in self.notes),
             ("Images", self._images()),
