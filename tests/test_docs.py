@@ -27,6 +27,7 @@ from seedsweep.scheduler.campaign.file import parse_campaign
 from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.prompt_results import Clique, Drop, Match, Part
 from seedsweep.storage.verification_results import PartMatch
+from seedsweep.workers.training.embedding_model import EmbeddingSettings
 from tests.support.checkout import ROOT
 from tests.support.commands import seedsweep_here
 from tests.support.results import make_flagged, make_found
@@ -125,10 +126,17 @@ def test_readme_is_read_in_a_few_minutes():
     assert len(README.split()) <= 800
 
 
+def is_of_embedding(shown):
+    """Whether it is what lies beside a model that embeds pictures."""
+    return "mean" in shown
+
+
 def test_the_campaign_files_shown_are_ones_and_their_parts_are_parts():
     needed = {"name": "a", "model": {}, "prompts": {"file": "prompts.txt"}}
-    for shown in blocks("toml", ALL):
-        assert parse_campaign(needed | tomllib.loads(shown), Path("campaign.toml"))
+    *campaigns, embedding = sorted(map(tomllib.loads, blocks("toml", ALL)), key=is_of_embedding)
+    for shown in campaigns:
+        assert parse_campaign(needed | shown, Path("campaign.toml"))
+    assert EmbeddingSettings.model_validate(embedding, strict=False)
 
 
 def test_every_command_that_is_shown_exists_with_its_options():
@@ -198,7 +206,7 @@ def test_the_commands_shown_work_and_find_what_the_model_memorised(desk, joining
     assert (desk / "report" / "index.html").is_file()
     assert (desk / "results.csv").is_file()
 
-    (snippet,) = blocks("python", ALL)
+    (snippet,) = blocks("python", PAGES["getting-started"])
     opened = subprocess.run(
         [sys.executable, "-c", snippet + "\nprint(images['train'].num_rows)"],
         cwd=desk,
