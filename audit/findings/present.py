@@ -97,7 +97,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         same_as=same_as,
         notes=(
             *earlier,
-            *(() if trouble else _notes(search, counts, campaign.campaign_id, not earlier)),
+            *(() if trouble else _notes(campaign, search, counts, not earlier)),
             *(() if extractions else _compared(settings, counts, search, campaign.campaign_id)),
             *_judged_otherwise(campaign, settings),
             *stage_words(campaign, results),
@@ -164,15 +164,18 @@ def no_evidence_words(
 
 
 def _notes(
-    search: VerificationResult | None, counts: Counts, campaign_id: str, earlier: bool
+    campaign: Campaign, search: VerificationResult | None, counts: Counts, earlier: bool
 ) -> tuple[str, ...]:
     if search:
         return tuple(summary(search, earlier))
     if counts.matched or not counts.flagged:
         return ()
+    remedy = f"`seedsweep verify {campaign.campaign_id} --training-set PATH` does that"
+    if campaign.is_unconditional:
+        remedy = "name the set in [verification], and submit the file again"
     return (
         f"Matched and extracted: {NOT_EXAMINED}, since nothing was compared with training "
-        f"pictures; `seedsweep verify {campaign_id} --training-set PATH` does that.",
+        f"pictures; {remedy}.",
     )
 
 

@@ -40,7 +40,7 @@ def print_checkup(checkup: Checkup) -> None:
 def print_results(found: Found) -> None:
     """Print flagged prompts as a table, best first, and what the rest came to."""
     flagged = [result for result in found.results if result.flagged]
-    title = f"{len(flagged)} of {found.counts.with_evidence} prompts flagged"
+    title = _title(found, flagged)
     if flagged:
         own = [MADE_WITH] if any(result.settings for result in flagged) else []
         table = FittedTable(
@@ -62,6 +62,15 @@ def print_results(found: Found) -> None:
         explain(f"Not finished: {left:,} of {found.counts.prompts:,} prompts are not analysed yet.")
     for note in found.notes:
         explain(note)
+
+
+def _title(found: Found, flagged: Sequence[PromptResult]) -> str:
+    """How much of what was tried repeats."""
+    if [result.prompt for result in found.results] != [""]:
+        return f"{len(flagged)} of {found.counts.with_evidence} prompts flagged"
+    repeated = count_words(sum(len(result.cliques) for result in flagged), "picture")
+    generations = count_words(found.results[0].usable, "generation")
+    return f"{repeated} repeated among {generations}"
 
 
 def _print_extractions(found: Extractions) -> None:

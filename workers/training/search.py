@@ -132,7 +132,7 @@ class TrainingSearch:
         told = set(scored)
         fetched: list[Fetched] = []
         matches: list[TrainingMatch] = []
-        step = max(1, _MATCHED_BYTES // max(1, queries[:1].size))
+        step = max(1, _MATCHED_BYTES // math.prod(queries.shape[1:]))
         for at in range(0, len(queries), step):
             images = queries[at : at + step]
             some = self._as_they_are_nearer(images, found[at : at + step])

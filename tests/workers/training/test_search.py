@@ -181,6 +181,15 @@ def test_pictures_beyond_many_copies_are_reached(tmp_path, monkeypatch, spare):
     assert min(found.copies.values()) >= 13
 
 
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_search_for_nothing_says_what_could_be_read(tmp_path, counted):
+    write_set(tmp_path, pictures(3, 0), ["parquet"], 2)
+    wanted = Verification(training_set=str(tmp_path))
+    through = TrainingSearch(Here(), open_set(tmp_path), wanted, 1, lambda *n: None)
+    found = through.match(pictures(0, 0), 0, counted=counted)
+    assert (found.matches, found.copies, found.coverage.read) == ([], {}, 3)
+
+
 def test_near_copies_of_many_are_counted_among_what_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(searching, "_COUNTED", 1)
     monkeypatch.setattr(copy_counts, "HELD", 4)
