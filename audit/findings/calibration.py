@@ -18,7 +18,7 @@ from seedsweep.audit.findings.operating_point import (
 from seedsweep.audit.findings.part_point import PartPoint, Tiles, part_point
 from seedsweep.audit.findings.precision_recall import PrecisionRecall, precision_recall
 from seedsweep.scheduler.campaign.current import settings_now
-from seedsweep.scheduler.campaign.file import require_possible, samplings
+from seedsweep.scheduler.campaign.possible import require_possible, samplings
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_campaign, load_prompts, load_settings
 from seedsweep.storage.errors import ConfigError

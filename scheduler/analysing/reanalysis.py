@@ -13,7 +13,8 @@ from seedsweep.scheduler.analysing.analyst_service import (
     warn_of_corrupt,
     warn_of_unread,
 )
-from seedsweep.scheduler.campaign.file import explain, require_possible, samplings
+from seedsweep.scheduler.campaign.file import explain
+from seedsweep.scheduler.campaign.possible import require_possible, samplings
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError

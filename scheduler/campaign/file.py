@@ -6,21 +6,26 @@ the fingerprint of what is there now, and the prompt list its digest.
 
 import difflib
 import json
-import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
+from seedsweep.scheduler.campaign.possible import (
+    check_negative_prompts,
+    check_sizes,
+    require_sampling,
+    require_tokens,
+    with_possible_settings,
+)
 from seedsweep.scheduler.campaign.prompt_files import ListedPrompt, RowCounts, list_prompts
 from seedsweep.scheduler.campaign.reference import FILLED_IN
 from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import Campaign, prompt_id_of
-from seedsweep.storage.settings.analysis import Analysis, PartRule, Verification
+from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import (
     DEFAULT_MISSED_SAMPLE,
@@ -28,15 +33,12 @@ from seedsweep.storage.settings.sampling import (
     PromptSettings,
     Sampling,
 )
-from seedsweep.workers.analysis.distances import tile_grid, tile_values
-from seedsweep.workers.analysis.parts import TILE_PIXELS
 from seedsweep.workers.models.fingerprint import fingerprint_model
-from seedsweep.workers.models.folder_check import check_model, check_size
+from seedsweep.workers.models.folder_check import check_model
 from seedsweep.workers.models.plugins import BUILT_IN
 from seedsweep.workers.models.resolution import resolve_parts
 from seedsweep.workers.pipelines.class_labels import check_classes
 from seedsweep.workers.pipelines.diffusers_class import check_class
-from seedsweep.workers.pipelines.negative_prompt import why_no_negative_prompt
 from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
 from seedsweep.workers.pipelines.unconditional import check_unconditional
 from seedsweep.workers.screening.screen import check_screen
@@ -50,13 +52,6 @@ SHOWN_LENGTH = 120
 """So much of a key or a value is shown where it is wrong."""
 
 _DIFFUSERS = ("variant", "config", "adapters", "embeddings", "components")
-
-TORCH_SEEDS = 1 << 32
-"""Torch's generator on the CPU, a Mersenne Twister, takes 32 bits of a seed."""
-
-PAIRS_IN_TILES = 1 << 28
-"""Of a prompt; the search for parts holds a byte for each, 256 MB, and four if parts may be
-anywhere."""
 
 NAMES = (("name",), ("model", "pipeline"))
 """The keys that hold a name of ours."""
@@ -91,11 +86,11 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
         }
     )
     check_model(resolved.model, resolved.sampling)
-    _check_sizes(resolved, listed)
-    _require_tokens(resolved, prompts, settings)
+    check_sizes(resolved, listed)
+    require_tokens(resolved, prompts, settings)
     check_class(resolved.model, with_prompts=not resolved.is_unconditional)
     check_unconditional(resolved)
-    _check_negative_prompts(resolved, listed)
+    check_negative_prompts(resolved, listed)
     for screen in resolved.screens:
         check_screen(screen, resolved.model, resolved.sampling)
     recipes = dict.fromkeys(own.recipe for own in settings) or [None]
@@ -114,69 +109,10 @@ def _listed(
         return None, [ListedPrompt("", None, "")]
     file = folder / campaign.prompts.file
     prompt_list = campaign.prompts.model_copy(update={"file": str(file)})
-    listed = _checked(campaign, list_prompts(prompt_list, rows))
+    listed = with_possible_settings(campaign, list_prompts(prompt_list, rows))
     if not listed:
         raise ConfigError(f"The prompts file {file} holds no prompt; add some.")
     return prompt_list, listed
-
-
-def _checked(campaign: Campaign, listed: Iterable[ListedPrompt]) -> list[ListedPrompt]:
-    """The prompts, whose own settings must be possible as those of [sampling] must."""
-    prompts, known, columns = [], set[PromptSettings](), campaign.own_columns.named
-    for prompt in listed:
-        if prompt.settings and prompt.settings not in known:
-            try:
-                _require_sampling(campaign.of(prompt.settings), columns)
-            except ConfigError as error:
-                raise ConfigError(f"{prompt.where}: {error}") from error
-            known.add(prompt.settings)
-        prompts.append(prompt)
-    return prompts
-
-
-def _check_sizes(campaign: Campaign, listed: Iterable[ListedPrompt]) -> None:
-    """Refuse prompts of a size that the model cannot make."""
-    known = {(campaign.sampling.width, campaign.sampling.height)}
-    for prompt in listed:
-        sampling = campaign.of(prompt.settings).sampling
-        if (size := (sampling.width, sampling.height)) not in known:
-            try:
-                check_size(campaign.model, sampling)
-            except ConfigError as error:
-                raise ConfigError(f"{prompt.where}: {error}") from error
-            known.add(size)
-
-
-def _check_negative_prompts(campaign: Campaign, listed: Iterable[ListedPrompt]) -> None:
-    """Refuse a negative prompt that the model cannot be given, or does not use."""
-    reason = why_no_negative_prompt(campaign.model)
-    if not reason:
-        return
-    for prompt in listed:
-        if not campaign.of(prompt.settings).sampling.negative_prompt:
-            continue
-        own = prompt.settings.negative_prompt if prompt.settings else None
-        where = f"{prompt.where}: " if own else ""
-        column = campaign.own_columns.negative_prompt
-        raise ConfigError(
-            f"{where}the model {campaign.model.path} cannot be given a negative prompt: {reason}; "
-            f"leave out {f'the column {column!r}' if own else 'sampling.negative_prompt'}."
-        )
-
-
-def _require_tokens(
-    campaign: Campaign, prompts: Sequence[str], settings: Sequence[PromptSettings]
-) -> None:
-    """Refuse an embedding whose token stands nowhere, since it would alter nothing."""
-    model = campaign.model
-    texts = {campaign.sampling.negative_prompt, *(own.negative_prompt or "" for own in settings)}
-    texts |= {model.given(prompt) for prompt in prompts} if model.embeddings else set()
-    for one in model.embeddings:
-        if not any(one.token in text for text in texts):
-            raise ConfigError(
-                f"No prompt has the token {one.token!r} of model.embeddings, so it would alter "
-                "nothing; write it in the prompts, a trigger or sampling.negative_prompt."
-            )
 
 
 def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
@@ -202,38 +138,10 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
             f"{path}: missed_sample does nothing without stages; remove it, or add [[stages]]."
         )
     try:
-        _require_sampling(campaign, {})
+        require_sampling(campaign, {})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return campaign
-
-
-def _require_sampling(campaign: Campaign, columns: Mapping[str, str]) -> None:
-    """Refuse what no prompt can be made with, or what would alter nothing.
-
-    The campaign is as a prompt has it, whose own settings are from these `columns`; without them it
-    is as its file says, which need not hold for settings that each prompt has of its own.
-    """
-    sampling, own = campaign.sampling, campaign.own_columns.named.keys() - columns.keys()
-    first, negative, guidance = (
-        f"the column {columns[name]!r}" if name in columns else f"sampling.{name}"
-        for name in ("first_seed", "negative_prompt", "guidance_scale")
-    )
-    if campaign.seeds.stop > 2**63:
-        raise ConfigError(f"the seeds pass 2**63; lower {first}.")
-    if campaign.model.pipeline == "diffusers" and campaign.seeds.stop > TORCH_SEEDS:
-        raise ConfigError(
-            "the seeds pass 2**32, and torch makes equal noise of seeds that are so far apart, so "
-            f"that the pictures would be those of other seeds; lower {first}."
-        )
-    if not own & {"width", "height"}:
-        require_possible(campaign.analysis, sampling)
-    if own & {"negative_prompt", "guidance_scale"}:
-        return
-    if sampling.negative_prompt and sampling.guidance_scale <= 1:
-        raise ConfigError(
-            f"{negative} does nothing without guidance; remove it, or raise {guidance} above 1."
-        )
 
 
 def _with_default_stages(raw: dict[str, Any]) -> dict[str, Any]:
@@ -267,45 +175,6 @@ def _tables(raw: object, name: str) -> list[dict[str, Any]]:
         return [raw] if isinstance(raw, dict) else []
     first, _, rest = name.partition(".")
     return _tables(raw.get(first), rest)
-
-
-def samplings(campaign: Campaign, settings: Iterable[PromptSettings]) -> list[Sampling]:
-    """The sampling of the campaign, or one for each size that its prompts have of their own."""
-    sizes = {(own.width, own.height): own for own in settings}
-    return [campaign.of(own).sampling for own in sizes.values()] or [campaign.sampling]
-
-
-def require_possible(analysis: Analysis, sampling: Sampling) -> None:
-    """Refuse a clique size that no prompt can reach, since nothing could ever be flagged, and a
-    search for parts that could find none or is too large."""
-    if analysis.min_clique_size > sampling.seeds:
-        raise ConfigError(
-            f"analysis.min_clique_size = {analysis.min_clique_size} is more than the "
-            f"{sampling.seeds} seeds of each prompt, so nothing could be flagged; lower it, or "
-            "raise sampling.seeds."
-        )
-    if analysis.partial:
-        _require_parts(analysis.parts, sampling)
-
-
-def _require_parts(rule: PartRule, sampling: Sampling) -> None:
-    tiles = tile_grid(sampling.height, sampling.width, rule.grid)
-    if rule.least > len(tiles):
-        raise ConfigError(
-            f"analysis.parts.least = {rule.least} is more than the {len(tiles)} tiles of a "
-            "picture, so no part could be found; lower it, or raise analysis.parts.grid."
-        )
-    if max(map(tile_values, tiles)) > 3 * TILE_PIXELS:
-        raise ConfigError(
-            f"analysis.parts.grid = {rule.grid} makes tiles of more than {TILE_PIXELS:,} pixels, "
-            "which are not compared exactly; raise it."
-        )
-    most = math.isqrt(PAIRS_IN_TILES // (len(tiles) * (4 if rule.anywhere else 1)))
-    if sampling.seeds > most:
-        raise ConfigError(
-            f"analysis.partial looks at {most:,} seeds of a prompt at most, and each has "
-            f"{sampling.seeds:,}; leave it out, or lower sampling.seeds or analysis.parts.grid."
-        )
 
 
 def explain(error: ValidationError, record: type[BaseModel]) -> str:

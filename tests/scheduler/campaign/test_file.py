@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seedsweep.scheduler.campaign.file import TORCH_SEEDS, parse_campaign, read_campaign
+from seedsweep.scheduler.campaign.file import parse_campaign, read_campaign
+from seedsweep.scheduler.campaign.possible import TORCH_SEEDS
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign, Prompt
 from tests.support.model_folders import safetensors, save_folder
