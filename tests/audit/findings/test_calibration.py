@@ -25,7 +25,7 @@ from seedsweep.audit.findings.saved import load_calibrations
 from seedsweep.audit.report.calibration_page import render_fragment, render_page
 from seedsweep.cli import main as command_line
 from seedsweep.cli.calibration_table import for_scripts
-from seedsweep.scheduler.campaign import file as campaign_file_module
+from seedsweep.scheduler.campaign import possible
 from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
@@ -188,7 +188,7 @@ def test_parts_that_cannot_be_compared_exactly_are_refused_as_an_analysis_refuse
     _, store, campaign_id = made
     marks = Marks(tuple(CONTROLS), ())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(campaign_file_module, "TILE_PIXELS", 1)
+        patch.setattr(possible, "TILE_PIXELS", 1)
         with pytest.raises(ConfigError, match="which are not compared exactly"):
             score_marked(store, campaign_id, marks, (4,), 1, lambda *n: None, partial=True)
         score_marked(store, campaign_id, marks, (4,), 1, lambda *n: None)
