@@ -174,6 +174,14 @@ def test_every_page_is_in_the_site():
     assert [name for name in PAGES if f"{name}.md" not in listed] == []
 
 
+def test_what_stands_below_an_item_of_a_list_is_indented_as_the_site_wants_it():
+    """By four, with an empty line before the next item: otherwise the list ends there."""
+    for name, page in PAGES.items():
+        prose = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+        assert not re.search(r"\n\n {1,3}\S", prose), name
+        assert not re.search(r"\n {4}\w[^\n]*\n(?:- |\d+\. )", prose), name
+
+
 def test_every_file_that_a_page_links_to_is_there():
     for page in (*ROOT.glob("*.md"), *ROOT.glob("[de]*/**/*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text()):
