@@ -66,11 +66,23 @@ def plan_campaign(
     tokenizers = open_tokenizers(campaign.model)
     unseen = find_unseen(tokenizers, read_as(campaign.model, prompts), settings)
     notes = (
+        *_seeds_alone_words(campaign),
         *settings_words(campaign, settings),
         *_model_words(campaign.model, prompts),
         *unseen_words(unseen, tokenizers, prompts, len(campaign.seeds)),
     )
     return Plan(campaign, prompts, cuts, notes, unseen, settings)
+
+
+def _seeds_alone_words(campaign: Campaign) -> tuple[str, ...]:
+    """That there are no prompts, where nothing but the campaign file says that none are wanted: a
+    diffusers model that takes prompts was refused."""
+    if not campaign.is_unconditional or campaign.model.pipeline == "diffusers":
+        return ()
+    return (
+        "There is no [prompts], so the pipeline is given the empty prompt, and makes pictures of "
+        "seeds alone; if it takes prompts, name a file of them.",
+    )
 
 
 def settings_words(campaign: Campaign, settings: Sequence[PromptSettings]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def verdict_of_pairs(
     for each in _components(pairs, len(seeds), min_clique_size, largest):
         verdict = verdict_of(
             each.edges,
-            lambda places, each=each: distances(tuple(each.members[list(places)].tolist())),  # type: ignore[misc]
+            partial(_among, distances, each.members),
             [seeds[place] for place in each.members.tolist()],
             min_clique_size,
             max_steps,
@@ -67,6 +68,13 @@ def verdict_of_pairs(
     cliques.sort(key=lambda clique: (-len(clique.seeds), clique.seeds))
     size = len(cliques[0].seeds) if cliques else min_clique_size - 1
     return Verdict(edges, tuple(cliques), bound <= size, bound)
+
+
+def _among(
+    distances: MemberDistances, members: NDArray[np.intp], places: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """The distances of the members at these places."""
+    return distances(tuple(members[list(places)].tolist()))
 
 
 def _components(

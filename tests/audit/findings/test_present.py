@@ -10,6 +10,7 @@ import pytest
 from seedsweep.audit.findings.counts import count_results, has_evidence
 from seedsweep.audit.report.report import gather_report, render_report
 from seedsweep.cli import main as command_line
+from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_verification
 from seedsweep.storage.folder_store import FolderStore
@@ -21,7 +22,13 @@ from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.noise import noise_share
 from seedsweep.workers.pipelines.protocol import Generation
-from tests.support.campaigns import campaign_file, make_submission, small_sampling, submit_file
+from tests.support.campaigns import (
+    campaign_file,
+    make_campaign,
+    make_submission,
+    small_sampling,
+    submit_file,
+)
 from tests.support.findings import make_search
 from tests.support.results import make_flagged, make_result
 
@@ -324,3 +331,20 @@ def test_a_prompt_that_is_flagged_is_evidence_whatever_the_size_asked_for(size):
     assert has_evidence(make_flagged(seeds=3, excluded=1), size)
     assert has_evidence(make_result(seeds=size), size)
     assert not has_evidence(make_result(seeds=size, excluded=1), size)
+
+
+def test_without_prompts_pictures_are_counted_and_the_training_set_is_the_campaign_files(
+    seedsweep, tmp_path
+):
+    """`verify` refuses such a campaign, so nobody is told to use it."""
+    store = FolderStore(tmp_path / "seedsweep-data")
+    campaign = make_campaign(seeds=8, images_per_unit=8, guidance_scale=1.0)
+    plan = plan_campaign(store, campaign.model_copy(update={"prompts": None}), [""])
+    campaign_id = submit_campaign(store, plan).campaign.campaign_id
+    result = make_flagged(prompt="", seeds=8)
+    store_results(store, plan.campaign.analysis_id, campaign_id, [result])
+    finished = seedsweep("results", campaign_id)
+    said = " ".join((finished.stdout + finished.stderr).split())
+    assert "1 picture repeated among 8 generations" in said
+    assert "name the set in [verification]" in said
+    assert "seedsweep verify" not in said

@@ -9,19 +9,18 @@ from seedsweep.scheduler.campaign.progress import Broker, Services, read_progres
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.storage.campaigns import store_done
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.live_state import DROPPED
-from seedsweep.storage.results import results_by, store_results
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from tests.support.campaigns import campaign_file, make_images, submit_file
+from tests.support.played import Played
 
 SEEDS = 16
 PROMPTS = [f"prompt {number}" for number in range(9)]
 
 
-class Funnel:
-    """A campaign with stages, worked off step by step in this process."""
+class Funnel(Played):
+    """A campaign with stages of pictures."""
 
     def __init__(self, folder, ledger, missed_sample):
         file = campaign_file(
@@ -32,52 +31,8 @@ class Funnel:
             stages=({"seeds": 4}, {"seeds": 10, "min_clique_size": 3}),
             missed_sample=missed_sample,
         )
-        self.store, self.ledger = FolderStore(folder / "store"), ledger
-        self.plan = submit_file(self.store, file)
-        self.campaign = self.plan.campaign
-        self.id = self.campaign.campaign_id
-        self.made = []
-        self._actor = AnalysisActor(self.store.url)
-
-    def restore(self, checkpointed=False):
-        self.ledger.restore(
-            self.id, restore_state(self.store, self.plan, checkpointed=checkpointed)
-        )
-
-    def make(self, count):
-        token, indexes = self.ledger.issue(self.id, count)
-        for index in indexes:
-            assert self.ledger.claim(self.id, index, token).outcome == "granted"
-            if not self.store.exists(unit_shard(self.plan.unit(index))):
-                make_images(self.store, self.plan, [index])
-                self.made.append(index)
-            self.ledger.complete(self.id, index)
-        return len(indexes)
-
-    def judge(self, count):
-        prompts = self.ledger.take_ready(self.id, count)
-        stages = self.ledger.stages_of(self.id, prompts)
-        for prompt, stage in zip(prompts, stages, strict=True):
-            text = PROMPTS[prompt]
-            request = AnalysisRequest(self.id, text, self.campaign.settings, stage=stage)
-            told = self._actor.analyse(request)
-            if told.goes_on_to:
-                self.ledger.open_stage(self.id, prompt, told.goes_on_to)
-                continue
-            store_results(self.store, self.campaign.analysis_id, self.id, [told.value])
-            after = told.value.dropped_after
-            self.ledger.analysed(self.id, prompt, told.value.flagged, after)
-        return len(prompts)
-
-    def finish(self, forget=lambda: None):
-        while not self.ledger.counts(self.id).settled:
-            assert self.make(5) + self.judge(3) > 0
-            forget()
-
-    @property
-    def results(self):
-        found = results_by(self.store, self.campaign.settings, self.id)
-        return sorted(found, key=lambda result: result.prompt_id)
+        store = FolderStore(folder / "store")
+        super().__init__(store, ledger, submit_file(store, file))
 
 
 @pytest.fixture

@@ -45,10 +45,14 @@ def test_its_one_prompt_is_the_empty_text_and_its_units_are_runs_of_seeds(tmp_pa
     assert list(load_prompts(store, plan.campaign.campaign_id)) == [""]
 
 
-def test_noise_needs_no_prompts(tmp_path):
-    campaign, prompts, _ = read_campaign(write(tmp_path, 'pipeline = "noise"'))
-    assert prompts == [""]
-    assert campaign.prompts is None
+def test_a_pipeline_that_may_need_prompts_gets_none_and_that_is_said(tmp_path, folder):
+    resolved = read_campaign(write(tmp_path, 'pipeline = "noise"'))
+    assert resolved.prompts == [""]
+    assert resolved.campaign.prompts is None
+    store = FolderStore(tmp_path / "store")
+    (note,) = plan_campaign(store, *resolved).notes
+    assert note.startswith("There is no [prompts], so the pipeline is given the empty prompt")
+    assert plan_campaign(store, *read_campaign(write(tmp_path, of(folder)))).notes == ()
 
 
 @pytest.mark.parametrize(

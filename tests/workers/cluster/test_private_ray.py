@@ -67,7 +67,10 @@ def test_a_private_ray_joins_nobody_serves_nobody_else_and_leaves_nothing(hold, 
     (folder,) = short.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
 
-    offspring = [each.pid for each in psutil.Process(process.pid).children(recursive=True)]
+    started = psutil.Process(process.pid).children(recursive=True)
+    for_clusters = {"dashboard.py", "monitor.py", "log_monitor.py"}
+    assert not for_clusters & {Path(word).name for each in started for word in each.cmdline()}
+    offspring = [each.pid for each in started]
     ports = listening([process.pid, *offspring])
     gets = {(port, name): stranger_gets(port) for port, name in ports.items()}
     assert len(gets) > 8
