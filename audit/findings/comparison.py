@@ -149,9 +149,15 @@ def compare_campaigns(
     that are extracted of a; `progress` as of `ask_second_model`.
 
     Raises `ConfigError` for an unknown campaign, and for two that do not compare: other seeds,
-    other settings, no prompt in common; and as of `ask_second_model`.
+    other settings, no prompt in common, no prompts at all; and as of `ask_second_model`.
     """
     one, other = (_arm(store, campaign_id) for campaign_id in (a, b))
+    for arm in (one, other):
+        if arm.submission.campaign.is_unconditional:
+            raise ConfigError(
+                f"The campaign {arm.submission.campaign.campaign_id} has no prompts to compare by; "
+                "`seedsweep results` of each campaign tells what its generations extract."
+            )
     refuse_unlike(one, other)
     size = one.settings.analysis.min_clique_size
     pairs, left_out = pair_up(_results(store, one), _results(store, other), size)

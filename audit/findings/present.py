@@ -97,7 +97,8 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         same_as=same_as,
         notes=(
             *earlier,
-            *(() if trouble else _notes(campaign, search, counts, not earlier)),
+            # Of a search's cliques alone less would be told than of every generation.
+            *(() if trouble or extractions else _notes(campaign, search, counts, not earlier)),
             *(() if extractions else _compared(settings, counts, search, campaign.campaign_id)),
             *_judged_otherwise(campaign, settings),
             *stage_words(campaign, results),

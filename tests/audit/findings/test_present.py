@@ -336,7 +336,7 @@ def test_a_prompt_that_is_flagged_is_evidence_whatever_the_size_asked_for(size):
 def test_without_prompts_pictures_are_counted_and_the_training_set_is_the_campaign_files(
     seedsweep, tmp_path
 ):
-    """`verify` refuses such a campaign, so nobody is told to use it."""
+    """`verify` looks at what repeats alone, and the campaign's own at every generation."""
     store = FolderStore(tmp_path / "seedsweep-data")
     campaign = make_campaign(seeds=8, images_per_unit=8, guidance_scale=1.0)
     plan = plan_campaign(store, campaign.model_copy(update={"prompts": None}), [""])

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seedsweep.audit.findings.comparison import compare_campaigns
 from seedsweep.audit.findings.matched_pictures import read_named
 from seedsweep.audit.findings.present import gather_found
 from seedsweep.audit.report.report import gather_report, render_report
 from seedsweep.cli.results import print_found
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
+from seedsweep.storage.campaigns import store_verification
+from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.results import store_results
 from seedsweep.storage.settings.analysis import Analysis, Verification
@@ -20,6 +23,7 @@ from seedsweep.workers.pipelines.noise import NoisePipeline
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
 from seedsweep.workers.training.slices import USUAL
 from tests.support.campaigns import make_campaign, make_images
+from tests.support.findings import make_search
 from tests.support.searchers import Here
 
 
@@ -88,3 +92,15 @@ def test_results_show_them_to_people_and_scripts(audited, capsys):
     said = capsys.readouterr()
     assert "known.png" in said.out
     assert "none to look for" not in said.err
+
+
+def test_nothing_is_said_by_prompts_where_there_are_none(audited):
+    store, submission = audited
+    campaign = submission.campaign
+    with pytest.raises(ConfigError, match="has no prompts to compare by"):
+        compare_campaigns(store, campaign.campaign_id, campaign.campaign_id)
+    report = gather_report(store, campaign.campaign_id, None)
+    assert "prompts analysed</span>" not in render_report(report)
+    store_verification(store, make_search(store, campaign.campaign_id))
+    notes = gather_found(store, submission, campaign.settings).notes
+    assert not [note for note in notes if "Prompts that extract them" in note]
