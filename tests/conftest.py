@@ -1,7 +1,6 @@
 import contextlib
 import logging
 import signal
-import socket
 import uuid
 
 import pytest
@@ -77,12 +76,7 @@ def wait_until():
 def free_port():
     """Name a port on 127.0.0.1 that nothing listens on."""
 
-    def find():
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return probe.getsockname()[1]
-
-    return find
+    return lambda: servers.free_ports(1)[0]
 
 
 @pytest.fixture(scope="session")

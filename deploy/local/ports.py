@@ -1,26 +1,36 @@
 """Ports on 127.0.0.1 that nothing listens on.
 
-All lie below those that the kernel gives to outgoing connections, so none is taken meanwhile.
+All lie below those that the kernel gives to outgoing connections, and above those that the workers
+of a Ray listen on, so neither takes one meanwhile. A port that one process has been named is named
+to no other, for as long as the first lives: a server may take its time to listen (Linux only).
 """
 
 import random
 import socket
+import sys
 from collections.abc import Iterable
 
 HOST = "127.0.0.1"
-_FIRST, _LAST = 10_000, 22_000
+_FIRST, _LAST = 20_000, 32_000
+"""Ray's workers: 10002 to 19999 (its page "Configuring Ray"); the kernel: 32768 and more."""
 _TRIES = 1000
 
+_claims: list[socket.socket] = []
 
-def free_ports(count: int, taken: Iterable[int] = ()) -> list[int]:
-    """Name so many ports, all different and none of those `taken`."""
+
+def free_ports(count: int, taken: Iterable[int] = (), apart: int = 0) -> list[int]:
+    """Name so many ports, all different and none of those `taken`.
+
+    With `apart` the ports so far above them are free too, and no more named by this.
+    """
     ports: list[int] = []
     others = set(taken)
     while len(ports) < count:
-        port = _draw()
-        if port not in others and is_free(port):
+        port = random.randrange(_FIRST, _LAST - apart)  # noqa: S311 - nothing secret
+        pair = {port, port + apart}
+        if others.isdisjoint(pair) and all(map(_claim, pair)):
             ports.append(port)
-            others.add(port)
+            others |= pair
     return ports
 
 
@@ -31,9 +41,9 @@ def free_run(length: int, taken: Iterable[int] = ()) -> int:
     """
     others = set(taken)
     for _ in range(_TRIES):
-        first = _draw()
+        first = random.randrange(_FIRST, _LAST - length)  # noqa: S311 - nothing secret
         run = range(first, first + length)
-        if others.isdisjoint(run) and all(map(is_free, run)):
+        if others.isdisjoint(run) and all(map(_claim, run)):
             return first
     raise OSError(f"there are no {length} free ports in a row")
 
@@ -49,5 +59,20 @@ def is_free(port: int) -> bool:
         return True
 
 
-def _draw() -> int:
-    return random.randrange(_FIRST, _LAST)  # noqa: S311 - nothing secret
+def _claim(port: int) -> bool:
+    """Whether the port is free and nobody's; it is this process's from now on.
+
+    The claim is a name in the kernel's own list of sockets, which goes with the process.
+    """
+    if not is_free(port):
+        return False
+    if sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0seedsweep-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    return True

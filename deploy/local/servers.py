@@ -45,7 +45,9 @@ class WeedPorts:
 
 def choose_weed_ports() -> WeedPorts:
     """Name free ports for all parts."""
-    return WeedPorts(*free_ports(9))
+    (admin,) = free_ports(1, apart=_ADMIN_GRPC)
+    s3, s3_grpc, *others = free_ports(8)
+    return WeedPorts(s3, s3_grpc, admin, *others)
 
 
 def write_broker_options(file: Path, data: Path, host: str, port: int, password: str) -> None:

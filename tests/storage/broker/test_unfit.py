@@ -29,7 +29,7 @@ def serve(tmp_path_factory):
     started = []
 
     def start(text, *options):
-        [port] = free_ports(1)
+        [port] = free_ports(1, apart=10_000)  # a cluster has its bus there
         folder = tmp_path_factory.mktemp("unfit")
         (folder / "conf").write_text(f'bind 127.0.0.1\nport {port}\ndir "{folder}"\n{text}\n')
         command = [*TETHER, str(get_binary_path()), str(folder / "conf"), *options]
