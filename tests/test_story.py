@@ -235,9 +235,8 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(desk, wait_until):
     gets = {port: stranger_gets(port) for port in ports_below(process.pid)}
     open_still = ports_below(process.pid).items()
     gets = {(port, name): gets[port] for port, name in open_still if port in gets}
-    assert len(gets) > 8
-    assert all(granted or refused for granted, refused in gets.values()), gets
-    assert set().union(*(granted for granted, _ in gets.values())) == {"metrics"}, gets
+    assert len(gets) > 5
+    assert all(refused and not granted for granted, refused in gets.values()), gets
 
     process.send_signal(signal.SIGINT)
     _, progress = process.communicate(timeout=60)
@@ -263,7 +262,7 @@ def test_a_cluster_that_does_not_answer_is_said_before_an_image_is_made(desk, fr
 RAY_THAT_FAILS = """
 from types import SimpleNamespace
 class Ray:
-    get_node = start_api_server = RayParams = dict
+    get_node = start_api_server = start_ray_process = RayParams = dict
 _private = SimpleNamespace(services=Ray, parameter=Ray)
 def init(**options):
     raise OSError("No space left on device")

@@ -135,9 +135,10 @@ def ray_cluster(cpus=3, **environment):
     } | environment
     code = (
         "import ray\n"
-        "from seedsweep.workers.cluster.private_ray import private_folder, start\n"
-        "with private_folder() as folder:\n"
-        f"    start(ray, {cpus}, folder)\n"
+        "from seedsweep.workers.cluster import private_ray\n"
+        "private_ray._AGENTS = ()  # who joins it has variables of his own for his actors\n"
+        "with private_ray.private_folder() as folder:\n"
+        f"    private_ray.start(ray, {cpus}, folder)\n"
         "    print(ray.get_runtime_context().gcs_address, flush=True); input()\n"
         "    ray.shutdown()"
     )

@@ -9,12 +9,12 @@ from seedsweep.storage.errors import SeedsweepError, StoreUnavailableError
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysts.actor import Analysed, AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import (
-    ONE_THREAD,
     Actors,
     Cluster,
     gpu_share,
     joined_ray,
     noticing_its_end,
+    one_thread,
     outcome_of,
     spread,
 )
@@ -43,10 +43,8 @@ def analyse(
         kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(
             AnalysisActor
         )
-        crew = [
-            kind.options(runtime_env=ONE_THREAD).remote(store_url, actors.device)
-            for _ in range(actors.count)
-        ]
+        started = kind.options(**one_thread(actors.address))
+        crew = [started.remote(store_url, actors.device) for _ in range(actors.count)]
         try:
             yield from _analysed(ray, crew, requests, Cluster(actors.address))
         finally:

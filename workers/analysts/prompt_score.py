@@ -23,7 +23,7 @@ from seedsweep.workers.analysis.part_shifts import lay, reduce_pictures, reducti
 from seedsweep.workers.analysis.parts import critical_least, same_tiles
 from seedsweep.workers.analysis.shifted_parts import ShiftedParts
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
-from seedsweep.workers.cluster.ray_cluster import ONE_THREAD
+from seedsweep.workers.cluster.private_ray import ONE_THREAD
 from seedsweep.workers.stored_images import BrokenShardError
 from seedsweep.workers.training.index import TrainingSet, load_training_set
 
@@ -157,11 +157,11 @@ def _one_thread_each() -> Iterator[None]:
     """Have processes that start meanwhile compute with one thread each: with one for every core in
     each of them they wait for each other, and take three times as long."""
     before = dict(os.environ)
-    os.environ.update(ONE_THREAD["env_vars"])
+    os.environ.update(ONE_THREAD)
     try:
         yield
     finally:
-        for name in ONE_THREAD["env_vars"]:
+        for name in ONE_THREAD:
             os.environ.pop(name, None)
         os.environ.update(before)
 

@@ -6,9 +6,11 @@ import logging
 import os
 import re
 import secrets
+import shlex
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 import time
 import traceback
@@ -57,6 +59,15 @@ ENVIRONMENT = {
     # No process that waits for work: an actor has one of its own.
     "RAY_prestart_worker_first_driver": "0",
 }
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""The variables of an actor, which has one CPU."""
+
+_AGENTS = ("--dashboard_agent_command", "--runtime_env_agent_command")
+_IDLE = [
+    *(sys.executable, "-S", "-E", "-c"),
+    "import os, time; node = os.getppid();"
+    " node != 1 and all(time.sleep(1) is None for _ in iter(lambda: os.getppid() == node, False))",
+]
 _OF_OTHERS = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK")
 
 
@@ -180,18 +191,38 @@ def _lock(folder: Path) -> int | None:
 def _alone(ray: Any) -> Iterator[None]:
     """For the time of the block, have Ray start without the processes that only a cluster needs.
 
-    These are the server of its dashboard, what asks for further nodes, and what collects the output
-    of actors on other nodes. Measured on 2 cores beside a load of 20: a start takes 5 s and not 15.
-    Without a dashboard Ray starts its server all the same, and no setting changes that.
+    These are the server of its dashboard and its agents, what asks for further nodes, and what
+    collects the output of actors on other nodes. Ray starts them without a dashboard too, and no
+    setting changes that; its node insists on agents, so it has two that do nothing. What needs
+    them, jobs, metrics and runtime environments, is not used; actors get `ONE_THREAD` of their
+    node. Measured on 2 cores: a start takes 2.6 CPU seconds and not 6.
     """
     services, parameter = ray._private.services, ray._private.parameter
-    serve, params = services.start_api_server, parameter.RayParams
+    serve, begin, params = (
+        services.start_api_server,
+        services.start_ray_process,
+        parameter.RayParams,
+    )
+
+    def start_process(command: list[str], process_type: str, fate_share: bool, **how: Any) -> Any:
+        plain = [_without_agent(argument) for argument in command]
+        how["env_updates"] = (how.get("env_updates") or {}) | ONE_THREAD
+        return begin(plain, process_type, fate_share, **how)
+
     services.start_api_server = lambda *_, **__: (None, None)
+    services.start_ray_process = start_process
     parameter.RayParams = partial(params, include_log_monitor=False, no_monitor=True)
     try:
         yield
     finally:
-        services.start_api_server, parameter.RayParams = serve, params
+        services.start_api_server, services.start_ray_process = serve, begin
+        parameter.RayParams = params
+
+
+def _without_agent(argument: str) -> str:
+    """An argument of a node's command; in place of an agent it names what ends with the node."""
+    name, _, _ = argument.partition("=")
+    return f"{name}={shlex.join(_IDLE)}" if name in _AGENTS else argument
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from seedsweep.storage.errors import (
     TransientError,
 )
 from seedsweep.workers.cluster.private_ray import (
+    ONE_THREAD,
     first_line,
     private_folder,
     start,
@@ -39,6 +40,8 @@ START_SECONDS = 60.0
 _ANYWHERE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Started by `uv run`, Ray would pack this folder and have its nodes run uv.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # One that refuses us is asked three times, not twenty times, a second apart.
     "RAY_NUM_REDIS_GET_RETRIES": "3",
 }
@@ -48,8 +51,6 @@ _LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 """Otherwise a driver looks for its node at this machine's outer address."""
 ACTORS_PER_GPU = 4
 """An actor decodes on its CPU for longer than it multiplies on a GPU."""
-
-ONE_THREAD = {"env_vars": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ class Actors:
     count: int = 1
     device: Literal["cpu", "cuda"] = "cpu"
     address: str | None = None
+
+
+def one_thread(address: str | None) -> dict[str, Any]:
+    """The options of an actor that has `ONE_THREAD`: with those of a private Ray it is born."""
+    return {"runtime_env": {"env_vars": ONE_THREAD}} if address else {}
 
 
 def gpu_share(ray: Any, actors: Actors) -> float:
@@ -203,12 +209,12 @@ def _join(ray: Any, address: str) -> None:
 def crew_within(kind: type) -> Iterator[tuple[Any, list[Any]]]:
     """Ray, and for the time of the block as many actors of this kind as it has CPUs, for one that
     runs in an actor itself. They claim none: that actor waits for them, and others of its kind may
-    have all."""
+    have all. They inherit its variables."""
     import ray
 
     count = max(1, int(ray.cluster_resources().get("CPU", 1)))
     remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)(kind)
-    crew = [remote.options(runtime_env=ONE_THREAD).remote() for _ in range(count)]
+    crew = [remote.remote() for _ in range(count)]
     try:
         yield ray, crew
     finally:

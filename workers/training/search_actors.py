@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from seedsweep.workers.analysis.cuts import Summary
 from seedsweep.workers.cluster.ray_cluster import (
-    ONE_THREAD,
     Actors,
     crew_within,
     gpu_share,
     joined_ray,
     noticing_its_end,
+    one_thread,
     outcome_of,
     spread,
 )
@@ -165,5 +165,5 @@ def crew_of(kind: type[Searcher], actors: Actors) -> Iterator[tuple[Any, Sequenc
     with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
         gpus = gpu_share(ray, actors)
         remote = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(kind)
-        started = remote.options(runtime_env=ONE_THREAD)
+        started = remote.options(**one_thread(actors.address))
         yield ray, [started.remote(actors.device) for _ in range(actors.count)]

@@ -20,11 +20,12 @@ from tests.support.strangers import listening, stranger_gets
 HOLD = """
 import sys
 from seedsweep.workers.cluster.ray_cluster import joined_ray
+import os
 class Actor:
-    def say(self): return "here"
+    def say(self): return os.environ["OPENBLAS_NUM_THREADS"], os.environ["OMP_NUM_THREADS"]
 with joined_ray(1, None) as ray:
-    actor = ray.remote(Actor).options(runtime_env={"env_vars": {"A": "B"}}).remote()
-    print(ray.get(actor.say.remote()), ray.get_runtime_context().gcs_address, flush=True)
+    said = ray.get(ray.remote(Actor).remote().say.remote())
+    print("threads", *said, ray.get_runtime_context().gcs_address, flush=True)
     sys.stdin.readline()
 """
 
@@ -63,21 +64,18 @@ def test_a_private_ray_joins_nobody_serves_nobody_else_and_leaves_nothing(hold, 
     long = tmp_path / ("scratch_of_the_job_" * 5)
     long.mkdir()
     process = hold(TMPDIR=str(long), RAY_TMPDIR=str(short), RAY_AUTH_MODE="disabled")
-    assert process.stdout.readline().startswith("here ")
+    assert process.stdout.readline().startswith("threads 1 1 ")
     (folder,) = short.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
 
     started = psutil.Process(process.pid).children(recursive=True)
-    for_clusters = {"dashboard.py", "monitor.py", "log_monitor.py"}
+    for_clusters = {"dashboard.py", "agent.py", "main.py", "monitor.py", "log_monitor.py"}
     assert not for_clusters & {Path(word).name for each in started for word in each.cmdline()}
     offspring = [each.pid for each in started]
     ports = listening([process.pid, *offspring])
     gets = {(port, name): stranger_gets(port) for port, name in ports.items()}
-    assert len(gets) > 8
-    for granted, refused in gets.values():
-        assert granted <= {"metrics"}, gets
-        assert granted or refused, gets
-    assert sum(refused for _, refused in gets.values()) > 5
+    assert len(gets) >= 4
+    assert all(refused and not granted for granted, refused in gets.values()), gets
 
     own = children(process.pid)
     process.kill()
@@ -92,15 +90,6 @@ def test_a_private_ray_joins_nobody_serves_nobody_else_and_leaves_nothing(hold, 
 
         wait_until(is_removed)
     assert [*short.iterdir(), *long.iterdir()] == []
-
-
-@pytest.mark.nightly
-def test_agents_that_take_longer_than_ray_itself_waits_for_are_waited_for(hold, tmp_path):
-    slow = 'import sys, time\nif any("agent" in word for word in sys.orig_argv): time.sleep(35)\n'
-    (tmp_path / "sitecustomize.py").write_text(slow)
-    process = hold(PYTHONPATH=str(tmp_path))
-    said, _ = process.communicate("\n", timeout=200)
-    assert said.startswith("here ")
 
 
 @pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])
@@ -146,7 +135,9 @@ class SlowRay:
     def __init__(self, folder, late):
         (folder / "r" / "session_latest").mkdir(parents=True)
         self._late, self.starts, self.ended = late, 0, 0
-        services = SimpleNamespace(get_node=self._get_node, start_api_server=None)
+        services = SimpleNamespace(
+            get_node=self._get_node, start_api_server=None, start_ray_process=None
+        )
         parameter = SimpleNamespace(RayParams=dict)
         self._private = SimpleNamespace(services=services, parameter=parameter)
 
