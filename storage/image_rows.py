@@ -1,13 +1,15 @@
 """What is stored of an image beside its picture, as the rows that shards and receipts share."""
 
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field, TypeAdapter
 
 from seedsweep.storage.records import Flaw, Prompt, Provenance, SeedRange
 from seedsweep.storage.settings.sampling import Blocks
@@ -32,6 +34,10 @@ _COLUMNS: dict[str, pa.DataType] = {
 DESCRIBED = pa.schema(_COLUMNS)
 _IDENTITY = ["prompt_id", "prompt", "generation_id", "seed"]
 _UNIQUE = {"descriptor", "image.bytes", "image.path"}
+SAME_AS = b"seedsweep.same_as"
+"""By the id of the prompt for which they were made, the seeds that were taken over: JSON."""
+
+_TAKEN = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")], list[int]])
 _PROVENANCE = tuple(Provenance.model_fields)
 
 REMEDY = "`seedsweep check ID --repair` has its images made again"
@@ -46,6 +52,8 @@ class Described:
 
     `descriptor` is what `workers/analysis/descriptors.py` made of its pixels with `blocks`;
     `sha256` the digest of their raw RGB bytes; `flaw` says why it is no evidence, if it is none.
+    `same_as`: the id of the prompt for which it was made, if the picture was taken over from that
+    one's shard, because the two prompts are the same to the model; else empty.
     """
 
     seed: int
@@ -54,6 +62,7 @@ class Described:
     sha256: str
     flaw: Flaw | None
     provenance: Provenance
+    same_as: str = field(default="", kw_only=True)
 
 
 def row_of(prompt: str, generation_id: str, image: Described) -> dict[str, Any]:
@@ -72,8 +81,31 @@ def row_of(prompt: str, generation_id: str, image: Described) -> dict[str, Any]:
     }
 
 
-def fields_of(row: dict[str, Any]) -> dict[str, Any]:
-    """The fields of `Described` that a row holds."""
+def with_same_as(table: pa.Table, images: Sequence[Described]) -> pa.Table:
+    """The rows of these images, with a note in the metadata of which were taken over from another
+    prompt; without one if none was."""
+    taken: dict[str, list[int]] = {}
+    for image in images:
+        if image.same_as:
+            taken.setdefault(image.same_as, []).append(image.seed)
+    if not taken:
+        return table
+    metadata = {**(table.schema.metadata or {}), SAME_AS: json.dumps(taken).encode()}
+    return table.replace_schema_metadata(metadata)
+
+
+def fields_of(table: pa.Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each row, and the fields of `Described` that it holds.
+
+    Raises `ValueError` for a note that is none.
+    """
+    noted = _TAKEN.validate_json((table.schema.metadata or {}).get(SAME_AS, b"{}"))
+    same_as = {seed: prompt_id for prompt_id, seeds in noted.items() for seed in seeds}
+    for row in table.to_pylist():
+        yield row, _fields_of(row) | {"same_as": same_as.get(row["seed"], "")}
+
+
+def _fields_of(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "seed": row["seed"],
         "descriptor": row["descriptor"],

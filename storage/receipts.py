@@ -20,6 +20,7 @@ from seedsweep.storage.image_rows import (
     encode_rows,
     fields_of,
     row_of,
+    with_same_as,
 )
 from seedsweep.storage.parquet import read_table
 from seedsweep.storage.prompt_results import PromptResult
@@ -65,6 +66,7 @@ def store_receipt(store: Store, campaign: Campaign, receipt: Receipt) -> None:
     verdict = _Verdict(analysis_id=receipt.analysis_id, result=receipt.result)
     table = pa.Table.from_pylist(rows, DESCRIBED)
     table = table.replace_schema_metadata({_VERDICT: verdict.model_dump_json()})
+    table = with_same_as(table, receipt.images)
     store.replace(
         receipt_key(campaign, receipt.result.prompt_id), encode_rows(table, DESCRIBED.names, "zstd")
     )
@@ -88,7 +90,7 @@ def read_receipt(store: Store, campaign: Campaign, prompt_id: str) -> Receipt | 
     with corrupt_where_wrong(f"The receipt {key}", REMEDY):
         table = read_table(data)
         check_rows(table, DESCRIBED, key, key_of)
-        images = tuple(Described(**fields_of(row)) for row in table.to_pylist())
+        images = tuple(Described(**fields) for _, fields in fields_of(table))
         verdict = _Verdict.model_validate_json((table.schema.metadata or {})[_VERDICT])
         judged = verdict.result.prompt_id, verdict.result.seeds_digest
         if judged != (prompt_id, digest([image.seed for image in images])):

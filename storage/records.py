@@ -305,7 +305,8 @@ class WorkUnit(Record):
 
     `index` is the unit's bit in its campaign's bitmap; `token` names this issue of the unit. Its
     `kind` says what is made of it; `kind_id` names what alters that, if it is no pictures.
-    `settings` are the prompt's own, if it has some.
+    `settings` are the prompt's own, if it has some. `same_as`: an earlier prompt of the campaign
+    that is the same to the model, so that its unit of these seeds holds the same; empty if none is.
     """
 
     campaign_id: str
@@ -319,11 +320,19 @@ class WorkUnit(Record):
     ] = None
     kind: Annotated[KindName, Field(exclude_if=lambda kind: kind == "generate")] = "generate"
     kind_id: Annotated[str, Field(exclude_if=lambda kind_id: not kind_id)] = ""
+    same_as: Annotated[str, Field(exclude_if=lambda text: not text)] = ""
 
     @property
     def prompt_id(self) -> str:
         """The id of the unit's prompt."""
         return Prompt(text=self.prompt).prompt_id
+
+    @property
+    def earlier(self) -> Self | None:
+        """The unit of the earlier prompt that is the same to the model, if there is one."""
+        if not self.same_as:
+            return None
+        return self.model_copy(update={"prompt": self.same_as, "same_as": ""})
 
 
 class Flaw(StrEnum):

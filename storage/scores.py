@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from seedsweep.storage import keys
 from seedsweep.storage.corrupt import corrupt_where_wrong
+from seedsweep.storage.image_rows import SAME_AS
 from seedsweep.storage.parquet import read_table
 from seedsweep.storage.records import Prompt, WorkUnit
 from seedsweep.storage.store import Store
@@ -30,12 +31,14 @@ SCHEMA = pa.schema(_COLUMNS)
 @dataclass(frozen=True, slots=True)
 class Scored:
     """The scores of a prompt's seeds, NaN where the model's predictions are not finite, and what
-    they were made on."""
+    they were made on. `same_as`: the id of the prompt that was scored, if it is the same to the
+    model and the scores were taken over from it; else empty."""
 
     scores: tuple[float, ...]
     device: str
     threads: int
     versions: str
+    same_as: str = ""
 
     @property
     def score(self) -> float:
@@ -63,7 +66,10 @@ def encode_scores(unit: WorkUnit, scored: Scored) -> bytes:
         for seed, score in zip(seeds, scored.scores, strict=True)
     ]
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), buffer, write_page_checksum=True)
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    if scored.same_as:
+        table = table.replace_schema_metadata({SAME_AS: scored.same_as})
+    pq.write_table(table, buffer, write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -84,7 +90,8 @@ def decode_scores(data: bytes, key: str) -> Scored:
             if of != key or Prompt(text=row["prompt"]).prompt_id != prompt_id:
                 raise ValueError("the scores of another unit")
         made_on = rows[0]["device"], rows[0]["threads"], rows[0]["versions"]
-        return Scored(tuple(float(row["score"]) for row in rows), *made_on)
+        same_as = (table.schema.metadata or {}).get(SAME_AS, b"").decode()
+        return Scored(tuple(float(row["score"]) for row in rows), *made_on, same_as=same_as)
 
 
 def read_scores(store: Store, key: str) -> Scored | None:

@@ -23,6 +23,7 @@ from seedsweep.storage.image_rows import (
     encode_rows,
     fields_of,
     row_of,
+    with_same_as,
 )
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.parquet import read_table, read_table_before
@@ -67,8 +68,9 @@ def encode_shard(unit: WorkUnit, images: Sequence[StoredImage]) -> bytes:
         }
         for image in images
     ]
+    table = with_same_as(pa.Table.from_pylist(rows, SCHEMA), images)
     # Pictures and descriptors do not get smaller, and compressors cost more than the rest gains.
-    return encode_rows(pa.Table.from_pylist(rows, SCHEMA), _LEAVES, "none")
+    return encode_rows(table, _LEAVES, "none")
 
 
 def decode_shard(data: bytes, key: str, seeds: Collection[int] | None = None) -> list[StoredImage]:
@@ -84,7 +86,7 @@ def decode_shard(data: bytes, key: str, seeds: Collection[int] | None = None) ->
         if seeds is not None:
             table = table.filter(pc.is_in(table["seed"], pa.array(seeds, pa.int64())))
         return [
-            StoredImage(**fields_of(row), png=row["image"]["bytes"]) for row in table.to_pylist()
+            StoredImage(**fields, png=row["image"]["bytes"]) for row, fields in fields_of(table)
         ]
 
 
@@ -127,4 +129,4 @@ def read_described(store: Store, key: str) -> list[Described] | None:
         if table is None:
             return None
         check_rows(table, DESCRIBED, key, keys.shard)
-        return [Described(**fields_of(row)) for row in table.to_pylist()]
+        return [Described(**fields) for _, fields in fields_of(table)]

@@ -6,7 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from seedsweep.audit.evidence import verify_bundle
-from seedsweep.audit.evidence.denominators import denominators
+from seedsweep.audit.evidence.denominators import all_generations_counted, denominators
+from seedsweep.audit.evidence.extraction_files import add_extractions
 from seedsweep.audit.evidence.labels import Labels, agreement
 from seedsweep.audit.evidence.part_files import PartFiles, add_parts
 from seedsweep.audit.evidence.pictures import PictureFiles
@@ -17,6 +18,7 @@ from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.missed import stage_words
+from seedsweep.audit.findings.present import extractions_of
 from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.replay.replay import Replays
@@ -38,6 +40,15 @@ from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 
 Progress = Callable[[int, int], None]
+
+OF_CLIQUES = "The pictures that repeat, the cliques', were searched for on their own as well:"
+EXTRACTED = "Extracted training pictures, and the best generation of each"
+EXTRACTION_LIMITS = (
+    "Every generation that was compared is in generations.json, with the digest of its pixels; the "
+    "bundle holds the picture of the best one of each distinct training picture, and that one. The "
+    "checker computes the distances of these pairs again. It does not compute which training "
+    "pictures are near-copies of each other, and so one, nor that no other one is nearer."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,13 @@ def write_evidence(
         if settings.analysis.partial:
             newest = searches[0] if searches else None
             parts = add_parts(store, submission, shown, settings.analysis.parts, newest, bundle)
+        found, extracted = extractions_of(store, submission.campaign, settings, results), None
+        if found:
+            extracted = add_extractions(store, submission, settings, found, bundle)
+            of_cliques = (OF_CLIQUES, *search) if search else ()
+            search = (extracted.in_words, *of_cliques)
+            if extracted.missing:
+                missing += (f"{EXTRACTED}: {extracted.missing}; extractions.json says why.",)
         if parts.missing:
             missing += (f"Pictures of parts: {parts.missing}; parts.json says why.",)
         labelled = {**pictures.shown(results), **parts.shown}
@@ -100,13 +118,19 @@ def write_evidence(
             campaign_id=campaign_id,
             analysis_id=settings.analysis_id,
             thresholds_fixed=_fixed(submission, control, settings)[1],
-            denominators=denominators(
+            denominators=all_generations_counted(results, submission, parked, found)
+            if submission.campaign.is_unconditional
+            else denominators(
                 counts, submission, parked, examined=settings.verification is not None
             ),
             missing=missing,
             people_said=people_said,
             search=search,
-            limits=(*limit_words(settings, seeds), *stage_words(submission.campaign, results)),
+            limits=(
+                *limit_words(settings, seeds, submission.campaign.is_unconditional),
+                *stage_words(submission.campaign, results),
+                *((EXTRACTION_LIMITS,) if found else ()),
+            ),
             signed=options.signer is not None,
         )
         bundle.add("README.txt", readme(contents).encode())
@@ -118,7 +142,9 @@ def write_evidence(
         if cut_down_to:
             manifest["cut_down_to"] = cut_down_to
         sha256 = bundle.seal(manifest, options.signer)
-    return Sealed(folder, sha256, _in_words(settings, results, pictures.count), people_said)
+    held = pictures.count + (extracted.pictures if extracted else 0)
+    told = f" {extracted.in_words}" if extracted else ""
+    return Sealed(folder, sha256, f"{_in_words(settings, results, held)}{told}", people_said)
 
 
 def _chosen(

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from seedsweep.audit.findings.counts import Counts
+from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.pieces import pieces_of
+from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import Parked, Submission
 
 Denominators = dict[str, dict[str, int] | None]
@@ -53,6 +55,37 @@ def denominators(
         "prompts extracted, of those matched": extracted,
         "training pictures extracted, of those matched": pictures,
         **by_stages,
+    }
+
+
+def all_generations_counted(
+    results: Sequence[PromptResult],
+    submission: Submission,
+    parked: Sequence[Parked],
+    found: Extractions | None,
+) -> Denominators:
+    """As `denominators`, of a campaign without prompts: its generations are counted, and what they
+    extract; None for what was not compared with training pictures."""
+    planned = submission.campaign.sampling.seeds
+    made = sum(result.seeds for result in results)
+    usable = sum(result.usable for result in results)
+    repeated = sum(len(c.clique_seeds) for result in results for c in result.cliques)
+    compared = extracted = pictures = None
+    if found:
+        compared = _share(found.searched, usable)
+        extracted = _share(found.extracted, found.searched)
+        pictures = _share(len(found.pictures), found.coverage.pictures)
+    return {
+        "generations analysed, of those planned": _share(made, planned),
+        "generations excluded as no evidence, of those analysed": _share(made - usable, made),
+        "generations of parked units, of those planned": _share(
+            sum(len(unit.seeds) for unit in parked), planned
+        ),
+        "parked units, of all units": _share(len(parked), len(submission.cuts)),
+        "generations in cliques, of those usable": _share(repeated, usable),
+        "generations compared with the training set, of those usable": compared,
+        "generations extracted, of those compared": extracted,
+        "distinct training pictures extracted, of all in the set": pictures,
     }
 
 

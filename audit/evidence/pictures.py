@@ -27,7 +27,8 @@ class ImageEntry:
     among the provenances, and its file if it is in a clique.
 
     `missing` says why a clique's image has no file; digest and provenance are null if not even
-    these are known.
+    these are known. `same_as`: the id of the prompt for which it was made, if it was taken over
+    from that one, which is the same to the model; else empty.
     """
 
     seed: int
@@ -37,6 +38,7 @@ class ImageEntry:
     in_clique: bool
     file: str | None
     missing: str = ""
+    same_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class PictureFiles:
                 in_clique=image.seed in clique,
                 file=_file(result, image.seed) if reasons.get(image.seed) == "" else None,
                 missing=reasons[image.seed] if image.seed in clique else "",
+                same_as=image.same_as,
             )
             for image in prompt.images
         }

@@ -43,6 +43,11 @@ training.json   the training pictures that were matched, and how they were prepa
 training/       these pictures, brought to the generations' size, as they were compared
 parts.json      the parts of pictures that repeat, where any were looked for
 parts/          their masks, the generations that show them, and the training pictures that do
+extractions.json
+                without prompts: the distinct training pictures that generations extract
+generations.json
+                without prompts: every generation with the training picture nearest to it, ranked
+extractions/    the best generation of each distinct training picture, as it was stored
 replays.json    images that were made again from their records, where that was asked for
 labels/         what people said, a file for each reviewer, where somebody looked
 labels.json     counts of that, and how far reviewers agree

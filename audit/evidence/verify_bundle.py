@@ -43,6 +43,12 @@ PART_RULE = {"grid": 8, "spread": 0.06}
 UNSHIFTED: dict[str, Any] = {"down": 0, "right": 0, "mirrored": False}
 """What a picture shows is where the representative of the part has it."""
 
+GENERATION_COLUMNS = (
+    *("seed", "sha256", "training_id", "l2", "tiled_l2", "adaptive", "agreement", "flip"),
+    "extracted",
+)
+"""Of the ranked generations of a campaign without prompts: `sha256` is of the pixels."""
+
 LABELS = ("same", "different", "unsure")
 LABEL_COLUMNS = ["prompt_id", "label", "time"]
 SHOWN_COLUMNS = ["generated_sha256", "training_sha256"]
@@ -188,6 +194,31 @@ def denominators(
         counts["prompts dropped by stages, of those analysed"] = (dropped, len(results))
     if settings["verification"] is None:
         counts = {name: None if "matched" in name else share for name, share in counts.items()}
+    return {name: share and {"n": share[0], "of": share[1]} for name, share in counts.items()}
+
+
+def all_generations_counted(
+    results: list[Json], submission: Json, parked: list[Json], found: Json | None
+) -> dict[str, dict[str, int] | None]:
+    """As `denominators`, of a campaign without prompts; `found`: what its generations extract."""
+    planned = submission["campaign"]["sampling"]["seeds"]
+    made = sum(r["seeds"] for r in results)
+    excluded = sum(r["excluded"] for r in results)
+    in_parked = sum(unit["seeds"]["last"] - unit["seeds"]["first"] + 1 for unit in parked)
+    in_cliques = sum(len(clique["clique_seeds"]) for r in results for clique in _cliques(r))
+    counts: dict[str, tuple[int, int] | None] = {
+        "generations analysed, of those planned": (made, planned),
+        "generations excluded as no evidence, of those analysed": (excluded, made),
+        "generations of parked units, of those planned": (in_parked, planned),
+        "parked units, of all units": (len(parked), len(submission["cuts"])),
+        "generations in cliques, of those usable": (in_cliques, made - excluded),
+        "generations compared with the training set, of those usable": found
+        and (found["searched"], made - excluded),
+        "generations extracted, of those compared": found
+        and (found["extracted"], found["searched"]),
+        "distinct training pictures extracted, of all in the set": found
+        and (len(found["pictures"]), found["coverage"]["pictures"]),
+    }
     return {name: share and {"n": share[0], "of": share[1]} for name, share in counts.items()}
 
 
@@ -458,9 +489,13 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
     yield from _check_ids(manifest, submission, prompts, settings)
     known = dict(zip(prompts, settings or [None] * len(prompts)))  # noqa: B905
     yield from _check_results(results, known, manifest["settings"], submission["campaign"])
-    wanted = denominators(
-        results, submission, len(prompts), load("parked.json"), manifest["settings"]
-    )
+    parked, found = load("parked.json"), None
+    if "extractions.json" in manifest["files"]:
+        found = load("extractions.json")
+    if submission["campaign"]["prompts"] is None:
+        wanted = all_generations_counted(results, submission, parked, found)
+    else:
+        wanted = denominators(results, submission, len(prompts), parked, manifest["settings"])
     if manifest["denominators"] != wanted:
         yield f"The denominators in {MANIFEST} do not follow from the results."
     cut_down_to = manifest.get("cut_down_to")
@@ -470,6 +505,11 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
     if cut_down_to is not None and [r["prompt_id"] for r in shown] != cut_down_to:
         yield f"{MANIFEST} says that the bundle is cut down to prompts that it has no results of."
     yield from _check_pictures(folder, manifest, shown, load, distances)
+    if found:
+        rows = load("generations.json")
+        yield from _check_extractions(
+            folder, found, rows, manifest["settings"], submission, results
+        )
     if "parts.json" in manifest["files"]:
         searches = load("verifications.json") if "verifications.json" in manifest["files"] else []
         sampling = submission["campaign"]["sampling"]
@@ -518,7 +558,7 @@ def _check_ids(
         "analysis_id": _analysis_id(manifest["algorithm"], manifest["settings"]),
         "thresholds": _thresholds(manifest, submission),
         "model": campaign["model"],
-        "prompts_digest": campaign["prompts"]["digest"],
+        "prompts_digest": (campaign["prompts"] or {}).get("digest"),
         "training_set": (manifest["settings"]["verification"] or {}).get("fingerprint"),
         "submitted_at": submission["submitted_at"],
         "submitted_by": submission["versions"],
@@ -526,6 +566,10 @@ def _check_ids(
     for name, value in wanted.items():
         if manifest[name] != value:
             yield f"What {MANIFEST} says of {name} does not follow from campaign and settings."
+    if campaign["prompts"] is None:
+        if prompts != [""]:
+            yield "prompts.json has prompts, and the campaign has none."
+        return
     ids = [_prompt_id(text) for text in prompts]
     if settings:
         ids = [f"{each}{_canonical(own)}\n" for each, own in zip(ids, settings)]  # noqa: B905
@@ -652,6 +696,106 @@ def _check_pictures(
             yield from _check_match(name, clique, pictures, training, tiles)
             if distances and len(pictures) == len(clique["clique_seeds"]):
                 yield from _check_clique(name, clique, pictures, manifest["settings"]["analysis"])
+
+
+def _check_extractions(
+    folder: Path,
+    found: Json,
+    rows: list[list[Json]],
+    settings: Json,
+    submission: Json,
+    results: list[Json],
+) -> Iterator[str]:
+    """Hold the ranked generations of a campaign without prompts against the settings, and what they
+    extract against these and the pictures."""
+    sampling = submission["campaign"]["sampling"]
+    if submission["campaign"]["prompts"] is not None or len(results) != 1:
+        yield "extractions.json is of a campaign without prompts, and this one has some."
+        return
+    if rows[0] != [*GENERATION_COLUMNS]:
+        yield "generations.json has other columns."
+        return
+    ranked = [dict(zip(GENERATION_COLUMNS, row)) for row in rows[1:]]  # noqa: B905
+    yield from _check_ranked(ranked, found, settings["verification"], sampling, results[0])
+    extracted = [row for row in ranked if row["extracted"]]
+    yield from _check_distinct(found, extracted)
+    if max(_size(sampling)) > LARGEST_SIDE:
+        return
+    by_seed = {row["seed"]: row for row in extracted}
+    for picture in found["pictures"]:
+        row, files = by_seed[picture["best_seed"]], (picture["generation"], picture["training"])
+        if not all(entry["file"] or entry["missing"] for entry in files):
+            yield f"A picture of {picture['training_id']} has neither a file nor a reason."
+        pictures = [_decode(folder / e["file"], _size(sampling)) for e in files if e["file"]]
+        for decoded, entry in zip(pictures, [e for e in files if e["file"]]):  # noqa: B905
+            yield from _check_picture(decoded, entry)
+        if picture["generation"]["file"] and picture["generation"]["sha256"] != row["sha256"]:
+            yield f"The picture of seed {row['seed']} is another one than generations.json ranks."
+        if len(pictures) == 2:
+            generated, trained = pictures
+            yield from _check_pair(row, generated, trained, settings["analysis"]["tiles"])
+
+
+def _check_ranked(
+    ranked: list[Json], found: Json, verification: Json, sampling: Json, result: Json
+) -> Iterator[str]:
+    """Each generation once, in order, and extracted as its distances say."""
+    seeds = [row["seed"] for row in ranked]
+    first, last = sampling["first_seed"], sampling["first_seed"] + sampling["seeds"] - 1
+    if len({*seeds}) < len(seeds) or not all(first <= seed <= last for seed in seeds):
+        yield "generations.json has a generation twice, or one that the campaign has not."
+    if len(seeds) != found["searched"] or len(seeds) != result["seeds"] - result["excluded"]:
+        yield "generations.json has another number of generations than were compared."
+    whole = not result["excluded"] and _digest(sorted(seeds)) != result["seeds_digest"]
+    if whole or found["seeds_digest"] != result["seeds_digest"]:
+        yield "generations.json is of other generations than the results."
+    for row in ranked:
+        if row["extracted"] != _is_extracted(row, verification["threshold"], sampling):
+            yield f"Seed {row['seed']} is not extracted as its distances say."
+    ranks = [_rank(row) for row in ranked]
+    if any(a >= b for a, b in zip(ranks, ranks[1:])):  # noqa: B905, RUF007
+        yield "The generations in generations.json are not ranked."
+
+
+def _rank(row: Json) -> tuple[bool, float, float, int]:
+    score = math.inf if row["adaptive"] is None else row["adaptive"]
+    return not row["extracted"], score, row["l2"], row["seed"]
+
+
+def _check_distinct(found: Json, extracted: list[Json]) -> Iterator[str]:
+    """The distinct training pictures, against the generations that are extracted, best first."""
+    counts: dict[str, int] = {}
+    for row in extracted:
+        counts[row["training_id"]] = counts.get(row["training_id"], 0) + 1
+    pictures, places = found["pictures"], {row["seed"]: n for n, row in enumerate(extracted)}
+    told = sum(picture["generations"] for picture in pictures)
+    if not len(extracted) == found["extracted"] == told:
+        yield "The counts in extractions.json do not follow from generations.json."
+    best = [places.get(picture["best_seed"], -1) for picture in pictures]
+    if sorted({*best}) != best or best[:1] != [0] * bool(extracted):
+        yield "The pictures in extractions.json are not the best ones, in their order."
+    for picture, place in zip(pictures, best):  # noqa: B905
+        name, row = picture["training_id"], extracted[place] if place >= 0 else {}
+        if any(picture[key] != row.get(key) for key in ("training_id", "l2", "adaptive", "flip")):
+            yield f"What extractions.json says of {name} is not what generations.json says."
+        # Near-copies of it count as well; which these are, is not told.
+        if picture["generations"] < counts.get(name, 1) or picture["copies"] < 1:
+            yield f"More generations extract {name} than extractions.json says."
+    names = {picture["training_id"] for picture in pictures}
+    if len(names) < len(pictures) or not names <= {*counts}:
+        yield "extractions.json has a training picture twice, or one that nothing extracts."
+
+
+def _check_pair(
+    row: Json, generated: DecodedPicture, trained: DecodedPicture, tiles: int
+) -> Iterator[str]:
+    compared = _mirrored(trained) if row["flip"] else trained
+    for name, distance in (
+        ("l2", l2(generated, compared)),
+        ("tiled_l2", tiled_l2(generated, compared, tiles)),
+    ):
+        if abs(distance - row[name]) > SAME_DISTANCE:
+            yield f"The {name} of seed {row['seed']} is {distance}, not {row[name]}."
 
 
 def _size(sampling: Json) -> tuple[int, int]:

@@ -5,6 +5,10 @@ from scipy.stats import beta
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
 
 SURE = 0.95
+ONLY_WHOLE = (
+    "Only whole pictures were looked for. A template, of which one part repeats while the rest is "
+    "another one with each seed, is not flagged."
+)
 
 
 def least_rate(size: int, seeds: int) -> float:
@@ -17,33 +21,42 @@ def least_rate(size: int, seeds: int) -> float:
     return float(beta.ppf(SURE, size, seeds - size + 1)) if size <= seeds else 1.0
 
 
-def limit_words(settings: AnalysisSettings, seeds: int) -> tuple[str, ...]:
+def limit_words(
+    settings: AnalysisSettings, seeds: int, without_prompts: bool = False
+) -> tuple[str, ...]:
     """What a reader of the report should not conclude from it."""
     analysis = settings.analysis
     size, share = analysis.min_clique_size, analysis.min_clique_size / seeds
-    return (
-        f"A prompt that is not flagged is not cleared. {size} of {seeds:,} generations must be the "
-        f"same picture. One that comes at a rate of {share:.2%} is missed about half of the time, "
-        f"a rarer one more often; from {least_rate(size, seeds):.2%} on it is found with a "
-        f"probability of {SURE:.0%} or more (binomial, seeds taken as independent).",
-        f"Copies that differ by more than the edge threshold of {analysis.edge_threshold:g} in any "
-        "tile are different pictures here: one that is mirrored, shifted, cropped or recoloured "
-        "from seed to seed makes no clique.",
-        _part_words(analysis),
+    unflagged, untried = (
+        "A prompt that is not flagged is not cleared.",
         "Prompts that were not tried say nothing. Those that were tried were chosen by whoever "
         "submitted them: shares of them are not shares of the training set, and their intervals "
         "hold for prompts chosen alike.",
+    )
+    if without_prompts:
+        unflagged, untried = (
+            "A picture that no clique shows is not cleared.",
+            "Generations are of the seeds that were tried. A training picture that none of them "
+            "extracts may come from others, or from the same ones with another sampler or other "
+            "steps.",
+        )
+    return (
+        f"{unflagged} {size} of {seeds:,} generations must be the same picture. One that comes at "
+        f"a rate of {share:.2%} is missed about half of the time, a rarer one more often; from "
+        f"{least_rate(size, seeds):.2%} on it is found with a probability of {SURE:.0%} or more "
+        "(binomial, seeds taken as independent).",
+        f"Copies that differ by more than the edge threshold of {analysis.edge_threshold:g} in any "
+        "tile are different pictures here: one that is mirrored, shifted, cropped or recoloured "
+        "from seed to seed makes no clique.",
+        ONLY_WHOLE if without_prompts else _part_words(analysis),
+        untried,
         *_verification_words(settings),
     )
 
 
 def _part_words(analysis: Analysis) -> str:
     if not analysis.partial:
-        return (
-            "Only whole pictures were looked for. A template, of which one part repeats while the "
-            "rest is another one with each seed, is not flagged; `seedsweep analyse --partial` "
-            "looks for parts."
-        )
+        return f"{ONLY_WHOLE[:-1]}; `seedsweep analyse --partial` looks for parts."
     rule, size = analysis.parts, analysis.min_clique_size
     reach = (
         f"at most {rule.shift:.0%} of the picture's side apart" if rule.shift else "at one place"

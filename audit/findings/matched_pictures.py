@@ -58,12 +58,24 @@ def read_named(
 
 def as_compared(pixels: Pixels, match: Match) -> Pixels:
     """The training picture as the match compared it: mirrored if that is nearer."""
-    is_mirrored = match.transform is not None and match.transform.flip
-    return np.ascontiguousarray(pixels[:, ::-1]) if is_mirrored else pixels
+    return _mirrored_if(pixels, _is_mirrored(match))
 
 
 def has_changed(representative: Pixels, pixels: Pixels, match: Match) -> bool:
     """True for a training picture that is not the one that was matched, as its distance from the
     representative is another one."""
-    distance = float(l2_to_all(representative, as_compared(pixels, match)[None])[0])
-    return abs(distance - match.l2) > SAME_L2
+    return not is_at_distance(representative, pixels, match.l2, _is_mirrored(match))
+
+
+def is_at_distance(generation: Pixels, pixels: Pixels, l2: float, flip: bool) -> bool:
+    """Whether the training picture, mirrored if `flip`, has this distance from the generation."""
+    distance = float(l2_to_all(generation, _mirrored_if(pixels, flip)[None])[0])
+    return abs(distance - l2) <= SAME_L2
+
+
+def _is_mirrored(match: Match) -> bool:
+    return match.transform is not None and match.transform.flip
+
+
+def _mirrored_if(pixels: Pixels, flip: bool) -> Pixels:
+    return np.ascontiguousarray(pixels[:, ::-1]) if flip else pixels

@@ -115,8 +115,14 @@ class PromptImages:
 
     def provenance(self) -> frozenset[tuple[str, str]]:
         """What made the images read so far: (label, value)."""
-        records = {image.provenance for unit in self._read.values() for image in unit.values()}
-        return frozenset(
+        images = [image for unit in self._read.values() for image in unit.values()]
+        records = {image.provenance for image in images}
+        shared = frozenset(
+            ("made for another prompt, the same to the model", image.same_as)
+            for image in images
+            if image.same_as
+        )
+        return shared | frozenset(
             pair
             for record in records
             for pair in (

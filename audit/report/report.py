@@ -192,7 +192,10 @@ def gather_report(
         recorded=recorded_facts(_provenance(store, submission, results, flagged)),
         analysis=analysis_words(settings.analysis),
         verification=verification_words(settings.verification, sampling),
-        limits=(*limit_words(settings, sampling.seeds), *earlier_words(results, campaign_id)),
+        limits=(
+            *limit_words(settings, sampling.seeds, campaign.is_unconditional),
+            *earlier_words(results, campaign_id),
+        ),
         no_evidence=no_evidence_words(store, submission, results, size),
         missed=gather_missed(campaign, results),
         flagged_rate=rate(counts.flagged, counts.with_evidence),

@@ -145,13 +145,14 @@ def _written_rate(bench, ready, count):
         failed.append(error)
         done.release()
 
-    written = Writer(store, lambda unit: done.release(), fail)
+    written = Writer(store, fail)
     began = time.perf_counter()
     units = count // len(ready)
     for number in range(units):
         prompt = f"{PROMPTS[number % len(PROMPTS)]} {number}"
         unit = plan.unit(0).model_copy(update={"prompt": prompt})
-        written.put(unit, unit_shard(unit), partial(encode_unit, unit, ready))
+        encode = partial(encode_unit, unit, ready)
+        written.put(unit, unit_shard(unit), encode, lambda unit: done.release())
     for _ in range(units):
         done.acquire()
     took = time.perf_counter() - began

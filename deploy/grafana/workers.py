@@ -148,8 +148,10 @@ def _trouble() -> Row:
         (
             graph(
                 "Units by outcome",
-                "Units a second by what became of them. handed_back: returned unharmed (store "
-                "away, shutdown). refused: another worker already had it.",
+                "Units a second by what became of them. shared: taken over from an earlier prompt "
+                "that is the same to the model. handed_back: returned unharmed (store away, "
+                "shutdown, what it takes over is not there yet). refused: another worker already "
+                "had it.",
                 UNITS_A_SECOND,
                 PanelQuery(
                     f"sum by (outcome) (rate(seedsweep_units_total{{{CHOSEN}}}{WHILE}))",

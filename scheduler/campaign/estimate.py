@@ -61,7 +61,8 @@ class Estimate:
     file, `notes` the plan's; `parts` what the model is made of beside its own folder. All of it is
     the full attack; `stages` tell what the campaign's stages make of it, nothing stored yet,
     `stages_pad` in a sentence which of them leave places of batches empty, and `stages_lose` what
-    they may miss.
+    they may miss. `images_to_share`: of the images that are not done, those that an earlier
+    prompt's shards give, since both are the same to the model; they take no hours.
     """
 
     campaign_id: str
@@ -92,6 +93,7 @@ class Estimate:
     stages_pad: str = ""
     stages_lose: str = ""
     parts: tuple[str, ...] = ()
+    images_to_share: int = 0
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -137,7 +139,9 @@ class Estimate:
 
     def _images(self) -> str:
         attack = " by the full attack" if self.stages else ""
-        return f"{self.images:,}, {self.images - self.images_done:,} to be made{attack}"
+        shared = f" and {self.images_to_share:,} shared" if self.images_to_share else ""
+        to_make = self.images - self.images_done - self.images_to_share
+        return f"{self.images:,}, {to_make:,} to be made{shared}{attack}"
 
     def _work(self) -> str:
         if not self.hours:
@@ -249,6 +253,7 @@ def reckon(
         left_out=stock.left_out,
         notes=plan.notes,
         stages=funnel_costs(plan, per_second, price),
+        images_to_share=stock.images_to_share,
         stages_pad=padding_words(plan),
         stages_lose=loss_words(plan.campaign),
         parts=tuple(

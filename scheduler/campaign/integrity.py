@@ -43,7 +43,8 @@ class Checkup:
     Every unit is one of `stored` and `receipted` (`corrupt` ones among them), `holes`, `parked` or
     `missing`. `receipted`: its images were not to stay, and the prompt's receipt is there; `holes`:
     the ledger says done, but there is neither; `missing`: simply not made yet; `parked`: given up.
-    `images`: how many pictures the shards that are not corrupt hold.
+    `images`: how many pictures the shards that are not corrupt hold; `images_shared`: how many of
+    these were taken over from another prompt that is the same to the model.
     """
 
     units: int
@@ -54,6 +55,7 @@ class Checkup:
     holes: tuple[int, ...]
     missing: int
     parked: int
+    images_shared: int = 0
 
 
 def check_campaign(
@@ -72,7 +74,7 @@ def check_campaign(
     claimed_done = ledger.done_units(campaign_id) if ledger else None
     stored = stored_units(store, plan)
     indexes = np.flatnonzero(stored).tolist()
-    images, corrupt = 0, []
+    images, shared, corrupt = 0, 0, []
     progress(0, len(indexes))
     examine = partial(_examine, store, plan)
     examined = zip(indexes, map_in_order(examine, indexes, READERS), strict=True)
@@ -82,7 +84,8 @@ def check_campaign(
         elif outcome is None:
             stored[index] = False
         else:
-            images += outcome
+            images += outcome.images
+            shared += outcome.shared
         progress(count, len(indexes))
     # Receipts last: they were there before the first shard that went meanwhile.
     receipted = plan.receipted(list_receipts(store, campaign_id)) & ~stored
@@ -100,6 +103,7 @@ def check_campaign(
         holes=tuple(np.flatnonzero(holes).tolist()),
         missing=int((~there & ~holes).sum()),
         parked=int(parked.sum()),
+        images_shared=shared,
     )
 
 
@@ -129,13 +133,21 @@ def repair(store: Store, campaign_id: str, ledger: Ledger | None, checkup: Check
     return len(indexes)
 
 
-def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
-    """How many images the unit's shard holds, or what is wrong with it; None where it is gone."""
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """A shard that is what was made: how many images it holds, and how many of another prompt."""
+
+    images: int = 0
+    shared: int = 0
+
+
+def _examine(store: Store, plan: Plan, index: int) -> _Sound | Fault | None:
+    """What the unit's shard holds, or what is wrong with it; None where it is gone."""
     unit = plan.unit(index)
     key = keys.unit_shard(unit)
     try:
         if unit.kind == "screen":
-            return None if read_scores(store, key) is None else 0
+            return None if read_scores(store, key) is None else _Sound()
         images = read_images(store, key)
         if images is None:
             return None
@@ -143,7 +155,7 @@ def _examine(store: Store, plan: Plan, index: int) -> int | Fault | None:
             _check(image, plan.campaign_of(index // plan.per_prompt).sampling)
     except ShardCorruptError as error:
         return Fault(index, key, str(error))
-    return len(images)
+    return _Sound(len(images), sum(bool(image.same_as) for image in images))
 
 
 def _examine_receipts(

@@ -100,6 +100,7 @@ class Plan:
         prompt, place = divmod(index, self.per_prompt)
         piece, settings = self.pieces[place], self.settings_of(prompt)
         generation_id, by = self._made_as(settings)
+        earlier = self.same_as.get(prompt)
         return WorkUnit(
             campaign_id=self.campaign.campaign_id,
             generation_id=generation_id,
@@ -110,7 +111,20 @@ class Plan:
             settings=settings,
             kind=piece.kind,
             kind_id=piece.kind_id,
+            same_as="" if earlier is None else self.prompts[earlier],
         )
+
+    @cached_property
+    def same_as(self) -> dict[int, int]:
+        """Of prompts that are the same to the model as an earlier one, that one, by index: their
+        pictures are one, since both have the same settings of their own, if any."""
+        return dict(self.unseen.same) if self.unseen else {}
+
+    @property
+    def shares(self) -> bool:
+        """Whether pictures of prompts that are the same to the model can be expected to be made
+        once: a plug-in need not say what is, and an earlier prompt's may be deleted by then."""
+        return self.campaign.model.pipeline == "diffusers" and self.campaign.keep == "all"
 
     def settings_of(self, prompt: int) -> PromptSettings | None:
         """What settings the prompt of this index has of its own, if any."""
@@ -206,7 +220,8 @@ class ImageCounts:
     """How many images of a campaign are done, are to be made in all, and the full attack takes.
 
     With stages, those of dropped prompts are spared. Of what screens score, `scored` is done and
-    `to_score` wanted in all.
+    `to_score` wanted in all. `shared` and `to_share`: how many of `done` and of `wanted` are of
+    prompts that are the same to the model as an earlier one, whose images they take over.
     """
 
     done: int
@@ -214,6 +229,8 @@ class ImageCounts:
     full: int
     scored: int = 0
     to_score: int = 0
+    shared: int = 0
+    to_share: int = 0
 
 
 def image_counts(
@@ -221,20 +238,29 @@ def image_counts(
     cuts: Sequence[SeedRange],
     done: NDArray[np.bool_],
     stages: NDArray[np.uint8] | None,
+    unseen: Unseen | None = None,
 ) -> ImageCounts:
     """Count a campaign's images.
 
-    `done`: (units,) bool; `stages`: that of each prompt, as of `Restored.stages`, None without.
+    `done`: (units,) bool; `stages`: that of each prompt, as of `Restored.stages`, None without;
+    `unseen`: which prompts are the same to the model, as far as that is known.
     """
-    pieces = pieces_of(campaign, cuts)
-    full = count_images(pieces, np.ones_like(done))
-    if stages is None:
-        return ImageCounts(count_images(pieces, done), full, full)
-    left_out = unopened(campaign.stage_ends(cuts), stages, done) & (stages >= DROPPED)[:, None]
-    wanted, screens = full - count_images(pieces, left_out), len(campaign.screens)
-    scored = int(done.reshape(left_out.shape)[:, :screens].sum())
-    to_score = int((~left_out[:, :screens]).sum())
-    return ImageCounts(count_images(pieces, done), wanted, full, scored, to_score)
+    pieces, screens = pieces_of(campaign, cuts), len(campaign.screens)
+    by_prompt = done.reshape(-1, len(pieces))
+    wanted = np.ones_like(by_prompt)
+    if stages is not None:
+        dropped = (stages >= DROPPED)[:, None]
+        wanted = ~(unopened(campaign.stage_ends(cuts), stages, done) & dropped)
+    same = [index for index, _ in unseen.same] if unseen else []
+    return ImageCounts(
+        done=count_images(pieces, by_prompt),
+        wanted=count_images(pieces, wanted),
+        full=count_images(pieces, np.ones_like(by_prompt)),
+        scored=0 if stages is None else int(by_prompt[:, :screens].sum()),
+        to_score=0 if stages is None else int(wanted[:, :screens].sum()),
+        shared=count_images(pieces, by_prompt[same]),
+        to_share=count_images(pieces, wanted[same]),
+    )
 
 
 def count_images(pieces: Sequence[Piece], units: NDArray[np.bool_]) -> int:

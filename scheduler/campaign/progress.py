@@ -24,9 +24,11 @@ class Progress:
     """One campaign's state: what `status --json` prints.
 
     `images` are those to be made, `images_full` those of the full attack: with stages, what is
-    dropped is spared. `state`: queued, running, stopped (begun, not settled and served by nobody),
-    paused, cancelled, failed or done (analysis included). `stuck` says in sentences what keeps the
-    campaign from going on, or has failed in it.
+    dropped is spared. `images_shared`: how many of `images_done` are of prompts that are the same
+    to the model as an earlier one, whose images they took over unless these were gone. `state`:
+    queued, running, stopped (begun, not settled and served by nobody), paused, cancelled, failed or
+    done (analysis included). `stuck` says in sentences what keeps the campaign from going on, or
+    has failed in it.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Progress:
     prompts: int
     prompts_analysed: int
     flagged: int
+    images_shared: int = 0
     stuck: tuple[str, ...] = ()
 
     @property
@@ -108,7 +111,9 @@ def read_progress(
         done = broker.ledger.done_units(campaign_id)
         if counts is not None and done is not None and broker.ledger.has_epoch():
             stages = broker.ledger.stages(campaign_id)
-            images = image_counts(submission.campaign, submission.cuts, done, stages)
+            images = image_counts(
+                submission.campaign, submission.cuts, done, stages, submission.unseen
+            )
             state = load_control(store, campaign_id).state
             progress = _live_progress(submission, counts, images, state, services.any)
             parked = _parked(store, progress)
@@ -156,6 +161,7 @@ def _live_progress(
         images=images.wanted,
         images_full=images.full,
         images_done=images.done,
+        images_shared=images.shared,
         prompts=counts.prompts,
         prompts_analysed=counts.analysed,
         flagged=counts.flagged,
@@ -167,7 +173,7 @@ def _stored_progress(store: Store, submission: Submission) -> Progress:
     plan = load_plan(store, submission)
     restored = restore_state(store, plan)
     stages = restored.stages if restored.ends else None
-    images = image_counts(plan.campaign, plan.cuts, restored.done, stages)
+    images = image_counts(plan.campaign, plan.cuts, restored.done, stages, plan.unseen)
     progress = Progress(
         id=submission.campaign.campaign_id,
         name=submission.campaign.name,
@@ -180,6 +186,7 @@ def _stored_progress(store: Store, submission: Submission) -> Progress:
         images=images.wanted,
         images_full=images.full,
         images_done=images.done,
+        images_shared=images.shared,
         prompts=len(plan.prompts),
         prompts_analysed=int(restored.analysed.sum()),
         flagged=len(restored.flagged),

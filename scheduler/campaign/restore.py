@@ -22,7 +22,13 @@ KEYS_A_SIGN = 1000
 def load_plan(store: Store, submission: Submission) -> Plan:
     """Load the plan of a stored campaign."""
     prompts = load_prompts(store, submission.campaign.campaign_id)
-    return Plan(submission.campaign, prompts, submission.cuts, settings=prompts.settings)
+    return Plan(
+        submission.campaign,
+        prompts,
+        submission.cuts,
+        unseen=submission.unseen,
+        settings=prompts.settings,
+    )
 
 
 def restore_state(

@@ -38,10 +38,18 @@ class Stock:
 
     @property
     def places_left(self) -> int:
-        """How many places the batches of the missing images have, empty ones included."""
+        """How many places the batches of the images that are to be made have, empty ones included;
+        images that are shared are not made."""
         batch = self.plan.campaign.sampling.batch_size
         sizes = [places(piece.images, batch) for piece in self.plan.pieces]
-        return int((~self._by_prompt()).sum(axis=0) @ np.array(sizes, dtype=np.int64))
+        to_make = ~self._by_prompt() & ~self._shared()
+        return int(to_make.sum(axis=0) @ np.array(sizes, dtype=np.int64))
+
+    @property
+    def images_to_share(self) -> int:
+        """How many of the missing images are taken over from an earlier prompt that is the same to
+        the model, if all goes well: its shards are there by then, and stay."""
+        return self.plan.images((~self._by_prompt() & self._shared()).ravel())
 
     def fill(self, rate: Throughput) -> float:
         """Which share of the places of batches held pictures where this rate was measured: in the
@@ -65,6 +73,13 @@ class Stock:
         place = int(missing.sum(axis=0).argmax())
         prompts = np.flatnonzero(missing[:, place])[:count].tolist()
         return [plan.unit(prompt * plan.per_prompt + place) for prompt in prompts]
+
+    def _shared(self) -> NDArray[np.bool_]:
+        """Which units take over what an earlier prompt has, (prompts, units of each): bool."""
+        shared = np.zeros_like(self._by_prompt())
+        if self.plan.shares:
+            shared[list(self.plan.same_as)] = True
+        return shared
 
     def _by_prompt(self) -> NDArray[np.bool_]:
         return self.done.reshape(-1, self.plan.per_prompt)

@@ -3,6 +3,7 @@
 import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from seedsweep import __version__
@@ -65,13 +66,14 @@ def plan_campaign(
     cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored, ends)
     tokenizers = open_tokenizers(campaign.model)
     unseen = find_unseen(tokenizers, read_as(campaign.model, prompts), settings)
+    plan = Plan(campaign, prompts, cuts, unseen=unseen, settings=settings)
     notes = (
         *_seeds_alone_words(campaign),
         *settings_words(campaign, settings),
         *_model_words(campaign.model, prompts),
-        *unseen_words(unseen, tokenizers, prompts, len(campaign.seeds)),
+        *unseen_words(unseen, tokenizers, prompts, len(campaign.seeds), plan.shares),
     )
-    return Plan(campaign, prompts, cuts, notes, unseen, settings)
+    return replace(plan, notes=notes)
 
 
 def _seeds_alone_words(campaign: Campaign) -> tuple[str, ...]:

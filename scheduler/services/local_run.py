@@ -181,7 +181,7 @@ class _Watch:
             done = self._ledger.done_units(campaign.campaign_id)
         if done is not None:
             stages = self._ledger.stages(campaign.campaign_id)
-            self._images = image_counts(campaign, self._plan.cuts, done, stages)
+            self._images = image_counts(campaign, self._plan.cuts, done, stages, self._plan.unseen)
             self._counted = counts.done, counts.dropped
 
     def _look_for_ray(self) -> None:

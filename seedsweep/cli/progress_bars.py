@@ -127,7 +127,7 @@ class Display:
         self._line, self._pace, self._score_pace = ProgressLine("starting"), Pace(), Pace()
         self._began = time.monotonic()
         self._first: int | None = None
-        self._now = self._wanted = 0
+        self._now = self._wanted = self._shared = self._first_shared = 0
 
     @contextmanager
     def shown(self) -> Iterator["Display"]:
@@ -138,9 +138,11 @@ class Display:
     def show(self, counts: LiveCounts, images: ImageCounts) -> None:
         """Draw the campaign's counts, and those of its images; until the first one is made, at the
         pace of the scores that screens give, if there are any."""
-        self._now, self._wanted = images.done, images.wanted
+        made, to_make = images.done - images.shared, images.wanted - images.to_share
         if self._first is None:
-            self._first = images.done
+            self._first, self._first_shared = made, images.shared
+        self._now, self._wanted = made, to_make
+        self._shared = images.shared - self._first_shared
         spared = images.full - images.wanted
         dropped = (f"{count_words(spared, 'image')} spared",) if spared else ()
         is_screened = images.scored < images.to_score
@@ -154,8 +156,8 @@ class Display:
             *dropped,
             *parked,
         )
-        what, pace, done, total = " images", self._pace, images.done, images.wanted
-        if is_screened and images.done == self._first:
+        what, pace, done, total = " images", self._pace, made, to_make
+        if is_screened and made == self._first:
             what, pace, done, total = " scores", self._score_pace, images.scored, images.to_score
         self._line.tell(done / total if total else None, told, pace_words(pace, done, total, what))
 
@@ -167,7 +169,10 @@ class Display:
             there = 0 < self._wanted == self._now
             return "All images were there already." if there else "No image was made."
         rate = rate_words(made / seconds, " images")
-        return f"{count_words(made, 'image')} in {duration_words(seconds)}, {rate} in all."
+        shared = (
+            f"; {self._shared:,} more are shared with an earlier prompt" if self._shared else ""
+        )
+        return f"{count_words(made, 'image')} in {duration_words(seconds)}, {rate} in all{shared}."
 
 
 def pace_words(pace: Pace, done: float, total: float, what: str = "") -> tuple[str, ...]:

@@ -123,11 +123,12 @@ _STATE_COLOURS = {
 
 def _campaign_table(campaigns: Sequence[Progress]) -> FittedTable:
     dropped = ("dropped",) if any(item.units_dropped for item in campaigns) else ()
+    shared = ("shared",) if any(item.images_shared for item in campaigns) else ()
     table = FittedTable(
-        *("campaign", "state", "units", "parked", *dropped, "images", "prompts analysed"),
-        "flagged",
+        *("campaign", "state", "units", "parked", *dropped, "images", *shared),
+        *("prompts analysed", "flagged"),
         text=("campaign", "state"),
-        spared=("images", "parked", *dropped, "prompts analysed", "flagged"),
+        spared=(*shared, "images", "parked", *dropped, "prompts analysed", "flagged"),
     )
     for item in campaigns:
         table.add_row(
@@ -137,6 +138,7 @@ def _campaign_table(campaigns: Sequence[Progress]) -> FittedTable:
             coloured(str(item.units_parked), "red" if item.units_parked else ""),
             *(str(item.units_dropped) for _ in dropped),
             f"{item.images_done}/{item.images}",
+            *(str(item.images_shared) for _ in shared),
             f"{item.prompts_analysed}/{item.prompts}",
             str(item.flagged),
         )

@@ -35,6 +35,12 @@ def print_checkup(checkup: Checkup) -> None:
         f"{checkup.receipted}, corrupt: {len(checkup.corrupt)}, lost: {len(checkup.holes)}, not "
         f"made yet: {checkup.missing}, parked: {checkup.parked}."
     )
+    if checkup.images_shared:
+        were = "was" if checkup.images_shared == 1 else "were"
+        explain(
+            f"{count_words(checkup.images_shared, 'image')} {were} not made again: taken over from "
+            "another prompt that is the same to the model."
+        )
 
 
 def print_results(found: Found) -> None:

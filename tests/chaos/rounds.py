@@ -32,7 +32,9 @@ UNITS = len(PROMPTS) * SEEDS // 20
 STAGES = ({"seeds": 20}, {"seeds": 100, "min_clique_size": 3})
 
 SCREENED_SEEDS = 60
-SCREENED_PROMPTS = [f"no {number}" for number in range(90)]
+SCREENED_PROMPTS = [f"no {number}" if number % 3 else f"No {number + 1}" for number in range(90)]
+"""A third of them are the same to the model as the one before."""
+
 SCREENED_UNITS = 170
 SCREENED = {"screen": "noise-magnitude", "share": 0.3, "cohort": 20, "seeds": 2}
 """A round's screen: 27 of these prompts go on."""

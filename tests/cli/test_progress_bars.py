@@ -162,6 +162,14 @@ def test_what_was_done_is_summed_up_with_its_rate():
     assert re.fullmatch(r"5,000 images in .* s, .* images/s in all\.", display.summary)
 
 
+def test_what_is_shared_is_in_no_rate():
+    display = Display()
+    display.show(counts(0), ImageCounts(10, 300, 300, shared=10, to_share=100))
+    display.show(counts(9), ImageCounts(160, 300, 300, shared=60, to_share=100))
+    assert display.summary.startswith("100 images in ")
+    assert display.summary.endswith(" in all; 50 more are shared with an earlier prompt.")
+
+
 def test_only_images_that_were_there_are_said_to_have_been():
     display = Display()
     display.show(counts(90), images(90))

@@ -130,6 +130,7 @@ def units(draw):
             sha256=draw(texts()),
             flaw=draw(st.none() | st.sampled_from(Flaw)),
             provenance=draw(provenances),
+            same_as=draw(st.sampled_from(["", "0123456789abcdef", "0" * 16])),
         )
         for i in range(count)
     ]
@@ -154,7 +155,7 @@ def test_only_the_images_of_the_seeds_that_are_asked_for_are_decoded(made, data)
 
 def described_of(images):
     fields = [field.name for field in dataclasses.fields(Described)]
-    return [Described(*(getattr(image, name) for name in fields)) for image in images]
+    return [Described(**{name: getattr(image, name) for name in fields}) for image in images]
 
 
 @modest

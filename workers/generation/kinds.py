@@ -1,6 +1,6 @@
 """The kinds of work: what a worker makes of a unit, and where it is stored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
@@ -8,11 +8,14 @@ from typing import Protocol
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ConfigError, ModelLoadError, OpaqueModelError
 from seedsweep.storage.records import Campaign, KindName, WorkUnit
-from seedsweep.storage.scores import Scored, encode_scores
+from seedsweep.storage.scores import Scored, encode_scores, read_scores
 from seedsweep.storage.settings.sampling import ScreenSettings
+from seedsweep.storage.shards import encode_shard
+from seedsweep.storage.store import Store
 from seedsweep.workers.generation.shard_writer import Encode, encode_unit
 from seedsweep.workers.pipelines.protocol import Pipeline
 from seedsweep.workers.screening.screen import screen_prompt
+from seedsweep.workers.stored_images import decode_pixels, read_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,13 @@ class Kind(Protocol):
         Equal units give equal shards on one type of machine. Raises what `Pipeline.generate` does.
         """
 
+    def take_over(self, store: Store, campaign: Campaign, unit: WorkUnit) -> Encode | None:
+        """What the shard of `unit.earlier` holds, for the unit: the same with a note of whence.
+        None if that shard is not there, or there is no earlier unit.
+
+        Raises `ShardCorruptError` if it is not what was written.
+        """
+
 
 class Generating:
     """`generate`: images of a prompt, one for each seed."""
@@ -61,6 +71,16 @@ class Generating:
     def make(self, pipeline: Pipeline, campaign: Campaign, unit: WorkUnit, place: Place) -> Encode:
         generations = pipeline.generate(unit.prompt, _seeds(unit))
         return partial(encode_unit, unit, generations, campaign.descriptors)
+
+    def take_over(self, store: Store, campaign: Campaign, unit: WorkUnit) -> Encode | None:
+        earlier = unit.earlier
+        images = read_images(store, self.key(earlier)) if earlier else None
+        if earlier is None or images is None:
+            return None
+        for image in images:
+            decode_pixels(image, campaign.sampling)
+        taken = [replace(image, same_as=image.same_as or earlier.prompt_id) for image in images]
+        return partial(encode_shard, unit, taken)
 
 
 class Screening:
@@ -84,6 +104,14 @@ class Screening:
             raise OpaqueModelError(str(error)) from error
         scored = Scored(tuple(scores.tolist()), place.device, place.threads, _versions())
         return partial(encode_scores, unit, scored)
+
+    def take_over(self, store: Store, campaign: Campaign, unit: WorkUnit) -> Encode | None:
+        earlier = unit.earlier
+        scored = read_scores(store, self.key(earlier)) if earlier else None
+        if earlier is None or scored is None:
+            return None
+        taken = replace(scored, same_as=scored.same_as or earlier.prompt_id)
+        return partial(encode_scores, unit, taken)
 
 
 KINDS: dict[KindName, Kind] = {"generate": Generating(), "screen": Screening()}

@@ -24,6 +24,7 @@ from seedsweep.storage.live_state import Claim
 from seedsweep.storage.records import Campaign, Parked, Worker, WorkUnit
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.generation.earlier_prompts import EarlierPrompts
 from seedsweep.workers.generation.failure_streak import MAX_FAILED_PROMPTS, Streak
 from seedsweep.workers.generation.heartbeat import Follow, Heartbeat
 from seedsweep.workers.generation.kinds import KINDS, Kind, Place
@@ -83,7 +84,8 @@ class Renderer:
         self._images, self._rate = 0, RecentRate(RATE_SECONDS)
         self._idle_since = self._reported = time.monotonic()
         self._leave, self._streak, self._why_out = leave, Streak(), ""
-        self._writer = Writer(store, self._stored, self._fail)
+        self._earlier = EarlierPrompts(store)
+        self._writer = Writer(store, self._fail)
         self._untold: queue.SimpleQueue[WorkUnit] = queue.SimpleQueue()
         self._follow = follow
         self._heartbeat = Heartbeat(ledger, workforce, self._describe, self._hear)
@@ -151,11 +153,19 @@ class Renderer:
             metrics.IMAGES.labels("existed").inc(kind.images(unit))
             self._complete(unit)
             return
+        if self._earlier.postpones(kind, unit, self._writer.holds):
+            self._hand_back(unit)
+            self._heartbeat.let_go(unit)
+            return
         wanted = kind.wanted(self._campaign(unit.campaign_id).of(unit.settings), unit)
+        taken = self._earlier.take_over(kind, wanted, unit, lambda: self._pipeline(wanted))
+        if taken:
+            self._writer.put(unit, kind.key(unit), taken, self._shared)
+            return
         pipeline = self._pipeline(wanted)
         with metrics.STAGE_SECONDS.labels("denoise").time():
             encode = self._make(kind, pipeline, wanted, unit)
-        self._writer.put(unit, kind.key(unit), encode)
+        self._writer.put(unit, kind.key(unit), encode, self._stored)
 
     def _kind(self, unit: WorkUnit) -> Kind:
         kind = self._kinds.get(unit.kind)
@@ -239,6 +249,12 @@ class Renderer:
                 *(unit.prompt[:60], unit.campaign_id),
             )
 
+    def _shared(self, unit: WorkUnit) -> None:
+        """The unit is stored; nothing was made for it, and nothing shown of the device."""
+        metrics.UNITS.labels("shared").inc()
+        metrics.IMAGES.labels("shared").inc(self._kind(unit).images(unit))
+        self._complete(unit)
+
     def _complete(self, unit: WorkUnit) -> None:
         metrics.LAST_PROGRESS.set_to_current_time()
         try:
@@ -285,10 +301,8 @@ class Renderer:
 
     def _give_up_or_back(self, unit: WorkUnit, error: Exception, reason: str) -> None:
         if _is_nobodys_fault(error):
-            metrics.UNITS.labels("handed_back").inc()
-            metrics.RETRIES.labels("handed_back").inc()
             time.sleep(PAUSE_WHEN_STORE_FAILS)
-            self._ledger.release(unit.campaign_id, unit.index, unit.token)
+            self._hand_back(unit)
             return
         metrics.UNITS.labels("failed").inc()
         must_park = self._ledger.fail(unit.campaign_id, unit.index, unit.token)
@@ -301,6 +315,11 @@ class Renderer:
             metrics.RETRIES.labels("failed").inc()
         if is_out:
             self._take_back()
+
+    def _hand_back(self, unit: WorkUnit) -> None:
+        metrics.UNITS.labels("handed_back").inc()
+        metrics.RETRIES.labels("handed_back").inc()
+        self._ledger.release(unit.campaign_id, unit.index, unit.token)
 
     def _park(self, unit: WorkUnit, reason: str) -> None:
         parked = Parked(index=unit.index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason)

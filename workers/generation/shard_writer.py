@@ -34,23 +34,30 @@ Failed = Callable[[WorkUnit, Exception], None]
 
 
 class Writer:
-    """A thread that stores rendered units in the order they come.
+    """A thread that stores units in the order they come.
 
-    `stored` is called once a unit's shard exists, `failed` where it could not be stored; both from
-    the writer's thread.
+    `failed` is called from the writer's thread if a unit could not be stored.
     """
 
-    def __init__(self, store: Store, stored: Stored, failed: Failed) -> None:
-        self._store, self._stored, self._failed = store, stored, failed
-        self._units: queue.Queue[tuple[WorkUnit, str, Encode] | None] = queue.Queue(BUFFERED_UNITS)
+    def __init__(self, store: Store, failed: Failed) -> None:
+        self._store, self._failed = store, failed
+        self._units: queue.Queue[tuple[WorkUnit, str, Encode, Stored] | None] = queue.Queue(
+            BUFFERED_UNITS
+        )
+        self._under_way: set[str] = set()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
-    def put(self, unit: WorkUnit, key: str, encode: Encode) -> None:
+    def put(self, unit: WorkUnit, key: str, encode: Encode, stored: Stored) -> None:
         """Hand a unit over, to be stored under this key; waits only while `BUFFERED_UNITS` others
-        are not stored yet."""
-        self._units.put((unit, key, encode))
+        are not stored yet. `stored` is called, from the writer's thread, once its shard exists."""
+        self._under_way.add(key)
+        self._units.put((unit, key, encode, stored))
+
+    def holds(self, key: str) -> bool:
+        """Whether what was handed over under this key is neither stored nor given up yet."""
+        return key in self._under_way
 
     def close(self) -> None:
         """Store what was handed over, then stop; a store that is away is waited for no longer."""
@@ -63,16 +70,17 @@ class Writer:
             with about_unit(item[0]):
                 self._store_unit(*item)
 
-    def _store_unit(self, unit: WorkUnit, key: str, encode: Encode) -> None:
+    def _store_unit(self, unit: WorkUnit, key: str, encode: Encode, stored: Stored) -> None:
         health.begin(health.STORING)
         try:
             with metrics.STAGE_SECONDS.labels("encode").time():
                 shard = encode()
             with metrics.STAGE_SECONDS.labels("upload").time():
                 self._create(key, shard)
-            self._stored(unit)
+            stored(unit)
         except Exception as error:
             self._failed(unit, error)
+        self._under_way.discard(key)
         health.end(health.STORING)
 
     def _create(self, key: str, shard: bytes) -> None:

@@ -26,7 +26,7 @@ ANY: tuple[str, ...] = ()
 """The values of a label that no list can name."""
 
 STAGES = ("wait", "load", "denoise", "encode", "upload")
-OUTCOMES = ("stored", "existed", "failed", "handed_back", "refused", "foreign")
+OUTCOMES = ("stored", "shared", "existed", "failed", "handed_back", "refused", "foreign")
 RETRY_REASONS = ("lease_expired", "message_lost", "failed", "handed_back")
 PARKING_REASONS = ("failed", "lost")
 STEPS = ("read", "prune", "decode", "compare", "clique", "match")
@@ -104,9 +104,10 @@ _ALL: tuple[Service, ...] = ("scheduler", "analyst", "worker")
 # What workers do.
 IMAGES = _counter(
     "seedsweep_images_total",
-    "Images of the units that ended so: stored by this worker, or found in the store.",
+    "Images of the units that ended so: made and stored by this worker, shared with an earlier "
+    "prompt that is the same to the model and so not made again, or found in the store.",
     _WORKER,
-    {"outcome": ("stored", "existed")},
+    {"outcome": ("stored", "shared", "existed")},
 )
 UNITS = _counter(
     "seedsweep_units_total",

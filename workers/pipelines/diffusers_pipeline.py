@@ -111,6 +111,13 @@ class DiffusersPipeline:
 
         return self._in_batches(seeds, min(at_once, self._sampling.batch_size), begin)
 
+    def reads_alike(self, prompt: str, other: str) -> bool:
+        """As `Comparing` promises: the denoiser makes the same of both at its first step."""
+        try:
+            return self._first_step(prompt).equals(self._first_step(other))
+        except (DeviceMemoryError, GenerationError, ModelLoadError):
+            return False  # what it was shows once pictures are made
+
     def _in_batches(
         self, seeds: Sequence[int], most: int, make: Callable[[Sequence[int], int], list[Made]]
     ) -> list[Made]:

@@ -109,7 +109,8 @@ def find_unseen(
         texts = list(prompts[first : first + _AT_A_TIME])
         tokens = [each.tokenizer(texts, verbose=False).input_ids for each in tokenizers]
         for index, *made in zip(range(first, first + len(texts)), *tokens, strict=True):
-            ids = [_kept(t, each.limit) for t, each in zip(made, tokenizers, strict=True)]
+            text = texts[index - first]
+            ids = [_read(text, t, each) for t, each in zip(made, tokenizers, strict=True)]
             if all(len(t) > each.limit for t, each in zip(made, tokenizers, strict=True)):
                 cut.append(index)
             made_of = (ids, settings[index]) if settings else ids
@@ -120,10 +121,14 @@ def find_unseen(
 
 
 def unseen_words(
-    unseen: Unseen | None, tokenizers: Sequence[Tokenizer], prompts: Sequence[str], seeds: int
+    unseen: Unseen | None,
+    tokenizers: Sequence[Tokenizer],
+    prompts: Sequence[str],
+    seeds: int,
+    shares: bool,
 ) -> tuple[str, ...]:
-    """Say in sentences how many prompts are cut, how many are one with another and what it takes to
-    make those again with so many seeds, and which first."""
+    """Say in sentences how many prompts are cut, how many are one with another and how many images
+    of so many seeds that is, and which first. `shares`: whether these are made once."""
     if unseen is None:
         return ()
     said = []
@@ -135,9 +140,10 @@ def unseen_words(
         )
     if unseen.same:
         text, earlier = (_shown(prompts[index]) for index in unseen.same[0])
+        again = "are taken over and not made again" if shares else "come again"
         said.append(
             f"{_prompts_are(len(unseen.same))} the same to the model as an earlier one, whose "
-            f"pictures come again, up to {len(unseen.same) * seeds:,} images in all; the first is "
+            f"pictures {again}, up to {len(unseen.same) * seeds:,} images in all; the first is "
             f"{text}, which is one with {earlier}."
         )
     return tuple(said)
@@ -164,9 +170,11 @@ def _open(part: Component, usual: int | None) -> Tokenizer:
     return Tokenizer(part.name, tokenizer, limit)
 
 
-def _kept(tokens: list[int], limit: int) -> list[int]:
-    """What is left of a prompt: its last token ends every prompt, cut or not."""
-    return tokens if len(tokens) <= limit else [*tokens[: max(limit - 1, 0)], tokens[-1]]
+def _read(text: str, tokens: list[int], by: Tokenizer) -> Sequence[int]:
+    """What is left of a prompt's tokens; of one that is cut, the tokenizer knows what ends it."""
+    if len(tokens) <= by.limit:
+        return tokens
+    return list(by.tokenizer(text, truncation=True, max_length=by.limit).input_ids)
 
 
 _OF_CUTS = ("part of your input was truncated", "Token indices sequence length is longer")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,15 @@ class Pipeline(Protocol):
         The pipeline that it was asked of must not be used any more. Raises `ModelLoadError` where
         the model cannot take the recipe.
         """
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A loaded model with a recipe that can say which prompts are one to it; one thread uses it."""
+
+    def reads_alike(self, prompt: str, other: str) -> bool:
+        """Whether the two prompts are the same to the model, so that their pictures of a seed are
+        one, to the last bit. False if that cannot be said."""
 
 
 def to_pixels(

@@ -5,12 +5,14 @@ from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from seedsweep.audit.evidence import verify_bundle
-from seedsweep.audit.evidence.denominators import denominators
+from seedsweep.audit.evidence.denominators import all_generations_counted, denominators
 from seedsweep.audit.findings.counts import count_results
+from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.prompt_results import Clique, Drop, Match
 from seedsweep.storage.records import Parked, SeedRange
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.storage.settings.sampling import Stage
+from seedsweep.storage.verification_results import Coverage
 from tests.support.campaigns import make_campaign, make_submission
 from tests.support.results import make_flagged, make_result
 
@@ -88,5 +90,37 @@ def test_a_bundle_counts_as_its_verifier_does(results, not_analysed, parked, set
     )
     counts = count_results(results, prompts, SEEDS, settings.analysis.min_clique_size)
     told = denominators(counts, submission, parked, settings.verification is not None)
+    assert told == by_the_verifier
+    assert [*told] == [*by_the_verifier]
+
+
+extractions = st.none() | st.builds(
+    Extractions,
+    seeds_digest=st.just("0" * 16),
+    searched=st.integers(0, SEEDS),
+    extracted=st.integers(0, SEEDS),
+    pictures=st.just(()),
+    coverage=st.builds(
+        Coverage,
+        path=st.just("p"),
+        listing=st.just("l"),
+        pictures=st.integers(0, 9),
+        unreadable=st.just(0),
+    ),
+)
+
+
+@tried(deadline=None, max_examples=30)
+@given(st.lists(ordinary | flagged, max_size=1), st.lists(parked_units), extractions)
+def test_all_generations_are_counted_as_the_verifier_counts_them(results, parked, found):
+    campaign = make_campaign(seeds=SEEDS, guidance_scale=1.0)
+    submission = make_submission(campaign.model_copy(update={"prompts": None}), CUTS)
+    by_the_verifier = verify_bundle.all_generations_counted(
+        [result.model_dump(mode="json") for result in results],
+        submission.model_dump(mode="json"),
+        [unit.model_dump(mode="json") for unit in parked],
+        found and found.model_dump(mode="json"),
+    )
+    told = all_generations_counted(results, submission, parked, found)
     assert told == by_the_verifier
     assert [*told] == [*by_the_verifier]

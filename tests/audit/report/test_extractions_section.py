@@ -1,61 +1,24 @@
 """The report and the commands show what a campaign without prompts extracts."""
 
-import contextlib
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from seedsweep.audit.findings.comparison import compare_campaigns
 from seedsweep.audit.findings.matched_pictures import read_named
 from seedsweep.audit.findings.present import gather_found
 from seedsweep.audit.report.report import gather_report, render_report
 from seedsweep.cli.results import print_found
-from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage.campaigns import store_verification
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.results import store_results
-from seedsweep.storage.settings.analysis import Analysis, Verification
-from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
-from seedsweep.workers.pipelines.noise import NoisePipeline
-from seedsweep.workers.training.fingerprint import fingerprint_training_set
-from seedsweep.workers.training.slices import USUAL
-from tests.support.campaigns import make_campaign, make_images
 from tests.support.findings import make_search
-from tests.support.searchers import Here
-
-
-@contextlib.contextmanager
-def here():
-    yield Here()
+from tests.support.seeds_alone import audit_seeds
 
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
-    """A store, and a campaign whose seed 1 is a training picture: seeds 0 to 5 differ."""
-    folder = tmp_path_factory.mktemp("train")
-    campaign = make_campaign(seeds=6, guidance_scale=1.0, analysis=Analysis(min_clique_size=5))
-    [one] = NoisePipeline(campaign.sampling).generate("", [1])
-    Image.fromarray(one.pixels).save(folder / "known.png")
-    random = np.random.default_rng(0)
-    for number in range(9):
-        noise = random.integers(0, 256, (16, 16, 3), np.uint8)
-        Image.fromarray(noise).save(folder / f"n{number}.png")
-    verification = Verification(
-        training_set=str(folder),
-        neighbours=3,
-        fingerprint=fingerprint_training_set(folder, USUAL),
-    )
-    campaign = campaign.model_copy(update={"prompts": None, "verification": verification})
-    store = FolderStore(tmp_path_factory.mktemp("store"))
-    submission = submit_campaign(store, plan := plan_campaign(store, campaign, [""], []))
-    make_images(store, plan)
-    request = AnalysisRequest(campaign.campaign_id, "", campaign.settings)
-    result = AnalysisActor(store.url, crew=here).analyse(request).value
-    store_results(store, campaign.analysis_id, campaign.campaign_id, [result])
-    return store, submission
+    """A store, and a campaign whose seed 1 is a training picture."""
+    return audit_seeds(tmp_path_factory.mktemp("train"), tmp_path_factory.mktemp("store"))
 
 
 def test_the_report_shows_each_extracted_picture_beside_its_best_generation(audited):

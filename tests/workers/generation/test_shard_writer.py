@@ -61,15 +61,22 @@ def within_seconds(step):
     assert not thread.is_alive()
 
 
-def put(writer, unit, generations):
-    writer.put(
-        unit, unit_shard(unit), lambda: shard_writer.encode_unit(unit, generations, DEFAULT_BLOCKS)
-    )
-
-
 @pytest.fixture
 def outcomes():
     return Outcomes()
+
+
+@pytest.fixture
+def put(outcomes):
+    """Hand a unit with its generations to a writer."""
+
+    def put(writer, unit, generations):
+        def encode():
+            return shard_writer.encode_unit(unit, generations, DEFAULT_BLOCKS)
+
+        writer.put(unit, unit_shard(unit), encode, outcomes.stored.append)
+
+    return put
 
 
 @pytest.fixture
@@ -78,11 +85,7 @@ def start(outcomes):
     writers = []
 
     def start(store):
-        writer = Writer(
-            store,
-            outcomes.stored.append,
-            lambda unit, error: outcomes.failed.append((unit, error)),
-        )
+        writer = Writer(store, lambda unit, error: outcomes.failed.append((unit, error)))
         writers.append(writer)
         return writer
 
@@ -134,7 +137,7 @@ def encodings(monkeypatch):
 
 
 def test_units_are_stored_with_their_pixels_in_the_order_they_come(
-    start, held, rendered, outcomes, wait_until
+    start, put, held, rendered, outcomes, wait_until
 ):
     writer = start(held)
     units = rendered(5)
@@ -154,7 +157,7 @@ def test_units_are_stored_with_their_pixels_in_the_order_they_come(
 
 
 def test_a_store_that_is_away_is_tried_until_it_takes_the_shard_which_is_encoded_once(
-    start, away, rendered, outcomes, encodings, wait_until
+    start, put, away, rendered, outcomes, encodings, wait_until
 ):
     writer = start(away)
     ((unit, generations),) = rendered(1)
@@ -169,7 +172,7 @@ def test_a_store_that_is_away_is_tried_until_it_takes_the_shard_which_is_encoded
 
 
 def test_patience_ends_and_the_next_unit_is_tried(
-    start, away, rendered, outcomes, monkeypatch, wait_until
+    start, put, away, rendered, outcomes, monkeypatch, wait_until
 ):
     monkeypatch.setattr(shard_writer, "PATIENCE_SECONDS", 0.05)
     writer = start(away)
@@ -186,7 +189,7 @@ def test_patience_ends_and_the_next_unit_is_tried(
 
 
 def test_any_other_error_is_told_at_once_and_the_writer_goes_on(
-    start, away, rendered, outcomes, wait_until
+    start, put, away, rendered, outcomes, wait_until
 ):
     away.away = False
     writer = start(away)
@@ -199,7 +202,7 @@ def test_any_other_error_is_told_at_once_and_the_writer_goes_on(
     assert away.tries == 1
 
 
-def test_closing_stores_what_was_handed_over(start, held, rendered, outcomes):
+def test_closing_stores_what_was_handed_over(start, put, held, rendered, outcomes):
     writer = start(held)
     units = rendered(BUFFERED_UNITS)
     within_seconds(lambda: [put(writer, *unit) for unit in units])
@@ -209,7 +212,7 @@ def test_closing_stores_what_was_handed_over(start, held, rendered, outcomes):
 
 
 def test_closing_does_not_wait_for_a_store_that_is_away(
-    start, away, rendered, outcomes, monkeypatch, wait_until
+    start, put, away, rendered, outcomes, monkeypatch, wait_until
 ):
     monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 60.0)
     writer = start(away)
@@ -221,7 +224,7 @@ def test_closing_does_not_wait_for_a_store_that_is_away(
 
 
 def test_handing_over_waits_only_while_the_buffer_is_full(
-    start, held, rendered, outcomes, wait_until
+    start, put, held, rendered, outcomes, wait_until
 ):
     """One unit is in the writer's hands, `BUFFERED_UNITS` wait behind it."""
     writer = start(held)

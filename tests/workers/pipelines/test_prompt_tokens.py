@@ -35,7 +35,7 @@ def opened(folder):
 
 
 def told(tokenizers, prompts):
-    return unseen_words(find_unseen(tokenizers, prompts), tokenizers, prompts, 250)
+    return unseen_words(find_unseen(tokenizers, prompts), tokenizers, prompts, 250, shares=True)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,7 @@ def told(tokenizers, prompts):
             ["A cat", "a cat"],
             [
                 "1 prompt is the same",
+                "are taken over and not made again",
                 "up to 250 images in all",
                 "'a cat', which is one with 'A cat'",
             ],
