@@ -80,9 +80,14 @@ def parked(campaign_id: str, index: int) -> str:
     return f"{parked_prefix(campaign_id)}{index}.json"
 
 
+def promotions_prefix(campaign_id: str) -> str:
+    """Where what was decided of the campaign's cohorts lies."""
+    return f"{CAMPAIGNS}{campaign_id}/promotions/"
+
+
 def promotion(campaign_id: str, stage: int, cohort: int) -> str:
     """Which prompts of a cohort go on after a stage; cohorts count from 0."""
-    return f"{CAMPAIGNS}{campaign_id}/promotions/{stage}-{cohort}.json"
+    return f"{promotions_prefix(campaign_id)}{stage}-{cohort}.json"
 
 
 def receipts_prefix(campaign_id: str) -> str:

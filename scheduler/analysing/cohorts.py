@@ -10,7 +10,7 @@ from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.promotions import load_promotion, store_promotion
 from seedsweep.storage.records import Campaign
 from seedsweep.storage.store import Store
-from seedsweep.workers.analysts.screen_rules import cohort_of, decide_cohort
+from seedsweep.workers.analysts.screen_rules import cohort_of, decide_cohort, prompts_of_cohort
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,9 @@ class Cohorts:
     def _wait(self, campaign: Campaign, texts: Sequence[str], number: int, cohort: int) -> float:
         """How many seconds a prompt of the cohort is to wait for what this stage decides of it: 0
         if that is decided. It is decided now if it can be."""
-        campaign_id, size = campaign.campaign_id, campaign.stages[number - 1].cohort
+        campaign_id = campaign.campaign_id
         key = campaign_id, number, cohort
-        prompts = range(cohort * size, min((cohort + 1) * size, len(texts)))
+        prompts = prompts_of_cohort(campaign.stages[number - 1], cohort, len(texts))
         now, last = time.monotonic(), self._looked.get(key)
         if last and now - last.at < LOOK_SECONDS:
             return LOOK_SECONDS

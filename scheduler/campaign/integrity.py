@@ -1,4 +1,5 @@
-"""Check every stored shard of a campaign against its hashes, and have what is wrong made again."""
+"""Check what is stored of a campaign, and have what is wrong made again: every shard against its
+hashes, every decision on a cohort against the scores."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.scheduler.campaign.decisions import WrongDecision, decide_anew, wrong_decisions
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import load_plan, stored_units
 from seedsweep.storage import keys
@@ -44,7 +46,8 @@ class Checkup:
     `missing`. `receipted`: its images were not to stay, and the prompt's receipt is there; `holes`:
     the ledger says done, but there is neither; `missing`: simply not made yet; `parked`: given up.
     `images`: how many pictures the shards that are not corrupt hold; `images_shared`: how many of
-    these were taken over from another prompt that is the same to the model.
+    these were taken over from another prompt that is the same to the model. `decisions`: what was
+    wrongly decided of cohorts.
     """
 
     units: int
@@ -56,12 +59,18 @@ class Checkup:
     missing: int
     parked: int
     images_shared: int = 0
+    decisions: tuple[WrongDecision, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing has to be mended."""
+        return not (self.corrupt or self.holes or self.decisions)
 
 
 def check_campaign(
     store: Store, campaign_id: str, ledger: Ledger | None, progress: Callable[[int, int], None]
 ) -> Checkup:
-    """Read every shard and every receipt of a campaign whole; changes nothing.
+    """Read every shard, every receipt and every decision of a campaign whole; changes nothing.
 
     A shard that passes holds exactly its unit's seeds of its prompt, and every picture of it has
     the campaign's size, the pixels whose digest was recorded and the descriptor of those pixels.
@@ -104,6 +113,7 @@ def check_campaign(
         missing=int((~there & ~holes).sum()),
         parked=int(parked.sum()),
         images_shared=shared,
+        decisions=wrong_decisions(store, plan),
     )
 
 
@@ -115,15 +125,20 @@ def repair(store: Store, campaign_id: str, ledger: Ledger | None, checkup: Check
     every analysis of the campaign; those of other prompts stay. A broker that does not answer
     raises `BrokerUnavailableError`, and results that cannot be read `ShardCorruptError`, before
     any shard is deleted. Whatever ends this early, another check finds the rest; and one of any
-    other campaign that shares a shard finds it as a hole there.
+    other campaign that shares a shard finds it as a hole there. What was wrongly decided is removed
+    first, and decided anew.
     """
     indexes = sorted({*checkup.holes, *(fault.index for fault in checkup.corrupt)})
-    if not indexes:
+    if checkup.is_sound:
         return 0
     if ledger:
         ledger.ping()
     plan = load_plan(store, load_campaign(store, campaign_id))
     forget_done(store, campaign_id)
+    if checkup.decisions:
+        decide_anew(store, plan, ledger, checkup.decisions)
+    if not indexes:
+        return 0
     # Results go first: once a shard is gone, nothing tells any more that a verdict is stale.
     drop_results(store, campaign_id, {plan.unit(index).prompt_id for index in indexes})
     for fault in checkup.corrupt:

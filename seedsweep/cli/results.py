@@ -176,7 +176,9 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read every shard of a campaign and hold its images against their hashes.
+    """Read every shard of a campaign, and hold its images against their hashes.
+
+    What stages decided of cohorts is held against the stored scores.
 
     Example: seedsweep check emoji-0123456789ab --repair
     """
@@ -195,15 +197,19 @@ def check(
         show_json(dataclasses.asdict(checkup))
     else:
         print_checkup(checkup)
-    flawed = bool(checkup.corrupt or checkup.holes)
-    if flawed and not repair:
+    if checkup.is_sound:
+        return
+    if not repair:
         say(f"`seedsweep check {campaign_id} --repair` has them made again.")
         raise typer.Exit(1)
-    if flawed:
-        units = mend(opened, campaign_id, ledger, checkup)
+    units = mend(opened, campaign_id, ledger, checkup)
+    if units or not checkup.decisions:
         how = "by the running workers" if ledger else "when the campaign is run again"
         are = "is" if units == 1 else "are"
         say(f"{count_words(units, 'unit')} {are} made again {how}.")
+    if checkup.decisions:
+        how = "by the running analysts" if ledger else "when the campaign is run again"
+        say(f"What was wrongly decided is decided anew {how}, and its prompts are judged by that.")
 
 
 def print_found(found: "Found", as_json: bool, flagged_only: bool = False) -> bool:

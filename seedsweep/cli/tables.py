@@ -24,11 +24,15 @@ NO_PROMPT = "(no prompt)"
 
 
 def print_checkup(checkup: Checkup) -> None:
-    """Print what a check found, each corrupt shard and each lost one with its unit."""
+    """Print what a check found: each corrupt shard and each lost one with its unit, and each wrong
+    decision with its prompts."""
     for fault in checkup.corrupt:
         explain(f"Unit {fault.index}: {fault.key} is corrupt: {fault.reason}")
     for index in checkup.holes:
         explain(f"Unit {index}: counted as done, but its shard is not in the store.")
+    for wrong in checkup.decisions:
+        prompts = f"prompts {wrong.first + 1:,} to {wrong.last + 1:,}"
+        explain(f"Stage {wrong.stage}, {prompts}: {wrong.reason}")
     explain(
         f"{checkup.stored} of {count_words(checkup.units, 'unit')} stored, "
         f"{count_words(checkup.images, 'image')} with the right hash; units with a receipt alone: "

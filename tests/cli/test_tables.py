@@ -9,6 +9,7 @@ from seedsweep.cli.results import print_found
 from seedsweep.cli.status_table import Overview, print_workers
 from seedsweep.cli.tables import print_checkup, print_results
 from seedsweep.cli.verification_table import print_verification
+from seedsweep.scheduler.campaign.decisions import WrongDecision
 from seedsweep.scheduler.campaign.integrity import Checkup, Fault
 from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
@@ -148,6 +149,16 @@ def test_a_checkup_names_each_corrupt_shard_and_each_hole_and_counts_the_rest(pr
         assert figure in summary
     for figure in ("corrupt: 1", "lost: 2", "not made yet: 1", "parked: 2"):
         assert figure in summary
+
+
+def test_a_checkup_names_what_was_wrongly_decided_with_its_prompts(printed):
+    wrong = WrongDecision(1, 2, 2000, 2999, "promotions/1-2.json", f"It is lost {MARKUP}.")
+    checkup = Checkup(
+        units=0, stored=0, receipted=0, images=0, corrupt=(), holes=(), missing=0, parked=0,
+        decisions=(wrong,),
+    )  # fmt: skip
+    decision, _ = printed(print_checkup, checkup)
+    assert decision == f"Stage 1, prompts 2,001 to 3,000: {wrong.reason}"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,11 @@ def cohort_of(stage: Stage, index: int) -> int:
     return index // stage.cohort
 
 
+def prompts_of_cohort(stage: Stage, cohort: int, prompts: int) -> range:
+    """The indexes of the cohort's prompts, of so many in the plan."""
+    return range(cohort * stage.cohort, min((cohort + 1) * stage.cohort, prompts))
+
+
 def screen_standing(
     store: Store, campaign: Campaign, text: str, index: int, settled: int, count: int
 ) -> tuple[int, Drop | None]:
@@ -41,7 +46,7 @@ def screen_standing(
     """
     screens = zip(campaign.screens[:count], campaign.stages, strict=False)
     for number, (screen, stage) in enumerate(screens, start=1):
-        is_there, score = _score(store, campaign, screen, text)
+        is_there, score = stored_score(store, campaign, screen, text)
         if not is_there and number > settled:
             return number, None
         if score is None:
@@ -76,22 +81,41 @@ def decide_cohort(
     meanwhile. Raises `TransientError` if a stage before is not decided.
     """
     stage = campaign.stages[number - 1]
-    indexes = range(cohort * stage.cohort, min((cohort + 1) * stage.cohort, len(prompts)))
-    ranks, rank_of = [], partial(_rank, store, campaign, prompts, number)
-    for rank in map_in_order(rank_of, indexes, READERS):
-        ranks += [rank] if rank else []
-        note()
-    ranks.sort(key=lambda rank: rank.order)
-    last = stage.promoted(len(ranks))
-    near = min(len(ranks), ceil(Fraction(repr(NEAR)) * stage.exact_share * len(ranks)))
+    ranks = cohort_ranks(store, campaign, prompts, number, cohort, note)
+    last, near = decided_places(stage, len(ranks))
     return Promotion(
         stage=number,
         cohort=cohort,
-        prompts=len(indexes),
+        prompts=len(prompts_of_cohort(stage, cohort, len(prompts))),
         scored=len(ranks),
         last=ranks[last - 1] if ranks else None,
         near=ranks[near - 1] if ranks else None,
     )
+
+
+def cohort_ranks(
+    store: Store,
+    campaign: Campaign,
+    prompts: Sequence[str],
+    number: int,
+    cohort: int,
+    note: Callable[[], None] = lambda: None,
+) -> list[Rank]:
+    """The ranks of a cohort's prompts that came to the stage of this number and have a score, the
+    best first. Raises what `decide_cohort` does."""
+    ranks, rank_of = [], partial(_rank, store, campaign, prompts, number)
+    indexes = prompts_of_cohort(campaign.stages[number - 1], cohort, len(prompts))
+    for rank in map_in_order(rank_of, indexes, READERS):
+        ranks += [rank] if rank else []
+        note()
+    return sorted(ranks, key=lambda rank: rank.order)
+
+
+def decided_places(stage: Stage, scored: int) -> tuple[int, int]:
+    """How many of so many prompts with a score go on after a stage with a share, and how many of
+    them are at least near misses."""
+    near = ceil(Fraction(repr(NEAR)) * stage.exact_share * scored)
+    return stage.promoted(scored), min(scored, near)
 
 
 def undecided(text: str) -> TransientError:
@@ -104,7 +128,7 @@ def _rank(
 ) -> Rank | None:
     """The rank of a prompt; None if a screen before dropped it, or it has no score."""
     text = prompts[index]
-    _, score = _score(store, campaign, campaign.screens[number - 1], text)
+    _, score = stored_score(store, campaign, campaign.screens[number - 1], text)
     if score is None:
         return None
     stands, drop = screen_standing(store, campaign, text, index, number - 1, number - 1)
@@ -115,7 +139,7 @@ def _rank(
     return Rank(score=score, index=index)
 
 
-def _score(
+def stored_score(
     store: Store, campaign: Campaign, screen: ScreenSettings, text: str
 ) -> tuple[bool, float | None]:
     """Whether a score of the prompt is stored that can be read, and the score; None if there is
