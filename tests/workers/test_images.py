@@ -130,6 +130,52 @@ def test_noise_that_no_encoder_makes_smaller_is_no_such_picture(side):
         assert np.array_equal(decoded(data_of(pixels, compress_level=level), pixels), pixels)
 
 
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def interlaced(pixels):
+    """As few encoders write it: seven passes, each of every so many rows and columns (Adam7)."""
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2)]
+    rows = [
+        b"\0" + row.tobytes()
+        for top, left, down, right in [*passes, (1, 0, 2, 1)]
+        for row in pixels[top::down, left::right]
+    ]
+    header = struct.pack(">IIBBBBB", *pixels.shape[1::-1], 8, 2, 0, 0, 1)
+    data = chunk(b"IDAT", zlib.compress(b"".join(rows)))
+    return WHOLE[:8] + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+GREY = PIXELS[..., :1].repeat(3, axis=2)
+OTHERS = {
+    "interlaced": (interlaced(PIXELS), PIXELS),
+    "with a palette": (
+        data_of(Image.fromarray(PIXELS // 128 * 255).quantize(8)),
+        PIXELS // 128 * 255,
+    ),
+    "grey": (data_of(PIXELS[..., 0]), GREY),
+    "opaque": (data_of(Image.fromarray(PIXELS).convert("RGBA")), PIXELS),
+    "with words first": (WHOLE[:33] + chunk(b"tEXt", b"Comment\0a") + WHOLE[33:], PIXELS),
+    "with words last": (WHOLE[:-12] + chunk(b"tEXt", b"Comment\0a") + WHOLE[-12:], PIXELS),
+    "in many pieces": (
+        WHOLE[:33]
+        + b"".join(chunk(b"IDAT", WHOLE[41:-16][at : at + 9]) for at in range(0, len(WHOLE), 9))
+        + WHOLE[-12:],
+        PIXELS,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_other_encoders_write_is_read_as_well(kind):
+    data, pixels = OTHERS[kind]
+    assert np.array_equal(decode_png(data, 16, 16), pixels)
+    room = np.zeros_like(pixels)
+    assert decode_png(data, 16, 16, into=room) is room
+    assert np.array_equal(room, pixels)
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"no picture", WHOLE[:100], WHOLE[:-20], WHOLE[:8], WHOLE[:20], WHOLE[:8] * 9]
 )

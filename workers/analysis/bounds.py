@@ -36,6 +36,9 @@ _EXACT = 2**51
 
 Part = tuple[int, NDArray[np.float64]]
 
+Images = NDArray[np.intp] | slice
+EVERY = slice(None)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projections:
@@ -164,17 +167,19 @@ def _norms(parts: tuple[Part, ...]) -> NDArray[np.float64]:
 
 
 def coarse_sums(
-    summaries: Summaries, inside: Tile
+    summaries: Summaries, inside: Tile, images: Images = EVERY
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Brightness (n, blocks), and red, green, blue (n, 3 · blocks), of the coarse blocks."""
-    brightness = summaries.coarse_brightness[:, *inside]
-    red, blue = summaries.red[:, *inside], summaries.blue[:, *inside]
+    """Brightness (n, blocks), and red, green, blue (n, 3 · blocks), of the coarse blocks of these
+    images."""
+    brightness = summaries.coarse_brightness[:, *inside][images]
+    red, blue = summaries.red[:, *inside][images], summaries.blue[:, *inside][images]
     colours = np.stack([red, brightness - red - blue, blue], axis=1, dtype=np.float64)
     return _rows(brightness), _rows(colours)
 
 
-def fine_sums(summaries: Summaries, inside: Tile) -> NDArray[np.float64]:
-    return _rows(summaries.brightness[:, *inside])
+def fine_sums(summaries: Summaries, inside: Tile, images: Images = EVERY) -> NDArray[np.float64]:
+    """The brightness (n, blocks) of the fine blocks of these images."""
+    return _rows(summaries.brightness[:, *inside][images])
 
 
 def _rows(values: NDArray[Any]) -> NDArray[np.float64]:

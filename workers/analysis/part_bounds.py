@@ -31,10 +31,11 @@ from seedsweep.workers.analysis.descriptors import Summaries
 from seedsweep.workers.analysis.distances import Tile, tile_grid, tile_values
 from seedsweep.workers.analysis.parts import limits_of
 
-# Terms are whole numbers, or quotients and roots of such, below 2⁵¹: their sums are off by less.
-_SLACK = 2.0**-40
+_ROUNDED = 2.0**-24
+"""What float32 rounds off a number, as a share of it."""
 
-Columns = list[tuple[float, NDArray[np.float64]]]
+# The smaller, the more of a gap of lengths counts, and the more is taken off for its rounding.
+_GAP = 2.0**-8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,8 +58,8 @@ def part_candidates(
     """
     left = np.arange(len(summaries))
     pairs: NDArray[np.bool_] | None = None
-    for columns_of in (_coarse, _fine):
-        pairs = possible_tiles(summaries.take(left), height, width, rule, columns_of, pairs)
+    for project in (project_coarse, project_fine):
+        pairs = possible_tiles(summaries.take(left), height, width, rule, project, pairs)
         involved = _involved(pairs, size, rule.least)
         left = left[involved]
         if not involved.all():
@@ -69,28 +70,48 @@ def part_candidates(
     return PartCandidates(left, pairs)
 
 
-def _coarse(summaries: Summaries, tile: Tile) -> tuple[Columns, Columns]:
-    """What a tile's projection on coarse blocks is made of, weighted vectors (n, any), and what of
-    it lies in whole coarse blocks, which is the same here; all without the blocks' common mean."""
-    _, colours = coarse_sums(summaries, whole_blocks(tile, summaries.blocks.coarse))
-    parts = _without_means(3, colours, 3)
-    return parts, [(3, colours)]
+@dataclass(frozen=True, slots=True, eq=False)
+class Projected:
+    """What a projection leaves of n images in one tile, times √scale: `vectors` (n, any) float32,
+    each channel's mean taken off, and `kept` (n,) float64, the squared lengths of what it keeps of
+    the whole coarse blocks, means included: whole numbers, and exact."""
+
+    vectors: NDArray[np.float32]
+    kept: NDArray[np.float64]
 
 
-def _fine(summaries: Summaries, tile: Tile) -> tuple[Columns, Columns]:
-    """As `_coarse`, with the brightness of fine blocks."""
+def project_coarse(summaries: Summaries, tile: Tile, images: NDArray[np.intp]) -> Projected:
+    """On the means of red, green and blue over the coarse blocks that lie in the tile."""
+    inside = whole_blocks(tile, summaries.blocks.coarse)
+    _, colours = coarse_sums(summaries, inside, images)
+    channels = colours.reshape(len(images), 3, -1)
+    vectors = [_without_mean(channels[:, channel], 3.0) for channel in range(3)]
+    return Projected(np.hstack(vectors), 3.0 * _squares(colours))
+
+
+def project_fine(summaries: Summaries, tile: Tile, images: NDArray[np.intp]) -> Projected:
+    """As `project_coarse`, and on the mean brightness over the fine blocks in the tile."""
     blocks = summaries.blocks
     ratio = blocks.coarse // blocks.fine
     inside = whole_blocks(tile, blocks.coarse)
-    brightness, colours = coarse_sums(summaries, inside)
-    every = fine_sums(summaries, whole_blocks(tile, blocks.fine))
-    within = fine_sums(summaries, (times_ratio(inside[0], ratio), times_ratio(inside[1], ratio)))
-    parts = [
-        *_without_means(ratio**2, every, 1),
-        *_without_means(3, colours, 3),
-        *_without_means(-1, brightness, 1),
-    ]
-    return parts, [(ratio**2, within), (3, colours), (-1, brightness)]
+    brightness, colours = coarse_sums(summaries, inside, images)
+    every = fine_sums(summaries, whole_blocks(tile, blocks.fine), images)
+    within = fine_sums(
+        summaries, (times_ratio(inside[0], ratio), times_ratio(inside[1], ratio)), images
+    )
+    red, green, blue = colours.reshape(len(images), 3, -1).swapaxes(0, 1)
+    # 3 (R² + G² + B²) = (R + G + B)² + 3/2 (R - B)² + 1/2 (R - 2G + B)².
+    vectors = (
+        _without_mean(every, ratio**2),
+        _without_mean(red - blue, 1.5),
+        _without_mean(red - 2.0 * green + blue, 0.5),
+    )
+    kept = ratio**2 * _squares(within) + 3.0 * _squares(colours) - _squares(brightness)
+    return Projected(np.hstack(vectors), kept)
+
+
+Project = Callable[[Summaries, Tile, NDArray[np.intp]], Projected]
+"""The projection of these images, in this order, in a tile."""
 
 
 def possible_tiles(
@@ -98,7 +119,7 @@ def possible_tiles(
     height: int,
     width: int,
     rule: PartRule,
-    columns_of: Callable[[Summaries, Tile], tuple[Columns, Columns]] = _fine,
+    project: Project = project_fine,
     among: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """In which tiles which pairs of images may be the same: (tiles, n, n) bool, symmetric, False on
@@ -110,81 +131,93 @@ def possible_tiles(
     for place, tile in enumerate(grid):
         if can_bound(tile_values(tile), summaries):
             asked = np.flatnonzero(same[place].any(axis=1))
-            some = summaries if len(asked) == count else summaries.take(asked)
-            possible = _may_be_same(some, tile, rule, columns_of)
-            same[place][np.ix_(asked, asked)] &= possible
+            if not len(asked):
+                continue
+            possible = _may_be_same(summaries, tile, rule, project, asked)
+            if len(asked) == count:
+                same[place] &= possible
+            else:
+                same[place][np.ix_(asked, asked)] &= possible
         np.fill_diagonal(same[place], False)
     return same
 
 
 def _may_be_same(
-    summaries: Summaries,
-    tile: Tile,
-    rule: PartRule,
-    columns_of: Callable[[Summaries, Tile], tuple[Columns, Columns]],
+    summaries: Summaries, tile: Tile, rule: PartRule, project: Project, images: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
+    """Of these images: (n, n) bool, symmetric.
+
+    A bound |x|² + |y|² - 2xy is compared with a limit as xy with half of what is left then, in
+    float32. What that may round off is taken off the squares: products of k numbers are off by k
+    times `_ROUNDED` of the lengths at most (Higham, 2002, section 3.1).
+    """
     scale = 3.0 * summaries.blocks.coarse**2
     pixels = tile_values(tile) // 3
-    columns, explained = columns_of(summaries, tile)
-    norms = _norms(columns, len(summaries))
-    bounds = norms[:, None] + norms[None, :]
-    for weight, rows in columns:
-        bounds -= (2.0 * weight) * (rows @ rows.T)
-    inside = whole_blocks(tile, summaries.blocks.coarse)
-    energy = summaries.energy[:, *inside].sum(axis=(1, 2), dtype=np.float64)
-    residuals = np.sqrt(np.maximum(scale * energy - _norms(explained, len(summaries)), 0.0))
-    # Roots of terms that are off by a unit at most are themselves off by one at most.
-    gaps = np.maximum(np.abs(residuals[:, None] - residuals[None, :]) - 2.0, 0.0)
-    gaps *= gaps
-    bounds += gaps
     limits = limits_of(rule, pixels)
-    most = scale * limits.distance / pixels
-    slack = scale * 3.0 * pixels * 255.0**2 * _SLACK
-    possible = bounds <= most + slack
-    variance = _variance(summaries, tile, inside, energy)
+    inside = whole_blocks(tile, summaries.blocks.coarse)
+    energy = summaries.energy[:, *inside][images].sum(axis=(1, 2), dtype=np.float64)
+    variance = _variance(summaries, tile, inside, images, energy)
+    projected = project(summaries, tile, images)
+    rest = np.sqrt(np.maximum(scale * energy - projected.kept, 0.0))
+    # Roots of whole numbers that are off by a unit at most are off by one, so a gap of two by two:
+    # (|d| - 2)² >= (1 - e) d² - 4 (1 - e) / e for any e between 0 and 1.
+    gap = (math.sqrt(1.0 - _GAP) * rest).astype(np.float32)
+    vectors = np.hstack([projected.vectors, gap[:, None]])
+    products = vectors @ vectors.T
+    rounded = (2 * vectors.shape[1] + 32) * _ROUNDED
+    squares = products.diagonal().astype(np.float64)
+    # The means of large blocks are rounded, too.
+    slack = 4.0 / _GAP + scale * 3.0 * pixels * 255.0**2 * 2.0**-40
+    most = scale * limits.distance / pixels * (1.0 + 2.0**-16) + slack
+    least = ((1.0 - rounded) * squares - most / 2) / 2
+    possible = products >= _sums_of_two(least)
     if variance is not None:
-        textured = pixels * variance >= limits.texture - 0.5
-        root = np.sqrt(variance)
         # |a - b|² = |a|² + |b|² - 2ab, and ab is at least the correlation's share of |a| |b|.
-        alike = variance[:, None] + variance[None, :]
-        alike -= (2.0 * rule.correlation) * (root[:, None] * root[None, :])
-        possible &= bounds <= scale * alike + slack
+        less = (1.0 - rounded) * squares - (1.0 + rounded) * scale * variance - slack / 2
+        root = np.sqrt((1.0 - rounded) * scale * rule.correlation * variance).astype(np.float32)
+        alike = np.outer(root, root)
+        alike += _sums_of_two(less / 2)
+        textured = pixels * variance >= limits.texture - 0.5
+        possible &= products >= alike
         possible &= textured[:, None] & textured[None, :]
-    return possible
+    return np.asarray(possible)
 
 
 def _variance(
-    summaries: Summaries, tile: Tile, inside: Tile, energy: NDArray[np.float64]
+    summaries: Summaries,
+    tile: Tile,
+    inside: Tile,
+    images: NDArray[np.intp],
+    energy: NDArray[np.float64],
 ) -> NDArray[np.float64] | None:
-    """The sums of squares (n,) of the tile without its channels' means, where it consists of whole
-    coarse blocks, else None."""
+    """The sums of squares (n,) of the images' tile without its channels' means, where it consists
+    of whole coarse blocks, else None."""
     side = summaries.blocks.coarse
     if any(
         (side * blocks.start, side * blocks.stop) != (span.start, span.stop)
         for blocks, span in zip(inside, tile, strict=True)
     ):
         return None
-    _, colours = coarse_sums(summaries, inside)
+    _, colours = coarse_sums(summaries, inside, images)
     sums = colours.reshape(len(colours), 3, colours.shape[1] // 3).sum(axis=2)
-    squares = np.einsum("ij,ij->i", sums, sums)
-    return np.asarray(np.maximum(energy - squares / (tile_values(tile) // 3), 0.0))
+    return np.asarray(np.maximum(energy - _squares(sums) / (tile_values(tile) // 3), 0.0))
 
 
-def _without_means(weight: int, rows: NDArray[np.float64], channels: int) -> Columns:
-    """Weighted vectors whose squared distances are those of the rows (n, channels · blocks) once
-    the mean of each channel's blocks is taken off the differences; nothing without a block."""
-    blocks = rows.shape[1] // channels
-    if not blocks:
-        return []
-    sums = rows.reshape(len(rows), channels, blocks).sum(axis=2) / math.sqrt(blocks)
-    return [(weight, rows), (-weight, sums)]
+def _without_mean(rows: NDArray[np.float64], weight: float) -> NDArray[np.float32]:
+    """Vectors whose squared distances are `weight` times those of the rows (n, blocks) once the
+    mean of each is taken off; none without a block."""
+    means = rows.mean(axis=1, keepdims=True) if rows.shape[1] else 0.0
+    return np.asarray((rows - means) * math.sqrt(weight), dtype=np.float32)
 
 
-def _norms(columns: Columns, count: int) -> NDArray[np.float64]:
-    total = np.zeros(count)
-    for weight, rows in columns:
-        total += weight * np.einsum("ij,ij->i", rows, rows)
-    return total
+def _sums_of_two(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(n, n): the sum of the i-th and the j-th value."""
+    narrow = values.astype(np.float32)
+    return np.asarray(np.add.outer(narrow, narrow))
+
+
+def _squares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))
 
 
 def _involved(same: NDArray[np.bool_], size: int, least: int) -> NDArray[np.bool_]:

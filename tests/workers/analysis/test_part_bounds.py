@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 
 from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.storage.settings.sampling import Blocks
-from seedsweep.workers.analysis import part_bounds
 from seedsweep.workers.analysis.descriptors import describe, summarise
-from seedsweep.workers.analysis.part_bounds import part_candidates, possible_tiles
+from seedsweep.workers.analysis.part_bounds import (
+    part_candidates,
+    possible_tiles,
+    project_coarse,
+    project_fine,
+)
 from seedsweep.workers.analysis.parts import find_parts, same_tiles
 from tests.support.templates import noise, template
 
@@ -55,8 +59,8 @@ def test_no_pair_is_rejected_that_is_the_same_and_no_part_is_lost(seed, shape, b
     made = pictures(np.random.default_rng(seed), *shape, grain)
     summaries, size = summaries_of(made, blocks), 3
     same = same_tiles(made, rule)
-    for columns_of in (part_bounds._coarse, part_bounds._fine):
-        possible = possible_tiles(summaries, *shape, rule, columns_of)
+    for project in (project_coarse, project_fine):
+        possible = possible_tiles(summaries, *shape, rule, project)
         assert not (same & ~possible).any()
         assert (possible == possible.swapaxes(1, 2)).all()
         assert not possible.diagonal(axis1=1, axis2=2).any()
