@@ -26,11 +26,9 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from packaging.requirements import Requirement
-from packaging.tags import Tag, compatible_tags, cpython_tags
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 HERE = Path(__file__).parent
@@ -64,16 +62,7 @@ _TORCH_ON_CPUS = {
 }
 """The files of torch's build without CUDA for Python 3.11."""
 
-_PYTHON = (3, 11)
-_PLATFORM = re.compile(r"any|(many)?linux[0-9_]*_(x86_64|aarch64)")
-_KNOWN = {
-    (tag.interpreter, tag.abi)
-    for tag in chain(
-        cpython_tags(_PYTHON, platforms=["any"]),
-        compatible_tags(_PYTHON, "cp311", platforms=["any"]),
-    )
-}
-"""The interpreters and ABIs that a wheel for this Python may be of."""
+_PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu")
 
 _CPU_INDEX = "https://download.pytorch.org/whl/cpu/torch/"
 _UV = Path(sysconfig.get_path("scripts")) / "uv"
@@ -166,41 +155,39 @@ def _cpu_build(version: Version) -> str:
     return " \\\n    ".join([f"torch=={version}+cpu", *(f"--hash=sha256:{each}" for each in known)])
 
 
-def _fits(tag: Tag) -> bool:
-    """Whether Python 3.11 on Linux loads a wheel of this tag."""
-    return (tag.interpreter, tag.abi) in _KNOWN and bool(_PLATFORM.fullmatch(tag.platform))
+def hashes_of(packages: Iterable[dict[str, Any]]) -> list[str]:
+    """The hashes of the files of one package in several pylock.toml (PEP 751), sorted.
 
-
-def fitting(package: dict[str, Any]) -> list[str]:
-    """The hashes of a package's files in a pylock.toml (PEP 751) that fit, sorted.
-
-    They are those of its wheels; where none fits, that of its source.
+    They are those of its wheels; if none lists one, that of its source.
     """
-    names = {file["url"].rsplit("/")[-1]: file for file in package.get("wheels", [])}
-    wheels = [
-        f for name, f in names.items() if any(map(_fits, parse_wheel_filename(unquote(name))[3]))
-    ]
-    files = wheels or [package["sdist"]]
-    return sorted(f"sha256:{file['hashes']['sha256']}" for file in files)
+    every = list(packages)
+    wheels = [wheel for each in every for wheel in each.get("wheels", [])]
+    files = wheels or [each["sdist"] for each in every]
+    return sorted({f"sha256:{file['hashes']['sha256']}" for file in files})
 
 
 def _compile(lines: Iterable[str], output: Path, *options: str | Path) -> None:
     """Have uv write all that the requirements lead to; what the output pins already stays."""
-    platform = ("--python-version", "3.11", "--python-platform", "linux")
-    command: list[str | Path] = [_UV, "pip", "compile", "-", "--output-file", output, *platform]
-    command += ["--no-header", "--quiet", "--no-config", *options]
+    command: list[str | Path] = [_UV, "pip", "compile", "-", "--output-file", output]
+    command += ["--python-version", "3.11", "--no-header", "--quiet", "--no-config", *options]
     subprocess.run(command, input="\n".join(lines), text=True, check=True)
 
 
-def _hashed(file: Path, scratch: Path) -> dict[str, str]:
+def _hashed(file: Path, folder: Path) -> dict[str, str]:
     """The lines of each package in a file of requirements without hashes, with them."""
-    pinned = (f"{name}=={version}" for name, version in pins(file).items())
-    _compile(pinned, scratch, "--no-deps", "--format", "pylock.toml")
-    listed = {each["name"]: each for each in tomllib.loads(scratch.read_text())["packages"]}
+    listed: dict[str, list[dict[str, Any]]] = {}
+    for platform in _PLATFORMS:
+        # It lists the wheels that fit the platform alone.
+        lock = folder / f"pylock.{platform}.toml"
+        pinned = (f"{name}=={version}" for name, version in pins(file).items())
+        options = ("--no-deps", "--format", "pylock.toml", "--python-platform", platform)
+        _compile(pinned, lock, *options)
+        for package in tomllib.loads(lock.read_text())["packages"]:
+            listed.setdefault(package["name"], []).append(package)
     found = {}
     for name, block in blocks(file.read_text()).items():
         first, _, rest = block.partition("\n")
-        lines = [first, *(f"    --hash={each}" for each in fitting(listed[name]))]
+        lines = [first, *(f"    --hash={each}" for each in hashes_of(listed[name]))]
         found[name] = " \\\n".join(lines) + "\n" + rest
     return found
 
@@ -210,16 +197,18 @@ def _write(upgrade: bool) -> None:
         whole, part = Path(folder) / "whole.txt", Path(folder) / "part.txt"
         cuda = file_of("cuda")
         whole.write_text("".join(old.read_text() for old in (LOCK, cuda) if old.exists()))
+        linux = ("--python-platform", "linux")
         options = ("--annotate", *(["--upgrade"] if upgrade else []))
-        _compile(map(str, declared()), whole, *options)
-        found = _hashed(whole, Path(folder) / "pylock.toml")
+        _compile(map(str, declared()), whole, *linux, *options)
+        found = _hashed(whole, Path(folder))
         bare = {name: re.sub(r"^ +#.*\n", "", text, flags=re.M) for name, text in found.items()}
         file_of("cpu").write_text(f"{_HEAD}{_cpu_build(pins(whole)['torch'])}\n")
         LOCK.write_text(_HEAD + "".join(found[name] for name in found if not _is_torch(name)))
         cuda.write_text(_HEAD + "".join(bare[name] for name in found if _is_torch(name)))
         for image in LEFT_OUT:
             part.write_text("")
-            _compile(map(str, wanted(image)), part, "--no-annotate", "--constraints", whole)
+            held = ("--no-annotate", "--constraints", whole)
+            _compile(map(str, wanted(image)), part, *linux, *held)
             names = [name for name in blocks(part.read_text()) if not _is_torch(name)]
             file_of(image).write_text(_HEAD + "".join(bare[name] for name in names))
 

@@ -74,28 +74,24 @@ def test_only_what_is_copied_reaches_the_build():
     assert {line.removeprefix("!") for line in allowed} == set(wanted)
 
 
-def file_named(name, digest):
-    return {"url": f"https://files/{digest}/{name}", "hashes": {"sha256": digest}}
+def file_of(digest):
+    return {"url": f"https://files/{digest}", "hashes": {"sha256": digest}}
 
 
-def test_only_files_that_the_images_python_takes_are_locked():
-    wheels = [
-        file_named("x-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", "b"),
-        file_named("x-1-cp39-abi3-manylinux_2_28_aarch64.whl", "a"),
-        file_named("x-1%2Bcpu-py3-none-any.whl", "c"),
-        file_named("x-1-py2.py3-none-linux_x86_64.whl", "d"),
-        file_named("x-1-cp312-cp312-manylinux_2_17_x86_64.whl", "another Python"),
-        file_named("x-1-cp312-abi3-manylinux_2_17_x86_64.whl", "a later one"),
-        file_named("x-1-cp311-cp311-musllinux_1_2_x86_64.whl", "another libc"),
-        file_named("x-1-cp311-cp311-manylinux_2_17_ppc64le.whl", "another processor"),
-        file_named("x-1-cp311-cp311-macosx_11_0_arm64.whl", "another system"),
-    ]
-    source = file_named("x-1.tar.gz", "source")
-    assert requirements.fitting({"wheels": wheels, "sdist": source}) == [
-        f"sha256:{digest}" for digest in "abcd"
-    ]
-    assert requirements.fitting({"wheels": wheels[4:], "sdist": source}) == ["sha256:source"]
-    assert requirements.fitting({"sdist": source}) == ["sha256:source"]
+def test_a_package_is_locked_by_its_wheels_for_each_processor_else_by_its_source():
+    here = {"wheels": [file_of("b"), file_of("any")], "sdist": file_of("source")}
+    there = {"wheels": [file_of("a"), file_of("any")], "sdist": file_of("source")}
+    nowhere = {"sdist": file_of("source")}
+    assert requirements.hashes_of([here, there]) == ["sha256:a", "sha256:any", "sha256:b"]
+    assert requirements.hashes_of([here, nowhere]) == ["sha256:any", "sha256:b"]
+    assert requirements.hashes_of([nowhere, nowhere]) == ["sha256:source"]
+
+
+def test_the_images_can_be_built_for_both_processors():
+    """A compiled package that the images need is locked by a wheel for either."""
+    worker = requirements.blocks(requirements.file_of("worker").read_text())
+    for name in ("numpy", "pyarrow", "opencv-python-headless", "pydantic-core"):
+        assert len(requirements.hashes(worker[name])) >= 2, name
 
 
 def test_requirements_are_what_pyproject_asks_for(capsys):
