@@ -103,12 +103,11 @@ def run_command(line, folder, campaign_id, joining_ray):
     """Run a line of the README; a campaign that is run has a Ray of its own, as there."""
     words = [word.replace("ID", campaign_id) for word in shlex.split(line)]
     assert words.pop(0) == "seedsweep"
-    if words[0] not in ("run", "analyse"):
-        return seedsweep_here(*words, folder=folder, environment=os.environ)
+    if words[0] != "run":
+        return seedsweep_here(*words, folder=folder, environment={**os.environ, **joining_ray})
     return subprocess.run(
         [sys.executable, "-m", "seedsweep.cli", *words],
         cwd=folder,
-        env=os.environ if words[0] == "run" else {**os.environ, **joining_ray},
         capture_output=True,
         text=True,
         timeout=600,

@@ -66,8 +66,11 @@ class Desk:
         )
 
     def seedsweep(self, *arguments):
-        """Run a command that ends well; one that starts no process needs none of its own either."""
-        if arguments[0] not in ("run", "analyse"):
+        """Run a command that ends well; one that starts no process needs none of its own either.
+
+        To analyse, it joins a Ray that is there.
+        """
+        if arguments[0] != "run":
             finished = seedsweep_here(*arguments, folder=self.folder, environment=self.environment)
             assert finished.returncode == 0, finished.stderr
             return finished.stdout

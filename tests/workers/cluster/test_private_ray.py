@@ -24,8 +24,9 @@ import os
 class Actor:
     def say(self): return os.environ["OPENBLAS_NUM_THREADS"], os.environ["OMP_NUM_THREADS"]
 with joined_ray(1, None) as ray:
-    said = ray.get(ray.remote(Actor).remote().say.remote())
-    print("threads", *said, ray.get_runtime_context().gcs_address, flush=True)
+    actor = ray.remote(Actor).remote()
+    context = ray.get_runtime_context()
+    print("threads", *ray.get(actor.say.remote()), context.gcs_address, flush=True)
     sys.stdin.readline()
 """
 
