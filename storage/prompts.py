@@ -30,6 +30,7 @@ GROUPS_HELD = 4
 SCHEMA = pa.schema({"prompt_id": pa.string(), "prompt": pa.string()})
 SETTINGS: dict[str, pa.DataType] = {
     "first_seed": pa.int64(),
+    "seeds": pa.list_(pa.int64()),
     "sampler": pa.string(),
     "steps": pa.int64(),
     "guidance_scale": pa.float64(),

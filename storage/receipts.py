@@ -111,5 +111,5 @@ def list_receipts(store: Store, campaign_id: str) -> Iterator[str]:
 
 def receipt_key(campaign: Campaign, prompt_id: str) -> str:
     """The key of a prompt's receipt."""
-    seeds = SeedRange(first=campaign.seeds.start, last=campaign.seeds.stop - 1)
+    seeds = SeedRange(first=campaign.seeds[0], last=campaign.seeds[-1])
     return keys.receipt(campaign.campaign_id, prompt_id, seeds)

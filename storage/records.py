@@ -81,12 +81,21 @@ class Campaign(Record):
     verification: Verification | None = None
     _whole: "Campaign | None" = PrivateAttr(None)
     """Of a campaign that is as one prompt has it: the whole one."""
+    _listed: tuple[int, ...] | None = PrivateAttr(None)
+    """And the seeds that the prompt lists, if it does."""
 
     @model_validator(mode="after")
     def _prompts_may_have_settings(self) -> Self:
         settings = self.own_columns
         if settings.named and self.keep != "all":
             raise ValueError('prompts with settings of their own need keep = "all"')
+        if settings.seeds and settings.first_seed:
+            raise ValueError("prompts.settings names seeds or first_seed, not both")
+        if settings.seeds and (self.sampling.images_per_unit, self.sampling.batch_size) != (1, 1):
+            raise ValueError(
+                "pictures of listed seeds are made one at a time; set sampling.images_per_unit and "
+                "batch_size to 1"
+            )
         if settings.named and any(stage.screen for stage in self.stages):
             raise ValueError(
                 "a screen scores all prompts alike; leave out prompts.settings, or the stages with "
@@ -147,10 +156,41 @@ class Campaign(Record):
         `generation_id` are that prompt's, all else and `campaign_id` the whole campaign's."""
         if settings is None:
             return self
-        sampling = self.sampling.model_copy(update=settings.given)
+        sampling = self.sampling.model_copy(update=settings.sampled)
         own = self.model_copy(update={"sampling": sampling})
-        own._whole = self._whole or self
+        own._whole, own._listed = self._whole or self, settings.seeds
         return own
+
+    def own_seeds(self, settings: PromptSettings | None, seeds: SeedRange) -> SeedRange:
+        """What a prompt with settings of its own has in place of these seeds of the campaign: as
+        many that follow its own first one, or the one of its list at that place."""
+        if settings is None:
+            return seeds
+        if settings.seeds is not None:
+            if len(seeds) > 1:
+                raise ValueError("units of listed seeds have one each")
+            seed = settings.seeds[seeds.first - self.sampling.first_seed]
+            return SeedRange(first=seed, last=seed)
+        return seeds.moved(self._moved_by(settings))
+
+    def shared_seeds(self, settings: PromptSettings | None, seeds: SeedRange) -> SeedRange | None:
+        """The seeds of the campaign in whose place a prompt has these: the inverse of `own_seeds`.
+        None if there are none, or none that are such a run."""
+        if settings is None:
+            return seeds
+        first = self.sampling.first_seed
+        if settings.seeds is not None:
+            if len(seeds) > 1 or seeds.first not in settings.seeds:
+                return None
+            first += settings.seeds.index(seeds.first)
+            return SeedRange(first=first, last=first)
+        by = self._moved_by(settings)
+        return seeds.moved(-by) if seeds.first - by >= first else None
+
+    def _moved_by(self, settings: PromptSettings) -> int:
+        if settings.first_seed is None:
+            return 0
+        return settings.first_seed - self.sampling.first_seed
 
     @property
     def is_unconditional(self) -> bool:
@@ -191,10 +231,10 @@ class Campaign(Record):
         return f"{self.name}-{digest(self.model_dump(mode='json'))[:12]}"
 
     @property
-    def seeds(self) -> range:
-        """The campaign's seeds, ascending."""
+    def seeds(self) -> Sequence[int]:
+        """The campaign's seeds, ascending, without a gap unless a prompt lists its own."""
         first = self.sampling.first_seed
-        return range(first, first + self.sampling.seeds)
+        return self._listed or range(first, first + self.sampling.seeds)
 
     def sample_probability(self, near: bool) -> float:
         """How probably a dropped prompt gets all its pictures nevertheless; `near`: a near miss."""
@@ -267,8 +307,7 @@ class Submission(Record):
         if settings is None:
             return self
         campaign = self.campaign.of(settings)
-        by = campaign.seeds.start - self.campaign.seeds.start
-        cuts = tuple(cut.moved(by) for cut in self.cuts) if by else self.cuts
+        cuts = tuple(self.campaign.own_seeds(settings, cut) for cut in self.cuts)
         return self.model_copy(update={"campaign": campaign, "cuts": cuts})
 
     @model_validator(mode="after")
@@ -282,9 +321,9 @@ class Submission(Record):
     @model_validator(mode="after")
     def _cuts_cover_the_seeds(self) -> Self:
         seeds = self.campaign.seeds
-        ends = [seeds.start - 1, *(cut.last for cut in self.cuts)]
+        ends = [seeds[0] - 1, *(cut.last for cut in self.cuts)]
         firsts = [cut.first for cut in self.cuts]
-        if firsts != [end + 1 for end in ends[:-1]] or ends[-1] != seeds.stop - 1:
+        if firsts != [end + 1 for end in ends[:-1]] or ends[-1] != seeds[-1]:
             raise ValueError("the cuts are not those of the campaign's seeds")
         return self
 

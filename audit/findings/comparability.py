@@ -1,6 +1,6 @@
 """Whether two campaigns may be compared, and in what they differ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from seedsweep.scheduler.campaign.descriptions import Fact, run_facts
@@ -100,8 +100,8 @@ def same_training_set(a: Arm, b: Arm) -> bool:
     return (one.fingerprint, one.column) == (other.fingerprint, other.column)
 
 
-def _seeds(seeds: range) -> str:
-    return f"{seeds.start} to {seeds.stop - 1}"
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{seeds[0]} to {seeds[-1]}"
 
 
 def _differing(a: AnalysisSettings, b: AnalysisSettings) -> Iterator[tuple[str, object, object]]:

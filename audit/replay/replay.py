@@ -117,8 +117,8 @@ def _unit_of(plan: Plan, prompt: str, seed: int) -> int:
     if seed not in seeds:
         raise ConfigError(
             f"The campaign {campaign.campaign_id} has no seed {seed}"
-            f"{' of that prompt' if plan.settings else ''}; give one of {seeds.start} to "
-            f"{seeds.stop - 1}."
+            f"{' of that prompt' if plan.settings else ''}; give one of {seeds[0]} to "
+            f"{seeds[-1]}."
         )
     cut = next(i for i, cut in enumerate(plan.cuts_of(place)) if cut.first <= seed <= cut.last)
     return place * plan.per_prompt + plan.screens + cut

@@ -1,6 +1,6 @@
 """A campaign's settings in words, for people who read its report and not its file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from seedsweep.storage.record import Record
@@ -76,6 +76,7 @@ def _sampling_facts(campaign: Campaign) -> Iterator[Fact]:
     else:
         yield Fact("Size", f"{sampling.width} × {sampling.height} pixels")  # noqa: RUF001
     seeds = f"each prompt's own, from {named['first_seed']} on" if own.first_seed else ""
+    seeds = f"each prompt's own, {named['seeds']}" if own.seeds else seeds
     each = "" if campaign.is_unconditional else " for each prompt"
     yield Fact("Seeds", f"{sampling.seeds:,}{each}", seeds or _seed_range(campaign.seeds))
 
@@ -252,8 +253,8 @@ def _steps(sampling: Sampling) -> str:
     return f"{sampling.steps} steps"
 
 
-def _seed_range(seeds: range) -> str:
-    return f"{seeds.start} to {seeds.stop - 1}"
+def _seed_range(seeds: Sequence[int]) -> str:
+    return f"{seeds[0]} to {seeds[-1]}"
 
 
 def _column(column: str | None) -> str:

@@ -2,8 +2,8 @@
 
 A campaign's seeds are cut into units once, when it is submitted, along the shards that earlier
 campaigns of the same recipe left, so that only missing images are made. All prompts have the same
-units, `pieces`: one for each screen, then the cuts. The seeds of a unit are as many further as the
-prompt's own first seed is from the campaign's, if it has one.
+units, `pieces`: one for each screen, then the cuts. A prompt that has seeds of its own has these in
+place of the campaign's, as `Campaign.own_seeds` says.
 """
 
 from bisect import bisect_right
@@ -24,28 +24,29 @@ SETTINGS_HELD = 4096
 
 
 def cut_seeds(
-    seeds: range,
+    seeds: Sequence[int],
     images_per_unit: int,
     stored: Mapping[SeedRange, int],
     ends: Sequence[int] = (),
 ) -> tuple[SeedRange, ...]:
-    """Cut the seeds into units, along stored ranges if there are any.
+    """Cut the seeds, ascending without a gap, into units, along stored ranges if there are any.
 
     `stored` says how many prompts have a shard of each range; `ends`: after so many seeds a unit
     ends, unless a stored one goes on. The units are disjoint, ascending, cover the seeds exactly
     and hold at most `images_per_unit` each, stored ones excepted. If several stored ranges begin
     at one seed, the one that most prompts have wins, then the longer.
     """
+    first, end = seeds[0], seeds[-1] + 1
     by_first: dict[int, SeedRange] = {}
     for seed_range in sorted(stored, key=lambda seed_range: (stored[seed_range], len(seed_range))):
-        if seed_range.first >= seeds.start and seed_range.last < seeds.stop:
+        if seed_range.first >= first and seed_range.last < end:
             by_first[seed_range.first] = seed_range
-    stops = sorted([*by_first, *(seeds.start + end for end in ends)])
-    cuts, seed = [], seeds.start
-    while seed < seeds.stop:
+    stops = sorted([*by_first, *(first + count for count in ends)])
+    cuts, seed = [], first
+    while seed < end:
         unit = by_first.get(seed)
         if unit is None:
-            stop = min(seed + images_per_unit, seeds.stop)
+            stop = min(seed + images_per_unit, end)
             stop = min([stop, *stops[(after := bisect_right(stops, seed)) : after + 1]])
             unit = SeedRange(first=seed, last=stop - 1)
         cuts.append(unit)
@@ -99,15 +100,14 @@ class Plan:
         """The work unit with this index, for the issue that `token` names."""
         prompt, place = divmod(index, self.per_prompt)
         piece, settings = self.pieces[place], self.settings_of(prompt)
-        generation_id, by = self._made_as(settings)
         earlier = self.same_as.get(prompt)
         return WorkUnit(
             campaign_id=self.campaign.campaign_id,
-            generation_id=generation_id,
+            generation_id=self._made_as(settings),
             index=index,
             token=token,
             prompt=self.prompts[prompt],
-            seeds=piece.seeds.moved(by),
+            seeds=self.campaign.own_seeds(settings, piece.seeds),
             settings=settings,
             kind=piece.kind,
             kind_id=piece.kind_id,
@@ -136,8 +136,8 @@ class Plan:
 
     def cuts_of(self, prompt: int) -> tuple[SeedRange, ...]:
         """The seeds of the units of the prompt of this index, in their order."""
-        _, by = self._made_as(self.settings_of(prompt))
-        return tuple(cut.moved(by) for cut in self.cuts)
+        settings = self.settings_of(prompt)
+        return tuple(self.campaign.own_seeds(settings, cut) for cut in self.cuts)
 
     def recipes(self) -> list[str]:
         """The generation ids under which the units' shards are, each once."""
@@ -145,13 +145,12 @@ class Plan:
         return list(dict.fromkeys(self.campaign.of(own).generation_id for own in kinds))
 
     @cached_property
-    def _made_as(self) -> Callable[[PromptSettings | None], tuple[str, int]]:
-        """By a prompt's settings, its generation id and how many seeds further it begins."""
+    def _made_as(self) -> Callable[[PromptSettings | None], str]:
+        """By a prompt's settings, its generation id."""
 
         @lru_cache(maxsize=SETTINGS_HELD)
-        def made_as(settings: PromptSettings | None) -> tuple[str, int]:
-            own = self.campaign.of(settings)
-            return own.generation_id, own.seeds.start - self.campaign.seeds.start
+        def made_as(settings: PromptSettings | None) -> str:
+            return self.campaign.of(settings).generation_id
 
         return made_as
 
@@ -163,13 +162,15 @@ class Plan:
         done = np.zeros(len(self), dtype=np.bool_)
         for key in shard_keys:
             prompt_id, seeds = keys.parse_shard(key)
-            prompt, by = prompts.get(prompt_id), 0
-            if prompt is not None and self.settings:
-                recipe, by = self._made_as(self.settings[prompt])
-                if recipe != keys.recipe_of(key):
-                    continue
-            cut = cuts.get((seeds.first - by, seeds.last - by))
-            if prompt is not None and cut is not None:
+            prompt = prompts.get(prompt_id)
+            if prompt is None:
+                continue
+            settings = self.settings_of(prompt)
+            if settings and self._made_as(settings) != keys.recipe_of(key):
+                continue
+            shared = self.campaign.shared_seeds(settings, seeds)
+            cut = cuts.get((shared.first, shared.last)) if shared else None
+            if cut is not None:
                 done[prompt * self.per_prompt + self.screens + cut] = True
         return done
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from seedsweep.scheduler.campaign.prompt_files import ListedPrompt
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Campaign
 from seedsweep.storage.settings.analysis import Analysis, PartRule
@@ -32,12 +33,23 @@ def with_possible_settings(
     for prompt in listed:
         if prompt.settings and prompt.settings not in known:
             try:
+                _require_as_many_seeds(campaign, prompt.settings)
                 require_sampling(campaign.of(prompt.settings), columns)
             except ConfigError as error:
                 raise ConfigError(f"{prompt.where}: {error}") from error
             known.add(prompt.settings)
         prompts.append(prompt)
     return prompts
+
+
+def _require_as_many_seeds(campaign: Campaign, settings: PromptSettings) -> None:
+    wanted = campaign.sampling.seeds
+    if settings.seeds is not None and len(settings.seeds) != wanted:
+        raise ConfigError(
+            f"the column {campaign.own_columns.seeds!r} lists "
+            f"{count_words(len(settings.seeds), 'seed')}, and each prompt needs sampling.seeds = "
+            f"{wanted:,} of them; set that to another number, or have a campaign for each number."
+        )
 
 
 def check_sizes(campaign: Campaign, listed: Iterable[ListedPrompt]) -> None:
@@ -92,13 +104,14 @@ def require_sampling(campaign: Campaign, columns: Mapping[str, str]) -> None:
     is as its file says, which need not hold for settings that each prompt has of its own.
     """
     sampling, own = campaign.sampling, campaign.own_columns.named.keys() - columns.keys()
-    first, negative, guidance = (
+    seeds, negative, guidance = (
         f"the column {columns[name]!r}" if name in columns else f"sampling.{name}"
         for name in ("first_seed", "negative_prompt", "guidance_scale")
     )
-    if campaign.seeds.stop > 2**63:
+    first = f"those of the column {columns['seeds']!r}" if "seeds" in columns else seeds
+    if campaign.seeds[-1] >= 2**63:
         raise ConfigError(f"the seeds pass 2**63; lower {first}.")
-    if campaign.model.pipeline == "diffusers" and campaign.seeds.stop > TORCH_SEEDS:
+    if campaign.model.pipeline == "diffusers" and campaign.seeds[-1] >= TORCH_SEEDS:
         raise ConfigError(
             "the seeds pass 2**32, and torch makes equal noise of seeds that are so far apart, so "
             f"that the pictures would be those of other seeds; lower {first}."

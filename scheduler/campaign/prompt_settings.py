@@ -4,8 +4,9 @@ A number may be a number or its text, as tables have it: 50, "50", " 50.0 ". Not
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from itertools import pairwise
 from numbers import Number
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptSettings, SettingColumns
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
-_TEXTS = {"sampler", "negative_prompt"}
+_BETWEEN = re.compile(r"[\s,;|]+")
 _SHOWN, _MOST_DIGITS = 60, 30
 
 
@@ -26,12 +27,13 @@ def settings_of(columns: SettingColumns, cells: Sequence[object], where: str) ->
     """
     values: dict[str, object] = {}
     for (setting, column), cell in zip(columns.named.items(), cells, strict=True):
-        read = _text if setting in _TEXTS else _number
+        read = _READERS.get(setting, _number)
         try:
             values[setting] = read(setting, cell)
             PromptSettings.model_validate({setting: values[setting]})
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Input ")
+            reason = reason.removeprefix("Value error, ")
             raise _wrong(where, column, f"{setting} = {_shown(cell)} {reason}") from error
         except ValueError as error:
             raise _wrong(where, column, str(error)) from error
@@ -53,7 +55,8 @@ def _number(setting: str, cell: object) -> float:
         raise ValueError(f"it is empty, and each prompt needs {setting} of its own")
     if setting == "first_seed" and _is_list(cell):
         raise ValueError(
-            f"{_shown(cell)} is a list, and first_seed is one number, which the other seeds follow"
+            f"{_shown(cell)} is a list, and first_seed is one number, which the other seeds follow "
+            "(prompts.settings.seeds is for lists)"
         )
     text = cell.strip() if isinstance(cell, str) else str(cell)
     is_number = isinstance(cell, str | Number) and not isinstance(cell, bool)
@@ -63,6 +66,25 @@ def _number(setting: str, cell: object) -> float:
     if number.adjusted() > _MOST_DIGITS:
         raise ValueError(f"{_shown(cell)} is too large for {setting}")
     return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _seeds(setting: str, cell: object) -> list[float]:
+    """The seeds of a list, ascending, each of them as `_number` reads it. A list is one, or a text
+    with commas, semicolons, bars or spaces between. Raises `ValueError` for anything else."""
+    listed = cell
+    if isinstance(cell, str):
+        listed = [part for part in _BETWEEN.split(cell.strip().strip("[]()")) if part]
+    elif isinstance(cell, Number) and not isinstance(cell, bool):
+        listed = [cell]
+    if not listed:
+        raise ValueError(f"it is empty, and each prompt needs {setting} of its own")
+    if not isinstance(listed, list):
+        raise ValueError(f"{_shown(cell)} is no list of seeds")
+    seeds = sorted(_number(setting, each) for each in listed)
+    again = next((a for a, b in pairwise(seeds) if a == b), None)
+    if again is not None:
+        raise ValueError(f"{_shown(cell)} has the seed {again} twice")
+    return seeds
 
 
 def _text(setting: str, cell: object) -> str:
@@ -75,6 +97,12 @@ def _text(setting: str, cell: object) -> str:
     if "\0" in cell or any("\ud800" <= letter <= "\udfff" for letter in cell):
         raise ValueError(f"{setting} holds a NUL or half a character")
     return cell.strip() if setting == "sampler" else cell
+
+
+_READERS: dict[str, Callable[[str, object], object]] = {
+    "seeds": _seeds,
+    **dict.fromkeys(("sampler", "negative_prompt"), _text),
+}
 
 
 def _is_list(cell: object) -> bool:

@@ -46,10 +46,10 @@ def stored_ranges(
         prompt_id, seeds = keys.parse_shard(key)
         if (place := places.get(prompt_id)) is None:
             continue
-        own = plan.campaign_of(place)
-        by = campaign.seeds.start - own.seeds.start
-        if own.generation_id == keys.recipe_of(key) and seeds.first + by >= campaign.seeds.start:
-            stored[seeds.moved(by)] += 1
+        if plan.campaign_of(place).generation_id == keys.recipe_of(key):
+            shared = campaign.shared_seeds(plan.settings_of(place), seeds)
+            if shared is not None:
+                stored[shared] += 1
     return stored
 
 
@@ -91,7 +91,7 @@ def settings_words(campaign: Campaign, settings: Sequence[PromptSettings]) -> It
     """Which settings prompts have of their own, and from what to what."""
     for name, column in campaign.own_columns.named.items():
         values = {own.given[name] for own in settings}
-        numbers = [value for value in values if not isinstance(value, str)]
+        numbers = [value for value in values if isinstance(value, int | float)]
         if len(values) == 1:
             said = f"{next(iter(values))!r} in all of them"
         elif numbers:

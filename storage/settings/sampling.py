@@ -1,6 +1,7 @@
 """Which prompts and seeds, what alters their pixels, and in which stages they are tried."""
 
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil
 from typing import Annotated, Literal, Self
 
@@ -24,6 +25,9 @@ class SettingColumns(Record):
 
     first_seed: str | None = _ABSENT
     """The column of first seeds: a prompt's other seeds follow its own first one."""
+    seeds: str | None = _ABSENT
+    """The column of lists of seeds, `sampling.seeds` in each, instead of first seeds. It needs
+    `images_per_unit` and `batch_size` of 1."""
     sampler: str | None = _ABSENT
     """The column of samplers, scheduler classes of diffusers."""
     steps: str | None = _ABSENT
@@ -44,9 +48,11 @@ class SettingColumns(Record):
 
 
 class PromptSettings(Record):
-    """The settings that a prompt has of its own; those of `[sampling]` hold where it has none."""
+    """The settings that a prompt has of its own; those of `[sampling]` hold where it has none.
+    `seeds` ascend, each once."""
 
     first_seed: Annotated[Seed | None, _ABSENT] = None
+    seeds: Annotated[tuple[Seed, ...] | None, _ABSENT] = None
     sampler: Annotated[str | None, _ABSENT] = None
     steps: Annotated[Positive | None, _ABSENT] = None
     guidance_scale: Annotated[Guidance | None, _ABSENT] = None
@@ -54,15 +60,30 @@ class PromptSettings(Record):
     width: Annotated[Side | None, _ABSENT] = None
     height: Annotated[Side | None, _ABSENT] = None
 
+    @model_validator(mode="after")
+    def _seeds_ascend(self) -> Self:
+        if self.seeds is not None and (
+            not self.seeds or any(a >= b for a, b in pairwise(self.seeds))
+        ):
+            raise ValueError("seeds of its own are listed once each, ascending")
+        return self
+
     @property
-    def given(self) -> dict[str, int | float | str]:
+    def given(self) -> dict[str, int | float | str | tuple[int, ...]]:
         """Those that it has, by name, in the order of the record."""
         return {name: value for name, value in self if value is not None}
 
     @property
     def recipe(self) -> Self:
         """Those that alter pixels, whatever the seed."""
-        return self.model_copy(update={"first_seed": None})
+        return self.model_copy(update={"first_seed": None, "seeds": None})
+
+    @property
+    def sampled(self) -> dict[str, object]:
+        """What takes the place of the fields of `Sampling`; of a list of seeds the first."""
+        if self.seeds is None:
+            return {**self.given}
+        return {**self.given, "first_seed": self.seeds[0], "seeds": len(self.seeds)}
 
     def __str__(self) -> str:
         words = (
@@ -253,7 +274,9 @@ NEAR_FACTOR = 10
 """So many times as often are near misses taken as others."""
 
 
-def _in_words(value: float | str) -> str:
+def _in_words(value: float | str | tuple[int, ...]) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
     return repr(value) if isinstance(value, str) else f"{value:.15g}"
 
 

@@ -261,7 +261,7 @@ def test_a_cell_that_is_no_setting_is_refused_by_line_and_column(folder, column,
             {"settings": {"steps": "steps"}},
             "In the prompts file prompts.csv there is no column 'steps'; ",
         ),
-        ({"settings": {"seeds": "seed"}}, "own.toml: prompts.settings.seeds is not a known key; "),
+        ({"settings": {"seed": "seed"}}, "own.toml: prompts.settings.seed is not a known key; "),
         ({"keep": "flagged"}, 'own.toml: prompts with settings of their own need keep = "all"; '),
         (
             {"stages": [{"screen": "noise-magnitude", "above": 1.4, "seeds": 1}]},
