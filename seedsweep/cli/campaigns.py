@@ -184,13 +184,17 @@ def submit(
 ) -> None:
     """Hand a campaign to a running deployment; the same file twice is the same campaign.
 
+    The campaign is saved in the store, where a scheduler finds it. SEEDSWEEP_STORE_URL and
+    SEEDSWEEP_BROKER_URL name the deployment; `. FOLDER/env` sets them for one of `deploy.local`.
+
     Example: seedsweep submit examples/emoji/campaign.toml --stage-model --priority 1
     """
     from seedsweep.scheduler.campaign.control import prioritise as prioritised
     from seedsweep.storage.campaigns import load_control
     from seedsweep.workers.models.staging import stage_model as stage
 
-    opened = find_store(store)
+    environment, opened = find(store)
+    broker = find_broker(environment)
     planned = _plan(opened, file)
     if stage_model:
         uploaded = stage(opened, planned.campaign.model)
@@ -202,7 +206,7 @@ def submit(
         prioritised(opened, campaign_id, priority, weight)
     state = load_control(opened, campaign_id).state
     if state == "active":
-        say(f"{_outline(planned)}; a scheduler takes it up within seconds.")
+        say(f"{_outline(planned)}; {_who_takes_it_up(broker, opened)}")
     else:
         say(
             f"{_outline(planned)}; it is {state}, and `seedsweep resume {campaign_id}` lets it go "
@@ -306,6 +310,25 @@ def _submit(store: "Store", plan: "Plan") -> "Plan":
 
     submission = submit_campaign(store, plan)
     return dataclasses.replace(plan, campaign=submission.campaign, cuts=submission.cuts)
+
+
+def _who_takes_it_up(broker: "Broker | None", store: "Store") -> str:
+    """What happens to a campaign that was just submitted, as far as the broker tells."""
+    if broker is None:
+        return (
+            f"it is saved in {store.url}. No scheduler is known, since SEEDSWEEP_BROKER_URL is not "
+            "set: set it to ask a deployment, with `. FOLDER/env` for one of `deploy.local`. "
+            "`seedsweep run` makes the pictures here."
+        )
+    try:
+        if broker.workforce.is_led():
+            return "a scheduler takes it up within seconds."
+    except BrokerUnavailableError as error:
+        return f"it is saved, and a scheduler takes it up once the broker answers. {error}"
+    return (
+        "it is saved, but no scheduler leads now; start one the way you deployed, or `seedsweep "
+        "scheduler`, and it takes the campaign up."
+    )
 
 
 def _outline(plan: "Plan") -> str:

@@ -146,6 +146,9 @@ def analyst(
 def workers(as_json: AsJson = False) -> None:
     """Show the workers of a deployment, when each last showed life, and why one took itself out.
 
+    SEEDSWEEP_BROKER_URL names the deployment's broker; `. FOLDER/env` sets it for one of
+    `deploy.local`.
+
     Example: seedsweep workers --json
     """
     from seedsweep.cli.status_table import print_workers
