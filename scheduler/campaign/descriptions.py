@@ -41,12 +41,13 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
         *([Fact("Images kept", "those of flagged prompts")] if campaign.keep == "flagged" else []),
         Fact("Images per unit", f"{sampling.images_per_unit}", "one work unit, one shard"),
         _prompts_fact(campaign),
-        *(Fact("Note", note) for note in submission.notes),
+        *(Fact(NOTE, note) for note in submission.notes),
         Fact("Versions as submitted", submission.versions or "not recorded"),
     )
 
 
 OWN = "each prompt has its own"
+NOTE = "Note"
 
 
 def _prompts_fact(campaign: Campaign) -> Fact:
