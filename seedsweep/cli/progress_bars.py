@@ -121,12 +121,15 @@ class ProgressLine:
 
 
 class Display:
-    """The progress of a campaign that runs."""
+    """The progress of a campaign that runs on so many workers. How long it takes is told once each
+    may have finished two units: before, loading the model would count."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        self._told_from = 2 * workers
         self._line, self._pace, self._score_pace = ProgressLine("starting"), Pace(), Pace()
         self._began = time.monotonic()
         self._first: int | None = None
+        self._first_units = 0
         self._now = self._wanted = 0
 
     @contextmanager
@@ -140,7 +143,8 @@ class Display:
         pace of the scores that screens give, if there are any."""
         self._now, self._wanted = images.done, images.wanted
         if self._first is None:
-            self._first = images.done
+            self._first, self._first_units = images.done, counts.done
+        made = counts.done - self._first_units
         spared = images.full - images.wanted
         dropped = (f"{count_words(spared, 'image')} spared",) if spared else ()
         is_screened = images.scored < images.to_score
@@ -157,7 +161,9 @@ class Display:
         what, pace, done, total = " images", self._pace, images.done, images.wanted
         if is_screened and images.done == self._first:
             what, pace, done, total = " scores", self._score_pace, images.scored, images.to_score
-        self._line.tell(done / total if total else None, told, pace_words(pace, done, total, what))
+        paced = pace_words(pace, done, total, what) if made else ()
+        is_told = made >= self._told_from
+        self._line.tell(done / total if total else None, told, paced if is_told else ())
 
     @property
     def summary(self) -> str:

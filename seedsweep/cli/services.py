@@ -48,7 +48,10 @@ def worker(
     ] = None,
     devices: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="Serve 0,1,3 or cuda:0,cpu; unless given, all visible."),
+        typer.Option(
+            metavar="LIST",
+            help="The devices that serve, by name: 0,1,3 or cuda:0,cpu; unless given, all visible.",
+        ),
     ] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="How many workers serve the CPU; one unless given.")
