@@ -34,6 +34,7 @@ from seedsweep.storage.records import StoreTrouble, Worker
 LEADER, ANALYSTS, SHOWS = f"{ROOT}leader", f"{ROOT}analysts", f"{ROOT}shows"
 BEATS, WORKERS, SERVES, DEMAND = (f"{ROOT}{n}" for n in ("beats", "workers", "serves", "demand"))
 OUT, CREWS, TROUBLES = f"{ROOT}out", f"{ROOT}crews", f"{ROOT}troubles"
+TOLD = f"{ROOT}told"
 SCRIPT = files("seedsweep.storage").joinpath("workforce.lua").read_text()
 
 LEAD_MS = 8_000
@@ -133,6 +134,7 @@ class Workforce:
                 pipe.hset(WORKERS, worker.name, worker.model_dump_json())
                 pipe.zadd(BEATS, {worker.name: self._now()})
                 pipe.zrem(OUT, worker.name)
+                pipe.hdel(TOLD, worker.name)
                 pipe.execute()
             self._complain("worker", worker.name)
             keys = [BEATS, SERVES, DEMAND, CREWS]
@@ -153,6 +155,11 @@ class Workforce:
         """Take leave: the worker is shown no more."""
         with translated():
             self._drop(worker)
+
+    def note_lost(self, worker: str) -> bool:
+        """Note that the worker's loss is told; False if it was told since it last lived."""
+        with translated():
+            return bool(self._redis.hset(TOLD, worker, str(self._now())))
 
     def demand(self, wanted: Mapping[str, Demand]) -> None:
         """Say which models have work, in place of what was said before."""
@@ -297,6 +304,7 @@ class Workforce:
             pipe.zrem(OUT, worker)
             pipe.hdel(WORKERS, cast("str", worker))
             pipe.hdel(SERVES, cast("str", worker))
+            pipe.hdel(TOLD, cast("str", worker))
             pipe.delete(CREWS)
             pipe.execute()
 

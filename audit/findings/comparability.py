@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from seedsweep.scheduler.campaign.descriptions import Fact, run_facts
+from seedsweep.scheduler.campaign.descriptions import NOTE, Fact, run_facts
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Submission
+from seedsweep.storage.records import Campaign, Submission
 from seedsweep.storage.settings.analysis import WHEREABOUTS, AnalysisSettings, Verification
+from seedsweep.storage.settings.sampling import PromptSettings
 
 _PLACE = {*WHEREABOUTS, "column", "fingerprint"}
 _FLAGS = {
@@ -81,8 +83,13 @@ def refuse_stages(submission: Submission, what: str) -> None:
 
 def contrasts(a: Arm, b: Arm) -> tuple[Contrast, ...]:
     """What the campaigns differ in: model, sampling, prompts, training set."""
+    # What a submission notes repeats such facts in sentences.
     facts_a, facts_b = (
-        {fact.label: fact for fact in (*run_facts(arm.submission), *_more_facts(arm))}
+        {
+            fact.label: fact
+            for fact in (*run_facts(arm.submission), *_more_facts(arm))
+            if fact.label != NOTE
+        }
         for arm in (a, b)
     )
     return tuple(
@@ -90,6 +97,26 @@ def contrasts(a: Arm, b: Arm) -> tuple[Contrast, ...]:
         for label in dict.fromkeys((*facts_a, *facts_b))
         if facts_a.get(label) != facts_b.get(label)
     )
+
+
+def setting_words(
+    a: Campaign, b: Campaign, pairs: Sequence[tuple[PromptSettings | None, PromptSettings | None]]
+) -> Iterator[str]:
+    """For how many of the prompts each setting differs, if prompts have settings of their own;
+    `pairs` holds those of each prompt in both campaigns."""
+    if not {*a.own_columns.named, *b.own_columns.named}:
+        return
+    for name in PromptSettings.model_fields:
+        values = ((_setting(a, one, name), _setting(b, other, name)) for one, other in pairs)
+        if count := sum(one != other for one, other in values):
+            differs = f"{name.replace('_', ' ').capitalize()} differs"
+            yield f"{differs} for {count:,} of {count_words(len(pairs), 'prompt')}."
+
+
+def _setting(campaign: Campaign, own: PromptSettings | None, name: str) -> object:
+    """A setting of a prompt: its own, else that of all."""
+    value = getattr(own, name, None)
+    return getattr(campaign.sampling, name) if value is None else value
 
 
 def same_training_set(a: Arm, b: Arm) -> bool:

@@ -11,6 +11,7 @@ from seedsweep.audit.findings.comparability import (
     contrasts,
     refuse_unlike,
     same_training_set,
+    setting_words,
 )
 from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import (
@@ -288,7 +289,9 @@ def _notes(
     unflagged = _unflagged(pairs)
     one, other = (arm.submission.campaign.model.fingerprint for arm in (a, b))
     notes = [SAME_MODEL if one and one == other else CAVEAT, SIZES]
-    same = _same_recipes(a.submission.campaign, b.submission.campaign, pairs)
+    campaigns = a.submission.campaign, b.submission.campaign
+    notes += setting_words(*campaigns, [(x.settings, y.settings) for x, y in pairs])
+    same = _same_recipes(*campaigns, pairs)
     if 0 < same < len(pairs):
         notes.append(
             f"Prompts have settings of their own: {same:,} of {len(pairs):,} have one recipe in "

@@ -31,6 +31,8 @@ from seedsweep.storage.settings.sampling import PromptList
 from seedsweep.storage.store import Store
 
 COPIES = "copies"
+SELECTED = "prompt"
+"""What `select` calls its column of prompts."""
 _FORM = Form()
 
 CHOSEN = (
@@ -113,7 +115,8 @@ def measure_duplication(
 ) -> Duplication:
     """Join the present results of a campaign with the copies of their prompts.
 
-    `column` names the file's column of prompts, the campaign's own unless given. Equal arguments
+    `column` names the file's column of prompts; unless given, that of the campaign's prompts, or
+    `prompt`, which `select` writes. Equal arguments
     draw equal samples. Raises `ConfigError` if the campaign is not known, the file cannot be
     read, it shares no prompt with the results, or it has fewer prompts than the sample.
     """
@@ -124,7 +127,8 @@ def measure_duplication(
             f"The campaign {campaign_id} has no prompts, so no copies can be told by them; "
             "`seedsweep results` tells those of each training picture that it extracts."
         )
-    copies = read_copies(file, column or prompts.column or "prompt", _form(file, prompts))
+    columns = [column] if column else [prompts.column or SELECTED, SELECTED]
+    copies = read_copies(file, columns, _form(file, prompts))
     settings = settings_now(store, submission)
     analysed = results_by(store, settings, campaign_id)
     size = settings.analysis.min_clique_size
@@ -170,15 +174,16 @@ def measure_duplication(
     )
 
 
-def read_copies(file: Path, column: str, form: Form = _FORM) -> dict[str, int]:
-    """Read each prompt's copies from a table with a column `copies`.
+def read_copies(file: Path, columns: Sequence[str], form: Form = _FORM) -> dict[str, int]:
+    """Read each prompt's copies from a table with a column `copies`; its prompts stand in the first
+    of these columns that it has.
 
     White space around prompts is removed and blank ones are skipped, as of prompts files. If a
     prompt stands more than once, as the caption of several pictures, its most copied picture
     counts. Raises `ConfigError` for what cannot be read or is no count.
     """
     copies: dict[str, int] = {}
-    for where, number, (text, value) in _rows(file, column, form):
+    for where, number, (text, value) in _rows(file, columns, form):
         prompt = str(text or "").strip()
         if not prompt:
             continue
@@ -291,12 +296,16 @@ def _form(file: Path, prompts: PromptList) -> Form:
     return Form(like.delimiter, like.quoting)
 
 
-def _rows(file: Path, column: str, form: Form) -> Iterator[Row]:
+def _rows(file: Path, columns: Sequence[str], form: Form) -> Iterator[Row]:
     if file_kind(file) not in TABLES:
         raise ConfigError(f"The file {file} is of no known kind; give a {', '.join(TABLES)} file.")
+    column, *others = columns
     try:
         yield from read_table(file, (column, COPIES), form)
     except NoColumnError as error:
+        if error.wanted == column and {*others} & {*error.names}:
+            yield from _rows(file, others, form)
+            return
         hint = "name it with --column" if error.wanted == column else "give a file that has one"
         raise ConfigError(
             f"{file} has no column {error.wanted!r}, or more than one; it has "

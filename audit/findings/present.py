@@ -12,7 +12,7 @@ from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.scheduler.campaign.descriptions import change_words
-from seedsweep.storage.campaigns import load_prompts, load_verifications
+from seedsweep.storage.campaigns import load_control, load_prompts, load_verifications
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.extractions import Extractions, read_extractions
 from seedsweep.storage.prompt_results import PromptResult
@@ -101,6 +101,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
             *(() if trouble or extractions else _notes(campaign, search, counts, not earlier)),
             *(() if extractions else _compared(settings, counts, search, campaign.campaign_id)),
             *_judged_otherwise(campaign, settings),
+            *_rest_words(store, campaign.campaign_id, counts),
             *stage_words(campaign, results),
             *submission.notes,
             *_unseen_words([r.prompt for r in results if r.flagged], cut, same_as),
@@ -199,6 +200,14 @@ def _compared(
         f"Compared with {training.training_set}. Captions, near-copies, parts and totals of this "
         f"analysis need `seedsweep verify {campaign_id}`.",
     )
+
+
+def _rest_words(store: Store, campaign_id: str, counts: Counts) -> tuple[str, ...]:
+    """That nothing more comes of a campaign whose prompts are not all analysed, if it rests."""
+    state = load_control(store, campaign_id).state
+    if counts.analysed == counts.prompts or state == "active":
+        return ()
+    return (f"The campaign is {state}; `seedsweep resume {campaign_id}` lets it go on.",)
 
 
 def _judged_otherwise(campaign: Campaign, settings: AnalysisSettings) -> tuple[str, ...]:

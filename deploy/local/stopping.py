@@ -17,7 +17,9 @@ def stop(places: Sequence[Place], patience: float, say: Say) -> list[str]:
     """Ask all to stop, and wait until nothing is left of them; returns the names of the killed.
 
     Killed is what runs after `patience` seconds, and what is left `LINGER_SECONDS` after the
-    process that started it. Says a line for each place, and every ten seconds who is waited for.
+    process that started it. Workers whose supervisor was gone before have all of the patience, as
+    they finish what they have in hand. Says a line for each place, and every ten seconds who is
+    waited for.
     """
     killed = []
     began = time.monotonic()
@@ -49,6 +51,7 @@ class _Waiting:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._left_at: float | None = None
+        self._finishes = place.name == "worker" and place.leader is None
         self.ending = "stopped"
         self.was_killed = False
 
@@ -57,7 +60,7 @@ class _Waiting:
         if self._place.is_empty:
             self._place.forget()
             return True
-        if self._left_at is None and self._place.leader is None:
+        if self._left_at is None and self._place.leader is None and not self._finishes:
             self._left_at = now
         if impatient:
             self._kill("was killed")

@@ -47,12 +47,17 @@ def steer(store: Store, campaign_id: str, state: State, ledger: Ledger | None) -
 
     If the broker was told at once, no unit is claimed from then on. Else the scheduler reads it
     from the store, within seconds of its next look. Raises `ConfigError` if the store knows no
-    such campaign.
+    such campaign, and for a cancelled one that is to rest.
     """
     submission = load_campaign(store, campaign_id)
     before = load_control(store, campaign_id).state
     if _is_settled(store, submission, ledger):
         return Steered(before, told=False, settled=True)
+    if (before, state) == ("cancelled", "paused"):
+        raise ConfigError(
+            f"The campaign {campaign_id} is cancelled, so there is nothing to pause; "
+            f"`seedsweep resume {campaign_id}` lets it go on."
+        )
     return Steered(before, _want(store, campaign_id, state, ledger))
 
 

@@ -41,12 +41,13 @@ def run_facts(submission: Submission) -> tuple[Fact, ...]:
         *([Fact("Images kept", "those of flagged prompts")] if campaign.keep == "flagged" else []),
         Fact("Images per unit", f"{sampling.images_per_unit}", "one work unit, one shard"),
         _prompts_fact(campaign),
-        *(Fact("Note", note) for note in submission.notes),
+        *(Fact(NOTE, note) for note in submission.notes),
         Fact("Versions as submitted", submission.versions or "not recorded"),
     )
 
 
 OWN = "each prompt has its own"
+NOTE = "Note"
 
 
 def _prompts_fact(campaign: Campaign) -> Fact:
@@ -91,7 +92,11 @@ def part_facts(model: Model) -> tuple[Fact, ...]:
         *([Fact("Variant", model.variant)] if model.variant else []),
         *([Fact("Configuration", model.config, model.config_fingerprint)] if model.config else []),
         *(
-            Fact(f"Adapter {number}", _place(one, one.file), _acts(one))
+            Fact(
+                f"Adapter {number}",
+                _place(one, one.file),
+                "; ".join(filter(None, (_acts(one), one.fingerprint))),
+            )
             for number, one in enumerate(model.adapters, 1)
         ),
         *(
@@ -102,14 +107,23 @@ def part_facts(model: Model) -> tuple[Fact, ...]:
     )
 
 
+def part_words(model: Model) -> tuple[str, ...]:
+    """The same for people who look before they run: without fingerprints."""
+    acts = {f"Adapter {number}": f" ({_acts(one)})" for number, one in enumerate(model.adapters, 1)}
+    return tuple(
+        f"{fact.label.lower()}: {fact.value}{acts.get(fact.label, '')}"
+        for fact in part_facts(model)
+    )
+
+
 def _place(source: Source, file: str = "") -> str:
     at = "" if source.revision == "main" else f" at {source.revision}"
     return f"{source.path}{'/' if file else ''}{file}{at}"
 
 
 def _acts(adapter: Adapter) -> str:
-    trigger = f"{adapter.trigger!r} before each prompt that lacks it" if adapter.trigger else ""
-    return "; ".join(filter(None, (f"weight {adapter.weight:g}", trigger, adapter.fingerprint)))
+    trigger = f"; {adapter.trigger!r} before each prompt that lacks it" if adapter.trigger else ""
+    return f"weight {adapter.weight:g}{trigger}"
 
 
 def recorded_facts(provenance: Iterable[tuple[str, str]]) -> tuple[Fact, ...]:

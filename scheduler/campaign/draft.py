@@ -49,6 +49,12 @@ Values = Mapping[tuple[str, str], str | int]
 """By table and key."""
 
 
+FIRST_TRY = {
+    ("sampling", "seeds"): "For a first try: 32.",
+    ("analysis", "min_clique_size"): "For a first try, with 32 seeds: 4.",
+}
+"""By table and key, what is offered beside the default for a look at a model."""
+
 _OF_SEEDS: Values = {("sampling", "seeds"): 10_000}
 """Of what makes no pictures of prompts, many are needed: each repeats another picture."""
 
@@ -98,14 +104,7 @@ def _of_model(model: str, file: Path) -> Values:
 
 
 def _of_prompts(ingredients: Ingredients, file: Path) -> Values:
-    path = ingredients.prompts or ingredients.training_set
-    if path is None:
-        raise ConfigError("There are no prompts; name a file of them with --prompts.")
-    if not ingredients.prompts and path.suffix != ".parquet":
-        raise ConfigError(
-            f"The captions of the training set {path} are not in one Parquet file; name a file of "
-            f"prompts with --prompts{_captions_beside(path)}."
-        )
+    path = ingredients.prompts or _captions(ingredients.training_set)
     prompts = _prompt_list(path, ingredients.column)
     values = {("prompts", "file"): _from(file, path)}
     if prompts.column:
@@ -115,10 +114,20 @@ def _of_prompts(ingredients: Ingredients, file: Path) -> Values:
     return values
 
 
-def _captions_beside(folder: Path) -> str:
-    """A file of captions as Hugging Face's image folders have it, if there is one."""
-    found = [folder / name for name in METADATA if (folder / name).is_file()]
-    return f", such as {found[0]}" if found else ""
+def _captions(training_set: Path | None) -> Path:
+    """The file that holds the captions of a training set: a Parquet set itself, or the metadata of
+    an image folder as Hugging Face has it."""
+    if training_set is None:
+        raise ConfigError("There are no prompts; name a file of them with --prompts.")
+    beside = [training_set / name for name in METADATA]
+    if training_set.suffix == ".parquet":
+        return training_set
+    if found := next((file for file in beside if file.is_file()), None):
+        return found
+    raise ConfigError(
+        f"The captions of the training set {training_set} are neither in one Parquet file nor in a "
+        f"{' or '.join(METADATA)}; name a file of prompts with --prompts."
+    )
 
 
 def _prompt_list(path: Path, column: str | None) -> PromptList:
@@ -163,7 +172,8 @@ def _tables(values: Values, offered: Mapping[str, tuple[str, ...]]) -> Iterator[
             yield from ("", *_comment(table.meaning), f"{mark}[{table.name}]")
         names = {*offered[table.name], *given}
         for key in (key for key in table.keys if key.name in names):
-            yield from _comment(key.meaning)
+            first = "" if key.name in given else FIRST_TRY.get((table.name, key.name), "")
+            yield from _comment(f"{key.meaning} {first}".rstrip())
             line = _line(key, given.get(key.name))
             yield line if line.startswith("#") else mark + line
 

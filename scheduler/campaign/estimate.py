@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from seedsweep.scheduler.campaign.descriptions import part_facts
+from seedsweep.scheduler.campaign.descriptions import part_words
 from seedsweep.scheduler.campaign.funnel_cost import (
     FunnelCost,
     funnel_costs,
@@ -256,9 +256,7 @@ def reckon(
         images_to_share=stock.images_to_share,
         stages_pad=padding_words(plan),
         stages_lose=loss_words(plan.campaign),
-        parts=tuple(
-            f"{fact.label.lower()}: {fact.value}" for fact in part_facts(plan.campaign.model)
-        ),
+        parts=part_words(plan.campaign.model),
     )
 
 
@@ -300,8 +298,10 @@ def _rate(rate: Throughput | None) -> str:
     pace = f"{number_words(rate.images_per_second)} images/s"
     if not rate.rounds:
         return f"{pace}, as given"
+    # One round has no spread.
+    lowest, highest = number_words(rate.lowest), number_words(rate.highest)
+    spread = f"{lowest} to {highest} in " if rate.rounds > 1 else ""
     return (
-        f"{pace} on {rate.device} ({number_words(rate.lowest)} to {number_words(rate.highest)} in "
-        f"{count_words(rate.rounds, 'round')}; {count_words(rate.images, 'image')} in "
-        f"{number_words(rate.seconds)} s)"
+        f"{pace} on {rate.device} ({spread}{count_words(rate.rounds, 'round')}; "
+        f"{count_words(rate.images, 'image')} in {number_words(rate.seconds)} s)"
     )

@@ -7,6 +7,7 @@ What was skipped is counted. A text that comes again with other settings of its 
 prompt is named by its text, and its pictures are compared with each other.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +37,7 @@ KINDS = (*TEXTS, *TABLES)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMES_SHOWN, _NAME_LENGTH = 12, 60
+_REPEATS_SHOWN = 3
 
 
 @dataclass(slots=True)
@@ -251,12 +253,14 @@ def _distinct(prompts: Iterable[ListedPrompt], rows: RowCounts) -> Iterator[List
     seen: dict[str, ListedPrompt | None] = {}
     composed: set[str] = set()
     """What is not as Unicode composes it, composed."""
+    prompts = iter(prompts)
     for prompt in prompts:
         text = prompt.text
         if not text:
             rows.blank += 1
         elif text in seen:
-            _refuse_other_settings(prompt, seen[text])
+            if _other_settings(prompt, seen[text]):
+                raise _several_settings(prompt, prompts, seen)
             rows.repeated += 1
         else:
             same = unicodedata.normalize("NFC", text)
@@ -268,15 +272,31 @@ def _distinct(prompts: Iterable[ListedPrompt], rows: RowCounts) -> Iterator[List
             yield prompt
 
 
-def _refuse_other_settings(prompt: ListedPrompt, before: ListedPrompt | None) -> None:
+def _other_settings(prompt: ListedPrompt, before: ListedPrompt | None) -> str:
+    """In which settings a text that comes again differs from before; empty if in none."""
     if before is None or not prompt.settings or not before.settings:
-        return
-    if other := difference(prompt.settings, before.settings):
-        raise ConfigError(
-            f"{prompt.where} has the text of {before.where[:1].lower()}{before.where[1:]} with "
-            f"other settings ({other}), and a campaign has each text once, with one recipe; remove "
-            "one of them, or move it to a campaign of its own."
-        )
+        return ""
+    return difference(prompt.settings, before.settings)
+
+
+def _several_settings(
+    first: ListedPrompt, others: Iterable[ListedPrompt], seen: dict[str, ListedPrompt | None]
+) -> ConfigError:
+    """That this prompt and how many of the others come again with other settings."""
+    told = []
+    for prompt in itertools.chain([first], others):
+        before = seen.setdefault(prompt.text, prompt if prompt.settings else None)
+        if before is None or not (other := _other_settings(prompt, before)):
+            continue
+        place = f"{before.where[:1].lower()}{before.where[1:]}"
+        told.append(f"{prompt.where} has the text of {place} with other settings ({other})")
+    count, shown = len(told), "; ".join(told[:_REPEATS_SHOWN])
+    many = f"{count:,} rows repeat a text with other settings. The first: " if count > 1 else ""
+    them = "one of each, or move them" if count > 1 else "one of them, or move it"
+    return ConfigError(
+        f"{many}{shown}. A campaign has each text once, with one recipe: remove {them} to a "
+        "campaign of its own."
+    )
 
 
 _SETTINGS = frozenset(

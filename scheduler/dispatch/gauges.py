@@ -29,7 +29,7 @@ class Gauges:
         self._ledger, self._workforce, self._collector = ledger, workforce, collector
         self._device_seconds: dict[str, float] = {}
         self._images: dict[str, ImageCounts] = {}
-        self._lost = LostWorkers()
+        self._lost = LostWorkers(workforce)
         self._shown_at = time.monotonic()
         self._looked = -SLOW_SECONDS
 

@@ -1,10 +1,10 @@
-"""Which workers are lost, said once for each."""
+"""Which workers are lost, said once for each, by whichever scheduler leads."""
 
 import logging
 import time
 from collections.abc import Iterable
 
-from seedsweep.storage.workforce import Sign
+from seedsweep.storage.workforce import Sign, Workforce
 
 log = logging.getLogger(__name__)
 
@@ -13,14 +13,21 @@ GRACE_SECONDS = 10.0
 
 
 class LostWorkers:
-    """Says which workers are lost, or took themselves out; again of one that lived meanwhile."""
+    """Says which workers are lost, or took themselves out; again of one that lived meanwhile.
 
-    def __init__(self) -> None:
+    The broker keeps of whom it was said: a scheduler that starts again says nothing twice.
+    """
+
+    def __init__(self, workforce: Workforce) -> None:
+        self._workforce = workforce
         self._missed: dict[str, float] = {}
         self._told: set[str] = set()
 
     def look(self, signs: Iterable[Sign]) -> None:
-        """Learn from the present signs of all workers; one that took leave has none."""
+        """Learn from the present signs of all workers; one that took leave has none.
+
+        Raises `BrokerUnavailableError`.
+        """
         now = time.monotonic()
         gone = {sign.worker.name: sign for sign in signs if not sign.alive}
         self._told &= gone.keys()
@@ -28,8 +35,10 @@ class LostWorkers:
         for name, sign in gone.items():
             due = sign.worker.why_out or now - self._missed[name] >= GRACE_SECONDS
             if due and name not in self._told:
+                is_news = self._workforce.note_lost(name)
                 self._told.add(name)
-                _tell(sign)
+                if is_news:
+                    _tell(sign)
 
 
 def _tell(sign: Sign) -> None:

@@ -38,7 +38,8 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A prompt, by the place of its picture, how many copies that has, and why it was chosen."""
+    """A prompt, by the place of its picture, and why it was chosen. `copies`: those of the most
+    copied picture with this caption, whichever picture that is."""
 
     picture: int
     copies: int
@@ -107,8 +108,10 @@ def choices(groups: Groups, chosen: dict[Why, Places]) -> list[Choice]:
             caption = int(groups.captions[place])
             first.setdefault(caption, place)
             reasons.setdefault(caption, []).append(why)
+    most = _once_by_copies(groups)
+    copies = dict(zip(groups.captions[most].tolist(), groups.copies[most].tolist(), strict=True))
     return [
-        Choice(int(groups.pictures[place]), int(groups.copies[place]), tuple(reasons[caption]))
+        Choice(int(groups.pictures[place]), copies[caption], tuple(reasons[caption]))
         for caption, place in first.items()
     ]
 

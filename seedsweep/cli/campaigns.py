@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,7 @@ from seedsweep.cli.options import (
     show_json,
 )
 from seedsweep.cli.results import find_present, print_found, render_report
-from seedsweep.scheduler.quantities import count_words
+from seedsweep.scheduler.quantities import count_words, duration_words
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
     ConfigError,
@@ -68,6 +69,7 @@ def run(
     from seedsweep.scheduler.services.local_run import Crew, Listeners, log_folder, run_campaign
     from seedsweep.scheduler.services.signals import sigterm_as_ctrl_c
 
+    began = time.monotonic()
     environment, opened = find(store)
     planned = _plan(opened, file)
     _say_notes(planned)
@@ -77,7 +79,7 @@ def run(
     crew = Crew.for_this_machine(workers, environment.ray_address)
     code = 0
     try:
-        with sigterm_as_ctrl_c() as terminated, Display().shown() as display:
+        with sigterm_as_ctrl_c() as terminated, Display(crew.workers).shown() as display:
             listeners = Listeners(display.show, StoreNotice(), say)
             run_campaign(opened, plan, crew, listeners)
     except KeyboardInterrupt:
@@ -93,6 +95,7 @@ def run(
         _verify(opened, campaign_id, environment.ray_address)
     in_vain = print_found(find_present(opened, campaign_id), as_json, flagged_only=True)
     page = render_report(opened, campaign_id, report)
+    say(f"All of it took {duration_words(time.monotonic() - began)}.")
     say(f"Report: {page}")
     failed = _explain_failures(opened, plan)
     show(campaign_id)
@@ -110,6 +113,7 @@ def _verify(store: "Store", campaign_id: str, ray_address: str | None) -> None:
     try:
         if is_verified(store, campaign_id):
             return
+        say("Searching the training set for what is flagged …")
         crew = Actors(os.cpu_count() or 1, address=ray_address)
         with counted("slices searched") as progress:
             verify_campaign(store, campaign_id, SearchOptions(), crew, progress)
@@ -128,13 +132,14 @@ def plan(
         str | None, typer.Option(help="Measure on cpu, cuda:0, …; unless given, the first visible.")
     ] = None,
     devices: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
-            help="How many devices will work at a time, for the wall time. On a CPU, a device is "
-            "one worker with one thread; `run` starts one per core.",
+            help="How many devices will work at a time (their number, not their names), for the "
+            "wall time; unless given, as many as `run` would start here, and 1 with "
+            "--images-per-second. On a CPU, a device is one worker with one thread.",
         ),
-    ] = 1,
+    ] = None,
     price: Annotated[
         float | None, typer.Option(min=0, help="What a device-hour costs, in any currency.")
     ] = None,
@@ -151,6 +156,7 @@ def plan(
     from seedsweep.scheduler.campaign.estimate import reckon, usual_sizes
     from seedsweep.scheduler.campaign.prompt_files import RowCounts
     from seedsweep.scheduler.campaign.stock import take_stock
+    from seedsweep.scheduler.services.local_run import Crew
     from seedsweep.workers.devices import choose_device
     from seedsweep.workers.generation.throughput import SIZED_ROUNDS, Throughput, measure
 
@@ -165,7 +171,8 @@ def plan(
     elif missing:
         with noticed(f"The model is loaded and measured on {chosen}") as notice:
             rate, sizes = measure(opened, campaign, missing, chosen, notice)
-    reckoned = reckon(stock, rate, sizes, devices, price, rows)
+    here = 1 if images_per_second is not None else Crew.for_this_machine(None, None).workers
+    reckoned = reckon(stock, rate, sizes, devices or here, price, rows)
     if as_json:
         show_json(dataclasses.asdict(reckoned))
     else:
@@ -184,13 +191,17 @@ def submit(
 ) -> None:
     """Hand a campaign to a running deployment; the same file twice is the same campaign.
 
+    The campaign is saved in the store, where a scheduler finds it. SEEDSWEEP_STORE_URL and
+    SEEDSWEEP_BROKER_URL name the deployment; `. FOLDER/env` sets them for one of `deploy.local`.
+
     Example: seedsweep submit examples/emoji/campaign.toml --stage-model --priority 1
     """
     from seedsweep.scheduler.campaign.control import prioritise as prioritised
     from seedsweep.storage.campaigns import load_control
     from seedsweep.workers.models.staging import stage_model as stage
 
-    opened = find_store(store)
+    environment, opened = find(store)
+    broker = find_broker(environment)
     planned = _plan(opened, file)
     if stage_model:
         uploaded = stage(opened, planned.campaign.model)
@@ -202,7 +213,7 @@ def submit(
         prioritised(opened, campaign_id, priority, weight)
     state = load_control(opened, campaign_id).state
     if state == "active":
-        say(f"{_outline(planned)}; a scheduler takes it up within seconds.")
+        say(f"{_outline(planned)}; {_who_takes_it_up(broker, opened)}")
     else:
         say(
             f"{_outline(planned)}; it is {state}, and `seedsweep resume {campaign_id}` lets it go "
@@ -306,6 +317,25 @@ def _submit(store: "Store", plan: "Plan") -> "Plan":
 
     submission = submit_campaign(store, plan)
     return dataclasses.replace(plan, campaign=submission.campaign, cuts=submission.cuts)
+
+
+def _who_takes_it_up(broker: "Broker | None", store: "Store") -> str:
+    """What happens to a campaign that was just submitted, as far as the broker tells."""
+    if broker is None:
+        return (
+            f"it is saved in {store.url}. No scheduler is known, since SEEDSWEEP_BROKER_URL is not "
+            "set: set it to ask a deployment, with `. FOLDER/env` for one of `deploy.local`. "
+            "`seedsweep run` makes the pictures here."
+        )
+    try:
+        if broker.workforce.is_led():
+            return "a scheduler takes it up within seconds."
+    except BrokerUnavailableError as error:
+        return f"it is saved, and a scheduler takes it up once the broker answers. {error}"
+    return (
+        "it is saved, but no scheduler leads now; start one the way you deployed, or `seedsweep "
+        "scheduler`, and it takes the campaign up."
+    )
 
 
 def _outline(plan: "Plan") -> str:

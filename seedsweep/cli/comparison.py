@@ -77,11 +77,16 @@ def duplication(
     copies: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="A .csv or .parquet with the prompts and a column `copies`."
+            metavar="FILE",
+            help="A .csv or .parquet with prompts and a column `copies`, as `select` writes.",
         ),
     ],
     column: Annotated[
-        str | None, typer.Option(help="Its column of prompts; the campaign file's unless given.")
+        str | None,
+        typer.Option(
+            help="FILE's column of prompts; unless given, the one that the campaign file names, or "
+            "`prompt`, as `select` writes it."
+        ),
     ] = None,
     sample: Annotated[
         int | None,

@@ -27,6 +27,18 @@ SAVED = (
 )
 
 
+_NOW: dict["State", str] = {
+    "active": "goes on now",
+    "paused": "is paused now",
+    "cancelled": "is cancelled now",
+}
+_SOON: dict["State", str] = {
+    "active": "is to go on",
+    "paused": "is to be paused",
+    "cancelled": "is to be cancelled",
+}
+
+
 def prioritise(
     campaign_id: CampaignId,
     store: StoreUrl = None,
@@ -55,6 +67,9 @@ def prioritise(
 def pause(campaign_id: CampaignId, store: StoreUrl = None) -> None:
     """Pause a campaign: workers finish the units that they have begun, and begin no more.
 
+    The analyst ends the prompts that it has begun, too. That takes effect at once if
+    SEEDSWEEP_BROKER_URL names the broker, else once a scheduler reads the store, within seconds.
+
     Example: seedsweep pause emoji-0123456789ab
     """
     _steer(campaign_id, store, "paused")
@@ -64,10 +79,18 @@ def resume(
     campaign_id: CampaignId,
     store: StoreUrl = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Try its parked units again, unless it is cancelled.")
+        bool,
+        typer.Option(
+            "--failed",
+            help="Try its parked units again: those given up after three failures or five lost "
+            "workers. A cancelled campaign is refused.",
+        ),
     ] = False,
 ) -> None:
     """Let a paused or cancelled campaign go on, or have what failed in it tried again.
+
+    That takes effect at once if SEEDSWEEP_BROKER_URL names the broker, else once a scheduler reads
+    the store, within seconds. Without a scheduler, `run` the file again.
 
     Example: seedsweep resume emoji-0123456789ab --failed
     """
@@ -78,7 +101,11 @@ def resume(
 
 
 def cancel(campaign_id: CampaignId, store: StoreUrl = None) -> None:
-    """Give a campaign up; what it has made stays in the store.
+    """Give a campaign up; what it has made stays in the store, and `resume` lets it go on.
+
+    Workers and the analyst finish the units and prompts that they have begun, and begin no more.
+    That takes effect at once if SEEDSWEEP_BROKER_URL names the broker, else once a scheduler reads
+    the store, within seconds.
 
     Example: seedsweep cancel emoji-0123456789ab
     """
@@ -94,12 +121,14 @@ def _steer(campaign_id: str, url: str | None, state: "State") -> None:
     steered = steer(opened, campaign_id, state, broker.ledger if broker else None)
     if steered.settled:
         say(f"The campaign {campaign_id} is done already; nothing was changed.")
+    elif steered.before == state == "active":
+        say(f"The campaign {campaign_id} was neither paused nor cancelled; nothing was changed.")
     elif steered.before == state:
         say(f"The campaign {campaign_id} was {state} already.")
     elif steered.told:
-        say(f"The campaign {campaign_id} is {state} now.")
+        say(f"The campaign {campaign_id} {_NOW[state]}.")
     else:
-        say(f"The campaign {campaign_id} is to be {state}. {SAVED}")
+        say(f"The campaign {campaign_id} {_SOON[state]}. {SAVED}")
 
 
 def _retry(campaign_id: str, url: str | None) -> None:
@@ -111,7 +140,7 @@ def _retry(campaign_id: str, url: str | None) -> None:
     retried = retry_parked(opened, campaign_id, broker.ledger if broker else None)
     units, are = count_words(retried.units, "parked unit"), "is" if retried.units == 1 else "are"
     if not retried.units:
-        say(f"No unit of {campaign_id} is parked, so none is tried again; the campaign is active.")
+        say(f"No unit of {campaign_id} is parked, so none is tried again; the campaign goes on.")
     elif retried.told:
         say(f"{units} of {campaign_id} {are} tried again now.")
     else:

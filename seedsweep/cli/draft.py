@@ -16,8 +16,8 @@ def init(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="The prompts; unless given, the captions of a Parquet training set. A model that "
-            "makes pictures of seeds alone has none."
+            help="The prompts; unless given, the captions of the training set: of a Parquet file, "
+            "or of a folder's metadata.csv. A model that makes pictures of seeds alone has none."
         ),
     ] = None,
     training_set: Annotated[
@@ -40,6 +40,7 @@ def init(
     """
     from seedsweep.scheduler.campaign.draft import Ingredients, draft
     from seedsweep.scheduler.campaign.file import read_campaign
+    from seedsweep.scheduler.campaign.prompt_files import RowCounts
 
     if output.exists():
         raise ConfigError(f"{output} is there already; name another file with -o.")
@@ -48,8 +49,9 @@ def init(
         output.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{output} cannot be written ({error}); name another file.") from error
+    rows = RowCounts()
     try:
-        campaign, found, _ = read_campaign(output)
+        campaign, found, _ = read_campaign(output, rows)
     except ConfigError:
         output.unlink()
         raise
@@ -59,5 +61,9 @@ def init(
         said = f"Prompts: {len(found):,} from {listed.file}{column}."
     size = f"{campaign.sampling.width} × {campaign.sampling.height}"  # noqa: RUF001
     say(f"{said} Pictures: {size} pixels.")
+    if rows.skipped:
+        say(f"Rows of the prompts: {rows}.")
+    for remark in rows.remarks:
+        say(remark)
     say(f"Look at it, then: seedsweep plan {output}")
     show(str(output))

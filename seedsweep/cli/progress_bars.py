@@ -121,13 +121,16 @@ class ProgressLine:
 
 
 class Display:
-    """The progress of a campaign that runs."""
+    """The progress of a campaign that runs on so many workers. How long it takes is told once each
+    may have finished two units: before, loading the model would count."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        self._told_from = 2 * workers
         self._line, self._pace, self._score_pace = ProgressLine("starting"), Pace(), Pace()
         self._began = time.monotonic()
         self._first: int | None = None
         self._now = self._wanted = self._shared = self._first_shared = 0
+        self._first_units = 0
 
     @contextmanager
     def shown(self) -> Iterator["Display"]:
@@ -141,8 +144,10 @@ class Display:
         made, to_make = images.done - images.shared, images.wanted - images.to_share
         if self._first is None:
             self._first, self._first_shared = made, images.shared
+            self._first_units = counts.done
         self._now, self._wanted = made, to_make
         self._shared = images.shared - self._first_shared
+        units = counts.done - self._first_units
         spared = images.full - images.wanted
         dropped = (f"{count_words(spared, 'image')} spared",) if spared else ()
         is_screened = images.scored < images.to_score
@@ -159,12 +164,16 @@ class Display:
         what, pace, done, total = " images", self._pace, made, to_make
         if is_screened and made == self._first:
             what, pace, done, total = " scores", self._score_pace, images.scored, images.to_score
-        self._line.tell(done / total if total else None, told, pace_words(pace, done, total, what))
+        paced = pace_words(pace, done, total, what) if units else ()
+        is_told = units >= self._told_from
+        self._line.tell(done / total if total else None, told, paced if is_told else ())
 
     @property
     def summary(self) -> str:
         """What was done since the display began, start-up included."""
         made, seconds = self._now - (self._first or 0), time.monotonic() - self._began
+        if not made and self._shared:
+            return f"{count_words(self._shared, 'image')} shared with an earlier prompt, none made."
         if not made:
             there = 0 < self._wanted == self._now
             return "All images were there already." if there else "No image was made."

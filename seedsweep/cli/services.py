@@ -48,7 +48,10 @@ def worker(
     ] = None,
     devices: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="Serve 0,1,3 or cuda:0,cpu; unless given, all visible."),
+        typer.Option(
+            metavar="LIST",
+            help="The devices that serve, by name: 0,1,3 or cuda:0,cpu; unless given, all visible.",
+        ),
     ] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="How many workers serve the CPU; one unless given.")
@@ -145,6 +148,9 @@ def analyst(
 
 def workers(as_json: AsJson = False) -> None:
     """Show the workers of a deployment, when each last showed life, and why one took itself out.
+
+    SEEDSWEEP_BROKER_URL names the deployment's broker; `. FOLDER/env` sets it for one of
+    `deploy.local`.
 
     Example: seedsweep workers --json
     """

@@ -33,6 +33,7 @@ from seedsweep.storage.errors import (
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Control, Worker
 from seedsweep.storage.results import store_results
+from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation import throughput
 from tests.support.campaigns import (
     campaign_text,
@@ -549,6 +550,25 @@ class TestSubmit:
         assert "3 prompts, 12 images, 6 units" in first.stderr
         assert "resume" not in second.stderr
 
+    def test_without_a_broker_nobody_is_promised_to_take_it_up(self, seedsweep, store):
+        done = seedsweep("submit", "campaign.toml")
+        for told in (f"saved in {store.url}", "No scheduler is known", "SEEDSWEEP_BROKER_URL"):
+            assert told in done.stderr
+        assert "within seconds" not in done.stderr
+
+    def test_a_broker_that_is_away_is_said_to_be(self, seedsweep, store, away):
+        done = seedsweep("submit", "campaign.toml", SEEDSWEEP_BROKER_URL=away)
+        assert done.returncode == 0
+        assert "once the broker answers. The broker" in done.stderr
+        assert list_campaigns(store) == [done.stdout.strip()]
+
+    def test_a_scheduler_takes_it_up_if_one_leads(self, seedsweep, broker_url):
+        alone = seedsweep("submit", "campaign.toml", SEEDSWEEP_BROKER_URL=broker_url)
+        assert "no scheduler leads now" in alone.stderr
+        Workforce(broker_url).lead()
+        led = seedsweep("submit", "campaign.toml", SEEDSWEEP_BROKER_URL=broker_url)
+        assert "a scheduler takes it up within seconds." in led.stderr
+
     @pytest.mark.parametrize(("command", "state"), [("pause", "paused"), ("cancel", "cancelled")])
     def test_a_campaign_that_rests_is_said_to_and_stays_so(self, seedsweep, store, command, state):
         campaign_id = seedsweep("submit", "campaign.toml").stdout.strip()
@@ -586,7 +606,7 @@ class TestSteering:
         assert ledger.counts(campaign_id).state == before
         done = seedsweep(command, campaign_id, SEEDSWEEP_BROKER_URL=broker_url)
         assert (done.returncode, done.stdout) == (0, "")
-        assert f"is {after} now" in done.stderr
+        assert {"active": "goes on now"}.get(after, f"is {after} now") in done.stderr
         assert ledger.counts(campaign_id).state == after
         assert load_control(store, campaign_id).state == after
         (campaign,) = json.loads(seedsweep("status", "--json").stdout)
@@ -599,7 +619,8 @@ class TestSteering:
         environment = {"SEEDSWEEP_BROKER_URL": away} if is_named else {}
         done = seedsweep(command, campaign_id, **environment)
         assert (done.returncode, done.stdout) == (0, "")
-        assert f"is to be {after}. Saved. It takes effect when a scheduler next" in done.stderr
+        wanted = {"active": "is to go on"}.get(after, f"is to be {after}")
+        assert f"{wanted}. Saved. It takes effect when a scheduler next" in done.stderr
         assert load_control(store, campaign_id).state == after
         (campaign,) = json.loads(seedsweep("status", "--json").stdout)
         assert campaign["state"] == {"active": "queued"}.get(after, after)
@@ -624,6 +645,24 @@ class TestSteeringInVain:
         store_control(store, campaign_id, Control(state="paused"))
         assert "was paused already" in seedsweep("pause", campaign_id).stderr
         assert "was" not in seedsweep("resume", campaign_id).stderr
+        assert "was neither paused nor cancelled" in seedsweep("resume", campaign_id).stderr
+
+    def test_what_is_cancelled_is_not_paused(self, seedsweep, campaign_id, store):
+        store_control(store, campaign_id, Control(state="cancelled"))
+        ended = seedsweep("pause", campaign_id)
+        assert refused(ended, "cancelled", f"seedsweep resume {campaign_id}")
+        assert load_control(store, campaign_id).state == "cancelled"
+
+    @pytest.mark.parametrize("state", ["paused", "cancelled"])
+    def test_results_of_what_rests_say_so_unless_nothing_is_left(
+        self, seedsweep, campaign_id, store, finish, state
+    ):
+        said = f"The campaign is {state}; `seedsweep resume {campaign_id}` lets it go on."
+        assert said not in seedsweep("results", campaign_id).stdout
+        store_control(store, campaign_id, Control(state=state))
+        assert said in " ".join(seedsweep("results", campaign_id).stdout.split())
+        finish(False)
+        assert said not in " ".join(seedsweep("results", campaign_id).stdout.split())
 
     @pytest.mark.parametrize("command", ["pause", "resume", "cancel"])
     @pytest.mark.parametrize("is_served", [False, True])

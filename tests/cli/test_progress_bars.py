@@ -96,7 +96,7 @@ def test_a_log_of_days_is_no_wall_of_lines():
 def work():
     display = Display()
     with display.shown():
-        for done in (1, 1, 1, 45, 90):
+        for done in (1, 1, 2, 45, 90):
             display.show(counts(done, parked=2), images(done))
     with counted("slices searched") as show:
         for done in (0, 6, 6, 12):
@@ -112,12 +112,12 @@ def test_a_log_has_a_line_for_each_change_alone(monkeypatch, capsys):
     work()
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [
-        *("56/5000 images", "2500/5000 images", "5000/5000 images"),
+        *("56/5000 images", "111/5000 images", "2500/5000 images", "5000/5000 images"),
         *("slices searched: 0/12", "slices searched: 6/12", "slices searched: 12/12"),
         "The model is loaded: 4 images in 2 s",
     ]
-    assert re.search(r" left, .* images/s, 15/30 prompts analysed, 5 flagged, 2 units", lines[1])
-    assert re.search(r" left, .*/s$", lines[4])
+    assert re.search(r" left, .* images/s, 15/30 prompts analysed, 5 flagged, 2 units", lines[2])
+    assert re.search(r" left, .*/s$", lines[5])
 
 
 def test_how_long_it_takes_is_not_told_of_the_first_few(monkeypatch, capsys):
@@ -127,6 +127,21 @@ def test_how_long_it_takes_is_not_told_of_the_first_few(monkeypatch, capsys):
             show(done, 64)
     lines = capsys.readouterr().err.splitlines()
     assert [" left" in line for line in lines] == [False, False, False, True, True]
+
+
+def test_no_time_left_is_told_until_each_worker_may_have_finished_two_units(monkeypatch, capsys):
+    monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
+    clock = iter(range(1000))
+    monkeypatch.setattr(progress_bars.time, "monotonic", lambda: float(next(clock)))
+    display = Display(workers=2)
+    with display.shown():
+        for done in (0, 0, 0, 0, 1, 2, 3, 4, 5):
+            display.show(counts(done), images(done))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" ")[0] for line in lines if " left" in line] == ["222/5000", "278/5000"]
+    (rate, _) = (re.search(r" left, (.*?) images/s", line) for line in lines if " left" in line)
+    # A unit takes the two looks at the clock that each frame takes; the start is not counted.
+    assert float(rate[1]) == pytest.approx(5000 / 90 / 2, rel=0.1)
 
 
 def test_a_log_has_no_line_of_what_is_soon_done(capsys):
@@ -150,7 +165,7 @@ def test_a_dumb_terminal_has_the_lines_of_a_log(monkeypatch):
     monkeypatch.setattr(progress_bars, "LINE_SECONDS", 0.0)
     monkeypatch.setattr(progress_bars, "NOTICE_SECONDS", 600.0)
     printed = lines_printed(200, work)
-    assert len(printed) == 7
+    assert len(printed) == 8
     assert "\x1b" not in "".join(printed)
 
 

@@ -10,10 +10,11 @@ import time
 import psutil
 import pytest
 
-from deploy.local import processes
+from deploy.local import processes, stopping
 from deploy.local.monitoring import SOURCE, render
 from deploy.local.place import Place
 from deploy.local.ports import HOST, is_free
+from deploy.local.settings import Options, differences
 from deploy.local.stopping import stop
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.ledger import Ledger
@@ -114,9 +115,9 @@ def test_what_runs_stays_as_it_is(deployment):
     assert {name: part["pid"] for name, part in deployment.status().items()} == before
     assert "doctor" not in said
     _, said = deployment.up("--actors", "2", code=2)
-    assert "Nothing was changed: the deployment runs with --actors 1, not 2." in said
+    assert "Nothing was changed: the deployment runs with --actors 1, not --actors 2." in said
     _, said = deployment.up("--workers", "3", code=2)
-    assert "--workers 2, not 3" in said
+    assert "--workers 2, not --workers 3" in said
     assert f". {deployment.folder}/env; seedsweep worker --device cpu" in said
     assert deployment.settings.options.actors == 1
     assert {name: part["pid"] for name, part in deployment.status().items()} == before
@@ -130,6 +131,8 @@ def test_what_was_killed_is_started_again_on_its_old_data(deployment):
         os.kill(pids[name], signal.SIGKILL)
     status = deployment.status(code=1)
     assert [name for name, part in status.items() if not part["running"]] == killed
+    _, said = deployment.up("--actors", "2", "--no-prometheus", code=2)
+    assert "worker, ray, store, broker do not run; `up` without these options" in said
     deployment.up()
     status = deployment.status()
     assert [name for name in PARTS if status[name]["pid"] != pids[name]] == killed
@@ -172,7 +175,7 @@ def test_a_worker_that_down_kills_takes_leave_and_its_password_can_be_changed(de
 
 
 def test_a_store_of_another_kind_is_refused_in_a_folder_that_has_one(deployment):
-    _, said = deployment.up("--store", "minio", code=2)
+    _, said = deployment.up("--s3-server", "minio", code=2)
     assert "another folder" in said
 
 
@@ -236,6 +239,31 @@ def test_what_a_dead_process_started_is_found_and_ended(tmp_path):
     assert not place.is_empty
     place.ask_to_stop()
     wait_until(lambda: place.is_empty)
+
+
+def test_workers_whose_supervisor_died_may_finish_what_they_have_in_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(stopping, "LINGER_SECONDS", 0.0)
+    ends = {}
+    for name in ("worker", "ray"):
+        place = Place(tmp_path, name)
+        busy = "trap 'sleep 0.5; touch finished; exit' TERM; while :; do sleep 0.1; done"
+        place.start(["bash", "-c", f'bash -c "{busy}" & wait'], dict(os.environ))
+        wait_until(lambda place=place: place.others)
+        os.kill(place.leader.pid, signal.SIGKILL)
+        wait_until(lambda place=place: place.leader is None)
+        ends[name] = stop([place], 30, lambda _: None)
+        assert place.is_empty
+    assert ends == {"worker": [], "ray": ["ray"]}
+    assert (tmp_path / "run" / "worker" / "finished").exists()
+
+
+def test_options_that_differ_are_named_as_people_give_them():
+    before = Options()
+    after = Options(prometheus=False, workers=2, store="minio")
+    assert differences(before, after) == (
+        "no --workers, not --workers 2 and --prometheus, not --no-prometheus and --s3-server weed, "
+        "not --s3-server minio"
+    )
 
 
 def test_a_process_that_does_not_stop_is_killed_after_the_patience(tmp_path):

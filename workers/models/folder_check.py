@@ -148,7 +148,19 @@ def _check_index(folder: Path) -> None:
         )
 
 
+def _refuse_dangling(part: Component) -> None:
+    """A link that was copied without what it names is said to be one."""
+    for place in (part.folder, *part.folder.glob("*")):
+        if place.is_symlink() and not place.exists():
+            raise ConfigError(
+                f"The {part.name} of the model {part.folder.parent} is not there: {place} is a "
+                f"link to {place.readlink()}, which leads nowhere; copy the model again with "
+                "`cp -rL`, which copies what links name."
+            )
+
+
 def _check_part(part: Component, variant: str | None, needs_weights: bool = True) -> None:
+    _refuse_dangling(part)
     if not part.folder.is_dir():
         raise _incomplete(part, "is missing")
     if (part.folder / f"{part.library}.py").exists():

@@ -6,6 +6,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from seedsweep.audit.findings.comparability import setting_words
 from seedsweep.audit.findings.comparison import (
     CAVEAT,
     SAME_MODEL,
@@ -26,8 +27,9 @@ from seedsweep.storage.records import Control
 from seedsweep.storage.results import drop_results, read_results, store_results
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.storage.settings.model import Model
-from seedsweep.storage.settings.sampling import PromptList, Sampling
+from seedsweep.storage.settings.sampling import PromptList, PromptSettings, Sampling, SettingColumns
 from tests.support.arms import submit, submit_parts
+from tests.support.campaigns import make_campaign
 
 EVIL = '<script>alert("x")</script> [red]&'
 BEFORE = {"a": 5, "b": 4, EVIL: 8, "d": 0, "e": 0}
@@ -121,6 +123,17 @@ class TestWhatIsCounted:
         assert labels >= {"Guidance scale", "Prompt list", "Training set"}
         assert found.pictures.both is None
         assert any("different training sets" in note for note in found.notes)
+
+    def test_settings_that_prompts_have_of_their_own_are_counted_and_no_note_is_repeated(self):
+        without = make_campaign("without")
+        columns = SettingColumns(negative_prompt="without")
+        prompts = PromptList(file="p.csv", column="prompt", count=2, settings=columns)
+        listed = without.model_copy(update={"prompts": prompts})
+        own = PromptSettings(negative_prompt="blurry"), PromptSettings(negative_prompt="")
+        assert [*setting_words(without, listed, [(None, own[0]), (None, own[1])])] == [
+            "Negative prompt differs for 1 of 2 prompts."
+        ]
+        assert [*setting_words(without, without, [(None, None)])] == []
 
     def test_another_column_of_one_file_is_another_training_set(self, store, arms):
         here = load_campaign(store, arms[0]).campaign.verification

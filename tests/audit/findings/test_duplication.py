@@ -23,6 +23,7 @@ from seedsweep.scheduler.campaign.tables import Form
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.sampling import PromptList
 from tests.support.arms import result, submit, submit_parts
 
 EVIL = "<b>bold</b>"
@@ -58,19 +59,19 @@ class TestReading:
         path = tmp_path / "train.parquet"
         table = pa.table({"caption": ["a", " a ", "b", "", None], "copies": [1, 7, 2, 3, 4]})
         pq.write_table(table, path)
-        assert read_copies(path, "caption") == {"a": 7, "b": 2}
+        assert read_copies(path, ["caption"]) == {"a": 7, "b": 2}
 
     def test_the_campaigns_delimiter_is_used(self, tmp_path):
         path = tmp_path / "copies.csv"
         path.write_text("Caption;copies\na, b;3\n")
-        assert read_copies(path, "Caption", Form(";")) == {"a, b": 3}
+        assert read_copies(path, ["Caption"], Form(";")) == {"a, b": 3}
 
     @pytest.mark.parametrize("value", ["-1", "2.5", "many", ""])
     def test_what_is_no_count_is_refused_with_its_row(self, tmp_path, value):
         path = tmp_path / "copies.csv"
         path.write_text(f"prompt,copies\na,1\nb,{value}\n")
         with pytest.raises(ConfigError, match=r"Line 3 of .*copies\.csv"):
-            read_copies(path, "prompt")
+            read_copies(path, ["prompt"])
 
     @pytest.mark.parametrize(
         ("name", "text", "says"),
@@ -86,7 +87,22 @@ class TestReading:
         if text is not None:
             (tmp_path / name).write_text(text)
         with pytest.raises(ConfigError, match=re.escape(says)):
-            read_copies(tmp_path / name, "prompt")
+            read_copies(tmp_path / name, ["prompt"])
+
+
+def test_the_column_that_select_writes_is_found_if_the_campaigns_is_not_there(store, tmp_path):
+    named = PromptList(file="prompts.csv", column="Caption", count=6)
+    other = submit(store, "captions", SIZES, prompts=named)
+    path = tmp_path / "chosen.csv"
+    for columns in ("prompt,copies,why", "Caption,copies,prompt"):
+        path.write_text(f"{columns}\noften,9,random\n")
+        assert measure_duplication(store, other, path).curve.prompts == 1
+    path.write_text("text,copies\noften,9\n")
+    with pytest.raises(ConfigError, match="has no column 'Caption'"):
+        measure_duplication(store, other, path)
+    path.write_text("prompt,copies\noften,9\n")
+    with pytest.raises(ConfigError, match="has no column 'text'"):
+        measure_duplication(store, other, path, "text")
 
 
 class TestCurve:

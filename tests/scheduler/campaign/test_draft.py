@@ -109,6 +109,25 @@ def test_a_model_that_does_not_say_its_size_gets_the_default(init, desk, config)
         assert "has no config.json that can be read" in ended.stderr
 
 
+def test_the_captions_of_an_image_folder_are_prompts_and_skipped_rows_are_told(init, desk):
+    put(desk, "train/1.png", data_of(drawings(1, 9)[0]))
+    put(desk, "train/metadata.csv", "file_name,text\n1.png,a fox\n2.png,\n3.png,a fox\n")
+    ended = init("--training-set", "train")
+    assert ended.returncode == 0, ended.stderr
+    assert "Prompts: 1 from" in ended.stderr
+    assert "3 read; skipped 1 without a text, 0 blank, 1 repeated." in ended.stderr
+    campaign = read_campaign(desk / "campaign.toml")[0]
+    assert campaign.prompts.file.endswith("train/metadata.csv")
+    assert campaign.verification.training_set.endswith("train")
+
+
+def test_numbers_for_a_first_try_stand_beside_the_defaults(init, desk):
+    assert init("--prompts", "prompts.txt").returncode == 0
+    text = (desk / "campaign.toml").read_text()
+    assert "For a first try: 32.\nseeds = 500\n" in text
+    assert "For a first try, with 32 seeds: 4.\nmin_clique_size = 10\n" in text
+
+
 def test_it_overwrites_nothing(init, desk):
     (desk / "campaign.toml").write_text("mine")
     ended = init("--prompts", "prompts.txt")
@@ -125,7 +144,7 @@ def refusals(desk):
     (desk / "weights").mkdir()
     return {
         (): "There are no prompts; name a file of them with --prompts.",
-        ("--training-set", "weights"): "are not in one Parquet file; name a file of prompts",
+        ("--training-set", "weights"): "are neither in one Parquet file nor in a metadata.csv",
         ("--training-set", "bare.parquet"): "cannot be read (Invalid UTF8 payload)",
         ("--prompts", "none.txt"): "there is no such file",
         ("--prompts", "empty.txt"): "holds no prompt; add some.",

@@ -130,6 +130,10 @@ def test_a_measured_rate_is_shown_with_its_spread_and_how_many_images_it_rests_o
     measured = Throughput("cpu", 8.0, 7.5, 8.25, rounds=3, images=96, seconds=12.0)
     found = reckon(stock_of(plan_of()), measured, SIZES)
     assert "8 images/s on cpu (7.5 to 8.25 in 3 rounds; 96 images in 12 s)" in str(found)
+    once = Throughput("cpu", 8.0, 8.0, 8.0, rounds=1, images=32, seconds=4.0)
+    assert "8 images/s on cpu (1 round; 32 images in 4 s)" in str(
+        reckon(stock_of(plan_of()), once, SIZES)
+    )
     assert "8 images/s, as given" in str(reckon(stock_of(plan_of()), rate(8.0), SIZES))
 
 

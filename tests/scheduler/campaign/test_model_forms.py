@@ -5,7 +5,7 @@ import json
 import pytest
 
 from seedsweep.audit.evidence.verify_bundle import _without_places
-from seedsweep.scheduler.campaign.descriptions import part_facts
+from seedsweep.scheduler.campaign.descriptions import part_facts, part_words
 from seedsweep.scheduler.campaign.file import parse_campaign, read_campaign
 from seedsweep.scheduler.campaign.submission import plan_campaign
 from seedsweep.storage.errors import ConfigError
@@ -82,6 +82,14 @@ def test_a_report_names_every_part(folder):
     assert facts["Adapter 1"][0].endswith("lora/pytorch_lora_weights.safetensors")
     assert facts["Adapter 1"][1].startswith("weight 0.8; 'sks' before each prompt that lacks it;")
     assert facts["Embedding 1"][1].startswith("<cat>; sha256:")
+
+
+def test_a_plan_names_every_part_and_how_an_adapter_acts(folder):
+    words = part_words(read(folder)[0].model)
+    acts = "pytorch_lora_weights.safetensors (weight 0.8; 'sks' before each prompt that lacks it)"
+    assert words[0].startswith("adapter 1: ")
+    assert words[0].endswith(acts)
+    assert not [word for word in words if "sha256" in word]
 
 
 def test_a_plan_says_how_many_prompts_are_given_with_a_trigger(folder, tmp_path):

@@ -253,9 +253,16 @@ def test_a_cell_that_is_no_setting_is_refused_by_line_and_column(folder, column,
         (
             {"text": LIST + "a cat,8,40,\n"},
             "Line 5 of the prompts file prompts.csv has the text of line 2 of the prompts file "
-            "prompts.csv with other settings (guidance_scale 8.0 and not 7.5), and a campaign has "
-            "each text once, with one recipe; remove one of them, or move it to a campaign of its "
+            "prompts.csv with other settings (guidance_scale 8.0 and not 7.5). A campaign has "
+            "each text once, with one recipe: remove one of them, or move it to a campaign of its "
             "own.",
+        ),
+        (
+            {"text": LIST + "a cat,8,40,\na cat,7.5,40,\n" + "a dog,3,1,blurry\n" * 3},
+            "4 rows repeat a text with other settings. The first: Line 5 of the prompts file "
+            "prompts.csv has the text of line 2 of the prompts file prompts.csv with other "
+            "settings (guidance_scale 8.0 and not 7.5); Line 7 of the prompts file prompts.csv has "
+            "the text of line 3 ",
         ),
         (
             {"settings": {"steps": "steps"}},

@@ -186,6 +186,29 @@ def test_a_lost_worker_is_said_once_and_one_that_was_only_unheard_is_not(
     )
 
 
+def test_a_scheduler_that_starts_again_says_no_known_loss_anew(
+    gauges, ledger, workforce, broker, now, caplog
+):
+    def look(gauges):
+        caplog.clear()
+        for _ in range(4):
+            show(gauges, [], 0)
+            now[0] += 6
+        return sum("has shown no life" in record.message for record in caplog.records)
+
+    def die():
+        workforce.beat(
+            Worker(name="w", host="h", device="cpu", model="", images=0, images_per_second=0)
+        )
+        broker.zadd("seedsweep:beats", {"w": broker.time()[0] * 1000 - 20_000})
+
+    die()
+    assert look(gauges) == 1
+    assert look(Gauges(ledger, workforce, CampaignCollector())) == 0
+    die()
+    assert look(Gauges(ledger, workforce, CampaignCollector())) == 1
+
+
 def test_what_the_broker_bears_is_what_it_tells(gauges, broker):
     broker.config_set("maxmemory", 50_000_000)
     try:

@@ -197,6 +197,15 @@ def test_a_caption_of_several_groups_is_one_prompt_with_the_most_copies(tmp_path
     assert [each.prompts for each in summary.chosen] == [1, 1]
 
 
+def test_copies_are_those_of_the_most_copied_picture_whatever_the_reason(tmp_path):
+    alone, often = np.zeros((64, 64, 3), np.uint8), drawings(1, 9)[0]
+    made = [alone, often, often, often]
+    path = write_parquet(tmp_path / "t.parquet", [data_of(p) for p in made], caption=["x"] * 4)
+    [outlier], _ = choose(path, outliers=1)
+    [drawn], _ = choose(path, random=1)
+    assert {outlier.copies, drawn.copies} == {3}
+
+
 def write_folder(folder, made, captions, kind):
     folder.mkdir()
     for number, picture in enumerate(made):

@@ -177,6 +177,19 @@ def test_two_variants_without_plain_weights_leave_open_what_is_meant(folder):
         check(folder)
 
 
+@pytest.mark.parametrize("name", ["vae", WEIGHTS])
+def test_a_link_that_leads_nowhere_is_said_to_be_one(folder, tmp_path, name):
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to("../nowhere")
+    with pytest.raises(
+        ConfigError, match=r"is a link to \.\./nowhere, which leads nowhere.*cp -rL"
+    ):
+        check(folder)
+    (folder / name).unlink()
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    check(folder)
+
+
 def test_a_folder_of_an_adapter_alone_is_said_to_be_one(tmp_path):
     put(tmp_path, "pytorch_lora_weights.safetensors", LORA)
     with pytest.raises(ConfigError, match=r"only an adapter .*pytorch_lora_weights"):
