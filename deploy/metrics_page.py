@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from seedsweep.workers.monitoring.metrics import CATALOGUE, Entry, Labels, Service
 
 HEAD = """\
-# Metrics
+# Metrics that Prometheus reads
 
 Made from `workers/monitoring/metrics.py` by `python -m deploy.generate`; do not edit it.
 

@@ -95,7 +95,9 @@ def desk(tmp_path_factory):
     some = pa.concat_tables([training.filter(pa.array(shown)), training.slice(0, 1000)])
     pq.write_table(some, emoji / "train.parquet")
     file = tomllib.loads(campaign)["prompts"]["file"]
-    (emoji / file).write_text("\n".join(["prompt", *always, *never]))
+    with (emoji / file).open("w", newline="") as written:
+        groups = [*((each, "copies") for each in always), *((each, "untrained") for each in never)]
+        csv.writer(written).writerows([("prompt", "group"), *groups])
     return folder
 
 
@@ -117,7 +119,10 @@ def run_command(line, folder, campaign_id, joining_ray):
 
 def test_the_quick_start_is_two_commands():
     first, second = blocks("sh")[:2]
-    assert (first.strip(), second.strip()) == (QUICK_START, ".ci/check")
+    assert (first.strip(), second.strip()) == (
+        QUICK_START,
+        ".venv/bin/seedsweep doctor examples/emoji/campaign.toml",
+    )
 
 
 def test_readme_is_read_in_a_few_minutes():

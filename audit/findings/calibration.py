@@ -1,87 +1,41 @@
 """Thresholds for a campaign from its control prompts and known positives, with their evidence."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
-from seedsweep.audit.findings.comparability import refuse_stages
-from seedsweep.audit.findings.control_prompts import Marks, among, captions_among
+from seedsweep.audit.findings.control_prompts import Marks
+from seedsweep.audit.findings.intervals import Rate, rate
+from seedsweep.audit.findings.marked_scores import Scored
 from seedsweep.audit.findings.operating_point import (
-    NEVER,
     OperatingPoint,
     Scores,
     controls_needed,
+    grouped_rate,
     operating_point,
 )
-from seedsweep.audit.findings.part_point import PartPoint, Tiles, part_point
+from seedsweep.audit.findings.part_point import PartPoint, part_point
 from seedsweep.audit.findings.precision_recall import PrecisionRecall, precision_recall
-from seedsweep.scheduler.campaign.current import settings_now
-from seedsweep.scheduler.campaign.possible import require_possible, samplings
 from seedsweep.scheduler.quantities import count_words
-from seedsweep.storage.campaigns import load_campaign, load_prompts, load_settings
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.record import digest
-from seedsweep.storage.records import Submission
 from seedsweep.storage.settings.analysis import DEFAULT_PART_RULE, WHEREABOUTS, AnalysisSettings
-from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.flag_threshold import STEPS
-from seedsweep.workers.analysts.prompt_score import PromptScore, Scoring, score_prompts
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationOptions:
     """What the thresholds have to keep: at most that share of controls is flagged, at one of these
-    clique sizes. Precision is told for `base_rate`, the share of all prompts that are repeated.
-    `partial`: also choose what makes a part."""
+    clique sizes. Precision is told for `base_rate`, the share of all prompts that are repeated, and
+    not at all if it is None. `partial`: also choose what makes a part."""
 
     false_positive_rate: float
-    base_rate: float
+    base_rate: float | None
     min_clique_sizes: tuple[int, ...]
     partial: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The scores of marked prompts, all of whose images were there; `warnings` say what was not
-    as it should be. `sizes` ascend."""
-
-    submission: Submission
-    settings: AnalysisSettings
-    sizes: tuple[int, ...]
-    marks: Marks
-    by_prompt: dict[str, PromptScore]
-    warnings: tuple[str, ...]
-
-    def edges(self, marks: Marks, size: int) -> Scores:
-        """The steps of the edge threshold at which these prompts are flagged, for one size."""
-        place = self.sizes.index(size)
-        return self._scores(marks, lambda score: score.critical[place].step)
-
-    def extractions(self, marks: Marks, size: int) -> Scores:
-        """The steps of the verification threshold at which these prompts' pictures match."""
-        place = self.sizes.index(size)
-        return self._scores(marks, lambda score: _l2_step(score.l2[place]))
-
-    def parts(self, marks: Marks, size: int) -> tuple[Tiles, Tiles]:
-        """The most tiles that make a part of each control, and of each positive, for one size."""
-        place = self.sizes.index(size)
-        tiles = {prompt: score.parts[place] for prompt, score in self.by_prompt.items()}
-        return (
-            np.array([tiles[prompt] for prompt in marks.controls], dtype=np.int64),
-            np.array([tiles[p.prompt] for p in marks.positives], dtype=np.int64),
-        )
-
-    def _scores(self, marks: Marks, step: Callable[[PromptScore], int | None]) -> Scores:
-        steps = {prompt: step(score) or NEVER for prompt, score in self.by_prompt.items()}
-        return Scores(
-            controls=np.array([steps[prompt] for prompt in marks.controls], dtype=np.int64),
-            positives=np.array([steps[p.prompt] for p in marks.positives], dtype=np.int64),
-            groups=tuple(positive.group for positive in marks.positives),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +47,39 @@ class Candidate:
     scores: Scores
     curve: PrecisionRecall | None
 
+    def alarms_at(self, edge_threshold: float) -> Rate:
+        """The share of controls that this edge threshold flags, with its upper bound."""
+        return _alarms_at(self.scores, edge_threshold, self.point.false_positives.confidence)
+
+    def recall_at(self, edge_threshold: float) -> Rate:
+        """The share of known positives that this edge threshold flags, with its lower bound."""
+        found = self.scores.positives <= _step(edge_threshold)
+        confidence = self.point.recall.confidence
+        return grouped_rate(found, self.scores.groups, confidence, "lower")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnThresholds:
+    """The thresholds that held for the campaign before; they stay where none is chosen.
+
+    `l2` and `extracted`, the share of controls that it extracts, are None without a training set.
+    `least`: how many tiles make a part.
+    """
+
+    edge_threshold: float
+    min_clique_size: int
+    l2: float | None
+    extracted: Rate | None
+    least: int
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What came of it. `chosen` is one of the `candidates`: of those whose false-positive rate is
     shown, or else of all, the one with the highest lower bound of recall, the smallest of equals.
     `verification` is None if the campaign has no training set: then extraction is not examined;
-    `parts` if nobody asked for them.
+    `parts` if nobody asked for them. Only a shown point is to be used. `own`: what to keep where
+    none is; None in calibrations of an earlier version.
     `analysis_id` names the campaign's analysis of that time, `scoring_id` as of `scoring_id`.
     """
 
@@ -118,6 +98,7 @@ class Calibration:
     verification: OperatingPoint | None
     warnings: tuple[str, ...]
     parts: PartPoint | None = None
+    own: OwnThresholds | None = None
 
     def __post_init__(self) -> None:
         if self.chosen_size not in [each.min_clique_size for each in self.candidates]:
@@ -127,6 +108,19 @@ class Calibration:
     def chosen(self) -> Candidate:
         """The candidate with the chosen clique size."""
         return next(c for c in self.candidates if c.min_clique_size == self.chosen_size)
+
+    def alarms(self, candidate: Candidate) -> Rate:
+        """The share of controls flagged: at its threshold, or if none is chosen at the campaign's
+        own."""
+        if candidate.point.chosen is not None or self.own is None:
+            return candidate.point.false_positives
+        return candidate.alarms_at(self.own.edge_threshold)
+
+    def recall(self, candidate: Candidate) -> Rate:
+        """The share of known positives flagged, at the same threshold."""
+        if candidate.point.chosen is not None or self.own is None:
+            return candidate.point.recall
+        return candidate.recall_at(self.own.edge_threshold)
 
 
 def scoring_id(settings: AnalysisSettings) -> str:
@@ -144,65 +138,6 @@ def scoring_id(settings: AnalysisSettings) -> str:
     return digest({"algorithm": settings.algorithm, **settings.model_dump(exclude=apart)})
 
 
-def score_marked(
-    store: Store,
-    campaign_id: str,
-    marks: Marks,
-    sizes: Sequence[int],
-    processes: int,
-    progress: Progress,
-    partial: bool = False,
-) -> Scored:
-    """Score the marked prompts of a campaign from its stored images; no size means its own.
-
-    It is judged with its present settings, but for the thresholds. Prompts with fewer usable
-    pictures than the largest size are left out: they could not be flagged. Raises `ConfigError`
-    if a size or parts cannot be, or no control or no positive that was given has all its images,
-    or enough that are usable.
-    """
-    submission = load_campaign(store, campaign_id)
-    refuse_stages(submission, "a calibration")
-    settings = settings_now(store, submission)
-    chosen = tuple(sorted(set(sizes))) or (settings.analysis.min_clique_size,)
-    seeds = submission.campaign.sampling.seeds
-    if chosen[-1] > seeds:
-        raise ConfigError(
-            f"No clique can have {chosen[-1]} members if each prompt has {seeds} images; "
-            "ask for a smaller --min-clique-size."
-        )
-    own = load_settings(store, campaign_id)
-    if partial:
-        # Whatever the least is, that is what a calibration chooses.
-        rule = settings.analysis.parts.model_copy(update={"least": 1})
-        asked = settings.analysis.model_copy(update={"partial": True, "parts": rule})
-        for sampling in samplings(submission.campaign, own.values()):
-            require_possible(asked, sampling)
-    present = among(marks, load_prompts(store, campaign_id))
-    _refuse_none(marks, present, "is among the prompts of the campaign", campaign_id)
-    scored = {text: own[text] for text in present.prompts if text in own}
-    scoring = Scoring(store.url, submission, settings, chosen, partial, scored)
-    scores = score_prompts(scoring, present.prompts, processes, progress)
-    whole = {score.prompt: score for score in scores if score.whole}
-    complete = among(present, list(whole))
-    _refuse_none(present, complete, "has all its images in the campaign", campaign_id)
-    evidence = {text: score for text, score in whole.items() if score.usable >= chosen[-1]}
-    used = among(complete, list(evidence))
-    _refuse_none(
-        complete, used, f"has {chosen[-1]} usable pictures, as a clique takes, in", campaign_id
-    )
-    warnings = [
-        *captions_among(used.controls, settings.verification),
-        *_left_out(len(marks.prompts) - len(present.prompts), "that the campaign does not have"),
-        *_left_out(len(present.prompts) - len(complete.prompts), "without all its images"),
-        *_left_out(
-            len(complete.prompts) - len(used.prompts),
-            f"with fewer than {chosen[-1]} usable pictures",
-        ),
-        *_undecided(list(evidence.values())),
-    ]
-    return Scored(submission, settings, chosen, used, evidence, tuple(warnings))
-
-
 def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibration:
     """Choose thresholds from these of the scored prompts.
 
@@ -216,10 +151,12 @@ def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibra
         )
     candidates = tuple(_candidate(scored.edges(marks, size), size, wish) for size in sizes)
     chosen = _best(candidates)
-    verification = None
+    verification, l2, extracted = None, None, None
     if scored.settings.verification:
         scores = scored.extractions(marks, chosen.min_clique_size)
         verification = operating_point(scores, wish.false_positive_rate, wish.base_rate)
+        l2 = scored.settings.verification.threshold
+        extracted = _alarms_at(scores, l2, verification.false_positives.confidence)
     parts = None
     if wish.partial:
         controls, positives = scored.parts(marks, chosen.min_clique_size)
@@ -243,6 +180,13 @@ def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibra
         verification=verification,
         warnings=(*scored.warnings, *_too_few(len(marks.controls), wish)),
         parts=parts,
+        own=OwnThresholds(
+            scored.settings.analysis.edge_threshold,
+            scored.settings.analysis.min_clique_size,
+            l2,
+            extracted,
+            scored.settings.analysis.parts.least,
+        ),
     )
 
 
@@ -252,50 +196,20 @@ def _candidate(scores: Scores, size: int, wish: CalibrationOptions) -> Candidate
     return Candidate(size, point, scores, precision_recall(scores))
 
 
+def _step(threshold: float) -> int:
+    """The last step that is within a threshold."""
+    return math.floor(threshold * STEPS + 1e-9)
+
+
+def _alarms_at(scores: Scores, threshold: float, confidence: float) -> Rate:
+    """The share of controls that a threshold flags, with its upper bound."""
+    flagged = int(np.count_nonzero(scores.controls <= _step(threshold)))
+    return rate(flagged, len(scores.controls), confidence, "upper")
+
+
 def _best(candidates: Sequence[Candidate]) -> Candidate:
     shown = [candidate for candidate in candidates if candidate.point.shown]
     return max(shown or candidates, key=lambda c: (c.point.recall.low, -c.min_clique_size))
-
-
-def _l2_step(l2: float | None) -> int | None:
-    """The first step whose threshold is at least that l2, as `is_extracted` compares them."""
-    if l2 is None:
-        return None
-    return int(np.searchsorted(np.arange(1, STEPS + 1) / STEPS, l2)) + 1
-
-
-def _refuse_none(before: Marks, after: Marks, what: str, campaign_id: str) -> None:
-    for kind, given, left in (
-        ("control", before.controls, after.controls),
-        ("positive", before.positives, after.positives),
-    ):
-        if not left and (given or kind == "control"):
-            raise ConfigError(
-                f"None of {count_words(len(given), kind)} {what} {campaign_id}; name others, or "
-                "add them to its prompts file and run that again: only what is missing is "
-                "generated."
-            )
-
-
-def _left_out(count: int, why: str) -> list[str]:
-    return (
-        [f"Left out, of those that the files name: {count_words(count, 'prompt')} {why}."]
-        if count
-        else []
-    )
-
-
-def _undecided(scores: Sequence[PromptScore]) -> list[str]:
-    cliques = sum(not all(critical.decided for critical in score.critical) for score in scores)
-    parts = sum(not score.parts_proven for score in scores)
-    return [
-        f"{count_words(count, 'prompt')} may {what}: the search for a {kind} ended at max_steps."
-        for count, what, kind in (
-            (cliques, "be flagged earlier", "clique"),
-            (parts, "repeat a larger part", "part"),
-        )
-        if count
-    ]
 
 
 def _too_few(controls: int, wish: CalibrationOptions) -> list[str]:
@@ -304,7 +218,6 @@ def _too_few(controls: int, wish: CalibrationOptions) -> list[str]:
         return []
     return [
         f"{count_words(controls, 'control')} cannot show a false-positive rate of "
-        f"{wish.false_positive_rate:g}: that takes {needed:,}, none of them flagged. The "
-        "thresholds "
-        "are the largest at which no larger share of these few is flagged: a weak choice."
+        f"{wish.false_positive_rate:g}: that takes {needed:,}, none of them flagged. So no "
+        "threshold is chosen."
     ]

@@ -76,27 +76,40 @@ def among(marks: Marks, prompts: Sequence[str]) -> Marks:
     )
 
 
-def captions_among(controls: Sequence[str], verification: Verification | None) -> list[str]:
-    """Say in a sentence which controls are captions of the training set, in any case and spacing:
-    the model may have been trained on them. Nothing is said if none is, or there is no set."""
+def without_captions(
+    marks: Marks, verification: Verification | None
+) -> tuple[Marks, tuple[str, ...]]:
+    """The marks without controls that are captions of the training set, in any case and spacing:
+    the model may have been trained on them. With a sentence that says how many, if there are any,
+    or that the set cannot be read.
+
+    Raises `ConfigError` if all controls are captions.
+    """
     if verification is None:
-        return []
+        return marks, ()
+    where = verification.training_set
     try:
         captions = {_folded(caption) for caption in training_captions(verification)}
     except ConfigError:
-        return [
-            f"The training set {verification.training_set} cannot be read here, so the controls "
-            "were not compared with its captions."
-        ]
-    trained = [control for control in controls if _folded(control) in captions]
+        return marks, (
+            f"The training set {where} cannot be read here, so the controls were not compared with "
+            "its captions.",
+        )
+    trained = [control for control in marks.controls if _folded(control) in captions]
     if not trained:
-        return []
-    return [
-        f"Captions of the training set {verification.training_set} are no controls, since the "
-        f"model may repeat their pictures, and the file names "
-        f"{count_words(len(trained), 'caption')}, such as {trained[0][:80]!r}; take them out, and "
-        "calibrate again."
-    ]
+        return marks, ()
+    if len(trained) == len(marks.controls):
+        raise ConfigError(
+            f"Each of {count_words(len(trained), 'control')} is a caption of the training set "
+            f"{where}, such as {trained[0][:80]!r}, so that the model may have been trained on it; "
+            "name prompts that it was not trained on."
+        )
+    left = tuple(control for control in marks.controls if _folded(control) not in captions)
+    return Marks(left, marks.positives), (
+        f"Left out: {len(trained):,} of {count_words(len(marks.controls), 'control')}, such as "
+        f"{trained[0][:80]!r}. They are captions of the training set {where}, so the model may "
+        "repeat their pictures.",
+    )
 
 
 def _folded(text: str) -> str:

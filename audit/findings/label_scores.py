@@ -14,8 +14,9 @@ from seedsweep.storage.prompt_results import PromptResult
 @dataclass(frozen=True, slots=True)
 class LabelScore:
     """The prompts of one label: how many are flagged, repeat a part of the picture without being
-    flagged, do either, and extract a training picture or a part of one; that is None if none was
-    compared with training pictures. Intervals are two-sided and exact."""
+    flagged, do either, and extract a training picture or a part of one; all are of the same
+    prompts. The last is None if nothing that they repeat was compared with training pictures, or if
+    nothing of the campaign was. Intervals are two-sided and exact."""
 
     label: str
     flagged: Rate
@@ -51,9 +52,13 @@ def score_labels(found: Found, labels: Mapping[str, str], partial: bool) -> Labe
         )
     usable = [result for result in labelled if has_evidence(result, found.min_clique_size)]
     names = sorted({labels[result.prompt] for result in labelled})
+    examined = any(
+        memory.extracted is not None for r in found.results for memory in found.memories_of(r)
+    )
     return LabelScores(
         scores=tuple(
-            _score(name, [r for r in usable if labels[r.prompt] == name], found) for name in names
+            _score(name, [r for r in usable if labels[r.prompt] == name], found, examined)
+            for name in names
         ),
         no_evidence=len(labelled) - len(usable),
         absent=len(labels) - len(labelled),
@@ -62,10 +67,11 @@ def score_labels(found: Found, labels: Mapping[str, str], partial: bool) -> Labe
     )
 
 
-def _score(label: str, results: Sequence[PromptResult], found: Found) -> LabelScore:
+def _score(label: str, results: Sequence[PromptResult], found: Found, examined: bool) -> LabelScore:
     n = len(results)
     verdicts = [[m.extracted for m in found.memories_of(result)] for result in results]
-    examined = any(extracted is not None for each in verdicts for extracted in each)
+    told = [extracted for each in verdicts for extracted in each]
+    examined = any(extracted is not None for extracted in told) if told else examined
     return LabelScore(
         label=label,
         flagged=rate(sum(r.flagged for r in results), n),

@@ -67,7 +67,8 @@ class OperatingPoint:
     ends in a one-sided upper bound, `recall` begins with a lower one; `shown`: that upper bound is
     within the rate asked for. `precision` is that of the recall found and the rate asked for;
     `precision_worst` holds with 95 % of confidence: a recall and a false-positive rate as bad as
-    their bounds, each of which has half of the error. Both are None without positives.
+    their bounds, each of which has half of the error. Both are None without positives or a base
+    rate.
     """
 
     threshold: float | None
@@ -76,6 +77,11 @@ class OperatingPoint:
     recall: Rate
     precision: float | None
     precision_worst: float | None
+
+    @property
+    def chosen(self) -> float | None:
+        """The threshold, if the controls show the rate: no other one is to be used."""
+        return self.threshold if self.shown else None
 
     @property
     def is_bounded(self) -> bool:
@@ -89,14 +95,15 @@ class OperatingPoint:
 
 
 def operating_point(
-    scores: Scores, false_positive_rate: float, base_rate: float, choices: int = 1
+    scores: Scores, false_positive_rate: float, base_rate: float | None, choices: int = 1
 ) -> OperatingPoint:
     """The largest threshold that the controls allow at that false-positive rate.
 
     How many controls may be flagged is fixed by their number alone, before any is looked at, so the
     bound holds for the threshold that this leads to, and not only for one chosen elsewhere. Where
     not even 0 may be, it is the largest threshold whose share of them is within the rate. Each of
-    so many `choices` gets its part of the error (Bonferroni).
+    so many `choices` gets its part of the error (Bonferroni). Without a base rate no precision is
+    told.
     """
     confidence = 1 - ERROR / choices
     allowed = allowed_false_positives(len(scores.controls), false_positive_rate, confidence)
@@ -108,19 +115,21 @@ def operating_point(
     found = scores.positives <= step
     halved = 1 - ERROR / choices / 2
     recall = grouped_rate(found, scores.groups, confidence, "lower")
-    worst = precision_at(
-        grouped_rate(found, scores.groups, halved, "lower").low,
-        rate(flagged, len(scores.controls), halved, "upper").high,
-        base_rate,
-    )
-    expected = precision_at(recall.value or 0.0, false_positive_rate, base_rate)
+    expected = worst = None
+    if recall.n and base_rate is not None:
+        expected = precision_at(recall.value or 0.0, false_positive_rate, base_rate)
+        worst = precision_at(
+            grouped_rate(found, scores.groups, halved, "lower").low,
+            rate(flagged, len(scores.controls), halved, "upper").high,
+            base_rate,
+        )
     return OperatingPoint(
         threshold=threshold_of(step) if step else None,
         false_positives=rate(flagged, len(scores.controls), confidence, "upper"),
         shown=shown and step > 0,
         recall=recall,
-        precision=expected if recall.n else None,
-        precision_worst=worst if recall.n else None,
+        precision=expected,
+        precision_worst=worst,
     )
 
 

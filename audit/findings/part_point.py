@@ -45,6 +45,11 @@ class PartPoint:
     positives: Tiles
 
     @property
+    def chosen(self) -> int | None:
+        """The least number, if the controls show the rate: no other one is to be used."""
+        return self.least if self.shown else None
+
+    @property
     def summary(self) -> str:
         """Whether the controls show the rate, in a few words."""
         return "shown" if self.shown else f"not shown (n = {self.false_positives.n})"
@@ -65,7 +70,7 @@ def part_point(
     cells = grid**2
     controls, positives = (np.where(each < lowest, 0, each) for each in (controls, positives))
     scores = Scores(_steps(controls, cells), _steps(positives, cells), groups)
-    point = operating_point(scores, false_positive_rate, 0.0, choices)
+    point = operating_point(scores, false_positive_rate, None, choices)
     step = 0 if point.threshold is None else round(point.threshold * STEPS)
     return PartPoint(
         grid=grid,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from seedsweep.audit.findings.counts import Counts, count_results, has_evidence
 from seedsweep.audit.findings.match_words import earlier_words
@@ -31,8 +31,9 @@ class Found:
     """What one analysis of a campaign found, best first; prompts with fewer usable pictures than
     `min_clique_size` are no evidence.
 
-    `captions`: those of matched training pictures, by id, as far as the newest search of a training
-    set read them; `of_parts`: what that search matched with parts, by prompt and part.
+    `captions` and `copies`: of matched training pictures, by id, as far as the newest search of a
+    training set read the former; the latter counts near-copies. `of_parts`: what that search
+    matched with parts, by prompt and part.
     `cut`: the prompts whose ends the model does not read, None if nobody looked. `same_as`: of
     prompts that are the same to the model as an earlier one, that one. `notes` say in sentences
     what that search came to, `no_evidence` how many prompts are none and why, `trouble` why it is
@@ -53,6 +54,7 @@ class Found:
     no_evidence: str
     trouble: str
     extractions: Extractions | None = None
+    copies: Mapping[str, int] = field(default_factory=dict)
 
     def memories_of(self, result: PromptResult) -> tuple[Memory, ...]:
         """What one of the results' prompts repeats: whole pictures, then parts."""
@@ -91,7 +93,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         results=tuple(results),
         min_clique_size=size,
         counts=counts,
-        captions=_captions(search),
+        captions=captions_of(search),
         of_parts=parts_matched(search),
         cut=None if submission.unseen is None else cut,
         same_as=same_as,
@@ -109,6 +111,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         no_evidence=no_evidence_words(store, submission, results, size),
         trouble=trouble,
         extractions=extractions,
+        copies=copies_of(search),
     )
 
 
@@ -240,6 +243,13 @@ def _unseen_words(
     return tuple(said)
 
 
-def _captions(search: VerificationResult | None) -> dict[str, str]:
+def copies_of(search: VerificationResult | None) -> dict[str, int]:
+    """How many near-copies each matched training picture has, by id."""
+    cliques = search.cliques if search else ()
+    return {clique.match.training_id: clique.copies for clique in cliques}
+
+
+def captions_of(search: VerificationResult | None) -> dict[str, str]:
+    """The captions of matched training pictures that have one, by id."""
     cliques = search.cliques if search else ()
     return {clique.match.training_id: clique.caption for clique in cliques if clique.caption}

@@ -79,7 +79,8 @@ def _of_parts(verification: VerificationResult) -> list[str]:
 
 
 def _by_chance(verification: VerificationResult) -> list[str]:
-    """How many of the extractions may be false, told from what the controls would give."""
+    """How many of the extractions may be false, told from what the controls would give: no more
+    than there are cliques."""
     controls = verification.controls
     if controls is None or not controls.of_cliques:
         return []
@@ -87,19 +88,25 @@ def _by_chance(verification: VerificationResult) -> list[str]:
     false = controls.false_extractions(threshold)
     scale = verification.coverage.read / controls.searched
     limits = [m.extracts_from for m in controls.of_cliques if m.extracts_from is not None]
-    sentence = (
-        f"Compared with the control pictures as if these had been trained on, {false} of {cliques} "
-        f"cliques would count as extractions: false ones. "
-        f"The training set has {scale:.3g} times as many pictures: false extractions by chance are "
-        f"estimated at {false * scale:.3g}, at most {poisson_bound(false) * scale:.3g} (one-sided "
-        f"{CONFIDENCE:.0%}, Poisson, exact)."
+    at_most = poisson_bound(false) * scale
+    how = f"one-sided {CONFIDENCE:.0%}, Poisson, exact"
+    by_chance = (
+        f"False extractions by chance: about {false * scale:.3g}, at most {at_most:.3g} ({how})."
+        if at_most < cliques
+        else f"{count_words(controls.searched, 'control picture')} are too few to bound how many "
+        f"of the {count_words(cliques, 'clique')} are false extractions by chance: the bound "
+        f"({how}) is {at_most:.3g}."
     )
     remedy = (
-        f" A threshold below {min(limits):.4f} lets no control through: --threshold sets it."
+        f"Below an l2 of {min(limits):.4f} no control is extracted: --threshold sets it."
         if limits
-        else " No threshold of l2 lets a control through."
+        else "No control is extracted at any l2."
     )
-    return [sentence + remedy]
+    return [
+        f"Each clique was compared with the control pictures too, as if these had been trained on: "
+        f"{false} of {cliques} extract one, falsely. The training set has {scale:.3g} times as "
+        f"many pictures. {by_chance} {remedy}"
+    ]
 
 
 def _of_matches(verification: VerificationResult, earlier: bool) -> list[str]:

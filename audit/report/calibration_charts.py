@@ -87,7 +87,7 @@ def render_precision_recall(calibration: Calibration) -> Chart | None:
 def render_shares(calibration: Calibration) -> Chart:
     """The share of controls and of positives that each edge threshold flags, up to where all are;
     the chosen threshold is marked."""
-    scores, threshold = calibration.chosen.scores, calibration.chosen.point.threshold
+    scores, threshold = calibration.chosen.scores, calibration.chosen.point.chosen
     reached = [s for s in (*scores.controls.tolist(), *scores.positives.tolist()) if s <= STEPS]
     last = min(STEPS, max([_FEWEST_STEPS, *reached]) + 10)
     end = threshold_of(last)
@@ -127,7 +127,7 @@ def render_parts(parts: PartPoint | None) -> Chart | None:
             shares = [float(np.mean(tiles >= least)) for least in range(1, cells + 1)]
             points = [(least / cells, share) for least, share in enumerate(shares, 1)]
             lines.append(Line(_places(points, 1.0), kind, label))
-    least = parts.least
+    least = parts.chosen
     return Chart(
         title="Share of prompts that repeat a part of at least this size",
         x_label=f"share of the {parts.grid} × {parts.grid} tiles",  # noqa: RUF001
@@ -140,12 +140,12 @@ def render_parts(parts: PartPoint | None) -> Chart | None:
 
 
 def _operating_mark(chosen: Candidate) -> Mark | None:
-    """Where the threshold lies on the curve; None if it flags nothing."""
+    """Where the chosen threshold lies on the curve; None if there is none, or it flags nothing."""
     recall, alarms = chosen.point.recall, chosen.point.false_positives
-    if not recall.value:
+    if not recall.value or chosen.point.chosen is None:
         return None
     precision = recall.count / (recall.count + alarms.count)
-    return Mark(_x(recall.value, 1.0), _y(precision), f"{chosen.point.threshold:g}")
+    return Mark(_x(recall.value, 1.0), _y(precision), f"{chosen.point.chosen:g}")
 
 
 def _band(curve: PrecisionRecall) -> str:

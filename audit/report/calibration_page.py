@@ -4,14 +4,19 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from seedsweep.audit.findings.calibration import Calibration
+from seedsweep.audit.findings.calibration_words import (
+    edge_words,
+    kept_words,
+    l2_words,
+    part_words,
+)
+from seedsweep.audit.findings.intervals import Rate
 from seedsweep.audit.findings.operating_point import OperatingPoint
-from seedsweep.audit.findings.part_point import PartPoint
 from seedsweep.audit.findings.precision_recall import BAND
 from seedsweep.audit.findings.rate_words import (
-    NOT_EXAMINED,
     percent_words,
     rate_words,
     share_words,
@@ -71,9 +76,11 @@ def lay_out(calibration: Calibration) -> CalibrationPage:
 def render_fragment(calibration: Calibration) -> str:
     """The operating point as part of a campaign file, and in comments what it comes from.
 
-    Where there is no threshold, or none for verification, its line is left out.
+    Only what the controls show is there to be read. Where nothing is chosen, the campaign's own
+    values stand in comments.
     """
-    point, verification = calibration.chosen.point, calibration.verification
+    chosen, own = calibration.chosen, calibration.own
+    point = chosen.point
     comments = [
         f"Written by seedsweep calibrate, {calibration.written_at}, from "
         f"{calibration.campaign_id}: {count_words(calibration.controls, 'control')}, "
@@ -83,56 +90,61 @@ def render_fragment(calibration: Calibration) -> str:
         "It holds for that model, recipe and number of seeds.",
         f"False-positive rate asked for: {calibration.wish.false_positive_rate:g}, "
         f"{point.summary}.",
-        *_rates(point, "flagged"),
+        *_rates(calibration.alarms(chosen), calibration.recall(chosen), "flagged"),
         *_precision(point, calibration.wish.base_rate),
         *calibration.warnings,
+        *filter(None, [kept_words(calibration)]),
     ]
-    lines = [*_comment(comments), "[analysis]", f"tiles = {calibration.tiles}"]
-    if point.threshold is None:
-        lines += _comment(["No edge threshold flags so few controls."])
-    else:
-        lines.append(f"edge_threshold = {point.threshold}")
-    lines.append(f"min_clique_size = {calibration.chosen.min_clique_size}")
-    lines += ["", *_parts(calibration.parts), *_verification(verification)]
-    return "\n".join(lines) + "\n"
+    analysis = ["[analysis]", f"tiles = {calibration.tiles}"]
+    if point.chosen is not None:
+        analysis.append(f"edge_threshold = {point.chosen}")
+        analysis.append(f"min_clique_size = {chosen.min_clique_size}")
+    elif own:
+        analysis.append(f"edge_threshold = {own.edge_threshold}")
+        analysis.append(f"min_clique_size = {own.min_clique_size}")
+    lines = analysis if point.chosen is not None else [f"# {line}" for line in analysis]
+    lines += ["", *_parts(calibration), *_verification(calibration)]
+    return "\n".join([*_comment(comments), *lines]) + "\n"
 
 
-WORDS: Final[dict[str, Callable[[Any], str]]] = {
+WORDS: Final[dict[str, Callable[..., str]]] = {
     "rate_words": rate_words,
     "share_words": share_words,
     "percent_words": percent_words,
+    "edge_words": edge_words,
+    "l2_words": l2_words,
+    "part_words": part_words,
 }
 """The filters of `report_calibration.html`."""
 
 
-def _parts(parts: PartPoint | None) -> list[str]:
+def _parts(calibration: Calibration) -> list[str]:
+    parts = calibration.parts
     if parts is None:
         return []
-    about = _comment([f"Parts, {parts.summary}.", *_rates(parts, "with a part")])
-    if parts.least is None:
-        return [*about, *_comment(["No number of tiles is found in so few controls."]), ""]
-    lines = ["[analysis.parts]", f"grid = {parts.grid}", f"least = {parts.least}", ""]
+    about = _comment([part_words(calibration)])
+    if parts.chosen is None:
+        return [*about, ""]
+    lines = ["[analysis.parts]", f"grid = {parts.grid}", f"least = {parts.chosen}", ""]
     return [*about, "# partial = true, in [analysis], looks for them.", *lines]
 
 
-def _verification(point: OperatingPoint | None) -> list[str]:
-    if point is None:
-        return _comment([f"Verification: {NOT_EXAMINED}, since the campaign has no training set."])
-    if not point.is_bounded:
-        return _comment(["Verification: the controls set no threshold, see the page."])
-    about = [f"Verification, {point.summary}.", *_rates(point, "extracted")]
-    return [*_comment(about), "# [verification]", f"# threshold = {point.threshold}"]
+def _verification(calibration: Calibration) -> list[str]:
+    point, about = calibration.verification, _comment([l2_words(calibration)])
+    if point is None or point.chosen is None or not point.is_bounded:
+        return about
+    return [*about, "# [verification]", f"# threshold = {point.chosen}"]
 
 
-def _rates(point: OperatingPoint | PartPoint, what: str) -> list[str]:
-    lines = [f"Controls {what}: {rate_words(point.false_positives)}."]
-    if point.recall.n:
-        lines.append(f"Known positives {what}: {rate_words(point.recall)}.")
+def _rates(alarms: Rate, recall: Rate, what: str) -> list[str]:
+    lines = [f"Controls {what}: {rate_words(alarms)}."]
+    if recall.n:
+        lines.append(f"Known positives {what}: {rate_words(recall)}.")
     return lines
 
 
-def _precision(point: OperatingPoint, base_rate: float) -> list[str]:
-    if not point.recall.n:
+def _precision(point: OperatingPoint, base_rate: float | None) -> list[str]:
+    if point.chosen is None or not point.recall.n or base_rate is None:
         return []
     return [
         f"If {100 * base_rate:g} % of prompts are repeated, {percent_words(point.precision)} of "

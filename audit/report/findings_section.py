@@ -213,7 +213,9 @@ def _calibration(
         )
     if settings:
         used = settings.analysis.edge_threshold, settings.analysis.min_clique_size
-        if used == (calibration.chosen.point.threshold, calibration.chosen_size):
+        if calibration.chosen.point.chosen is None:
+            relations.append("It chose no threshold.")
+        elif used == (calibration.chosen.point.chosen, calibration.chosen_size):
             relations.append("The results in this report are at the operating point below.")
         else:
             relations.append(

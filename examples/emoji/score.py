@@ -2,8 +2,10 @@
 
     python examples/emoji/score.py ID -o scores
 
-The thresholds are those of `seedsweep calibrate` on the controls of the half `choose`; no prompt
-that is known to be repeated takes part. Everything else is scored: all planted prompts, and the
+The thresholds are chosen as `seedsweep calibrate` does, from the controls of the half `choose`; no
+prompt that is known to be repeated takes part. `calibrate` leaves out captions of the training set;
+here those whose pictures were put in once count as controls too, since truth.csv has what they
+repeat. Everything else is scored: all planted prompts, and the
 controls of the half `report`.
 
 A prompt is *to be found* if its true repeat rate is at least twice clique size ÷ seeds: of those
@@ -30,15 +32,10 @@ from picture_files import read_pictures
 from pictures import HERE
 from PIL import Image
 
-from seedsweep.audit.findings.calibration import (
-    Calibration,
-    CalibrationOptions,
-    Scored,
-    calibrate,
-    score_marked,
-)
+from seedsweep.audit.findings.calibration import Calibration, CalibrationOptions, calibrate
 from seedsweep.audit.findings.control_prompts import Marks, Positive
 from seedsweep.audit.findings.intervals import Rate, rate
+from seedsweep.audit.findings.marked_scores import Scored, score_marked
 from seedsweep.audit.findings.operating_point import OperatingPoint, precision_at
 from seedsweep.audit.findings.rate_words import share_words
 from seedsweep.audit.report.calibration_page import write_calibration
@@ -266,7 +263,7 @@ def main(
         tuple(Positive(prompt, prompt) for prompt in prompts if not known[prompt].half),
     )
     with counted("prompts scored") as progress:
-        scored = score_marked(opened, campaign_id, marks, [size], processes, progress)
+        scored = score_marked(opened, campaign_id, marks, [size], processes, progress, trained=True)
     steps = steps_of(scored, size)
     own = settings.analysis.edge_threshold
     flagged_controls = [p for p in scored.marks.controls if steps[p] <= own]

@@ -20,9 +20,10 @@ from pictures import HERE
 from PIL import Image
 from score import Truth, held, read_truth
 
-from seedsweep.audit.findings.calibration import CalibrationOptions, calibrate, score_marked
+from seedsweep.audit.findings.calibration import CalibrationOptions, calibrate
 from seedsweep.audit.findings.control_prompts import Marks, Positive
 from seedsweep.audit.findings.intervals import rate
+from seedsweep.audit.findings.marked_scores import score_marked
 from seedsweep.audit.findings.rate_words import share_words
 from seedsweep.audit.report.calibration_page import write_calibration
 from seedsweep.cli.progress_bars import counted
@@ -113,7 +114,9 @@ def main(
     others = [p for p in prompts if known[p].half != "choose" and p not in right]
     marks = Marks(tuple(choose), tuple(Positive(p, p) for p in others))
     with counted("prompts scored") as progress:
-        scored = score_marked(opened, campaign_id, marks, [size], processes, progress, True)
+        scored = score_marked(
+            opened, campaign_id, marks, [size], processes, progress, True, trained=True
+        )
     wish = CalibrationOptions(false_positive_rate, 0.01, (size,), partial=True)
     calibration = calibrate(scored, Marks(scored.marks.controls, ()), wish)
     write_calibration(calibration, output)

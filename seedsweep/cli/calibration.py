@@ -47,8 +47,11 @@ def calibrate(
         typer.Option(min=0.000001, max=0.5, help="The largest share of controls to be flagged."),
     ] = 0.01,
     base_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Your guess: which share of all prompts repeat.")
-    ] = 0.0003,
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Your guess which share of all prompts repeat; tells the precision."
+        ),
+    ] = None,
     min_clique_size: Annotated[
         list[int] | None,
         typer.Option(min=2, help="A size to try; may be repeated. The campaign's unless given."),
@@ -65,14 +68,15 @@ def calibrate(
     With --partial also how many tiles make a part.
 
     Writes a page with the curves, and calibrated.toml for a campaign file. The threshold is the
-    largest that the controls allow. If the controls are too few to show the rate, it says so.
-    `seedsweep report` shows it the next time it is run.
+    largest that the controls allow. If the controls are too few to show the rate, none is chosen,
+    and calibrated.toml has comments alone. `seedsweep report` shows it the next time it is run.
 
     Example: seedsweep calibrate emoji-0123456789ab --controls unseen.txt -o calibration
     """
-    from seedsweep.audit.findings.calibration import CalibrationOptions, score_marked
+    from seedsweep.audit.findings.calibration import CalibrationOptions
     from seedsweep.audit.findings.calibration import calibrate as decide
     from seedsweep.audit.findings.control_prompts import read_marks
+    from seedsweep.audit.findings.marked_scores import score_marked
     from seedsweep.audit.findings.saved import try_to_save
     from seedsweep.audit.report.calibration_page import write_calibration
     from seedsweep.cli.progress_bars import counted

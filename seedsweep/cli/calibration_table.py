@@ -29,8 +29,9 @@ def for_scripts(calibration: "Calibration") -> dict[str, object]:
         "groups": calibration.groups,
         "false_positive_rate": calibration.wish.false_positive_rate,
         "base_rate": calibration.wish.base_rate,
-        "edge_threshold": chosen.point.threshold,
-        "min_clique_size": chosen.min_clique_size,
+        "edge_threshold": chosen.point.chosen,
+        "min_clique_size": None if chosen.point.chosen is None else chosen.min_clique_size,
+        "own": dataclasses.asdict(calibration.own) if calibration.own else None,
         "candidates": [candidate(each) for each in calibration.candidates],
         "verification": dataclasses.asdict(verification) if verification else None,
         "parts": _parts(calibration),
@@ -55,40 +56,44 @@ def _parts(calibration: "Calibration") -> dict[str, object] | None:
 
 
 def print_calibration(calibration: "Calibration") -> None:
-    from seedsweep.audit.findings.rate_words import NOT_EXAMINED, percent_words, share_words
+    from seedsweep.audit.findings.calibration_words import (
+        edge_words,
+        kept_words,
+        l2_words,
+        part_words,
+    )
+    from seedsweep.audit.findings.rate_words import percent_words, share_words
     from seedsweep.cli.console import print_table
     from seedsweep.cli.fitted_table import FittedTable
     from seedsweep.cli.options import explain
 
-    base = f"at {100 * calibration.wish.base_rate:g} %"
-    columns = (
-        *("clique", "edge threshold", "controls flagged", "the rate", "recall"),
-        *(f"precision {base}", "at worst"),
-    )
+    base_rate, chosen = calibration.wish.base_rate, calibration.chosen
+    recall = ("recall",) if calibration.positives else ()
+    precision: tuple[str, ...] = ()
+    if base_rate is not None and chosen.point.shown and recall:
+        precision = (f"precision at {100 * base_rate:g} %", "at worst")
+    columns = ("clique", "edge threshold", "controls flagged", "the rate", *recall, *precision)
     table = FittedTable(
         *columns,
         text=columns,
-        spared=("the rate", "at worst", f"precision {base}", "recall", "controls flagged"),
+        spared=("the rate", *reversed(precision), *recall, "controls flagged"),
         title=f"False-positive rate {calibration.wish.false_positive_rate:g}",
     )
     for each in calibration.candidates:
         point = each.point
-        table.add_row(
-            f"{each.min_clique_size}{' chosen' if each is calibration.chosen else ''}",
-            "none" if point.threshold is None else f"{point.threshold:g}",
-            share_words(point.false_positives),
+        is_chosen = each is chosen and point.shown
+        cells = [
+            f"{each.min_clique_size}{' chosen' if is_chosen else ''}",
+            edge_words(calibration, each),
+            share_words(calibration.alarms(each)),
             point.summary,
-            share_words(point.recall),
-            percent_words(point.precision),
-            percent_words(point.precision_worst),
-        )
+        ]
+        if recall:
+            cells.append(share_words(calibration.recall(each)))
+        if precision:
+            cells += [percent_words(point.precision), percent_words(point.precision_worst)]
+        table.add_row(*cells)
     print_table(table)
-    if (parts := calibration.parts) is not None:
-        least = "no number" if parts.least is None else f"{parts.least} or more"
-        explain(
-            f"A part takes {least} of {parts.grid**2} tiles. Controls that repeat one: "
-            f"{share_words(parts.false_positives)}, {parts.summary}. Known positives that repeat "
-            f"one, or all of the picture: {share_words(parts.recall)}."
-        )
-    if calibration.verification is None:
-        explain(f"Extraction: {NOT_EXAMINED}, since the campaign has no training set.")
+    sentences = (kept_words(calibration), part_words(calibration), l2_words(calibration))
+    for sentence in filter(None, sentences):
+        explain(sentence)

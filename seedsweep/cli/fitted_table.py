@@ -17,7 +17,7 @@ class FittedTable:
 
     If there is no room for all columns, those `spared` go, the first of them first, then others
     from the right; the first column stays. Below stand the `notes` on columns that are shown, and
-    which ones went.
+    which ones went. `no_empty`: a column without a word in any row is not there at all.
     """
 
     def __init__(
@@ -27,7 +27,9 @@ class FittedTable:
         spared: Sequence[str] = (),
         notes: Mapping[str, str] = MappingProxyType({}),
         title: str = "",
+        no_empty: bool = False,
     ) -> None:
+        self._no_empty = no_empty
         self._columns, self._text, self._title, self._notes = columns, text, title, notes
         rest = [name for name in reversed(columns[1:]) if name not in spared]
         self._leaving = [*spared, *rest]
@@ -41,9 +43,9 @@ class FittedTable:
         # As text, since what the encoding lacks is wider as an escape.
         rows = [[self._text_of(cell, console) for cell in row] for row in self._rows]
         cells = dict(zip(self._columns, zip(*rows, strict=True), strict=True)) if rows else {}
-        least = {name: self._least(name, cells.get(name, ())) for name in self._columns}
-        kept, gone = list(self._columns), []
-        for name in self._leaving:
+        kept, gone = [name for name in self._columns if self._is_wanted(cells.get(name, ()))], []
+        least = {name: self._least(name, cells.get(name, ())) for name in kept}
+        for name in filter(kept.__contains__, self._leaving):
             if _width(least[name] for name in kept) <= options.max_width:
                 break
             kept.remove(name)
@@ -64,6 +66,9 @@ class FittedTable:
             yield " ".join(notes)
         if gone:
             yield f"Not shown, for want of width: {', '.join(gone)}; `--json` has all."
+
+    def _is_wanted(self, cells: Sequence[Text]) -> bool:
+        return not self._no_empty or any(text.plain for text in cells)
 
     def _least(self, name: str, cells: Sequence[Text]) -> int:
         """How narrow the column can get: no figure is broken, nor a word but a long one of text."""

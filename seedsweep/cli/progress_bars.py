@@ -173,7 +173,9 @@ class Display:
         """What was done since the display began, start-up included."""
         made, seconds = self._now - (self._first or 0), time.monotonic() - self._began
         if not made and self._shared:
-            return f"{count_words(self._shared, 'image')} shared with an earlier prompt, none made."
+            return (
+                f"{count_words(self._shared, 'image')} taken over from earlier prompts, none made."
+            )
         if not made:
             there = 0 < self._wanted == self._now
             return "All images were there already." if there else "No image was made."

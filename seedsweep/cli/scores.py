@@ -82,5 +82,9 @@ def _print(scores: "LabelScores") -> None:
     ):
         if count:
             explain(f"{what}: {count_words(count, 'prompt')}.")
+    explain(
+        "Every share is of the label's prompts that could have been flagged; one that repeats "
+        "nothing extracts nothing."
+    )
     if not scores.partial:
         explain("Parts were not looked for; `seedsweep analyse ID --partial` does that.")

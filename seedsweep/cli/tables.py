@@ -1,14 +1,22 @@
 """The tables that commands print."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
 from seedsweep.audit.findings.match_words import extraction_words, score_words
 from seedsweep.audit.findings.present import Found
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
-from seedsweep.cli.console import coloured, print_table, prompt_cell
+from seedsweep.cli.console import print_table, prompt_cell
 from seedsweep.cli.fitted_table import FittedTable
+from seedsweep.cli.match_table import (
+    CAPTION_LENGTH,
+    FURTHER,
+    PROMPT_LENGTH,
+    TEXT,
+    match_row,
+    match_table,
+)
 from seedsweep.cli.options import explain, show
 from seedsweep.cli.verification_table import part_verdict
 from seedsweep.scheduler.campaign.integrity import Checkup
@@ -17,8 +25,6 @@ from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.prompt_results import Match, PromptResult
 from seedsweep.storage.verification_results import PartMatch
 
-PROMPT_LENGTH = 48
-CAPTION_LENGTH = 32
 MADE_WITH = "made with"
 NO_PROMPT = "(no prompt)"
 
@@ -53,11 +59,9 @@ def print_results(found: Found) -> None:
     title = _title(found, flagged)
     if flagged:
         own = [MADE_WITH] if any(result.settings for result in flagged) else []
-        table = FittedTable(
-            *_COLUMNS, *own, text={*_TEXT, *own}, spared=(*own, *_SPARED), title=title
-        )
+        table = match_table(title, own)
         for result in flagged:
-            for cells in _result_rows(result, found.captions):
+            for cells in _result_rows(result, found):
                 table.add_row(
                     *cells, *(prompt_cell(str(result.settings or ""), PROMPT_LENGTH) for _ in own)
                 )
@@ -117,7 +121,7 @@ def _parts_table(found: Found) -> FittedTable:
     ]
     count = sum(result.flagged_partial for result in results)
     title = f"{count} of {count_words(len(results), 'prompt')}: a part of the picture repeats"
-    table = FittedTable(*_PART_COLUMNS, text=_TEXT, spared=_PART_SPARED, title=title)
+    table = FittedTable(*_PART_COLUMNS, text=TEXT, spared=_PART_SPARED, title=title)
     for result, memory in sorted(parts, key=lambda each: (-each[1].share, each[0].prompt_id)):
         unproven = "" if result.parts_proven else " or more"
         table.add_row(
@@ -143,35 +147,21 @@ _PICTURE_SPARED = ("l2", "adaptive", "best seed")
 _PART_COLUMNS = ("prompt", "part", "shown by", "seeds", "training picture", "its caption", "k",
                  "extracted")  # fmt: skip
 _PART_SPARED = ("its caption", "seeds", "k", "training picture")
-_TEXT = {"prompt", "training picture", "its caption"}
-_COLUMNS = ("prompt", "clique", "seeds", "mean distance", "training picture", "its caption", "l2",
-            "adaptive", "extracted")  # fmt: skip
-_SPARED = ("its caption", "seeds", "mean distance", "adaptive", "l2", "clique", "training picture")
-FURTHER = "  another picture"
 
 
-def _result_rows(result: PromptResult, captions: Mapping[str, str]) -> Iterator[list[str | Text]]:
+def _result_rows(result: PromptResult, found: Found) -> Iterator[list[str | Text]]:
     """One for each clique: of a prompt that repeats several pictures there are more."""
     proven = "" if result.clique_proven else f" (≤ {result.clique_upper_bound})"
-    text = prompt_cell(result.prompt or NO_PROMPT, PROMPT_LENGTH)
-    distance = "" if result.mean_distance is None else f"{result.mean_distance:.3f}"
-    size = f"{result.clique_size}{proven}"
-    yield [text, size, str(result.seeds), distance, *_match_cells(result.match, captions)]
+    text, size = result.prompt or NO_PROMPT, f"{result.clique_size}{proven}"
+    known = _known(result.match, found)
+    yield match_row(text, size, result.match, *known, result.mean_distance, result.seeds)
     for clique in result.further_cliques:
-        distance = f"{clique.mean_distance:.3f}"
-        yield [
-            FURTHER,
-            f"{clique.clique_size}",
-            "",
-            distance,
-            *_match_cells(clique.match, captions),
-        ]
+        known, size = _known(clique.match, found), str(clique.clique_size)
+        yield match_row(FURTHER, size, clique.match, *known, clique.mean_distance)
 
 
-def _match_cells(match: Match | None, captions: Mapping[str, str]) -> list[str | Text]:
+def _known(match: Match | None, found: Found) -> tuple[str, int | None]:
+    """Caption and near-copies of the matched picture, as far as a search told them."""
     if match is None:
-        return ["", "", "", "", NOT_EXAMINED]
-    extracted = coloured("yes", "red") if match.extracted else "no"
-    caption = prompt_cell(captions.get(match.training_id, ""), CAPTION_LENGTH)
-    score = score_words(match.adaptive)
-    return [match.training_id, caption, f"{match.l2:.3f}", score, extracted]
+        return "", None
+    return found.captions.get(match.training_id, ""), found.copies.get(match.training_id)

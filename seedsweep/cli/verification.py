@@ -57,6 +57,9 @@ def verify(
     from seedsweep.audit.findings.verification import SearchOptions, verify_campaign
     from seedsweep.cli.progress_bars import counted
     from seedsweep.cli.verification_table import for_scripts, print_verification
+    from seedsweep.scheduler.campaign.current import settings_now
+    from seedsweep.storage.campaigns import load_campaign
+    from seedsweep.storage.results import results_by
     from seedsweep.workers.cluster.ray_cluster import Actors
 
     environment, opened = find(store)
@@ -68,4 +71,6 @@ def verify(
     if as_json:
         show_json(for_scripts(verification))
     else:
-        print_verification(verification)
+        submission = load_campaign(opened, campaign_id)
+        results = results_by(opened, settings_now(opened, submission), campaign_id)
+        print_verification(verification, results)

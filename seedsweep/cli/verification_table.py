@@ -5,11 +5,19 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from seedsweep.audit.findings.match_words import agreement_words, score_words
 from seedsweep.audit.findings.verification_summary import control_rate, flagged_rate, summary
 from seedsweep.cli.console import coloured, print_table, prompt_cell
 from seedsweep.cli.fitted_table import FittedTable
+from seedsweep.cli.match_table import (
+    CAPTION_LENGTH,
+    FURTHER,
+    PROMPT_LENGTH,
+    TEXT,
+    match_row,
+    match_table,
+)
 from seedsweep.cli.options import explain
+from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.verification_results import (
     PartMatch,
     VerificationResult,
@@ -17,30 +25,17 @@ from seedsweep.storage.verification_results import (
     VerifiedPart,
 )
 
-PROMPT_LENGTH = CAPTION_LENGTH = 40
-NEAR_COPIES = "k: near-copies of the matched training picture, itself among them; they count once."
 
-
-def print_verification(verification: VerificationResult) -> None:
-    """Print a line for each clique of a flagged prompt, then what all of them came to."""
-    table = FittedTable(
-        *("prompt", "seed", "training picture", "its caption"),
-        *("l2", "tiled l2", "adaptive", "agreement", "k", "extracted"),
-        text=("prompt", "training picture", "its caption"),
-        spared=(
-            "its caption",
-            "seed",
-            "tiled l2",
-            "k",
-            "agreement",
-            "adaptive",
-            "l2",
-            "training picture",
-        ),
-        notes={"k": NEAR_COPIES},
-    )
+def print_verification(
+    verification: VerificationResult, results: Sequence[PromptResult] = ()
+) -> None:
+    """Print a line for each clique of a flagged prompt, then what all of them came to. `results`:
+    those that were searched for, as far as they are known."""
+    table, known, before = match_table(), {each.prompt_id: each for each in results}, ""
     for clique in verification.cliques:
-        table.add_row(*_cells(clique))
+        prompt = FURTHER if clique.prompt_id == before else clique.prompt
+        before = clique.prompt_id
+        table.add_row(*_cells(clique, prompt, known.get(clique.prompt_id)))
     if verification.cliques or not verification.parts:
         print_table(table)
     if verification.parts:
@@ -53,7 +48,7 @@ def _parts_table(parts: Sequence[VerifiedPart]) -> FittedTable:
     columns = ("prompt", "part", "training picture", "its caption", "l2", "k", "extracted")
     table = FittedTable(
         *columns,
-        text=("prompt", "training picture", "its caption"),
+        text=TEXT,
         spared=("its caption", "k", "l2", "training picture"),
         title="Parts of the picture",
         notes={"k": "k: training pictures that show the part."},
@@ -93,17 +88,15 @@ def for_scripts(verification: VerificationResult) -> dict[str, object]:
     }
 
 
-def _cells(clique: VerifiedClique) -> list[str | Text]:
-    match = clique.match
-    return [
-        prompt_cell(clique.prompt, PROMPT_LENGTH),
-        str(clique.seed),
-        match.training_id,
-        prompt_cell(clique.caption or "", CAPTION_LENGTH),
-        f"{match.l2:.3f}",
-        f"{match.tiled_l2:.3f}",
-        score_words(match.adaptive),
-        agreement_words(match),
-        str(clique.copies),
-        coloured("yes", "red") if match.extracted else "no",
-    ]
+def _cells(clique: VerifiedClique, prompt: str, result: PromptResult | None) -> list[str | Text]:
+    repeats = {each.representative_seed: each for each in result.cliques} if result else {}
+    own = repeats.get(clique.seed)
+    return match_row(
+        prompt,
+        str(own.clique_size) if own else "",
+        clique.match,
+        clique.caption or "",
+        clique.copies,
+        own.mean_distance if own else None,
+        result.seeds if result and prompt != FURTHER else None,
+    )

@@ -82,7 +82,7 @@ def test_a_narrow_terminal_gets_fewer_columns_whole_ids_and_is_told(width, shown
     assert ("Notshown" in below) == bool(told)
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [80, 120])
 def test_a_training_pictures_name_folds(width):
     lines = lines_printed(width, print_results, flagged())
     place = headers(lines).index("training picture")

@@ -182,7 +182,9 @@ def test_flagged_prompts_are_a_table_in_which_nothing_is_markup(printed):
     lines = printed(print_results, make_found([flagged, plain], captions={name: f"of {MARKUP}"}))
     found = line_of(lines, "0.012")
     caption, score = ["of", MARKUP], ["not", "scored"]
-    assert found == [MARKUP, "2", "4", "0.012", f"{MARKUP}.png", *caption, "0.050", *score, "yes"]
+    judged = ["yes", "0.050", *score, f"{MARKUP}.png", "not", "known"]
+    assert found == [MARKUP, "2", *judged, *caption, "0.060", "0.012", "4"]
+    assert "┃ k " not in lines[2]  # nobody searched for near-copies
     assert "1 of 2 prompts flagged" in lines[0]
     assert not [line for line in lines if "an owl" in line]
 
@@ -202,7 +204,23 @@ def test_a_search_shows_the_caption_of_each_picture_that_was_matched(printed):
         not_verified=(),
         groups=(("7.png",),),
     )
-    assert f"{MARKUP} in the snow" in "\n".join(printed(print_verification, search))
+    lines = printed(print_verification, search)
+    assert f"{MARKUP} in the snow" in "\n".join(lines)
+    row = [*("yes", "0.050", "not", "scored", "7.png", "not", "known", "1", MARKUP)]
+    row += ["in", "the", "snow", "0.060"]
+    assert line_of(lines, "a fox") == ["a", "fox", *row]
+    # The same columns as of `results`, as far as something is known.
+    known = make_found([RESULT.model_copy(update={"match": match})], copies={"7.png": 1})
+    listed, searched = columns_of(printed(print_results, known)), columns_of(lines)
+    assert set(listed) - set(searched) == {"clique", "mean distance", "seeds"}
+    assert [name for name in listed if name in searched] == [
+        name for name in searched if name != "its caption"
+    ]
+
+
+def columns_of(lines):
+    (line,) = [line for line in lines if line.startswith("┃")]
+    return [name.strip() for name in line.strip("┃").split("┃")]
 
 
 def test_a_prompt_that_repeats_several_pictures_has_a_line_for_each(printed):
@@ -211,7 +229,8 @@ def test_a_prompt_that_repeats_several_pictures_has_a_line_for_each(printed):
     repeats = RESULT.model_copy(update={"further_cliques": (further,)})
     lines = printed(print_results, make_found([repeats]))
     assert line_of(lines, "another") == [
-        *("another", "picture", "2", "0.034", "b.png", "0.070", "0.50", "yes")
+        *("another", "picture", "2", "yes", "0.070", "0.50", "b.png", "not", "known"),
+        *("0.080", "0.034"),
     ]
 
 
@@ -293,7 +312,8 @@ def test_scripts_get_the_memories_of_each_prompt_the_whole_ones_first(printed):
 
 
 def test_a_flagged_prompt_that_was_compared_with_nothing_is_not_examined(printed):
-    assert line_of(printed(print_results, make_found([RESULT])), MARKUP)[-2:] == ["not", "examined"]
+    lines = printed(print_results, make_found([RESULT]))
+    assert line_of(lines, MARKUP) == [MARKUP, "2", "not", "examined", "0.012", "4"]
 
 
 def test_prompts_without_evidence_are_not_counted_among_those_that_are_not_flagged(printed):

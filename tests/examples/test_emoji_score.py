@@ -180,10 +180,10 @@ def once_each(score_marked):
     """Score the same prompts once: pictures are judged alike whatever is then asked of them."""
     known = {}
 
-    def scored(store, campaign_id, marks, sizes, *rest):
+    def scored(store, campaign_id, marks, sizes, *rest, trained):
         key = (campaign_id, marks, tuple(sizes))
         if key not in known:
-            known[key] = score_marked(store, campaign_id, marks, sizes, *rest)
+            known[key] = score_marked(store, campaign_id, marks, sizes, *rest, trained=trained)
         return known[key]
 
     return scored

@@ -14,13 +14,9 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from seedsweep.audit.findings.calibration import (
-    CalibrationOptions,
-    calibrate,
-    score_marked,
-    scoring_id,
-)
+from seedsweep.audit.findings.calibration import CalibrationOptions, calibrate, scoring_id
 from seedsweep.audit.findings.control_prompts import Marks, Positive, read_marks
+from seedsweep.audit.findings.marked_scores import score_marked
 from seedsweep.audit.findings.saved import load_calibrations
 from seedsweep.audit.report.calibration_page import render_fragment, render_page
 from seedsweep.cli import main as command_line
@@ -111,7 +107,8 @@ def refused(finished, *words):
 
 
 def test_thresholds_come_out_as_a_page_and_as_part_of_a_campaign_file(run, made):
-    ended = run("--positives", "positives.csv", "--group-column", "picture")
+    rate = ("--false-positive-rate", "0.3")
+    ended = run("--positives", "positives.csv", "--group-column", "picture", *rate)
     assert ended.returncode == 0
     assert ended.stdout.splitlines()[-1] == "out/index.html"
     text = (made[0] / "out" / "calibrated.toml").read_text()
@@ -132,7 +129,7 @@ def test_what_is_found_is_kept_with_the_campaign(run, made):
 
 def test_what_is_reported_is_what_the_analysis_flags_at_that_threshold(run, made):
     """The oracle is the analysis itself, on each prompt."""
-    ended = run("--positives", "positives.csv", "--json", "--false-positive-rate", "0.2")
+    ended = run("--positives", "positives.csv", "--json", "--false-positive-rate", "0.3")
     found = json.loads(ended.stdout)
     (point,) = found["candidates"]
     settings = AnalysisSettings(
@@ -175,13 +172,13 @@ def test_how_many_tiles_make_a_part_is_chosen_as_well_if_it_is_asked_for(run, ma
     assert parts["false_positives"]["count"] == repeat(CONTROLS, parts["least"])
     assert parts["recall"]["count"] == repeat(POSITIVES, parts["least"]) > 0
     page = " ".join((made[0] / "out" / "index.html").read_text().split())
-    assert f"A part takes {parts['least']} of 8 × 8 tiles or more" in page  # noqa: RUF001
+    assert f"A part takes {parts['least']} or more of 64 tiles, shown." in page
     assert "Share of prompts that repeat a part of at least this size" in page
     fragment = tomllib.loads((made[0] / "out" / "calibrated.toml").read_text())
     rule = PartRule.model_validate(fragment["analysis"]["parts"])
     assert (rule.grid, rule.least) == (8, parts["least"])
     said = run("--positives", "positives.csv", "--partial", *rate).stdout
-    assert f"A part takes {parts['least']} or more of 64 tiles." in " ".join(said.split())
+    assert f"A part takes {parts['least']} or more of 64 tiles, shown." in " ".join(said.split())
 
 
 def test_parts_that_cannot_be_compared_exactly_are_refused_as_an_analysis_refuses_them(made):
@@ -194,7 +191,7 @@ def test_parts_that_cannot_be_compared_exactly_are_refused_as_an_analysis_refuse
         score_marked(store, campaign_id, marks, (4,), 1, lambda *n: None)
 
 
-def test_too_few_controls_are_warned_of_with_how_many_it_takes(run):
+def test_too_few_controls_choose_nothing_and_it_says_how_many_it_takes(run):
     ended = run("--positives", "positives.csv", "--json")
     assert ended.returncode == 0
     assert f"{len(CONTROLS)} controls cannot show" in ended.stderr
@@ -202,10 +199,38 @@ def test_too_few_controls_are_warned_of_with_how_many_it_takes(run):
     found = json.loads(ended.stdout)
     assert found["warnings"] == ended.stderr.strip().splitlines()
     assert not found["candidates"][0]["shown"]
+    assert (found["edge_threshold"], found["min_clique_size"]) == (None, None)
+    assert (found["own"]["edge_threshold"], found["own"]["min_clique_size"]) == (0.1, 4)
+
+
+def test_too_few_controls_leave_nothing_to_be_used_on_the_page_or_in_the_file(run, made):
+    ended = run("--positives", "positives.csv", "--partial")
+    said = " ".join(ended.stdout.split())
+    text = (made[0] / "out" / "calibrated.toml").read_text()
+    page = " ".join((made[0] / "out" / "index.html").read_text().split())
+    assert "none; keep 0.1" in said
+    assert "4 chosen" not in said
+    assert tomllib.loads(text) == {}
+    assert "# edge_threshold = 0.1\n" in text
+    assert "<b>none; keep 0.1</b>" in page
+    assert 'class="threshold"' not in page
+    few = f"Parts: {len(CONTROLS)} controls: too few to choose how many tiles make a part; keep 14."
+    for told in (said, " ".join(text.replace("#", "").split()), page):
+        assert "Too few controls: no edge threshold is chosen; keep edge threshold 0.1" in told
+        assert few in told
+
+
+def test_what_is_told_if_nothing_is_chosen_is_what_the_present_threshold_does(made):
+    found = scored(made, (4,))
+    calibration = calibrate(found, found.marks, CalibrationOptions(0.01, None, (4,)))
+    (candidate,) = calibration.candidates
+    step = {p: score.critical[0].step or 1001 for p, score in found.by_prompt.items()}
+    assert calibration.alarms(candidate).count == sum(step[p] <= 100 for p in CONTROLS)
+    assert calibration.recall(candidate).count == sum(step[p] <= 100 for p in POSITIVES) > 0
 
 
 def test_without_positives_there_is_a_threshold_and_no_recall(run):
-    ended = run("--json")
+    ended = run("--json", "--false-positive-rate", "0.3")
     found = json.loads(ended.stdout)
     assert found["edge_threshold"] > 0
     (point,) = found["candidates"]
@@ -252,7 +277,7 @@ def test_prompts_that_lack_images_are_left_out_and_that_is_said(tmp_path):
     )
 
 
-def test_controls_that_are_training_captions_are_warned_of(tmp_path):
+def test_controls_that_are_training_captions_are_left_out(tmp_path):
     pictures = tmp_path / "train"
     pictures.mkdir()
     for name, caption in (
@@ -265,9 +290,15 @@ def test_controls_that_are_training_captions_are_warned_of(tmp_path):
     verification = {"training_set": str(pictures), "neighbours": 2}
     store, campaign_id = submit(tmp_path, verification=verification)
     marks = Marks(tuple(CONTROLS[:3]), (Positive(POSITIVES[0], "c"),))
-    (warning,) = scored((tmp_path, store, campaign_id), (4,), marks).warnings
-    assert f"1 caption, such as {CONTROLS[1]!r}" in warning
+    found = scored((tmp_path, store, campaign_id), (4,), marks)
+    (warning,) = found.warnings
+    assert found.marks == Marks((CONTROLS[0], CONTROLS[2]), marks.positives)
+    assert f"Left out: 1 of 3 controls, such as {CONTROLS[1]!r}" in warning
     assert str(pictures) in warning
+    measured = score_marked(store, campaign_id, marks, (4,), 1, lambda *n: None, trained=True)
+    assert (measured.marks, measured.warnings) == (marks, ())
+    with pytest.raises(ConfigError, match="Each of 1 control is a caption of the training set"):
+        scored((tmp_path, store, campaign_id), (4,), Marks((CONTROLS[1],), ()))
     others = Marks((CONTROLS[0],), marks.positives)
     assert scored((tmp_path, store, campaign_id), (4,), others).warnings == ()
     shutil.rmtree(pictures)
@@ -345,7 +376,7 @@ def test_controls_that_are_alike_at_once_leave_the_threshold_out(made):
         CalibrationOptions(0.01, 0.0003, (4,)),
     )
     fragment = tomllib.loads(render_fragment(calibration))
-    assert fragment["analysis"] == {"tiles": 2, "min_clique_size": 4}
+    assert fragment == {}
     assert "none" in render_page(calibration)
 
 

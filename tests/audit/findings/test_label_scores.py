@@ -55,6 +55,20 @@ def test_each_label_says_how_many_of_its_prompts_were_found(made, score):
     assert "Analysed, but without a label: 1 prompt." in shown
 
 
+def test_a_label_whose_prompts_repeat_nothing_extracts_none_of_them(made, score):
+    plain = made.results[3].model_copy(update={"parts": ()})
+    made.store_results([*made.results[:3], plain])
+    text = rows((CAMERA, "TM"), (plain.prompt, "N"))
+    assert [each["extracted"] for each in json.loads(score(text, "--json").stdout)["scores"]] == [
+        None,
+        None,
+    ]  # nothing was compared
+    part_search(made)
+    of_n, of_tm = json.loads(score(text, "--json").stdout)["scores"]
+    assert (of_n["extracted"]["count"], of_n["extracted"]["n"]) == (0, 1)
+    assert of_tm["extracted"]["count"] == 1
+
+
 def test_prompts_without_evidence_are_in_no_rate(made, score):
     blank = made.results[0].model_copy(update={"parts": (), "excluded": 5})
     made.store_results([blank, *made.results[1:]])

@@ -213,9 +213,10 @@ def test_controls_that_cliques_would_extract_estimate_false_extractions(found, p
     ]
     assert found.controls.false_extractions(1.0) == 0
     told = " ".join(printed.split())
-    assert "0 of 5 cliques would count as extractions: false ones." in told
-    assert "estimated at 0, at most 32.5 (" in told  # 65 pictures for 6, times 2.996
-    assert "No threshold of l2 lets a control through." in told
+    assert "0 of 5 extract one, falsely. The training set has 10.8 times as many" in told
+    # 65 pictures for 6, times 2.996: more than there are cliques.
+    assert "6 control pictures are too few to bound how many of the 5 cliques" in told
+    assert "(one-sided 95%, Poisson, exact) is 32.5. No control is extracted at any l2." in told
 
 
 def test_a_clique_that_would_extract_a_control_says_how_many_may_be_false(
@@ -238,12 +239,9 @@ def test_a_clique_that_would_extract_a_control_says_how_many_may_be_false(
     match = nearest_training(fox, describe_training(held), 4, found.settings)
     assert (match.l2, match.adaptive) == (of_fox.l2, of_fox.adaptive)
     told = " ".join(done.stdout.split())
-    assert (
-        "1 of 5 cliques would count as extractions: false ones. The training set has 13 times"
-        in told
-    )
-    assert "estimated at 13, at most 61.7 (" in told
-    assert f"A threshold below {of_fox.l2:.4f} lets no control through" in told
+    assert "1 of 5 extract one, falsely. The training set has 13 times" in told
+    assert "5 control pictures are too few to bound" in told
+    assert f"Below an l2 of {of_fox.l2:.4f} no control is extracted" in told
 
 
 def test_coverage_is_stated_and_what_could_not_be_read_is_named(found, printed, desk):

@@ -97,7 +97,7 @@ class TestWhatIsShown:
         assert point.recall.method in text
         assert "exact (Clopper-Pearson), upper bound" in text
         assert "if 0.03 % of all prompts repeat a picture" in text
-        assert "20 controls cannot show a false-positive rate of 0.01" in text
+        assert "a rate of 0.2: shown" in text
         assert 'id="chart-1-title">Precision and recall' in page
         assert 'class="band"' in page
 
