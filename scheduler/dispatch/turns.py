@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 class Turns:
     """A dispatcher's ticks, each with the rest that follows it: longer while something is away."""
 
-    def __init__(self, dispatcher: Dispatcher, rest: float = 0.1) -> None:
+    def __init__(self, dispatcher: Dispatcher, rest: float = 0.2) -> None:
         self._dispatcher, self._rest = dispatcher, rest
         self._pace, self._was_away = Pace(), False
 
