@@ -82,6 +82,11 @@ class TestOverview:
         found = line_of(lines, staged.id)
         assert found == [staged.id, "running", "31/40", "2", "20", "310/600", "13/30", "4"]
 
+    def test_what_is_shared_stands_beside_the_images(self, printed):
+        shared = dataclasses.replace(CAMPAIGN, images_shared=40)
+        found = line_of(printed(Overview([shared], None).print), shared.id)
+        assert found == [shared.id, "running", "31/60", "2", "310/600", "40", "13/30", "4"]
+
     def test_campaigns_keep_their_order(self, printed):
         ids = ["b-1", "c-2", "a-3"]
         campaigns = [dataclasses.replace(CAMPAIGN, id=name) for name in ids]

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from seedsweep.scheduler.campaign.estimate import reckon, usual_sizes
 from seedsweep.scheduler.campaign.file import resolve_model
 from seedsweep.scheduler.campaign.integrity import check_campaign, repair
 from seedsweep.scheduler.campaign.progress import read_progress
@@ -21,6 +22,7 @@ from seedsweep.storage.settings.sampling import PromptList, Stage
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.generation import renderer as renderer_module
 from seedsweep.workers.generation.renderer import Renderer
+from seedsweep.workers.generation.throughput import Throughput
 from seedsweep.workers.images import digest_pixels
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import make_campaign
@@ -146,6 +148,9 @@ def test_what_is_shared_is_counted_apart(share):
     sharing = share()
     planned = take_stock(sharing.store, sharing.plan)
     assert (planned.images_to_share, planned.places_left) == (4, 2 * 2 * 4)
+    rate = Throughput.given("cpu", 1.0)
+    told = reckon(planned, rate, usual_sizes(sharing.plan.campaign.sampling))
+    assert "12, 8 to be made and 4 shared" in str(told)
     sharing.finish()
     assert sharing.renderer._images == 8
     progress = read_progress(sharing.store, sharing.id, None, None)
