@@ -80,7 +80,9 @@ def measure(folder, count):
     parts = [made(folder / f"{number:03}.npz", number) for number in range(count // PART)]
     held = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     sketches = Sketches(held["forms"], held["means"], held["deviations"])
-    of, copies = held["of"], np.flatnonzero(held["kind"] >= 0)
+    of = held["of"]
+    # The last edit makes another picture by the rule.
+    copies = np.flatnonzero((held["kind"] >= 0) & (held["kind"] < len(EDITS) - 1))
     possible, looking = timed(lambda: with_others(sketches, RULE, False, quiet))
     among = np.flatnonzero(possible)
 

@@ -10,6 +10,7 @@ PAMI 2018), so that a search costs about as much however many there are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +43,7 @@ class EmbeddingIndex:
         )  # links of the graph follow from the order, and so from threads
         self._embeddings, count = embeddings, len(embeddings)
         lists = cells.cells_of(count)
-        pivots = faiss.IndexFlatL2(embeddings.values)
-        if lists > LISTS_COMPARED:
-            pivots = faiss.IndexHNSWFlat(embeddings.values, _LINKS)
-            pivots.hnsw.efSearch = _SEARCHED * probes
+        pivots = _pivots(embeddings.values, lists, probes)
         pivots.add(embeddings.at(np.linspace(0, count - 1, lists).astype(np.intp)))
         kind = faiss.ScalarQuantizer.QT_fp16  # what vectors are: nothing is lost
         self._index = faiss.IndexIVFScalarQuantizer(
@@ -68,6 +66,17 @@ class EmbeddingIndex:
         squared, names = self._index.search(self._embeddings.at(places, way), count)
         squared[names < 0] = np.inf
         return squared, names.astype(np.intp)
+
+
+def _pivots(values: int, lists: int, probes: int) -> Any:
+    """An index for so many pivots, in which so many are found at once."""
+    import faiss
+
+    if lists <= LISTS_COMPARED:
+        return faiss.IndexFlatL2(values)
+    graph = faiss.IndexHNSWFlat(values, _LINKS)
+    graph.hnsw.efSearch = _SEARCHED * probes
+    return graph
 
 
 class EmbeddingProposals:
