@@ -21,6 +21,7 @@ LONG = [
     ("part_scales", "--prompts 1"),
     ("part_shifts", "--prompts 1"),
     ("selection", "--training 400 --part 100"),
+    ("selection", "--training 400 --share 0 --part 0 --embedding stand-in"),
     ("side_by_side", "--runs 2 --seeds 20"),
     ("slots", "--slots 5 --seconds 3 --outage 3 --no-storms"),
     ("store", ""),
@@ -43,10 +44,12 @@ WITH_MORE_PACKAGES = [
 NOT_HERE = {
     "funnel": "has a test of its own",
     "funnel_curve": "has a test of its own",
+    "funnel_replay": "replays a store of many pictures",
     "gpu": "has tests of its own",
     "machine": "measures nothing",
     "model_classes": "has tests of its own",
     "screens": "keeps its scores in a folder that is named",
+    "selection_lookup": "keeps its pictures in a folder that is named",
     "sides": "is part of orchestration",
     "stand_ins": "is part of slots",
 }

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.support.checkout import ROOT
+from tests.support.onnx_models import TOML, need_embeddings, write_model
 from tests.support.pictures import data_of, drawings, stored_anew, write_parquet
 
 
@@ -62,6 +64,28 @@ def test_what_it_writes_goes_straight_into_a_campaign(
     asked = ("--random", "9", "--json")
     summary = seedsweep("select", "t.parquet", "-o", "q.jsonl", *asked, **joining_ray)
     assert json.loads(summary.stdout)["chosen"] == [{"why": "random", "asked": 9, "prompts": 2}]
+
+
+def test_an_embedding_has_actors_find_copies_that_forms_alone_miss(
+    seedsweep, tmp_path, joining_ray
+):
+    need_embeddings()
+    one, two = (drawings(9, 3)[place] for place in (3, 1))
+    moved = [np.roll(each, (3, 3), (0, 1)) for each in (one, two)]
+    write_parquet(
+        tmp_path / "t.parquet", [data_of(p) for p in (one, two, *moved)], caption=[*"abab"]
+    )
+    write_model(tmp_path / "m.onnx", toml=f"{TOML}alike = 0.7\n")
+    asked = ("--most-duplicated", "3", "--outliers", "1", "--actors", "1", "--embedding")
+    ended = seedsweep("select", "t.parquet", "-o", "p.csv", *asked, "m.onnx", **joining_ray)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("2 distinct pictures, 2 of them with copies;")
+    rows = (tmp_path / "p.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [['"a"', "2"], ['"b"', "2"]]
+    refused = seedsweep("select", "t.parquet", "-o", "q.csv", *asked, "away.onnx")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "away.onnx" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 @pytest.mark.parametrize(

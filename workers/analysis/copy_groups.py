@@ -52,6 +52,9 @@ class Proposals(Protocol):
 BLOCK = 2048
 """So many pictures are compared at once: all their pairs take some 100 MB."""
 
+LOOKED_UP = 1 << 14
+"""So many are looked up at once: the more, the more of them visit each cell."""
+
 
 def with_others(
     sketches: Sketches,
@@ -68,14 +71,14 @@ def with_others(
     cells.add(sketches.forms[formed], formed)
     if proposals:
         proposals.hold(formed)
-    for at in range(0, len(formed), BLOCK):
-        rows = formed[at : at + BLOCK]
+    for at in range(0, len(formed), LOOKED_UP):
+        rows = formed[at : at + LOOKED_UP]
         pairs = _alike(cells, sketches, rows, rule, flip)
         if proposals:
             pairs.append(_proposed(proposals, sketches, rows, rule, flip))
         for first, second in pairs:
             found[first[first != second]] = True
-        progress(min(at + BLOCK, len(formed)), len(formed))
+        progress(min(at + LOOKED_UP, len(formed)), len(formed))
     return found
 
 

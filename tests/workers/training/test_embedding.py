@@ -217,7 +217,7 @@ def test_outliers_come_in_the_order_of_comparing_all(count, neighbours, seed):
 
 
 def test_outliers_are_exact_in_many_lists(monkeypatch):
-    monkeypatch.setattr(embedding_index, "WHOLE", 8)
+    monkeypatch.setattr(cells, "WHOLE", 8)
     made = embeddings_of(8, 400)
     space = embedding_index.EmbeddingSpace(made)
     everyone = np.arange(400)
@@ -225,6 +225,23 @@ def test_outliers_are_exact_in_many_lists(monkeypatch):
     assert (space.bounds(everyone, 5, lambda done, total: None) >= exact).all()
     first = next(furthest(space, np.ones(400, bool), 5))
     assert first[0] == exact.argmax()
+
+
+def test_nearly_all_of_the_nearest_are_found_by_a_graph_of_pivots_and_always_the_same(monkeypatch):
+    monkeypatch.setattr(cells, "WHOLE", 8)
+    monkeypatch.setattr(cells, "CELL", 4)
+    monkeypatch.setattr(embedding_index, "LISTS_COMPARED", 8)
+    made, everyone = embeddings_of(8, 1200), np.arange(1200)
+    values = made.at(everyone)
+    exact = np.argsort(((values[:, None] - values[None]) ** 2).sum(axis=2), axis=1)[:, :5]
+    answers = []
+    for _ in range(2):
+        index = embedding_index.EmbeddingIndex(made)
+        index.hold(everyone)
+        answers.append(index.nearest(everyone, 5)[1])
+    assert np.array_equal(*answers)
+    found = np.mean([len({*a} & {*b}) / 5 for a, b in zip(answers[0], exact, strict=True)])
+    assert found > 0.98
 
 
 def test_what_has_no_vector_is_no_outlier():
@@ -236,9 +253,11 @@ def test_what_has_no_vector_is_no_outlier():
     assert found[-1] == (3, 0.0)
 
 
-@pytest.mark.parametrize("whole", [cells.WHOLE, 8])
-def test_proposals_are_the_pairs_that_are_alike(monkeypatch, whole):
-    monkeypatch.setattr(embedding_index, "WHOLE", whole)
+@pytest.mark.parametrize(("whole", "compared"), [(cells.WHOLE, 1024), (8, 1024), (8, 4)])
+def test_proposals_are_the_pairs_that_are_alike(monkeypatch, whole, compared):
+    monkeypatch.setattr(cells, "WHOLE", whole)
+    monkeypatch.setattr(cells, "CELL", 2)
+    monkeypatch.setattr(embedding_index, "LISTS_COMPARED", compared)
     made = embeddings_of(4, 30)
     values = made.at(np.arange(30))
     alike = values @ values.T >= 0.8
