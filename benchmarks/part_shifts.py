@@ -1,13 +1,14 @@
 """What is found of parts that lie elsewhere in each picture, and what it costs to look anywhere.
 
     .venv/bin/python -m benchmarks.part_shifts [--prompts 50] [--side 64]
+    .venv/bin/python -m benchmarks.part_shifts --scales 0.01 0.02 [--prompts 50] [--side 64]
     .venv/bin/python -m benchmarks.part_shifts --campaign emoji-scored --store URL --controls FILE
 
 Each prompt has 32 pictures of 1/f noise; 12 of them show one square of 3/5 of the side, tinted
 anew, moved by up to so much of the side in both directions, scaled by up to so much either way, or
 mirrored in half of them. Found: a part with 8 pictures, all of them planted ones. `fixed` looks at
 fixed places, `shift` also 8 % around, `mirror` also in the mirror. `nothing` has no square: all
-that is found there is false.
+that is found there is false. With `--scales` these alone are asked, at fixed places.
 
 With a campaign: how many of the prompts in the CSV's column `prompt` repeat a part at fixed places,
 and anywhere, by the default rule. Seconds are of CPU, all pixels decoded before.
@@ -110,6 +111,14 @@ def planted_rows(prompts, side):
     print(f"| CPU s, nothing | {' | '.join(f'{s / prompts:.2f}' for s in seconds.values())} |")
 
 
+def scaled_rows(prompts, side, scales):
+    print(f"| scaled by up to, {side} px | found at fixed places |\n|---|---|")
+    for scale in scales:
+        made = (planted(number, side, 0, scale, False) for number in range(prompts))
+        found = sum(is_found(parts_of(pictures, RULES["fixed"], SIZE)) for pictures in made)
+        print(f"| {100 * scale:g} % | {share_words(rate(found, prompts))} |", flush=True)
+
+
 def campaign_rows(url, name, path, limit):
     store = open_store(url)
     submission = load_campaign(store, find_campaign(store, name))
@@ -132,10 +141,12 @@ def campaign_rows(url, name, path, limit):
     print(f"| CPU s | {' | '.join(f'{s / len(prompts):.2f}' for s in seconds.values())} |")
 
 
-def main(prompts, side, campaign, store, controls, limit):
+def main(prompts, side, scales, campaign, store, controls, limit):
     print(machine("numpy", "opencv-python-headless"), end="\n\n")
     if campaign:
         campaign_rows(store, campaign, controls, limit)
+    elif scales:
+        scaled_rows(prompts, side, scales)
     else:
         planted_rows(prompts, side)
 
@@ -144,6 +155,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--scales", type=float, nargs="+")
     parser.add_argument("--campaign")
     parser.add_argument("--store", default="file:./seedsweep-data")
     parser.add_argument("--controls", type=Path)

@@ -19,8 +19,8 @@ from seedsweep.storage.records import Submission
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
+from seedsweep.workers.analysis.part_mask import mask_of
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartReference
-from seedsweep.workers.analysis.parts import mask_of
 from seedsweep.workers.analysts.prompt_parts import laid_alike
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
 from seedsweep.workers.images import digest_pixels, encode_png

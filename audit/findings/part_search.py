@@ -15,12 +15,12 @@ from seedsweep.storage.records import Submission
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, UnverifiedClique, VerifiedPart
+from seedsweep.workers.analysis.part_mask import mask_of
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,
     PartReference,
     shown_either_way,
 )
-from seedsweep.workers.analysis.parts import mask_of
 from seedsweep.workers.analysts.prompt_parts import laid_alike
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 from seedsweep.workers.training.matched import MatchedPart

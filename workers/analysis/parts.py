@@ -15,7 +15,6 @@ are rounded alike everywhere, so that equal pictures have equal parts on every m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -24,15 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import PartRule
-from seedsweep.workers.analysis.distances import Tile, tile_grid
-from seedsweep.workers.analysis.inner_products import Products, products
+from seedsweep.workers.analysis.distances import tile_grid
+from seedsweep.workers.analysis.inner_products import Products, paired_products, products
 
 TILE_PIXELS = 1 << 17
 """Of a tile with so many, four times the largest variance times the number of its pixels is below
 2⁵³, which float64 holds exactly."""
-
-# 255² times so many is below 2³²: uint32 holds that sum of squares.
-_SQUARES_PER_SUM = 1 << 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +79,24 @@ def _same(tiles: NDArray[np.uint8], rule: PartRule, inner: Products) -> NDArray[
     """Which pairs of tiles (n, height, width, 3) are the same, each with itself if textured."""
     covariance = _covariances(tiles, inner)
     variance = covariance.diagonal().copy()
-    limits = limits_of(rule, math.prod(tiles.shape[1:3]))
+    return same_by(variance, variance, covariance, rule, math.prod(tiles.shape[1:3]))
+
+
+def same_by(
+    variance: NDArray[np.float64],
+    others: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    rule: PartRule,
+    pixels: int,
+) -> NDArray[np.bool_]:
+    """Which tiles of so many pixels are the same as which others, by their variances (m,) and (n,)
+    and covariances (m, n), all times the number of pixels."""
+    limits = limits_of(rule, pixels)
     textured = variance >= limits.texture
-    apart = variance[:, None] + variance[None, :] - 2.0 * covariance
-    deviation = np.sqrt(variance)
-    alike = covariance >= rule.correlation * (deviation[:, None] * deviation[None, :])
-    return np.asarray((apart <= limits.distance) & alike & textured[:, None] & textured[None, :])
+    also = textured if others is variance else others >= limits.texture
+    apart = variance[:, None] + others[None, :] - 2.0 * covariance
+    alike = covariance >= rule.correlation * (np.sqrt(variance)[:, None] * np.sqrt(others)[None, :])
+    return np.asarray((apart <= limits.distance) & alike & textured[:, None] & also[None, :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +123,35 @@ def _covariances(tiles: NDArray[np.uint8], inner: Products) -> NDArray[np.float6
     """Inner products (n, n) of all pairs of tiles (n, height, width, 3), once each channel's mean
     is taken off, times the number of their pixels: whole numbers below 2⁵³."""
     count, pixels = len(tiles), math.prod(tiles.shape[1:3])
-    # Products take 128 off each value: rows that are one in a channel, else zero, give its sum.
+    flat = _and_channels(tiles)
+    gram = inner(flat, flat)
+    sums = gram[:count, count:]
+    return np.asarray(gram[:count, :count] * pixels - sums @ sums.T)
+
+
+def covariances_with(
+    tile: NDArray[np.uint8], others: NDArray[np.uint8], inner: Products
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The variances (n,) of other tiles (n, height, width, 3), and their inner products (1, n) with
+    one (1, height, width, 3), both as of `_covariances`."""
+    pixels = math.prod(tile.shape[1:3])
+    flat = others.reshape(len(others), 3 * pixels)
+    head = _and_channels(tile)
+    gram, own = inner(head, flat), inner(head[:1], head[1:])
+    sums = gram[1:]
+    variance = paired_products(flat, flat) * pixels - np.einsum("ij,ij->j", sums, sums)
+    return variance, np.asarray(gram[:1] * pixels - own @ sums)
+
+
+def _and_channels(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Tiles as rows (n + 3, values). Products take 128 off each value: three rows that are one in a
+    channel, else zero, give the channels' sums."""
+    count, pixels = len(tiles), math.prod(tiles.shape[1:3])
     rows = np.full((count + 3, pixels, 3), 128, np.uint8)
     rows[:count] = tiles.reshape(count, pixels, 3)
     for channel in range(3):
         rows[count + channel, :, channel] += 1
-    flat = rows.reshape(count + 3, 3 * pixels)
-    gram = inner(flat, flat)
-    sums = gram[:count, count:]
-    return np.asarray(gram[:count, :count] * pixels - sums @ sums.T)
+    return rows.reshape(count + 3, 3 * pixels)
 
 
 def find_parts(same: NDArray[np.bool_], size: int, least: int, max_steps: int) -> PartSearch:
@@ -203,7 +231,7 @@ def best_part(
         if steps >= most:
             return best, steps, False
         if centre not in grown:
-            grown[centre] = _around(inside[:, centre], names, centre, size, least)
+            grown[centre] = grown_around(inside[:, centre], names, centre, size, least)
         found, taken = grown[centre]
         steps += taken
         if found and (best is None or rank_of(found) < rank_of(best)):
@@ -219,10 +247,10 @@ def part_around(
     names = np.flatnonzero(left)
     inside = near[:, names]
     inside &= np.count_nonzero(inside, axis=0) >= least
-    return _around(inside, names, int(np.searchsorted(names, centre)), size, least)[0]
+    return grown_around(inside, names, int(np.searchsorted(names, centre)), size, least)[0]
 
 
-def _around(
+def grown_around(
     near: NDArray[np.bool_], names: NDArray[np.intp], centre: int, size: int, least: int
 ) -> tuple[FoundPart | None, int]:
     """The part around the picture at the place `centre` of these, and how many steps it took."""
@@ -262,37 +290,3 @@ def _grown(near: NDArray[np.bool_], size: int) -> tuple[list[int], NDArray[np.bo
         if not len(left):
             return tiles, kept
         kept &= near[left[counts[possible].argmax()]]
-
-
-def mask_of(
-    pictures: NDArray[np.uint8],
-    tiles: Sequence[int],
-    rule: PartRule,
-    members: Sequence[int] | None = None,
-) -> NDArray[np.bool_]:
-    """Which pixels (height, width) bool a part is: those of its tiles that hardly vary over its
-    members, all pictures (n, height, width, 3) uint8 by default, whose standard deviation over
-    these and all channels is at most `rule.spread`."""
-    height, width = pictures.shape[1:3]
-    grid = tile_grid(height, width, rule.grid)
-    places = np.arange(len(pictures)) if members is None else np.array(members)
-    limit = math.floor((Fraction(str(rule.spread)) * 255 * len(places)) ** 2 * 3)
-    mask = np.zeros((height, width), dtype=np.bool_)
-    for place in tiles:
-        sums, squares = _sums(pictures, places, grid[place])
-        spread = len(places) * squares - np.square(sums)
-        mask[grid[place]] = spread.sum(axis=2) <= limit
-    return mask
-
-
-def _sums(
-    pictures: NDArray[np.uint8], places: NDArray[np.intp], tile: Tile
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The sums and the sums of squares over the pictures at these places, of each value of the
-    tile (height, width, 3)."""
-    sums, squares = (np.zeros(pictures[0][tile].shape, np.int64) for _ in range(2))
-    for at in range(0, len(places), _SQUARES_PER_SUM):
-        values = pictures[places[at : at + _SQUARES_PER_SUM], *tile]
-        sums += values.sum(axis=0, dtype=np.uint32)
-        squares += np.square(values, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
-    return sums, squares

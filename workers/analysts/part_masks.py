@@ -7,7 +7,7 @@ from seedsweep.storage import keys
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.storage.store import Store
-from seedsweep.workers.analysis.parts import mask_of
+from seedsweep.workers.analysis.part_mask import mask_of
 from seedsweep.workers.analysts.prompt_parts import laid_alike
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt
 

@@ -9,6 +9,7 @@ from seedsweep.storage.prompt_results import Part, Shift
 from seedsweep.storage.settings.analysis import Analysis
 from seedsweep.workers.analysis.inner_products import Products
 from seedsweep.workers.analysis.part_bounds import PartCandidates, part_candidates
+from seedsweep.workers.analysis.part_mask import mask_of
 from seedsweep.workers.analysis.part_shifts import (
     lay,
     moved,
@@ -16,7 +17,8 @@ from seedsweep.workers.analysis.part_shifts import (
     reduce_summaries,
     reduction,
 )
-from seedsweep.workers.analysis.parts import FoundPart, find_parts, mask_of, same_tiles
+from seedsweep.workers.analysis.part_stars import find_parts_of
+from seedsweep.workers.analysis.parts import FoundPart, same_tiles
 from seedsweep.workers.analysis.shifted_parts import ShiftedParts
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt
 from seedsweep.workers.analysts.summaries import summaries_of
@@ -51,12 +53,12 @@ def parts_of_prompt(
     rule, size = settings.parts, settings.min_clique_size
     if len(candidates.images) < size and not (rule.anywhere and len(usable) >= size):
         return (), True
-    with stored.tally.step("compare"):
-        same = same_tiles(pixels, rule, inner, candidates.pairs)
     if rule.anywhere:
+        with stored.tally.step("compare"):
+            same = same_tiles(pixels, rule, inner, candidates.pairs)
         return _parts_anywhere(stored, usable, settings, candidates, same, pixels)
-    with stored.tally.step("clique"):
-        found = find_parts(same, size, rule.least, settings.max_steps)
+    with stored.tally.step("compare"):
+        found = find_parts_of(pixels, rule, size, settings.max_steps, candidates.pairs, inner)
     seeds = [stored.images[usable[place]].seed for place in candidates.images.tolist()]
     parts = [
         _of_area(_part(each, (), seeds), mask_of(pixels, each.tiles, rule, each.members))

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.storage.settings.analysis import PartRule
-from seedsweep.workers.analysis import parts
-from seedsweep.workers.analysis.parts import critical_least, find_parts, mask_of, same_tiles
+from seedsweep.workers.analysis import part_mask
+from seedsweep.workers.analysis.part_mask import mask_of
+from seedsweep.workers.analysis.parts import critical_least, find_parts, same_tiles
 from tests.support.templates import noise, template
 
 RULE = PartRule(grid=4, least=3)
@@ -167,7 +168,7 @@ def test_a_mask_is_what_hardly_varies_by_exact_fractions(seed, side, spread, at_
     members = sorted(rng.choice(6, rng.integers(2, 7), replace=False).tolist())
     tiles = sorted(rng.choice(16, rng.integers(0, 17), replace=False).tolist())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "_SQUARES_PER_SUM", at_once)
+        patch.setattr(part_mask, "_SQUARES_PER_SUM", at_once)
         mask = mask_of(pictures, tiles, rule, members)
     places = np.arange(side * side).reshape(side, side, 1)
     inside = {int(v) for n, tile in enumerate(tiles_of(places, 4)) if n in tiles for v in tile.flat}
