@@ -51,6 +51,7 @@ def _now() -> Row:
                 "Prompts that are ready, and whose result is not stored yet.",
                 "short",
                 PanelQuery(f"sum({READY}) or vector(0)", "ready"),
+                decimals=0,
             ),
             figures(
                 "Failed",
@@ -63,19 +64,19 @@ def _now() -> Row:
             figures(
                 "Images decoded",
                 "Share of images that were decoded, as descriptors were not enough, over the last "
-                "ten minutes; none if nothing was analysed.",
+                "ten minutes. A prompt that repeats nothing needs none; one that is flagged needs "
+                "most of its images. None if nothing was analysed.",
                 "percentunit",
                 PanelQuery(DECODED, "decoded"),
-                limits=(0.5, 0.9),
                 decimals=2,
             ),
             figures(
                 "Pairs pruned",
-                "Share of pairs that the descriptors' bounds settled, over the last ten minutes; "
-                "none if nothing was analysed.",
+                "Share of pairs that the descriptors' bounds settled, over the last ten minutes. "
+                "Near 100 % for prompts that repeat nothing, far less for those that repeat much. "
+                "None if nothing was analysed.",
                 "percentunit",
                 PanelQuery(PRUNED, "pruned"),
-                limits=(0.9, 0.5),
                 decimals=2,
             ),
         ),
@@ -87,7 +88,7 @@ def _pace() -> Row:
         "Pace",
         (
             graph(
-                "Prompts a second",
+                "Prompts a second over time",
                 "Prompts analysed, those of them that were flagged, and analyses that failed.",
                 PROMPTS_A_SECOND,
                 PanelQuery(f"sum(rate(seedsweep_prompts_analysed_total{WHILE}))", "analysed"),
@@ -102,7 +103,8 @@ def _pace() -> Row:
             ),
             stack(
                 "Ray actors",
-                "Actors that analyse a prompt, and those that wait for one.",
+                "Actors are the processes of Ray that analyse prompts. Busy ones have a prompt, "
+                "idle ones wait for one.",
                 "short",
                 PanelQuery("sum by (state) (seedsweep_ray_actors)", "{{state}}"),
             ),

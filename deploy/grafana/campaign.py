@@ -32,8 +32,9 @@ def _progress() -> Row:
         (
             shares(
                 "Progress",
-                "Share done. Once a campaign is settled its curve ends, just before 100 %; "
-                "`seedsweep status` has the final number.",
+                "Share done, of all campaigns chosen together: of units, of images, and of prompts "
+                "analysed. Once a campaign is done its curve ends, just before 100 %; `seedsweep "
+                "status` has the final number.",
                 PanelQuery(f"{_last(UNITS, 'done')} / {_last(UNITS, 'all')}", "units"),
                 PanelQuery(f"{_last(IMAGES, 'done')} / {_last(IMAGES, 'all')}", "images"),
                 PanelQuery(f"{_last(PROMPTS, 'analysed')} / {_last(PROMPTS, 'all')}", "prompts"),
@@ -66,8 +67,8 @@ def _progress() -> Row:
             ),
             figures(
                 "Time left",
-                "Time until the last image at the pace of the last half hour; analysis comes on "
-                "top.",
+                "Time until each campaign's last image, at its own pace of the last half hour. It "
+                "leaves out the analysis, and other campaigns that take or leave workers.",
                 "s",
                 PanelQuery(
                     f"({_remaining()}) / (max by (campaign) (deriv({_done()}[30m])) > 0)",
@@ -96,13 +97,13 @@ def _generation() -> Row:
             stack(
                 "Units by state",
                 "Work units, without dropped ones. Those that are not queued yet wait for room in "
-                "the window; held ones wait until their prompt goes on after a stage.",
+                "the window; others wait until their prompt goes on after a stage of the campaign.",
                 "short",
                 PanelQuery(_now(UNITS, "done"), "done"),
                 PanelQuery(_now(UNITS, "claimed"), "claimed"),
                 PanelQuery(_now(UNITS, "queued"), "queued"),
                 PanelQuery(_now(UNITS, "parked"), "parked"),
-                PanelQuery(_now(UNITS, "held"), "held"),
+                PanelQuery(_now(UNITS, "held"), "wait for a stage"),
                 PanelQuery(_not_queued(), "not queued yet"),
                 width=12,
             ),
@@ -170,6 +171,7 @@ def _of_all(title: str, description: str, metric: str, state: str) -> stat.Panel
         PanelQuery(_last(metric, state), state),
         PanelQuery(_last(metric, "all"), "of all"),
         width=3,
+        decimals=0,
     )
 
 

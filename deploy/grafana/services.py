@@ -28,18 +28,29 @@ def _now() -> Row:
         (
             figures(
                 "Services that answer",
-                "Services that Prometheus reaches, by job, and those that it does not.",
+                "How many of each kind Prometheus reaches; silent: those that it knows of and does "
+                "not reach. Red: none of a kind, as a deployment needs one of each.",
                 "short",
-                PanelQuery(f"sum by (job) (up{{{OURS}}})", "{{job}}", limits=NOT_BELOW_ONE),
+                *(
+                    PanelQuery(
+                        f'sum(up{{job="seedsweep-{kind}"}}) or vector(0)',
+                        f"{kind}s",
+                        limits=NOT_BELOW_ONE,
+                    )
+                    for kind in ("scheduler", "analyst", "worker")
+                ),
                 PanelQuery(f"sum(1 - up{{{OURS}}})", "silent", limits=(1,)),
                 width=6,
             ),
             figures(
                 "Who leads",
-                "1 if a scheduler leads, 0 if it waits for its turn. Red: none leads.",
+                "1 if a scheduler leads, and of each scheduler by its address: 1 if it leads, 0 if "
+                "it waits for its turn. Red: none leads.",
                 "short",
-                PanelQuery("max(seedsweep_scheduler_leading)", "any", limits=NOT_BELOW_ONE),
-                PanelQuery("max by (instance) (seedsweep_scheduler_leading)", "{{instance}}"),
+                PanelQuery(
+                    "max(seedsweep_scheduler_leading)", "a scheduler leads", limits=NOT_BELOW_ONE
+                ),
+                PanelQuery("max by (instance) (seedsweep_scheduler_leading)", "{{instance}} leads"),
                 width=4,
             ),
             figures(
@@ -95,8 +106,8 @@ def _work() -> Row:
                 PanelQuery("max by (state) (seedsweep_window_units)", "{{state}}"),
             ),
             graph(
-                "Workers",
-                "Workers that showed life within a lease, and those lost within the last hour.",
+                "Workers over time",
+                "Workers that showed life within 15 seconds, and those lost within the last hour.",
                 "short",
                 PanelQuery("max(seedsweep_workers_live)", "live"),
                 PanelQuery("max(seedsweep_workers_lost)", "lost within an hour"),
@@ -222,7 +233,7 @@ def _processes() -> Row:
                 PanelQuery(f"sum by (job) (process_resident_memory_bytes{{{OURS}}})", "{{job}}"),
             ),
             graph(
-                "CPU",
+                "Process CPU",
                 "Cores that processes keep busy, all of a service together.",
                 "short",
                 PanelQuery(
@@ -250,7 +261,7 @@ def _ray() -> Row:
         "Ray",
         (
             graph(
-                "CPU",
+                "Ray CPU",
                 "Share of each Ray node's CPUs that is busy.",
                 "percent",
                 PanelQuery("max by (ip) (ray_node_cpu_utilization)", "{{ip}}"),
@@ -270,14 +281,19 @@ def _ray() -> Row:
             ),
             stack(
                 "Object store",
-                "Bytes in Ray's own object store, by where they lie.",
+                "Bytes that Ray holds for its processes, by where: MMAP_SHM in shared memory, "
+                "MMAP_DISK in files in place of it, SPILLED on disk since memory was full, "
+                "WORKER_HEAP in the processes themselves. A few MB are usual.",
                 "bytes",
                 PanelQuery("sum by (Location) (ray_object_store_memory)", "{{Location}}"),
                 width=6,
             ),
             stack(
                 "Actors",
-                "Actors of the cluster by state, whoever started them.",
+                "Actors (processes that keep running) of the Ray cluster, whoever started them. "
+                "ALIVE ones serve; PENDING_CREATION and DEPENDENCIES_UNREADY ones wait for a place "
+                "or are about to start; RESTARTING ones died and are started again; DEAD ones "
+                "ended.",
                 "short",
                 PanelQuery(
                     'sum by (State) (ray_gcs_actors_count{State!="Destroyed"})', "{{State}}"

@@ -55,10 +55,11 @@ def _now() -> Row:
                 decimals=1,
             ),
             figures(
-                "Units held",
-                "Units claimed and not stored yet.",
+                "Units in hand",
+                "Units that workers have claimed and not stored yet: up to four of each.",
                 "short",
-                PanelQuery(f"sum(seedsweep_held_units{{{CHOSEN}}})", "held"),
+                PanelQuery(f"sum(seedsweep_held_units{{{CHOSEN}}})", "in hand"),
+                decimals=0,
             ),
             figures(
                 "Units failed",
@@ -90,13 +91,13 @@ def _time() -> Row:
         "Pace",
         (
             graph(
-                "Images a second",
+                "Images a second by worker",
                 "Images stored by each worker, over ten minutes.",
                 IMAGES_A_SECOND,
                 PanelQuery(f"sum by (worker) ({_images('stored')})", "{{worker}}"),
             ),
             graph(
-                "Idle",
+                "Idle by worker",
                 "Share of ten minutes in which a worker's device neither loaded a model nor made "
                 "images; a unit counts when it ends.",
                 "percentunit",
@@ -106,15 +107,15 @@ def _time() -> Row:
             ),
             stack(
                 "What the time goes to",
-                "Seconds by stage as shares of all; encode and upload run beside the next unit's "
-                "denoise.",
+                "Seconds by step of making a unit, as shares of all; encode and upload run beside "
+                "the next unit's denoise.",
                 "percentunit",
                 PanelQuery(f"sum by (stage) ({_stage_rate('sum')})", "{{stage}}"),
                 percent=True,
             ),
             graph(
                 "Seconds a unit",
-                "Mean seconds that a unit spends in each stage.",
+                "Mean seconds that a unit spends in each step of being made.",
                 "s",
                 PanelQuery(
                     f"sum by (stage) ({_stage_rate('sum')}) / "
@@ -148,10 +149,13 @@ def _trouble() -> Row:
         (
             graph(
                 "Units by outcome",
-                "Units a second by what became of them. shared: taken over from an earlier prompt "
-                "that is the same to the model. handed_back: returned unharmed (store away, "
-                "shutdown, what it takes over is not there yet). refused: another worker already "
-                "had it.",
+                "Units a second by what became of them. stored: its images are in the store. "
+                "shared: taken over from an earlier prompt that is the same to the model. "
+                "existed: they were there already. failed: it is tried again, three times in all. "
+                "handed_back: returned unharmed (store away, shutdown, or what it takes over is not "
+                "there yet). refused: the broker did "
+                "not let the worker have it: it was done, another one had it, or the campaign was "
+                "paused or cancelled. foreign: the message was not ours.",
                 UNITS_A_SECOND,
                 PanelQuery(
                     f"sum by (outcome) (rate(seedsweep_units_total{{{CHOSEN}}}{WHILE}))",
@@ -187,12 +191,12 @@ def _trouble() -> Row:
                 PanelQuery(f"sum({_images('existed')})", "existed"),
             ),
             graph(
-                "Model switches",
-                "How often workers turned to another model within ten minutes.",
+                "Model switches by worker",
+                "How often a worker turned to another model within ten minutes.",
                 "short",
                 PanelQuery(
-                    "sum by (worker) "
-                    f"(increase(seedsweep_model_switches_total{{{CHOSEN}}}{WHILE}))",
+                    "round(sum by (worker) "
+                    f"(increase(seedsweep_model_switches_total{{{CHOSEN}}}{WHILE})))",
                     "{{worker}}",
                 ),
             ),

@@ -206,9 +206,9 @@ class Stage(Record):
     """With `screen`: a prompt goes on if its score is above that, or if it has none. Any other is
     dropped."""
     share: Annotated[float | None, Field(gt=0, lt=1, exclude_if=lambda share: share is None)] = None
-    """With `screen`, in place of `above`: this share of the prompts of a cohort goes on, rounded
-    up: those with the highest scores, of equal ones the first. A prompt without a score goes on
-    beside them."""
+    """With `screen`, in place of `above`: of each cohort, this share of the prompts goes on, those
+    with the highest scores: 0.1 of 1,000 are 100. Their number is rounded up; of equal scores the
+    first in the file go on. A prompt without a score goes on too, and takes no one's place."""
     cohort: Annotated[
         int, Field(ge=1, le=100_000, exclude_if=lambda size: size == DEFAULT_COHORT)
     ] = DEFAULT_COHORT

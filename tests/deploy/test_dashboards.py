@@ -46,7 +46,7 @@ NEITHER_GOOD_NOR_BAD = {
         "Cost",
         "Devices at work",
         "Window",
-        "Units held",
+        "Units in hand",
         "Waiting",
         "Prompts that wait",
     ),
@@ -63,9 +63,11 @@ NEITHER_GOOD_NOR_BAD = {
     ),
     # What a good pace is depends on model, devices and images.
     *("Images a second", "Prompts a second", "Seconds a unit", "Seconds to make a unit"),
+    *("Images a second by worker", "Prompts a second over time", "Workers over time"),
+    *("Images decoded", "Pairs pruned", "Model switches by worker"),
     *("Seconds a prompt", "Actors by step", "What the time goes to", "Model switches"),
     *("Images found in the store", "What descriptors spare", "Read from the store", "Bytes"),
-    *("Store requests", "Object store", "CPU", "Process CPU", "Process memory", "GPU memory"),
+    *("Store requests", "Object store", "Ray CPU", "Process CPU", "Process memory", "GPU memory"),
     # Figures that are one of several services' or workers' and have none missing.
     *("Broker memory", "Ray memory", "Workers"),
 }
@@ -222,7 +224,7 @@ def colour(title, query, value):
 @pytest.mark.parametrize(
     ("title", "query", "bad", "good"),
     [
-        ("Services that answer", "sum by (job)", 0, 2),
+        ("Services that answer", "seedsweep-analyst", 0, 2),
         ("Services that answer", "sum(1 - up", 1, 0),
         ("Who leads", "max(seedsweep_scheduler_leading", 0, 1),
         ("Workers", "seedsweep_workers_live", 0, 1),
@@ -311,6 +313,12 @@ def test_panels_fill_the_width_and_none_lies_on_another(board):
                 taken[x, y] = panel["title"]
     height = max(y for _, y in taken) + 1
     assert len(taken) == 24 * height
+
+
+@pytest.mark.parametrize("board", boards(), ids=lambda board: board["uid"])
+def test_no_two_panels_of_a_dashboard_have_one_title(board):
+    titles = [panel["title"] for panel in board["panels"] if panel["type"] != "row"]
+    assert len({*titles}) == len(titles)
 
 
 def test_ids_are_unique():

@@ -1,9 +1,11 @@
 """The one Celery task, and the process that serves it: one per device."""
 
 import logging
+import warnings
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import SecurityWarning
 from celery.platforms import EX_FAILURE
 from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 from celery.worker import state
@@ -127,6 +129,8 @@ def serve(
     worker_ready.connect(say_ready, weak=False)
     worker_shutdown.connect(finish, weak=False)
     setup_logging.connect(_leave_logging_alone, weak=False)
+    # That it runs as root, which containers do: its messages are JSON, and run no code of theirs.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(
         hostname=name,
         pool="threads",

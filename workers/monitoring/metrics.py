@@ -118,7 +118,8 @@ UNITS = _counter(
 )
 STAGE_SECONDS = _histogram(
     "seedsweep_stage_seconds",
-    "Seconds a unit spent in a stage; encode and upload run beside the next unit's denoise.",
+    "Seconds a unit spent in a step of being made; encode and upload run beside the next unit's "
+    "denoise.",
     _WORKER,
     {"stage": STAGES},
 )
@@ -247,7 +248,8 @@ BROKER_ROUND_TRIP = _gauge(
 CAMPAIGN_UNITS = _enter(
     "seedsweep_campaign_units",
     "gauge",
-    "Units of a campaign; all are those that are not dropped, held ones wait for a stage.",
+    "Units of a campaign. all: those that are not dropped; held: those that wait until their "
+    "prompt goes on after a stage of the campaign.",
     _SCHEDULER,
     {
         "campaign": ANY,
@@ -271,8 +273,8 @@ CAMPAIGN_PROMPTS = _enter(
 CAMPAIGN_DEVICE_SECONDS = _enter(
     "seedsweep_campaign_device_seconds_total",
     "counter",
-    "Device seconds of a campaign since this scheduler leads: one for each second of each live "
-    "worker that serves its model. Campaigns that share the model share them by claimed units.",
+    "Device seconds that a campaign took while this scheduler led. Each live worker that serves "
+    "its model counts one a second. Campaigns of one model divide them by their claimed units.",
     _SCHEDULER,
     {"campaign": ANY},
 )
