@@ -152,10 +152,10 @@ def _trouble() -> Row:
                 "Units a second by what became of them. stored: its images are in the store. "
                 "shared: taken over from an earlier prompt that is the same to the model. "
                 "existed: they were there already. failed: it is tried again, three times in all. "
-                "handed_back: returned unharmed (store away, shutdown, or what it takes over is not "
-                "there yet). refused: the broker did "
-                "not let the worker have it: it was done, another one had it, or the campaign was "
-                "paused or cancelled. foreign: the message was not ours.",
+                "handed_back: returned unharmed (store away, shutdown, or what it takes over is "
+                "not there yet). refused: the broker did not let the worker have it: it was done, "
+                "another one had it, or the campaign was paused or cancelled. foreign: the "
+                "message was not ours.",
                 UNITS_A_SECOND,
                 PanelQuery(
                     f"sum by (outcome) (rate(seedsweep_units_total{{{CHOSEN}}}{WHILE}))",
