@@ -116,15 +116,14 @@ class Plan:
 
     @cached_property
     def same_as(self) -> dict[int, int]:
-        """Of prompts that are the same to the model as an earlier one, that one, by index: their
-        pictures are one, since both have the same settings of their own, if any."""
-        return dict(self.unseen.same) if self.unseen else {}
+        """As `same_prompts`."""
+        return same_prompts(self.campaign, self.unseen)
 
     @property
     def shares(self) -> bool:
         """Whether pictures of prompts that are the same to the model can be expected to be made
-        once: a plug-in need not say what is, and an earlier prompt's may be deleted by then."""
-        return self.campaign.model.pipeline == "diffusers" and self.campaign.keep == "all"
+        once: an earlier prompt's may be deleted by then, and what a plug-in reads is its own."""
+        return self.campaign.keep == "all" and self.campaign.model.pipeline == "diffusers"
 
     def settings_of(self, prompt: int) -> PromptSettings | None:
         """What settings the prompt of this index has of its own, if any."""
@@ -252,7 +251,7 @@ def image_counts(
     if stages is not None:
         dropped = (stages >= DROPPED)[:, None]
         wanted = ~(unopened(campaign.stage_ends(cuts), stages, done) & dropped)
-    same = [index for index, _ in unseen.same] if unseen else []
+    same = [*same_prompts(campaign, unseen)]
     return ImageCounts(
         done=count_images(pieces, by_prompt),
         wanted=count_images(pieces, wanted),
@@ -262,6 +261,16 @@ def image_counts(
         shared=count_images(pieces, by_prompt[same]),
         to_share=count_images(pieces, wanted[same]),
     )
+
+
+def same_prompts(campaign: Campaign, unseen: Unseen | None) -> dict[int, int]:
+    """Of prompts that are the same to the model as an earlier one, that one, by index: their
+    pictures are one, since both have the same settings of their own, if any.
+
+    None of a plug-in's: what it makes of a prompt is its own, whatever the tokenizers in its folder
+    say.
+    """
+    return dict(unseen.same) if unseen and campaign.model.pipeline == "diffusers" else {}
 
 
 def count_images(pieces: Sequence[Piece], units: NDArray[np.bool_]) -> int:

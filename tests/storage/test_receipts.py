@@ -83,6 +83,7 @@ def judged(draw):
             descriptor=draw(st.binary(max_size=50)),
             blocks=Blocks(fine=draw(st.sampled_from([2, 4, 8])), coarse=8),
             sha256=draw(texts()),
+            same_as=draw(st.sampled_from(["", "0123456789abcdef"])),
             flaw=draw(st.none() | st.sampled_from(Flaw)),
             provenance=MADE.model_copy(update={"threads": draw(st.integers(1, 64))}),
         )

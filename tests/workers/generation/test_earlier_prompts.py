@@ -3,11 +3,13 @@
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from seedsweep.scheduler.campaign.estimate import reckon, usual_sizes
 from seedsweep.scheduler.campaign.file import resolve_model
 from seedsweep.scheduler.campaign.integrity import check_campaign, repair
+from seedsweep.scheduler.campaign.plan import Plan, image_counts
 from seedsweep.scheduler.campaign.progress import read_progress
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.scheduler.campaign.stock import take_stock
@@ -15,7 +17,7 @@ from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campai
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.prompts import digest_prompts
-from seedsweep.storage.records import WorkUnit, prompt_id_of
+from seedsweep.storage.records import SeedRange, Unseen, WorkUnit, prompt_id_of
 from seedsweep.storage.scores import read_scores
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptList, Stage
@@ -258,6 +260,14 @@ def test_scores_of_a_screen_are_shared_too(share):
     assert [prompt for prompt, _ in sharing.made] == ["A cat", "a dog"]
     assert screened[1] == replace(screened[0], same_as=prompt_id_of("A cat"))
     assert screened[2].same_as == ""
+
+
+def test_what_a_plug_in_makes_of_prompts_is_its_own():
+    cuts = (SeedRange(first=0, last=5),)
+    plan = Plan(make_campaign(), TEXTS, cuts, unseen=Unseen(same=((1, 0),)))
+    assert (plan.unit(1).same_as, plan.shares) == ("", False)
+    done = np.ones(3, dtype=np.bool_)
+    assert image_counts(plan.campaign, cuts, done, None, plan.unseen).shared == 0
 
 
 def test_a_unit_without_an_earlier_prompt_is_sent_as_before(model):
