@@ -317,8 +317,9 @@ def main(words=None):
     )
     shown = sum(has_clique(each.edges, FLAG) for each in common)
     count = sum(each.stored for each in known.values())
+    flagged = sum(has_clique(each.edges, FLAG) for each in clean)
     print(f"{count:,} pictures; {len(common)} finds, of which {shown} show a clique of {FLAG} in "
-          f"what is stored; {len(clean)} clean prompts")  # fmt: skip
+          f"what is stored; {len(clean)} clean prompts, of which {flagged} do")  # fmt: skip
     print_policies(common, clean, scores, seconds, options.attack)
     print_by_rate([known[p] for p in known if p in rates], rates)
     most = max((each.stored for each in known.values()), default=0)

@@ -44,7 +44,7 @@ WITH_MORE_PACKAGES = [
 NOT_HERE = {
     "funnel": "has a test of its own",
     "funnel_curve": "has a test of its own",
-    "funnel_replay": "replays a store of many pictures",
+    "funnel_replay": "has a test of its own",
     "gpu": "has tests of its own",
     "machine": "measures nothing",
     "model_classes": "has tests of its own",

@@ -22,6 +22,7 @@ SIDE = 8
 
 _PROBES = 4
 _ROWS = 1024
+_LOOKED_UP = 1 << 14  # at once: the more, the more of them visit each cell
 _AT_ONCE = 64
 _PAIRS = 1 << 23
 
@@ -104,15 +105,15 @@ class ThumbnailSpace:
         cells = Cells(pictures, _PROBES)
         cells.add(pictures, np.arange(len(pictures)))
         bounds = np.empty(len(places))
-        for at in range(0, len(places), _ROWS):
-            rows = places[at : at + _ROWS]
+        for at in range(0, len(places), _LOOKED_UP):
+            rows = places[at : at + _LOOKED_UP]
             nearest = np.full((len(rows), count), np.inf, np.float32)
             for visitors, names, squared in cells.near(pictures[rows]):
                 squared[rows[visitors][:, None] == names[None, :]] = np.inf
                 merged = np.concatenate([nearest[visitors], squared], axis=1)
                 nearest[visitors] = np.partition(merged, count - 1, axis=1)[:, :count]
-            bounds[at : at + _ROWS] = _mean_l2(nearest)
-            progress(min(at + _ROWS, len(places)), len(places))
+            bounds[at : at + _LOOKED_UP] = _mean_l2(nearest)
+            progress(min(at + _LOOKED_UP, len(places)), len(places))
         return bounds
 
     def exact(self, places: NDArray[np.intp], count: int) -> NDArray[np.float64]:
