@@ -61,13 +61,13 @@ def decode_png(
 
 def _decode_plain(png: bytes, width: int, height: int) -> NDArray[np.uint8] | None:
     """The pixels of a PNG such as `encode_png` makes, in half of the time that OpenCV takes; None
-    for any other, and for one that is not whole."""
+    for any other, for one that is not whole, and on a machine without the library."""
     if png[24:29] != _PLAIN or png[37:41] != b"IDAT":
         return None
-    # It also loads a library of CUDA's, if there is one, and only who reads pictures needs it.
-    from kornia_rs.io import decode_image_png_u8
-
     try:
+        # It also loads a library of CUDA's, if there is one, and only who reads pictures needs it.
+        from kornia_rs.io import decode_image_png_u8
+
         return np.asarray(decode_image_png_u8(png, (height, width), "rgb"), dtype=np.uint8)
     except Exception:  # it has no narrower one
         return None

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -165,6 +166,16 @@ OTHERS = {
         PIXELS,
     ),
 }
+
+
+def test_our_own_pictures_are_read_without_opencv(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", None)
+    assert np.array_equal(decode_png(WHOLE, 16, 16), PIXELS)
+
+
+def test_without_the_faster_library_opencv_reads_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kornia_rs.io", None)
+    assert np.array_equal(decode_png(WHOLE, 16, 16), PIXELS)
 
 
 @pytest.mark.parametrize("kind", OTHERS)
