@@ -8,6 +8,7 @@ from pathlib import Path
 from seedsweep.audit.evidence import verify_bundle
 from seedsweep.audit.evidence.denominators import all_generations_counted, denominators
 from seedsweep.audit.evidence.extraction_files import add_extractions
+from seedsweep.audit.evidence.findings_page import PAGE, findings_page, findings_words
 from seedsweep.audit.evidence.labels import Labels, agreement
 from seedsweep.audit.evidence.part_files import PartFiles, add_parts
 from seedsweep.audit.evidence.pictures import PictureFiles
@@ -22,6 +23,7 @@ from seedsweep.audit.findings.present import extractions_of
 from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.replay.replay import Replays
+from seedsweep.audit.replay.replay_words import replay_words
 from seedsweep.scheduler.campaign.current import parked_now, settings_now
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage import keys
@@ -114,9 +116,14 @@ def write_evidence(
             missing += (_cut_words(results, cut_down_to),)
         seeds, size = submission.campaign.sampling.seeds, settings.analysis.min_clique_size
         counts = count_results(results, len(prompts), seeds, size)
+        findings = pictures.findings(shown)
+        bundle.add(PAGE, findings_page(f"Evidence of the audit {campaign_id}", findings))
         contents = Contents(
             campaign_id=campaign_id,
             analysis_id=settings.analysis_id,
+            findings=findings_words(findings),
+            replays=replay_words(options.replays) if options.replays else (),
+            files=bundle.names,
             thresholds_fixed=_fixed(submission, control, settings)[1],
             denominators=all_generations_counted(results, submission, parked, found)
             if submission.campaign.is_unconditional

@@ -7,6 +7,7 @@ from itertools import groupby
 
 import PIL
 
+from seedsweep.audit.evidence.findings_page import BundleFinding
 from seedsweep.audit.evidence.writer import Bundle
 from seedsweep.audit.findings.matched_pictures import Pixels, gather_training, has_changed
 from seedsweep.storage.errors import ShardCorruptError
@@ -123,6 +124,25 @@ class PictureFiles:
             for result in results
             if result.match and result.representative_seed is not None
         }
+
+    def findings(self, results: Sequence[PromptResult]) -> tuple[BundleFinding, ...]:
+        """Each clique of these results, with the files of its representative and of its match."""
+        made = {(p.prompt_id, image.seed): image.file for p in self._prompts for image in p.images}
+        trained = {entry.training_id: entry.file for entry in self._training}
+        return tuple(
+            BundleFinding(
+                prompt_id=result.prompt_id,
+                prompt=result.prompt,
+                size=clique.clique_size,
+                seeds=result.seeds,
+                representative_seed=clique.representative_seed,
+                match=clique.match,
+                made=made.get((result.prompt_id, clique.representative_seed)),
+                trained=trained.get(clique.match.training_id) if clique.match else None,
+            )
+            for result in results
+            for clique in result.cliques
+        )
 
     def add_prompt(self, result: PromptResult) -> None:
         """Add a flagged prompt's cliques, PNGs as they are stored; what is gone stops nothing."""

@@ -14,15 +14,20 @@ _VERIFY = """\
     python3 verify_bundle.py --distances
     python3 verify_bundle.py --key PUBLIC.pem
 
-verify_bundle.py needs Python 3.9 or newer and nothing else: no network, no package. It checks \
-that every file is as manifest.json says and none is added (but for labels-NAME.csv, in which \
-`seedsweep label` keeps what reviewers answer later: it names these), that the stored PNGs have \
-the pixels whose sha256 was recorded when they were made, that ids, counts and verdicts follow \
-from what they are computed from, Cohen's kappa among them, and that representatives are as far \
-from their training pictures as said. It computes no interval, p or adaptive score again and \
-does not compare the sentences of this file. --distances also computes every distance within the \
-cliques again, which takes long for large pictures. A signature is checked by the command \
-openssl (3.0 or newer), where it is there.
+verify_bundle.py needs Python 3.9 or newer and nothing else: no network, no package. It checks:
+
+    - each file is as manifest.json says, and none was added. Only labels-NAME.csv may be:
+      there `seedsweep label` keeps what reviewers answer later, and it names them;
+    - each stored PNG has the pixels whose sha256 was recorded when it was made;
+    - the ids of campaign, recipe and analysis are those of what is in it;
+    - the counts are those of the results, and each verdict is what distances and thresholds say;
+    - each representative is as far from its training picture as said;
+    - how far reviewers agree, Cohen's kappa among it, is what their labels say.
+
+It does not compute intervals, p and adaptive scores again, and does not read the sentences of \
+this file. --distances also computes every distance within the cliques again. That takes long \
+for large pictures, and it says how far it is. If the bundle is signed, the command openssl (3.0 \
+or newer) checks the signature.
 
 Hashes show that a file was changed by somebody who did not change the manifest too. Who could \
 change all of it could make it whole again: note the sha256 of manifest.json elsewhere when you \
@@ -30,6 +35,7 @@ receive the bundle, or have it signed and get the public key from the signer by 
 take the verifier from a copy of seedsweep (audit/evidence/verify_bundle.py) that you trust."""
 
 _FILES = """\
+index.html      the findings, with their pictures: begin here
 manifest.json   hashes of all files, ids, settings, versions, and what was counted
 SHA256SUMS      the hash of the manifest, and of its signature
 campaign.json   the campaign as it was stored when it was submitted
@@ -51,7 +57,6 @@ extractions/    the best generation of each distinct training picture, as it was
 replays.json    images that were made again from their records, where that was asked for
 labels/         what people said, a file for each reviewer, where somebody looked
 labels.json     counts of that, and how far reviewers agree
-labels-NAME.csv what somebody answered after the bundle was made: no part of it
 verifications.json
                 what searches of the whole training set found, newest first, where there were any"""
 
@@ -81,6 +86,9 @@ class Contents:
     search: tuple[str, ...]
     limits: tuple[str, ...]
     signed: bool
+    findings: str
+    replays: tuple[str, ...]
+    files: tuple[str, ...]
 
 
 def readme(contents: Contents) -> str:
@@ -93,9 +101,15 @@ def readme(contents: Contents) -> str:
         f"Evidence of the audit {contents.campaign_id}, analysis {contents.analysis_id}",
         _wrapped("The bundle is " + ("signed." if contents.signed else "not signed.")),
         _titled("How to check it", _wrapped(_VERIFY)),
-        _titled("What is in it", _FILES),
+        _titled("What was found", contents.findings),
+        _titled("What is in it", _held(contents.files)),
         _titled("What was counted", "\n".join(counts)),
         _titled("What a search of the training set found", "\n".join(map(_wrapped, search))),
+        *(
+            [_titled("What was made again", "\n".join(map(_wrapped, contents.replays)))]
+            if contents.replays
+            else []
+        ),
         _titled("What people said", "\n".join(map(_wrapped, people_said))),
         _titled("When the thresholds were fixed", _wrapped(contents.thresholds_fixed)),
         _titled("What could not be put in", "\n".join(map(_wrapped, missing))),
@@ -104,6 +118,21 @@ def readme(contents: Contents) -> str:
         ),
     ]
     return shown_lines("\n\n".join(parts)) + "\n"
+
+
+def _held(files: tuple[str, ...]) -> str:
+    """What the bundle holds of all that one may hold, each with what it is."""
+    always = ("manifest.json", "SHA256SUMS")
+    lines, is_held = [], False
+    for line in _FILES.splitlines():
+        name = line.split(" ", 1)[0]
+        if name:
+            is_held = name in always or any(
+                file == name or (name.endswith("/") and file.startswith(name)) for file in files
+            )
+        if is_held:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _counted(name: str, share: dict[str, int] | None) -> str:

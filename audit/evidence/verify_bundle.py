@@ -2,8 +2,9 @@
 
     python verify_bundle.py [FOLDER] [--key PUBLIC.pem] [--distances]
 
-Prints a line for each fault and ends with exit code 1 where there is one, else 0. The answers of
-reviewers that `seedsweep label` writes beside the manifest later are no fault: they are named.
+Prints a line for each fault and ends with exit code 1 where there is one; else it says what was
+checked, and ends with 0. The answers of reviewers that `seedsweep label` writes beside the manifest
+later are no fault: they are named.
 """
 
 # It is copied into every bundle, so it imports nothing of seedsweep, and stays one file. PNGs are
@@ -24,6 +25,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from fractions import Fraction
@@ -64,6 +66,9 @@ ED25519 = bytes.fromhex("302a300506032b6570032100")
 
 Json = Any
 
+_told = [time.monotonic()]
+"""When it was last said how far the checker is."""
+
 
 class DecodedPicture(NamedTuple):
     """The raw RGB bytes of a picture, row by row."""
@@ -94,12 +99,34 @@ def main() -> int:
     data = (given.folder / MANIFEST).read_bytes()
     manifest = json.loads(data)
     print(f"No fault. {shown(_signed(manifest['signed_by']))}")
+    print(shown(_checked(given.folder, manifest, given.distances)))
     for sentence in manifest["missing"]:
         print(f"Not in it, so not checked: {shown(sentence)}")
     for name in later_labels(given.folder, manifest["files"]):
         print(f"Added later, no part of the bundle: {name}, a reviewer's answers.")
     print(f"sha256 of {MANIFEST}: {_sha256(data)}")
     return 0
+
+
+def _checked(folder: Path, manifest: Json, distances: bool) -> str:
+    """What was checked, of which audit."""
+    results = _read_json(folder / "results.json")
+    cliques = sum(len(_cliques(result)) for result in results)
+    pictures = sum(name.endswith(".png") for name in manifest["files"])
+    within = "computed again" if distances else "not computed again (--distances does that)"
+    return (
+        f"Checked: audit {manifest['campaign_id']}, analysis {manifest['analysis_id']}; "
+        f"{len(manifest['files']):,} files, {len(results):,} results, {pictures:,} pictures, "
+        f"{cliques:,} cliques, whose distances within were {within}."
+    )
+
+
+def _tell_every(seconds: float, text: str) -> None:
+    """Say on stderr how far it is, but not more often than that."""
+    now = time.monotonic()
+    if now - _told[0] >= seconds:
+        _told[0] = now
+        print(text, file=sys.stderr)
 
 
 def shown(value: object) -> str:
@@ -681,7 +708,10 @@ def _check_pictures(
             picture = _decode(folder / entry["file"], size)
             training[entry["training_id"]] = picture
             yield from _check_picture(picture, entry)
-    for result in (result for result in results if result["flagged"]):
+    flagged = [result for result in results if result["flagged"]]
+    for place, result in enumerate(flagged):
+        if distances:
+            _tell_every(5, f"Prompts whose pictures were checked: {place} of {len(flagged)}")
         listed = {entry["seed"]: entry for entry in images[result["prompt_id"]]["images"]}
         for clique in _cliques(result):
             pictures: dict[int, DecodedPicture] = {}

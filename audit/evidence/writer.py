@@ -36,6 +36,11 @@ class Bundle:
         self._folder = folder
         self._files: dict[str, dict[str, str | int]] = {}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files added so far."""
+        return tuple(self._files)
+
     def add(self, name: str, data: bytes) -> None:
         """Add a file; raises `ShardCorruptError` for a name that leads out of the bundle."""
         if not re.fullmatch(RELATIVE_PATH, name):

@@ -4,8 +4,8 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,12 @@ from seedsweep.audit.findings.memories import parts_matched
 from seedsweep.audit.findings.missed import Missed, gather_missed, missed_words
 from seedsweep.audit.findings.part_curve import PartCurve, part_curve
 from seedsweep.audit.findings.people import Reviewer, item_of, refuse_strange, said_words
-from seedsweep.audit.findings.present import no_evidence_words, present_search
+from seedsweep.audit.findings.present import (
+    captions_of,
+    copies_of,
+    no_evidence_words,
+    present_search,
+)
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
 from seedsweep.audit.report.calibration_page import WORDS
 from seedsweep.audit.report.examined import Examined, examined_of
@@ -87,7 +92,8 @@ class Report:
     else they are the campaign's own. `changes` says what differs between the two. `unflagged` are
     the first prompts that could be flagged and are not. `missed` is None without stages. `examined`
     is None if nothing was compared with training pictures. `no_evidence` says how many prompts
-    are in no rate, and why; empty for none.
+    are in no rate, and why; empty for none. `captions` and `copies` of matched training pictures,
+    by id, are as far as a search told them.
     """
 
     submission: Submission
@@ -121,6 +127,8 @@ class Report:
     findings: Findings
     reviewers: tuple[str, ...]
     extractions: ExtractionsShown | None = None
+    captions: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_report(
@@ -214,6 +222,8 @@ def gather_report(
         findings=findings,
         reviewers=tuple(reviewer.name for reviewer in reviewers),
         extractions=gather_extractions(store, submission, settings, results),
+        captions=captions_of(search),
+        copies=copies_of(search),
     )
 
 

@@ -62,6 +62,7 @@ def evidence(
     from seedsweep.audit.evidence.labels import open_labels
     from seedsweep.audit.evidence.signature import open_signer
     from seedsweep.audit.evidence.writer import refuse_taken
+    from seedsweep.audit.replay.replay_words import replay_words
     from seedsweep.cli.progress_bars import counted
 
     # All that may be refused comes before what takes long.
@@ -78,7 +79,8 @@ def evidence(
     additions = BundleOptions(replayed, sample_seed, given, signer, tuple(prompt or ()))
     with counted("flagged prompts copied") as progress:
         sealed = write_evidence(opened, campaign_id, output, additions, progress)
-    for sentence in (sealed.in_words, *sealed.labels_in_words):
+    again = replay_words(replayed) if replayed else ()
+    for sentence in (sealed.in_words, *again, *sealed.labels_in_words):
         say(sentence)
     check = sealed.folder / "verify_bundle.py"
     say(f"Check it with `python3 {shlex.quote(str(check))}`. Note this hash elsewhere:")

@@ -10,6 +10,11 @@ import sys
 
 import pytest
 
+from seedsweep.audit.evidence.findings_page import (
+    BundleFinding,
+    findings_page,
+    findings_words,
+)
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.findings.comparison import Contrast
 from seedsweep.audit.findings.counts import count_results
@@ -183,8 +188,18 @@ def test_pages_show_text(store, campaign_id, comparison, duplication):
 
 
 def test_the_readme_of_a_bundle_shows_text():
-    contents = Contents("small", "0", HOSTILE, {}, (HOSTILE,), (HOSTILE,), (HOSTILE,), (), False)
+    told = (HOSTILE,)
+    contents = Contents("small", "0", HOSTILE, {}, told, told, told, (), False, HOSTILE, told, ())
     assert is_shown(readme(contents))
+
+
+def test_the_page_of_a_bundle_shows_text_and_runs_none():
+    match = Match(training_id=HOSTILE, l2=0.05, tiled_l2=0.06, adaptive=None, extracted=True)
+    finding = BundleFinding("0" * 16, HOSTILE, 2, 4, 1, match, "images/a/1.png", None)
+    page = findings_page("small", (finding,)).decode()
+    assert is_shown(page)
+    assert "<b>&" not in page
+    assert is_shown(findings_words((finding,)))
 
 
 def test_a_csv_says_after_which_stage_a_prompt_was_dropped(tmp_path):

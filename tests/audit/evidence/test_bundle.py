@@ -1,11 +1,14 @@
 """A bundle of evidence: what is in it, and that nothing in it can change unseen."""
 
 import hashlib
+import html
 import json
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -114,7 +117,21 @@ def test_a_bundle_is_verified_with_python_alone_in_an_empty_environment(signed):
     digest = hashlib.sha256((signed / "manifest.json").read_bytes()).hexdigest()
     assert "No fault. Signed by the key" in finished.stdout
     assert digest in finished.stdout
-    assert verify(signed, "--distances").returncode == 0
+    manifest, pictures = load(signed, "manifest.json"), len([*signed.rglob("*.png")])
+    what = f"Checked: audit {manifest['campaign_id']}, analysis {manifest['analysis_id']}; "
+    held = f"{len(manifest['files'])} files, 4 results, {pictures} pictures, 3 cliques, "
+    assert f"{what}{held}whose distances within were not computed again" in finished.stdout
+    thorough = verify(signed, "--distances")
+    assert thorough.returncode == 0
+    assert f"{held}whose distances within were computed again." in thorough.stdout
+
+
+def test_how_far_a_slow_check_is_is_said_now_and_then(signed, capsys, monkeypatch):
+    times = iter([0.0, 4.0, 5.0])
+    monkeypatch.setattr(verify_bundle, "_told", [0.0])
+    monkeypatch.setattr(verify_bundle, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    assert not faults(signed, distances=True)
+    assert capsys.readouterr().err == "Prompts whose pictures were checked: 2 of 3\n"
 
 
 def test_it_holds_the_cliques_as_stored_and_the_training_pictures_as_compared(made):
@@ -624,6 +641,41 @@ def test_nothing_analysed_yet_is_a_bundle_too(audit):
     assert not faults(folder)
 
 
+def test_a_recipient_sees_each_finding_with_its_pictures(made):
+    folder = made.bundle("read")
+    page = (folder / "index.html").read_text()
+    readme = (folder / "README.txt").read_text()
+    told = page.replace("<br>", " ")
+    for result in made.results[:3]:
+        made_of, match = f"images/{result.prompt_id}/{result.representative_seed}.png", result.match
+        (trained,) = (
+            entry["file"]
+            for entry in load(folder, "training.json")["pictures"]
+            if entry["training_id"] == match.training_id
+        )
+        for name in (made_of, trained):
+            assert (folder / name).is_file()
+            assert f'<img src="{name}"' in page
+            assert name in readme
+        assert match.training_id in readme
+        assert f"l2 {match.l2:.3f}, adaptive" in readme
+        assert f"{result.prompt_id}: {SEEDS} of {SEEDS} the same" in readme
+    assert html.escape(EVIL) in told
+    assert "<script" not in page
+    assert not re.search(r'(src|href)="(?!images/|training/)', page)
+
+
+def test_the_readme_lists_what_is_in_this_bundle_alone(made, signed):
+    told, of_signed = ((f / "README.txt").read_text() for f in (made.bundle("listed"), signed))
+    assert "\nresults.json " in told
+    assert "\nreplays.json " in of_signed
+    for absent in ("parts.json", "parts/", "labels.json", "labels/", "replays.json"):
+        assert f"\n{absent}" not in told
+    assert "3 of 3 equal bit for bit." in of_signed
+    assert "What was made again" in of_signed
+    assert "What was made again" not in told
+
+
 def test_prompts_are_in_no_path_and_not_in_the_readme(made):
     folder = made.bundle("evil")
     assert EVIL in load(folder, "prompts.json")[0]
@@ -647,6 +699,7 @@ def test_the_command_prints_the_manifests_hash(audit, seedsweep, key):
     assert finished.stdout == f"{digest}  out/manifest.json\n"
     assert "4 results, 3 of them flagged, and 21 pictures" in finished.stderr
     assert "python3 out/verify_bundle.py" in finished.stderr
+    assert "2 of 2 equal bit for bit." in finished.stderr
     assert load(audit.folder / "out", "replays.json")["equal"] == 2
     assert verify(audit.folder / "out").returncode == 0
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from seedsweep.audit.replay.replay import Replays
+from seedsweep.audit.replay.replay_words import replay_words
 from seedsweep.cli import main as command_line
 from seedsweep.cli import progress_bars
-from seedsweep.cli.replay_table import summary
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import Receipt, store_receipt
@@ -297,4 +297,4 @@ def one(l2, *facts, device="cpu"):
     ],
 )
 def test_the_summary_says_how_many_and_how_far_and_why(replays, said):
-    assert summary(Replays("small", tuple(replays))) == said
+    assert [*replay_words(Replays("small", tuple(replays)))] == said

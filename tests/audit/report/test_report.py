@@ -418,7 +418,7 @@ def test_a_match_that_is_no_extraction_says_which_condition_it_misses(lab: Lab) 
         drop_results(lab.store, lab.campaign_id, {flagged.prompt_id})
         lab.store_results([flagged.model_copy(update={"match": match})])
         shown = words(lab.html()).replace("&gt;", ">")
-        assert f"matched, not extracted {reason} " in shown
+        assert f"compared, not extracted {reason} " in shown
 
 
 @pytest.mark.parametrize("change", ["moved", "picture gone", "picture replaced"])

@@ -1,0 +1,125 @@
+"""What a bundle's findings are, for its recipient: each clique beside what it matches."""
+
+from dataclasses import dataclass
+from html import escape
+
+from seedsweep.audit.findings.match_words import agreement_words, score_words
+from seedsweep.scheduler.printable import shown
+from seedsweep.storage.prompt_results import Match
+
+PAGE = "index.html"
+LISTED = 100
+"""README.txt has so many findings, and the page all."""
+
+_HEAD = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src 'self' file:; \
+style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 sans-serif; margin: 24px auto; max-width: 1100px; padding: 0 16px }}
+table {{ border-collapse: collapse; width: 100% }}
+th, td {{ border-bottom: 1px solid #ccc; padding: 8px; text-align: left; vertical-align: top }}
+td {{ overflow-wrap: anywhere }}
+.n {{ text-align: right }}
+img {{ width: 128px; image-rendering: pixelated; display: block }}
+small {{ color: #555 }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFinding:
+    """A clique that a bundle holds, best first: `size` of `seeds` pictures are the same one. `made`
+    is the file of its representative, `trained` that of its match; None if it is not there."""
+
+    prompt_id: str
+    prompt: str
+    size: int
+    seeds: int
+    representative_seed: int
+    match: Match | None
+    made: str | None
+    trained: str | None
+
+
+def findings_page(title: str, findings: tuple[BundleFinding, ...]) -> bytes:
+    """The page with all findings and their pictures; every text in it is escaped."""
+    head = (
+        "<tr><th>Prompt</th><th class=n>Same pictures</th><th>Generated</th><th>Training picture"
+        "</th><th class=n>l2</th><th class=n>Adaptive</th><th>Agreement</th><th>Extracted</th></tr>"
+    )
+    rows = "\n".join(map(_row, findings))
+    note = (
+        "Each row is a picture that the model repeats for a prompt: how many of the prompt's "
+        "pictures are this one, one of them, and the training picture nearest to it. README.txt "
+        "says how to check this bundle, what was counted, and what it cannot say. Nothing here is "
+        "confirmed by people."
+    )
+    table = f"<table>\n{head}\n{rows}\n</table>" if findings else "<p>No prompt is flagged.</p>"
+    return f"{_HEAD.format(title=escape(title))}<p>{note}</p>\n{table}\n</body>\n</html>\n".encode()
+
+
+def findings_words(findings: tuple[BundleFinding, ...]) -> str:
+    """The findings in lines, by the prompt's id: it names no prompt."""
+    if not findings:
+        return "No prompt is flagged."
+    lines = [f"{PAGE} shows the same with the pictures, and names the prompts."]
+    for number, each in enumerate(findings[:LISTED], 1):
+        lines.append(f"{number:>4}. prompt {each.prompt_id}: {each.size} of {each.seeds} the same")
+        lines.append(f"      generated  {each.made or 'not in the bundle'}")
+        if each.match:
+            lines.append(f"      training   {each.trained or 'not in the bundle'}")
+            lines.append(f"                 {shown(each.match.training_id)}")
+            lines.append(f"      {_judged(each.match)}")
+    if len(findings) > LISTED:
+        lines.append(f"      and {len(findings) - LISTED:,} more, on the page")
+    return "\n".join(lines)
+
+
+def _judged(match: Match) -> str:
+    return (
+        f"l2 {match.l2:.3f}, adaptive {score_words(match.adaptive)}, agreement "
+        f"{agreement_words(match)}: {_verdict(match)}"
+    )
+
+
+def _verdict(match: Match) -> str:
+    return "extracted" if match.extracted else "not extracted"
+
+
+def _row(each: BundleFinding) -> str:
+    match = each.match
+    seed = f"seed {each.representative_seed}"
+    trained = shown(match.training_id) if match else "not examined"
+    cells = [
+        f'<span dir="auto">{escape(shown(each.prompt))}</span><br>'
+        f"<small>{escape(each.prompt_id)}</small>",
+        f"{each.size} of {each.seeds}",
+        _picture(each.made, seed),
+        _picture(each.trained, trained) if match else escape(trained),
+        f"{match.l2:.3f}" if match else "",
+        score_words(match.adaptive) if match else "",
+        agreement_words(match) if match else "",
+        ("yes" if match.extracted else "no") if match else "not examined",
+    ]
+    numeric = {1, 4, 5}
+    return "".join(
+        f"<td{' class=n' if place in numeric else ''}>{cell}</td>"
+        for place, cell in enumerate(cells)
+    ).join(("<tr>", "</tr>"))
+
+
+def _picture(file: str | None, caption: str) -> str:
+    if file is None:
+        return f"not in the bundle<br><small>{escape(caption)}</small>"
+    name = escape(file)
+    return (
+        f'<a href="{name}"><img src="{name}" alt=""></a><small>{escape(caption)}<br>{name}</small>'
+    )
