@@ -136,6 +136,23 @@ def refused(finished, *words):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_no_words_of_code(command):
+    shown = CliRunner().invoke(command_line.app, [command, "--help"]).output
+    assert not re.findall(r"<[a-z]|x>=|<=x|x<=|[{}]|default: \(|\[\[", shown)
+
+
+def test_help_says_ranges_and_defaults_in_words():
+    shown = " ".join(CliRunner().invoke(command_line.app, ["plan", "--help"]).output.split())
+    assert shown.startswith("Usage: seedsweep plan [OPTIONS] FILE.toml ")
+    assert "--images-per-second X One device's rate" in shown
+    assert "[default: as many as `run` would start here; 1 with" in shown
+    assert "at least 1]" in shown
+    listed = " ".join(CliRunner().invoke(command_line.app, ["status", "--help"]).output.split())
+    assert "Usage: seedsweep status [OPTIONS] [ID] " in listed
+    assert "all campaigns of the store" in listed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_commands_help_has_an_example(command):
     shown = CliRunner().invoke(command_line.app, [command, "--help"]).output
     assert f"Example: seedsweep {command}" in shown
