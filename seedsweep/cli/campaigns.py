@@ -281,10 +281,12 @@ def status(
 
 def _plan(store: "Store", file: Path) -> "Plan":
     """The file's plan; says which rows of the prompts gave none, and what may not be meant so."""
+    from seedsweep.cli.progress_bars import noticed
     from seedsweep.scheduler.campaign.prompt_files import RowCounts
 
     rows = RowCounts()
-    plan = _read_plan(store, file, rows)
+    with noticed("The model and the prompts are read"):
+        plan = _read_plan(store, file, rows)
     if rows.skipped:
         say(f"Rows of the prompts: {rows}.")
     for remark in rows.remarks:
