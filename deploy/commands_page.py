@@ -1,12 +1,12 @@
 """The page of all commands, made from what their `--help` says."""
 
 import inspect
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from typer.main import get_command
 
+from seedsweep.cli.help_groups import plain_record
 from seedsweep.cli.main import app
 
 HEAD = """\
@@ -20,12 +20,6 @@ out · 2 your file, flag or environment is wrong (one sentence says what and how
 service cannot be reached · 130 you stopped it with Ctrl-C.
 `--json` is for scripts. `run` and `submit` print the campaign's id alone on the last line.
 """
-
-VALUES = {
-    **{"str": "", "path": " PATH", "list[path]": " PATH", "int": " N", "int range": " N"},
-    **{"list[int]": " N", "float": " X", "float range": " X"},
-}
-"""What stands for a value that has no name, by its type."""
 
 
 def commands_page() -> str:
@@ -45,8 +39,7 @@ def _section(name: str, command: Any) -> Iterator[str]:
             yield from (" ".join(paragraph.split()), "")
     yield from ("| argument | meaning |", "|---|---|")
     records = (each.get_help_record(command.context_class(command)) for each in command.params)
-    for argument, meaning in filter(None, records):
-        named = re.sub(r" <([^>]*)>", lambda kind: VALUES.get(kind[1], f" {kind[1]}"), argument)
+    for named, meaning in (plain_record(*record) for record in records if record):
         named = named.replace("|", r"\|")
         yield f"| `{named}` | {' '.join(meaning.split())} |"
     yield ""

@@ -49,13 +49,15 @@ def run(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Worker processes; unless given, one per GPU, or per core if there is none."
+            min=1,
+            show_default="one per visible GPU; without one, one per core",
+            help="How many worker processes make pictures.",
         ),
     ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Where the report goes; ./seedsweep-reports/ID unless given."
+            metavar="DIR", show_default="./seedsweep-reports/ID", help="Where the report goes."
         ),
     ] = None,
     as_json: AsJson = False,
@@ -129,15 +131,15 @@ def plan(
         typer.Option(min=1e-6, help="One device's rate, taken as given: nothing is measured."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Measure on cpu, cuda:0, …; unless given, the first visible.")
+        str | None, typer.Option(show_default="the first visible", help="Measure on cpu, cuda:0, …")
     ] = None,
     devices: Annotated[
         int | None,
         typer.Option(
             min=1,
+            show_default="as many as `run` would start here; 1 with --images-per-second",
             help="How many devices will work at a time (their number, not their names), for the "
-            "wall time; unless given, as many as `run` would start here, and 1 with "
-            "--images-per-second. On a CPU, a device is one worker with one thread.",
+            "wall time. On a CPU, a device is one worker with one thread.",
         ),
     ] = None,
     price: Annotated[
@@ -228,7 +230,10 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how far campaigns are, newest first, who works on them, and what is stuck.
+    """Show how far campaigns are, newest first, who works on them, and what holds one up.
+
+    Without ID it shows all campaigns of the store. With SEEDSWEEP_BROKER_URL it asks the deployment
+    as well, and shows its workers.
 
     Example: seedsweep status --watch
     """
@@ -276,10 +281,12 @@ def status(
 
 def _plan(store: "Store", file: Path) -> "Plan":
     """The file's plan; says which rows of the prompts gave none, and what may not be meant so."""
+    from seedsweep.cli.progress_bars import noticed
     from seedsweep.scheduler.campaign.prompt_files import RowCounts
 
     rows = RowCounts()
-    plan = _read_plan(store, file, rows)
+    with noticed("The model and the prompts are read"):
+        plan = _read_plan(store, file, rows)
     if rows.skipped:
         say(f"Rows of the prompts: {rows}.")
     for remark in rows.remarks:

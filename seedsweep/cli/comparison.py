@@ -84,8 +84,8 @@ def duplication(
     column: Annotated[
         str | None,
         typer.Option(
-            help="FILE's column of prompts; unless given, the one that the campaign file names, or "
-            "`prompt`, as `select` writes it."
+            show_default="the one that the campaign file names, else `prompt`, as of `select`",
+            help="FILE's column of prompts.",
         ),
     ] = None,
     sample: Annotated[

@@ -25,7 +25,7 @@ from seedsweep.cli import (
     services,
     verification,
 )
-from seedsweep.cli.help_groups import Grouped, help_width
+from seedsweep.cli.help_groups import Documented, Grouped, help_width
 from seedsweep.cli.options import exit_code, say, show
 from seedsweep.cli.streams import open_closed, write
 from seedsweep.scheduler.printable import ShownFormatter
@@ -77,7 +77,7 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 for group, commands in GROUPS.items():
     for command in commands:
-        app.command(rich_help_panel=group)(command)
+        app.command(cls=Documented, rich_help_panel=group)(command)
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -82,7 +82,8 @@ MetricsPort = Annotated[
     typer.Option(
         min=0,
         max=65535,
-        help="The port of the metrics; unless given, the first free one. 0: no metrics.",
+        show_default="the first free one",
+        help="The port of the metrics; 0: no metrics.",
     ),
 ]
 LogFormat = Annotated[

@@ -24,7 +24,7 @@ LINE_SECONDS, STEADY_SECONDS, LONGEST_SECONDS = 10.0, 300.0, 600.0
 """A log gets a line every `LINE_SECONDS` for `STEADY_SECONDS`, then less and less often, at last
 every `LONGEST_SECONDS`. A terminal is drawn all the time."""
 
-NOTICE_SECONDS = 2.0
+NOTICE_SECONDS = 3.0
 """What takes less gets no line."""
 
 RATE_SECONDS, RATE_CHANGES = 30.0, 5

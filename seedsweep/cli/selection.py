@@ -51,7 +51,7 @@ def select(
         ),
     ] = None,
     actors: Annotated[
-        int | None, typer.Option(min=1, help="Ray actors; one per core unless given.")
+        int | None, typer.Option(min=1, show_default="one per core", help="Ray actors.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

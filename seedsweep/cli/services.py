@@ -50,18 +50,22 @@ def worker(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="The devices that serve, by name: 0,1,3 or cuda:0,cpu; unless given, all visible.",
+            show_default="all visible",
+            help="The devices that serve, by name: 0,1,3 or cuda:0,cpu.",
         ),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="How many workers serve the CPU; one unless given.")
+        int | None,
+        typer.Option(min=1, show_default="1", help="How many workers serve the CPU."),
     ] = None,
     threads: Annotated[
         int, typer.Option(min=1, help="CPU threads of torch; another number may alter pixels.")
     ] = 1,
     name: Annotated[
         str | None,
-        typer.Option(help="A single worker's name; unless given: host, device and process id."),
+        typer.Option(
+            show_default="host, device and process id", help="The name of a single worker."
+        ),
     ] = None,
     metrics_host: MetricsHost = LOOPBACK,
     metrics_port: MetricsPort = None,

@@ -71,6 +71,9 @@ def folder(tmp_path):
 def seedsweep(folder, monkeypatch, capsys):
     """Run the command line in the campaign's folder; returns code and output as a shell would."""
 
+    # However slow the machine is, what reads files says no more than it has to.
+    monkeypatch.setattr(progress_bars, "NOTICE_SECONDS", 600.0)
+
     def run(*arguments, **environment):
         monkeypatch.chdir(folder)
         for name, value in environment.items():
@@ -133,6 +136,23 @@ def refused(finished, *words):
     for word in words:
         assert word in finished.stderr
     return True
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_no_words_of_code(command):
+    shown = CliRunner().invoke(command_line.app, [command, "--help"]).output
+    assert not re.findall(r"<[a-z]|x>=|<=x|x<=|[{}]|default: \(|\[\[", shown)
+
+
+def test_help_says_ranges_and_defaults_in_words():
+    shown = " ".join(CliRunner().invoke(command_line.app, ["plan", "--help"]).output.split())
+    assert shown.startswith("Usage: seedsweep plan [OPTIONS] FILE.toml ")
+    assert "--images-per-second X One device's rate" in shown
+    assert "[default: as many as `run` would start here; 1 with" in shown
+    assert "at least 1]" in shown
+    listed = " ".join(CliRunner().invoke(command_line.app, ["status", "--help"]).output.split())
+    assert "Usage: seedsweep status [OPTIONS] [ID] " in listed
+    assert "all campaigns of the store" in listed
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -549,6 +569,11 @@ class TestSubmit:
         assert first.stdout == second.stdout == f"{campaign_id}\n"
         assert "3 prompts, 12 images, 6 units" in first.stderr
         assert "resume" not in second.stderr
+
+    def test_if_reading_takes_long_it_says_what_it_does(self, seedsweep, monkeypatch):
+        monkeypatch.setattr(progress_bars, "NOTICE_SECONDS", 0.0)
+        done = seedsweep("submit", "campaign.toml")
+        assert done.stderr.startswith("The model and the prompts are read …\n")
 
     def test_without_a_broker_nobody_is_promised_to_take_it_up(self, seedsweep, store):
         done = seedsweep("submit", "campaign.toml")
