@@ -117,11 +117,12 @@ def write_evidence(
         seeds, size = submission.campaign.sampling.seeds, settings.analysis.min_clique_size
         counts = count_results(results, len(prompts), seeds, size)
         findings = pictures.findings(shown)
-        bundle.add(PAGE, findings_page(f"Evidence of the audit {campaign_id}", findings))
+        also = (f"{extracted.in_words} extractions.json lists them.",) if extracted else ()
+        bundle.add(PAGE, findings_page(f"Evidence of the audit {campaign_id}", findings, also))
         contents = Contents(
             campaign_id=campaign_id,
             analysis_id=settings.analysis_id,
-            findings=findings_words(findings),
+            findings=findings_words(findings, also),
             replays=replay_words(options.replays) if options.replays else (),
             files=bundle.names,
             thresholds_fixed=_fixed(submission, control, settings)[1],

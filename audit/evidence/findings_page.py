@@ -11,6 +11,8 @@ PAGE = "index.html"
 LISTED = 100
 """README.txt has so many findings, and the page all."""
 
+_NONE = "Nothing is flagged: no clique is large enough."
+
 _HEAD = """\
 <!doctype html>
 <html lang="en">
@@ -49,8 +51,11 @@ class BundleFinding:
     trained: str | None
 
 
-def findings_page(title: str, findings: tuple[BundleFinding, ...]) -> bytes:
-    """The page with all findings and their pictures; every text in it is escaped."""
+def findings_page(
+    title: str, findings: tuple[BundleFinding, ...], also: tuple[str, ...] = ()
+) -> bytes:
+    """The page with all findings and their pictures, and what was found `also`, in sentences; every
+    text in it is escaped."""
     head = (
         "<tr><th>Prompt</th><th class=n>Same pictures</th><th>Generated</th><th>Training picture"
         "</th><th class=n>l2</th><th class=n>Adaptive</th><th>Agreement</th><th>Extracted</th></tr>"
@@ -62,15 +67,18 @@ def findings_page(title: str, findings: tuple[BundleFinding, ...]) -> bytes:
         "says how to check this bundle, what was counted, and what it cannot say. Nothing here is "
         "confirmed by people."
     )
-    table = f"<table>\n{head}\n{rows}\n</table>" if findings else "<p>No prompt is flagged.</p>"
-    return f"{_HEAD.format(title=escape(title))}<p>{note}</p>\n{table}\n</body>\n</html>\n".encode()
+    table = f"<table>\n{head}\n{rows}\n</table>" if findings else f"<p>{_NONE}</p>"
+    told = "".join(f"<p>{escape(shown(sentence))}</p>\n" for sentence in also)
+    begun = _HEAD.format(title=escape(title))
+    return f"{begun}<p>{note}</p>\n{told}{table}\n</body>\n</html>\n".encode()
 
 
-def findings_words(findings: tuple[BundleFinding, ...]) -> str:
-    """The findings in lines, by the prompt's id: it names no prompt."""
+def findings_words(findings: tuple[BundleFinding, ...], also: tuple[str, ...] = ()) -> str:
+    """The findings in lines, by the prompt's id, after what was found `also`: it names no
+    prompt."""
     if not findings:
-        return "No prompt is flagged."
-    lines = [f"{PAGE} shows the same with the pictures, and names the prompts."]
+        return "\n".join([*also, _NONE])
+    lines = [*also, f"{PAGE} shows the same with the pictures, and names the prompts."]
     for number, each in enumerate(findings[:LISTED], 1):
         lines.append(f"{number:>4}. prompt {each.prompt_id}: {each.size} of {each.seeds} the same")
         lines.append(f"      generated  {each.made or 'not in the bundle'}")
