@@ -25,6 +25,7 @@ table {{ border-collapse: collapse; width: 100% }}
 th, td {{ border-bottom: 1px solid #ccc; padding: 8px; text-align: left; vertical-align: top }}
 td {{ overflow-wrap: anywhere }}
 .n {{ text-align: right }}
+td.n {{ overflow-wrap: normal; white-space: nowrap }}
 img {{ width: 128px; image-rendering: pixelated; display: block }}
 small {{ color: #555 }}
 </style>
@@ -59,8 +60,8 @@ def findings_page(title: str, findings: tuple[BundleFinding, ...]) -> bytes:
     note = (
         "Each row is a picture that the model repeats for a prompt: how many of the prompt's "
         "pictures are this one, one of them, and the training picture nearest to it. README.txt "
-        "says how to check this bundle, what was counted, and what it cannot say. Nothing here is "
-        "confirmed by people."
+        "says how to check this bundle, what was counted, what people said of it, and what it "
+        "cannot say."
     )
     table = f"<table>\n{head}\n{rows}\n</table>" if findings else "<p>No prompt is flagged.</p>"
     return f"{_HEAD.format(title=escape(title))}<p>{note}</p>\n{table}\n</body>\n</html>\n".encode()
