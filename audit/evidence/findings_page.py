@@ -27,6 +27,7 @@ table {{ border-collapse: collapse; width: 100% }}
 th, td {{ border-bottom: 1px solid #ccc; padding: 8px; text-align: left; vertical-align: top }}
 td {{ overflow-wrap: anywhere }}
 .n {{ text-align: right }}
+td.n {{ overflow-wrap: normal; white-space: nowrap }}
 img {{ width: 128px; image-rendering: pixelated; display: block }}
 small {{ color: #555 }}
 </style>
@@ -64,8 +65,8 @@ def findings_page(
     note = (
         "Each row is a picture that the model repeats for a prompt: how many of the prompt's "
         "pictures are this one, one of them, and the training picture nearest to it. README.txt "
-        "says how to check this bundle, what was counted, and what it cannot say. Nothing here is "
-        "confirmed by people."
+        "says how to check this bundle, what was counted, what people said of it, and what it "
+        "cannot say."
     )
     table = f"<table>\n{head}\n{rows}\n</table>" if findings else f"<p>{_NONE}</p>"
     told = "".join(f"<p>{escape(shown(sentence))}</p>\n" for sentence in also)
