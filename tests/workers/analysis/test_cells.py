@@ -14,6 +14,7 @@ def small(monkeypatch):
     """Few vectors are in many cells already, and few pivots in groups."""
     monkeypatch.setattr(cells, "WHOLE", 32)
     monkeypatch.setattr(cells, "CELL", 4)
+    monkeypatch.setattr(cells, "COMPARED", 32)
 
 
 def vectors_of(count, values=24, seed=0):
