@@ -17,7 +17,12 @@ from seedsweep.audit.report.html import templates
 from seedsweep.audit.report.prompt_section import PICTURES_SHOWN, data_uri
 from seedsweep.audit.report.report import gather_report, render_report, write_report
 from seedsweep.storage import keys
-from seedsweep.storage.campaigns import store_campaign, store_control, store_parked
+from seedsweep.storage.campaigns import (
+    store_campaign,
+    store_control,
+    store_parked,
+    store_verification,
+)
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Match, PromptResult, Transform
@@ -35,12 +40,14 @@ from seedsweep.storage.results import drop_results, store_results
 from seedsweep.storage.settings.analysis import Analysis, Verification
 from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS
 from seedsweep.storage.shards import StoredImage, decode_shard, encode_shard
+from seedsweep.storage.verification_results import VerifiedClique
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.verdict import judge
 from seedsweep.workers.analysts.prompt_result import result_of
 from seedsweep.workers.images import digest_pixels, encode_png
 from tests.support.campaigns import make_campaign, make_submission, noise_model
+from tests.support.findings import make_search
 from tests.support.pictures import black_png
 
 SIDE, SEEDS, THRESHOLD = 16, 50, 0.1
@@ -419,6 +426,27 @@ def test_a_match_that_is_no_extraction_says_which_condition_it_misses(lab: Lab) 
         lab.store_results([flagged.model_copy(update={"match": match})])
         shown = words(lab.html()).replace("&gt;", ">")
         assert f"compared, not extracted {reason} " in shown
+
+
+def test_the_table_names_the_training_picture_and_how_often_the_set_has_it(lab: Lab) -> None:
+    flagged, _ = lab.analyse()
+    assert flagged.match
+    assert flagged.representative_seed is not None
+    clique = VerifiedClique(
+        prompt_id=flagged.prompt_id,
+        prompt=flagged.prompt,
+        seed=flagged.representative_seed,
+        match=flagged.match,
+        copies=37,
+        caption="of <b>a fox",
+    )
+    before = words(lab.html())
+    assert flagged.match.training_id in before
+    assert "caption: " not in before
+    store_verification(lab.store, make_search(lab.store, lab.campaign_id, cliques=(clique,)))
+    after = words(lab.html())
+    assert "caption: of &lt;b&gt;a fox" in after
+    assert " 37 " in after
 
 
 @pytest.mark.parametrize("change", ["moved", "picture gone", "picture replaced"])
