@@ -155,7 +155,7 @@ def _worker_table(signs: Sequence[Sign]) -> FittedTable:
         worker = sign.worker
         end = ", out" if worker.why_out else "" if sign.alive else ", lost"
         table.add_row(
-            *(worker.name, worker.host, worker.device, worker.model),
+            *(worker.name, worker.host, worker.device, worker.model or "none yet"),
             *(str(worker.images), f"{worker.images_per_second:.2f}" if sign.alive else "-"),
             coloured(f"{duration_words(round(sign.seconds_ago))} ago{end}", "red" if end else ""),
         )

@@ -332,3 +332,9 @@ def test_prompts_without_evidence_are_not_counted_among_those_that_are_not_flagg
 )
 def test_a_long_prompt_is_shortened_as_it_is_shown(prompt, cell):
     assert prompt_cell(prompt, 5) == cell
+
+
+def test_a_worker_without_a_model_yet_is_said_to_have_none(capsys):
+    about = {"host": "h", "device": "cpu", "model": "", "images": 0, "images_per_second": 0.0}
+    print_workers(Services(True, (Sign(Worker(name="w", **about), "", 1),), 1))
+    assert "none yet" in capsys.readouterr().out
