@@ -284,7 +284,7 @@ class TestWhatWasNotExamined:
     def test_the_report_clears_nothing(self, bench):
         page = " ".join(render_report(gather_report(bench.store, bench.id, None)).split())
         assert '</b><span>extracted</span><span class="soft">not examined</span>' in page
-        assert '</b><span>matched</span><span class="soft">not examined: no training' in page
+        assert '</b><span>compared</span><span class="soft">not examined: no training' in page
         assert "0.00 [0.00" not in page
         assert "flagged, not examined" in page
 
