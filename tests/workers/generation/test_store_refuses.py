@@ -143,7 +143,7 @@ def test_a_slow_s3_store_is_said_while_it_keeps_a_worker_waiting(
     generations = load_pipeline(seen.store, seen.campaign, "cpu", 1).generate("a cat", range(3))
     s3_proxy.faults = Faults(black_hole=True)
     encode = partial(encode_unit, seen.unit, generations)
-    seen.worker._writer.put(seen.unit, unit_shard(seen.unit), encode)
+    seen.worker._writer.put(seen.unit, unit_shard(seen.unit), encode, seen.worker._stored)
     said = wait_until(lambda: seen.told)
     assert re.search(r"is slow: it has not answered for \d+ s; look at its server", said)
     assert said.endswith(NOTHING_LOST)
