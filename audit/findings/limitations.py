@@ -1,6 +1,6 @@
 """What an audit can not say, in words."""
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
 
@@ -18,7 +18,7 @@ def least_rate(size: int, seeds: int) -> float:
     reaches `size` with that probability, which a beta quantile gives (Clopper and Pearson 1934). 1
     if so many seeds cannot show it.
     """
-    return float(beta.ppf(SURE, size, seeds - size + 1)) if size <= seeds else 1.0
+    return float(betaincinv(size, seeds - size + 1, SURE)) if size <= seeds else 1.0
 
 
 def limit_words(

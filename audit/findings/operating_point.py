@@ -13,7 +13,6 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter
-from scipy.stats import bootstrap
 
 from seedsweep.audit.findings.intervals import RESAMPLES, SEED, Rate, Side, rate
 from seedsweep.workers.analysis.flag_threshold import STEPS, threshold_of
@@ -194,6 +193,8 @@ def grouped_rate(
 def _resampled(
     found: NDArray[np.bool_], groups: Sequence[str], confidence: float, side: Side
 ) -> tuple[float, float]:
+    from scipy.stats import bootstrap
+
     cells: dict[str, list[bool]] = defaultdict(list)
     for group, is_found in zip(groups, found.tolist(), strict=True):
         cells[group].append(is_found)

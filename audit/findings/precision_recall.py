@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import bootstrap
 
 from seedsweep.audit.findings.intervals import CONFIDENCE, SEED
 from seedsweep.audit.findings.operating_point import NEVER, Scores, Steps
@@ -36,6 +35,8 @@ class PrecisionRecall:
 
 def precision_recall(scores: Scores) -> PrecisionRecall | None:
     """The precision-recall curve of the scores; None without controls or without positives."""
+    from scipy.stats import bootstrap
+
     if not len(scores.controls) or not len(scores.positives):
         return None
     levels = min(LEVELS, len(scores.positives))
