@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from seedsweep.workers.analysis.cliques import DEFAULT_MAX_STEPS
 from seedsweep.workers.analysis.verdict import JudgedClique, MemberDistances, Verdict, verdict_of
@@ -81,6 +79,9 @@ def _components(
     pairs: NDArray[np.intp], count: int, size: int, largest: int
 ) -> Iterator[_Component]:
     """Those among the generations that have enough edges for a clique of the size."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     pairs = _with_enough(pairs, count, size)
     if not len(pairs):
         return
