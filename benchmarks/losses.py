@@ -13,6 +13,7 @@ import argparse
 import math
 import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -56,6 +57,7 @@ def write(deployment):
     (deployment.folder / "campaign.toml").write_text(CAMPAIGN)
     path = f"{deployment.environment['PYTHONPATH']}:{deployment.folder}"
     deployment.environment.update(PYTHONPATH=path, SEEDSWEEP_ALLOW_PYTHON="slow:draw")
+    sys.path.append(str(deployment.folder))  # commands are called within this process
     return deployment.folder / "campaign.toml"
 
 
