@@ -53,9 +53,6 @@ ENVIRONMENT = {
     "RAY_worker_register_timeout_seconds": str(START_SECONDS),
     # A node that has no turn for half a minute is not dead: it is the only one.
     "RAY_health_check_failure_threshold": "60",
-    # Any free ones, where every Ray of a machine would want the same.
-    "AUTOSCALER_METRIC_PORT": "0",
-    "DASHBOARD_METRIC_PORT": "0",
     # No process that waits for work: an actor has one of its own.
     "RAY_prestart_worker_first_driver": "0",
 }
@@ -111,6 +108,7 @@ def _start_once(ray: Any, cpus: int, folder: Path) -> None:
             logging_level=logging.ERROR,
             object_store_memory=100 * 1024 * 1024,
             _node_ip_address=_HOST,
+            # Otherwise the node waits until an agent says one.
             _metrics_export_port=metrics,
             _temp_dir=str(folder / "r"),
         )
@@ -229,9 +227,9 @@ def _without_agent(argument: str) -> str:
 def _patient(ray: Any, folder: Path, ports: list[int]) -> Iterator[None]:
     """For the time of the block, let a start of Ray take as long as it takes.
 
-    Ray's node ends itself if the agents beside it have not said within 15 s which ports they chose,
-    so these are chosen and said here; and its driver gives the node up after 30 s. No setting
-    changes either (Ray's issue 65983).
+    Ray's node ends itself if the agents beside it have not said within 15 s which ports they have,
+    and ours never say, so that is said here; and its driver gives the node up after 30 s. No
+    setting changes either (Ray's issue 65983).
     """
     services, parameter = ray._private.services, ray._private.parameter
     ask, params, began = services.get_node, parameter.RayParams, time.monotonic()
