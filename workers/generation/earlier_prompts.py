@@ -58,7 +58,7 @@ class EarlierPrompts:
         if not self._are_one(load(), unit.generation_id, unit.prompt, earlier.prompt):
             return None
         try:
-            return kind.take_over(self._store, campaign, unit)
+            return kind.take_over(self._store, campaign, unit, earlier)
         except ShardCorruptError as error:
             log.warning("Unit %d is made, since it cannot be taken over: %s", unit.index, error)
             return None

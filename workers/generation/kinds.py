@@ -48,9 +48,11 @@ class Kind(Protocol):
         Equal units give equal shards on one type of machine. Raises what `Pipeline.generate` does.
         """
 
-    def take_over(self, store: Store, campaign: Campaign, unit: WorkUnit) -> Encode | None:
-        """What the shard of `unit.earlier` holds, for the unit: the same with a note of whence.
-        None if that shard is not there, or there is no earlier unit.
+    def take_over(
+        self, store: Store, campaign: Campaign, unit: WorkUnit, earlier: WorkUnit
+    ) -> Encode | None:
+        """What the shard of an earlier unit holds, for this one: the same with a note of whence.
+        None if that shard is not there.
 
         Raises `ShardCorruptError` if it is not what was written.
         """
@@ -72,10 +74,11 @@ class Generating:
         generations = pipeline.generate(unit.prompt, _seeds(unit))
         return partial(encode_unit, unit, generations, campaign.descriptors)
 
-    def take_over(self, store: Store, campaign: Campaign, unit: WorkUnit) -> Encode | None:
-        earlier = unit.earlier
-        images = read_images(store, self.key(earlier)) if earlier else None
-        if earlier is None or images is None:
+    def take_over(
+        self, store: Store, campaign: Campaign, unit: WorkUnit, earlier: WorkUnit
+    ) -> Encode | None:
+        images = read_images(store, self.key(earlier))
+        if images is None:
             return None
         for image in images:
             decode_pixels(image, campaign.sampling)
@@ -105,10 +108,11 @@ class Screening:
         scored = Scored(tuple(scores.tolist()), place.device, place.threads, _versions())
         return partial(encode_scores, unit, scored)
 
-    def take_over(self, store: Store, campaign: Campaign, unit: WorkUnit) -> Encode | None:
-        earlier = unit.earlier
-        scored = read_scores(store, self.key(earlier)) if earlier else None
-        if earlier is None or scored is None:
+    def take_over(
+        self, store: Store, campaign: Campaign, unit: WorkUnit, earlier: WorkUnit
+    ) -> Encode | None:
+        scored = read_scores(store, self.key(earlier))
+        if scored is None:
             return None
         taken = replace(scored, same_as=scored.same_as or earlier.prompt_id)
         return partial(encode_scores, unit, taken)
