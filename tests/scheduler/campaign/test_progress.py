@@ -143,16 +143,15 @@ class TestWhatIsStuck:
         assert served.stuck == ()
 
     def test_units_that_lost_their_worker(self, served, monkeypatch, wait_until):
-        monkeypatch.setattr(ledger_module, "LEASE_MS", 1)
-        token, (index,) = served.issue()
-        served.ledger.claim(served.id, index, token)
-
         def lost():
             served.ledger.reap(served.id)
             return served.ledger.counts(served.id).failing
 
-        wait_until(lost)
-        monkeypatch.undo()
+        token, (index,) = served.issue()
+        with monkeypatch.context() as short:
+            short.setattr(ledger_module, "LEASE_MS", 1)
+            served.ledger.claim(served.id, index, token)
+            wait_until(lost)
         assert served.stuck[0].startswith("1 unit failed or lost its worker")
 
     def test_prompts_that_cannot_be_analysed_with_the_reason(self, served):

@@ -116,4 +116,3 @@ def test_a_request_that_never_ends_is_slow_while_it_waits(tmp_path, monkeypatch,
     finally:
         answered.set()
         asking.join()
-    monkeypatch.undo()
