@@ -123,7 +123,8 @@ class Chaos:
     def run_undisturbed(self, seed):
         """The campaign of the round of this seed on one machine, with a folder as its store."""
         url = f"file:{self.deployment.folder / 'undisturbed'}"
-        file = self._campaign("undisturbed", seed)
+        # A model for each kind: what one kind has stored another would take for its own.
+        file = self._campaign(f"undisturbed {seed % KINDS}", seed)
         output = self.deployment.seedsweep("run", str(file), "--workers", "2", store=url)
         campaign_id = output.splitlines()[-1]
         results = self.deployment.seedsweep("results", campaign_id, "--json", store=url)
