@@ -115,6 +115,7 @@ def assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbe
     assert (status["state"], status["units_parked"]) == ("done", 0)
 
 
+@pytest.mark.nightly
 def test_every_service_is_restarted_in_the_middle_and_nothing_is_lost_or_doubled(
     deployment, store, ledger, undisturbed
 ):
@@ -167,6 +168,7 @@ def test_a_broker_that_forgets_everything_is_mended_and_nothing_done_is_done_aga
     assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed)
 
 
+@pytest.mark.nightly
 def test_two_campaigns_of_different_models_go_on_side_by_side(deployment, ledger):
     before = switches(deployment)
     names, folder = ("left", "right"), deployment.folder

@@ -65,7 +65,8 @@ def run_embedded(deployment, file, folder):
     return pixels(open_store(url), campaign_id), json.loads(results)
 
 
-@pytest.mark.parametrize("outage", [CUT_SECONDS, pytest.param(60.0, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("outage", [CUT_SECONDS, 60.0])
 def test_a_cable_that_is_out_for_longer_than_leases_last_costs_time_and_nothing_else(
     hosts, deployment, tmp_path, monkeypatch, outage
 ):

@@ -11,11 +11,11 @@ from tests.support.checkout import ROOT
 SHORT = [
     ("copies", "--memories 2 --strangers 60"),
     ("distances", "--images 24 --rounds 1 --pairs 3"),
-    ("generations", "--prompts 1 --seeds 16 --rounds 1"),
 ]
 LONG = [
     ("deployment", ""),
     ("forgetting", "--units 60 --rounds 1"),
+    ("generations", "--prompts 1 --seeds 16 --rounds 1"),
     ("losses", "--kills 1 --failovers 1"),
     ("orchestration", "--rounds 1"),
     ("part_scales", "--prompts 1"),
