@@ -21,8 +21,8 @@ from seedsweep.storage.parquet import read_table
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.prompts import SETTINGS
 from seedsweep.storage.record import digest
-from seedsweep.storage.records import Campaign
 from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.store import Store
 

@@ -24,8 +24,9 @@ from seedsweep.scheduler.campaign.reference import FILLED_IN
 from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
-from seedsweep.storage.records import Campaign, prompt_id_of
+from seedsweep.storage.records import prompt_id_of
 from seedsweep.storage.settings.analysis import Verification
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import (
     DEFAULT_MISSED_SAMPLE,

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from seedsweep.scheduler.campaign.prompt_files import ListedPrompt
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Campaign
 from seedsweep.storage.settings.analysis import Analysis, PartRule
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import PromptSettings, Sampling
 from seedsweep.workers.analysis.distances import tile_grid, tile_values
 from seedsweep.workers.analysis.parts import TILE_PIXELS

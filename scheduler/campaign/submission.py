@@ -11,7 +11,9 @@ from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
-from seedsweep.storage.records import Campaign, SeedRange, Submission
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.shards import list_recipes, list_shards

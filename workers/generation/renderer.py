@@ -21,7 +21,8 @@ from seedsweep.storage.errors import (
 )
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import Claim
-from seedsweep.storage.records import Campaign, Parked, Worker, WorkUnit
+from seedsweep.storage.records import Parked, Worker, WorkUnit
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.earlier_prompts import EarlierPrompts

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.workers.models.folder import read_index, read_json
 from seedsweep.workers.models.folder_check import (
     autoencoder_of,

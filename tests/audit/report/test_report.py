@@ -26,13 +26,13 @@ from seedsweep.storage.campaigns import (
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Match, PromptResult, Transform
+from seedsweep.storage.record import SeedRange
 from seedsweep.storage.records import (
     Control,
     Flaw,
     Parked,
     Prompt,
     Provenance,
-    SeedRange,
     Submission,
     WorkUnit,
 )

@@ -18,7 +18,8 @@ from seedsweep.storage.errors import BrokerUnavailableError, TransientError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.records import Control, SeedRange, Worker
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Control, Worker
 from seedsweep.storage.results import store_results
 from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store

@@ -17,7 +17,8 @@ from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campai
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.prompts import digest_prompts
-from seedsweep.storage.records import SeedRange, Unseen, WorkUnit, prompt_id_of
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Unseen, WorkUnit, prompt_id_of
 from seedsweep.storage.scores import read_scores
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptList, Stage

@@ -9,7 +9,8 @@ from seedsweep.storage.campaigns import load_parked, store_campaign
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.scores import Scored, decode_scores, encode_scores, read_scores
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Stage
