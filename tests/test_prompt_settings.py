@@ -24,7 +24,8 @@ from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.records import Parked, WorkUnit
-from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import read_results
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import Actors

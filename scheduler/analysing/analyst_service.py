@@ -28,7 +28,7 @@ from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.prompts import StoredPrompts
 from seedsweep.storage.record import SeedRange
 from seedsweep.storage.records import Prompt
-from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, Parts
+from seedsweep.storage.result_parts import PART_PROMPTS, PART_SECONDS, Parts
 from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store

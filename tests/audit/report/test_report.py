@@ -36,7 +36,8 @@ from seedsweep.storage.records import (
     Submission,
     WorkUnit,
 )
-from seedsweep.storage.results import drop_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import drop_results
 from seedsweep.storage.settings.analysis import Analysis, Verification
 from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS
 from seedsweep.storage.shards import StoredImage, decode_shard, encode_shard

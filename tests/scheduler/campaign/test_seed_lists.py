@@ -20,7 +20,8 @@ from seedsweep.storage.campaigns import load_campaign, load_parked
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.record import SeedRange
-from seedsweep.storage.results import results_by, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.stored_prompt import read_prompt

@@ -20,7 +20,7 @@ from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.record import SeedRange
 from seedsweep.storage.records import Control, Worker
-from seedsweep.storage.results import store_results
+from seedsweep.storage.result_parts import store_results
 from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.workforce import Workforce
