@@ -14,7 +14,7 @@ from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import PromptSettings, Sampling
 from seedsweep.workers.analysis.distances import tile_grid, tile_values
 from seedsweep.workers.analysis.parts import TILE_PIXELS
-from seedsweep.workers.models.folder_check import check_size
+from seedsweep.workers.models.picture_size import check_size
 from seedsweep.workers.pipelines.negative_prompt import why_no_negative_prompt
 
 TORCH_SEEDS = 1 << 32

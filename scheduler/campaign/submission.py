@@ -19,7 +19,7 @@ from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.shards import list_recipes, list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.models.folder import read_index, read_json
-from seedsweep.workers.models.folder_check import folder_here
+from seedsweep.workers.models.local_folder import folder_here
 from seedsweep.workers.pipelines.prompt_tokens import (
     find_unseen,
     open_tokenizers,

@@ -298,7 +298,7 @@ def _plan(store: "Store", file: Path) -> "Plan":
 def _remark_size(plan: "Plan") -> None:
     """Say if other pictures are asked for than the model's own; of several sizes the first such."""
     from seedsweep.scheduler.campaign.possible import samplings
-    from seedsweep.workers.models.folder_check import size_remark
+    from seedsweep.workers.models.picture_size import size_remark
 
     campaign = plan.campaign
     remarks = [size_remark(campaign.model, each) for each in samplings(campaign, plan.settings)]
