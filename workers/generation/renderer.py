@@ -29,11 +29,11 @@ from seedsweep.workers.generation.earlier_prompts import EarlierPrompts
 from seedsweep.workers.generation.failure_streak import MAX_FAILED_PROMPTS, Streak
 from seedsweep.workers.generation.heartbeat import Follow, Heartbeat
 from seedsweep.workers.generation.kinds import KINDS, Kind, Place
+from seedsweep.workers.generation.loaded_model import LoadedModel
 from seedsweep.workers.generation.shard_writer import Encode, Writer
 from seedsweep.workers.monitoring import health, metrics
 from seedsweep.workers.monitoring.log_context import about_unit
 from seedsweep.workers.monitoring.rate import RecentRate
-from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.protocol import Pipeline
 
 log = logging.getLogger(__name__)
@@ -78,9 +78,9 @@ class Renderer:
     ) -> None:
         self._kinds, self._place = kinds, Place(device, threads)
         self._store, self._ledger = store, ledger
-        self._name, self._device, self._threads = name, device, threads
+        self._name, self._device = name, device
         self._metrics_at = metrics_at
-        self._loaded: tuple[Campaign, Pipeline | ModelLoadError] | None = None
+        self._model = LoadedModel(store, device, threads)
         self._campaigns: dict[str, Campaign] = {}
         self._images, self._rate = 0, RecentRate(RATE_SECONDS)
         self._idle_since = self._reported = time.monotonic()
@@ -159,11 +159,11 @@ class Renderer:
             self._heartbeat.let_go(unit)
             return
         wanted = kind.wanted(self._campaign(unit.campaign_id).of(unit.settings), unit)
-        taken = self._earlier.take_over(kind, wanted, unit, lambda: self._pipeline(wanted))
+        taken = self._earlier.take_over(kind, wanted, unit, lambda: self._model.pipeline(wanted))
         if taken:
             self._writer.put(unit, kind.key(unit), taken, self._shared)
             return
-        pipeline = self._pipeline(wanted)
+        pipeline = self._model.pipeline(wanted)
         with metrics.STAGE_SECONDS.labels("denoise").time():
             encode = self._make(kind, pipeline, wanted, unit)
         self._writer.put(unit, kind.key(unit), encode, self._stored)
@@ -187,51 +187,13 @@ class Renderer:
         except OpaqueModelError:
             raise
         except ModelLoadError as error:
-            if self._loaded is not None:
-                self._loaded = self._loaded[0], error
+            self._model.refuse(error)
             raise
-
-    def _pipeline(self, campaign: Campaign) -> Pipeline:
-        if self._loaded is None or self._loaded[0].generation_id != campaign.generation_id:
-            self._load(campaign)
-        assert self._loaded is not None  # noqa: S101 - for the type checker
-        loaded = self._loaded[1]
-        if isinstance(loaded, ModelLoadError):
-            raise loaded.with_traceback(None)
-        return loaded
 
     def _campaign(self, campaign_id: str) -> Campaign:
         if campaign_id not in self._campaigns:
             self._campaigns[campaign_id] = load_campaign(self._store, campaign_id).campaign
         return self._campaigns[campaign_id]
-
-    def _load(self, campaign: Campaign) -> None:
-        if self._has_another_recipe(campaign):
-            return
-        # The old model goes first: a device seldom holds two.
-        self._loaded = None
-        model = campaign.model
-        log.info("The model %s (%s) is loaded.", model.path or model.pipeline, model.model_id)
-        with metrics.STAGE_SECONDS.labels("load").time():
-            self._loaded = campaign, self._try_to_load(campaign)
-
-    def _has_another_recipe(self, campaign: Campaign) -> bool:
-        """Give the loaded model the campaign's recipe, if it is the campaign's model."""
-        if self._loaded is None:
-            return False
-        previous, pipeline = self._loaded
-        if isinstance(pipeline, ModelLoadError):
-            return False
-        if previous.model.model_id != campaign.model.model_id:
-            return False
-        self._loaded = campaign, pipeline.with_sampling(campaign.sampling)
-        return True
-
-    def _try_to_load(self, campaign: Campaign) -> Pipeline | ModelLoadError:
-        try:
-            return load_pipeline(self._store, campaign, self._device, self._threads)
-        except ModelLoadError as error:
-            return error
 
     def _stored(self, unit: WorkUnit) -> None:
         self._streak.end()
@@ -345,12 +307,11 @@ class Renderer:
 
     def _describe(self) -> Worker:
         self._rate.update(self._images)
-        model = self._loaded[0].model if self._loaded else None
         return Worker(
             name=self._name,
             host=platform.node(),
             device=self._device,
-            model=(model.path or model.pipeline) if model else "",
+            model=self._model.name,
             images=self._images,
             images_per_second=round(self._rate.per_second, 3),
             metrics=self._metrics_at,

@@ -14,6 +14,7 @@ from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.scores import Scored, decode_scores, encode_scores, read_scores
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Stage
+from seedsweep.workers.generation import loaded_model
 from seedsweep.workers.generation import renderer as renderer_module
 from seedsweep.workers.generation.kinds import KINDS
 from seedsweep.workers.generation.renderer import Renderer
@@ -128,7 +129,7 @@ def test_membership_over_two_models_needs_nothing_but_a_kind(store, work, monkey
         loads.append(campaign.model.path)
         return load_pipeline(store, campaign, device, threads)
 
-    monkeypatch.setattr(renderer_module, "load_pipeline", load)
+    monkeypatch.setattr(loaded_model, "load_pipeline", load)
     models = {"target": noise_model("target"), "shadow": noise_model("shadow")}
     kinds = {**KINDS, "membership": Membership(models)}
     seeds = SeedRange(first=0, last=0)
