@@ -14,8 +14,7 @@ from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.scores import Scored, decode_scores, encode_scores, read_scores
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Stage
-from seedsweep.workers.generation import loaded_model
-from seedsweep.workers.generation import renderer as renderer_module
+from seedsweep.workers.generation import failures, loaded_model
 from seedsweep.workers.generation.kinds import KINDS
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.pipelines.loading import load_pipeline
@@ -143,7 +142,7 @@ def test_membership_over_two_models_needs_nothing_but_a_kind(store, work, monkey
 def test_a_unit_of_a_kind_that_the_worker_does_not_know_is_handed_back(
     store, ledger, workforce, monkeypatch
 ):
-    monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0)
+    monkeypatch.setattr(failures, "PAUSE_WHEN_STORE_FAILS", 0)
     campaign = make_campaign()
     store_campaign(store, make_submission(campaign), PROMPTS)
     ledger.restore(campaign.campaign_id, nothing_done(2))
