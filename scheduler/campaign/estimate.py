@@ -11,7 +11,7 @@ from seedsweep.scheduler.campaign.funnel_cost import (
     padding_words,
 )
 from seedsweep.scheduler.campaign.plan import Plan
-from seedsweep.scheduler.campaign.prompt_files import RowCounts
+from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.scheduler.campaign.stock import Stock
 from seedsweep.scheduler.campaign.window import window_size

@@ -159,7 +159,7 @@ def plan(
     """
     from seedsweep.cli.progress_bars import noticed
     from seedsweep.scheduler.campaign.estimate import reckon, usual_sizes
-    from seedsweep.scheduler.campaign.prompt_files import RowCounts
+    from seedsweep.scheduler.campaign.row_counts import RowCounts
     from seedsweep.scheduler.campaign.stock import take_stock
     from seedsweep.scheduler.services.local_run import Crew
     from seedsweep.workers.devices import choose_device
