@@ -35,8 +35,8 @@ from benchmarks.screens import EMOJI, SAMPLING, collect, marked
 from seedsweep.audit.findings.intervals import rate
 from seedsweep.scheduler.campaign.funnel_cost import places
 from seedsweep.scheduler.campaign.stages import loss_bound
-from seedsweep.storage.records import Campaign
 from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptList, Sampling, ScreenSettings, Stage
 from seedsweep.workers.models.parts import Places

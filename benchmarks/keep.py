@@ -18,7 +18,8 @@ from seedsweep.scheduler.campaign.retention import Retention
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Campaign, Provenance, Submission
+from seedsweep.storage.records import Provenance, Submission
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptList, Sampling
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest

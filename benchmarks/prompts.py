@@ -29,8 +29,10 @@ from benchmarks.machine import cpu_of, interleaved, machine, ratios, span
 from benchmarks.pictures import example_pictures, photographs, pink, same_layout, with_copies
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.records import Campaign, Provenance, SeedRange, Submission, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Provenance, Submission, WorkUnit
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, PartRule
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptList, Sampling
 from seedsweep.storage.store import Store

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, TypeAdapter
 
-from seedsweep.storage.records import Flaw, Prompt, Provenance, SeedRange
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Flaw, Prompt, Provenance
 from seedsweep.storage.settings.sampling import Blocks
 
 _COLUMNS: dict[str, pa.DataType] = {

@@ -11,7 +11,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
-from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import WorkUnit
 
 FindingKind = Literal[
     "verifications", "calibrations", "comparisons", "duplications", "second-models"

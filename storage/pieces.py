@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from seedsweep.storage import keys
 from seedsweep.storage.receipts import is_done
-from seedsweep.storage.records import Campaign, KindName, Parked, SeedRange, Submission
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import KindName, Parked, Submission
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.store import Store
 

@@ -24,8 +24,8 @@ from seedsweep.storage.image_rows import (
 )
 from seedsweep.storage.parquet import read_table
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.record import Record, digest
-from seedsweep.storage.records import Campaign, SeedRange
+from seedsweep.storage.record import Record, SeedRange, digest
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.shards import list_fan_out
 from seedsweep.storage.store import Store
 

@@ -5,9 +5,9 @@ Reading a record checks it: a wrong type or an unknown field raises `pydantic.Va
 
 import hashlib
 import json
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -18,6 +18,26 @@ class Record(BaseModel):
     """A frozen record that knows all its fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SeedRange(Record):
+    """Consecutive seeds, both ends included."""
+
+    first: Seed
+    last: Seed
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if self.last < self.first:
+            raise ValueError("a range of seeds ends before it begins")
+        return self
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def moved(self, by: int) -> Self:
+        """As many seeds, so many further."""
+        return type(self)(first=self.first + by, last=self.last + by) if by else self
 
 
 def digest(value: object) -> str:

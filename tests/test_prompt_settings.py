@@ -24,11 +24,12 @@ from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.records import Parked, WorkUnit
-from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import read_results
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.generation import renderer as renderer_module
+from seedsweep.workers.generation import loaded_model
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.generation.throughput import measure
 from seedsweep.workers.pipelines.loading import load_pipeline
@@ -268,7 +269,7 @@ def test_a_worker_makes_units_of_several_recipes_with_one_loaded_model(
         loads.append(arguments)
         return load_pipeline(*arguments)
 
-    monkeypatch.setattr(renderer_module, "load_pipeline", load)
+    monkeypatch.setattr(loaded_model, "load_pipeline", load)
     renderer = Renderer(elsewhere, ledger, workforce, "worker-under-test")
     token, indexes = ledger.issue(desk.id, 6)
     for index in indexes:

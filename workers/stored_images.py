@@ -10,7 +10,7 @@ from seedsweep.storage import keys
 from seedsweep.storage.corrupt import corrupt_where_wrong
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.image_rows import REMEDY
-from seedsweep.storage.records import SeedRange
+from seedsweep.storage.record import SeedRange
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.shards import StoredImage, decode_shard
 from seedsweep.storage.store import Store

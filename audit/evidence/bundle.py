@@ -35,9 +35,10 @@ from seedsweep.storage.campaigns import (
 )
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import FORMAT, Control, Submission
+from seedsweep.storage.records import Control, Submission
 from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.campaign import FORMAT
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from seedsweep.scheduler.campaign.descriptions import NOTE, Fact, run_facts
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Campaign, Submission
+from seedsweep.storage.records import Submission
 from seedsweep.storage.settings.analysis import WHEREABOUTS, AnalysisSettings, Verification
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import PromptSettings
 
 _PLACE = {*WHEREABOUTS, "column", "fingerprint"}

@@ -26,9 +26,9 @@ from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Campaign
 from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 
 CHANGED_SHOWN = 10

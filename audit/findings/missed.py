@@ -7,7 +7,7 @@ from seedsweep.audit.findings.intervals import CONFIDENCE, rate
 from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.campaign import Campaign
 
 
 @dataclass(frozen=True, slots=True)

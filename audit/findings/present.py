@@ -16,9 +16,10 @@ from seedsweep.storage.campaigns import load_control, load_prompts, load_verific
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.extractions import Extractions, read_extractions
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Campaign, Submission, Unseen
+from seedsweep.storage.records import Submission, Unseen
 from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, VerificationResult
 from seedsweep.workers.analysts.stored_prompt import read_prompt

@@ -21,8 +21,9 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_verification
 from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Campaign, Submission
+from seedsweep.storage.records import Submission
 from seedsweep.storage.settings.analysis import Verification
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import (
     ControlMatch,

@@ -18,7 +18,9 @@ from seedsweep.audit.report.histogram import Histogram, bin_distances
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.prompt_results import Clique, Match, PromptResult
-from seedsweep.storage.records import Campaign, SeedRange, Submission
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.shards import StoredImage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import tiled_pairs

@@ -59,9 +59,10 @@ from seedsweep.storage.campaigns import load_campaign, load_control, load_prompt
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.pieces import pieces_of
 from seedsweep.storage.prompt_results import Match, PromptResult
-from seedsweep.storage.records import Campaign, Parked, Submission
+from seedsweep.storage.records import Parked, Submission
 from seedsweep.storage.results import read_results
 from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 

@@ -26,9 +26,11 @@ from seedsweep.storage.errors import (
 )
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.prompts import StoredPrompts
-from seedsweep.storage.records import Campaign, Prompt, SeedRange
-from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, Parts
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Prompt
+from seedsweep.storage.result_parts import PART_PROMPTS, PART_SECONDS, Parts
 from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.analysts import actor_metrics

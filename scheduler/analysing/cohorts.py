@@ -8,7 +8,7 @@ from itertools import chain
 
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.promotions import load_promotion, store_promotion
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysts.screen_rules import cohort_of, decide_cohort, prompts_of_cohort
 

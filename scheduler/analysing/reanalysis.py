@@ -20,7 +20,8 @@ from seedsweep.storage.campaigns import load_campaign, load_control, load_prompt
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.live_state import DROPPED
 from seedsweep.storage.records import Submission
-from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import read_results
 from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.store import Store

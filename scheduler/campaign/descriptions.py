@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from seedsweep.storage.record import Record
-from seedsweep.storage.records import Campaign, Submission
+from seedsweep.storage.records import Submission
 from seedsweep.storage.settings.analysis import (
     WHEREABOUTS,
     Analysis,
@@ -12,6 +12,7 @@ from seedsweep.storage.settings.analysis import (
     PartRule,
     Verification,
 )
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.model import Adapter, Model, Source
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.analysis.matching import SMALL_IMAGE_SIDE

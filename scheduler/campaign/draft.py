@@ -13,7 +13,7 @@ from seedsweep.scheduler.campaign.reference import Key, tables
 from seedsweep.scheduler.campaign.tables import NoColumnError, is_cells
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptList
-from seedsweep.workers.models.folder_check import native_size
+from seedsweep.workers.models.picture_size import native_size
 from seedsweep.workers.pipelines.unconditional import is_of_seeds
 from seedsweep.workers.training.picture_file import METADATA
 

@@ -11,12 +11,12 @@ from seedsweep.scheduler.campaign.funnel_cost import (
     padding_words,
 )
 from seedsweep.scheduler.campaign.plan import Plan
-from seedsweep.scheduler.campaign.prompt_files import RowCounts
+from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.scheduler.campaign.stock import Stock
 from seedsweep.scheduler.campaign.window import window_size
 from seedsweep.scheduler.quantities import count_words, duration_words, number_words, size_words
-from seedsweep.storage.results import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
+from seedsweep.storage.result_parts import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
 from seedsweep.storage.settings.sampling import PromptSettings, Sampling
 from seedsweep.workers.generation.throughput import Sizes, Throughput
 from seedsweep.workers.training.kinds import left_out_words

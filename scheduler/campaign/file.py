@@ -19,13 +19,15 @@ from seedsweep.scheduler.campaign.possible import (
     require_tokens,
     with_possible_settings,
 )
-from seedsweep.scheduler.campaign.prompt_files import ListedPrompt, RowCounts, list_prompts
+from seedsweep.scheduler.campaign.prompt_files import ListedPrompt, list_prompts
 from seedsweep.scheduler.campaign.reference import FILLED_IN
+from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
-from seedsweep.storage.records import Campaign, prompt_id_of
+from seedsweep.storage.records import prompt_id_of
 from seedsweep.storage.settings.analysis import Verification
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import (
     DEFAULT_MISSED_SAMPLE,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from seedsweep.scheduler.campaign.plan import Plan
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import ScreenSettings
 from seedsweep.workers.analysts.screen_rules import NEAR
 from seedsweep.workers.screening.screen import network_passes

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from seedsweep.storage import keys
 from seedsweep.storage.live_state import DROPPED, unopened
 from seedsweep.storage.pieces import Piece, pieces_of
-from seedsweep.storage.records import Campaign, SeedRange, Unseen, WorkUnit, prompt_id_of
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Unseen, WorkUnit, prompt_id_of
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import PromptSettings
 
 SETTINGS_HELD = 4096

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from seedsweep.scheduler.campaign.prompt_files import ListedPrompt
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Campaign
 from seedsweep.storage.settings.analysis import Analysis, PartRule
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import PromptSettings, Sampling
 from seedsweep.workers.analysis.distances import tile_grid, tile_values
 from seedsweep.workers.analysis.parts import TILE_PIXELS
-from seedsweep.workers.models.folder_check import check_size
+from seedsweep.workers.models.picture_size import check_size
 from seedsweep.workers.pipelines.negative_prompt import why_no_negative_prompt
 
 TORCH_SEEDS = 1 << 32

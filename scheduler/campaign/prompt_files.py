@@ -11,13 +11,12 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from seedsweep.scheduler.campaign.prompt_settings import difference, settings_of
+from seedsweep.scheduler.campaign.row_counts import RowCounts, is_called_like_a_setting
 from seedsweep.scheduler.campaign.tables import (
     TABLES,
     UNREADABLE,
@@ -29,7 +28,7 @@ from seedsweep.scheduler.campaign.tables import (
 )
 from seedsweep.scheduler.campaign.text_files import PACKED, file_kind, read_lines
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.settings.sampling import PromptList, PromptSettings, Sampling
+from seedsweep.storage.settings.sampling import PromptList, PromptSettings
 
 TEXTS = (".txt", f".txt{PACKED}")
 KINDS = (*TEXTS, *TABLES)
@@ -38,76 +37,6 @@ KINDS = (*TEXTS, *TABLES)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMES_SHOWN, _NAME_LENGTH = 12, 60
 _REPEATS_SHOWN = 3
-
-
-@dataclass(slots=True)
-class RowCounts:
-    """What became of the rows of a prompt list, up to its last prompt if it has a limit."""
-
-    read: int = 0
-    null: int = 0
-    """No text: an empty cell of a .csv or .tsv, null, or an object without the key."""
-    blank: int = 0
-    """Nothing but white space."""
-    broken: int = 0
-    """Half a character in it, an unpaired surrogate, such as is left where a text was cut."""
-    repeated: int = 0
-    """A text that was there before."""
-    alike: int = 0
-    """Prompts that differ from another in nothing but how their accents are encoded."""
-    longest: str = ""
-    """Where the prompt of most lines stands, if one has several, and how many they are."""
-    heading: str = ""
-    """The first line, taken for the only column's name though it looks like a prompt."""
-    numbers: int = 0
-    """Prompts that are numbers."""
-    unused: list[str] = field(default_factory=list)
-    """Columns that are called like settings."""
-
-    def __str__(self) -> str:
-        broken = f", {self.broken:,} with half a character" if self.broken else ""
-        return (
-            f"{self.read:,} read; skipped {self.null:,} without a text, {self.blank:,} blank"
-            f"{broken}, {self.repeated:,} repeated"
-        )
-
-    @property
-    def skipped(self) -> int:
-        """How many rows gave no prompt."""
-        return self.null + self.blank + self.broken + self.repeated
-
-    @property
-    def remarks(self) -> list[str]:
-        """What may not be as it was meant, in sentences."""
-        remarks = []
-        if self.unused:
-            remarks.append(
-                f"Columns of the prompts that look like settings are not used: "
-                f"{', '.join(self.unused)}; [prompts.settings] names those that are, and "
-                "[sampling] has all other settings, the same for all prompts."
-            )
-        if self.alike:
-            differ = "prompt differs" if self.alike == 1 else "prompts differ"
-            remarks.append(
-                f"{self.alike:,} {differ} from another in nothing but how accents are encoded "
-                "(Unicode's NFC and NFD); each is a prompt of its own."
-            )
-        if self.numbers > 1 and self.numbers == self.read - self.skipped:
-            remarks.append(
-                "All prompts are numbers, as in a column of ids; name the column of texts with "
-                "`column`."
-            )
-        if self.heading:
-            remarks.append(
-                f"{self.heading!r} was taken for the name of the only column; if it is a prompt, "
-                "set `header = false`."
-            )
-        if self.longest:
-            remarks.append(
-                f"{self.longest}; if that is not one text, a quote opens there that is not meant "
-                'as one: set `quoting = "none"`.'
-            )
-        return remarks
 
 
 class ListedPrompt(NamedTuple):
@@ -240,7 +169,7 @@ def _rows(path: Path, settings: PromptList, rows: RowCounts) -> Iterator[Row]:
     wanted = None if settings.column is None else [settings.column, *own]
 
     def note(names: Iterable[str]) -> None:
-        new = [name for name in names if _is_setting(name) and name not in rows.unused]
+        new = [name for name in names if is_called_like_a_setting(name) and name not in rows.unused]
         rows.unused += [name for name in new if name not in {settings.column, *own}]
         if is_cells(path) and settings.header and settings.column is None:
             rows.heading = next((name for name in names if " " in name.strip()), rows.heading)
@@ -297,23 +226,6 @@ def _several_settings(
         f"{many}{shown}. A campaign has each text once, with one recipe: remove {them} to a "
         "campaign of its own."
     )
-
-
-_SETTINGS = frozenset(
-    re.sub("[^a-z]", "", name)
-    for name in (
-        *Sampling.model_fields,
-        *("seed", "step", "num_steps", "inference_steps", "num_inference_steps", "sampling_steps"),
-        *("guidance", "cfg", "cfg_scale", "scale", "strength", "eta", "clip_skip", "denoise"),
-        *("scheduler", "sampler_name", "sampling_method", "negative", "neg_prompt", "n_prompt"),
-        *("size", "resolution", "aspect_ratio", "num_images", "n_samples", "n_iter", "lora"),
-    )
-)
-
-
-@lru_cache(maxsize=10_000)
-def _is_setting(column: str) -> bool:
-    return re.sub("[^a-z]", "", column.lower()) in _SETTINGS
 
 
 def _no_column(path: Path, error: NoColumnError, settings: PromptList) -> ConfigError:

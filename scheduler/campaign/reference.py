@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from seedsweep.storage.record import Record
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.campaign import Campaign
 
 FILLED_IN = {
     "model": frozenset({"fingerprint", "config_fingerprint"}),

@@ -9,7 +9,8 @@ from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import ConfigError, PermanentError
-from seedsweep.storage.records import Campaign, SeedRange
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 
 log = logging.getLogger(__name__)

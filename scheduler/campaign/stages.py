@@ -4,7 +4,7 @@ from bisect import bisect_left
 
 import numpy as np
 
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import Stage
 
 DEFAULT = "default"

@@ -11,13 +11,15 @@ from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
-from seedsweep.storage.records import Campaign, SeedRange, Submission
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Submission
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.storage.shards import list_recipes, list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.models.folder import read_index, read_json
-from seedsweep.workers.models.folder_check import folder_here
+from seedsweep.workers.models.local_folder import folder_here
 from seedsweep.workers.pipelines.prompt_tokens import (
     find_unseen,
     open_tokenizers,

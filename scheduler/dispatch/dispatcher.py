@@ -1,15 +1,14 @@
-"""Feed the queues in a bounded window, take back what was lost, and restore what Redis forgot."""
+"""Look after campaigns: restore what Redis forgot, take back what was lost, keep queues filled."""
 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
-from seedsweep.scheduler.campaign.window import SECONDS_AHEAD, window_size
 from seedsweep.scheduler.dispatch.checkpoints import Checkpoints
-from seedsweep.scheduler.dispatch.fair_share import demand_of, fair_shares
+from seedsweep.scheduler.dispatch.feeder import Feeder, Publish
 from seedsweep.scheduler.dispatch.gauges import Gauges
 from seedsweep.scheduler.dispatch.served import ServedSigns
 from seedsweep.scheduler.quantities import count_words
@@ -22,20 +21,14 @@ from seedsweep.storage.errors import (
 )
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts, Restored
-from seedsweep.storage.records import Control, Parked, WorkUnit
+from seedsweep.storage.records import Control, Parked
 from seedsweep.storage.store import Store
-from seedsweep.storage.workforce import Demand, Workforce
-from seedsweep.workers.generation.celery_app import queue_of
+from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.monitoring import broker_watch, health, metrics
 from seedsweep.workers.monitoring.campaign_collector import CampaignCollector
 from seedsweep.workers.monitoring.log_context import about_campaign
-from seedsweep.workers.monitoring.rate import RecentRate
 
 log = logging.getLogger(__name__)
-
-
-SILENT_SECONDS = 10.0
-"""If a queue has been empty for so long, the messages of its queued units are lost."""
 
 LOOK_SECONDS = 1.5
 """How often the store is looked at for new campaigns and for what is wanted of known ones."""
@@ -47,7 +40,6 @@ AWAY_SECONDS = 5.0
 """After a silence of the broker's of this length no lease counts as expired for as long again, so
 that workers that lived through it can renew theirs."""
 
-Publish = Callable[[str, Iterable[WorkUnit]], None]
 Campaigns = Callable[[], Iterable[str]]
 
 
@@ -68,15 +60,14 @@ class Dispatcher:
         collector: CampaignCollector | None = None,
     ) -> None:
         self._store, self._ledger, self._workforce = store, ledger, workforce
-        self._publish, self._campaigns = publish, campaigns
+        self._campaigns = campaigns
+        self._feeder = Feeder(ledger, workforce, publish)
         self._plans: dict[str, Plan] = {}
         self._controls: dict[str, Control] = {}
         self._checkpoints = Checkpoints(store, ledger)
         self._served = ServedSigns(store)
         self._settled: set[str] = set()
         self._unreadable: set[str] = set()
-        self._rates: dict[str, RecentRate] = {}
-        self._last_heard: dict[str, float] = {}
         self._looked, self._was_away = -LOOK_SECONDS, False
         self._heard = self._reaps_from = time.monotonic()
         self._leads, self._led = False, 0.0
@@ -122,7 +113,7 @@ class Dispatcher:
             for campaign_id in counts:
                 self._reap(campaign_id)
         workers = self._workforce.workers_by_model()
-        self._feed(counts, workers)
+        self._feeder.feed(self._plans, self._controls, counts, workers)
         self._gauges.show(self._plans, counts, workers)
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._look()
@@ -274,7 +265,7 @@ class Dispatcher:
                     *(count_words(counts.prompts, "prompt"), counts.flagged),
                 )
                 del self._plans[campaign_id]
-                self._rates.pop(campaign_id, None)
+                self._feeder.forget(campaign_id)
                 self._settled.add(campaign_id)
             else:
                 live[campaign_id] = counts
@@ -297,53 +288,3 @@ class Dispatcher:
             store_parked(self._store, campaign_id, parked)
             self._ledger.park(campaign_id, index)
             metrics.PARKED.labels("lost").inc()
-
-    def _feed(self, counts: Mapping[str, LiveCounts], workers: Mapping[str, int]) -> None:
-        """Fill each model's window and say how strongly each is wanted."""
-        demand: dict[str, Demand] = {}
-        for model_id, campaigns in self._by_model(counts).items():
-            mine = {campaign_id: counts[campaign_id] for campaign_id in campaigns}
-            self._find_lost_messages(model_id, mine)
-            missing = self._missing(mine, workers.get(model_id, 0))
-            for campaign_id, share in fair_shares(mine, self._controls, missing).items():
-                self._issue(model_id, campaign_id, share)
-            wanted = demand_of((count, self._controls[c]) for c, count in mine.items())
-            if wanted:
-                demand[model_id] = wanted
-        self._workforce.demand(demand)
-
-    def _by_model(self, campaigns: Iterable[str]) -> dict[str, list[str]]:
-        by_model: dict[str, list[str]] = {}
-        for campaign_id in campaigns:
-            model_id = self._plans[campaign_id].campaign.model.model_id
-            by_model.setdefault(model_id, []).append(campaign_id)
-        return by_model
-
-    def _missing(self, counts: Mapping[str, LiveCounts], workers: int) -> int:
-        """How many units a model's window lacks."""
-        pace = 0.0
-        for campaign_id, count in counts.items():
-            rate = self._rates.setdefault(campaign_id, RecentRate(SECONDS_AHEAD))
-            rate.update(count.done)
-            pace += rate.per_second
-        return window_size(max(1, workers), pace) - sum(count.window for count in counts.values())
-
-    def _issue(self, model_id: str, campaign_id: str, count: int) -> None:
-        token, indexes = self._ledger.issue(campaign_id, count)
-        plan = self._plans[campaign_id]
-        if indexes:
-            metrics.LAST_PROGRESS.set_to_current_time()
-            self._publish(queue_of(model_id), (plan.unit(index, token) for index in indexes))
-
-    def _find_lost_messages(self, model_id: str, counts: Mapping[str, LiveCounts]) -> None:
-        now = time.monotonic()
-        queued = [campaign_id for campaign_id, count in counts.items() if count.queued]
-        heard = self._last_heard.setdefault(model_id, now)
-        if not queued or self._workforce.messages(queue_of(model_id)):
-            self._last_heard[model_id] = now
-        elif now - heard > SILENT_SECONDS:
-            log.warning("Messages of %s were lost; they are sent again.", ", ".join(queued))
-            for campaign_id in queued:
-                count = self._ledger.reissue_queued(campaign_id)
-                metrics.RETRIES.labels("message_lost").inc(count)
-            self._last_heard[model_id] = now

@@ -1,4 +1,4 @@
-"""The commands that make a campaign and follow it."""
+"""The commands that make a campaign: run it here, say what it would take, hand it over."""
 
 import dataclasses
 import os
@@ -10,36 +10,39 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seedsweep.cli.options import (
-    BY_ID,
     AsJson,
     File,
     Priority,
     StoreUrl,
     Weight,
-    campaign_argument,
     exit_code,
     explain,
     find,
     find_broker,
-    find_campaign,
     find_store,
     say,
     show,
     show_json,
 )
+from seedsweep.cli.plans import (
+    announced_plan,
+    outline,
+    read_plan,
+    say_notes,
+    say_size_remark,
+    submitted,
+)
 from seedsweep.cli.results import find_present, print_found, render_report
-from seedsweep.scheduler.quantities import count_words, duration_words
+from seedsweep.scheduler.quantities import duration_words
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
     ConfigError,
-    PermanentError,
     SeedsweepError,
 )
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.plan import Plan
-    from seedsweep.scheduler.campaign.progress import Broker, Services
-    from seedsweep.scheduler.campaign.prompt_files import RowCounts
+    from seedsweep.scheduler.campaign.progress import Broker
     from seedsweep.storage.store import Store
 
 
@@ -73,11 +76,11 @@ def run(
 
     began = time.monotonic()
     environment, opened = find(store)
-    planned = _plan(opened, file)
-    _say_notes(planned)
-    plan = _submit(opened, planned)
+    planned = announced_plan(opened, file)
+    say_notes(planned)
+    plan = submitted(opened, planned)
     campaign_id = plan.campaign.campaign_id
-    say(f"{_outline(plan)}; logs in {log_folder(opened, campaign_id)}.")
+    say(f"{outline(plan)}; logs in {log_folder(opened, campaign_id)}.")
     crew = Crew.for_this_machine(workers, environment.ray_address)
     code = 0
     try:
@@ -156,7 +159,7 @@ def plan(
     """
     from seedsweep.cli.progress_bars import noticed
     from seedsweep.scheduler.campaign.estimate import reckon, usual_sizes
-    from seedsweep.scheduler.campaign.prompt_files import RowCounts
+    from seedsweep.scheduler.campaign.row_counts import RowCounts
     from seedsweep.scheduler.campaign.stock import take_stock
     from seedsweep.scheduler.services.local_run import Crew
     from seedsweep.workers.devices import choose_device
@@ -164,9 +167,9 @@ def plan(
 
     chosen = choose_device(device)
     opened, rows = find_store(store), RowCounts()
-    stock = take_stock(opened, _read_plan(opened, file, rows))
+    stock = take_stock(opened, read_plan(opened, file, rows))
     campaign, missing = stock.plan.campaign, stock.missing(SIZED_ROUNDS)
-    _remark_size(stock.plan)
+    say_size_remark(stock.plan)
     rate, sizes = None, usual_sizes(campaign.sampling, stock.plan.settings)
     if images_per_second is not None:
         rate = Throughput.given(chosen, images_per_second)
@@ -204,126 +207,24 @@ def submit(
 
     environment, opened = find(store)
     broker = find_broker(environment)
-    planned = _plan(opened, file)
+    planned = announced_plan(opened, file)
     if stage_model:
         uploaded = stage(opened, planned.campaign.model)
         say(f"The model is in the store; {uploaded / 1e6:.1f} MB of it were copied.")
-    _say_notes(planned)
-    planned = _submit(opened, planned)
+    say_notes(planned)
+    planned = submitted(opened, planned)
     campaign_id = planned.campaign.campaign_id
     if priority is not None or weight is not None:
         prioritised(opened, campaign_id, priority, weight)
     state = load_control(opened, campaign_id).state
     if state == "active":
-        say(f"{_outline(planned)}; {_who_takes_it_up(broker, opened)}")
+        say(f"{outline(planned)}; {_who_takes_it_up(broker, opened)}")
     else:
         say(
-            f"{_outline(planned)}; it is {state}, and `seedsweep resume {campaign_id}` lets it go "
+            f"{outline(planned)}; it is {state}, and `seedsweep resume {campaign_id}` lets it go "
             "on."
         )
     show(campaign_id)
-
-
-def status(
-    campaign_id: Annotated[str | None, campaign_argument("[ID]", BY_ID)] = None,
-    store: StoreUrl = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep showing, until Ctrl-C.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show how far campaigns are, newest first, who works on them, and what holds one up.
-
-    Without ID it shows all campaigns of the store. With SEEDSWEEP_BROKER_URL it asks the deployment
-    as well, and shows its workers.
-
-    Example: seedsweep status --watch
-    """
-    from seedsweep.cli.status_table import Overview, watch_overview
-    from seedsweep.scheduler.campaign.lookup import no_campaign
-    from seedsweep.scheduler.campaign.progress import read_progress, read_services
-    from seedsweep.storage.campaigns import list_campaigns
-
-    if watch and as_json:
-        raise ConfigError("--watch draws for people; for scripts call `status --json` repeatedly.")
-    environment, opened = find(store)
-    broker = find_broker(environment)
-    one = None if campaign_id is None else find_campaign(opened, campaign_id)
-
-    def look() -> Overview:
-        try:
-            return see(broker, read_services(broker) if broker else None)
-        except BrokerUnavailableError as error:
-            return see(None, None, str(error))
-
-    def see(broker: "Broker | None", services: "Services | None", trouble: str = "") -> Overview:
-        names = [one] if one else list_campaigns(opened)
-        campaigns, broken = [], []
-        for name in names:
-            try:
-                campaigns.append(read_progress(opened, name, broker, services))
-            except PermanentError as error:
-                broken.append(f"{name}: {error}")
-        empty = "" if names else no_campaign(opened, broker is not None)
-        return Overview(campaigns, services, trouble, tuple(broken), empty)
-
-    if watch:
-        watch_overview(look)
-        return
-    overview = look()
-    if as_json:
-        show_json([dataclasses.asdict(item) for item in overview.campaigns])
-    else:
-        overview.print()
-    for sentence in overview.broken:
-        say(sentence)
-    if overview.broken:
-        raise typer.Exit(1)
-
-
-def _plan(store: "Store", file: Path) -> "Plan":
-    """The file's plan; says which rows of the prompts gave none, and what may not be meant so."""
-    from seedsweep.cli.progress_bars import noticed
-    from seedsweep.scheduler.campaign.prompt_files import RowCounts
-
-    rows = RowCounts()
-    with noticed("The model and the prompts are read"):
-        plan = _read_plan(store, file, rows)
-    if rows.skipped:
-        say(f"Rows of the prompts: {rows}.")
-    for remark in rows.remarks:
-        say(remark)
-    _remark_size(plan)
-    return plan
-
-
-def _remark_size(plan: "Plan") -> None:
-    """Say if other pictures are asked for than the model's own; of several sizes the first such."""
-    from seedsweep.scheduler.campaign.possible import samplings
-    from seedsweep.workers.models.folder_check import size_remark
-
-    campaign = plan.campaign
-    remarks = [size_remark(campaign.model, each) for each in samplings(campaign, plan.settings)]
-    if remark := next(filter(None, remarks), ""):
-        say(remark)
-
-
-def _read_plan(store: "Store", file: Path, rows: "RowCounts") -> "Plan":
-    from seedsweep.scheduler.campaign.file import read_campaign
-    from seedsweep.scheduler.campaign.submission import plan_campaign
-
-    return plan_campaign(store, *read_campaign(file, rows))
-
-
-def _say_notes(plan: "Plan") -> None:
-    for note in plan.notes:
-        say(note)
-
-
-def _submit(store: "Store", plan: "Plan") -> "Plan":
-    """Store the plan; returns that of the first submission, which may have other units."""
-    from seedsweep.scheduler.campaign.submission import submit_campaign
-
-    submission = submit_campaign(store, plan)
-    return dataclasses.replace(plan, campaign=submission.campaign, cuts=submission.cuts)
 
 
 def _who_takes_it_up(broker: "Broker | None", store: "Store") -> str:
@@ -342,13 +243,6 @@ def _who_takes_it_up(broker: "Broker | None", store: "Store") -> str:
     return (
         "it is saved, but no scheduler leads now; start one the way you deployed, or `seedsweep "
         "scheduler`, and it takes the campaign up."
-    )
-
-
-def _outline(plan: "Plan") -> str:
-    return (
-        f"Campaign {plan.campaign.campaign_id}: {count_words(len(plan.prompts), 'prompt')}, "
-        f"{count_words(plan.image_count, 'image')}, {count_words(len(plan), 'unit')}"
     )
 
 

@@ -23,6 +23,7 @@ from seedsweep.cli import (
     scores,
     selection,
     services,
+    status,
     verification,
 )
 from seedsweep.cli.help_groups import Documented, Grouped, help_width
@@ -47,7 +48,7 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
         campaigns.submit,
     ),
     "Follow and steer": (
-        campaigns.status,
+        status.status,
         control.pause,
         control.resume,
         control.cancel,

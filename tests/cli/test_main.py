@@ -32,7 +32,7 @@ from seedsweep.storage.errors import (
 )
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Control, Worker
-from seedsweep.storage.results import store_results
+from seedsweep.storage.result_parts import store_results
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation import throughput
 from tests.support.campaigns import (

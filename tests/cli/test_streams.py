@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.results import store_results
+from seedsweep.storage.result_parts import store_results
 from tests.support.campaigns import campaign_file, small_sampling, submit_file
 from tests.support.checkout import ROOT
 from tests.support.results import make_flagged

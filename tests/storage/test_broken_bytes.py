@@ -32,7 +32,8 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.promotions import Promotion, Rank, load_promotion, store_promotion
 from seedsweep.storage.receipts import Receipt, read_receipt, receipt_key, store_receipt
 from seedsweep.storage.records import Control, Prompt
-from seedsweep.storage.results import outcomes_by, read_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import outcomes_by, read_results
 from seedsweep.storage.scores import Scored, encode_scores, read_scores
 from seedsweep.storage.shards import decode_shard, read_described
 from tests.support.campaigns import (

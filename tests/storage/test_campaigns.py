@@ -29,7 +29,8 @@ from seedsweep.storage.campaigns import (
 )
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Control, Parked, Prompt, SeedRange
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Control, Parked, Prompt
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.stores import open_store
 from seedsweep.storage.verification_results import ControlMatches, Coverage, VerificationResult

@@ -21,7 +21,7 @@ from seedsweep.storage.campaigns import store_control, store_verification
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompts import encode_prompts
 from seedsweep.storage.records import Control
-from seedsweep.storage.results import SCHEMA, store_results
+from seedsweep.storage.result_parts import SCHEMA, store_results
 from tests.support.campaigns import (
     campaign_file,
     make_images,

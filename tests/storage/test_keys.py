@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
-from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.stores import open_store
 
 GENERATION = "0123456789abcdef"

@@ -15,8 +15,8 @@ from seedsweep.storage.receipts import (
     receipt_key,
     store_receipt,
 )
-from seedsweep.storage.record import digest
-from seedsweep.storage.records import Flaw, Prompt, Provenance, SeedRange
+from seedsweep.storage.record import SeedRange, digest
+from seedsweep.storage.records import Flaw, Prompt, Provenance
 from seedsweep.storage.settings.sampling import Blocks
 from tests.support.campaigns import make_campaign
 from tests.support.results import make_result

@@ -1,27 +1,15 @@
-import contextlib
-import io
 from itertools import permutations
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from seedsweep.storage import keys
-from seedsweep.storage import results as results_module
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ShardCorruptError, StoreUnavailableError
 from seedsweep.storage.prompt_results import Clique, Match, Part, PromptResult, Transform
 from seedsweep.storage.record import digest
 from seedsweep.storage.records import Prompt
-from seedsweep.storage.results import (
-    SCHEMA,
-    Parts,
-    drop_results,
-    outcomes_by,
-    read_results,
-    results_by,
-    store_results,
-)
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import drop_results, outcomes_by, read_results, results_by
 from seedsweep.storage.settings.analysis import AnalysisSettings, Verification
 from seedsweep.storage.stores import open_store
 from tests.support.campaigns import make_campaign, make_submission
@@ -189,22 +177,6 @@ def test_results_come_best_first(store):
         assert read(store) == best_first
 
 
-def other_parquet():
-    buffer = io.BytesIO()
-    pq.write_table(pa.table({"prompt_id": ["a"]}), buffer)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("data", [b"", b"PAR1", b"{}", other_parquet()])
-def test_a_corrupt_part_is_reported_with_its_key_and_the_remedy(store, data):
-    key = keys.results_part("an", ID, "broken")
-    store.create(key, data)
-    with pytest.raises(ShardCorruptError) as caught:
-        read(store)
-    assert key in str(caught.value)
-    assert f"seedsweep analyse {ID}" in str(caught.value)
-
-
 def ids(*prompts):
     return {Prompt(text=text).prompt_id for text in prompts}
 
@@ -303,64 +275,6 @@ def test_a_corrupt_part_ends_a_drop_before_anything_of_its_analysis_is_dropped(s
         drop_results(store, ID, ids("a"))
     store.delete(key)
     assert {r.prompt for r in read(store)} == {"a", "b"}
-
-
-class TestParts:
-    @pytest.fixture
-    def parts(self, store, monkeypatch):
-        monkeypatch.setattr(results_module, "SMALL_PARTS", 3)
-        return Parts(store)
-
-    def names(self, store):
-        return list(store.list(keys.results_prefix("an", ID)))
-
-    def test_small_parts_become_one_and_no_row_is_lost(self, store, parts):
-        results = [result(f"prompt {i}") for i in range(10)]
-        for each in results:
-            parts.add("an", ID, [each])
-        assert len(self.names(store)) == 4
-        assert {r.prompt for r in read(store)} == {r.prompt for r in results}
-
-    def test_each_analysis_of_each_campaign_is_on_its_own(self, store, parts):
-        for analysis_id, campaign_id in permutations(["an", ID, "b"], 2):
-            parts.add(analysis_id, campaign_id, [result()])
-        assert [r.prompt for r in read(store)] == ["a"]
-
-    def test_rows_that_were_dropped_do_not_come_back(self, store, parts):
-        for name in "ab":
-            parts.add("an", ID, [result(name)])
-        drop_results(store, ID, {Prompt(text="a").prompt_id})
-        parts.add("an", ID, [result("d")])
-        assert {r.prompt for r in read(store)} == {"b", "d"}
-
-    @pytest.mark.parametrize("calls", range(5))
-    def test_a_merge_that_breaks_off_loses_nothing(self, store, parts, monkeypatch, calls):
-        left, delete = [None] * calls, store.delete
-
-        def break_off(key):
-            if not left:
-                raise StoreUnavailableError("The store is away; bring it back.")
-            left.pop()
-            delete(key)
-
-        for name in "ab":
-            parts.add("an", ID, [result(name)])
-        monkeypatch.setattr(store, "delete", break_off)
-        with contextlib.suppress(StoreUnavailableError):
-            parts.add("an", ID, [result("d")])
-        assert {r.prompt for r in read(store)} == {"a", "b", "d"}
-
-
-def test_the_columns_are_those_of_the_records():
-    match = SCHEMA.field("match").type
-    clique = SCHEMA.field("further_cliques").type.value_type
-    for kind, fields in (
-        (PromptResult, SCHEMA),
-        (Match, match),
-        (Clique, clique),
-        (Transform, match.field("transform").type),
-    ):
-        assert set(kind.model_fields) == {field.name for field in fields}
 
 
 def test_prompts_that_an_earlier_version_alone_judged_are_read_from_there(store):

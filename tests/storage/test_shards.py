@@ -16,7 +16,8 @@ from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.image_rows import Described
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.records import Flaw, Provenance, SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Flaw, Provenance, WorkUnit
 from seedsweep.storage.settings.sampling import Blocks
 from seedsweep.storage.shards import StoredImage, decode_shard, encode_shard, read_described
 

@@ -4,7 +4,8 @@ from seedsweep.storage.campaigns import load_campaign, store_campaign
 from seedsweep.storage.prompt_results import Match, Part
 from seedsweep.storage.record import digest
 from seedsweep.storage.records import Prompt
-from seedsweep.storage.results import drop_results, read_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import drop_results, read_results
 from seedsweep.storage.settings.analysis import Analysis, Verification
 from tests.support.campaigns import make_campaign, make_submission, noise_model
 from tests.support.results import make_flagged, make_result

@@ -4,7 +4,8 @@ import pytest
 
 from seedsweep.storage.broker.facts import read_broker_facts
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import make_app, publish
 

@@ -10,7 +10,8 @@ from seedsweep.audit.evidence.bundle import BundleOptions, write_evidence
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Match
-from seedsweep.storage.results import drop_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import drop_results
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.shards import decode_shard
 from seedsweep.storage.verification_results import (

@@ -10,8 +10,10 @@ from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campai
 from seedsweep.storage.campaigns import store_parked
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.live_state import Restored
-from seedsweep.storage.records import Campaign, Parked, SeedRange, Submission
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Parked, Submission
 from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptList, Sampling
 from seedsweep.workers.generation.shard_writer import encode_unit

@@ -9,7 +9,8 @@ from seedsweep.audit.findings import verification
 from seedsweep.audit.findings.verification import SearchOptions, verify_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.results import drop_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import drop_results
 from seedsweep.workers.analysts.part_masks import store_masks
 from seedsweep.workers.analysts.prompt_result import analyse_stored
 from seedsweep.workers.analysts.stored_prompt import read_prompt

@@ -3,7 +3,8 @@
 from seedsweep.scheduler.analysing.cohorts import Cohorts
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.results import results_by, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import results_by
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from tests.support.campaigns import make_images
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.results import store_results
+from seedsweep.storage.result_parts import store_results
 from seedsweep.storage.settings.analysis import Analysis, Verification
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.pipelines.noise import NoisePipeline

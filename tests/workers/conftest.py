@@ -4,7 +4,8 @@ import pytest
 
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.records import Provenance, SeedRange, Submission, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Provenance, Submission, WorkUnit
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS
 from seedsweep.storage.shards import decode_shard, encode_shard

@@ -8,6 +8,7 @@ from seedsweep.storage import keys
 from seedsweep.storage.errors import SeedsweepError, StoreUnavailableError
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysts.actor import Analysed, AnalysisActor, AnalysisRequest
+from seedsweep.workers.cluster.jobs import outcome_of, spread
 from seedsweep.workers.cluster.ray_cluster import (
     Actors,
     Cluster,
@@ -15,8 +16,6 @@ from seedsweep.workers.cluster.ray_cluster import (
     joined_ray,
     noticing_its_end,
     one_thread,
-    outcome_of,
-    spread,
 )
 from seedsweep.workers.monitoring import metrics
 

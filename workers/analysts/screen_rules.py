@@ -10,8 +10,10 @@ from seedsweep.storage.errors import ShardCorruptError, TransientError
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.promotions import Promotion, Rank, load_promotion
 from seedsweep.storage.prompt_results import Drop
-from seedsweep.storage.records import Campaign, SeedRange, prompt_id_of
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import prompt_id_of
 from seedsweep.storage.scores import read_scores
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import ScreenSettings, Stage
 from seedsweep.storage.store import Store
 

@@ -7,8 +7,9 @@ from functools import partial
 from hashlib import sha256
 
 from seedsweep.storage.prompt_results import Drop
-from seedsweep.storage.records import Campaign, Submission, prompt_id_of
+from seedsweep.storage.records import Submission, prompt_id_of
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import Stage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.inner_products import Products

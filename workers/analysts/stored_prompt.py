@@ -13,7 +13,8 @@ from seedsweep.storage import keys
 from seedsweep.storage.errors import ImagesNotKeptError, ShardCorruptError
 from seedsweep.storage.image_rows import Described
 from seedsweep.storage.receipts import Receipt, read_receipt, receipt_key
-from seedsweep.storage.records import Campaign, Prompt, Submission
+from seedsweep.storage.records import Prompt, Submission
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.shards import StoredImage, read_described
 from seedsweep.storage.store import Store

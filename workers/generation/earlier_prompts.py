@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable
 
 from seedsweep.storage.errors import ShardCorruptError
-from seedsweep.storage.records import Campaign, WorkUnit
+from seedsweep.storage.records import WorkUnit
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 from seedsweep.workers.generation.kinds import Kind
 from seedsweep.workers.generation.shard_writer import Encode

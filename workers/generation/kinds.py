@@ -7,8 +7,9 @@ from typing import Protocol
 
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ConfigError, ModelLoadError, OpaqueModelError
-from seedsweep.storage.records import Campaign, KindName, WorkUnit
+from seedsweep.storage.records import KindName, WorkUnit
 from seedsweep.storage.scores import Scored, encode_scores, read_scores
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import ScreenSettings
 from seedsweep.storage.shards import encode_shard
 from seedsweep.storage.store import Store

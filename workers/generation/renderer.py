@@ -8,36 +8,32 @@ import time
 from collections.abc import Callable, Mapping
 
 from seedsweep.storage.broker.pace import Pace
-from seedsweep.storage.campaigns import drop_parked, load_campaign, store_parked
+from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import (
     BrokerUnavailableError,
     ConfigError,
-    DeviceMemoryError,
     ModelLoadError,
     OpaqueModelError,
-    SeedsweepError,
-    StoreUnavailableError,
-    TransientError,
 )
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import Claim
-from seedsweep.storage.records import Campaign, Parked, Worker, WorkUnit
+from seedsweep.storage.records import Worker, WorkUnit
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.earlier_prompts import EarlierPrompts
-from seedsweep.workers.generation.failure_streak import MAX_FAILED_PROMPTS, Streak
+from seedsweep.workers.generation.failures import Failures
 from seedsweep.workers.generation.heartbeat import Follow, Heartbeat
 from seedsweep.workers.generation.kinds import KINDS, Kind, Place
+from seedsweep.workers.generation.loaded_model import LoadedModel
 from seedsweep.workers.generation.shard_writer import Encode, Writer
 from seedsweep.workers.monitoring import health, metrics
 from seedsweep.workers.monitoring.log_context import about_unit
 from seedsweep.workers.monitoring.rate import RecentRate
-from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.pipelines.protocol import Pipeline
 
 log = logging.getLogger(__name__)
 
-PAUSE_WHEN_STORE_FAILS = 2.0
 CLAIM_SECONDS = 8.0
 """Shorter than after which the scheduler takes a message for lost."""
 
@@ -51,15 +47,8 @@ class Renderer:
     A unit that it claims is stored and completed, or handed back, or parked with its reason; until
     then a heartbeat renews its lease. Only killing the process leaves that to the reaper. `follow`
     is told at every beat which model's units should be rendered; `metrics_at` (HOST:PORT) is where
-    the worker says that it shows its metrics.
-
-    A worker that fails `MAX_FAILED_PROMPTS` different prompts in a row, otherwise than by a model
-    that it cannot load, takes itself out: it claims
-    nothing any more, hands back what it is given, and `leave` is called once, from any thread.
-    However often a unit failed in that row, it then counts as failed once, and is open again where
-    only the repetitions had it parked: so one bad worker parks nothing that others can make, and a
-    unit that fails with every worker is parked all the same. A broker or store that is away just
-    then leaves the counts as they are.
+    the worker says that it shows its metrics; `leave` is called, once and from any thread, if the
+    worker takes itself out, as `Failures` says: it then claims nothing any more.
     """
 
     def __init__(
@@ -77,13 +66,13 @@ class Renderer:
     ) -> None:
         self._kinds, self._place = kinds, Place(device, threads)
         self._store, self._ledger = store, ledger
-        self._name, self._device, self._threads = name, device, threads
+        self._name, self._device = name, device
         self._metrics_at = metrics_at
-        self._loaded: tuple[Campaign, Pipeline | ModelLoadError] | None = None
+        self._model = LoadedModel(store, device, threads)
         self._campaigns: dict[str, Campaign] = {}
         self._images, self._rate = 0, RecentRate(RATE_SECONDS)
         self._idle_since = self._reported = time.monotonic()
-        self._leave, self._streak, self._why_out = leave, Streak(), ""
+        self._failures = Failures(store, ledger, name, device, leave)
         self._earlier = EarlierPrompts(store)
         self._writer = Writer(store, self._fail)
         self._untold: queue.SimpleQueue[WorkUnit] = queue.SimpleQueue()
@@ -93,7 +82,7 @@ class Renderer:
     @property
     def why_out(self) -> str:
         """Why this worker took itself out, in one sentence; empty while it is at work."""
-        return self._why_out
+        return self._failures.why_out
 
     def render(self, unit: WorkUnit) -> None:
         """Render the unit if its claim is granted; never raises for what a unit or broker does."""
@@ -101,7 +90,7 @@ class Renderer:
         health.begin(health.UNIT)
         with about_unit(unit):
             try:
-                if self._why_out:
+                if self.why_out:
                     self._ledger.release(unit.campaign_id, unit.index, unit.token)
                 elif self._claim(unit) and self._heartbeat.hold(unit):
                     self._render_claimed(unit)
@@ -154,15 +143,15 @@ class Renderer:
             self._complete(unit)
             return
         if self._earlier.postpones(kind, unit, self._writer.holds):
-            self._hand_back(unit)
+            self._failures.hand_back(unit)
             self._heartbeat.let_go(unit)
             return
         wanted = kind.wanted(self._campaign(unit.campaign_id).of(unit.settings), unit)
-        taken = self._earlier.take_over(kind, wanted, unit, lambda: self._pipeline(wanted))
+        taken = self._earlier.take_over(kind, wanted, unit, lambda: self._model.pipeline(wanted))
         if taken:
             self._writer.put(unit, kind.key(unit), taken, self._shared)
             return
-        pipeline = self._pipeline(wanted)
+        pipeline = self._model.pipeline(wanted)
         with metrics.STAGE_SECONDS.labels("denoise").time():
             encode = self._make(kind, pipeline, wanted, unit)
         self._writer.put(unit, kind.key(unit), encode, self._stored)
@@ -186,54 +175,16 @@ class Renderer:
         except OpaqueModelError:
             raise
         except ModelLoadError as error:
-            if self._loaded is not None:
-                self._loaded = self._loaded[0], error
+            self._model.refuse(error)
             raise
-
-    def _pipeline(self, campaign: Campaign) -> Pipeline:
-        if self._loaded is None or self._loaded[0].generation_id != campaign.generation_id:
-            self._load(campaign)
-        assert self._loaded is not None  # noqa: S101 - for the type checker
-        loaded = self._loaded[1]
-        if isinstance(loaded, ModelLoadError):
-            raise loaded.with_traceback(None)
-        return loaded
 
     def _campaign(self, campaign_id: str) -> Campaign:
         if campaign_id not in self._campaigns:
             self._campaigns[campaign_id] = load_campaign(self._store, campaign_id).campaign
         return self._campaigns[campaign_id]
 
-    def _load(self, campaign: Campaign) -> None:
-        if self._has_another_recipe(campaign):
-            return
-        # The old model goes first: a device seldom holds two.
-        self._loaded = None
-        model = campaign.model
-        log.info("The model %s (%s) is loaded.", model.path or model.pipeline, model.model_id)
-        with metrics.STAGE_SECONDS.labels("load").time():
-            self._loaded = campaign, self._try_to_load(campaign)
-
-    def _has_another_recipe(self, campaign: Campaign) -> bool:
-        """Give the loaded model the campaign's recipe, if it is the campaign's model."""
-        if self._loaded is None:
-            return False
-        previous, pipeline = self._loaded
-        if isinstance(pipeline, ModelLoadError):
-            return False
-        if previous.model.model_id != campaign.model.model_id:
-            return False
-        self._loaded = campaign, pipeline.with_sampling(campaign.sampling)
-        return True
-
-    def _try_to_load(self, campaign: Campaign) -> Pipeline | ModelLoadError:
-        try:
-            return load_pipeline(self._store, campaign, self._device, self._threads)
-        except ModelLoadError as error:
-            return error
-
     def _stored(self, unit: WorkUnit) -> None:
-        self._streak.end()
+        self._failures.end_streak()
         metrics.UNITS.labels("stored").inc()
         images = self._kind(unit).images(unit)
         metrics.IMAGES.labels("stored").inc(images)
@@ -286,84 +237,18 @@ class Renderer:
             self._heartbeat.let_go(unit)
 
     def _fail(self, unit: WorkUnit, error: Exception) -> None:
-        reason = str(error) if isinstance(error, SeedsweepError) else repr(error)
-        what = "is handed back, not counted as failed" if _is_nobodys_fault(error) else "failed"
-        log.warning(
-            "Unit %d (%s, seeds %d to %d) %s: %s",
-            *(unit.index, unit.prompt_id, unit.seeds.first, unit.seeds.last, what, reason),
-            exc_info=not isinstance(error, SeedsweepError),
-        )
-        try:
-            self._give_up_or_back(unit, error, reason)
-        except (BrokerUnavailableError, StoreUnavailableError) as trouble:
-            log.warning("Unit %d waits for its lease to run out: %s", unit.index, trouble)
+        self._failures.settle(unit, error)
         self._heartbeat.let_go(unit)
-
-    def _give_up_or_back(self, unit: WorkUnit, error: Exception, reason: str) -> None:
-        if _is_nobodys_fault(error):
-            time.sleep(PAUSE_WHEN_STORE_FAILS)
-            self._hand_back(unit)
-            return
-        metrics.UNITS.labels("failed").inc()
-        must_park = self._ledger.fail(unit.campaign_id, unit.index, unit.token)
-        is_out = _may_be_the_workers(error) and self._streak.add(unit)
-        if is_out:
-            self._take_out(reason)
-        if must_park:
-            self._park(unit, reason)
-        else:
-            metrics.RETRIES.labels("failed").inc()
-        if is_out:
-            self._take_back()
-
-    def _hand_back(self, unit: WorkUnit) -> None:
-        metrics.UNITS.labels("handed_back").inc()
-        metrics.RETRIES.labels("handed_back").inc()
-        self._ledger.release(unit.campaign_id, unit.index, unit.token)
-
-    def _park(self, unit: WorkUnit, reason: str) -> None:
-        parked = Parked(index=unit.index, prompt_id=unit.prompt_id, seeds=unit.seeds, reason=reason)
-        store_parked(self._store, unit.campaign_id, parked)
-        self._ledger.park(unit.campaign_id, unit.index)
-        metrics.PARKED.labels("failed").inc()
-
-    def _take_out(self, reason: str) -> None:
-        self._why_out = (
-            f"The worker {self._name} failed {MAX_FAILED_PROMPTS} different prompts in a row and "
-            f"takes itself out; check its device, {self._device}, and start it again; "
-            f"it failed last with: {reason}"
-        )
-        log.error("%s", self._why_out)
-        self._leave()
-
-    def _take_back(self) -> None:
-        """Have each unit of the streak count as failed once, however often it was."""
-        for campaign_id, index, failures in self._streak.repeated():
-            drop_parked(self._store, campaign_id, index)
-            self._ledger.take_back(campaign_id, index, failures)
 
     def _describe(self) -> Worker:
         self._rate.update(self._images)
-        model = self._loaded[0].model if self._loaded else None
         return Worker(
             name=self._name,
             host=platform.node(),
             device=self._device,
-            model=(model.path or model.pipeline) if model else "",
+            model=self._model.name,
             images=self._images,
             images_per_second=round(self._rate.per_second, 3),
             metrics=self._metrics_at,
-            why_out=self._why_out,
+            why_out=self.why_out,
         )
-
-
-def _may_be_the_workers(error: Exception) -> bool:
-    """Whether another worker might do better: one that lacks a model says nothing of its device."""
-    return not isinstance(error, ModelLoadError)
-
-
-def _is_nobodys_fault(error: Exception) -> bool:
-    """Whether a service is away or the environment wrong: that tells nothing of the unit."""
-    if isinstance(error, DeviceMemoryError):
-        return False
-    return isinstance(error, TransientError | ConfigError)

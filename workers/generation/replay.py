@@ -26,9 +26,10 @@ from seedsweep.storage.errors import (
 )
 from seedsweep.storage.image_rows import Described
 from seedsweep.storage.receipts import read_receipt
-from seedsweep.storage.record import canonical
-from seedsweep.storage.records import Campaign, Prompt, Provenance, SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange, canonical
+from seedsweep.storage.records import Prompt, Provenance, WorkUnit
 from seedsweep.storage.replay_results import Distance, FactDifference, Replay
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 from seedsweep.storage.errors import ConfigError, DeviceMemoryError, SeedsweepError, TransientError
 from seedsweep.storage.image_rows import DESCRIBED, encode_rows
 from seedsweep.storage.parquet import read_table
-from seedsweep.storage.records import Campaign, SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import WorkUnit
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import Blocks
 from seedsweep.storage.store import Store
 from seedsweep.workers.generation.shard_writer import encode_unit

@@ -1,20 +1,16 @@
 """What a diffusers model's files alone show to be impossible, found before anything is loaded."""
 
-import contextlib
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeGuard
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling
-from seedsweep.workers.models.fingerprint import hub_part
 from seedsweep.workers.models.folder import (
     INDEX,
     Component,
-    component_folder,
     component_of,
     components,
     loaded_files,
@@ -22,7 +18,8 @@ from seedsweep.workers.models.folder import (
     read_json,
     variant_of,
 )
-from seedsweep.workers.models.parts import base_part, config_part
+from seedsweep.workers.models.local_folder import component_place, folder_here
+from seedsweep.workers.models.picture_size import check_size
 from seedsweep.workers.models.resolution import PICKLES
 from seedsweep.workers.models.safetensors_file import is_pointer, read_header
 from seedsweep.workers.models.weights_check import check_weights
@@ -56,46 +53,12 @@ def check_model(model: Model, sampling: Sampling) -> None:
             return
         if Path(model.config or model.path).is_dir():
             _check_folder(model, folder)
-        _check_size(model, folder, sampling)
+        check_size(model, sampling)
         _check_channels(model, folder)
     except OSError as error:
         raise ConfigError(
             f"The model {model.path} cannot be read ({error}); correct who may read its files."
         ) from error
-
-
-def check_size(model: Model, sampling: Sampling) -> None:
-    """Refuse a size that is no multiple of what the model's autoencoder reduces by, if the model is
-    on this host. Raises `ConfigError`."""
-    if folder := folder_here(model):
-        _check_size(model, folder, sampling)
-
-
-def folder_here(model: Model) -> Path | None:
-    """The folder that describes a diffusers model, if this host has it: nothing is fetched.
-
-    It is the model's own, or of a checkpoint that of its configuration.
-    """
-    if model.pipeline != "diffusers":
-        return None
-    part = config_part(model) or base_part(model)
-    if Path(part.source.path).is_dir():
-        return Path(part.source.path)
-    if part.source.fingerprint:
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        with contextlib.suppress(LocalEntryNotFoundError):
-            return hub_part(part, part.source.fingerprint.removeprefix("commit:"), cached=True)
-    return None
-
-
-def component_place(model: Model, folder: Path, name: str) -> Path:
-    """The folder of a component: that of the one that takes its place, if it is here, or its own
-    in the model's folder."""
-    for one in model.components:
-        if one.name == name and Path(one.path).is_dir():
-            return Path(one.path)
-    return component_folder(folder, name)
 
 
 def _check_folder(model: Model, folder: Path) -> None:
@@ -271,64 +234,6 @@ def _is_adapter(folder: Path, path: str) -> bool:
     if any(_ADAPTER_TENSORS.search(name) for name in shapes):
         return True
     return len(shapes) <= 4 and all(len(shape) <= 2 for shape in shapes.values())
-
-
-def native_side(folder: Path) -> int | None:
-    """The side in pixels of the square pictures that the model was trained for, if it says so."""
-    size = native_size(folder)
-    return size[0] if size and size[0] == size[1] else None
-
-
-def native_size(folder: Path) -> tuple[int, int] | None:
-    """Width and height of the pictures that the model was trained for, if it says so."""
-    for name in ("unet", "transformer"):
-        said = (read_json(component_folder(folder, name) / "config.json") or {}).get("sample_size")
-        height, width = said if isinstance(said, list) and len(said) == 2 else (said, said)
-        if _is_side(width) and _is_side(height):
-            factor = _reduction(autoencoder_of(folder))
-            return width * factor, height * factor
-    return None
-
-
-def _autoencoder_place(model: Model, folder: Path) -> Path:
-    own = autoencoder_of(folder)
-    return component_place(model, folder, own.name)
-
-
-def autoencoder_of(folder: Path) -> Path:
-    """Where the autoencoder of a model lies, whatever the pipeline calls it; it may have none."""
-    return component_folder(folder, "vqvae" if (folder / "vqvae").is_dir() else "vae")
-
-
-def _is_side(said: object) -> TypeGuard[int]:
-    return isinstance(said, int) and not isinstance(said, bool) and 0 < said <= 8192
-
-
-def size_remark(model: Model, sampling: Sampling) -> str:
-    """That other pictures are asked for than the model was trained for, if its folder says so."""
-    side = native_side(Path(model.path))
-    if side is None or side in (sampling.width, sampling.height):
-        return ""
-    return (
-        f"The model's own size is {side} × {side} pixels; {sampling.width} × {sampling.height} is "  # noqa: RUF001
-        "asked for, at which it may repeat other pictures, or none."
-    )
-
-
-def _reduction(autoencoder: Path) -> int:
-    """So many pixels of a picture's side are one of what the autoencoder there makes of it."""
-    channels = (read_json(autoencoder / "config.json") or {}).get("block_out_channels")
-    levels = len(channels) if isinstance(channels, list) else 1
-    return 2 ** (levels - 1) if 1 <= levels <= 20 else 1
-
-
-def _check_size(model: Model, folder: Path, sampling: Sampling) -> None:
-    factor = _reduction(_autoencoder_place(model, folder))
-    if sampling.width % factor or sampling.height % factor:
-        raise ConfigError(
-            f"The model {model.path} cannot make {sampling.width} x {sampling.height} pictures; "
-            f"set width and height to multiples of {factor}."
-        )
 
 
 def _check_channels(model: Model, folder: Path) -> None:

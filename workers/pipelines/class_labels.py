@@ -10,7 +10,8 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.folder import read_index, read_json
-from seedsweep.workers.models.folder_check import component_place, folder_here, native_side
+from seedsweep.workers.models.local_folder import component_place, folder_here
+from seedsweep.workers.models.picture_size import native_side
 from seedsweep.workers.pipelines.diffusers_class import class_of, is_installed, takes_classes
 
 NO_CLASS = 1000

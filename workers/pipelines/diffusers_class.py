@@ -8,7 +8,7 @@ from typing import Any
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import read_index
-from seedsweep.workers.models.folder_check import folder_here
+from seedsweep.workers.models.local_folder import folder_here
 
 NEEDED = (
     "prompt",

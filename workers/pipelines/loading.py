@@ -1,6 +1,6 @@
 """How the pipeline of a campaign is chosen and loaded."""
 
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 from seedsweep.workers.models.fetching import model_places
 from seedsweep.workers.pipelines.noise import NoisePipeline

@@ -6,7 +6,7 @@ from typing import Any
 
 from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import read_index, read_json
-from seedsweep.workers.models.folder_check import component_place, folder_here
+from seedsweep.workers.models.local_folder import component_place, folder_here
 from seedsweep.workers.pipelines.diffusers_class import (
     call_parameters,
     class_of,

@@ -11,7 +11,7 @@ from seedsweep.storage.errors import ConfigError, ModelLoadError
 from seedsweep.storage.records import Unseen
 from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import Component, components, read_index
-from seedsweep.workers.models.folder_check import folder_here
+from seedsweep.workers.models.local_folder import folder_here
 from seedsweep.workers.models.weights_check import vectors_of
 from seedsweep.workers.pipelines.diffusers_class import call_parameters, class_of, is_installed
 

@@ -3,14 +3,10 @@
 from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.workers.models.folder import read_index, read_json
-from seedsweep.workers.models.folder_check import (
-    autoencoder_of,
-    component_place,
-    folder_here,
-    native_size,
-)
+from seedsweep.workers.models.local_folder import component_place, folder_here
+from seedsweep.workers.models.picture_size import autoencoder_of, native_size
 from seedsweep.workers.pipelines.diffusers_class import class_of, is_installed, is_unconditional
 
 

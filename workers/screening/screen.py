@@ -9,7 +9,7 @@ from seedsweep.storage.errors import ConfigError, ModelLoadError
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling, ScreenSettings
 from seedsweep.workers.models.folder import read_index
-from seedsweep.workers.models.folder_check import folder_here
+from seedsweep.workers.models.local_folder import folder_here
 from seedsweep.workers.pipelines.diffusers_class import class_of, is_installed, why_opaque
 from seedsweep.workers.pipelines.predictions import Predicting, Predictions
 from seedsweep.workers.pipelines.protocol import Pipeline

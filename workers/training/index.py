@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.record import digest
-from seedsweep.storage.results import TRANSFORM
+from seedsweep.storage.result_parts import TRANSFORM
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.nearest import TrainingImages, describe_training, training_blocks

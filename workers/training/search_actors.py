@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.workers.analysis.cuts import Summary
+from seedsweep.workers.cluster.jobs import outcome_of, spread
 from seedsweep.workers.cluster.ray_cluster import (
     Actors,
     crew_within,
@@ -15,8 +16,6 @@ from seedsweep.workers.cluster.ray_cluster import (
     joined_ray,
     noticing_its_end,
     one_thread,
-    outcome_of,
-    spread,
 )
 from seedsweep.workers.training.copy_questions import CopyQuestion, PossibleQuestion
 from seedsweep.workers.training.slice_search import (

@@ -33,7 +33,8 @@ from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.receipts import Receipt, store_receipt
 from seedsweep.storage.record import digest
-from seedsweep.storage.results import drop_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import drop_results
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.workers.analysis.distances import l2_to_all, tiled_to
 from seedsweep.workers.images import encode_png

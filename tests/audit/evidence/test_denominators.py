@@ -9,7 +9,8 @@ from seedsweep.audit.evidence.denominators import all_generations_counted, denom
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.prompt_results import Clique, Drop, Match
-from seedsweep.storage.records import Parked, SeedRange
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Parked
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.storage.settings.sampling import Stage
 from seedsweep.storage.verification_results import Coverage

@@ -24,7 +24,8 @@ from seedsweep.storage.campaigns import load_campaign, store_control
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Control
-from seedsweep.storage.results import drop_results, read_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import drop_results, read_results
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptList, PromptSettings, Sampling, SettingColumns

@@ -16,7 +16,7 @@ from seedsweep.storage.campaigns import load_campaign, store_verification
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.records import Flaw, Unseen
-from seedsweep.storage.results import store_results
+from seedsweep.storage.result_parts import store_results
 from seedsweep.workers.analysts.prompt_result import analyse_stored
 from seedsweep.workers.generation.shard_writer import encode_unit
 from seedsweep.workers.pipelines.loading import load_pipeline

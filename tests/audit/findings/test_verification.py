@@ -24,7 +24,8 @@ from seedsweep.storage.campaigns import (
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Clique
 from seedsweep.storage.records import Control, Prompt
-from seedsweep.storage.results import drop_results, read_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import drop_results, read_results
 from seedsweep.storage.settings.analysis import AnalysisSettings, Verification
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.analysis.matching import nearest_training

@@ -26,17 +26,18 @@ from seedsweep.storage.campaigns import (
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Match, PromptResult, Transform
+from seedsweep.storage.record import SeedRange
 from seedsweep.storage.records import (
     Control,
     Flaw,
     Parked,
     Prompt,
     Provenance,
-    SeedRange,
     Submission,
     WorkUnit,
 )
-from seedsweep.storage.results import drop_results, store_results
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import drop_results
 from seedsweep.storage.settings.analysis import Analysis, Verification
 from seedsweep.storage.settings.sampling import DEFAULT_BLOCKS
 from seedsweep.storage.shards import StoredImage, decode_shard, encode_shard

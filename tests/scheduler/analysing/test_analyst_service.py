@@ -9,7 +9,7 @@ from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import campaign as campaign_key
-from seedsweep.storage.records import SeedRange
+from seedsweep.storage.record import SeedRange
 from seedsweep.storage.results import read_results
 from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store

@@ -12,7 +12,7 @@ from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.stock import Stock, take_stock
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import SeedRange
+from seedsweep.storage.record import SeedRange
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.generation.throughput import Sizes, Throughput
 from tests.support.campaigns import make_campaign, nothing_done

@@ -13,7 +13,8 @@ from PIL import Image
 from seedsweep.scheduler.campaign.file import parse_campaign, read_campaign
 from seedsweep.scheduler.campaign.possible import TORCH_SEEDS
 from seedsweep.storage.errors import ConfigError
-from seedsweep.storage.records import Campaign, Prompt
+from seedsweep.storage.records import Prompt
+from seedsweep.storage.settings.campaign import Campaign
 from tests.support.model_folders import safetensors, save_folder
 from tests.support.pictures import data_of
 

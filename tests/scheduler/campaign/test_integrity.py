@@ -20,9 +20,9 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import results_part, unit_shard
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.receipts import receipt_key
-from seedsweep.storage.record import digest
-from seedsweep.storage.records import SeedRange
-from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.record import SeedRange, digest
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import read_results
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
 from seedsweep.storage.shards import decode_shard, encode_shard
 from seedsweep.workers.analysis.descriptors import describe

@@ -11,7 +11,7 @@ from seedsweep.scheduler.campaign.submission import plan_campaign
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.record import digest
-from seedsweep.storage.records import FORMAT, Campaign
+from seedsweep.storage.settings.campaign import FORMAT, Campaign
 from seedsweep.workers.pipelines.prompt_tokens import read_as
 from tests.support.model_folders import put, safetensors, save_folder
 

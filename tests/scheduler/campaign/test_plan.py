@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ShardCorruptError
-from seedsweep.storage.records import Prompt, SeedRange
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Prompt
 from seedsweep.storage.settings.analysis import Analysis
 from seedsweep.storage.settings.sampling import Stage
 from tests.support.campaigns import make_campaign

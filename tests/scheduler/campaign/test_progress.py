@@ -10,7 +10,8 @@ from seedsweep.storage import ledger as ledger_module
 from seedsweep.storage.campaigns import store_control
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import Control, SeedRange, Worker
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Control, Worker
 from tests.support.campaigns import make_campaign, park_unit
 
 PROMPTS = ["a cat", "a dog"]

@@ -1,19 +1,27 @@
-import csv
 import gzip
 import json
 import os
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seedsweep.scheduler.campaign.prompt_files import RowCounts, read_prompts
-from seedsweep.storage.errors import ConfigError
+from seedsweep.scheduler.campaign.prompt_files import read_prompts
 from seedsweep.storage.settings.sampling import PromptList
 from tests.support.checkout import ROOT
+from tests.support.prompt_lists import (
+    PLAIN,
+    count,
+    read,
+    refused,
+    write,
+    write_csv,
+    write_jsonl,
+    write_kind,
+    write_parquet,
+)
 
 LISTS = ROOT.parent / "shared/data/prompts"
 UNTIDY = [
@@ -24,47 +32,6 @@ UNTIDY = [
     "semi;colon",
     "plain",
 ]
-
-
-def read(path, **changes):
-    return list(read_prompts(PromptList(file=str(path), **changes)))
-
-
-def count(path, **changes):
-    """The prompts, and what became of the rows."""
-    rows = RowCounts()
-    prompts = list(read_prompts(PromptList(file=str(path), **changes), rows))
-    assert rows.read == len(prompts) + rows.skipped
-    return prompts, rows
-
-
-def write(path, text, encoding="utf-8"):
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-def write_csv(path, rows, delimiter=","):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter=delimiter).writerows(rows)
-    return path
-
-
-def write_jsonl(path, values):
-    return write(path, "".join(json.dumps(value) + "\n" for value in values))
-
-
-def write_parquet(path, **columns):
-    pq.write_table(pa.table(columns), path)
-    return path
-
-
-def refused(path, **changes):
-    """The one sentence with which the file is refused."""
-    with pytest.raises(ConfigError) as caught:
-        read(path, **changes)
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).endswith(".")
-    return str(caught.value)
 
 
 @pytest.mark.skipif(not LISTS.is_dir(), reason=f"{LISTS} is not there")
@@ -84,26 +51,7 @@ def test_a_real_list_is_read_in_its_order_without_blanks_and_repeats(name, rows,
     assert read(LISTS / name, column="Caption", delimiter=";") == expected
 
 
-PLAIN = ("txt", "csv", "tsv", "jsonl", "json", "parquet")
-TABLES = PLAIN[1:]
 PACKED = tuple(f"{kind}.gz" for kind in PLAIN[:-1])
-
-
-def write_kind(path, kind, texts):
-    """Write texts to a file of a kind; returns the settings to read it with."""
-    if kind == "txt":
-        write(path, "\n".join(texts))
-        return {}
-    if kind in ("csv", "tsv"):
-        rows = [["id", "text"], *([i, text] for i, text in enumerate(texts))]
-        write_csv(path, rows, "," if kind == "csv" else "\t")
-    elif kind == "jsonl":
-        write_jsonl(path, [{"text": text} for text in texts])
-    elif kind == "json":
-        write(path, json.dumps([{"text": text} for text in texts], indent=2))
-    else:
-        write_parquet(path, text=pa.array(texts, pa.string()))
-    return {"column": "text"}
 
 
 @pytest.fixture(params=[*PLAIN, *PACKED])
@@ -179,102 +127,12 @@ def test_a_single_column_needs_no_name(tmp_path):
     assert read(write_parquet(tmp_path / "a.parquet", text=["a"])) == ["a"]
 
 
-@pytest.mark.parametrize("kind", TABLES)
-def test_rows_without_a_text_are_skipped_and_counted_in_every_format_alike(tmp_path, kind):
-    path = tmp_path / f"a.{kind}"
-    how = write_kind(path, kind, ["a", None, " ", "b", None, "a"])
-    prompts, rows = count(path, **how)
-    assert prompts == ["a", "b"]
-    assert (rows.read, rows.null, rows.blank, rows.repeated) == (6, 2, 1, 1)
-    assert str(rows) == "6 read; skipped 2 without a text, 1 blank, 1 repeated"
-
-
-@pytest.mark.parametrize("first", [True, False])
-def test_an_object_without_the_key_has_no_text(tmp_path, first):
-    values = [{"text": "a"}, {"n": 1}] if first else [{"n": 1}, {"text": "a"}]
-    for path in (
-        write_jsonl(tmp_path / "a.jsonl", values),
-        write(tmp_path / "a.json", json.dumps(values)),
-    ):
-        prompts, rows = count(path, column="text")
-        assert prompts == ["a"]
-        assert rows.null == 1
-
-
-def test_a_text_with_half_a_character_is_left_out_and_counted(tmp_path):
-    prompts, rows = count(write(tmp_path / "a.jsonl", '"a \\ud83d"\n"b"\n'))
-    assert prompts == ["b"]
-    assert rows.broken == 1
-    assert "1 with half a character" in str(rows)
-
-
-def test_a_column_of_numbers_is_said_to_be_one(tmp_path):
-    for text, is_said in (("1\n2\n3\n", True), ("1\n2\na 3\n", False), ("1\n", False)):
-        _, rows = count(write(tmp_path / "a.txt", text))
-        assert ("All prompts are numbers" in " ".join(rows.remarks)) == is_said
-
-
-def test_prompts_that_only_encode_accents_otherwise_are_two_and_it_is_said(tmp_path):
-    for texts in (["caf\u00e9", "cafe\u0301"], ["cafe\u0301", "caf\u00e9"]):
-        prompts, rows = count(write(tmp_path / "a.txt", "\n".join(texts)))
-        assert prompts == texts
-        assert rows.alike == 1
-        assert "how accents are encoded" in rows.remarks[0]
-
-
-@pytest.mark.parametrize(
-    ("columns", "unused"),
-    [
-        (["text", "seed", "Guidance Scale", "cfgScale", "url"], "seed, Guidance Scale, cfgScale"),
-        (["text", "negative_prompt", "WIDTH", "height"], "negative_prompt, WIDTH, height"),
-        (["steps", "text", "num_inference_steps"], "steps, num_inference_steps"),
-        (["text", "type", "mean_sscd", "URL", "Index"], ""),
-    ],
-)
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_columns_that_look_like_settings_are_named(tmp_path, kind, columns, unused):
-    path = tmp_path / f"a.{kind}"
-    if kind == "csv":
-        write_csv(path, [columns, ["x"] * len(columns)])
-    elif kind == "jsonl":
-        write_jsonl(path, [{"text": "x"}, dict.fromkeys(columns, "x")])
-    else:
-        write_parquet(path, **{name: ["x"] for name in columns})
-    _, rows = count(path, column="text")
-    assert ", ".join(rows.unused) == unused
-    assert [unused in remark for remark in rows.remarks] == ([True] if unused else [])
-
-
-def test_the_column_of_the_prompts_is_no_setting_that_is_not_used(tmp_path):
-    path = write_csv(tmp_path / "a.csv", [["text", "negative_prompt"], ["a", "b"]])
-    assert count(path, column="negative_prompt")[1].unused == []
-
-
-def test_a_prompt_of_several_lines_is_named_since_a_quote_may_have_opened_by_mistake(tmp_path):
-    path = write(tmp_path / "a.tsv", 'url\ttext\n1\t"wild\n2\tb\n3\tend"\n4\tc\n')
-    prompts, rows = count(path, column="text")
-    assert prompts == ["wild\n2\tb\n3\tend", "c"]
-    assert rows.remarks[0].startswith(f"Line 2 of {path} begins a prompt of 3 lines")
-    prompts, rows = count(path, column="text", quoting="none")
-    assert prompts == ['"wild', "b", 'end"', "c"]
-    assert rows.remarks == []
-
-
 def test_a_table_without_a_header_has_numbered_columns(tmp_path):
     path = write(tmp_path / "a.tsv", "a lawn\thttps://one\na hill\thttps://two\n")
     assert read(path, header=False, column="1") == ["a lawn", "a hill"]
     message = refused(path)
     assert "no `column` is set; set it to one of ['a lawn', 'https://one']" in message
     assert "`header = false`" in message
-
-
-def test_a_first_line_that_looks_like_a_prompt_is_told(tmp_path):
-    path = write(tmp_path / "a.csv", "a green lawn\na hill\n")
-    prompts, rows = count(path)
-    assert prompts == ["a hill"]
-    assert rows.remarks[0].startswith("'a green lawn' was taken for the name")
-    assert count(path, header=False)[0] == ["a green lawn", "a hill"]
-    assert count(path, header=False)[1].remarks == []
 
 
 @pytest.mark.parametrize("between", [";", "\t", "|", ","])

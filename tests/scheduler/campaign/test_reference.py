@@ -10,7 +10,7 @@ from seedsweep.scheduler.campaign.file import parse_campaign
 from seedsweep.scheduler.campaign.reference import FILLED_IN, tables
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.record import Record
-from seedsweep.storage.records import Campaign
+from seedsweep.storage.settings.campaign import Campaign
 
 NEEDED = {"name": "a", "prompts": {"file": "p.txt"}, "model": {}}
 REQUIRED = {

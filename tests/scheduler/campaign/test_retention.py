@@ -14,7 +14,8 @@ from seedsweep.storage.campaigns import load_campaign, store_control
 from seedsweep.storage.errors import ImagesNotKeptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.receipts import list_receipts
-from seedsweep.storage.records import Control, SeedRange
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Control
 from seedsweep.storage.results import read_results
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
 from seedsweep.storage.settings.sampling import Sampling

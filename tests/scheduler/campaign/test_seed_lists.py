@@ -19,8 +19,9 @@ from seedsweep.scheduler.campaign.submission import plan_campaign
 from seedsweep.storage.campaigns import load_campaign, load_parked
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import SeedRange
-from seedsweep.storage.results import results_by, store_results
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.sampling import PromptSettings
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.stored_prompt import read_prompt

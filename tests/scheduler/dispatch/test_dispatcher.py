@@ -8,7 +8,7 @@ from seedsweep.scheduler.campaign.control import prioritise, steer
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
-from seedsweep.scheduler.dispatch import checkpoints
+from seedsweep.scheduler.dispatch import checkpoints, feeder
 from seedsweep.scheduler.dispatch import dispatcher as dispatcher_module
 from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
 from seedsweep.storage import keys
@@ -18,8 +18,9 @@ from seedsweep.storage.errors import BrokerUnavailableError, TransientError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.records import Control, SeedRange, Worker
-from seedsweep.storage.results import store_results
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Control, Worker
+from seedsweep.storage.result_parts import store_results
 from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.workforce import Workforce
@@ -190,7 +191,7 @@ def test_a_unit_that_loses_its_worker_five_times_is_parked_with_its_reason(
 def test_messages_that_the_broker_lost_are_published_again(
     dispatcher, ledger, published, plan, broker, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(dispatcher_module, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(feeder, "SILENT_SECONDS", 0.05)
     dispatcher.tick()
     first = {unit.index for unit in published}
     published.clear()
@@ -202,7 +203,7 @@ def test_messages_that_the_broker_lost_are_published_again(
 def test_while_messages_wait_in_the_queue_none_is_published_twice(
     dispatcher, published, monkeypatch
 ):
-    monkeypatch.setattr(dispatcher_module, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(feeder, "SILENT_SECONDS", 0.0)
     for _ in range(5):
         dispatcher.tick()
     assert len(published) == window.UNITS_PER_WORKER

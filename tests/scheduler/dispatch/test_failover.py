@@ -20,7 +20,7 @@ from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.records import SeedRange
+from seedsweep.storage.record import SeedRange
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.monitoring import broker_watch, metrics
 from tests.support.brokers import BrokerPair, demoted

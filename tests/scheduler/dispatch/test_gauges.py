@@ -6,7 +6,8 @@ import pytest
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.dispatch.gauges import Gauges
-from seedsweep.storage.records import SeedRange, Worker
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Worker
 from seedsweep.workers.monitoring import metrics
 from seedsweep.workers.monitoring.campaign_collector import CampaignCollector
 from tests.support.campaigns import make_campaign, noise_model, nothing_done

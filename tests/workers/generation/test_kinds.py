@@ -9,11 +9,12 @@ from seedsweep.storage.campaigns import load_parked, store_campaign
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.scores import Scored, decode_scores, encode_scores, read_scores
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Stage
-from seedsweep.workers.generation import renderer as renderer_module
+from seedsweep.workers.generation import failures, loaded_model
 from seedsweep.workers.generation.kinds import KINDS
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.pipelines.loading import load_pipeline
@@ -127,7 +128,7 @@ def test_membership_over_two_models_needs_nothing_but_a_kind(store, work, monkey
         loads.append(campaign.model.path)
         return load_pipeline(store, campaign, device, threads)
 
-    monkeypatch.setattr(renderer_module, "load_pipeline", load)
+    monkeypatch.setattr(loaded_model, "load_pipeline", load)
     models = {"target": noise_model("target"), "shadow": noise_model("shadow")}
     kinds = {**KINDS, "membership": Membership(models)}
     seeds = SeedRange(first=0, last=0)
@@ -141,7 +142,7 @@ def test_membership_over_two_models_needs_nothing_but_a_kind(store, work, monkey
 def test_a_unit_of_a_kind_that_the_worker_does_not_know_is_handed_back(
     store, ledger, workforce, monkeypatch
 ):
-    monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0)
+    monkeypatch.setattr(failures, "PAUSE_WHEN_STORE_FAILS", 0)
     campaign = make_campaign()
     store_campaign(store, make_submission(campaign), PROMPTS)
     ledger.restore(campaign.campaign_id, nothing_done(2))

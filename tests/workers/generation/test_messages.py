@@ -9,7 +9,8 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import WorkUnit
 from seedsweep.workers.generation.celery_app import make_app, publish
 from seedsweep.workers.generation.messages import MAX_BYTES, screen_message
 from seedsweep.workers.monitoring import metrics

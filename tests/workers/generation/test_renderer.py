@@ -17,10 +17,11 @@ from seedsweep.storage.errors import (
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.shards import decode_shard
-from seedsweep.workers.generation import heartbeat, shard_writer
+from seedsweep.workers.generation import failures, heartbeat, loaded_model, shard_writer
 from seedsweep.workers.generation import renderer as renderer_module
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.pipelines.loading import load_pipeline
+from tests.support.broken_pipeline import BrokenPipeline
 from tests.support.campaigns import make_campaign, make_submission, nothing_done
 from tests.support.pictures import pixels_of
 
@@ -69,7 +70,7 @@ def loads(monkeypatch):
         seen.append(campaign)
         return load_pipeline(store, campaign, device, threads)
 
-    monkeypatch.setattr(renderer_module, "load_pipeline", load)
+    monkeypatch.setattr(loaded_model, "load_pipeline", load)
     return seen
 
 
@@ -116,8 +117,10 @@ def test_a_unit_that_is_issued_again_while_it_is_being_stored_is_not_rendered_ag
     again = issue()
     assert again.index == unit.index
     made = []
-    generate = renderer._loaded[1].generate
-    monkeypatch.setattr(renderer._loaded[1], "generate", lambda *a: made.append(a) or generate(*a))
+    generate = renderer._model.pipeline(campaign).generate
+    monkeypatch.setattr(
+        renderer._model.pipeline(campaign), "generate", lambda *a: made.append(a) or generate(*a)
+    )
     renderer.render(again)
     may_store.set()
     wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
@@ -172,20 +175,11 @@ def test_nothing_is_rendered_for_a_campaign_that_is_not_active(
     assert not store.exists(unit_shard(unit))
 
 
-class BrokenPipeline:
-    def __init__(self, error):
-        self.error, self.calls = error, 0
-
-    def generate(self, prompt, seeds):
-        self.calls += 1
-        raise self.error
-
-
 def test_a_unit_that_fails_three_times_is_parked_with_its_reason(
     renderer, store, ledger, issue, campaign, monkeypatch
 ):
     pipeline = BrokenPipeline(GenerationError("The model failed on it; leave it out."))
-    monkeypatch.setattr(renderer_module, "load_pipeline", lambda *_: pipeline)
+    monkeypatch.setattr(loaded_model, "load_pipeline", lambda *_: pipeline)
     first = issue()
     renderer.render(first)
     for _ in range(2):
@@ -200,11 +194,8 @@ def test_a_unit_that_fails_three_times_is_parked_with_its_reason(
 def test_an_unexpected_error_parks_the_unit_too_and_the_worker_lives(
     renderer, store, issue, campaign, monkeypatch
 ):
-    monkeypatch.setattr(
-        renderer_module,
-        "load_pipeline",
-        lambda *_: BrokenPipeline(ZeroDivisionError("oh")),
-    )
+    broken = BrokenPipeline(ZeroDivisionError("oh"))
+    monkeypatch.setattr(loaded_model, "load_pipeline", lambda *_: broken)
     for _ in range(3):
         renderer.render(issue())
     assert load_parked(store, campaign.campaign_id)[0].reason == "ZeroDivisionError('oh')"
@@ -219,7 +210,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_per_process(
         loads.append(1)
         raise ModelLoadError("No such model; name another.")
 
-    monkeypatch.setattr(renderer_module, "load_pipeline", refuse)
+    monkeypatch.setattr(loaded_model, "load_pipeline", refuse)
     for _ in range(3):
         renderer.render(issue())
     assert len(loads) == 1
@@ -236,7 +227,7 @@ def test_a_model_whose_first_images_show_that_it_cannot_run_is_asked_for_no_more
             asked.append(1)
             raise ModelLoadError("Pictures of another size; set width.")
 
-    monkeypatch.setattr(renderer_module, "load_pipeline", lambda *_: Unfit())
+    monkeypatch.setattr(loaded_model, "load_pipeline", lambda *_: Unfit())
     for _ in range(3):
         renderer.render(issue())
     assert len(asked) == 1
@@ -246,7 +237,7 @@ def test_a_model_whose_first_images_show_that_it_cannot_run_is_asked_for_no_more
 def test_while_the_store_fails_units_go_back_and_none_is_parked(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0.01)
+    monkeypatch.setattr(failures, "PAUSE_WHEN_STORE_FAILS", 0.01)
     monkeypatch.setattr(shard_writer, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 0.0)
     working = store.create
@@ -267,7 +258,7 @@ def test_while_the_store_fails_units_go_back_and_none_is_parked(
 def test_a_wrong_environment_is_no_unit_s_fault(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    monkeypatch.setattr(failures, "PAUSE_WHEN_STORE_FAILS", 0.0)
 
     def refuse(key):
         raise ConfigError("The store refuses the credentials; correct them.")
@@ -286,7 +277,7 @@ def test_a_wrong_environment_is_no_unit_s_fault(
 def test_a_model_whose_holder_is_away_is_loaded_once_that_is_back(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    monkeypatch.setattr(failures, "PAUSE_WHEN_STORE_FAILS", 0.0)
     tried = []
 
     def away(*_):
@@ -294,7 +285,7 @@ def test_a_model_whose_holder_is_away_is_loaded_once_that_is_back(
         raise TransientError("The hub does not answer; try again.")
 
     with monkeypatch.context() as offline:
-        offline.setattr(renderer_module, "load_pipeline", away)
+        offline.setattr(loaded_model, "load_pipeline", away)
         for _ in range(ledger_module.MAX_ERRORS + 1):
             renderer.render(issue())
             counts = ledger.counts(campaign.campaign_id)
@@ -337,7 +328,7 @@ def test_another_model_is_loaded_only_once_the_old_one_is_gone(
         loaded.extend([weakref.ref(pipeline), weakref.ref(getattr(weights, "unet", weights))])
         return pipeline
 
-    monkeypatch.setattr(renderer_module, "load_pipeline", load)
+    monkeypatch.setattr(loaded_model, "load_pipeline", load)
     of_tiny = submit(make_campaign(model=tiny_model, seeds=3, steps=1))
     units = [issue(of_tiny), issue(), issue(of_tiny)]
     for unit in units:
@@ -358,7 +349,7 @@ def test_the_heartbeat_keeps_a_long_unit_from_being_given_to_another(
             finish.wait(10)
             return load_pipeline(store, campaign, "cpu", 1).generate(prompt, seeds)
 
-    monkeypatch.setattr(renderer_module, "load_pipeline", lambda *_: SlowPipeline())
+    monkeypatch.setattr(loaded_model, "load_pipeline", lambda *_: SlowPipeline())
     slow = Renderer(store, ledger, workforce, "slow")
     thread = threading.Thread(target=slow.render, args=[issue()])
     thread.start()
@@ -371,128 +362,6 @@ def test_the_heartbeat_keeps_a_long_unit_from_being_given_to_another(
     thread.join()
     slow.close()
     assert ledger.counts(campaign.campaign_id).done == 1
-
-
-class TestTakingItselfOut:
-    """Workers at a campaign of six prompts, one unit each; some fail all that they are given."""
-
-    @pytest.fixture
-    def campaign(self, store, ledger, make_unit):
-        campaign = make_campaign(seeds=3)
-        store_campaign(store, make_submission(campaign), list("abcdef"))
-        ledger.restore(campaign.campaign_id, nothing_done(6))
-        return campaign
-
-    @pytest.fixture
-    def take(self, ledger, campaign, make_unit):
-        """Take the next unit off the queue."""
-
-        def take():
-            token, (index,) = ledger.issue(campaign.campaign_id, 1)
-            return make_unit(campaign, prompt="abcdef"[index], index=index, token=token)
-
-        return take
-
-    @pytest.fixture
-    def work(self, store, ledger, workforce, take, monkeypatch):
-        """Let a new worker render, failing with an error if there is one, as long as it will."""
-
-        def work(error=None, units=100):
-            left = []
-            pipeline = BrokenPipeline(error)
-            with monkeypatch.context() as patch:
-                if error:
-                    patch.setattr(renderer_module, "load_pipeline", lambda *_: pipeline)
-                worker = Renderer(store, ledger, workforce, "w", leave=lambda: left.append(1))
-                for _ in range(units):
-                    if not left:
-                        worker.render(take())
-                worker.close()
-            return worker, left
-
-        return work
-
-    def test_a_worker_that_fails_five_prompts_leaves_and_has_parked_nothing(
-        self, work, store, ledger, workforce, campaign, caplog
-    ):
-        worker, left = work(RuntimeError("CUDA error"))
-        assert left == [1]
-        assert "failed 5 different prompts in a row" in worker.why_out
-        assert "check its device, cpu" in worker.why_out
-        assert "CUDA error" in worker.why_out
-        (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
-        assert said.getMessage() == worker.why_out
-        counts = ledger.counts(campaign.campaign_id)
-        assert (counts.parked, counts.claimed, counts.queued, counts.failing) == (0, 0, 0, 5)
-        assert load_parked(store, campaign.campaign_id) == []
-        (sign,) = workforce.signs()
-        assert (sign.worker.why_out, sign.alive) == (worker.why_out, False)
-
-    def test_another_worker_makes_all_that_it_failed(self, work, ledger, campaign):
-        work(RuntimeError("CUDA error"))
-        worker, left = work(units=6)
-        assert (worker.why_out, left) == ("", [])
-        counts = ledger.counts(campaign.campaign_id)
-        assert (counts.done, counts.parked, counts.failing) == (6, 0, 0)
-
-    def test_once_out_it_claims_nothing_and_hands_back_what_it_is_given(
-        self, work, take, store, ledger, campaign
-    ):
-        worker, _ = work(RuntimeError("CUDA error"))
-        unit = take()
-        worker.render(unit)
-        assert not store.exists(unit_shard(unit))
-        assert ledger.counts(campaign.campaign_id).queued == 0
-        assert unit.index in ledger.issue(campaign.campaign_id, 6)[1]
-
-    def test_units_that_every_worker_fails_are_parked_by_the_third(
-        self, work, store, ledger, campaign
-    ):
-        for parked in (0, 0, 5):
-            _, left = work(GenerationError("The size is odd; take another."))
-            assert left == [1]
-            assert ledger.counts(campaign.campaign_id).parked == parked
-            assert len(load_parked(store, campaign.campaign_id)) == parked
-
-    def test_broken_prompts_with_a_success_in_between_are_parked_and_the_worker_stays(
-        self, take, store, ledger, campaign, workforce, monkeypatch, wait_until
-    ):
-        whole = load_pipeline(store, campaign, "cpu", 1)
-
-        class Choosy:
-            def generate(self, prompt, seeds):
-                if prompt != "e":
-                    raise GenerationError("The prompt is too long; leave it out.")
-                return whole.generate(prompt, seeds)
-
-        monkeypatch.setattr(renderer_module, "load_pipeline", lambda *_: Choosy())
-        worker = Renderer(store, ledger, workforce, "w")
-        for _ in range(3 * 4 + 1):
-            worker.render(take())
-        wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
-        for _ in range(3):
-            worker.render(take())
-        worker.close()
-        assert worker.why_out == ""
-        assert [parked.index for parked in load_parked(store, campaign.campaign_id)] == [
-            0,
-            1,
-            2,
-            3,
-            5,
-        ]
-
-    def test_what_is_nobodys_fault_takes_no_worker_out(self, work, ledger, campaign, monkeypatch):
-        monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0.0)
-        for error in (StoreUnavailableError("away"), ConfigError("wrong"), TransientError("away")):
-            _, left = work(error, units=8)
-            assert left == []
-        assert ledger.counts(campaign.campaign_id).failing == 0
-
-    def test_a_model_that_no_worker_can_load_takes_none_out(self, work, ledger, campaign):
-        _, left = work(ModelLoadError("not here"), units=18)
-        assert left == []
-        assert ledger.counts(campaign.campaign_id).parked == 6
 
 
 def test_a_unit_stored_while_the_broker_is_away_stays_claimed_and_is_done_once_it_is_back(

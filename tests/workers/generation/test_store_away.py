@@ -9,8 +9,7 @@ from seedsweep.storage.s3.connection import Patience
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.shards import decode_shard
 from seedsweep.storage.stores import open_store
-from seedsweep.workers.generation import renderer as renderer_module
-from seedsweep.workers.generation import shard_writer
+from seedsweep.workers.generation import failures, shard_writer
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import make_campaign, make_submission, nothing_done
@@ -57,7 +56,7 @@ def renderer(proxied_url, ledger, workforce, campaign, monkeypatch):
     """A worker that soon loses its patience, behind the proxy."""
     monkeypatch.setattr(shard_writer, "PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(renderer_module, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    monkeypatch.setattr(failures, "PAUSE_WHEN_STORE_FAILS", 0.0)
     store = S3Store(proxied_url, patience=HASTE)
     store.create("known/already", b"")
     renderer = Renderer(store, ledger, workforce, "worker-under-test")
@@ -79,10 +78,10 @@ def fail(campaign, direct, issue, renderer, ledger, s3_proxy, wait_until):
             return whole.generate(prompt, seeds)
 
     def fail(faults):
-        renderer._loaded = campaign, Unlucky(faults)
+        renderer._model._loaded = campaign, Unlucky(faults)
         renderer.render(issue())
         wait_until(lambda: ledger.counts(campaign.campaign_id).window == 0)
-        renderer._loaded = None
+        renderer._model._loaded = None
 
     return fail
 
@@ -117,7 +116,7 @@ def test_a_unit_whose_shard_came_to_be_though_no_answer_came_is_not_made_again(
     s3_proxy.heal()
     unit = issue()
     wait_until(lambda: direct.exists(unit_shard(unit)))
-    renderer._loaded = campaign, None  # whatever would be asked to render it would fail
+    renderer._model._loaded = campaign, None  # whatever would be asked to render it would fail
     renderer.render(unit)
     assert ledger.counts(campaign.campaign_id).done == 1
     assert_is_stored_once(direct, unit)

@@ -3,7 +3,8 @@ import threading
 
 import pytest
 
-from seedsweep.storage.records import SeedRange, WorkUnit
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import WorkUnit
 from seedsweep.workers.monitoring.log_context import Context, about_campaign, about_unit
 
 UNIT = WorkUnit(
