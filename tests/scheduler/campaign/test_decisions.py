@@ -154,12 +154,13 @@ def test_a_repair_that_was_cut_short_is_found_and_ended(done, monkeypatch):
     results = done.results
     everyone_goes_on(done)
     checkup = check(done)
-    with monkeypatch.context() as cut, pytest.raises(OSError, match="cut"):
+    with monkeypatch.context() as cut:
         cut.setattr(
             "seedsweep.scheduler.campaign.decisions.drop_results",
             lambda *_: (_ for _ in ()).throw(OSError("cut")),
         )
-        repair(done.store, done.id, done.ledger, checkup)
+        with pytest.raises(OSError, match="cut"):
+            repair(done.store, done.id, done.ledger, checkup)
     assert [each.stage for each in check(done).decisions] == [1, 2]
     assert all(each.reason.endswith(UNREADABLE) for each in check(done).decisions)
     repair(done.store, done.id, done.ledger, check(done))

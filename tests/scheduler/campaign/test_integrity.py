@@ -314,9 +314,10 @@ def test_a_repair_that_is_killed_leaves_no_stale_verdict_to_the_next(whole, monk
             raise StoreUnavailableError("Killed; start it again.")
         delete(key)
 
-    with monkeypatch.context() as killed, pytest.raises(StoreUnavailableError):
+    with monkeypatch.context() as killed:
         killed.setattr(whole.store, "delete", die)
-        repair(whole.store, whole.id, None, whole.check())
+        with pytest.raises(StoreUnavailableError):
+            repair(whole.store, whole.id, None, whole.check())
     assert whole.edges().keys() == {"a dog"}
     assert repair(whole.store, whole.id, None, whole.check()) == 1
     whole.make(0, 4)
