@@ -17,6 +17,7 @@ from deploy.local.servers import (
     weed_options,
     write_weed_identities,
 )
+from tests.support.patience import load_per_core
 
 __all__ = ["TETHER", "WEED", "S3Server", "free_ports", "ray_cluster", "wait_until"]
 
@@ -36,8 +37,8 @@ def wait_until(condition, timeout=10.0):
         value = condition()
         if value:
             return value
-        waited, load = time.monotonic() - began, os.getloadavg()[0] / os.cpu_count()
-        assert waited < timeout * max(1, load), (
+        waited, load = time.monotonic() - began, load_per_core()
+        assert waited < timeout * load, (
             f"nothing came of it within {waited:.0f} s, at {load:.1f} runnable processes per core"
         )
         time.sleep(0.005)
