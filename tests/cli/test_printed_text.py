@@ -10,11 +10,7 @@ import sys
 
 import pytest
 
-from seedsweep.audit.evidence.findings_page import (
-    BundleFinding,
-    findings_page,
-    findings_words,
-)
+from seedsweep.audit.evidence.findings_page import BundleFinding, findings_page, findings_words
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.findings.comparison import Contrast
 from seedsweep.audit.findings.counts import count_results

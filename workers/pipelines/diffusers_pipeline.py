@@ -30,10 +30,7 @@ from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.assembly import one_line
 from seedsweep.workers.pipelines.call_arguments import call_arguments, recorded_recipe
 from seedsweep.workers.pipelines.class_labels import classes_of
-from seedsweep.workers.pipelines.diffusers_class import (
-    guidance_of,
-    takes_generators,
-)
+from seedsweep.workers.pipelines.diffusers_class import guidance_of, takes_generators
 from seedsweep.workers.pipelines.diffusers_loading import is_compilers_failure, load_diffusers
 from seedsweep.workers.pipelines.first_step import FirstStep, first_step
 from seedsweep.workers.pipelines.fitting_batches import FittingBatches, Made, padded_seeds
