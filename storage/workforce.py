@@ -21,14 +21,14 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from pydantic import ValidationError
 
 from seedsweep.storage.broker.connection import ROOT, connect, read_info, translated
 from seedsweep.storage.ledger import LEASE_MS
+from seedsweep.storage.life_signs import Complaint, Demand, Load, ServiceKind, Shown, Sign
 from seedsweep.storage.records import StoreTrouble, Worker
 
 LEADER, ANALYSTS, SHOWS = f"{ROOT}leader", f"{ROOT}analysts", f"{ROOT}shows"
@@ -42,63 +42,6 @@ LEAD_MS = 8_000
 
 FORGET_MS = 3_600_000
 """How long a worker that vanished, or took itself out, is still shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """How strongly a model is wanted.
-
-    `waiting` units of its campaigns wait for a worker; `priority` is the highest of these
-    campaigns', `weight` what those of that priority weigh together.
-    """
-
-    weight: float
-    waiting: int
-    priority: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """A worker, what it serves, and how many seconds ago it last showed life."""
-
-    worker: Worker
-    model_id: str
-    seconds_ago: float
-
-    @property
-    def alive(self) -> bool:
-        """Whether its claims still hold."""
-        return not self.worker.why_out and self.seconds_ago * 1000 <= LEASE_MS
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the broker bears; 0 for what it does not tell, and for a limit that it has not."""
-
-    memory_bytes: int
-    memory_limit_bytes: int
-    connections: int
-    round_trip_seconds: float
-
-
-ServiceKind = Literal["scheduler", "analyst", "worker"]
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """What a service of this kind finds wrong with the store."""
-
-    kind: ServiceKind
-    trouble: StoreTrouble
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """Where a scheduler or analyst on `host` shows its metrics, as HOST:PORT."""
-
-    kind: Literal["scheduler", "analyst"]
-    host: str
-    metrics: str
 
 
 class Workforce:

@@ -15,9 +15,9 @@ from seedsweep.audit.findings.verification import SearchOptions, verify_campaign
 from seedsweep.audit.replay.replay import ReplayOptions, replay_one, replay_some
 from seedsweep.audit.report.report import write_report
 from seedsweep.scheduler.campaign.current import parked_now
-from seedsweep.scheduler.campaign.estimate import reckon, usual_sizes
 from seedsweep.scheduler.campaign.integrity import check_campaign
 from seedsweep.scheduler.campaign.progress import failures
+from seedsweep.scheduler.campaign.reckoning import reckon, usual_sizes
 from seedsweep.scheduler.campaign.stock import take_stock
 from seedsweep.storage.campaigns import drop_parked, load_campaign, store_parked
 from seedsweep.storage.errors import ConfigError, ShardCorruptError

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from seedsweep.audit.evidence import verify_bundle
 from seedsweep.audit.evidence.denominators import all_generations_counted, denominators
 from seedsweep.audit.evidence.extraction_files import add_extractions
 from seedsweep.audit.evidence.findings_page import PAGE, findings_page, findings_words
 from seedsweep.audit.evidence.labels import Labels, agreement
+from seedsweep.audit.evidence.manifest import manifest_of, when_fixed
 from seedsweep.audit.evidence.part_files import PartFiles, add_parts
 from seedsweep.audit.evidence.pictures import PictureFiles
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.evidence.signature import Signer
-from seedsweep.audit.evidence.versions import versions
 from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
@@ -35,10 +34,8 @@ from seedsweep.storage.campaigns import (
 )
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Control, Submission
 from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.analysis import AnalysisSettings
-from seedsweep.storage.settings.campaign import FORMAT
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import VerificationResult
 
@@ -126,7 +123,7 @@ def write_evidence(
             findings=findings_words(findings, also),
             replays=replay_words(options.replays) if options.replays else (),
             files=bundle.names,
-            thresholds_fixed=_fixed(submission, control, settings)[1],
+            thresholds_fixed=when_fixed(submission, control, settings)[1],
             denominators=all_generations_counted(results, submission, parked, found)
             if submission.campaign.is_unconditional
             else denominators(
@@ -147,9 +144,7 @@ def write_evidence(
             "verify_bundle.py",
             files("seedsweep.audit.evidence").joinpath("verify_bundle.py").read_bytes(),
         )
-        manifest = _manifest(submission, control, settings, contents)
-        if cut_down_to:
-            manifest["cut_down_to"] = cut_down_to
+        manifest = manifest_of(submission, control, settings, contents, cut_down_to)
         sha256 = bundle.seal(manifest, options.signer)
     held = pictures.count + (extracted.pictures if extracted else 0)
     told = f" {extracted.in_words}" if extracted else ""
@@ -191,54 +186,6 @@ def _in_words(settings: AnalysisSettings, results: Sequence[PromptResult], pictu
         f"{analysis.edge_threshold:g}, cliques of {analysis.min_clique_size} or more. It holds "
         f"{count_words(len(results), 'result')}, {flagged:,} of them flagged, and "
         f"{count_words(pictures, 'picture')}."
-    )
-
-
-def _manifest(
-    submission: Submission, control: Control, settings: AnalysisSettings, contents: Contents
-) -> dict[str, object]:
-    campaign = submission.campaign
-    fixed_at, _ = _fixed(submission, control, settings)
-    training = settings.verification
-    return {
-        "format": verify_bundle.FORMAT,
-        "campaign_id": contents.campaign_id,
-        "generation_id": campaign.generation_id,
-        "analysis_id": settings.analysis_id,
-        "algorithm": settings.algorithm,
-        "pixel_format": FORMAT,
-        "settings": settings,
-        "thresholds": {
-            "edge": settings.analysis.edge_threshold,
-            "clique_size": settings.analysis.min_clique_size,
-            "l2": training.threshold if training else None,
-            "fixed_at": fixed_at,
-        },
-        "model": campaign.model,
-        "prompts_digest": campaign.prompts.digest if campaign.prompts else None,
-        "training_set": training.fingerprint if training else None,
-        "submitted_at": submission.submitted_at,
-        "submitted_by": submission.versions,
-        "written_by": versions(),
-        "denominators": contents.denominators,
-        "missing": contents.missing,
-    }
-
-
-def _fixed(
-    submission: Submission, control: Control, settings: AnalysisSettings
-) -> tuple[str | None, str]:
-    """When the thresholds were fixed, None if that is not recorded, and the same in words."""
-    at = submission.submitted_at
-    if settings.analysis_id == submission.campaign.analysis_id:
-        return at, (
-            f"They are part of the campaign as it was submitted, at {at}. Images may be older: "
-            "campaigns with the same recipe share them."
-        )
-    when = f"at {control.settings_at}" if control.settings_at else "at a time that is not recorded"
-    return control.settings_at or None, (
-        f"They were changed {when}, after the submission at {at}, when results could be seen. The "
-        "thresholds as submitted are in campaign.json."
     )
 
 

@@ -11,8 +11,8 @@ from seedsweep.audit.findings.comparability import (
     contrasts,
     refuse_unlike,
     same_training_set,
-    setting_words,
 )
+from seedsweep.audit.findings.comparison_notes import Pair, comparison_notes
 from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import (
     PairedRates,
@@ -28,27 +28,9 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.analysis import Analysis
-from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 
 CHANGED_SHOWN = 10
-
-CAVEAT = (
-    "One model stands on each side, the outcome of one training run: the intervals and p say how "
-    "far other prompts could have told another story, taken as independent of one another. They "
-    "say nothing of how far another training run of the same recipe would differ."
-)
-SAME_MODEL = (
-    "The same model stands on both sides, so what differs comes from the settings. The intervals "
-    "and p say how far other prompts could have told another story, taken as independent of one "
-    "another."
-)
-SIZES = (
-    "A prompt that is not flagged counts as a clique of 0, since smaller cliques are not looked "
-    "for."
-)
-
-Pair = tuple[PromptResult, PromptResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +149,7 @@ def compare_campaigns(
             f"No prompt was analysed in both {a} and {b} with the same seeds "
             f"({left_out.only_a} in the first alone, {left_out.only_b} in the second alone, "
             f"{left_out.other_seeds} with other seeds, {left_out.no_evidence} that are no evidence "
-            "in one of them); name campaigns over the same prompts, and "
-            "let them end."
+            "in one of them); name campaigns over the same prompts, and let them end."
         )
     verified = one.settings.verification is not None and other.settings.verification is not None
     examined = verified and any(x.flagged or y.flagged for x, y in pairs)
@@ -182,7 +163,7 @@ def compare_campaigns(
         prompts=len(pairs),
         left_out=left_out,
         flagged=paired_rates([(x.flagged, y.flagged) for x, y in pairs]),
-        extracted=paired_rates([(_extracted(x), _extracted(y)) for x, y in pairs])
+        extracted=paired_rates([(x.extracted, y.extracted) for x, y in pairs])
         if examined
         else None,
         pictures=_pictures(pairs, same) if examined else None,
@@ -194,7 +175,7 @@ def compare_campaigns(
         grown=_changed((x, y) for x, y in pairs if y.clique_size > x.clique_size),
         points=_points(pairs),
         contrasts=contrasts(one, other),
-        notes=_notes(one, other, pairs, verified, same),
+        notes=comparison_notes(one, other, pairs, verified, same),
         parts=_parts(pairs, one.settings.analysis),
         second_model=ask_second_model(store, one, other, [x for x, _ in pairs], progress)
         if unseen
@@ -241,10 +222,6 @@ def _parts(pairs: Sequence[Pair], analysis: Analysis) -> tuple[RepeatedShare, ..
     )
 
 
-def _extracted(result: PromptResult) -> bool:
-    return result.extracted
-
-
 def _pictures(pairs: Sequence[Pair], same_set: bool) -> ExtractedPictures:
     a, b = (
         {match.training_id for pair in pairs for match in pair[side].matches if match.extracted}
@@ -262,56 +239,3 @@ def _changed(pairs: Iterable[Pair]) -> tuple[Change, ...]:
 def _points(pairs: Sequence[Pair]) -> tuple[Point, ...]:
     counts = Counter((x.clique_size, y.clique_size) for x, y in pairs)
     return tuple(Point(*sizes, count) for sizes, count in sorted(counts.items()))
-
-
-def _same_recipes(a: Campaign, b: Campaign, pairs: Sequence[Pair]) -> int:
-    """How many of the pairs were made with one recipe."""
-    settings = [[pair[side].settings for pair in pairs] for side in (0, 1)]
-    recipes = Counter(
-        (one and one.recipe, other and other.recipe) for one, other in zip(*settings, strict=True)
-    )
-    return sum(
-        count
-        for (one, other), count in recipes.items()
-        if a.of(one).generation_id == b.of(other).generation_id
-    )
-
-
-def _unflagged(pairs: Sequence[Pair]) -> list[str]:
-    """In which of the campaigns nothing is flagged."""
-    flagged = (any(pair[side].flagged for pair in pairs) for side in (0, 1))
-    return [name for name, any_is in zip("AB", flagged, strict=True) if not any_is]
-
-
-def _notes(
-    a: Arm, b: Arm, pairs: Sequence[Pair], verified: bool, same_set: bool
-) -> tuple[str, ...]:
-    unflagged = _unflagged(pairs)
-    one, other = (arm.submission.campaign.model.fingerprint for arm in (a, b))
-    notes = [SAME_MODEL if one and one == other else CAVEAT, SIZES]
-    campaigns = a.submission.campaign, b.submission.campaign
-    notes += setting_words(*campaigns, [(x.settings, y.settings) for x, y in pairs])
-    same = _same_recipes(*campaigns, pairs)
-    if 0 < same < len(pairs):
-        notes.append(
-            f"Prompts have settings of their own: {same:,} of {len(pairs):,} have one recipe in "
-            "both, so their images are the same."
-        )
-    elif same == len(pairs):
-        notes.append("Both have the same recipe, so images of a prompt and seed are the same.")
-    if verified and not same_set:
-        notes.append(
-            "They are compared with different training sets, so extractions may differ for that "
-            "reason alone, and pictures of one are not sought in the other."
-        )
-    if not verified:
-        notes.append("Extractions are not examined, since not both have a training set.")
-    elif len(unflagged) == 2:
-        notes.append("Extractions are not examined: nothing is flagged, so nothing was compared.")
-    elif unflagged:
-        notes.append(
-            f"In {unflagged[0]} nothing is flagged, so nothing was compared with training "
-            "pictures: "
-            "B - A takes its prompts as not extracted."
-        )
-    return tuple(notes)

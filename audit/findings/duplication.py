@@ -7,19 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from seedsweep.audit.findings.copies_file import copies_beside
 from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.part_curve import CurvePoint, part_curve
 from seedsweep.scheduler.campaign.current import settings_now
-from seedsweep.scheduler.campaign.tables import (
-    TABLES,
-    UNREADABLE,
-    Form,
-    NoColumnError,
-    Row,
-    read_table,
-)
-from seedsweep.scheduler.campaign.text_files import file_kind
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.errors import ConfigError
@@ -27,13 +19,7 @@ from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import Prompt, Submission
 from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.analysis import Analysis
-from seedsweep.storage.settings.sampling import PromptList
 from seedsweep.storage.store import Store
-
-COPIES = "copies"
-SELECTED = "prompt"
-"""What `select` calls its column of prompts."""
-_FORM = Form()
 
 CHOSEN = (
     "Prompts that were chosen for their copies say nothing of how common memorisation is, and "
@@ -116,9 +102,9 @@ def measure_duplication(
     """Join the present results of a campaign with the copies of their prompts.
 
     `column` names the file's column of prompts; unless given, that of the campaign's prompts, or
-    `prompt`, which `select` writes. Equal arguments
-    draw equal samples. Raises `ConfigError` if the campaign is not known, the file cannot be
-    read, it shares no prompt with the results, or it has fewer prompts than the sample.
+    `prompt`, which `select` writes. Equal arguments draw equal samples. Raises `ConfigError` if the
+    campaign is not known, the file cannot be read, it shares no prompt with the results, or it has
+    fewer prompts than the sample.
     """
     submission = load_campaign(store, campaign_id)
     prompts = submission.campaign.prompts
@@ -127,8 +113,7 @@ def measure_duplication(
             f"The campaign {campaign_id} has no prompts, so no copies can be told by them; "
             "`seedsweep results` tells those of each training picture that it extracts."
         )
-    columns = [column] if column else [prompts.column or SELECTED, SELECTED]
-    copies = read_copies(file, columns, _form(file, prompts))
+    copies = copies_beside(prompts, file, column)
     settings = settings_now(store, submission)
     analysed = results_by(store, settings, campaign_id)
     size = settings.analysis.min_clique_size
@@ -172,32 +157,6 @@ def measure_duplication(
         notes=(*_stage_notes(submission), *_notes(ids, results, drawn, without)),
         without_evidence=without,
     )
-
-
-def read_copies(file: Path, columns: Sequence[str], form: Form = _FORM) -> dict[str, int]:
-    """Read each prompt's copies from a table with a column `copies`; its prompts stand in the first
-    of these columns that it has.
-
-    White space around prompts is removed and blank ones are skipped, as of prompts files. If a
-    prompt stands more than once, as the caption of several pictures, its most copied picture
-    counts. Raises `ConfigError` for what cannot be read or is no count.
-    """
-    copies: dict[str, int] = {}
-    for where, number, (text, value) in _rows(file, columns, form):
-        prompt = str(text or "").strip()
-        if not prompt:
-            continue
-        try:
-            count = int(str(value))
-        except ValueError:
-            count = -1
-        if count < 0:
-            raise ConfigError(
-                f"{where} {number} of {file} has {value!r} for `{COPIES}`; give a whole "
-                "number, 0 at least."
-            )
-        copies[prompt] = max(count, copies.get(prompt, 0))
-    return copies
 
 
 def bin_curve(
@@ -244,8 +203,7 @@ def _sample(ids: list[str], file: Path, count: int, seed: int) -> list[str]:
     if count > len(ids):
         raise ConfigError(
             f"{file} holds {count_words(len(ids), 'prompt')}, so a sample of {count} cannot be "
-            "drawn; ask for "
-            "fewer with --sample."
+            "drawn; ask for fewer with --sample."
         )
     # Sorted, so that another order of the file draws the same prompts.
     chosen = np.random.default_rng(seed).choice(len(ids), count, replace=False)
@@ -274,9 +232,8 @@ def _notes(
     if missing:
         yield (
             f"Not analysed, or no evidence: {count_words(missing, 'prompt')} of the sample, so "
-            "what "
-            "is shown of it is no uniform sample; submit a campaign with them too. --json lists "
-            "them."
+            "what is shown of it is no uniform sample; submit a campaign with them too. --json "
+            "lists them."
         )
 
 
@@ -287,31 +244,3 @@ def _stage_notes(submission: Submission) -> tuple[str, ...]:
         "Prompts that stages dropped count as not flagged, so the full attack's shares are no "
         "smaller.",
     )
-
-
-def _form(file: Path, prompts: PromptList) -> Form:
-    """How the file's cells stand: as those of the campaign's prompts, unless one is a .tsv."""
-    own, theirs = PromptList(file=str(file)), PromptList(file=prompts.file)
-    like = prompts if own.delimiter == theirs.delimiter else own
-    return Form(like.delimiter, like.quoting)
-
-
-def _rows(file: Path, columns: Sequence[str], form: Form) -> Iterator[Row]:
-    if file_kind(file) not in TABLES:
-        raise ConfigError(f"The file {file} is of no known kind; give a {', '.join(TABLES)} file.")
-    column, *others = columns
-    try:
-        yield from read_table(file, (column, COPIES), form)
-    except NoColumnError as error:
-        if error.wanted == column and {*others} & {*error.names}:
-            yield from _rows(file, others, form)
-            return
-        hint = "name it with --column" if error.wanted == column else "give a file that has one"
-        raise ConfigError(
-            f"{file} has no column {error.wanted!r}, or more than one; it has "
-            f"{list(error.names)[:12]}: {hint}."
-        ) from error
-    except UNREADABLE as error:
-        raise ConfigError(
-            f"The file {file} cannot be read ({error}); give one that can with --copies."
-        ) from error

@@ -5,17 +5,16 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from seedsweep.scheduler.analysing.cohorts import Cohorts
+from seedsweep.scheduler.analysing.known_campaigns import KnownCampaign, KnownCampaigns
+from seedsweep.scheduler.analysing.notices import warn_of_corrupt, warn_of_unread
 from seedsweep.scheduler.analysing.waiting import Waiting
-from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.retention import Retention
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage import keys
-from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import (
     ConfigError,
     ImagesNotKeptError,
@@ -25,12 +24,8 @@ from seedsweep.storage.errors import (
     TransientError,
 )
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.prompts import StoredPrompts
-from seedsweep.storage.record import SeedRange
 from seedsweep.storage.records import Prompt
 from seedsweep.storage.result_parts import PART_PROMPTS, PART_SECONDS, Parts
-from seedsweep.storage.settings.analysis import AnalysisSettings
-from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.analysts import actor_metrics
@@ -38,33 +33,17 @@ from seedsweep.workers.analysts.actor import Analysed, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.monitoring import broker_watch, health, metrics
-from seedsweep.workers.training.pictures import in_words, sentences_on
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 READY_AT_ONCE = 16
-SETTINGS_SECONDS = 5.0
-"""A changed analysis reaches the prompts that become ready so many seconds later."""
-
 BEAT_SECONDS = 4.0
 RETRY_SECONDS = 2.0
 TROUBLE_SECONDS = 30.0
 """If somebody has to mend something before a prompt can be analysed, it is tried again this
 often."""
-
-
-@dataclass(slots=True)
-class _Known:
-    """A campaign as the analyst last saw it in the store."""
-
-    campaign: Campaign
-    cuts: tuple[SeedRange, ...]
-    prompts: StoredPrompts
-    index: dict[str, int]
-    settings: AnalysisSettings
-    seen: float
 
 
 class AnalystService:
@@ -81,7 +60,7 @@ class AnalystService:
         self._store, self._ledger, self._workforce = store, ledger, workforce
         self._stopped = stopped
         self._name = uuid.uuid4().hex
-        self._known: dict[str, _Known] = {}
+        self._known = KnownCampaigns(store)
         self._results, self._retention = Parts(store), Retention(store)
         self._taken: dict[str, set[int]] = {}
         self._part: list[Analysed] = []
@@ -160,7 +139,7 @@ class AnalystService:
 
     def _requests_for(self, campaign_id: str, prompts: list[int]) -> list[AnalysisRequest]:
         try:
-            known = self._campaign(campaign_id)
+            known = self._known.fresh(campaign_id)
             taken = self._decidable(known, prompts)
         except (PermanentError, ConfigError) as error:
             for prompt in prompts:
@@ -183,7 +162,7 @@ class AnalystService:
             for prompt, stage in taken.items()
         ]
 
-    def _decidable(self, known: _Known, prompts: list[int]) -> dict[int, int]:
+    def _decidable(self, known: KnownCampaign, prompts: list[int]) -> dict[int, int]:
         """Those of the prompts that do not wait for their cohort, each with the stage up to which
         its units are settled."""
         if not known.campaign.stages:
@@ -192,17 +171,6 @@ class AnalystService:
         waiting = self._cohorts.have_wait(known.campaign, known.prompts, prompts, stages)
         settled = zip(prompts, stages, strict=True)
         return {prompt: stage for prompt, stage in settled if prompt not in waiting}
-
-    def _campaign(self, campaign_id: str) -> _Known:
-        known, now = self._known.get(campaign_id), time.monotonic()
-        if known is None or now - known.seen > SETTINGS_SECONDS:
-            submission = load_campaign(self._store, campaign_id)
-            settings = settings_now(self._store, submission)
-            prompts = known.prompts if known else load_prompts(self._store, campaign_id)
-            index = known.index if known else {text: i for i, text in enumerate(prompts)}
-            known = _Known(submission.campaign, submission.cuts, prompts, index, settings, now)
-            self._known[campaign_id] = known
-        return known
 
     def _take_note(self, analysed: Analysed) -> None:
         warn_of_corrupt(analysed)
@@ -321,19 +289,6 @@ class AnalystService:
 def is_due(part: Sequence[Analysed], since: float) -> bool:
     """Whether results are to be stored: not one object a prompt, and none kept long."""
     return bool(part) and (len(part) >= PART_PROMPTS or time.monotonic() - since > PART_SECONDS)
-
-
-def warn_of_corrupt(analysed: Analysed) -> None:
-    for key in analysed.corrupt:
-        log.warning("The object %s is corrupt; its images were left out.", key)
-
-
-def warn_of_unread(analysed: Analysed, warned: set[str]) -> None:
-    """Say what of the training set could not be read, once for each campaign."""
-    campaign_id, training = analysed.request.campaign_id, analysed.training
-    if training and sentences_on(training) and campaign_id not in warned:
-        warned.add(campaign_id)
-        log.warning("%s: %s", campaign_id, in_words(training))
 
 
 def _grouped(part: Sequence[Analysed]) -> dict[tuple[str, str], list[Analysed]]:

@@ -8,11 +8,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from seedsweep.scheduler.analysing.analyst_service import (
-    is_due,
-    warn_of_corrupt,
-    warn_of_unread,
-)
+from seedsweep.scheduler.analysing.analyst_service import is_due
+from seedsweep.scheduler.analysing.notices import warn_of_corrupt, warn_of_unread
 from seedsweep.scheduler.campaign.file import explain
 from seedsweep.scheduler.campaign.possible import require_possible, samplings
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state

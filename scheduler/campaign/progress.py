@@ -9,10 +9,11 @@ from seedsweep.scheduler.campaign.store_words import store_words
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import is_served, load_campaign, load_control, load_parked
 from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.life_signs import Sign
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.records import Prompt, Submission
 from seedsweep.storage.store import Store
-from seedsweep.storage.workforce import Sign, Workforce
+from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.stored_images import corrupt_shards
 
 SHOWN_PARKED = 3

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import get_args
 
+from seedsweep.storage.life_signs import Complaint
 from seedsweep.storage.records import TroubleKind
-from seedsweep.storage.workforce import Complaint
 
 
 def store_words(complaints: Sequence[Complaint]) -> list[str]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from seedsweep.storage.life_signs import Demand
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.records import Control
-from seedsweep.storage.workforce import Demand
 
 
 def fair_shares(

@@ -8,9 +8,10 @@ from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.window import SECONDS_AHEAD, window_size
 from seedsweep.scheduler.dispatch.fair_share import demand_of, fair_shares
 from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.life_signs import Demand
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.records import Control, WorkUnit
-from seedsweep.storage.workforce import Demand, Workforce
+from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import queue_of
 from seedsweep.workers.monitoring import metrics
 from seedsweep.workers.monitoring.rate import RecentRate

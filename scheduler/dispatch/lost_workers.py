@@ -4,7 +4,8 @@ import logging
 import time
 from collections.abc import Iterable
 
-from seedsweep.storage.workforce import Sign, Workforce
+from seedsweep.storage.life_signs import Sign
+from seedsweep.storage.workforce import Workforce
 
 log = logging.getLogger(__name__)
 

@@ -34,11 +34,7 @@ from seedsweep.cli.plans import (
 )
 from seedsweep.cli.results import find_present, print_found, render_report
 from seedsweep.scheduler.quantities import duration_words
-from seedsweep.storage.errors import (
-    BrokerUnavailableError,
-    ConfigError,
-    SeedsweepError,
-)
+from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, SeedsweepError
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.plan import Plan
@@ -158,7 +154,7 @@ def plan(
     Example: seedsweep plan examples/emoji/campaign.toml --devices 100 --price 2.5
     """
     from seedsweep.cli.progress_bars import noticed
-    from seedsweep.scheduler.campaign.estimate import reckon, usual_sizes
+    from seedsweep.scheduler.campaign.reckoning import reckon, usual_sizes
     from seedsweep.scheduler.campaign.row_counts import RowCounts
     from seedsweep.scheduler.campaign.stock import take_stock
     from seedsweep.scheduler.services.local_run import Crew

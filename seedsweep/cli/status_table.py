@@ -16,7 +16,7 @@ from seedsweep.cli.options import explain, show
 from seedsweep.cli.streams import can_be_redrawn, is_left
 from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.scheduler.quantities import count_words, duration_words
-from seedsweep.storage.workforce import Sign
+from seedsweep.storage.life_signs import Sign
 
 WATCH_SECONDS = 2.0
 

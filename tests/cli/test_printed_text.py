@@ -10,11 +10,7 @@ import sys
 
 import pytest
 
-from seedsweep.audit.evidence.findings_page import (
-    BundleFinding,
-    findings_page,
-    findings_words,
-)
+from seedsweep.audit.evidence.findings_page import BundleFinding, findings_page, findings_words
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.findings.comparison import Contrast
 from seedsweep.audit.findings.counts import count_results
@@ -38,11 +34,11 @@ from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
 from seedsweep.storage.campaigns import load_campaign, store_parked
 from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.life_signs import Sign
 from seedsweep.storage.prompt_results import Drop, Match
 from seedsweep.storage.records import Parked, Prompt, Provenance, Worker
 from seedsweep.storage.replay_results import FactDifference, Replay
 from seedsweep.storage.verification_results import VerifiedClique
-from seedsweep.storage.workforce import Sign
 from tests.support.arms import submit
 from tests.support.findings import make_comparison, make_duplication, make_search
 from tests.support.hostile import HOSTILE, obeyed

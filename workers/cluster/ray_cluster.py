@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from seedsweep.storage.errors import (
-    ConfigError,
-    RayUnavailableError,
-)
+from seedsweep.storage.errors import ConfigError, RayUnavailableError
 from seedsweep.workers.cluster.jobs import in_brief
 from seedsweep.workers.cluster.private_ray import (
     ONE_THREAD,

@@ -18,12 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage import keys
-from seedsweep.storage.errors import (
-    ConfigError,
-    DeviceMemoryError,
-    PermanentError,
-    TransientError,
-)
+from seedsweep.storage.errors import ConfigError, DeviceMemoryError, PermanentError, TransientError
 from seedsweep.storage.image_rows import Described
 from seedsweep.storage.receipts import read_receipt
 from seedsweep.storage.record import SeedRange, canonical

@@ -8,7 +8,7 @@ memory is halved, and the images so made say so.
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -30,12 +30,10 @@ from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.assembly import one_line
 from seedsweep.workers.pipelines.call_arguments import call_arguments, recorded_recipe
 from seedsweep.workers.pipelines.class_labels import classes_of
-from seedsweep.workers.pipelines.diffusers_class import (
-    guidance_of,
-    takes_generators,
-)
+from seedsweep.workers.pipelines.diffusers_class import guidance_of, takes_generators
 from seedsweep.workers.pipelines.diffusers_loading import is_compilers_failure, load_diffusers
 from seedsweep.workers.pipelines.first_step import FirstStep, first_step
+from seedsweep.workers.pipelines.fitting_batches import FittingBatches, Made, padded_seeds
 from seedsweep.workers.pipelines.prediction_reader import read_predictions
 from seedsweep.workers.pipelines.predictions import Predictions
 from seedsweep.workers.pipelines.prompt_tokens import DIFFERENT, require_vocabularies, say_cuts_once
@@ -46,8 +44,6 @@ VERSIONS = (
     f"diffusers {diffusers.__version__}, torch {torch.__version__}, "
     f"transformers {transformers.__version__}, numpy {np.__version__}"
 )
-
-Made = TypeVar("Made")
 
 
 class DiffusersPipeline:
@@ -60,9 +56,7 @@ class DiffusersPipeline:
     prompts, or does not use the sampler or the negative prompt that is asked for. A guidance scale
     that it does not use is null in the recorded recipe.
 
-    The largest batch that fitted in the device's memory is remembered for each width, height and
-    `batch_size`, while the pipeline is loaded: the next call starts with it. Another width, height
-    or `batch_size` starts at its own `batch_size`.
+    Batches are as large as fit in the device's memory, `batch_size` at most (`FittingBatches`).
     """
 
     def __init__(
@@ -77,7 +71,7 @@ class DiffusersPipeline:
         self._threads = threads
         self._pipeline = load_diffusers(places, model, device)
         self._own_sampler = getattr(self._pipeline, "scheduler", None)
-        self._fitting: dict[tuple[int, int, int], int] = {}
+        self._batches = FittingBatches()
         self._classes = classes_of(self._pipeline, places.config or places.model)
         self._different = ("0", "1") if self._classes else DIFFERENT
         require_vocabularies(self._pipeline)
@@ -97,7 +91,7 @@ class DiffusersPipeline:
         arguments.pop("negative_prompt", None)
 
         def begin(batch: Sequence[int], size: int) -> list[Predictions]:
-            padded = _padded(batch, size)
+            padded = padded_seeds(batch, size)
             with self._translated(prompt):
                 made = read_predictions(
                     self._pipeline,
@@ -121,26 +115,15 @@ class DiffusersPipeline:
     def _in_batches(
         self, seeds: Sequence[int], most: int, make: Callable[[Sequence[int], int], list[Made]]
     ) -> list[Made]:
-        """What `make` makes of batches of the seeds, each of the size that it is told, which is
-        halved where the device's memory asks for it."""
-        made: list[Made] = []
-        shape = (self._sampling.width, self._sampling.height, most)
-        batch_size = self._fitting.get(shape, most)
-        while len(made) < len(seeds):
-            batch = seeds[len(made) : len(made) + batch_size]
-            try:
-                made += make(batch, batch_size)
-                self._fitting[shape] = batch_size
-                continue
-            except torch.OutOfMemoryError as error:
-                if batch_size == 1:
-                    raise self._too_large() from error
-            # Only now is the exception gone, and with it the tensors that its frames held.
-            batch_size //= 2
-            # What is offloaded was left on the device.
-            self._pipeline.maybe_free_model_hooks()
-            torch.cuda.empty_cache()
-        return made
+        size = (self._sampling.width, self._sampling.height)
+        try:
+            return self._batches.make(seeds, size, most, make, self._free)
+        except torch.OutOfMemoryError as error:
+            raise self._too_large() from error
+
+    def _free(self) -> None:
+        """What is offloaded was left on the device."""
+        self._pipeline.maybe_free_model_hooks()
 
     def with_sampling(self, sampling: Sampling) -> "DiffusersPipeline":
         """The same loaded weights with another recipe: equal pixels to a fresh load with it, where
@@ -287,7 +270,7 @@ class DiffusersPipeline:
         )
 
     def _batch(self, prompt: str, seeds: Sequence[int], batch_size: int) -> list[Generation]:
-        padded = _padded(seeds, batch_size)
+        padded = padded_seeds(seeds, batch_size)
         with self._translated(prompt):
             output = self._call(prompt, padded, self._arguments)
         pictures = self._pictures(output, batch_size)
@@ -335,10 +318,6 @@ class DiffusersPipeline:
                 f"The model failed{on} ({one_line(error)}); correct the campaign's "
                 f"sampling{remedy}."
             ) from error
-
-
-def _padded(seeds: Sequence[int], batch_size: int) -> list[int]:
-    return [*seeds, *[seeds[-1]] * (batch_size - len(seeds))]
 
 
 def _device_name(device: str) -> str:

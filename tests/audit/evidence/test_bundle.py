@@ -24,11 +24,7 @@ from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.replay.replay import ReplayOptions, replay_some
 from seedsweep.cli import main as command_line
-from seedsweep.storage.campaigns import (
-    load_control,
-    store_control,
-    store_verification,
-)
+from seedsweep.storage.campaigns import load_control, store_control, store_verification
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.receipts import Receipt, store_receipt

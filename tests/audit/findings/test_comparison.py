@@ -8,14 +8,13 @@ from typer.testing import CliRunner
 
 from seedsweep.audit.findings.comparability import setting_words
 from seedsweep.audit.findings.comparison import (
-    CAVEAT,
-    SAME_MODEL,
     Change,
     ExtractedPictures,
     LeftOut,
     Point,
     compare_campaigns,
 )
+from seedsweep.audit.findings.comparison_notes import CAVEAT, SAME_MODEL
 from seedsweep.audit.findings.saved import load_comparisons
 from seedsweep.audit.report.comparison_page import SIDE, render_comparison, render_scatter
 from seedsweep.cli import main as command_line

@@ -16,11 +16,7 @@ from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.cli import main as command_line
 from seedsweep.cli.verification_table import for_scripts
 from seedsweep.storage import keys
-from seedsweep.storage.campaigns import (
-    load_verifications,
-    store_control,
-    store_verification,
-)
+from seedsweep.storage.campaigns import load_verifications, store_control, store_verification
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.prompt_results import Clique
 from seedsweep.storage.records import Control, Prompt

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from seedsweep.audit.findings.comparison import CAVEAT
+from seedsweep.audit.findings.comparison_notes import CAVEAT
 from seedsweep.audit.findings.saved import keep
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.report.report import gather_report, render_report

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from seedsweep.scheduler.campaign.estimate import SCORES_BYTES, SEED_BYTES, reckon
 from seedsweep.scheduler.campaign.funnel_cost import GOES_ON
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
+from seedsweep.scheduler.campaign.reckoning import SCORES_BYTES, SEED_BYTES, reckon
 from seedsweep.scheduler.campaign.stock import Stock
 from seedsweep.storage.settings.sampling import Stage
 from seedsweep.workers.generation.throughput import Sizes, Throughput

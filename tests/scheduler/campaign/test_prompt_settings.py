@@ -21,12 +21,7 @@ from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.prompts import StoredPrompts, encode_prompts
 from seedsweep.storage.records import WorkUnit
-from seedsweep.storage.settings.sampling import (
-    PromptList,
-    PromptSettings,
-    Sampling,
-    SettingColumns,
-)
+from seedsweep.storage.settings.sampling import PromptList, PromptSettings, Sampling, SettingColumns
 from seedsweep.storage.shards import list_recipes
 from tests.support.campaigns import (
     campaign_text,

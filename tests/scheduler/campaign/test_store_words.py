@@ -1,8 +1,8 @@
 import pytest
 
 from seedsweep.scheduler.campaign.store_words import store_words
+from seedsweep.storage.life_signs import Complaint
 from seedsweep.storage.records import StoreTrouble
-from seedsweep.storage.workforce import Complaint
 
 FULL = StoreTrouble(kind="write", sentence="The store is full; give it space.")
 AWAY = StoreTrouble(kind="read", sentence="The store is away; start it.")

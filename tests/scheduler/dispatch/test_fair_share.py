@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedsweep.scheduler.dispatch.fair_share import demand_of, fair_shares
+from seedsweep.storage.life_signs import Demand
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.records import Control
-from seedsweep.storage.workforce import Demand
 
 
 def live(queued=0, claimed=0, left=100, state="active"):

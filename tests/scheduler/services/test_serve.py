@@ -17,9 +17,10 @@ from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.scheduler.services.serve import MetricsAddress, worker_name
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.ledger import LEASE_MS, Ledger
+from seedsweep.storage.life_signs import Demand
 from seedsweep.storage.record import SeedRange
 from seedsweep.storage.settings.model import Model
-from seedsweep.storage.workforce import Demand, Workforce
+from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.celery_app import make_app, publish, queue_of
 from seedsweep.workers.models.fingerprint import fingerprint_model
 from tests.support.campaigns import make_campaign, nothing_done

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedsweep.scheduler.analysing.analyst_service import warn_of_unread
+from seedsweep.scheduler.analysing.notices import warn_of_unread
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import store_campaign
 from seedsweep.storage.errors import ImagesNotKeptError
@@ -201,7 +201,7 @@ def test_it_says_what_of_the_training_set_could_not_be_read(audited, tmp_path, c
     warned = set()
     for item in (analysed, analysed, prompt.analyse()):
         warn_of_unread(item, warned)
-    [message] = [r.message for r in caplog.records if "analyst_service" in r.name]
+    [message] = [r.message for r in caplog.records if "notices" in r.name]
     assert message.startswith(f"{prompt.campaign.campaign_id}: 1 of 2 pictures of the training set")
     assert "1 could not be read: b.png (" in message
     assert message.endswith("Left out: 1 .json.")

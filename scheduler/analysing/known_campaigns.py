@@ -1,0 +1,52 @@
+"""Campaigns as the analyst last saw them in the store."""
+
+import time
+from dataclasses import dataclass
+
+from seedsweep.scheduler.campaign.current import settings_now
+from seedsweep.storage.campaigns import load_campaign, load_prompts
+from seedsweep.storage.prompts import StoredPrompts
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.settings.analysis import AnalysisSettings
+from seedsweep.storage.settings.campaign import Campaign
+from seedsweep.storage.store import Store
+
+SETTINGS_SECONDS = 5.0
+"""A changed analysis reaches the prompts that become ready so many seconds later."""
+
+
+@dataclass(slots=True)
+class KnownCampaign:
+    """A campaign as the analyst last saw it in the store."""
+
+    campaign: Campaign
+    cuts: tuple[SeedRange, ...]
+    prompts: StoredPrompts
+    index: dict[str, int]
+    settings: AnalysisSettings
+    seen: float
+
+
+class KnownCampaigns:
+    """The campaigns that prompts were taken from, by id."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, KnownCampaign] = {}
+
+    def __getitem__(self, campaign_id: str) -> KnownCampaign:
+        return self._known[campaign_id]
+
+    def fresh(self, campaign_id: str) -> KnownCampaign:
+        """The campaign as it was seen within the last `SETTINGS_SECONDS`."""
+        known, now = self._known.get(campaign_id), time.monotonic()
+        if known is None or now - known.seen > SETTINGS_SECONDS:
+            submission = load_campaign(self._store, campaign_id)
+            settings = settings_now(self._store, submission)
+            prompts = known.prompts if known else load_prompts(self._store, campaign_id)
+            index = known.index if known else {text: i for i, text in enumerate(prompts)}
+            known = KnownCampaign(
+                submission.campaign, submission.cuts, prompts, index, settings, now
+            )
+            self._known[campaign_id] = known
+        return known

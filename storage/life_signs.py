@@ -1,0 +1,64 @@
+"""What the workforce is told, and what it answers: signs of life, demand, load and complaints."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from seedsweep.storage.ledger import LEASE_MS
+from seedsweep.storage.records import StoreTrouble, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """How strongly a model is wanted.
+
+    `waiting` units of its campaigns wait for a worker; `priority` is the highest of these
+    campaigns', `weight` what those of that priority weigh together.
+    """
+
+    weight: float
+    waiting: int
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A worker, what it serves, and how many seconds ago it last showed life."""
+
+    worker: Worker
+    model_id: str
+    seconds_ago: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether its claims still hold."""
+        return not self.worker.why_out and self.seconds_ago * 1000 <= LEASE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the broker bears; 0 for what it does not tell, and for a limit that it has not."""
+
+    memory_bytes: int
+    memory_limit_bytes: int
+    connections: int
+    round_trip_seconds: float
+
+
+ServiceKind = Literal["scheduler", "analyst", "worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What a service of this kind finds wrong with the store."""
+
+    kind: ServiceKind
+    trouble: StoreTrouble
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Where a scheduler or analyst on `host` shows its metrics, as HOST:PORT."""
+
+    kind: Literal["scheduler", "analyst"]
+    host: str
+    metrics: str
