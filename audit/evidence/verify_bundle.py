@@ -537,6 +537,9 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
         yield from _check_extractions(
             folder, found, rows, manifest["settings"], submission, results
         )
+        yield from _check_told_elsewhere(folder, found, rows, manifest, results, load)
+    elif submission["campaign"]["prompts"] is None and _was_searched(results, manifest):
+        yield "All generations were compared with training pictures; extractions.json is not there."
     if "parts.json" in manifest["files"]:
         searches = load("verifications.json") if "verifications.json" in manifest["files"] else []
         sampling = submission["campaign"]["sampling"]
@@ -764,6 +767,89 @@ def _check_extractions(
         if len(pictures) == 2:
             generated, trained = pictures
             yield from _check_pair(row, generated, trained, settings["analysis"]["tiles"])
+
+
+def _was_searched(results: list[Json], manifest: Json) -> bool:
+    """Whether the usable generations of a campaign without prompts were compared."""
+    usable = any(result["seeds"] > result["excluded"] for result in results)
+    matched = any(clique["match"] for result in results for clique in _cliques(result))
+    return matched or bool(usable and manifest["settings"]["verification"])
+
+
+def _check_told_elsewhere(
+    folder: Path,
+    found: Json,
+    rows: list[list[Json]],
+    manifest: Json,
+    results: list[Json],
+    load: Any,
+) -> Iterator[str]:
+    """Hold the ranked generations, and what they extract, against all else that the bundle has of
+    the same pictures."""
+    by_seed = {row[0]: dict(zip(rows[0], row)) for row in rows[1:]}  # noqa: B905
+    for clique in [clique for result in results for clique in _cliques(result) if clique["match"]]:
+        match, row = clique["match"], by_seed.get(clique["representative_seed"], {})
+        same = ("training_id", "l2", "tiled_l2", "adaptive", "agreement", "extracted")
+        if any(match[name] != row.get(name) for name in same):
+            yield f"The match of seed {clique['representative_seed']} is not what it ranks by."
+    stored = [image for prompt in load("images.json")["prompts"] for image in prompt["images"]]
+    if any(
+        image["sha256"] != by_seed[image["seed"]]["sha256"]
+        for image in stored
+        if image["seed"] in by_seed
+    ):
+        yield "generations.json and images.json have other pictures of the same seeds."
+    matched = {entry["training_id"]: entry["sha256"] for entry in load("training.json")["pictures"]}
+    files = {e["training_id"]: e["file"] for e in load("training.json")["pictures"] if e["file"]}
+    for picture in found["pictures"]:
+        name, entry = picture["training_id"], picture["training"]
+        if entry["file"]:
+            files[name] = entry["file"]
+            if entry["file"] != f"training/{_sha256(name.encode())[:16]}.png":
+                yield f"The picture of {name} is that of another training picture."
+            if matched.get(name) not in (None, entry["sha256"]):
+                yield f"training.json has another picture of {name}."
+    if max(_size(load("campaign.json")["campaign"]["sampling"])) <= LARGEST_SIDE:
+        shown = {image["seed"]: image["file"] for image in stored if image["file"]}
+        yield from _check_shown_pairs(folder, shown, files, by_seed, manifest, load)
+    yield from _check_coverage(found, load("verifications.json") if _has_searches(manifest) else [])
+
+
+def _has_searches(manifest: Json) -> bool:
+    return "verifications.json" in manifest["files"]
+
+
+def _check_shown_pairs(
+    folder: Path,
+    generated: dict[int, str],
+    trained: dict[str, str],
+    by_seed: dict[int, Json],
+    manifest: Json,
+    load: Any,
+) -> Iterator[str]:
+    """Every generation of a clique, against the training picture nearest to it, if both are in the
+    bundle."""
+    size, tiles = (
+        _size(load("campaign.json")["campaign"]["sampling"]),
+        manifest["settings"]["analysis"]["tiles"],
+    )
+    decoded = {name: _decode(folder / file, size) for name, file in trained.items()}
+    for seed, file in generated.items():
+        row = by_seed.get(seed)
+        if row and row["training_id"] in decoded:
+            picture = _decode(folder / file, size)
+            yield from _check_pair(row, picture, decoded[row["training_id"]], tiles)
+
+
+def _check_coverage(found: Json, searches: list[Json]) -> Iterator[str]:
+    coverage = found["coverage"]
+    read = coverage["pictures"] - coverage["unreadable"]
+    if sum(picture["copies"] for picture in found["pictures"]) > read or coverage["unreadable"] < 0:
+        yield "extractions.json says more copies than pictures of the training set were read."
+    for search in searches:
+        other = search["coverage"]
+        if other["listing"] == coverage["listing"] and other["pictures"] != coverage["pictures"]:
+            yield "extractions.json says another number of pictures than a search of the same set."
 
 
 def _check_ranked(

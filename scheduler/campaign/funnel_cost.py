@@ -16,7 +16,8 @@ stage, unless that has a share itself."""
 @dataclass(frozen=True, slots=True)
 class FunnelCost:
     """What a campaign with stages makes if this share of its prompts goes on after the first stage,
-    and gets all pictures; a part of the others, `sampled`, does too.
+    and gets all pictures; a part of the others, `sampled`, does too. What prompts share is not made
+    and costs nothing, in `of_full` neither.
 
     `padded_images` also counts the empty places of batches, which take as long as pictures, and
     `screening` how many places take as long as the screens: `hours` are of both, on one device, and
@@ -70,7 +71,7 @@ def padding_words(plan: Plan) -> str:
 def _funnel_cost(
     plan: Plan, goes_on: float, places_per_second: float | None, price: float | None
 ) -> FunnelCost:
-    campaign, prompts, batch = plan.campaign, len(plan.prompts), plan.campaign.sampling.batch_size
+    campaign, prompts, batch = plan.campaign, plan.prompts_made, plan.campaign.sampling.batch_size
     first = plan.stage_ends[0]
     sampled = _sampled(campaign, goes_on)
     share = goes_on + sampled

@@ -127,6 +127,11 @@ class Plan:
         once: an earlier prompt's may be deleted by then, and what a plug-in reads is its own."""
         return self.campaign.keep == "all" and self.campaign.model.pipeline == "diffusers"
 
+    @property
+    def prompts_made(self) -> int:
+        """How many prompts have pictures of their own, if all others can share."""
+        return len(self.prompts) - (len(self.same_as) if self.shares else 0)
+
     def settings_of(self, prompt: int) -> PromptSettings | None:
         """What settings the prompt of this index has of its own, if any."""
         return self.settings[prompt] if self.settings else None
@@ -223,7 +228,8 @@ class ImageCounts:
 
     With stages, those of dropped prompts are spared. Of what screens score, `scored` is done and
     `to_score` wanted in all. `shared` and `to_share`: how many of `done` and of `wanted` are of
-    prompts that are the same to the model as an earlier one, whose images they take over.
+    prompts that are the same to the model as an earlier one, whose images they take over; none if
+    those are not kept.
     """
 
     done: int
@@ -253,7 +259,7 @@ def image_counts(
     if stages is not None:
         dropped = (stages >= DROPPED)[:, None]
         wanted = ~(unopened(campaign.stage_ends(cuts), stages, done) & dropped)
-    same = [*same_prompts(campaign, unseen)]
+    same = [*same_prompts(campaign, unseen)] if campaign.keep == "all" else []
     return ImageCounts(
         done=count_images(pieces, by_prompt),
         wanted=count_images(pieces, wanted),

@@ -180,9 +180,8 @@ class Display:
             there = 0 < self._wanted == self._now
             return "All images were there already." if there else "No image was made."
         rate = rate_words(made / seconds, " images")
-        shared = (
-            f"; {self._shared:,} more are shared with an earlier prompt" if self._shared else ""
-        )
+        same = "are of prompts that are the same to the model as an earlier one"
+        shared = f"; {self._shared:,} more {same}" if self._shared else ""
         return f"{count_words(made, 'image')} in {duration_words(seconds)}, {rate} in all{shared}."
 
 

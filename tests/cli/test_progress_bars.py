@@ -182,7 +182,9 @@ def test_what_is_shared_is_in_no_rate():
     display.show(counts(0), ImageCounts(10, 300, 300, shared=10, to_share=100))
     display.show(counts(9), ImageCounts(160, 300, 300, shared=60, to_share=100))
     assert display.summary.startswith("100 images in ")
-    assert display.summary.endswith(" in all; 50 more are shared with an earlier prompt.")
+    assert display.summary.endswith(
+        " in all; 50 more are of prompts that are the same to the model as an earlier one."
+    )
 
 
 def test_only_images_that_were_there_are_said_to_have_been():

@@ -190,7 +190,10 @@ class Audit:
 def seal_anew(folder):
     """Make manifest and sums fit the files, as a forger without a key can."""
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    for name in manifest["files"]:
+    for name in [*manifest["files"]]:
+        if not (folder / name).exists():
+            del manifest["files"][name]
+            continue
         data = (folder / name).read_bytes()
         manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -22,14 +22,18 @@ def here():
     yield Here()
 
 
-def audit_seeds(training, store):
-    """A store in an empty folder with an audited campaign whose seed 1 is a training picture, and
-    its submission: the pictures of its seeds 0 to 5 differ."""
-    campaign = make_campaign(seeds=6, guidance_scale=1.0, analysis=Analysis(min_clique_size=5))
+NO_CLIQUE, ONE_CLIQUE = Analysis(min_clique_size=5), Analysis(edge_threshold=1.0, min_clique_size=5)
+
+
+def audit_seeds(training, store, analysis=NO_CLIQUE, strangers=9):
+    """A store in an empty folder with an audited campaign whose seed 1 is a training picture among
+    strangers, and its submission: the pictures of its seeds 0 to 5 differ. With no strangers it
+    has no training set."""
+    campaign = make_campaign(seeds=6, guidance_scale=1.0, analysis=analysis)
     [one] = NoisePipeline(campaign.sampling).generate("", [1])
     Image.fromarray(one.pixels).save(training / "known.png")
     random = np.random.default_rng(0)
-    for number in range(9):
+    for number in range(strangers):
         noise = random.integers(0, 256, (16, 16, 3), np.uint8)
         Image.fromarray(noise).save(training / f"n{number}.png")
     verification = Verification(
@@ -37,7 +41,8 @@ def audit_seeds(training, store):
         neighbours=3,
         fingerprint=fingerprint_training_set(training, USUAL),
     )
-    campaign = campaign.model_copy(update={"prompts": None, "verification": verification})
+    searched = {"verification": verification} if strangers else {}
+    campaign = campaign.model_copy(update={"prompts": None, **searched})
     opened = FolderStore(store)
     submission = submit_campaign(opened, plan := plan_campaign(opened, campaign, [""], []))
     make_images(opened, plan)

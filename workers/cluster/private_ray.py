@@ -65,14 +65,18 @@ _IDLE = [
     "import os, time; node = os.getppid();"
     " node != 1 and all(time.sleep(1) is None for _ in iter(lambda: os.getppid() == node, False))",
 ]
-_OF_OTHERS = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK")
+_OF_THE_MACHINE = ("RAY_TMPDIR", "RAY_memory_", "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE")
+"""Beginnings of those variables of Ray that say what this machine bears. All others are meant for
+another Ray: its address and certificates, its resources, hooks that run code of others."""
 
 
 def use_private_environment() -> None:
-    """Have Ray, which is not imported yet, ask for a token of ours, and forget other clusters."""
+    """Have Ray, which is not imported yet, ask for a token of ours, and know nothing of what the
+    environment says of other clusters."""
+    for name in [*os.environ]:
+        if name.startswith("RAY_") and not name.startswith(_OF_THE_MACHINE):
+            del os.environ[name]
     os.environ.update(ENVIRONMENT)
-    for name in _OF_OTHERS:
-        os.environ.pop(name, None)
 
 
 def start(ray: Any, cpus: int, folder: Path) -> None:

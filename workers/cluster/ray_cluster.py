@@ -112,9 +112,9 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
     starts here.
     """
     expect_ray(address)
-    os.environ.update(_ANYWHERE)
     if address is None:
         use_private_environment()
+    os.environ.update(_ANYWHERE)
     if address is None or _host_and_port(address)[0] in _LOOPBACK_HOSTS:
         os.environ.update(_LOOPBACK)
     import ray

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from seedsweep.audit.evidence import bundle as bundle_module
-from seedsweep.audit.evidence import extraction_files
+from seedsweep.audit.evidence import extraction_files, verify_bundle
 from seedsweep.audit.evidence.bundle import BundleOptions, write_evidence
 from seedsweep.audit.evidence.verify_bundle import check_bundle
 from seedsweep.audit.findings.matched_pictures import read_named
 from seedsweep.storage.extractions import read_ranked
 from seedsweep.storage.record import digest
 from tests.support.bundles import seal_anew
-from tests.support.seeds_alone import audit_seeds
+from tests.support.seeds_alone import ONE_CLIQUE, audit_seeds
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +166,9 @@ def test_another_picture_under_the_same_id_is_told(tmp_path, audited, monkeypatc
     assert picture["training"]["missing"] == "the picture now under this id is another one"
 
 
-def test_without_a_training_set_the_bundle_has_cliques_alone(tmp_path, audited, monkeypatch):
-    monkeypatch.setattr(bundle_module, "extractions_of", lambda *_: None)
-    write(audited, tmp_path / "bundle")
+def test_without_a_training_set_the_bundle_has_cliques_alone(tmp_path):
+    (tmp_path / "train").mkdir()
+    write(audit_seeds(tmp_path / "train", tmp_path / "store", strangers=0), tmp_path / "bundle")
     assert [*check_bundle(tmp_path / "bundle")] == []
     counted = load(tmp_path / "bundle", "manifest.json")["denominators"]
     assert counted["generations extracted, of those compared"] is None
@@ -177,3 +177,89 @@ def test_without_a_training_set_the_bundle_has_cliques_alone(tmp_path, audited, 
 def test_its_digest_is_that_of_its_seeds(written):
     folder, _ = written
     assert load(folder, "extractions.json")["seeds_digest"] == digest([*range(6)])
+
+
+@pytest.fixture(scope="module")
+def with_clique(tmp_path_factory):
+    """A bundle whose generations are one clique, each with the nearest of four training pictures:
+    all pictures are in it."""
+    made = [tmp_path_factory.mktemp(name) for name in ("train", "store", "evidence")]
+    write(audit_seeds(*made[:2], ONE_CLIQUE, strangers=3), made[2] / "bundle")
+    return made[2] / "bundle"
+
+
+def of_another_picture(files):
+    rows = files["generations.json"]
+    rows[1][2] = files["extractions.json"]["pictures"][0]["training_id"] = "n9.png"
+
+
+def of_the_representative(name, value):
+    def change(files):
+        rows, [result] = files["generations.json"], files["results.json"]
+        row = next(row for row in rows if row[0] == result["representative_seed"])
+        row[rows[0].index(name)] = value
+
+    return change
+
+
+def near_to_another(files):
+    """One that represents no clique and is the best generation of nothing, but is in the bundle."""
+    rows, [result] = files["generations.json"], files["results.json"]
+    row = next(row for row in rows[2:] if row[0] != result["representative_seed"])
+    row[rows[0].index("training_id")] = "known.png"
+
+
+TOLD_ELSEWHERE = [
+    (of_another_picture, "The picture of n9.png is that of another training picture."),
+    (of_the_representative("agreement", 1.0), "is not what it ranks by"),
+    (of_the_representative("tiled_l2", 0.2), "is not what it ranks by"),
+    (of_the_representative("sha256", "0" * 64), "other pictures of the same seeds"),
+    (near_to_another, "The l2 of seed "),
+    (
+        lambda files: files["training.json"]["pictures"].append(
+            {"training_id": "known.png", "file": "", "sha256": "0" * 64}
+        ),
+        "training.json has another picture of known.png.",
+    ),
+    (
+        lambda files: files["extractions.json"]["pictures"][0].update(copies=5),
+        "more copies than pictures of the training set were read",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), TOLD_ELSEWHERE)
+def test_what_the_bundle_has_of_the_same_pictures_elsewhere_shows_a_forgery(
+    tmp_path, with_clique, change, said
+):
+    assert [*check_bundle(with_clique)] == []
+    forged = shutil.copytree(with_clique, tmp_path / "bundle")
+    names = ("generations.json", "extractions.json", "results.json", "training.json")
+    files = {name: load(forged, name) for name in names}
+    change(files)
+    for name, value in files.items():
+        (forged / name).write_text(json.dumps(value))
+    seal_anew(forged)
+    faults = [*check_bundle(forged)]
+    assert any(said in fault for fault in faults), faults
+
+
+@pytest.mark.parametrize("bundle", ["written", "with_clique"])
+def test_extractions_that_are_taken_out_are_missed(tmp_path, bundle, request):
+    made = request.getfixturevalue(bundle)
+    forged = shutil.copytree(made[0] if bundle == "written" else made, tmp_path / "bundle")
+    shutil.rmtree(forged / "extractions")
+    (forged / "extractions.json").unlink()
+    (forged / "generations.json").unlink()
+    seal_anew(forged)
+    faults = [*check_bundle(forged)]
+    assert any("extractions.json is not there" in fault for fault in faults), faults
+
+
+def test_a_search_of_the_same_set_tells_how_many_pictures_it_has(with_clique):
+    found = load(with_clique, "extractions.json")
+    search = {"coverage": found["coverage"]}
+    assert [*verify_bundle._check_coverage(found, [search])] == []
+    more = {**found, "coverage": {**found["coverage"], "pictures": 400}}
+    [fault] = verify_bundle._check_coverage(more, [search])
+    assert "another number of pictures than a search of the same set" in fault

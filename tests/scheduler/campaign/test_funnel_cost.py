@@ -1,5 +1,7 @@
 """What `plan` reckons of stages: empty places of batches, screens, and shards of scores."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from seedsweep.scheduler.campaign.funnel_cost import GOES_ON
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
 from seedsweep.scheduler.campaign.reckoning import SCORES_BYTES, SEED_BYTES, reckon
 from seedsweep.scheduler.campaign.stock import Stock
+from seedsweep.storage.records import Unseen
 from seedsweep.storage.settings.sampling import Stage
 from seedsweep.workers.generation.throughput import Sizes, Throughput
 from tests.support.campaigns import make_campaign
@@ -51,6 +54,20 @@ def test_few_pictures_of_a_stage_cost_a_whole_batch():
         assert cost.cost == pytest.approx(3 * cost.hours)
         assert cost.of_full == pytest.approx((16 + goes_on * 64) / 80)
     assert "Batches of 16 are padded: of a stage's pictures 4 take as long as 16." in str(found)
+
+
+def test_what_prompts_share_costs_nothing_in_stages_either():
+    stock = stock_of(FEW, missed_sample=0.0)
+    a_tenth = Unseen(same=tuple((i, 0) for i in range(1, 11)))
+    model = stock.plan.campaign.model.model_copy(update={"pipeline": "diffusers"})
+    campaign = stock.plan.campaign.model_copy(update={"model": model})
+    sharing = Stock(replace(stock.plan, campaign=campaign, unseen=a_tenth), stock.done)
+    rate = Throughput.given("cpu", 2.0)
+    alone, shared = reckon(stock, rate, SIZES), reckon(sharing, rate, SIZES)
+    assert shared.hours == pytest.approx(0.9 * alone.hours)
+    for one, other in zip(alone.stages, shared.stages, strict=True):
+        assert (other.hours, other.of_full) == pytest.approx((0.9 * one.hours, one.of_full))
+        assert other.images == pytest.approx(0.9 * one.images, abs=1)
 
 
 def test_a_rate_that_was_measured_on_few_pictures_in_a_batch_is_not_that_of_full_ones():

@@ -12,7 +12,12 @@ import pytest
 
 from seedsweep.storage.errors import ConfigError, TransientError
 from seedsweep.workers.cluster import private_ray
-from seedsweep.workers.cluster.private_ray import PREFIX, private_folder, start
+from seedsweep.workers.cluster.private_ray import (
+    PREFIX,
+    private_folder,
+    start,
+    use_private_environment,
+)
 from tests.support.processes import children, is_alive
 from tests.support.servers import wait_until
 from tests.support.strangers import listening, stranger_gets
@@ -29,6 +34,17 @@ with joined_ray(1, None) as ray:
     print("threads", *ray.get(actor.say.remote()), context.gcs_address, flush=True)
     sys.stdin.readline()
 """
+
+OF_OTHERS = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USE_TLS": "1",
+    "RAY_CLIENT_MODE": "1",
+    "RAY_OVERRIDE_RESOURCES": '{"CPU": 0}',
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": "another",
+    "RAY_START_HOOK": "nobody.knows",
+    "RAY_gcs_server_request_timeout_seconds": "0",
+}
+"""What the environment may say of another Ray; with most of these alone, none starts or works."""
 
 
 @pytest.fixture
@@ -64,7 +80,7 @@ def hold(free_port):
 def test_a_private_ray_joins_nobody_serves_nobody_else_and_leaves_nothing(hold, short, tmp_path):
     long = tmp_path / ("scratch_of_the_job_" * 5)
     long.mkdir()
-    process = hold(TMPDIR=str(long), RAY_TMPDIR=str(short), RAY_AUTH_MODE="disabled")
+    process = hold(TMPDIR=str(long), RAY_TMPDIR=str(short), **OF_OTHERS)
     assert process.stdout.readline().startswith("threads 1 1 ")
     (folder,) = short.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -91,6 +107,25 @@ def test_a_private_ray_joins_nobody_serves_nobody_else_and_leaves_nothing(hold, 
 
         wait_until(is_removed)
     assert [*short.iterdir(), *long.iterdir()] == []
+
+
+def test_a_private_ray_knows_what_the_machine_bears_and_nothing_of_other_rays(monkeypatch):
+    of_the_machine = {
+        "RAY_TMPDIR": "/scratch",
+        "RAY_memory_usage_threshold": "0.9",
+        "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
+    }
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    before = dict(os.environ)
+    for name, value in (of_the_machine | OF_OTHERS).items():
+        monkeypatch.setenv(name, value)
+    with monkeypatch.context() as patch:
+        for name in private_ray.ENVIRONMENT:
+            patch.setenv(name, "another")
+        use_private_environment()
+        assert dict(os.environ) == before | of_the_machine | private_ray.ENVIRONMENT
 
 
 @pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])

@@ -271,6 +271,14 @@ def test_what_a_plug_in_makes_of_prompts_is_its_own():
     assert image_counts(plan.campaign, cuts, done, None, plan.unseen).shared == 0
 
 
+def test_images_that_are_not_kept_are_not_counted_as_shared(share):
+    plan = share(keep="flagged").plan
+    done = np.ones(len(plan), dtype=np.bool_)
+    counted = image_counts(plan.campaign, plan.cuts, done, None, plan.unseen)
+    assert plan.same_as
+    assert (plan.shares, counted.shared, counted.to_share) == (False, 0, 0)
+
+
 def test_a_unit_without_an_earlier_prompt_is_sent_as_before(model):
     unit = WorkUnit(
         campaign_id="c",
