@@ -9,15 +9,10 @@ from seedsweep.cli import main as command_line
 from seedsweep.cli import progress_bars
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.storage import keys
-from seedsweep.storage.campaigns import (
-    load_campaign,
-)
+from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.result_parts import store_results
-from tests.support.campaigns import (
-    make_images,
-    submit_file,
-)
+from tests.support.campaigns import make_images, submit_file
 from tests.support.command_line import CAMPAIGN
 from tests.support.results import make_flagged
 

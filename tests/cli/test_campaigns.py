@@ -6,10 +6,7 @@ import sys
 import pytest
 
 from seedsweep.cli import progress_bars
-from seedsweep.storage.campaigns import (
-    list_campaigns,
-    load_control,
-)
+from seedsweep.storage.campaigns import list_campaigns, load_control
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation import throughput
 from tests.support.checkout import ROOT

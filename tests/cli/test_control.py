@@ -3,17 +3,10 @@ import json
 import pytest
 
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
-from seedsweep.storage.campaigns import (
-    load_campaign,
-    load_control,
-    load_parked,
-    store_control,
-)
+from seedsweep.storage.campaigns import load_campaign, load_control, load_parked, store_control
 from seedsweep.storage.records import Control
 from seedsweep.storage.result_parts import store_results
-from tests.support.campaigns import (
-    park_unit,
-)
+from tests.support.campaigns import park_unit
 from tests.support.command_line import refused
 from tests.support.results import make_flagged, make_result
 

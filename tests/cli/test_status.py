@@ -4,9 +4,7 @@ import signal
 import sys
 from urllib.parse import urlsplit
 
-from seedsweep.storage.campaigns import (
-    store_control,
-)
+from seedsweep.storage.campaigns import store_control
 from seedsweep.storage.records import Control
 from tests.support.checkout import ROOT
 from tests.support.command_line import refused

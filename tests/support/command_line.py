@@ -1,9 +1,6 @@
 """The campaign that tests of the command line run, and what they expect of a refusal."""
 
-from tests.support.campaigns import (
-    campaign_text,
-    small_sampling,
-)
+from tests.support.campaigns import campaign_text, small_sampling
 
 CAMPAIGN = campaign_text(
     sampling=small_sampling(4, 8, images_per_unit=2), analysis={"min_clique_size": 2}
