@@ -24,8 +24,14 @@ CHANGES = {
     "take_ready": lambda ledger: ledger.take_ready(C, 1),
     "renew_ready": lambda ledger: ledger.renew_ready(C, [0]),
     "put_back": lambda ledger: ledger.put_back(C, 0, 1.0, ""),
+    "wait_for_cohort": lambda ledger: ledger.wait_for_cohort(C, [0], 1.0),
+    "end_wait": lambda ledger: ledger.end_wait(C, range(2)),
+    "cohort_is_settled": lambda ledger: ledger.cohort_is_settled(C, range(2), 1),
+    "open_stage": lambda ledger: ledger.open_stage(C, 0, 2),
     "analysed": lambda ledger: ledger.analysed(C, 0, True),
 }
+"""The methods that count on what the broker was told before."""
+
 OTHERS = {
     "ping": lambda ledger: ledger.ping(),
     "has_epoch": lambda ledger: ledger.has_epoch(),
@@ -35,8 +41,17 @@ OTHERS = {
     "campaigns": lambda ledger: ledger.campaigns(),
     "done_units": lambda ledger: ledger.done_units(C),
     "parked_units": lambda ledger: ledger.parked_units(C),
+    "stages": lambda ledger: ledger.stages(C),
+    "stages_of": lambda ledger: ledger.stages_of(C, [0]),
+    "history": lambda ledger: ledger.history(),
+    "end_epoch": lambda ledger: ledger.end_epoch(),
     "forget": lambda ledger: ledger.forget(C),
 }
+
+
+def test_every_method_of_the_ledger_is_tried():
+    methods = {name for name in vars(Ledger) if not name.startswith("_")}
+    assert methods == CHANGES.keys() | OTHERS.keys()
 
 
 class TestBroker:
