@@ -9,9 +9,7 @@ from itertools import islice
 from seedsweep.audit.findings.counts import Counts, count_results
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.limitations import limit_words
-from seedsweep.audit.findings.match_words import (
-    earlier_words,
-)
+from seedsweep.audit.findings.match_words import earlier_words
 from seedsweep.audit.findings.matched_pictures import gather_training
 from seedsweep.audit.findings.memories import parts_matched
 from seedsweep.audit.findings.missed import Missed, gather_missed
