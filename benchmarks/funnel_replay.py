@@ -23,19 +23,14 @@ Costs are in places of batches and in CPU-seconds of one thread. Bounds are exac
 """
 
 import argparse
-import csv
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from benchmarks.funnel import has_clique
 from benchmarks.funnel_curve import (
     FLAG,
-    NEAR,
     RARE,
     SAMPLING,
     SCREEN,
@@ -45,126 +40,23 @@ from benchmarks.funnel_curve import (
     name_of,
     threshold,
 )
+from benchmarks.funnel_pictures import known_pictures, seldom, write_campaigns
 from benchmarks.machine import machine
 from benchmarks.screens import EMOJI, collect, marked
 from seedsweep.audit.findings.intervals import rate
 from seedsweep.scheduler.campaign.funnel_cost import places
-from seedsweep.storage import keys
-from seedsweep.storage.campaigns import load_campaign
-from seedsweep.storage.record import digest
-from seedsweep.storage.records import prompt_id_of
 from seedsweep.storage.settings.model import Model
-from seedsweep.storage.shards import list_shards
-from seedsweep.storage.stores import open_store
-from seedsweep.workers.analysis.distances import tiled_edges
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 from seedsweep.workers.screening.screen import screen_prompt
-from seedsweep.workers.stored_images import decode_pixels, read_images
 
-EDGE, TILES, BATCH = 0.1, 4, 16
-AFTER_IT, MORE, SELDOM = 32, 64, 40
+BATCH = 16
 FIRST_STAGE, DEFAULT = ((16, 2),), ((16, 2), (64, 3))
 POLICIES = (((4, 2),), ((8, 2),), FIRST_STAGE, ((16, 2), (32, 3)), DEFAULT)
 BASE_RATES = (0.1, 0.01, 0.001)
 LOOKS = (4, 8, 16, 32, 64, 128, 200, 250)
 ORDERS = 200
 MARK, MARK_COST = 0.98, 0.1
-
-TEMPLATE = """name = "funnel-{name}"
-
-[model]
-path = "{model}"
-
-[prompts]
-file = "{name}.csv"
-column = "prompt"
-
-[sampling]
-seeds = {seeds}
-steps = 12
-guidance_scale = 3.0
-width = 64
-height = 64
-batch_size = 16
-images_per_unit = 16
-"""
-STAGE = "\n[[stages]]\nseeds = 16\nmin_clique_size = 2\n"
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Which pairs of a prompt's stored pictures, from seed 0 on, are edges: (n, n) bool."""
-
-    prompt: str
-    edges: NDArray[np.bool_]
-
-    @property
-    def stored(self):
-        return len(self.edges)
-
-    def passes(self, seeds, size):
-        """Whether so many first pictures hold a clique of that size; None if nobody knows."""
-        known = has_clique(self.edges[:seeds, :seeds], size)
-        return known if known or self.stored >= seeds else None
-
-
-def seldom():
-    """The prompts that repeat a picture least, but for those below, by measured seeds."""
-    shown, seeds = {}, {}
-    for row in pq.read_table(EMOJI / "distances.parquet").to_pylist():
-        seeds.setdefault(row["prompt"], set()).add(row["seed"])
-        if row["l2"] <= NEAR and row["l2"] < (row["rendering_l2"] or 0):
-            shown.setdefault(row["prompt"], {}).setdefault(row["original"], set()).add(row["seed"])
-    rates = {
-        prompt: max(map(len, pictures.values())) / len(seeds[prompt])
-        for prompt, pictures in shown.items()
-    }
-    found = sorted(((rates[p], p) for p in rates if rates[p] <= RARE), reverse=True)[:SELDOM]
-    return {prompt: share for share, prompt in found}
-
-
-def pictures_of(store, ids):
-    """What is stored of each prompt by its id: prompt → `Pictures`."""
-    recipes = {load_campaign(store, each).campaign.generation_id for each in ids}
-    (generation_id,) = recipes
-    stored = {}
-    for key in list_shards(store, generation_id):
-        prompt_id, seeds = keys.parse_shard(key)
-        stored.setdefault(prompt_id, {})[seeds.first] = key
-    return generation_id, stored
-
-
-def edges_of(store, shards):
-    """The edges of the pictures from seed 0 on, until one is missing."""
-    pixels, seed = [], 0
-    while seed in shards:
-        images = read_images(store, shards[seed])
-        pixels += [decode_pixels(image, SAMPLING) for image in images if image.flaw is None]
-        seed += len(images)
-    return tiled_edges(np.stack(pixels), TILES, EDGE)
-
-
-def write_campaigns(folder, known):
-    """The files of the campaigns; `more` once something is stored."""
-    finds = [find.prompt for find in finds_of(EMOJI / "distances.parquet")]
-    clean = [prompt for prompt in marked()[1] if prompt not in finds]
-    lists = {
-        "first": ({*finds, *clean, *seldom()}, AFTER_IT, STAGE),
-        "rare": (seldom(), 500, ""),
-        "more": (
-            [p for p in known if known[p].stored == AFTER_IT
-             and not (p in finds and has_clique(known[p].edges, FLAG))], MORE, "",
-        ),
-    }  # fmt: skip
-    for name, (prompts, seeds, stages) in lists.items():
-        if prompts:
-            with (folder / f"{name}.csv").open("w", newline="") as file:
-                csv.writer(file).writerows(
-                    [["prompt"], *([p] for p in sorted(prompts, key=digest))]
-                )
-            text = TEMPLATE.format(name=name, model=EMOJI / "model", seeds=seeds)
-            (folder / f"{name}.toml").write_text(text + stages)
 
 
 def reached(policy, prompt, lacking):
@@ -287,18 +179,7 @@ def main(words=None):
     parser.add_argument("--attack", type=int, default=500)
     options = parser.parse_args(words)
     options.folder.mkdir(exist_ok=True)
-    known = {}
-    if (options.folder / "store").exists():
-        store = open_store(f"file:{(options.folder / 'store').absolute()}")
-        ids = [
-            key.split("/")[1] for key in store.list("campaigns/") if key.endswith("campaign.json")
-        ]
-        _, stored = pictures_of(store, ids)
-        finds = finds_of(EMOJI / "distances.parquet")
-        texts = {*(find.prompt for find in finds), *marked()[1], *seldom()}
-        for text in sorted(texts, key=digest):
-            if 0 in stored.get(prompt_id_of(text), {}):
-                known[text] = Pictures(text, edges_of(store, stored[prompt_id_of(text)]))
+    known = known_pictures(options.folder)
     if options.write:
         write_campaigns(options.folder, known)
         return
@@ -307,6 +188,7 @@ def main(words=None):
     pipeline = DiffusersPipeline(Places(EMOJI / "model"), model, SAMPLING, "cpu", threads=1)
     seconds = measured_seconds(pipeline)
     print(f"# {seconds[0]:.4f} CPU-seconds a picture, {seconds[1]:.4f} a screen of {SCREEN.seeds}")
+    finds = finds_of(EMOJI / "distances.parquet")
     rates = {find.prompt: find.rate for find in finds} | seldom()
     common = [known[p] for p in known if rates.get(p, 0.0) > RARE]
     clean = [known[p] for p in marked()[1] if p in known and p not in {f.prompt for f in finds}]

@@ -27,18 +27,16 @@ class Unseen(Record):
 
 
 class Submission(Record):
-    """A campaign as it was submitted: fixed, with the cut of its seeds into units.
-
-    `unseen` is what the model does not see of the prompts, None if nobody looked: its tokenizers
-    were not on the machine. `notes` say the same in sentences.
-    """
+    """A campaign as it was submitted: fixed, with the cut of its seeds into units."""
 
     campaign: Campaign
     cuts: tuple[SeedRange, ...]
     submitted_at: str
     versions: str
     notes: Annotated[tuple[str, ...], Field(exclude_if=lambda notes: not notes)] = ()
+    """`unseen` in sentences."""
     unseen: Annotated[Unseen | None, Field(exclude_if=lambda unseen: unseen is None)] = None
+    """None if nobody looked: the model's tokenizers were not on the machine."""
 
     def of(self, settings: PromptSettings | None) -> Self:
         """The submission as a prompt with settings of its own has it: the campaign as of
@@ -79,26 +77,27 @@ class Prompt(Record):
 
 
 class WorkUnit(Record):
-    """A prompt and a run of seeds: one Celery message, one shard.
-
-    `index` is the unit's bit in its campaign's bitmap; `token` names this issue of the unit. Its
-    `kind` says what is made of it; `kind_id` names what alters that, if it is no pictures.
-    `settings` are the prompt's own, if it has some. `same_as`: an earlier prompt of the campaign
-    that is the same to the model, so that its unit of these seeds holds the same; empty if none is.
-    """
+    """A prompt and a run of seeds: one Celery message, one shard."""
 
     campaign_id: str
     generation_id: str
     index: Annotated[int, Field(ge=0)]
+    """The unit's bit in its campaign's bitmap."""
     token: str = ""
+    """Names this issue of the unit."""
     prompt: str
     seeds: SeedRange
     settings: Annotated[
         PromptSettings | None, Field(exclude_if=lambda settings: settings is None)
     ] = None
+    """Those that the prompt has of its own."""
     kind: Annotated[KindName, Field(exclude_if=lambda kind: kind == "generate")] = "generate"
+    """What is made of it."""
     kind_id: Annotated[str, Field(exclude_if=lambda kind_id: not kind_id)] = ""
+    """Names what alters what is made, if that is no pictures."""
     same_as: Annotated[str, Field(exclude_if=lambda text: not text)] = ""
+    """An earlier prompt of the campaign that is the same to the model, so that its unit of these
+    seeds holds the same; empty if none is."""
 
     @property
     def prompt_id(self) -> str:
@@ -122,18 +121,17 @@ class Flaw(StrEnum):
 
 
 class Provenance(Record):
-    """What made an image: enough to make it again, and to say why another machine's may differ.
-
-    `recipe` is the canonical JSON of all settings that were used, with null for those that the
-    model does not use; `batch_size` the one that fitted.
-    """
+    """What made an image: enough to make it again, and to say why another machine's may differ."""
 
     batch_size: Positive
+    """The one that fitted."""
     threads: Positive
     device: str
     dtype: str
     versions: str
     recipe: str
+    """The canonical JSON of all settings that were used, with null for those that the model does
+    not use."""
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -156,48 +154,46 @@ class Parked(Record):
 
 
 class Control(Record):
-    """What the user wants of a campaign: durable, and stored before it is acted on.
-
-    Its units come after those of campaigns of a higher `priority` and share the workers with those
-    of the same one, `weight` by weight. `settings`: how to judge its images now, where that is not
-    the campaign's own; `settings_at`: since when (ISO 8601, UTC), empty where that is not known.
-    """
+    """What the user wants of a campaign: durable, and stored before it is acted on."""
 
     state: Literal["active", "paused", "cancelled"] = "active"
     priority: Priority = 0
+    """Its units come after those of campaigns of a higher one."""
     weight: Weight = 1.0
+    """It shares the workers with campaigns of the same priority, weight by weight."""
     settings: AnalysisSettings | None = None
+    """How to judge its images now, if that is not the campaign's own."""
     settings_at: str = ""
+    """Since when (ISO 8601, UTC); empty if that is not known."""
 
 
 class Worker(Record):
-    """What a worker says of itself; `images` since it began, the rate over the last minute.
-
-    `metrics`: HOST:PORT where it shows them, empty for nowhere. `why_out`: why it took itself out,
-    in one sentence, empty while it is at work.
-    """
+    """What a worker says of itself."""
 
     name: str
     host: str
     device: str
     model: str
     images: int
+    """Since it began."""
     images_per_second: float
+    """Over the last minute."""
     metrics: str = ""
+    """HOST:PORT where it shows them, empty for nowhere."""
     why_out: str = ""
+    """Why it took itself out, in one sentence; empty while it is at work."""
 
 
 TroubleKind = Literal["write", "read", "slow"]
 
 
 class StoreTrouble(Record):
-    """What a service finds wrong with the store just now.
-
-    It fails what is to be written or read, or it is slow, as `sentence` says with the remedy.
-    """
+    """What a service finds wrong with the store just now: it fails what is to be written or read,
+    or it is slow."""
 
     kind: TroubleKind
     sentence: str
+    """With the remedy."""
 
 
 def prompt_id_of(text: str) -> str:

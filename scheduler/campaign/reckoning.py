@@ -5,10 +5,7 @@ from statistics import fmean
 
 from seedsweep.scheduler.campaign.descriptions import part_words
 from seedsweep.scheduler.campaign.estimate import Estimate
-from seedsweep.scheduler.campaign.funnel_cost import (
-    funnel_costs,
-    padding_words,
-)
+from seedsweep.scheduler.campaign.funnel_cost import funnel_costs, padding_words
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.campaign.stages import loss_words

@@ -44,6 +44,7 @@ WITH_MORE_PACKAGES = [
 NOT_HERE = {
     "funnel": "has a test of its own",
     "funnel_curve": "has a test of its own",
+    "funnel_pictures": "is part of funnel_replay",
     "funnel_replay": "has a test of its own",
     "gpu": "has tests of its own",
     "machine": "measures nothing",

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.funnel_replay import Pictures, cost, first_pair, reached, write_campaigns
+from benchmarks.funnel_pictures import Pictures, write_campaigns
+from benchmarks.funnel_replay import cost, first_pair, reached
 from seedsweep.scheduler.campaign.file import parse_campaign
 
 DEFAULT = ((16, 2), (64, 3))

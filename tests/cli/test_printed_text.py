@@ -16,9 +16,10 @@ from seedsweep.audit.findings.comparison import Contrast
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.replay.replay import Replays
 from seedsweep.audit.report.comparison_page import render_comparison
+from seedsweep.audit.report.contents import gather_report
 from seedsweep.audit.report.csv_export import write_csv
 from seedsweep.audit.report.duplication_page import render_duplication
-from seedsweep.audit.report.report import gather_report, render_report
+from seedsweep.audit.report.report import render_report
 from seedsweep.cli import main as command_line
 from seedsweep.cli.comparison_tables import print_comparison, print_duplication
 from seedsweep.cli.doctor import print_diagnosis

@@ -3,6 +3,8 @@ import uuid
 import pytest
 
 from tests.support import azurite as azure
+from tests.support.ledger_campaigns import restored
+from tests.support.ledger_play import C
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +24,10 @@ def azurite(tmp_path_factory):
 def azure_url(azurite):
     """The URL of an empty store in Azure."""
     return f"az://tests/{uuid.uuid4().hex}/é?account={azure.ACCOUNT}"
+
+
+@pytest.fixture
+def small(ledger):
+    """A ledger with one campaign of six units, three prompts of two."""
+    ledger.restore(C, restored())
+    return ledger

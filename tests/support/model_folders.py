@@ -56,3 +56,12 @@ def put(folder, name, content):
 def reindex(folder, **changes):
     """Change entries of the folder's index."""
     put(folder, "model_index.json", json.dumps({**INDEX, **changes}))
+
+
+def files(folder):
+    """What all files below a folder hold, by their path in it."""
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }

@@ -25,6 +25,8 @@ from seedsweep.workers.models.safetensors_file import is_pointer, read_header
 from seedsweep.workers.models.weights_check import check_weights
 
 _ADAPTERS = re.compile(r"lora|lycoris|adapter|embed|textual.?inversion|hypernetwork", re.IGNORECASE)
+_ADAPTER_TENSORS = re.compile(r"lora|hada_|lokr_|^ip_adapter\.", re.IGNORECASE)
+
 _LIBRARIES = {
     "bitsandbytes": "bitsandbytes",
     "torchao": "torchao",
@@ -32,8 +34,6 @@ _LIBRARIES = {
     "gguf": "gguf",
 }
 """By the method that a quantised component names, what loads it."""
-
-_ADAPTER_TENSORS = re.compile(r"lora|hada_|lokr_|^ip_adapter\.", re.IGNORECASE)
 
 
 def check_model(model: Model, sampling: Sampling) -> None:
@@ -43,8 +43,8 @@ def check_model(model: Model, sampling: Sampling) -> None:
     of the variant, and nothing that would have to be loaded besides (LoRA, adapters, embeddings)
     but is not named; so must the folder that describes a checkpoint, which needs no weights. What
     is named besides must be what it is named as. The size of the pictures must be a multiple of
-    what the autoencoder reduces by. Of a hub model the size alone is checked, and only if the hub's
-    cache holds it. Raises `ConfigError`.
+    what the autoencoder reduces by, and its unet may take no more than that makes. Of a hub model
+    these two alone are checked, and only if the hub's cache holds it. Raises `ConfigError`.
     """
     folder = folder_here(model)
     try:

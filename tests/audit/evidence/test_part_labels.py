@@ -15,7 +15,8 @@ from seedsweep.audit.evidence.bundle import BundleOptions, write_evidence
 from seedsweep.audit.evidence.labels import open_labels
 from seedsweep.audit.evidence.verify_bundle import check_bundle
 from seedsweep.audit.findings import people
-from seedsweep.audit.report.report import gather_report, render_report
+from seedsweep.audit.report.contents import gather_report
+from seedsweep.audit.report.report import render_report
 from seedsweep.storage.errors import ConfigError
 from seedsweep.web.reviewer_page import Labelling
 from tests.support.bundles import seal_anew

@@ -8,7 +8,7 @@ from PIL import Image
 
 from seedsweep.audit.evidence.bundle import BundleOptions, write_evidence
 from seedsweep.audit.evidence.verify_bundle import check_bundle
-from seedsweep.audit.report.report import gather_report
+from seedsweep.audit.report.contents import gather_report
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_verifications
 from seedsweep.storage.prompt_results import Shift

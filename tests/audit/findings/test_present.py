@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from seedsweep.audit.findings.counts import count_results, has_evidence
-from seedsweep.audit.report.report import gather_report, render_report
+from seedsweep.audit.report.contents import gather_report
+from seedsweep.audit.report.report import render_report
 from seedsweep.cli import main as command_line
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage import keys

@@ -7,7 +7,8 @@ import pytest
 from seedsweep.audit.findings.comparison import compare_campaigns
 from seedsweep.audit.findings.matched_pictures import read_named
 from seedsweep.audit.findings.present import gather_found
-from seedsweep.audit.report.report import gather_report, render_report
+from seedsweep.audit.report.contents import gather_report
+from seedsweep.audit.report.report import render_report
 from seedsweep.cli.results import print_found
 from seedsweep.storage.campaigns import store_verification
 from seedsweep.storage.errors import ConfigError

@@ -10,7 +10,8 @@ import pytest
 from seedsweep.audit.findings.comparison_notes import CAVEAT
 from seedsweep.audit.findings.saved import keep
 from seedsweep.audit.findings.verification_summary import summary
-from seedsweep.audit.report.report import gather_report, render_report
+from seedsweep.audit.report.contents import gather_report
+from seedsweep.audit.report.report import render_report
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_control, store_verification
 from seedsweep.storage.folder_store import FolderStore

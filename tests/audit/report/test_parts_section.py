@@ -7,8 +7,9 @@ import pytest
 
 from seedsweep.audit.findings.part_curve import part_curve
 from seedsweep.audit.findings.part_point import part_point
+from seedsweep.audit.report.contents import gather_report
 from seedsweep.audit.report.parts_section import highlight
-from seedsweep.audit.report.report import gather_report, render_report
+from seedsweep.audit.report.report import render_report
 from seedsweep.storage import keys
 from seedsweep.storage.prompt_results import Part
 from seedsweep.storage.settings.analysis import Analysis, PartRule

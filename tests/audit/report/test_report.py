@@ -12,10 +12,11 @@ from PIL import Image
 
 from seedsweep.audit.findings.people import Reviewer
 from seedsweep.audit.findings.present import gather_found
+from seedsweep.audit.report.contents import gather_report
 from seedsweep.audit.report.histogram import bin_distances
 from seedsweep.audit.report.html import templates
 from seedsweep.audit.report.prompt_section import PICTURES_SHOWN, data_uri
-from seedsweep.audit.report.report import gather_report, render_report, write_report
+from seedsweep.audit.report.report import render_report, write_report
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import (
     store_campaign,
@@ -569,7 +570,8 @@ def test_only_the_first_flagged_prompts_have_a_section(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flagged, _ = lab.analyse()
-    monkeypatch.setattr("seedsweep.audit.report.report.SECTIONS", 1)
+    for module in ("contents", "report"):
+        monkeypatch.setattr(f"seedsweep.audit.report.{module}.SECTIONS", 1)
     later = {"prompt": "a later prompt", "mean_distance": 0.09}
     later["prompt_id"] = Prompt(text="a later prompt").prompt_id
     lab.prompts.append("a later prompt")
