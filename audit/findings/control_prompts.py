@@ -49,10 +49,12 @@ def read_marks(
     """Read the files, of any kind that campaigns read; `column` holds the prompts but in .txt.
 
     A positive is a group of its own unless `group_column`, which needs a table, names its group.
-    Raises `ConfigError` if a file cannot be read, or a prompt is in both.
+    Raises `ConfigError` if a file cannot be read, there is no control, or a prompt is in both.
     """
     unknown = list(read_prompts(_list(controls, column)))
     known = list(read_prompts(_list(positives, column))) if positives else []
+    if not unknown:
+        raise ConfigError(f"The file {controls} holds no control; name one that does.")
     both = set(unknown) & set(known)
     if both:
         raise ConfigError(

@@ -307,6 +307,12 @@ def test_controls_that_are_training_captions_are_left_out(tmp_path):
     assert warning.startswith(f"The training set {pictures} cannot be read here")
 
 
+def test_a_file_without_controls_is_refused_as_such(tmp_path):
+    (tmp_path / "controls.csv").write_text("prompt\n")
+    with pytest.raises(ConfigError, match=r"controls.csv holds no control; name one"):
+        read_marks(tmp_path / "controls.csv", None, "prompt", None)
+
+
 def test_what_is_the_same_to_the_model_counts_once(made, monkeypatch):
     same = {1: 0, 3: 2, 5: 2, 6: 0}
     monkeypatch.setattr(marked_scores, "same_prompts", lambda campaign, unseen: same)
