@@ -1,6 +1,6 @@
 """Which prompts are controls and which are known positives, as files say."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +49,12 @@ def read_marks(
     """Read the files, of any kind that campaigns read; `column` holds the prompts but in .txt.
 
     A positive is a group of its own unless `group_column`, which needs a table, names its group.
-    Raises `ConfigError` if a file cannot be read, or a prompt is in both.
+    Raises `ConfigError` if a file cannot be read, there is no control, or a prompt is in both.
     """
     unknown = list(read_prompts(_list(controls, column)))
     known = list(read_prompts(_list(positives, column))) if positives else []
+    if not unknown:
+        raise ConfigError(f"The file {controls} holds no control; name one that does.")
     both = set(unknown) & set(known)
     if both:
         raise ConfigError(
@@ -109,6 +111,32 @@ def without_captions(
         f"Left out: {len(trained):,} of {count_words(len(marks.controls), 'control')}, such as "
         f"{trained[0][:80]!r}. They are captions of the training set {where}, so the model may "
         "repeat their pictures.",
+    )
+
+
+def without_repeats(marks: Marks, same_as: Mapping[str, str]) -> tuple[Marks, tuple[str, ...]]:
+    """The marks without controls that are the same to the model as another marked prompt: their
+    pictures are the same, so each counts once. Positives that are the same are one group. With a
+    sentence that says how many are left out, if any are.
+
+    `same_as`: by text the first one that is the same to the model.
+    """
+    groups: dict[str, str] = {}
+    for positive in marks.positives:
+        groups.setdefault(same_as.get(positive.prompt, positive.prompt), positive.group)
+    first = {same_as.get(control, control): control for control in reversed(marks.controls)}
+    left = tuple(first[text] for text in reversed(first) if text not in groups)
+    again = [control for control in marks.controls if control not in {*left}]
+    positives = tuple(
+        Positive(positive.prompt, groups[same_as.get(positive.prompt, positive.prompt)])
+        for positive in marks.positives
+    )
+    if not again:
+        return Marks(left, positives), ()
+    return Marks(left, positives), (
+        f"Left out: {len(again):,} of {count_words(len(marks.controls), 'control')}, such as "
+        f"{again[0][:80]!r}. To the model they are the same as another prompt of these files, so "
+        "their pictures are the same, and they show nothing of their own.",
     )
 
 

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from seedsweep.audit.findings.comparability import refuse_stages
-from seedsweep.audit.findings.control_prompts import Marks, among, without_captions
+from seedsweep.audit.findings.control_prompts import (
+    Marks,
+    among,
+    without_captions,
+    without_repeats,
+)
 from seedsweep.audit.findings.operating_point import NEVER, Scores
 from seedsweep.audit.findings.part_point import Tiles
 from seedsweep.scheduler.campaign.current import settings_now
+from seedsweep.scheduler.campaign.plan import same_prompts
 from seedsweep.scheduler.campaign.possible import require_possible, samplings
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_campaign, load_prompts, load_settings
@@ -78,9 +84,9 @@ def score_marked(
     It is judged with its present settings, but for the thresholds. Prompts with fewer usable
     pictures than the largest size are left out: they could not be flagged. So are controls that are
     captions of the training set, unless they may be `trained` on: that is for who measured that the
-    model repeats nothing of them. Raises `ConfigError`
-    if a size or parts cannot be, or no control or no positive that was given has all its images,
-    or enough that are usable.
+    model repeats nothing of them; and those that are the same to the model as another marked
+    prompt. Raises `ConfigError` if a size or parts cannot be, or no control or no positive that was
+    given has all its images, or enough that are usable.
     """
     submission = load_campaign(store, campaign_id)
     refuse_stages(submission, "a calibration")
@@ -99,11 +105,16 @@ def score_marked(
         asked = settings.analysis.model_copy(update={"partial": True, "parts": rule})
         for sampling in samplings(submission.campaign, own.values()):
             require_possible(asked, sampling)
-    given = present = among(marks, load_prompts(store, campaign_id))
+    prompts = load_prompts(store, campaign_id)
+    given = present = among(marks, prompts)
     _refuse_none(marks, given, "is among the prompts of the campaign", campaign_id)
     of_captions: tuple[str, ...] = ()
     if not trained:
         present, of_captions = without_captions(present, settings.verification)
+    same = same_prompts(submission.campaign, submission.unseen)
+    same_as = {prompts[later]: prompts[earlier] for later, earlier in same.items()}
+    present, repeated = without_repeats(present, same_as)
+    _refuse_none(given, present, "shows something of its own in the campaign", campaign_id)
     scored = {text: own[text] for text in present.prompts if text in own}
     scoring = Scoring(store.url, submission, settings, chosen, partial, scored)
     scores = score_prompts(scoring, present.prompts, processes, progress)
@@ -117,6 +128,7 @@ def score_marked(
     )
     warnings = [
         *of_captions,
+        *repeated,
         *_left_out(len(marks.prompts) - len(given.prompts), "that the campaign does not have"),
         *_left_out(len(present.prompts) - len(complete.prompts), "without all its images"),
         *_left_out(

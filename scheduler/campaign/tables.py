@@ -83,7 +83,9 @@ def is_cells(path: Path) -> bool:
 
 
 def _places(wanted: Sequence[str] | None, names: Sequence[str]) -> list[int]:
-    """Where the wanted columns stand among the names."""
+    """Where the wanted columns stand among the names; raises `ValueError` if there are none."""
+    if not names:
+        raise ValueError("there is no column in it")
     if wanted is None:
         if len(names) != 1:
             raise NoColumnError(None, names)

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
+from seedsweep.audit.findings import marked_scores
 from seedsweep.audit.findings.calibration import CalibrationOptions, calibrate, scoring_id
 from seedsweep.audit.findings.control_prompts import Marks, Positive, read_marks
 from seedsweep.audit.findings.marked_scores import score_marked
@@ -304,6 +305,28 @@ def test_controls_that_are_training_captions_are_left_out(tmp_path):
     shutil.rmtree(pictures)
     (warning,) = scored((tmp_path, store, campaign_id), (4,), others).warnings
     assert warning.startswith(f"The training set {pictures} cannot be read here")
+
+
+def test_a_file_without_controls_is_refused_as_such(tmp_path):
+    (tmp_path / "controls.csv").write_text("prompt\n")
+    with pytest.raises(ConfigError, match=r"controls.csv holds no control; name one"):
+        read_marks(tmp_path / "controls.csv", None, "prompt", None)
+
+
+def test_what_is_the_same_to_the_model_counts_once(made, monkeypatch):
+    same = {1: 0, 3: 2, 5: 2, 6: 0}
+    monkeypatch.setattr(marked_scores, "same_prompts", lambda campaign, unseen: same)
+    of_controls = Marks(tuple(PROMPTS[:4]), (Positive(PROMPTS[5], "a"), Positive(PROMPTS[7], "b")))
+    found = scored(made, (4,), of_controls)
+    assert found.marks == Marks((PROMPTS[0],), of_controls.positives)
+    (warning,) = found.warnings
+    assert warning.startswith(f"Left out: 3 of 4 controls, such as {PROMPTS[1]!r}. To the model")
+    positives = tuple(Positive(PROMPTS[at], PROMPTS[at]) for at in (1, 6, 8))
+    found = scored(made, (4,), Marks((PROMPTS[3],), positives))
+    assert [each.group for each in found.marks.positives] == [PROMPTS[1], PROMPTS[1], PROMPTS[8]]
+    assert found.warnings == ()
+    with pytest.raises(ConfigError, match="None of 1 control shows something of its own"):
+        scored(made, (4,), Marks((PROMPTS[3],), (Positive(PROMPTS[5], "a"),)))
 
 
 def test_a_training_set_gives_a_verification_threshold_or_says_that_controls_set_none(tmp_path):

@@ -278,8 +278,11 @@ def test_a_file_of_another_kind_is_refused(tmp_path, name):
     assert ".txt, .csv, .tsv, .jsonl, .json, .parquet, all but the last also as .gz" in message
 
 
-def test_an_empty_csv_file_is_refused(tmp_path):
-    assert "no `column` is set" in refused(write(tmp_path / "a.csv", ""))
+@pytest.mark.parametrize("column", [None, "text"])
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
+def test_an_empty_csv_file_is_refused_as_such(tmp_path, text, column):
+    message = refused(write(tmp_path / "a.csv", text), column=column)
+    assert "cannot be read (there is no column in it)" in message
 
 
 @pytest.mark.parametrize(
