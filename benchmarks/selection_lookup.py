@@ -116,8 +116,8 @@ def compare(folder):
     np.fill_diagonal(alike, False)
     cells, seen = Cells(forms), np.zeros_like(alike)
     cells.add(forms, np.arange(len(forms)))
-    for rows, names, _ in cells.near(forms):
-        seen[np.ix_(rows, names)] = True
+    for visit in cells.near(forms):
+        seen[np.ix_(visit.rows, visit.names)] = True
     print(f"\nOf all pairs of {len(forms):,} pictures with forms alike "
           f"{rate(int((alike & seen).sum()), int(alike.sum()))} are looked at.")  # fmt: skip
 

@@ -30,6 +30,8 @@ class Promotion(Record):
     score.
 
     `last` is the last that goes on, `near` the last near miss; both are null if none has a score.
+    `unscored`: the indexes of those that came to it and had no score stored, in order; None in what
+    was decided before these were recorded.
     """
 
     stage: Annotated[int, Field(ge=1)]
@@ -38,6 +40,9 @@ class Promotion(Record):
     scored: Annotated[int, Field(ge=0)]
     last: Rank | None
     near: Rank | None
+    unscored: Annotated[tuple[int, ...] | None, Field(exclude_if=lambda these: these is None)] = (
+        None
+    )
 
     @model_validator(mode="after")
     def _is_of_one_mind(self) -> Self:
@@ -47,6 +52,8 @@ class Promotion(Record):
             raise ValueError("the last that goes on is not among those with a score")
         if self.last and self.near and self.near.order < self.last.order:
             raise ValueError("a near miss is better than who goes on")
+        if list(self.unscored or ()) != sorted(set(self.unscored or ())):
+            raise ValueError("those without a score are not in order")
         return self
 
     def takes(self, rank: Rank) -> bool:

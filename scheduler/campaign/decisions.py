@@ -2,7 +2,7 @@
 decided anew."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from seedsweep.scheduler.campaign.plan import Plan
@@ -16,13 +16,12 @@ from seedsweep.storage.results import drop_results, outcomes_by
 from seedsweep.storage.settings.sampling import Stage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysts.screen_rules import (
-    cohort_ranks,
+    came_to,
     decided_places,
     prompts_of_cohort,
-    screen_standing,
-    stored_score,
 )
 
+CONTRADICTED = "has prompts go on that results say it dropped: it was changed since."
 UNEXPLAINED = "is not what the stored scores give: it was changed, or is another campaign's."
 LOST = "is not in the store, though results go by it."
 NOT_READABLE = b"This decision was found to be wrong; `seedsweep check ID --repair` removes it.\n"
@@ -47,9 +46,10 @@ def wrong_decisions(store: Store, plan: Plan) -> tuple[WrongDecision, ...]:
     """Hold every decision of the campaign against the stored scores; changes nothing.
 
     Wrong is what cannot be read, what the scores do not give, and what is not there although
-    results go by it. A unit that was given up may have been made since, and a score may have been
-    lost: a decision that such scores explain is right, for it stays. A decision that follows from
-    a wrong one is told only if it cannot be read.
+    results go by it, or other than they do. A unit that was given up may have been made since, and
+    a score may have been lost: a decision that such scores explain is right, for it stays. It names
+    whom it knew no score of; one that does not, which an earlier version made, may have known none
+    of anybody. A decision that follows from a wrong one is told only if it cannot be read.
     """
     return tuple(_wrong(store, plan))
 
@@ -102,21 +102,22 @@ def _wrong(store: Store, plan: Plan) -> Iterator[WrongDecision]:
                 yield wrong
 
 
-def _judged(store: Store, plan: Plan, number: int) -> set[int]:
-    """The prompts whose results say that no stage before this one dropped them, by index."""
+def _judged(store: Store, plan: Plan, number: int) -> dict[int, bool]:
+    """The prompts whose results say that no stage before this one dropped them, by index, and
+    whether this one did."""
     campaign = plan.campaign
     control = load_control(store, campaign.campaign_id)
     outcomes = outcomes_by(store, control.settings or campaign.settings, campaign.campaign_id)
     after = [outcomes.get(prompt_id) for prompt_id in plan.prompt_ids()]
     return {
-        index
+        index: outcome.dropped_after == number
         for index, outcome in enumerate(after)
         if outcome and (outcome.dropped_after is None or outcome.dropped_after >= number)
     }
 
 
 def _reason(
-    store: Store, plan: Plan, number: int, cohort: int, judged: set[int], judges: bool
+    store: Store, plan: Plan, number: int, cohort: int, judged: Mapping[int, bool], judges: bool
 ) -> str:
     """What is wrong with a decision; empty if nothing is, or it cannot be known. Unless it
     `judges`, only what cannot be read is wrong."""
@@ -128,39 +129,38 @@ def _reason(
     if not judges:
         return ""
     try:
-        ranks = cohort_ranks(store, plan.campaign, plan.prompts, number, cohort)
-        if promotion is None:
-            return f"{key} {LOST}" if judged & {rank.index for rank in ranks} else ""
-        missing = _without_score(store, plan, number, cohort)
+        ranks, missing = came_to(store, plan.campaign, plan.prompts, number, cohort)
     except (ShardCorruptError, TransientError):
         return ""
-    stage = _stage(plan, number)
-    count = len(prompts_of_cohort(stage, cohort, len(plan.prompts)))
-    if promotion.prompts == count and _explains(stage, ranks, missing, promotion):
-        return ""
-    return f"{key} {UNEXPLAINED}"
+    if promotion is None:
+        return f"{key} {LOST}" if judged.keys() & {rank.index for rank in ranks} else ""
+    prompts = prompts_of_cohort(_stage(plan, number), cohort, len(plan.prompts))
+    if not _explains(_stage(plan, number), prompts, ranks, set(missing), promotion):
+        return f"{key} {UNEXPLAINED}"
+    if any(judged.get(rank.index) and promotion.takes(rank) for rank in ranks):
+        return f"{key} {CONTRADICTED}"
+    return ""
 
 
-def _without_score(store: Store, plan: Plan, number: int, cohort: int) -> set[int]:
-    """The cohort's prompts that came to the stage and have no score stored, by index."""
-    campaign, screen = plan.campaign, plan.campaign.screens[number - 1]
-    missing = set()
-    for index in prompts_of_cohort(_stage(plan, number), cohort, len(plan.prompts)):
-        text = plan.prompts[index]
-        if not stored_score(store, campaign, screen, text)[0]:
-            _, drop = screen_standing(store, campaign, text, index, number - 1, number - 1)
-            missing |= set() if drop else {index}
-    return missing
-
-
-def _explains(stage: Stage, ranks: Sequence[Rank], missing: set[int], promotion: Promotion) -> bool:
-    """Whether the decision follows from these ranks, without some that came since, and with some
-    of the `missing`."""
+def _explains(
+    stage: Stage, prompts: range, ranks: Sequence[Rank], missing: set[int], promotion: Promotion
+) -> bool:
+    """Whether the decision of these prompts follows from the ranks, without those that came since,
+    and with some of the `missing`."""
+    unscored = set(promotion.unscored or ())
+    if promotion.prompts != len(prompts) or not unscored <= set(prompts):
+        return False
+    ranks = [rank for rank in ranks if rank.index not in unscored]
+    missing = missing - unscored
     came = len(ranks) + len(missing) - promotion.scored  # at most
     if came < 0:
         return False
+    lost = len(missing)
+    if promotion.unscored is not None:
+        came, lost = 0, promotion.scored - len(ranks)
     orders = [rank.order for rank in ranks]
     places = decided_places(stage, promotion.scored)
+    least = 0
     for rank, place in zip((promotion.last, promotion.near), places, strict=True):
         if rank is None:
             continue  # none had a score
@@ -168,9 +168,11 @@ def _explains(stage: Stage, ranks: Sequence[Rank], missing: set[int], promotion:
         is_known = at < len(ranks) and ranks[at] == rank
         if not (is_known or rank.index in missing):
             return False
-        if not place - len(missing) <= at + 1 <= place + came:
+        better = place - at - is_known  # of the lost ones, or itself
+        if not max(least, not is_known) - came <= better <= lost:
             return False
-    return True
+        least = better if promotion.unscored is not None else 0
+    return lost >= 0
 
 
 def _influenced(plan: Plan, wrong: WrongDecision) -> Iterable[tuple[int, int]]:

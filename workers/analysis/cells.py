@@ -1,18 +1,19 @@
 """Vectors in cells, so that those near a vector are found without comparing it with all.
 
-Each vector lies in the cell of the pivot nearest to it, and a search visits the cells of the pivots
-nearest to what it looks for (inverted lists, Jégou et al., PAMI 2011, with pivots drawn from the
-vectors instead of learned ones). There is a pivot for every `CELL` vectors, so a search compares as
-many of them however many there are. All pivots are compared too, up to `COMPARED` of them, those of
-a million vectors; beyond that they lie in groups themselves, √ of them, and a search looks into the
-nearest. It may miss what lies in a cell further off; up to `WHOLE` vectors it visits all.
+Vectors are turned to the axes along which they differ most, and these are dealt out to two halves
+that differ as much. Each half has pivots of its own, and there is a cell for each pair of them: a
+vector lies in that of the nearest, and a search visits those of the nearest pairs (the inverted
+multi-index of Babenko and Lempitsky, CVPR 2012). So n vectors lie in some n / `CELL` cells, but a
+search compares only 2 √(n / `CELL`) pivots, and as many vectors however many there are. It may miss
+what lies in a cell further off; up to `WHOLE` vectors it visits all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
-from math import isqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -24,34 +25,52 @@ WHOLE = 4096
 CELL = 128
 """So many vectors a cell holds on average."""
 
-PROBES = 32
-"""So many cells are visited. Of 9,707 planted copies among 100,000 pictures that found 0.9998, and
-as many vectors in smaller cells no more at more cost."""
+PROBES = 48
+"""So many cells are visited."""
 
-COMPARED = 1 << 13
-"""So few pivots are all compared."""
+LOOKS = 16
+"""In so many parts at most many vectors are looked up: what it takes to visit a cell hardly depends
+on how many do at once."""
 
-GROUPS = 48
-"""In so many groups pivots are looked for: of 4,333 planted copies among 300,000 pictures in cells
-of 64, with 68 groups, 16 found 0.995 and 48 0.9995; with all pivots compared all were found."""
-
-_PAIRS = 1 << 23  # at once, in float32
+_LENGTH = 127  # of an axis, in whole numbers
+_ROUNDS = 4
+_DRAWN = 64  # vectors for each pivot
+_DRAWN_FOR_AXES = 8192
+_AT_ONCE = 8192
+_PAIRS = 1 << 21  # at once, in float32
 
 Vectors = NDArray[np.int8]
 """(n, values); of at most 256 values squared distances are exact in float32."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Visit:
+    """Vectors that visit a cell, by their `rows` (m,), and the `names` (n,) of what it holds."""
+
+    rows: NDArray[np.intp]
+    names: NDArray[np.intp]
+    _asked: NDArray[np.float32]
+    _held: NDArray[np.float32]
+
+    def squared(self) -> NDArray[np.float32]:
+        """Their squared distances, (m, n)."""
+        return np.asarray(self._asked[self.rows] @ self._held.T)
+
+    def of(self, rows: NDArray[np.bool_], names: NDArray[np.bool_]) -> Visit:
+        """That of some of the rows (m,) and of the names (n,)."""
+        return Visit(self.rows[rows], self.names[names], self._asked, self._held[names])
+
+    def first(self, count: int) -> Visit:
+        """That of so many of the names."""
+        return Visit(self.rows, self.names[:count], self._asked, self._held[:count])
+
+
 class Cells:
-    """Vectors, each with a whole number as its name; `drawn_from` is what pivots are drawn from,
-    evenly."""
+    """Vectors, each with a whole number as its name; axes and pivots are those of `drawn_from`."""
 
     def __init__(self, drawn_from: Vectors, probes: int = PROBES) -> None:
-        count, values = drawn_from.shape
-        self._none = np.empty((0, values), np.int8)
-        pivots = np.zeros((1, values), np.float32)
-        if count > WHOLE:
-            pivots = drawn_from[_evenly(count, cells_of(count))].astype(np.float32)
-        self._pivots = _Pivots(pivots)
+        self._none = np.empty((0, drawn_from.shape[1]), np.int8)
+        self._pivots = _Pivots(drawn_from)
         self._probes = min(probes, len(self._pivots))
         self._held: list[list[tuple[Any, NDArray[np.intp]]]] = [
             [] for _ in range(len(self._pivots))
@@ -62,28 +81,20 @@ class Cells:
         for cell, rows in _by_value(self._pivots.nearest(vectors, 1)[:, 0]):
             self._held[cell].append((vectors[rows], names[rows]))
 
-    def near(
-        self, vectors: Vectors
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]]:
-        """Of each cell that is visited: the rows of `vectors` (n, values) that visit it, the names
-        of what it holds, and their squared distances (rows, names)."""
-        wide = vectors.astype(np.float32)
-        norms = np.einsum("ij,ij->i", wide, wide)
+    def near(self, vectors: Vectors) -> Iterator[Visit]:
+        """The visits of these (n, values), cell by cell."""
+        wide, norms, ones = _with_norms(vectors)
+        asked = np.concatenate([-2.0 * wide, ones, norms], axis=1)
         visited = self._pivots.nearest(vectors, self._probes)
         for cell, places in _by_value(visited.reshape(-1)):
             held, names = self._of(cell)
             if not len(names):
                 continue
-            others = held.astype(np.float32)
-            theirs = np.einsum("ij,ij->i", others, others)
+            others = np.concatenate(_with_norms(held), axis=1)
             step = max(1, _PAIRS // len(names))
             for at in range(0, len(places), step):
                 rows = places[at : at + step] // self._probes
-                squared = wide[rows] @ others.T
-                squared *= -2.0
-                squared += norms[rows, None]
-                squared += theirs[None, :]
-                yield rows, names, squared
+                yield Visit(rows, names, asked, others)
 
     def _of(self, cell: int) -> tuple[Any, NDArray[np.intp]]:
         parts = self._held[cell]
@@ -94,56 +105,121 @@ class Cells:
 
 
 def cells_of(count: int) -> int:
-    """How many cells so many vectors lie in."""
+    """In about how many cells so many vectors lie."""
     return max(1, count // CELL) if count > WHOLE else 1
 
 
-class _Pivots:
-    """Vectors (n, values) float32, of which those nearest to others are found: nearly always the
-    very nearest ones."""
+def looked_up(least: int, count: int) -> int:
+    """How many of `count` vectors are looked up at once: `least` of them unless there are many."""
+    return max(least, -(-count // LOOKS))
 
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self._vectors, self._groups = vectors, [np.arange(len(vectors))]
-        self._norms = np.einsum("ij,ij->i", vectors, vectors)
-        self._leaders: _Pivots | None = None
-        if len(vectors) > COMPARED:
-            self._leaders = _Pivots(vectors[_evenly(len(vectors), isqrt(len(vectors)))])
-            own = self._leaders.nearest(vectors, 1)[:, 0]
-            self._groups = [np.flatnonzero(own == group) for group in range(len(self._leaders))]
+
+class _Pivots:
+    """The pairs of two halves' pivots, of which those nearest to vectors are found.
+
+    All numbers are whole, and float32 holds them, so that what is found does not depend on how many
+    vectors are looked up at once.
+    """
+
+    def __init__(self, drawn_from: Vectors) -> None:
+        each = round(sqrt(cells_of(len(drawn_from))))
+        drawn = drawn_from[_evenly(len(drawn_from), min(len(drawn_from), _DRAWN * each))]
+        axes = _halves(drawn_from, each)
+        self._halves = [_Half(some, drawn, each) for some in axes]
+        self._each = each
 
     def __len__(self) -> int:
-        return len(self._vectors)
+        return self._each**2
 
-    def nearest(self, vectors: Vectors | NDArray[np.float32], count: int) -> NDArray[np.intp]:
-        """The places of the `count` nearest to each of these, in any order: (m, count); -1 where
-        the groups that were looked into hold fewer."""
-        step = max(1, _PAIRS // max(map(len, self._groups)))
+    def nearest(self, vectors: Vectors, count: int) -> NDArray[np.intp]:
+        """The numbers of the `count` nearest pairs to each of these, in any order: (m, count)."""
         parts = [
-            self._nearest(vectors[at : at + step].astype(np.float32), count)
-            for at in range(0, len(vectors), step)
+            self._nearest(vectors[at : at + _AT_ONCE].astype(np.float32), count)
+            for at in range(0, len(vectors), _AT_ONCE)
         ]
         return np.concatenate([np.empty((0, count), np.intp), *parts])
 
     def _nearest(self, wide: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-        if self._leaders is None:
-            return _least(self._squared(wide, self._groups[0]), count)
-        groups = self._leaders.nearest(wide, min(GROUPS, len(self._leaders)))
-        squared = np.full((len(wide), count), np.inf, np.float32)
-        places = np.full((len(wide), count), -1)
-        for group, visits in _by_value(groups.reshape(-1)):
-            rows, members = visits // groups.shape[1], self._groups[group]
-            if not len(members):
-                continue
-            found = np.concatenate([squared[rows], self._squared(wide[rows], members)], axis=1)
-            least = _least(found, count)
-            squared[rows] = np.take_along_axis(found, least, axis=1)
-            known = np.take_along_axis(places[rows], np.minimum(least, count - 1), axis=1)
-            places[rows] = np.where(least < count, known, members[np.maximum(least - count, 0)])
-        return places
+        # The nearest pairs are of those that have no `count` others as near on both sides.
+        some = min(count, self._each)
+        ranks = np.arange(1, some + 1)
+        one, other = np.nonzero(np.multiply.outer(ranks, ranks) <= count)
+        (squared, places), (squared_too, places_too) = (
+            half.nearest(wide, some) for half in self._halves
+        )
+        sums = squared[:, one] + squared_too[:, other]
+        least = _least(sums, count)
+        first = np.take_along_axis(places, one[least], axis=1)
+        return np.asarray(first * self._each + np.take_along_axis(places_too, other[least], axis=1))
 
-    def _squared(self, wide: NDArray[np.float32], members: NDArray[np.intp]) -> NDArray[np.float32]:
-        """The squared distances to these, less the vectors' own squares."""
-        return np.asarray(self._norms[members] - 2.0 * (wide @ self._vectors[members].T))
+
+class _Half:
+    """Vectors along some of the axes (values, m) float32, and the pivots there, `count` of them,
+    learned from the vectors drawn."""
+
+    def __init__(self, axes: NDArray[np.float32], drawn: Vectors, count: int) -> None:
+        self._axes = axes
+        along = self._along(drawn.astype(np.float32))
+        self._pivots = np.zeros((1, along.shape[1]), np.float32)
+        if count > 1:
+            self._learn(along, count)
+
+    def _learn(self, along: NDArray[np.float32], count: int) -> None:
+        """Lloyd's algorithm, a few rounds of it."""
+        self._pivots = along[_evenly(len(along), count)]
+        for _ in range(_ROUNDS):
+            own = self._squared(along).argmin(axis=1)
+            for pivot, rows in _by_value(own):
+                self._pivots[pivot] = np.rint(along[rows].mean(axis=0, dtype=np.float64))
+
+    def nearest(
+        self, wide: NDArray[np.float32], count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """The squared distances of these vectors to their `count` nearest pivots, less what is the
+        same for all pivots, and the pivots: (n, count) each, the nearest first."""
+        squared = self._squared(self._along(wide))
+        least = _least(squared, count)
+        nearest = np.take_along_axis(squared, least, axis=1)
+        order = np.argsort(nearest, axis=1)
+        return (
+            np.take_along_axis(nearest, order, axis=1),
+            np.take_along_axis(least, order, axis=1),
+        )
+
+    def _along(self, wide: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.rint(wide @ self._axes / _LENGTH)
+
+    def _squared(self, along: NDArray[np.float32]) -> NDArray[np.float32]:
+        norms = np.einsum("ij,ij->i", self._pivots, self._pivots)
+        return np.asarray(norms - 2.0 * (along @ self._pivots.T))
+
+
+def _halves(drawn_from: Vectors, each: int) -> list[NDArray[np.float32]]:
+    """Axes of these vectors, (values, about half of them) float32 of whole numbers: along both
+    halves they differ about as much. None if there is one pivot `each`."""
+    values = drawn_from.shape[1]
+    if each == 1:
+        return [np.zeros((values, 0), np.float32)] * 2
+    vectors = drawn_from[_evenly(len(drawn_from), _DRAWN_FOR_AXES)]
+    apart = vectors - vectors.mean(axis=0, dtype=np.float64)
+    spread, axes = np.linalg.eigh(apart.T @ apart)
+    halves: list[list[int]] = [[], []]
+    sums = [0.0, 0.0]
+    for axis in np.argsort(-spread).tolist():
+        half = int(sums[0] > sums[1])
+        half ^= len(halves[half]) > values // 2
+        halves[half].append(axis)
+        sums[half] += spread[axis]
+    return [np.rint(_LENGTH * axes[:, some]).astype(np.float32) for some in halves]
+
+
+def _with_norms(
+    vectors: Vectors,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Vectors (n, values), their squared lengths and ones, (n, 1) each."""
+    wide = vectors.astype(np.float32)
+    norms = np.einsum("ij,ij->i", wide, wide)[:, None]
+    return wide, norms, np.ones_like(norms)
 
 
 def _least(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
@@ -166,6 +242,7 @@ def runs(ordered: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
 
 def _by_value(values: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """Each value from 0 on that there is, with the places where it stands."""
-    order = np.argsort(values, kind="stable")
+    narrow = values.astype(np.min_scalar_type(int(values.max(initial=0))))  # sorted in fewer passes
+    order = np.argsort(narrow, kind="stable")
     for start, end in runs(values[order]):
         yield int(values[order[start]]), order[start:end]

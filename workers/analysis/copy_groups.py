@@ -8,14 +8,14 @@ a group: a group of most of the set costs no more than any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import NearCopies
-from seedsweep.workers.analysis.cells import Cells, runs
+from seedsweep.workers.analysis.cells import Cells, Visit, looked_up, runs
 from seedsweep.workers.analysis.sketches import (
     Sketches,
     have_forms,
@@ -53,7 +53,7 @@ BLOCK = 2048
 """So many pictures are compared at once: all their pairs take some 100 MB."""
 
 LOOKED_UP = 1 << 14
-"""So many are looked up at once: the more, the more of them visit each cell."""
+"""So many at least are looked up at once, so that many visit each cell."""
 
 
 def with_others(
@@ -71,14 +71,16 @@ def with_others(
     cells.add(sketches.forms[formed], formed)
     if proposals:
         proposals.hold(formed)
-    for at in range(0, len(formed), LOOKED_UP):
-        rows = formed[at : at + LOOKED_UP]
-        pairs = _alike(cells, sketches, rows, rule, flip)
-        if proposals:
-            pairs.append(_proposed(proposals, sketches, rows, rule, flip))
-        for first, second in pairs:
+    step = looked_up(LOOKED_UP, len(formed))
+    for at in range(0, len(formed), step):
+        rows = formed[at : at + step]
+        for first, second in _alike(cells, sketches, rows, rule, flip, found):
             found[first[first != second]] = True
-        progress(min(at + LOOKED_UP, len(formed)), len(formed))
+            found[second[first != second]] = True
+        if proposals:
+            first, second = _proposed(proposals, sketches, rows, rule, flip)
+            found[first[first != second]] = True
+        progress(min(at + step, len(formed)), len(formed))
     return found
 
 
@@ -118,19 +120,37 @@ def group_copies(
 
 
 def _alike(
-    cells: Cells, sketches: Sketches, rows: Places, rule: NearCopies, flip: bool
-) -> list[tuple[Places, Places]]:
-    """Of these pictures and those in cells, the pairs that may be near-copies by their forms."""
+    cells: Cells,
+    sketches: Sketches,
+    rows: Places,
+    rule: NearCopies,
+    flip: bool,
+    found: NDArray[np.bool_] | None = None,
+) -> Iterator[tuple[Places, Places]]:
+    """Of these pictures and those in cells, the pairs that may be near-copies by their forms, cell
+    by cell; without those of two that are `found` (n,) by then."""
     rows = rows[have_forms(sketches.of(rows), rule)]
     forms = sketches.forms[rows]
-    pairs = []
     for way in [forms, mirrored(forms)] if flip else [forms]:
-        for visitors, names, squared in cells.near(way):
-            first, second = np.nonzero(squared <= squared_reach())
-            mine, theirs = rows[visitors[first]], names[second]
-            possible = match_by_forms(sketches.of(mine), sketches.of(theirs), rule)
-            pairs.append((mine[possible], theirs[possible]))
-    return pairs
+        for whole in cells.near(way):
+            for visit in [whole] if found is None else _open(whole, rows, found):
+                first, second = np.nonzero(visit.squared() <= squared_reach())
+                if not len(first):
+                    continue
+                mine, theirs = rows[visit.rows[first]], visit.names[second]
+                possible = match_by_forms(sketches.tones(mine), sketches.tones(theirs), rule)
+                yield mine[possible], theirs[possible]
+
+
+def _open(visit: Visit, rows: Places, found: NDArray[np.bool_]) -> Iterator[Visit]:
+    """The pairs of a visit of which one is not found yet: of very many that are alike the first
+    visits find all, and the others compare none."""
+    mine, theirs = found[rows[visit.rows]], found[visit.names]
+    every = np.ones_like(theirs)
+    if not mine.all():
+        yield visit.of(~mine, every)
+    if mine.any() and not theirs.all():
+        yield visit.of(mine, ~theirs)
 
 
 def _proposed(

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.workers.analysis.cells import Cells
+from seedsweep.workers.analysis.cells import Cells, looked_up
 from seedsweep.workers.analysis.frames import FRAME, Frames
 
 SIDE = 8
@@ -22,8 +22,9 @@ SIDE = 8
 
 _PROBES = 4
 _ROWS = 1024
-_LOOKED_UP = 1 << 14  # at once: the more, the more of them visit each cell
+_LOOKED_UP = 1 << 14  # at once, at least
 _AT_ONCE = 64
+_CROWD = 4096
 _PAIRS = 1 << 23
 
 Thumbnails = NDArray[np.int8]
@@ -105,15 +106,19 @@ class ThumbnailSpace:
         cells = Cells(pictures, _PROBES)
         cells.add(pictures, np.arange(len(pictures)))
         bounds = np.empty(len(places))
-        for at in range(0, len(places), _LOOKED_UP):
-            rows = places[at : at + _LOOKED_UP]
+        step = looked_up(_LOOKED_UP, len(places))
+        for at in range(0, len(places), step):
+            rows = places[at : at + step]
             nearest = np.full((len(rows), count), np.inf, np.float32)
-            for visitors, names, squared in cells.near(pictures[rows]):
-                squared[rows[visitors][:, None] == names[None, :]] = np.inf
-                merged = np.concatenate([nearest[visitors], squared], axis=1)
-                nearest[visitors] = np.partition(merged, count - 1, axis=1)[:, :count]
-            bounds[at : at + _LOOKED_UP] = _mean_l2(nearest)
-            progress(min(at + _LOOKED_UP, len(places)), len(places))
+            for whole in cells.near(pictures[rows]):
+                # What is left out of a crowded cell makes a bound no less true.
+                visit = whole.first(_CROWD)
+                squared = visit.squared()
+                squared[rows[visit.rows][:, None] == visit.names[None, :]] = np.inf
+                merged = np.concatenate([nearest[visit.rows], squared], axis=1)
+                nearest[visit.rows] = np.partition(merged, count - 1, axis=1)[:, :count]
+            bounds[at : at + step] = _mean_l2(nearest)
+            progress(min(at + step, len(places)), len(places))
         return bounds
 
     def exact(self, places: NDArray[np.intp], count: int) -> NDArray[np.float64]:

@@ -57,6 +57,11 @@ class Sketches:
         """Those at these places."""
         return Sketches(self.forms[places], self.means[places], self.deviations[places])
 
+    def tones(self, places: NDArray[np.intp]) -> Sketches:
+        """Those at these places without their forms, which take most of the memory."""
+        none = np.empty((len(places), 0), np.int8)
+        return Sketches(none, self.means[places], self.deviations[places])
+
 
 def sketch(frames: Frames, known: Centres) -> Sketches:
     """The sketches of frames (n, 64, 64, 3) with these centres; n may be 0."""

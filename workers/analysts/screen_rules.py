@@ -83,7 +83,7 @@ def decide_cohort(
     meanwhile. Raises `TransientError` if a stage before is not decided.
     """
     stage = campaign.stages[number - 1]
-    ranks = cohort_ranks(store, campaign, prompts, number, cohort, note)
+    ranks, unscored = came_to(store, campaign, prompts, number, cohort, note)
     last, near = decided_places(stage, len(ranks))
     return Promotion(
         stage=number,
@@ -92,25 +92,31 @@ def decide_cohort(
         scored=len(ranks),
         last=ranks[last - 1] if ranks else None,
         near=ranks[near - 1] if ranks else None,
+        unscored=unscored,
     )
 
 
-def cohort_ranks(
+def came_to(
     store: Store,
     campaign: Campaign,
     prompts: Sequence[str],
     number: int,
     cohort: int,
     note: Callable[[], None] = lambda: None,
-) -> list[Rank]:
+) -> tuple[list[Rank], tuple[int, ...]]:
     """The ranks of a cohort's prompts that came to the stage of this number and have a score, the
-    best first. Raises what `decide_cohort` does."""
-    ranks, rank_of = [], partial(_rank, store, campaign, prompts, number)
+    best first, and the indexes of those that came and have none stored that can be read, in order.
+    Raises what `decide_cohort` does."""
+    ranks, unscored = [], []
     indexes = prompts_of_cohort(campaign.stages[number - 1], cohort, len(prompts))
-    for rank in map_in_order(rank_of, indexes, READERS):
-        ranks += [rank] if rank else []
+    stands = partial(_stands, store, campaign, prompts, number)
+    for came in map_in_order(stands, indexes, READERS):
+        if isinstance(came, Rank):
+            ranks.append(came)
+        elif came is not None:
+            unscored.append(came)
         note()
-    return sorted(ranks, key=lambda rank: rank.order)
+    return sorted(ranks, key=lambda rank: rank.order), tuple(unscored)
 
 
 def decided_places(stage: Stage, scored: int) -> tuple[int, int]:
@@ -125,20 +131,21 @@ def undecided(text: str) -> TransientError:
     return TransientError(f"The cohort of {text[:80]!r} is not decided yet; it is decided first.")
 
 
-def _rank(
+def _stands(
     store: Store, campaign: Campaign, prompts: Sequence[str], number: int, index: int
-) -> Rank | None:
-    """The rank of a prompt; None if a screen before dropped it, or it has no score."""
+) -> Rank | int | None:
+    """The rank of a prompt, or its index if it has no score stored; None if a screen before dropped
+    it, or its score is no number."""
     text = prompts[index]
-    _, score = stored_score(store, campaign, campaign.screens[number - 1], text)
-    if score is None:
+    is_there, score = stored_score(store, campaign, campaign.screens[number - 1], text)
+    if is_there and score is None:
         return None
     stands, drop = screen_standing(store, campaign, text, index, number - 1, number - 1)
     if drop is not None:
         return None
     if stands < number:
         raise undecided(text)
-    return Rank(score=score, index=index)
+    return index if score is None else Rank(score=score, index=index)
 
 
 def stored_score(

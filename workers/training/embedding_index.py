@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.workers.analysis import cells
-from seedsweep.workers.analysis.cells import PROBES
 from seedsweep.workers.training.embedding_file import Embeddings, Places
 
 PROPOSED = 16
 """Of each picture so many others are looked at, the nearest ones."""
+
+PROBES = 32
+"""So many lists are visited."""
 
 LISTS_COMPARED = 1024
 """Up to so many lists a search compares all pivots."""

@@ -1,19 +1,23 @@
 """What was decided of cohorts, held against the stored scores."""
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from seedsweep.scheduler.analysing import cohorts
 from seedsweep.scheduler.campaign.integrity import check_campaign, repair
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_parked
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.promotions import load_promotion
+from seedsweep.storage.promotions import Promotion, Rank, load_promotion
 from seedsweep.storage.settings.sampling import Stage
-from tests.support.screened import GIVEN_UP, PROMPTS, Screened
+from tests.support.screened import GIVEN_UP, NO_NUMBER, PROMPTS, Screened, score_of
 
 FIRST = Stage(screen="one-step", share=0.5, cohort=4, seeds=2)
 SECOND = Stage(screen="anisotropy", share=0.5, cohort=9, seeds=2)
 OTHERS = "is not what the stored scores give: it was changed, or is another campaign's."
+OTHERWISE = "has prompts go on that results say it dropped: it was changed since."
 LOST = "is not in the store, though results go by it."
 UNREADABLE = "remove it, and the cohort is decided anew."
 
@@ -30,6 +34,11 @@ def _prompt(monkeypatch):
 def done(tmp_path, ledger):
     """A finished campaign of three cohorts, whose second screen has them in one."""
     return finished(tmp_path / "store", ledger)
+
+
+@pytest.fixture
+def one_screen(tmp_path, ledger):
+    return finished(tmp_path / "store", ledger, (FIRST,))
 
 
 def finished(folder, ledger, screens=(FIRST, SECOND)):
@@ -55,6 +64,16 @@ def check(campaign):
 
 def decision(campaign, stage=1, cohort=0):
     return load_promotion(campaign.store, campaign.id, stage, cohort)
+
+
+def ranks_of(cohort):
+    """The ranks of those that have a score."""
+    indexes = range(4 * cohort, min(4 * cohort + 4, len(PROMPTS)))
+    return [
+        Rank(score=score_of(PROMPTS[index]), index=index)
+        for index in indexes
+        if PROMPTS[index] not in (GIVEN_UP, NO_NUMBER)
+    ]
 
 
 def decisions(campaign):
@@ -90,7 +109,31 @@ def another_cohorts(campaign):
     write(campaign, moved)
 
 
+def nobody_had_a_score(campaign):
+    none = {"scored": 0, "last": None, "near": None}
+    write(campaign, decision(campaign).model_copy(update=none))
+
+
+def nobody_had_one_by_then(campaign):
+    none = {"scored": 0, "last": None, "near": None, "unscored": (0, 1, 2, 3)}
+    write(campaign, decision(campaign).model_copy(update=none))
+
+
+def nobody_had_one_before_that_was_recorded(campaign):
+    none = {"scored": 0, "last": None, "near": None, "unscored": None}
+    write(campaign, decision(campaign).model_copy(update=none))
+
+
+def only_the_best_two_had_one(campaign):
+    last, near = sorted(ranks_of(0), key=lambda rank: rank.order)[:2]
+    write(campaign, decision(campaign).model_copy(update={"scored": 2, "last": last, "near": near}))
+
+
 FORGED = {
+    nobody_had_a_score: OTHERS,
+    nobody_had_one_by_then: OTHERWISE,
+    nobody_had_one_before_that_was_recorded: OTHERWISE,
+    only_the_best_two_had_one: OTHERS,
     everyone_goes_on: OTHERS,
     fewer_were_scored: OTHERS,
     another_score: OTHERS,
@@ -138,6 +181,60 @@ def test_whoever_went_by_a_forged_decision_is_judged_again(tmp_path, ledger):
     repair(forged.store, forged.id, ledger, check(forged))
     finish(forged)
     assert (forged.results, decision(forged)) == (honest.results, rule)
+
+
+@given(
+    cohort=st.sampled_from([0, 1]),
+    scored=st.integers(0, 4),
+    places=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    late=st.none() | st.sets(st.integers(0, 3)),
+)
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)
+def test_whatever_is_forged_is_told_if_it_changes_who_goes_on_or_may_have_been_right(
+    one_screen, cohort, scored, places, late
+):
+    """Right is what follows from all scores but those that it says came later."""
+    right, ranks = decision(one_screen, 1, cohort), ranks_of(cohort)
+    last, near = (ranks[place] if scored else None for place in places)
+    later = None if late is None else {4 * cohort + place for place in late} | {*right.unscored}
+    try:
+        forged = Promotion(
+            stage=1,
+            cohort=cohort,
+            prompts=4,
+            scored=scored,
+            last=last,
+            near=near,
+            unscored=None if later is None else tuple(sorted(later)),
+        )
+    except ValidationError:
+        assume(False)
+    write(one_screen, forged, 1, cohort)
+    told = [each.cohort for each in check(one_screen).decisions]
+    write(one_screen, right, 1, cohort)
+    assert told in ([], [cohort])
+    goes_on = [rank for rank in ranks if forged.takes(rank)]
+    if any(not right.takes(rank) for rank in goes_on):
+        assert told
+    elif later is not None:
+        known = sorted(
+            (rank for rank in ranks if rank.index not in later), key=lambda rank: rank.order
+        )
+        number = len(known)
+        expected = (number, *(known[n - 1] if known else None for n in PLACES[number]))
+        assert bool(told) == ((scored, last, near) != expected)
+
+
+PLACES = {0: (0, 0), 1: (1, 1), 2: (1, 2), 3: (2, 3), 4: (2, 3)}
+"""By how many have a score, how many of them go on by `FIRST`, and with the near misses."""
+
+
+def test_a_decision_names_whom_it_knew_no_score_of(done):
+    assert [each.unscored for each in decisions(done)] == [(), (4,), (), (4,)]
 
 
 def test_without_a_broker_the_next_run_decides_anew(done):

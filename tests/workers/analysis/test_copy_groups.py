@@ -113,6 +113,19 @@ def test_a_group_of_most_of_the_set_costs_a_comparison_a_picture(whole):
     assert pairs < 2 * len(frames)
 
 
+def test_of_very_many_alike_few_pairs_are_compared_to_find_them(whole, monkeypatch):
+    [one] = drawings(1, 4)
+    frames = frames_of(np.stack([stored_anew(one, quality) for quality in range(40, 95)] * 8))
+    sketches, pairs = sketch(frames, centres(frames)), []
+    squared = cells.Visit.squared
+    monkeypatch.setattr(
+        cells.Visit, "squared", lambda visit: pairs.append(squared(visit).size) or squared(visit)
+    )
+    monkeypatch.setattr(cells, "_PAIRS", 8 * len(frames))
+    assert with_others(sketches, RULE, False, quiet).all()
+    assert sum(pairs) < len(frames) ** 2 / 8
+
+
 def test_a_morph_does_not_chain(whole):
     first, last = drawings(2, 8)
     steps = [

@@ -33,6 +33,7 @@ def test_they_come_in_the_order_of_comparing_all(count, neighbours, levels, seed
         patch.setattr(cells, "WHOLE", 8)
         patch.setattr(outliers, "_AT_ONCE", 3)
         patch.setattr(outliers, "_ROWS", 7)
+        patch.setattr(outliers, "_CROWD", 5)
         found = list(furthest(ThumbnailSpace(pictures), wanted, neighbours))
     scores = slow(pictures, neighbours)
     assert sorted(place for place, _ in found) == np.flatnonzero(wanted).tolist()
