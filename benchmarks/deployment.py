@@ -84,7 +84,7 @@ def main():
         print(f"pixels equal: {deployed == embedded}")
         print(f"results equal: {results == expected} ({len(results)} prompts)")
         print(f"flagged: {sum(result['flagged'] for result in results)}")
-        print(f"seconds: {deployed_seconds:.0f} deployed, {embedded_seconds:.0f} embedded")
+        print(f"seconds: {deployed_seconds:.1f} deployed, {embedded_seconds:.1f} embedded")
 
 
 if __name__ == "__main__":
