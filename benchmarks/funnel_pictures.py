@@ -8,13 +8,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.funnel import has_clique
-from benchmarks.funnel_curve import (
-    FLAG,
-    NEAR,
-    RARE,
-    SAMPLING,
-    finds_of,
-)
+from benchmarks.funnel_curve import FLAG, NEAR, RARE, SAMPLING, finds_of
 from benchmarks.screens import EMOJI, marked
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign

@@ -1,27 +1,24 @@
 """Search a training set for the pictures that a campaign's flagged prompts repeat."""
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from seedsweep import __version__
 from seedsweep.audit.findings.control_pictures import Near, read_controls
 from seedsweep.audit.findings.part_search import judge_parts, read_parts, showing_rule
 from seedsweep.audit.findings.present import newest_search
+from seedsweep.audit.findings.representatives import FlaggedClique, read_representatives
 from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.scheduler.campaign.current import results_now, settings_now
 from seedsweep.scheduler.campaign.file import explain
-from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign, store_verification
-from seedsweep.storage.errors import ConfigError, PermanentError, ShardCorruptError
-from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Submission
+from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.store import Store
@@ -35,14 +32,12 @@ from seedsweep.workers.analysis.frames import frames_of
 from seedsweep.workers.analysis.matching import adaptive_score, is_extracted, record_of
 from seedsweep.workers.analysis.near_copies import grouped
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.stored_images import decode_pixels, naming_shard, read_images
 from seedsweep.workers.training.matched import Matched
 from seedsweep.workers.training.picture_set import open_set
 from seedsweep.workers.training.search import TrainingSearch
 from seedsweep.workers.training.search_actors import searchers
 
 Progress = Callable[[int, int], None]
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +102,7 @@ def verify_campaign(
             f"let the campaign run, or try `seedsweep analyse {campaign_id}`."
         )
     flagged = [result for result in results if result.flagged]
-    known, pictures, unknown = _representatives(store, submission, flagged)
+    known, pictures, unknown = read_representatives(store, submission, flagged)
     rule = settings.analysis.parts
     parts, parts_unknown = read_parts(store, submission, results, rule)
     if not known and not parts:
@@ -184,50 +179,6 @@ def is_verified(store: Store, campaign_id: str) -> bool:
     return flagged == looked_for and {prompt_id for prompt_id, _ in left} <= unread
 
 
-@dataclass(frozen=True, slots=True)
-class _Clique:
-    """A clique of a flagged prompt, by the seed of its representative."""
-
-    result: PromptResult
-    seed: int
-
-
-def _representatives(
-    store: Store, submission: Submission, flagged: Iterable[PromptResult]
-) -> tuple[list[_Clique], list[Pixels], list[UnverifiedClique]]:
-    """The cliques whose representatives could be read, these, and the other cliques."""
-    known, pictures, unknown = [], [], []
-    for result in flagged:
-        for seed in (clique.representative_seed for clique in result.cliques):
-            try:
-                pictures.append(_representative(store, submission, result, seed))
-                known.append(_Clique(result, seed))
-            except PermanentError as error:
-                unknown.append(
-                    UnverifiedClique(
-                        prompt_id=result.prompt_id,
-                        prompt=result.prompt,
-                        seed=seed,
-                        reason=str(error),
-                    )
-                )
-    return known, pictures, unknown
-
-
-def _representative(
-    store: Store, submission: Submission, result: PromptResult, seed: int
-) -> Pixels:
-    submission = submission.of(result.settings)
-    campaign = submission.campaign
-    for cut in submission.cuts:
-        if cut.first <= seed <= cut.last:
-            key = keys.shard(campaign.generation_id, result.prompt_id, cut)
-            with naming_shard(key):
-                for image in read_images(store, key, [seed]) or ():
-                    return decode_pixels(image, campaign.sampling)
-    raise ShardCorruptError(f"The image of seed {seed} is not in the store.")
-
-
 def _nothing_to_verify(campaign_id: str, unknown: Sequence[UnverifiedClique]) -> str:
     if unknown:
         return (
@@ -242,7 +193,7 @@ def _nothing_to_verify(campaign_id: str, unknown: Sequence[UnverifiedClique]) ->
 
 
 def _verified(
-    clique: _Clique, matched: Matched, place: int, settings: Verification, side: int
+    clique: FlaggedClique, matched: Matched, place: int, settings: Verification, side: int
 ) -> VerifiedClique:
     near, match = matched.fetched[place], matched.matches[place]
     return VerifiedClique(
@@ -256,7 +207,7 @@ def _verified(
 
 
 def _of_cliques(
-    cliques: Sequence[_Clique],
+    cliques: Sequence[FlaggedClique],
     near: Sequence[Near],
     matched: Matched,
     settings: Verification,

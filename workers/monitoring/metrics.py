@@ -57,7 +57,8 @@ _NONE: Labels = {}
 
 
 def registered_by(service: Service) -> Iterator[Own]:
-    """The metrics that a service keeps itself; what is looked up at a scrape is in `collectors`."""
+    """The metrics that a service keeps itself; what is looked up at a scrape is in
+    `campaign_collector.py` and `gpu_collector.py`."""
     return (metric for entry, metric in _REGISTERED if service in entry.services)
 
 

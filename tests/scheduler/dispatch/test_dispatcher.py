@@ -1,134 +1,23 @@
 import shutil
 
-import numpy as np
 import pytest
 
 from seedsweep.scheduler.campaign import window
 from seedsweep.scheduler.campaign.control import prioritise, steer
-from seedsweep.scheduler.campaign.plan import Plan
-from seedsweep.scheduler.campaign.restore import restore_state
-from seedsweep.scheduler.campaign.submission import submit_campaign
-from seedsweep.scheduler.dispatch import checkpoints, feeder
 from seedsweep.scheduler.dispatch import dispatcher as dispatcher_module
 from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
-from seedsweep.storage import keys
 from seedsweep.storage import ledger as ledger_module
-from seedsweep.storage.campaigns import load_parked, store_control, store_done
+from seedsweep.storage.campaigns import load_parked, store_control
 from seedsweep.storage.errors import BrokerUnavailableError, TransientError
-from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.record import SeedRange
-from seedsweep.storage.records import Control, Worker
-from seedsweep.storage.result_parts import store_results
-from seedsweep.storage.s3.connection import Patience
-from seedsweep.storage.s3.store import S3Store
+from seedsweep.storage.records import Control
 from seedsweep.storage.workforce import Workforce
-from seedsweep.workers.generation.celery_app import queue_of
 from seedsweep.workers.monitoring import metrics
-from tests.support.campaigns import make_campaign, park_unit
-from tests.support.proxy import STORAGE_FULL, Faults, HttpError
-from tests.support.results import make_flagged, make_result
+from tests.support.dispatching import queue_key, work_off
 
 CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
-
-
-@pytest.fixture
-def store(tmp_path):
-    return FolderStore(tmp_path)
-
-
-@pytest.fixture
-def plan(store):
-    """A stored campaign of 30 prompts with two units each."""
-    campaign = make_campaign(prompts=30, seeds=10, images_per_unit=5)
-    plan = Plan(campaign, [f"prompt {i}" for i in range(30)], CUTS)
-    submit_campaign(store, plan)
-    return plan
-
-
-@pytest.fixture
-def published():
-    """What the dispatcher sent, instead of a broker's queue."""
-    return []
-
-
-@pytest.fixture
-def serve(broker):
-    """Add workers that serve a model: no more than their signs of life."""
-
-    def serve(workforce, plan, *names):
-        model_id = plan.campaign.model.model_id
-        for name in names:
-            workforce.beat(
-                Worker(name=name, host="", device="cpu", model="", images=0, images_per_second=0)
-            )
-            broker.hset("seedsweep:serves", name, model_id)
-
-    return serve
-
-
-@pytest.fixture
-def dispatch(store, ledger, broker_url, broker):
-    """Make a dispatcher of all campaigns in the store that sends to a list, and to the queue."""
-
-    def dispatch(published, store=store):
-        def publish(queue, units):
-            for unit in units:
-                published.append(unit)
-                broker.rpush(f"seedsweep:{queue}", unit.index)
-
-        campaigns = lambda: store.folders("campaigns/")  # noqa: E731
-        return Dispatcher(store, ledger, Workforce(broker_url), publish, campaigns)
-
-    return dispatch
-
-
-@pytest.fixture
-def dispatcher(dispatch, store, plan, published):
-    dispatcher = dispatch(published)
-    dispatcher.begin(plan, restore_state(store, plan))
-    return dispatcher
-
-
-def queue_key(plan):
-    return f"seedsweep:{queue_of(plan.campaign.model.model_id)}"
-
-
-def work_off(published, ledger, plan, broker, store=None):
-    """Claim and complete whatever was published, as workers would."""
-    campaign_id = plan.campaign.campaign_id
-    while published:
-        unit = published.pop(0)
-        broker.lpop(queue_key(plan))
-        if ledger.claim(campaign_id, unit.index, unit.token).outcome == "granted":
-            if store is not None:
-                store.create(unit_shard(unit), b"shard")
-            ledger.complete(campaign_id, unit.index)
-            yield unit
-
-
-def test_the_window_is_bounded_and_grows_with_the_live_workers(
-    dispatcher, workforce, serve, plan, published
-):
-    dispatcher.tick()
-    dispatcher.tick()
-    assert len(published) == window.UNITS_PER_WORKER
-    serve(workforce, plan, "a", "b", "c")
-    dispatcher.tick()
-    assert len(published) == 3 * window.UNITS_PER_WORKER
-
-
-def test_every_unit_is_published_once_until_all_are_done(
-    dispatcher, ledger, published, plan, broker
-):
-    worked = []
-    for _ in range(100):
-        dispatcher.tick()
-        worked += [unit.index for unit in work_off(published, ledger, plan, broker)]
-    assert sorted(worked) == list(range(len(plan)))
-    counts = ledger.counts(plan.campaign.campaign_id)
-    assert (counts.done, counts.queued, counts.ready) == (60, 0, 30)
 
 
 def test_units_of_a_vanished_worker_are_published_again(
@@ -188,27 +77,6 @@ def test_a_unit_that_loses_its_worker_five_times_is_parked_with_its_reason(
     assert "vanished" in load_parked(store, campaign_id)[0].reason
 
 
-def test_messages_that_the_broker_lost_are_published_again(
-    dispatcher, ledger, published, plan, broker, monkeypatch, wait_until
-):
-    monkeypatch.setattr(feeder, "SILENT_SECONDS", 0.05)
-    dispatcher.tick()
-    first = {unit.index for unit in published}
-    published.clear()
-    broker.delete(queue_key(plan))
-    wait_until(lambda: dispatcher.tick() or published)
-    assert {unit.index for unit in published} == first
-
-
-def test_while_messages_wait_in_the_queue_none_is_published_twice(
-    dispatcher, published, monkeypatch
-):
-    monkeypatch.setattr(feeder, "SILENT_SECONDS", 0.0)
-    for _ in range(5):
-        dispatcher.tick()
-    assert len(published) == window.UNITS_PER_WORKER
-
-
 def test_a_broker_that_lost_everything_is_mended_from_the_store(
     dispatcher, ledger, published, plan, broker, store
 ):
@@ -243,46 +111,6 @@ def test_a_broker_that_is_away_is_an_error_that_can_be_tried_again(store, free_p
     away = Dispatcher(store, Ledger(url), Workforce(url), print, list)
     with pytest.raises(BrokerUnavailableError):
         away.tick()
-
-
-def a_result(plan, prompt, seeds, flagged=False):
-    make = make_flagged if flagged else make_result
-    return make(prompt=plan.prompts[prompt], seeds=seeds)
-
-
-def test_the_state_is_rebuilt_from_shards_parked_units_and_results(store, plan):
-    campaign_id = plan.campaign.campaign_id
-    for index in (0, 1, 2, 4, 5):
-        store.create(unit_shard(plan.unit(index)), b"shard")
-    park_unit(store, plan, 3)
-    store_results(store, plan.campaign.analysis_id, campaign_id, [a_result(plan, 0, 10, True)])
-    restored = restore_state(store, plan)
-    assert np.flatnonzero(restored.done).tolist() == [0, 1, 2, 4, 5]
-    assert restored.parked == {3}
-    assert restored.ready == (1, 2)
-    assert np.flatnonzero(restored.analysed).tolist() == [0]
-    assert restored.flagged == {0}
-
-
-def test_a_prompt_whose_result_covers_fewer_images_is_analysed_again(store, plan):
-    for index in (0, 1):
-        store.create(unit_shard(plan.unit(index)), b"shard")
-    results = [a_result(plan, 0, 5)]
-    store_results(store, plan.campaign.analysis_id, plan.campaign.campaign_id, results)
-    assert restore_state(store, plan).ready == (0,)
-
-
-@pytest.fixture
-def submit_another(store, plan):
-    """Submit another campaign over the same prompts."""
-
-    def submit(name="other", **changes):
-        changes = {"name": name, **changes}
-        other = Plan(plan.campaign.model_copy(update=changes), plan.prompts, CUTS)
-        submit_campaign(store, other)
-        return other
-
-    return submit
 
 
 def test_every_campaign_is_restored_before_changes_are_accepted_again(
@@ -368,28 +196,6 @@ def test_a_settled_campaign_that_is_reopened_is_fed_again(
     assert [unit.index for unit in published] == [7]
 
 
-def test_campaigns_of_one_model_share_its_window_and_one_that_ends_leaves_it_to_the_other(
-    dispatch, ledger, plan, submit_another, published, broker, monkeypatch
-):
-    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(window, "SECONDS_AHEAD", 0.0)
-    other = submit_another(sampling=plan.campaign.sampling.model_copy(update={"steps": 9}))
-    dispatcher = dispatch(published)
-    plans = {p.campaign.campaign_id: p for p in (plan, other)}
-    order = []
-    while len(order) < 2 * len(plan):
-        dispatcher.tick()
-        for unit in list(published):
-            published.remove(unit)
-            broker.lpop(queue_key(plan))
-            assert ledger.claim(unit.campaign_id, unit.index, unit.token).outcome == "granted"
-            ledger.complete(unit.campaign_id, unit.index)
-            order.append(unit.campaign_id)
-    half = order[: len(plan)]
-    assert abs(half.count(plan.campaign.campaign_id) - len(half) / 2) <= 2
-    assert {c: order.count(c) for c in plans} == dict.fromkeys(plans, len(plan))
-
-
 def order_of_work(dispatcher, ledger, published, broker, plan, units):
     """Work off so many units one by one, as one worker would: whose each was, in that order."""
     order = []
@@ -425,87 +231,6 @@ def test_priority_and_weight_are_read_while_campaigns_run(
     assert share_of_mine(Control(priority=-1)) == 0
     assert {mine, others} == set(ledger.campaigns())
     assert share_of_mine(Control(priority=1), units=8) == 1
-
-
-def test_a_broker_that_lost_everything_is_mended_from_the_checkpoint_without_a_listing(
-    dispatcher, dispatch, ledger, published, plan, broker, store, monkeypatch
-):
-    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(window, "SECONDS_AHEAD", 0.0)
-    campaign_id = plan.campaign.campaign_id
-    for _ in range(3):
-        list(work_off(published, ledger, plan, broker, store))
-        dispatcher.tick()
-    done = ledger.counts(campaign_id).done
-    assert 0 < done < len(plan)
-    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 1e9)
-    list(work_off(published, ledger, plan, broker, store))
-    unnoted = ledger.counts(campaign_id).done - done
-    assert unnoted > 0
-    listed, listing = [], store.list
-    monkeypatch.setattr(store, "list", lambda prefix: listed.append(prefix) or listing(prefix))
-    broker.flushall()
-    dispatcher.tick()
-    assert not [prefix for prefix in listed if prefix.startswith("shards/")]
-    assert ledger.counts(campaign_id).done == done
-    again = []
-    for _ in range(100):
-        dispatcher.tick()
-        again += [
-            unit.index
-            for unit in work_off(published, ledger, plan, broker)
-            if not store.exists(unit_shard(unit))  # as a worker looks before it renders
-        ]
-    assert len(again) == len(plan) - done - unnoted
-
-
-@pytest.mark.parametrize("error", [STORAGE_FULL, HttpError(403, "AccessDenied")])
-def test_a_checkpoint_that_the_store_refuses_keeps_nothing_waiting_and_is_stored_later(
-    dispatch, ledger, published, proxied_url, s3_proxy, plan, broker, store, monkeypatch, error
-):
-    """Full, or its key may only read: what is already rendered is all that has to wait."""
-    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(window, "SECONDS_AHEAD", 0.0)
-    remote = S3Store(proxied_url, patience=Patience(again=0.1, backoff=0.001))
-    submit_campaign(remote, plan)
-    dispatcher = dispatch(published, remote)
-    dispatcher.begin(plan, restore_state(remote, plan))
-    checkpoint = keys.done(plan.campaign.campaign_id)
-    s3_proxy.faults = Faults(errors=1.0, error=error, only="PUT")
-    for _ in range(3):
-        dispatcher.tick()
-        assert list(work_off(published, ledger, plan, broker))
-    assert not remote.exists(checkpoint)
-    s3_proxy.heal()
-    dispatcher.tick()
-    dispatcher.tick()
-    assert remote.exists(checkpoint)
-
-
-def test_without_a_checkpoint_the_shards_are_listed(
-    dispatcher, ledger, published, plan, broker, store
-):
-    list(work_off(published, ledger, plan, broker, store))
-    store.replace(keys.done(plan.campaign.campaign_id), b"not a checkpoint")
-    dispatcher.tick()
-    list(work_off(published, ledger, plan, broker, store))
-    done = ledger.counts(plan.campaign.campaign_id).done
-    broker.flushall()
-    dispatcher.tick()
-    assert ledger.counts(plan.campaign.campaign_id).done == done > 0
-
-
-def test_what_a_checkpoint_missed_of_an_analysed_prompt_its_result_tells(store, plan):
-    campaign_id = plan.campaign.campaign_id
-    store_done(store, campaign_id, np.zeros(len(plan), dtype=np.bool_))
-    results = [a_result(plan, 0, 10), a_result(plan, 1, 5)]
-    store_results(store, plan.campaign.analysis_id, campaign_id, results)
-    restored = restore_state(store, plan, checkpointed=True)
-    assert np.flatnonzero(restored.done).tolist() == [0, 1]
-    assert np.flatnonzero(restored.analysed).tolist() == [0]
-    assert restore_state(store, plan).done.sum() == 0
 
 
 def test_a_scheduler_that_restores_for_long_keeps_the_lead_or_gives_way(
