@@ -116,7 +116,8 @@ def _checked(folder: Path, manifest: Json, distances: bool) -> str:
     within = "computed again" if distances else "not computed again (--distances does that)"
     return (
         f"Checked: audit {manifest['campaign_id']}, analysis {manifest['analysis_id']}; "
-        f"{len(manifest['files']):,} files, {len(results):,} results, {pictures:,} pictures, "
+        f"{len(manifest['files']):,} files, {len(results):,} result{'s' * (len(results) != 1)}, "
+        f"{pictures:,} pictures, "
         f"{cliques:,} cliques, whose distances within were {within}."
     )
 
