@@ -118,7 +118,7 @@ def _checked(folder: Path, manifest: Json, distances: bool) -> str:
         f"Checked: audit {manifest['campaign_id']}, analysis {manifest['analysis_id']}; "
         f"{len(manifest['files']):,} files, {len(results):,} result{'s' * (len(results) != 1)}, "
         f"{pictures:,} pictures, "
-        f"{cliques:,} cliques, whose distances within were {within}."
+        f"{cliques:,} clique{'s' * (cliques != 1)}, whose distances within were {within}."
     )
 
 
