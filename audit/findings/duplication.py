@@ -10,6 +10,7 @@ import numpy as np
 from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.part_curve import CurvePoint, part_curve
+from seedsweep.audit.findings.same_prompts import same_words
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.tables import (
     TABLES,
@@ -169,7 +170,11 @@ def measure_duplication(
                 settings.analysis,
             ),
         ),
-        notes=(*_stage_notes(submission), *_notes(ids, results, drawn, without)),
+        notes=(
+            *_stage_notes(submission),
+            *_notes(ids, results, drawn, without),
+            *same_words(store, submission, [result.prompt for result, _ in joined]),
+        ),
         without_evidence=without,
     )
 
