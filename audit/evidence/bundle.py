@@ -115,12 +115,14 @@ def write_evidence(
         seeds, size = submission.campaign.sampling.seeds, settings.analysis.min_clique_size
         counts = count_results(results, len(prompts), seeds, size)
         findings = pictures.findings(shown)
-        also = (f"{extracted.in_words} extractions.json lists them.",) if extracted else ()
-        bundle.add(PAGE, findings_page(f"Evidence of the audit {campaign_id}", findings, also))
+        also = (extracted.in_words,) if extracted else ()
+        pairs = extracted.extracted if extracted else ()
+        title = f"Evidence of the audit {campaign_id}"
+        bundle.add(PAGE, findings_page(title, findings, also, pairs))
         contents = Contents(
             campaign_id=campaign_id,
             analysis_id=settings.analysis_id,
-            findings=findings_words(findings, also),
+            findings=findings_words(findings, also, pairs),
             replays=replay_words(options.replays) if options.replays else (),
             files=bundle.names,
             thresholds_fixed=when_fixed(submission, control, settings)[1],
@@ -146,9 +148,10 @@ def write_evidence(
         )
         manifest = manifest_of(submission, control, settings, contents, cut_down_to)
         sha256 = bundle.seal(manifest, options.signer)
-    held = pictures.count + (extracted.pictures if extracted else 0)
-    told = f" {extracted.in_words}" if extracted else ""
-    return Sealed(folder, sha256, f"{_in_words(settings, results, held)}{told}", people_said)
+        held = sum(name.endswith(".png") for name in bundle.names)
+    alone = submission.campaign.is_unconditional
+    told = [_in_words(settings, () if alone else results, held), *also]
+    return Sealed(folder, sha256, " ".join(told), people_said)
 
 
 def _chosen(
@@ -181,11 +184,11 @@ def _cut_words(results: Sequence[PromptResult], shown: Sequence[str]) -> str:
 def _in_words(settings: AnalysisSettings, results: Sequence[PromptResult], pictures: int) -> str:
     analysis = settings.analysis
     flagged = sum(result.flagged for result in results)
+    judged = f"{count_words(len(results), 'result')}, {flagged:,} of them flagged, and "
     return (
         f"The bundle is of analysis {settings.analysis_id}: edge threshold "
         f"{analysis.edge_threshold:g}, cliques of {analysis.min_clique_size} or more. It holds "
-        f"{count_words(len(results), 'result')}, {flagged:,} of them flagged, and "
-        f"{count_words(pictures, 'picture')}."
+        f"{judged if results else ''}{count_words(pictures, 'picture')}."
     )
 
 

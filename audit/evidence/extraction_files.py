@@ -9,6 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
+from seedsweep.audit.evidence.findings_page import BundleExtraction
 from seedsweep.audit.evidence.verify_bundle import GENERATION_COLUMNS
 from seedsweep.audit.evidence.writer import Bundle
 from seedsweep.audit.findings.match_words import extraction_words
@@ -45,9 +46,9 @@ class ExtractionFile:
 
 @dataclass(frozen=True, slots=True)
 class ExtractionFiles:
-    """What was put in: how many pictures have a file, how many lack one, and the whole in words."""
+    """What was put in, how many pictures lack a file, and the whole in words."""
 
-    pictures: int
+    extracted: tuple[BundleExtraction, ...]
     missing: int
     in_words: str
 
@@ -71,7 +72,7 @@ def add_extractions(
     best = _best_generations(stored, [each.best_seed for each in found.pictures])
     ids = {each.training_id for each in found.pictures}
     training = read_named(settings.verification, campaign.sampling, ids)
-    entries, files = [], list[ExtractionFile]()
+    entries, files, extracted = [], list[ExtractionFile](), list[BundleExtraction]()
     for each in found.pictures:
         generation = best[each.best_seed]
         made = generation if isinstance(generation, str) else _add_generation(bundle, generation)
@@ -82,10 +83,12 @@ def add_extractions(
             {**each.model_dump(), "generation": asdict(generated), "training": asdict(trained)}
         )
         files += [generated, trained]
-    told = found.model_dump(mode="json", exclude={"pictures"})
-    bundle.add_json("extractions.json", {**told, "pictures": entries})
+        told = each.model_dump(exclude={"flip"})
+        extracted.append(BundleExtraction(**told, made=generated.file, trained=trained.file))
+    whole = found.model_dump(mode="json", exclude={"pictures"})
+    bundle.add_json("extractions.json", {**whole, "pictures": entries})
     missing = sum(bool(file.missing) for file in files)
-    return ExtractionFiles(len(files) - missing, missing, f"{extraction_words(found)}.")
+    return ExtractionFiles(tuple(extracted), missing, f"{extraction_words(found)}.")
 
 
 def _ranked_rows(ranked: Sequence[NearestTraining], digests: dict[int, str]) -> bytes:

@@ -1,10 +1,12 @@
-"""What a bundle's findings are, for its recipient: each clique beside what it matches."""
+"""What a bundle's findings are, for its recipient: each clique beside what it matches, and each
+training picture beside the best generation of it."""
 
 from dataclasses import dataclass
 from html import escape
 
 from seedsweep.audit.findings.match_words import agreement_words, score_words
 from seedsweep.scheduler.printable import shown
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.prompt_results import Match
 
 PAGE = "index.html"
@@ -12,6 +14,12 @@ LISTED = 100
 """README.txt has so many findings, and the page all."""
 
 _NONE = "Nothing is flagged: no clique is large enough."
+
+_EXTRACTION_HEAD = (
+    "<tr><th>Extracted training picture</th><th class=n>Copies in the set</th>"
+    "<th class=n>Generations that extract it</th><th>The best one</th><th class=n>l2</th>"
+    "<th class=n>Adaptive</th></tr>"
+)
 
 _HEAD = """\
 <!doctype html>
@@ -52,11 +60,30 @@ class BundleFinding:
     trained: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class BundleExtraction:
+    """A distinct training picture that generations of a campaign without prompts extract: how many
+    do, and its copies in the set. `made` is the file of the best one, `trained` its own; None if it
+    is not there."""
+
+    training_id: str
+    generations: int
+    copies: int
+    best_seed: int
+    l2: float
+    adaptive: float | None
+    made: str | None
+    trained: str | None
+
+
 def findings_page(
-    title: str, findings: tuple[BundleFinding, ...], also: tuple[str, ...] = ()
+    title: str,
+    findings: tuple[BundleFinding, ...],
+    also: tuple[str, ...] = (),
+    extracted: tuple[BundleExtraction, ...] = (),
 ) -> bytes:
-    """The page with all findings and their pictures, and what was found `also`, in sentences; every
-    text in it is escaped."""
+    """The page with all findings and their pictures, what was found `also`, in sentences, and what
+    is `extracted`; every text in it is escaped."""
     head = (
         "<tr><th>Prompt</th><th class=n>Same pictures</th><th>Generated</th><th>Training picture"
         "</th><th class=n>l2</th><th class=n>Adaptive</th><th>Agreement</th><th>Extracted</th></tr>"
@@ -70,18 +97,28 @@ def findings_page(
     )
     table = f"<table>\n{head}\n{rows}\n</table>" if findings else f"<p>{_NONE}</p>"
     told = "".join(f"<p>{escape(shown(sentence))}</p>\n" for sentence in also)
+    if extracted:
+        lines = "\n".join(map(_extraction_row, extracted))
+        told += f"<table>\n{_EXTRACTION_HEAD}\n{lines}\n</table>\n<h2>Pictures that repeat</h2>\n"
     begun = _HEAD.format(title=escape(title))
     return f"{begun}<p>{note}</p>\n{told}{table}\n</body>\n</html>\n".encode()
 
 
-def findings_words(findings: tuple[BundleFinding, ...], also: tuple[str, ...] = ()) -> str:
-    """The findings in lines, by the prompt's id, after what was found `also`: it names no
-    prompt."""
+def findings_words(
+    findings: tuple[BundleFinding, ...],
+    also: tuple[str, ...] = (),
+    extracted: tuple[BundleExtraction, ...] = (),
+) -> str:
+    """The findings in lines, by the prompt's id, after what was found `also`, and what is
+    `extracted`: it names no prompt."""
+    lines = [*also, *_extraction_lines(extracted)]
     if not findings:
-        return "\n".join([*also, _NONE])
-    lines = [*also, f"{PAGE} shows the same with the pictures, and names the prompts."]
+        return "\n".join([*lines, _NONE])
+    named = ", and names the prompts" if any(each.prompt for each in findings) else ""
+    lines.append(f"{PAGE} shows the same with the pictures{named}.")
     for number, each in enumerate(findings[:LISTED], 1):
-        lines.append(f"{number:>4}. prompt {each.prompt_id}: {each.size} of {each.seeds} the same")
+        whose = f"prompt {each.prompt_id}: " if each.prompt else ""
+        lines.append(f"{number:>4}. {whose}{each.size} of {each.seeds} the same")
         lines.append(f"      generated  {each.made or 'not in the bundle'}")
         if each.match:
             lines.append(f"      training   {each.trained or 'not in the bundle'}")
@@ -90,6 +127,20 @@ def findings_words(findings: tuple[BundleFinding, ...], also: tuple[str, ...] = 
     if len(findings) > LISTED:
         lines.append(f"      and {len(findings) - LISTED:,} more, on the page")
     return "\n".join(lines)
+
+
+def _extraction_lines(extracted: tuple[BundleExtraction, ...]) -> list[str]:
+    lines = []
+    for number, each in enumerate(extracted[:LISTED], 1):
+        made = count_words(each.generations, "generation")
+        lines.append(f"{number:>4}. extracted by {made}; copies in the set: {each.copies:,}")
+        lines.append(f"      training   {each.trained or 'not in the bundle'}")
+        lines.append(f"                 {shown(each.training_id)}")
+        lines.append(f"      best       {each.made or 'not in the bundle'}")
+        lines.append(f"      l2 {each.l2:.3f}, adaptive {score_words(each.adaptive)}")
+    if len(extracted) > LISTED:
+        lines.append(f"      and {len(extracted) - LISTED:,} more, on the page")
+    return [*lines, "", "Pictures that repeat among the generations:"] if extracted else []
 
 
 def _judged(match: Match) -> str:
@@ -123,6 +174,19 @@ def _row(each: BundleFinding) -> str:
         f"<td{' class=n' if place in numeric else ''}>{cell}</td>"
         for place, cell in enumerate(cells)
     ).join(("<tr>", "</tr>"))
+
+
+def _extraction_row(each: BundleExtraction) -> str:
+    cells = [
+        (_picture(each.trained, shown(each.training_id)), False),
+        (f"{each.copies:,}", True),
+        (f"{each.generations:,}", True),
+        (_picture(each.made, f"seed {each.best_seed}"), False),
+        (f"{each.l2:.3f}", True),
+        (score_words(each.adaptive), True),
+    ]
+    row = "".join(f"<td{' class=n' if numeric else ''}>{cell}</td>" for cell, numeric in cells)
+    return f"<tr>{row}</tr>"
 
 
 def _picture(file: str | None, caption: str) -> str:

@@ -101,12 +101,6 @@ class PictureFiles:
         """How many of the cliques' images have no file."""
         return sum(bool(image.missing) for entry in self._prompts for image in entry.images)
 
-    @property
-    def count(self) -> int:
-        """How many pictures have a file, generated ones and training pictures."""
-        generated = sum(bool(image.file) for entry in self._prompts for image in entry.images)
-        return generated + sum(bool(entry.file) for entry in self._training)
-
     def shown(self, results: Sequence[PromptResult]) -> dict[str, tuple[str, str]]:
         """By prompt id the digests of the two pictures that people label: the representative of the
         largest clique, and its match. Empty if one is not known."""

@@ -116,8 +116,9 @@ def _checked(folder: Path, manifest: Json, distances: bool) -> str:
     within = "computed again" if distances else "not computed again (--distances does that)"
     return (
         f"Checked: audit {manifest['campaign_id']}, analysis {manifest['analysis_id']}; "
-        f"{len(manifest['files']):,} files, {len(results):,} results, {pictures:,} pictures, "
-        f"{cliques:,} cliques, whose distances within were {within}."
+        f"{len(manifest['files']):,} files, {len(results):,} result{'s' * (len(results) != 1)}, "
+        f"{pictures:,} pictures, "
+        f"{cliques:,} clique{'s' * (cliques != 1)}, whose distances within were {within}."
     )
 
 

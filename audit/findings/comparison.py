@@ -21,6 +21,7 @@ from seedsweep.audit.findings.intervals import (
     paired_rates,
 )
 from seedsweep.audit.findings.part_curve import curve_sides, most_tiles
+from seedsweep.audit.findings.same_prompts import same_words
 from seedsweep.audit.findings.second_model import Progress, SecondModel, ask_second_model
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign
@@ -175,7 +176,10 @@ def compare_campaigns(
         grown=_changed((x, y) for x, y in pairs if y.clique_size > x.clique_size),
         points=_points(pairs),
         contrasts=contrasts(one, other),
-        notes=comparison_notes(one, other, pairs, verified, same),
+        notes=(
+            *comparison_notes(one, other, pairs, verified, same),
+            *_same_notes(store, (one, other), [x.prompt for x, _ in pairs]),
+        ),
         parts=_parts(pairs, one.settings.analysis),
         second_model=ask_second_model(store, one, other, [x for x, _ in pairs], progress)
         if unseen
@@ -239,3 +243,9 @@ def _changed(pairs: Iterable[Pair]) -> tuple[Change, ...]:
 def _points(pairs: Sequence[Pair]) -> tuple[Point, ...]:
     counts = Counter((x.clique_size, y.clique_size) for x, y in pairs)
     return tuple(Point(*sizes, count) for sizes, count in sorted(counts.items()))
+
+
+def _same_notes(store: Store, arms: tuple[Arm, Arm], texts: Sequence[str]) -> dict[str, None]:
+    """Each once: to both models the same prompts may be the same."""
+    told = (same_words(store, arm.submission, texts) for arm in arms)
+    return dict.fromkeys(note for notes in told for note in notes)

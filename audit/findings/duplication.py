@@ -11,6 +11,7 @@ from seedsweep.audit.findings.copies_file import copies_beside
 from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.part_curve import CurvePoint, part_curve
+from seedsweep.audit.findings.same_prompts import same_words
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_campaign
@@ -154,7 +155,11 @@ def measure_duplication(
                 settings.analysis,
             ),
         ),
-        notes=(*_stage_notes(submission), *_notes(ids, results, drawn, without)),
+        notes=(
+            *_stage_notes(submission),
+            *_notes(ids, results, drawn, without),
+            *same_words(store, submission, [result.prompt for result, _ in joined]),
+        ),
         without_evidence=without,
     )
 

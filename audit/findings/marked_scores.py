@@ -14,8 +14,8 @@ from seedsweep.audit.findings.control_prompts import (
 )
 from seedsweep.audit.findings.operating_point import NEVER, Scores
 from seedsweep.audit.findings.part_point import Tiles
+from seedsweep.audit.findings.same_prompts import first_ones
 from seedsweep.scheduler.campaign.current import settings_now
-from seedsweep.scheduler.campaign.plan import same_prompts
 from seedsweep.scheduler.campaign.possible import require_possible, samplings
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_campaign, load_prompts, load_settings
@@ -111,9 +111,7 @@ def score_marked(
     of_captions: tuple[str, ...] = ()
     if not trained:
         present, of_captions = without_captions(present, settings.verification)
-    same = same_prompts(submission.campaign, submission.unseen)
-    same_as = {prompts[later]: prompts[earlier] for later, earlier in same.items()}
-    present, repeated = without_repeats(present, same_as)
+    present, repeated = without_repeats(present, first_ones(submission, prompts))
     _refuse_none(given, present, "shows something of its own in the campaign", campaign_id)
     scored = {text: own[text] for text in present.prompts if text in own}
     scoring = Scoring(store.url, submission, settings, chosen, partial, scored)

@@ -17,6 +17,9 @@ from seedsweep.workers.generation.replay import Recorded, make_again, read_recor
 
 Progress = Callable[[int, int], None]
 
+SEEDS_SHOWN = 20
+"""So many of a prompt's own seeds are named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replays:
@@ -115,10 +118,13 @@ def _unit_of(plan: Plan, prompt: str, seed: int) -> int:
         )
     seeds = plan.campaign_of(place).seeds
     if seed not in seeds:
+        follow = seeds[-1] - seeds[0] < len(seeds)
+        first = ", ".join(map(str, seeds[:SEEDS_SHOWN]))
+        listed = f"{first}{', …' if len(seeds) > SEEDS_SHOWN else ''}"
         raise ConfigError(
             f"The campaign {campaign.campaign_id} has no seed {seed}"
-            f"{' of that prompt' if plan.settings else ''}; give one of {seeds[0]} to "
-            f"{seeds[-1]}."
+            f"{' of that prompt' if plan.settings else ''}; give one of "
+            f"{f'{seeds[0]} to {seeds[-1]}' if follow else listed}."
         )
     cut = next(i for i, cut in enumerate(plan.cuts_of(place)) if cut.first <= seed <= cut.last)
     return place * plan.per_prompt + plan.screens + cut

@@ -10,7 +10,12 @@ import sys
 
 import pytest
 
-from seedsweep.audit.evidence.findings_page import BundleFinding, findings_page, findings_words
+from seedsweep.audit.evidence.findings_page import (
+    BundleExtraction,
+    BundleFinding,
+    findings_page,
+    findings_words,
+)
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.findings.comparison import Contrast
 from seedsweep.audit.findings.counts import count_results
@@ -193,10 +198,11 @@ def test_the_readme_of_a_bundle_shows_text():
 def test_the_page_of_a_bundle_shows_text_and_runs_none():
     match = Match(training_id=HOSTILE, l2=0.05, tiled_l2=0.06, adaptive=None, extracted=True)
     finding = BundleFinding("0" * 16, HOSTILE, 2, 4, 1, match, "images/a/1.png", None)
-    page = findings_page("small", (finding,)).decode()
+    extracted = (BundleExtraction(HOSTILE, 2, 3, 1, 0.05, None, "extractions/1.png", None),)
+    page = findings_page("small", (finding,), extracted=extracted).decode()
     assert is_shown(page)
     assert "<b>&" not in page
-    assert is_shown(findings_words((finding,)))
+    assert is_shown(findings_words((finding,), extracted=extracted))
 
 
 def test_a_csv_says_after_which_stage_a_prompt_was_dropped(tmp_path):

@@ -263,3 +263,22 @@ def test_a_search_of_the_same_set_tells_how_many_pictures_it_has(with_clique):
     more = {**found, "coverage": {**found["coverage"], "pictures": 400}}
     [fault] = verify_bundle._check_coverage(more, [search])
     assert "another number of pictures than a search of the same set" in fault
+
+
+def test_the_page_and_the_readme_show_what_is_extracted_and_each_picture_once(with_clique):
+    page, told = (with_clique / "index.html").read_text(), (with_clique / "README.txt").read_text()
+    [picture] = load(with_clique, "extractions.json")["pictures"]
+    for kind in ("training", "generation"):
+        assert f'<img src="{picture[kind]["file"]}"' in page
+        assert picture[kind]["file"] in told
+    assert "<td class=n>1</td>" in page
+    assert "extracted by 1 generation; copies in the set: 1" in told
+    assert "6 of 6 the same" in told
+    assert "prompt e3b0" not in told
+
+
+def test_pictures_are_counted_as_the_checker_counts_them(tmp_path, with_clique, written):
+    _, sealed = written
+    assert "It holds 2 pictures. 1 of 6 generations extracts" in sealed.in_words
+    checked = verify_bundle._checked(with_clique, load(with_clique, "manifest.json"), False)
+    assert f" 1 result, {len([*with_clique.rglob('*.png')])} pictures" in checked

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from seedsweep.audit.findings import marked_scores
+from seedsweep.audit.findings import same_prompts
 from seedsweep.audit.findings.calibration import CalibrationOptions, calibrate, scoring_id
 from seedsweep.audit.findings.control_prompts import Marks, Positive, read_marks
 from seedsweep.audit.findings.marked_scores import score_marked
@@ -315,7 +315,7 @@ def test_a_file_without_controls_is_refused_as_such(tmp_path):
 
 def test_what_is_the_same_to_the_model_counts_once(made, monkeypatch):
     same = {1: 0, 3: 2, 5: 2, 6: 0}
-    monkeypatch.setattr(marked_scores, "same_prompts", lambda campaign, unseen: same)
+    monkeypatch.setattr(same_prompts, "same_prompts", lambda campaign, unseen: same)
     of_controls = Marks(tuple(PROMPTS[:4]), (Positive(PROMPTS[5], "a"), Positive(PROMPTS[7], "b")))
     found = scored(made, (4,), of_controls)
     assert found.marks == Marks((PROMPTS[0],), of_controls.positives)

@@ -1,0 +1,44 @@
+"""Prompts that are the same to the model are told of where rates count each of them."""
+
+import pytest
+
+from seedsweep.audit.findings import same_prompts
+from seedsweep.audit.findings.comparison import compare_campaigns
+from seedsweep.audit.findings.duplication import measure_duplication
+from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.folder_store import FolderStore
+from tests.support.arms import submit
+
+SIZES = {"a cat": 5, "A cat": 5, "a dog": 0, "A Cat": 5}
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(same_prompts, "same_prompts", lambda campaign, unseen: {1: 0, 3: 0})
+    return FolderStore(tmp_path / "store")
+
+
+def told(notes):
+    return [note for note in notes if "the same to the model" in note]
+
+
+def test_a_comparison_says_it_once(store):
+    found = compare_campaigns(store, *(submit(store, name, SIZES) for name in ("a", "b")))
+    [note] = told(found.notes)
+    assert note.startswith("2 of 4 prompts are the same to the model as another one of them")
+
+
+def test_only_prompts_that_are_counted_are_told_of(store, tmp_path):
+    campaign_id = submit(store, "a", SIZES)
+    (tmp_path / "copies.csv").write_text("prompt,copies\nA cat,3\na dog,1\nA Cat,1\n")
+    [note] = told(measure_duplication(store, campaign_id, tmp_path / "copies.csv").notes)
+    assert note.startswith("1 of 3 prompts")
+    (tmp_path / "copies.csv").write_text("prompt,copies\nA cat,3\na dog,1\n")
+    assert told(measure_duplication(store, campaign_id, tmp_path / "copies.csv").notes) == []
+
+
+def test_nothing_is_read_if_all_differ(store, monkeypatch):
+    monkeypatch.setattr(same_prompts, "same_prompts", lambda campaign, unseen: {})
+    monkeypatch.setattr(same_prompts, "load_prompts", None)
+    submission = load_campaign(store, submit(store, "a", SIZES))
+    assert same_prompts.same_words(store, submission, ["a cat", "A cat"]) == ()
