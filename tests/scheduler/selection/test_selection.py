@@ -114,7 +114,6 @@ def test_however_the_work_is_cut_the_prompts_are_the_same(tmp_path, monkeypatch)
     monkeypatch.setattr(copy_groups, "LOOKED_UP", 6)
     monkeypatch.setattr(cells, "WHOLE", 6)
     monkeypatch.setattr(cells, "CELL", 2)
-    monkeypatch.setattr(cells, "COMPARED", 6)
     assert choose(path, **asked) == whole
     assert [each.copies for each in whole[0][:4]] == [8, 4, 4, 4]
 
