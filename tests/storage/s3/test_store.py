@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -23,20 +22,7 @@ from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.stores import open_store
 from tests.support.answers import HASTE, Answer, handler_of, s3_error
 from tests.support.patience import done_within
-from tests.support.servers import S3Server
-
-CALLS = {
-    "create": lambda store: store.create("a/b", b"data"),
-    "replace": lambda store: store.replace("a/b", b"data"),
-    "read": lambda store: store.read("a/b"),
-    "read_range": lambda store: store.read_range("a/b", 0, 1),
-    "exists": lambda store: store.exists("a/b"),
-    "list": lambda store: list(store.list("a/")),
-    "folders": lambda store: list(store.folders("")),
-    "delete": lambda store: store.delete("a/b"),
-    "inspect": lambda store: store.inspect(),
-}
-every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+from tests.support.store_calls import CALLS, every_call
 
 
 def first(count, given, otherwise):
@@ -508,160 +494,6 @@ def test_each_thread_keeps_its_connection(s3_server, s3_url):
     server.shutdown()
     server.server_close()
     assert len(made) <= 6
-
-
-def make_certificate(folder):
-    """Make a certificate for 127.0.0.1 that no known authority signed; returns it and its key."""
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
-            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key", "-out", "cert"),
-        ],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    return folder / "cert", folder / "key"
-
-
-class TestTls:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def certificate(cls, tmp_path_factory):
-        return make_certificate(tmp_path_factory.mktemp("tls"))
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def server(cls, certificate, tmp_path_factory):
-        with S3Server(tmp_path_factory.mktemp("s3-tls"), *certificate) as server:
-            server.start()
-            yield server
-
-    @pytest.fixture
-    def url(self, s3_server, server):
-        return f"s3://tls-tests/x?endpoint={server.endpoint}"
-
-    def test_a_certificate_named_by_the_environment_is_trusted(self, url, certificate, monkeypatch):
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-        store = S3Store(url)
-        store.create_bucket()
-        assert store.create("a/b", b"data")
-        assert not store.create("a/b", b"other")
-        assert store.read("a/b") == b"data"
-        assert store.read_range("a/b", -2, 2) == b"ta"
-        assert list(store.list("")) == ["a/b"]
-
-    @every_call
-    def test_one_of_no_known_authority_is_refused(self, url, monkeypatch, call):
-        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-        with pytest.raises(ConfigError, match=r"certificate.*; set SSL_CERT_FILE to the"):
-            call(S3Store(url, patience=HASTE))
-
-    @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-    def test_a_certificate_file_that_holds_none_is_refused(
-        self, url, tmp_path, monkeypatch, content
-    ):
-        if content is not None:
-            (tmp_path / "cert").write_bytes(content)
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
-        with pytest.raises(ConfigError, match="set SSL_CERT_FILE to the"):
-            S3Store(url, patience=HASTE).read("a")
-
-    def test_a_server_that_was_trusted_may_mend_its_certificate(
-        self, s3_server, certificate, tmp_path, monkeypatch
-    ):
-        """One that ran out must not end a worker that has run for days."""
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
-        answer = Answer(200, b"data", {"ETag": '"1"', "Connection": "close"})
-        with ThreadingHTTPServer(("127.0.0.1", 0), handler_of(lambda _: answer)) as server:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            url = f"s3://bucket?endpoint=https://127.0.0.1:{server.server_port}"
-            store = S3Store(url, patience=HASTE)
-            assert store.read("a") == b"data"
-            context.load_cert_chain(*make_certificate(tmp_path))
-            with pytest.raises(StoreUnavailableError, match="set SSL_CERT_FILE to the"):
-                store.read("a")
-            context.load_cert_chain(*certificate)
-            assert store.read("a") == b"data"
-            server.shutdown()
-
-
-class TestUrl:
-    @pytest.fixture(autouse=True)
-    def environment(self, monkeypatch):
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA-of-nobody")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-nobody")
-        monkeypatch.delenv("AWS_REGION", raising=False)
-        monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
-
-    @pytest.mark.parametrize(
-        ("given", "whole"),
-        [
-            ("bkt?endpoint=http://h:83", "bkt?endpoint=http://h:83&region=us-east-1"),
-            ("bkt/?endpoint=http://h:83/", "bkt?endpoint=http://h:83&region=us-east-1"),
-            ("bkt/a/b/?endpoint=http%3A%2F%2Fh", "bkt/a/b?endpoint=http://h&region=us-east-1"),
-            ("bkt/a?region=eu-west-1", "bkt/a?region=eu-west-1"),
-            ("bkt?region=x-1&endpoint=https://h", "bkt?endpoint=https://h&region=x-1"),
-            ("bkt?endpoint=http://[::1]:83", "bkt?endpoint=http://[::1]:83&region=us-east-1"),
-            ("bkt/user=ann/_x/.y+z?region=x", "bkt/user=ann/_x/.y+z?region=x"),
-            ("bkt/team a/größe?region=x", "bkt/team%20a/gr%C3%B6%C3%9Fe?region=x"),
-            ("bkt/a%3Fb%23c%2541?region=x", "bkt/a%3Fb%23c%2541?region=x"),
-            ("bkt/50%?region=x", "bkt/50%25?region=x"),
-        ],
-    )
-    def test_a_stores_url_is_whole_and_opens_the_same_store(self, given, whole):
-        store = open_store(f"s3://{given}")
-        assert store.url == f"s3://{whole}"
-        assert open_store(store.url).url == store.url
-
-    @pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
-    def test_the_region_may_come_from_the_environment(self, monkeypatch, name):
-        monkeypatch.setenv(name, "eu-central-1")
-        assert open_store("s3://bucket").url == "s3://bucket?region=eu-central-1"
-        url = "s3://bucket?endpoint=http://h&region=x"
-        assert open_store(url).url == url
-
-    @pytest.mark.parametrize(
-        ("url", "why"),
-        [
-            ("s3://AKIA:s3cret@bucket?endpoint=http://h", "holds credentials"),
-            ("s3://s3cret@bucket?endpoint=http://h", "holds credentials"),
-            ("s3://bucket?endpoint=http://AKIA:s3cret@h:1", "holds credentials"),
-            ("s3://bucket?endpoint=http://h&secret_key=s3cret", "options other than endpoint and"),
-            ("s3://bucket?endpoint=http://h&s3cret", "options other than endpoint and"),
-            ("s3://bucket?endpoint=http://h#s3cret", "options other than endpoint and"),
-            ("s3://bucket?endpoint=http://h&endpoint=http://s3cret", "twice or without"),
-            ("s3://bucket?endpoint=", "twice or without a value"),
-            ("s3://?endpoint=http://h", "names no bucket"),
-            ("s3:bucket?endpoint=http://h", "names no bucket"),
-            ("s3://No_Bucket?endpoint=http://h", "names no bucket"),
-            ("s3://bucket/a%00b?endpoint=http://h", "prefix that is not a key"),
-            ("s3://bucket/%ff?endpoint=http://h", "prefix that is not a key"),
-            ("s3://bucket/a\nb?endpoint=http://h", "cannot be read"),
-            ("s3://bucket?endpoint=h:83", "it lacks http:// or https://"),
-            ("s3://bucket?endpoint=127.0.0.1:9000", "it lacks http:// or https://"),
-            ("s3://bucket?endpoint=s3cret:s3cret@h", "it lacks http:// or https://"),
-            ("s3://bucket?endpoint=ftp://h", "has an endpoint that is not http"),
-            ("s3://bucket?endpoint=http://h/path", "has an endpoint that is not"),
-            ("s3://bucket?endpoint=http://h:port", "cannot be read"),
-            ("s3://bucket?endpoint=http://[", "cannot be read"),
-            ("s3://bucket/../x?endpoint=http://h", "prefix that is not a key"),
-            ("s3://bucket/a//b?endpoint=http://h", "prefix that is not a key"),
-            ("s3://bucket/a/%2E%2E/b?endpoint=http://h", "prefix that is not a key"),
-            ("s3://bucket/x", "names neither an endpoint nor, for AWS, a region"),
-        ],
-    )
-    def test_a_url_that_names_no_store_is_refused_without_showing_secrets(self, url, why):
-        with pytest.raises(ConfigError, match=f"{why}.*write s3://BUCKET/PREFIX") as caught:
-            open_store(url)
-        assert "s3cret" not in str(caught.value)
-
-    def test_opening_makes_no_request(self, free_port):
-        open_store(f"s3://bucket?endpoint=http://127.0.0.1:{free_port()}")
 
 
 def test_no_secret_is_in_url_repr_errors_or_logs(behind, pass_on, s3_server, caplog, monkeypatch):
