@@ -22,6 +22,7 @@ import json
 import math
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -1345,4 +1346,7 @@ def _sha256(data: bytes) -> str:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):
+        # Who reads no further, such as `head`, ends it.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

@@ -1,6 +1,7 @@
 """Check what is stored of a campaign, and have what is wrong made again: every shard against its
 hashes, every decision on a cohort against the scores."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.scheduler.campaign.decisions import WrongDecision, decide_anew, wrong_decisions
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import load_plan, stored_units
@@ -18,7 +20,8 @@ from seedsweep.storage.image_rows import REMEDY
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.receipts import list_receipts, read_receipt, receipt_key
-from seedsweep.storage.results import drop_results
+from seedsweep.storage.records import Submission
+from seedsweep.storage.results import drop_results, results_by
 from seedsweep.storage.scores import read_scores
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.storage.shards import StoredImage
@@ -44,10 +47,10 @@ class Checkup:
 
     Every unit is one of `stored` and `receipted` (`corrupt` ones among them), `holes`, `parked` or
     `missing`. `receipted`: its images were not to stay, and the prompt's receipt is there; `holes`:
-    the ledger says done, but there is neither; `missing`: simply not made yet; `parked`: given up.
-    `images`: how many pictures the shards that are not corrupt hold; `images_shared`: how many of
-    these were taken over from another prompt that is the same to the model. `decisions`: what was
-    wrongly decided of cohorts.
+    the ledger or a result says done, but there is neither; `missing`: simply not made yet;
+    `parked`: given up. `images`: how many pictures the shards that are not corrupt hold;
+    `images_shared`: how many of these were taken over from another prompt that is the same to the
+    model. `decisions`: what was wrongly decided of cohorts.
     """
 
     units: int
@@ -74,13 +77,16 @@ def check_campaign(
 
     A shard that passes holds exactly its unit's seeds of its prompt, and every picture of it has
     the campaign's size, the pixels whose digest was recorded and the descriptor of those pixels.
-    `progress` is called with how many objects are read, and of how many. Without a ledger no holes
-    are known. Raises `ConfigError` for an unknown campaign, and whatever the store or the broker
-    raises.
+    `progress` is called with how many objects are read, and of how many. Without a ledger, or if it
+    does not know the campaign, holes are known of prompts that were judged with all their seeds.
+    Raises `ConfigError` for an unknown campaign, and whatever the store or the broker raises.
     """
-    plan = load_plan(store, load_campaign(store, campaign_id))
+    submission = load_campaign(store, campaign_id)
+    plan = load_plan(store, submission)
     # First the ledger: a unit becomes done after its shard, so what is listed later holds it.
     claimed_done = ledger.done_units(campaign_id) if ledger else None
+    if claimed_done is None:
+        claimed_done = _judged_units(store, submission, plan)
     stored = stored_units(store, plan)
     indexes = np.flatnonzero(stored).tolist()
     images, shared, corrupt = 0, 0, []
@@ -102,7 +108,7 @@ def check_campaign(
     corrupt = sorted([*corrupt, *faults], key=lambda fault: fault.index)
     parked = _parked(store, plan) & ~stored & ~receipted
     there = stored | receipted | parked
-    holes = np.zeros_like(stored) if claimed_done is None else claimed_done & ~there
+    holes = claimed_done & ~there
     return Checkup(
         units=len(plan),
         stored=int(stored.sum()),
@@ -146,6 +152,18 @@ def repair(store: Store, campaign_id: str, ledger: Ledger | None, checkup: Check
     if ledger:
         ledger.reopen(campaign_id, indexes)
     return len(indexes)
+
+
+def _judged_units(store: Store, submission: Submission, plan: Plan) -> NDArray[np.bool_]:
+    """Which units made images that a result was told by, as far as results can be read: (units,)
+    bool."""
+    judged = np.zeros((len(plan.prompts), plan.per_prompt), dtype=np.bool_)
+    with contextlib.suppress(ShardCorruptError):
+        results = results_by(store, settings_now(store, submission), plan.campaign.campaign_id)
+        whole = {r.prompt_id for r in results if r.seeds == plan.campaign.sampling.seeds}
+        if whole:
+            judged[:, plan.screens :] = [[prompt_id in whole] for prompt_id in plan.prompt_ids()]
+    return judged.ravel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,11 @@
 """The bundle of a campaign without prompts, and what its checker finds of a forged one."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -282,3 +286,12 @@ def test_pictures_are_counted_as_the_checker_counts_them(tmp_path, with_clique, 
     assert "It holds 2 pictures. 1 of 6 generations extracts" in sealed.in_words
     checked = verify_bundle._checked(with_clique, load(with_clique, "manifest.json"), False)
     assert f" 1 result, {len([*with_clique.rglob('*.png')])} pictures" in checked
+
+
+def test_who_reads_no_further_ends_the_checker_without_a_traceback(written):
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, str(written[0] / "verify_bundle.py")]
+    finished = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, check=False)
+    os.close(writes)
+    assert (finished.returncode, finished.stderr) == (-signal.SIGPIPE, b"")

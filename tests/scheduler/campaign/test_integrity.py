@@ -106,6 +106,25 @@ def test_a_campaign_of_which_nothing_is_made_is_simply_missing(campaign):
     assert campaign.check() == sound(stored=0, images=0, missing=6)
 
 
+def test_what_was_judged_and_is_gone_is_lost_without_a_ledger_too(whole):
+    whole.analyse("a cat", "a dog")
+    for index in (1, 4):
+        whole.store.delete(whole.key(index))
+    checkup = whole.check()
+    assert checkup == sound(stored=4, images=10, holes=(1,), missing=1)
+    assert repair(whole.store, whole.id, None, checkup) == 1
+    assert whole.edges().keys() == {"a dog"}
+    assert whole.check() == sound(stored=4, images=10, missing=2)
+
+
+def test_results_that_cannot_be_read_tell_of_no_loss(whole):
+    whole.analyse()
+    [part] = [key for key in whole.store.list("results/") if key.endswith(".parquet")]
+    whole.store.replace(part, b"spoilt")
+    whole.store.delete(whole.key(1))
+    assert whole.check() == sound(stored=5, images=12, missing=1)
+
+
 def test_an_unknown_campaign_is_refused(campaign):
     with pytest.raises(ConfigError, match="knows no campaign 'other'"):
         check_campaign(campaign.store, "other", None, lambda done, total: None)
