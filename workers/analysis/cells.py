@@ -26,7 +26,8 @@ CELL = 128
 """So many vectors a cell holds on average."""
 
 PROBES = 48
-"""So many cells are visited."""
+"""So many cells are visited. Of 87,147 planted copies among a million pictures 0.9990 were found so
+(`benchmarks/selection_lookup.py`)."""
 
 LOOKS = 16
 """In so many parts at most many vectors are looked up: what it takes to visit a cell hardly depends

@@ -9,6 +9,7 @@ a group: a group of most of the set costs no more than any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from typing import Protocol
 
 import numpy as np
@@ -55,6 +56,9 @@ BLOCK = 2048
 LOOKED_UP = 1 << 14
 """So many at least are looked up at once, so that many visit each cell."""
 
+HELD = 1 << 22
+"""If so many pairs may be near-copies, fewer pictures are looked up at once."""
+
 
 def with_others(
     sketches: Sketches,
@@ -93,30 +97,91 @@ def group_copies(
     proposals: Proposals | None = None,
 ) -> Places:
     """Of each picture the place of the first of its group: (n,). `proposals` hold none yet."""
-    firsts = np.arange(len(sketches))
-    plain: Places = np.empty(0, np.intp)
+    groups = _Groups(sketches, rule, flip, judge, proposals)
     cells = Cells(sketches.forms)
-    for at in range(0, len(sketches), BLOCK):
-        rows = firsts[at : at + BLOCK].copy()
-        pairs = [*_alike(cells, sketches, rows, rule, flip), _plain(plain, sketches, rows, rule)]
-        if proposals:
-            pairs.append(_proposed(proposals, sketches, rows, rule, flip))
-        _join_earlier(firsts, pairs, judge)
+    at, size = 0, looked_up(BLOCK, len(sketches))
+    while at < len(sketches):
+        some = np.arange(at, min(at + size, len(sketches)))
+        most = HELD if size > BLOCK else inf
+        earlier = _gathered(_alike(cells, sketches, some, rule, flip), most)
+        if len(earlier[0]) > most:
+            size = max(BLOCK, size // 2)
+            continue
+        # What begins a group among these lies in cells of their own, which are fewer.
+        fresh, formed = Cells(sketches.forms[some]), []
+        for begin in range(0, len(some), BLOCK):
+            rows = some[begin : begin + BLOCK]
+            pairs = _alike(fresh, sketches, rows, rule, flip)
+            formed.append(groups.join(rows, [_of(earlier, rows), *pairs]))
+            fresh.add(sketches.forms[formed[-1]], formed[-1])
+            progress(at + begin + len(rows), len(sketches))
+        began = np.concatenate(formed)
+        cells.add(sketches.forms[began], began)
+        at += len(some)
+    return groups.firsts
+
+
+class _Groups:
+    """The groups so far: `firsts` has of each picture the place of the first of its group."""
+
+    def __init__(
+        self,
+        sketches: Sketches,
+        rule: NearCopies,
+        flip: bool,
+        judge: Judge,
+        proposals: Proposals | None,
+    ) -> None:
+        self._sketches, self._rule, self._flip = sketches, rule, flip
+        self._judge, self._proposals = judge, proposals
+        self._plain: Places = np.empty(0, np.intp)
+        self.firsts = np.arange(len(sketches))
+
+    def join(self, rows: Places, alike: Sequence[tuple[Places, Places]]) -> Places:
+        """Put the next pictures into groups; `alike` are the pairs of one and an earlier first one
+        that may be near-copies by their forms. Returns those that begin a group and have forms."""
+        sketches, rule, firsts = self._sketches, self._rule, self.firsts
+        pairs = [*alike, _plain(self._plain, sketches, rows, rule)]
+        if self._proposals:
+            pairs.append(_proposed(self._proposals, sketches, rows, rule, self._flip))
+        _join_earlier(firsts, pairs, self._judge)
         left = rows[firsts[rows] == rows]
-        possible = may_be_copies(sketches.of(left), sketches.of(left), rule, flip)
-        if proposals:
-            first, second = np.nonzero(proposals.among(left))
-            loosely = match_loosely(sketches.of(left[first]), sketches.of(left[second]), rule, flip)
-            possible[first[loosely], second[loosely]] = True
-        firsts[left] = left[_in_order(possible, left, judge)]
+        firsts[left] = left[_in_order(self._possible(left), left, self._judge)]
         new = left[firsts[left] == left]
-        formed = new[have_forms(sketches.of(new), rule)]
-        cells.add(sketches.forms[formed], formed)
-        if proposals:
-            proposals.hold(formed)
-        plain = np.concatenate([plain, new[may_be_plain(sketches.of(new), rule)]])
-        progress(min(at + BLOCK, len(sketches)), len(sketches))
-    return firsts
+        formed: Places = new[have_forms(sketches.of(new), rule)]
+        if self._proposals:
+            self._proposals.hold(formed)
+        self._plain = np.concatenate([self._plain, new[may_be_plain(sketches.of(new), rule)]])
+        return formed
+
+    def _possible(self, rows: Places) -> NDArray[np.bool_]:
+        """Which pairs of these may be near-copies: (n, n)."""
+        sketches, rule, flip = self._sketches, self._rule, self._flip
+        possible = may_be_copies(sketches.of(rows), sketches.of(rows), rule, flip)
+        if self._proposals:
+            first, second = np.nonzero(self._proposals.among(rows))
+            loosely = match_loosely(sketches.of(rows[first]), sketches.of(rows[second]), rule, flip)
+            possible[first[loosely], second[loosely]] = True
+        return possible
+
+
+def _gathered(pairs: Iterator[tuple[Places, Places]], enough: float) -> tuple[Places, Places]:
+    """The pairs as one, in the order of the first; once there are `enough`, no more of them."""
+    parts, count = [(np.empty(0, np.intp), np.empty(0, np.intp))], 0
+    for part in pairs:
+        parts.append(part)
+        count += len(part[0])
+        if count > enough:
+            break
+    mine, theirs = (np.concatenate(each) for each in zip(*parts, strict=True))
+    order = np.argsort(mine, kind="stable")
+    return mine[order], theirs[order]
+
+
+def _of(pairs: tuple[Places, Places], rows: Places) -> tuple[Places, Places]:
+    """The pairs of these rows, which follow each other."""
+    begin, end = np.searchsorted(pairs[0], [rows[0], rows[-1] + 1])
+    return pairs[0][begin:end], pairs[1][begin:end]
 
 
 def _alike(

@@ -78,9 +78,11 @@ def groups_of(frames, flip=False):
 
 @pytest.fixture(params=[4096, 8])
 def whole(request, monkeypatch):
-    """As few pictures as are looked at at once and lie in one cell."""
+    """As few pictures as are looked at at once and lie in one cell, and pairs as are held."""
     monkeypatch.setattr(cells, "WHOLE", request.param)
+    monkeypatch.setattr(cells, "LOOKS", 2)
     monkeypatch.setattr(copy_groups, "BLOCK", request.param)
+    monkeypatch.setattr(copy_groups, "HELD", request.param)
 
 
 @cache
