@@ -105,6 +105,8 @@ def write_evidence(
             search = (extracted.in_words, *of_cliques)
             if extracted.missing:
                 missing += (f"{EXTRACTED}: {extracted.missing}; extractions.json says why.",)
+        elif submission.campaign.is_unconditional and settings.verification and results:
+            missing += (verify_bundle.EXTRACTIONS_LOST,)
         if parts.missing:
             missing += (f"Pictures of parts: {parts.missing}; parts.json says why.",)
         labelled = {**pictures.shown(results), **parts.shown}

@@ -295,3 +295,13 @@ def test_who_reads_no_further_ends_the_checker_without_a_traceback(written):
     finished = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, check=False)
     os.close(writes)
     assert (finished.returncode, finished.stderr) == (-signal.SIGPIPE, b"")
+
+
+def test_extractions_that_are_lost_are_said_to_be_missing_and_are_no_fault(
+    tmp_path, audited, monkeypatch
+):
+    monkeypatch.setattr(bundle_module, "extractions_of", lambda *_: None)
+    write(audited, tmp_path / "bundle")
+    assert load(tmp_path / "bundle", "manifest.json")["missing"] == [verify_bundle.EXTRACTIONS_LOST]
+    assert verify_bundle.EXTRACTIONS_LOST in (tmp_path / "bundle" / "README.txt").read_text()
+    assert [*check_bundle(tmp_path / "bundle")] == []
