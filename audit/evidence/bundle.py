@@ -14,6 +14,7 @@ from seedsweep.audit.evidence.part_files import PartFiles, add_parts
 from seedsweep.audit.evidence.pictures import PictureFiles
 from seedsweep.audit.evidence.readme import Contents, readme
 from seedsweep.audit.evidence.signature import Signer
+from seedsweep.audit.evidence.verify_bundle import EXTRACTIONS_LOST
 from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
@@ -106,7 +107,7 @@ def write_evidence(
             if extracted.missing:
                 missing += (f"{EXTRACTED}: {extracted.missing}; extractions.json says why.",)
         elif submission.campaign.is_unconditional and settings.verification and results:
-            missing += (verify_bundle.EXTRACTIONS_LOST,)
+            missing += (EXTRACTIONS_LOST,)
         if parts.missing:
             missing += (f"Pictures of parts: {parts.missing}; parts.json says why.",)
         labelled = {**pictures.shown(results), **parts.shown}
