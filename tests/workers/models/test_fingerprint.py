@@ -172,7 +172,7 @@ def test_a_path_that_is_neither_a_folder_nor_a_hub_id_is_refused(revision):
 
 def test_looking_at_a_model_imports_no_torch(folder):
     code = (
-        "import sys; from seedsweep.storage.records import Model;"
+        "import sys; from seedsweep.storage.settings.model import Model;"
         "from seedsweep.workers.models.fingerprint import fingerprint_model;"
         "fingerprint_model(Model(path=sys.argv[1]));"
         "sys.exit(bool({'torch', 'diffusers'} & set(sys.modules)))"

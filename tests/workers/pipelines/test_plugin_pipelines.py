@@ -125,7 +125,9 @@ def test_a_process_finds_a_function_through_its_environment_and_needs_no_torch(t
     write(tmp_path, "spots", SPOTS)
     code = """if True:
         import sys
-        from seedsweep.storage.records import *
+        from seedsweep.storage.settings.campaign import Campaign
+        from seedsweep.storage.settings.model import Model
+        from seedsweep.storage.settings.sampling import PromptList, Sampling
         from seedsweep.workers.models.fingerprint import fingerprint_model
         from seedsweep.workers.pipelines.loading import load_pipeline
         model = Model(pipeline="python", path="spots:draw")
