@@ -7,8 +7,9 @@
 Each prompt has 32 pictures of 1/f noise; 12 of them show one square of 3/5 of the side, tinted
 anew, moved by up to so much of the side in both directions, scaled by up to so much either way, or
 mirrored in half of them. Found: a part with 8 pictures, all of them planted ones. `fixed` looks at
-fixed places, `shift` also 8 % around, `mirror` also in the mirror. `nothing` has no square: all
-that is found there is false. With `--scales` these alone are asked, at fixed places.
+fixed places, `shift` also 8 % around, `mirror` also in the mirror, `scale` also up to 8 % larger
+or smaller. `nothing` has no square: all that is found there is false. With `--scales` these alone
+are asked, and `nothing`.
 
 With a campaign: how many of the prompts in the CSV's column `prompt` repeat a part at fixed places,
 and anywhere, by the default rule. Seconds are of CPU, all pixels decoded before.
@@ -30,7 +31,8 @@ from seedsweep.scheduler.campaign.lookup import find_campaign
 from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.storage.stores import open_store
-from seedsweep.workers.analysis.part_shifts import lay, reduce_pictures, reduction
+from seedsweep.workers.analysis.part_scales import LaidPictures
+from seedsweep.workers.analysis.part_shifts import reduce_pictures, reduction
 from seedsweep.workers.analysis.parts import find_parts, same_tiles
 from seedsweep.workers.analysis.shifted_parts import ShiftedParts
 from seedsweep.workers.analysts.stored_prompt import read_prompt
@@ -40,6 +42,7 @@ RULES = {
     "fixed": PartRule(),
     "shift": PartRule(shift=0.08),
     "mirror": PartRule(shift=0.08, mirror=True),
+    "scale": PartRule(shift=0.08, scale=0.08),
 }
 SHIFTS, SCALES = (0, 0.005, 0.01, 0.02, 0.04, 0.08), (0.02, 0.04, 0.08)
 
@@ -69,7 +72,7 @@ def parts_of(pictures, rule, size):
     same = same_tiles(pictures, rule)
     if not rule.anywhere:
         return find_parts(same, size, rule.least, STEPS).parts
-    laid = lay(reduce_pictures(pictures), rule, reduction(*pictures.shape[1:3]))
+    laid = LaidPictures(reduce_pictures(pictures), rule, reduction(*pictures.shape[1:3]))
     search = ShiftedParts(same, laid, lambda places: pictures[list(places)], rule)
     return search.find(size, STEPS)[0]
 
@@ -89,34 +92,30 @@ def planted_rows(prompts, side):
     cases = [(f"moved by {100 * shift:g} %", shift, 0, False) for shift in SHIFTS]
     cases += [(f"scaled by {100 * scale:g} %", 0, scale, False) for scale in SCALES]
     cases += [("mirrored", 0, 0, True), ("moved by 4 %, mirrored", 0.04, 0, True)]
-    print(f"| the part is, {side} px | {' | '.join(RULES)} |\n|---|{'---|' * len(RULES)}")
-    for name, *case in cases:
-        asked = RULES if case[-1] else dict(list(RULES.items())[:2])
-        found = dict.fromkeys(asked, 0)
-        for number in range(prompts):
-            pictures = planted(number, side, *case)
-            for each, rule in asked.items():
-                found[each] += is_found(parts_of(pictures, rule, SIZE))
-        shares = [share_words(rate(count, prompts)) for count in found.values()]
-        shares += [""] * (len(RULES) - len(asked))
-        print(f"| {name} | {' | '.join(shares)} |", flush=True)
-    found, seconds = dict.fromkeys(RULES, 0), dict.fromkeys(RULES, 0.0)
-    for number in range(prompts):
-        pictures = pink(PICTURES, side, number)
-        for each, rule in RULES.items():
-            parts, spent = timed(pictures, rule, SIZE)
-            found[each], seconds[each] = found[each] + bool(parts), seconds[each] + spent
-    shares = (share_words(rate(count, prompts)) for count in found.values())
-    print(f"| nothing | {' | '.join(shares)} |")
-    print(f"| CPU s, nothing | {' | '.join(f'{s / prompts:.2f}' for s in seconds.values())} |")
+    rows(prompts, side, RULES, cases)
 
 
 def scaled_rows(prompts, side, scales):
-    print(f"| scaled by up to, {side} px | found at fixed places |\n|---|---|")
-    for scale in scales:
-        made = (planted(number, side, 0, scale, False) for number in range(prompts))
-        found = sum(is_found(parts_of(pictures, RULES["fixed"], SIZE)) for pictures in made)
-        print(f"| {100 * scale:g} % | {share_words(rate(found, prompts))} |", flush=True)
+    rules = {name: rule for name, rule in RULES.items() if not rule.mirror}
+    rows(prompts, side, rules, [(f"scaled by {100 * s:g} %", 0, s, False) for s in scales])
+
+
+def rows(prompts, side, rules, cases):
+    """What is found of each case by each rule, then what is found of nothing."""
+    print(
+        f"| the part is, {side} px | {' | '.join(rules)} | CPU s |\n|---|{'---|' * len(rules)}---|"
+    )
+    for name, *case in [*cases, ("nothing",)]:
+        found, seconds = dict.fromkeys(rules, 0), dict.fromkeys(rules, 0.0)
+        for number in range(prompts):
+            pictures = planted(number, side, *case) if case else pink(PICTURES, side, number)
+            for each, rule in rules.items():
+                parts, spent = timed(pictures, rule, SIZE)
+                found[each] += is_found(parts) if case else bool(parts)
+                seconds[each] += spent
+        shares = " | ".join(share_words(rate(count, prompts)) for count in found.values())
+        spent = ", ".join(f"{each / prompts:.2f}" for each in seconds.values())
+        print(f"| {name} | {shares} | {spent} |", flush=True)
 
 
 def campaign_rows(url, name, path, limit):
@@ -135,7 +134,8 @@ def campaign_rows(url, name, path, limit):
         for each, rule in RULES.items():
             parts, spent = timed(pictures, rule, analysis.min_clique_size)
             found[each], seconds[each] = found[each] + bool(parts), seconds[each] + spent
-    print(f"| {len(prompts)} prompts of {path.name} | {' | '.join(RULES)} |\n|---|---|---|---|")
+    print(f"| {len(prompts)} prompts of {path.name} | {' | '.join(RULES)} |")
+    print(f"|---|{'---|' * len(RULES)}")
     shares = (share_words(rate(count, len(prompts))) for count in found.values())
     print(f"| repeat a part | {' | '.join(shares)} |")
     print(f"| CPU s | {' | '.join(f'{s / len(prompts):.2f}' for s in seconds.values())} |")

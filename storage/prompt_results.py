@@ -65,13 +65,27 @@ class Clique(Record):
         return len(self.clique_seeds)
 
 
+class Scaling(Record):
+    """That a generation shows a part larger or smaller than the representative does.
+
+    What is there at a distance from the picture's middle is here at so many `thousandths` of it,
+    and lies so many sixteenths of a pixel further `down` and to the `right` than its shift says.
+    """
+
+    thousandths: Annotated[int, Field(ge=800, le=1250)]
+    down: Annotated[int, Field(ge=0, lt=16)] = 0
+    right: Annotated[int, Field(ge=0, lt=16)] = 0
+
+
 class Shift(Record):
     """Where a generation shows a part: so many pixels further `down` and to the `right` than the
-    representative does, once it is `mirrored`, left for right, if it is."""
+    representative does, once it is `mirrored`, left for right, if it is. `scaling` is null if it
+    shows the part as large."""
 
     down: int = 0
     right: int = 0
     mirrored: bool = False
+    scaling: Annotated[Scaling | None, Field(exclude_if=lambda scaling: scaling is None)] = None
 
 
 class Part(Record):

@@ -57,7 +57,15 @@ _FURTHER_CLIQUE = pa.struct(
         ("match", _MATCH),
     ]
 )
-_SHIFT = pa.struct([("down", pa.int64()), ("right", pa.int64()), ("mirrored", pa.bool_())])
+_SCALING = pa.struct([("thousandths", pa.int64()), ("down", pa.int64()), ("right", pa.int64())])
+_SHIFT = pa.struct(
+    [
+        ("down", pa.int64()),
+        ("right", pa.int64()),
+        ("mirrored", pa.bool_()),
+        ("scaling", _SCALING),
+    ]
+)
 _PART = pa.struct(
     [
         ("seeds", pa.list_(pa.int64())),

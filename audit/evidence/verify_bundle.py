@@ -977,46 +977,123 @@ def _check_parts(
         if abs(len(inside) / len(mask.rgb) - part["share"]) > SAME_DISTANCE:
             yield f"The share of {name} is another one."
         if match and inside and len(shown) > len(members):
-            middle = _middle(members, inside)
-            trained = [_moved(shown[-1], match.get("shift", UNSHIFTED))]
+            found = [_shown_by(shown[-1], members, mask, match.get("shift", UNSHIFTED))]
             if searches[0]["settings"].get("flip") and "shift" not in match:
-                trained.append(_mirrored(shown[-1]))
-            far, alike = min(_masked(middle, way, inside) for way in trained)
+                found.append(_shown_by(_mirrored(shown[-1]), members, mask, UNSHIFTED))
+            far, alike = min(found)
             if abs(far - match["l2"]) > SAME_DISTANCE:
                 yield f"The l2 of {name} is {far}, not {match['l2']}."
             if abs(alike - match["correlation"]) > SAME_DISTANCE:
                 yield f"The correlation of {name} is {alike}, not {match['correlation']}."
         if inside and shared:
             limits = searches[0]["settings"]["threshold"], rule["correlation"]
-            middle = _middle(members, inside)
-            yield from _check_shared(folder, name, shared, (mask, middle, inside), limits)
+            yield from _check_shared(folder, name, shared, (mask, members), limits)
 
 
 def _check_shared(
     folder: Path,
     name: str,
     shared: list[Json],
-    part: tuple[DecodedPicture, list[int], list[int]],
+    part: tuple[DecodedPicture, list[DecodedPicture]],
     limits: tuple[float, float],
 ) -> Iterator[str]:
-    """Hold further training pictures against a part, its mask, its middle, and the places in it:
-    they are no farther and no less alike than these limits."""
-    mask, middle, inside = part
+    """Hold further training pictures against a part, its mask and the pictures that show it: they
+    are no farther and no less alike than these limits."""
+    mask, members = part
     for each in shared:
         if each["file"]:
             picture = _decode(folder / each["file"], (mask.width, mask.height))
             yield from _check_picture(picture, each)
-            far, alike = _masked(middle, _moved(picture, each["shift"]), inside)
+            far, alike = _shown_by(picture, members, mask, each["shift"])
             if far > limits[0] + SAME_DISTANCE or alike < limits[1] - SAME_DISTANCE:
                 yield f"The training picture {each['training_id']} does not show {name}."
         elif not each["missing"]:
             yield f"A picture of {name} has neither a file nor a reason."
 
 
+def _shown_by(
+    trained: DecodedPicture, members: list[DecodedPicture], mask: DecodedPicture, shift: Json
+) -> tuple[float, float]:
+    """How far a training picture is from the middle of a part's pictures, and how both correlate,
+    where it shows the part at that shift: it is laid on the part, but the part on it if scaled."""
+    inside = [place for place, value in enumerate(mask.rgb) if value]
+    if not shift.get("scaling"):
+        return _masked(_middle(members, inside), _moved(trained, shift), inside)
+    rgb = bytes(_middle(members, [*range(len(mask.rgb))]))
+    middle = _moved_back(mask._replace(rgb=rgb), shift)
+    back = _moved_back(mask, shift, 1)
+    inside = [place for place, value in enumerate(back.rgb) if value]
+    return _masked([middle.rgb[place] for place in inside], trained, inside)
+
+
+def _moved_back(picture: DecodedPicture, shift: Json, taps: int = 4) -> DecodedPicture:
+    """What is laid on the representative as it was before, scaled: read at the inverse places."""
+    scaling, sizes = shift["scaling"], (picture.height, picture.width)
+    places = []
+    for name, length in zip(("down", "right"), sizes):  # noqa: B905
+        step, middle = 16 * shift[name] + scaling[name], 8 * (length - 1)
+        away = [Fraction((16 * at - middle - step) * 1000, scaling["thousandths"])
+                for at in range(length)]  # fmt: skip
+        places.append([middle + _nearest(each) for each in away])
+    read = _read_at(picture, places[0], places[1], taps)
+    return _mirrored(read) if shift["mirrored"] else read
+
+
+def _nearest(value: Fraction) -> int:
+    return math.floor(value + Fraction(1, 2))
+
+
+def _read_at(
+    picture: DecodedPicture, rows: list[int], columns: list[int], taps: int
+) -> DecodedPicture:
+    """The picture at these sixteenths of a pixel, black outside: by a cubic of four pixels, down
+    and then across, or, by one, the nearest pixel."""
+    width, height = picture.width, picture.height
+    lines = [picture.rgb[3 * width * at : 3 * width * (at + 1)] for at in range(height)]
+    rgb = bytearray(len(picture.rgb))
+    across = [(x, _taps(at, width, taps)) for x, at in enumerate(columns)
+              if 0 <= at <= 16 * (width - 1)]  # fmt: skip
+    for y, at in enumerate(rows):
+        if not 0 <= at <= 16 * (height - 1):
+            continue
+        near = [(lines[place], weight) for place, weight in _taps(at, height, taps)]
+        row = [(sum(weight * line[x] for line, weight in near) + 32) >> 6 for x in range(3 * width)]
+        for x, weights in across:
+            for channel in range(3):
+                value = sum(weight * row[3 * place + channel] for place, weight in weights)
+                level = (value + (1 << 19)) >> 20
+                rgb[3 * (y * width + x) + channel] = max(0, min(255, level))
+    return DecodedPicture(width, height, bytes(rgb))
+
+
+def _taps(at: int, length: int, taps: int) -> list[tuple[int, int]]:
+    """The pixels that a place lies between, and what each counts of 8,192."""
+    first, t = divmod(at, 16)
+    if taps == 1:
+        return [(min(length - 1, (at + 8) // 16), 8192)]
+    weights = (
+        -t * (16 - t) ** 2,
+        8192 - 80 * t**2 + 3 * t**3,
+        256 * t + 64 * t**2 - 3 * t**3,
+        -(16 - t) * t**2,
+    )
+    near = enumerate(weights, start=first - 1)
+    return [(max(0, min(length - 1, place)), weight) for place, weight in near if weight]
+
+
 def _moved(picture: DecodedPicture, shift: Json) -> DecodedPicture:
     """The picture as it is laid on the part's representative, black where it shows nothing."""
     turned = _mirrored(picture) if shift["mirrored"] else picture
     width, height = picture.width, picture.height
+    scaling = shift.get("scaling")
+    if scaling:
+        places = []
+        for name, length in (("down", height), ("right", width)):
+            step, middle = 16 * shift[name] + scaling[name], 8 * (length - 1)
+            share = Fraction(scaling["thousandths"], 1000)
+            away = [_nearest((16 * at - middle) * share) for at in range(length)]
+            places.append([middle + step + each for each in away])
+        return _read_at(turned, places[0], places[1], 4)
     rgb = bytearray(len(picture.rgb))
     first, last = max(0, -shift["right"]), min(width, width - shift["right"])
     for y in range(height):

@@ -62,11 +62,13 @@ def _part_words(analysis: Analysis) -> str:
         f"at most {rule.shift:.0%} of the picture's side apart" if rule.shift else "at one place"
     )
     mirror = ", mirrored or not" if rule.mirror else ""
-    missed = [] if rule.shift else ["shifted"]
-    missed += ["scaled"] if rule.mirror else ["scaled", "mirrored"]
+    sizes = f"sizes that differ by {rule.scale:.0%} at most" if rule.scale else "the same size"
+    ways = {"shifted": rule.shift, "scaled": rule.scale, "mirrored": rule.mirror}
+    missed = [*(name for name, looked_for in ways.items() if not looked_for), "plain"]
+    listed = " and ".join(filter(None, (", ".join(missed[:-1]), missed[-1])))
     return (
-        f"A part that repeats is found if {size} generations show it {reach}{mirror}, at the same "
-        f"size and with texture; {', '.join(missed)} and plain ones are not."
+        f"A part that repeats is found if {size} generations show it {reach}{mirror}, at {sizes} "
+        f"and with texture; {listed} ones are not."
     )
 
 

@@ -15,6 +15,7 @@ from seedsweep.storage.records import Submission
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, UnverifiedClique, VerifiedPart
+from seedsweep.workers.analysis.moved_pictures import WHOLE, moved_back
 from seedsweep.workers.analysis.part_mask import mask_of
 from seedsweep.workers.analysis.part_matching import (
     MaskedPicture,
@@ -138,14 +139,24 @@ def masked_picture(
 ) -> MaskedPicture:
     """The part as it is looked for: the middle of the pictures that show all of it, laid alike."""
     middle = np.sort(members, axis=0)[(len(members) - 1) // 2]
-    return MaskedPicture(middle, mask, _usual(part))
+    shifts = [shift for shift in _usual(part) if moved_back(mask, shift).any()]
+    return MaskedPicture(middle, mask, tuple(shifts))
 
 
 def _usual(part: Part) -> tuple[Shift, ...]:
-    """Where most generations that show all of the part show it, other than the representative."""
+    """Where most generations that show all of the part show it, other than the representative. If
+    some show it larger or smaller, hardly two do alike: such as are spread over all their sizes."""
     met = Counter(part.shift(seed) for seed in part.whole_seeds)
     del met[Shift()]
-    return tuple(sorted(met, key=lambda s: (-met[s], s.down, s.right, s.mirrored))[:WAYS])
+    shifts = sorted(met, key=lambda s: (-met[s], _size(s), s.down, s.right, s.mirrored))
+    if len(shifts) > WAYS and any(shift.scaling for shift in shifts):
+        shifts.sort(key=_size)
+        shifts = [shifts[place * (len(shifts) - 1) // (WAYS - 1)] for place in range(WAYS)]
+    return tuple(shifts[:WAYS])
+
+
+def _size(shift: Shift) -> int:
+    return shift.scaling.thousandths if shift.scaling else WHOLE
 
 
 def _match(

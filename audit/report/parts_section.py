@@ -16,7 +16,7 @@ from seedsweep.storage.prompt_results import PromptResult, Shift
 from seedsweep.storage.records import Submission
 from seedsweep.storage.store import Store
 from seedsweep.storage.verification_results import PartMatch, VerificationResult
-from seedsweep.workers.analysis.part_shifts import moved, moved_back
+from seedsweep.workers.analysis.moved_pictures import moved, moved_back
 from seedsweep.workers.images import decode_png, digest_pixels
 
 PARTS_SHOWN, GENERATIONS_SHOWN = 50, 8

@@ -41,6 +41,7 @@ class AnalysisOptions:
     partial: bool | None = None
     part_shift: float | None = None
     part_mirror: bool | None = None
+    part_scale: float | None = None
 
     def apply(self, settings: AnalysisSettings) -> AnalysisSettings:
         """The settings, changed as asked; raises `ConfigError` for values that make no sense."""
@@ -61,12 +62,16 @@ class AnalysisOptions:
         }
         given = {name: value for name, value in wanted.items() if value is not None}
         analysis = _changed(settings.analysis, given)
-        anywhere = {"shift": self.part_shift, "mirror": self.part_mirror}
+        anywhere = {
+            "shift": self.part_shift,
+            "mirror": self.part_mirror,
+            "scale": self.part_scale,
+        }
         if given := {name: value for name, value in anywhere.items() if value is not None}:
             if not analysis.partial:
                 raise ConfigError(
-                    "--part-shift and --part-mirror say where parts are looked for, and none are; "
-                    "add --partial."
+                    "--part-shift, --part-mirror and --part-scale say where parts are looked for, "
+                    "and none are; add --partial."
                 )
             parts = _changed(analysis.parts, given)
             analysis = analysis.model_copy(update={"parts": parts})

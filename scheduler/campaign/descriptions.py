@@ -210,13 +210,16 @@ def _part_words(settings: Analysis) -> tuple[str, ...]:
 
 
 def _where_words(rule: PartRule) -> str:
-    mirrored = ", and be mirrored" if rule.mirror else ""
+    ways = [f"up to {rule.scale:.3g} larger or smaller"] if rule.scale else []
+    ways += ["mirrored"] if rule.mirror else []
+    other = f", and be {' or '.join(ways)}" if ways else ""
     if rule.shift:
         return (
-            f"It may lie elsewhere in each, up to {rule.shift:.3g} of the shorter side "
-            f"away{mirrored}."
+            f"It may lie elsewhere in each, up to {rule.shift:.3g} of the shorter side away{other}."
         )
-    return "It may be mirrored in some of them." if rule.mirror else "All show it at one place."
+    return (
+        f"It may be {' or '.join(ways)} in some of them." if ways else "All show it at one place."
+    )
 
 
 def verification_words(settings: Verification | None, sampling: Sampling) -> tuple[str, ...]:

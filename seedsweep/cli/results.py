@@ -116,6 +116,10 @@ def analyse(
     part_mirror: Annotated[
         bool | None, typer.Option(help="Also find parts that are mirrored, or do not.")
     ] = None,
+    part_scale: Annotated[
+        float | None,
+        typer.Option(help="How much larger or smaller a part may be, as a share of its size."),
+    ] = None,
     device: ActorDevice = "cpu",
     actors: Annotated[
         int | None, typer.Option(min=1, help="Ray actors; one per core unless given.")
@@ -151,6 +155,7 @@ def analyse(
         partial,
         part_shift,
         part_mirror,
+        part_scale,
     )
     crew = Actors(actors or os.cpu_count() or 1, device, environment.ray_address)
     with counted("prompts analysed") as progress:

@@ -19,7 +19,7 @@ from seedsweep.audit.report.parts_section import highlight
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import Part, Shift
 from seedsweep.storage.verification_results import PartMatch
-from seedsweep.workers.analysis.part_shifts import moved, moved_back
+from seedsweep.workers.analysis.moved_pictures import moved, moved_back
 from seedsweep.workers.images import decode_png, encode_png
 
 PIXEL_ART_SIDE = 128

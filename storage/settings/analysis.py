@@ -39,11 +39,13 @@ class PartRule(Record):
     has it."""
     mirror: Annotated[bool, Field(exclude_if=lambda mirror: not mirror)] = False
     """A picture may also show the part mirrored, left for right."""
+    scale: Annotated[float, Field(ge=0, le=0.1, exclude_if=lambda scale: not scale)] = 0.0
+    """A picture may also show the part larger or smaller, by such a share of its size at most."""
 
     @property
     def anywhere(self) -> bool:
         """Whether pictures may show a part in other ways than at one place."""
-        return self.shift > 0 or self.mirror
+        return self.shift > 0 or self.mirror or self.scale > 0
 
 
 DEFAULT_PART_RULE = PartRule()

@@ -18,7 +18,6 @@ LONG = [
     ("generations", "--prompts 1 --seeds 16 --rounds 1"),
     ("losses", "--kills 1 --failovers 1"),
     ("orchestration", "--rounds 1"),
-    ("part_scales", "--prompts 1"),
     ("part_shifts", "--prompts 1"),
     ("selection", "--training 400 --part 100"),
     ("selection", "--training 400 --share 0 --part 0 --embedding stand-in"),

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import cv2
 import numpy as np
 import pytest
 
@@ -41,6 +42,12 @@ TABLES = {
 MOVING = TABLES | {"analysis.parts": {"grid": 4, "least": 3, "shift": 0.08, "mirror": True}}
 """The camera's part lies elsewhere in each picture, and in the mirror in every third."""
 
+SCALED = TABLES | {"analysis.parts": {"grid": 4, "least": 3, "shift": 0.08, "scale": 0.1}}
+"""The camera's part is larger or smaller in most pictures."""
+
+SIZES = (1000, 915, 1080, 930, 1000, 1090)
+"""Thousandths of its size."""
+
 SHIFTS = ((0, 0), (2, -1), (-1, 0), (1, 0), (-2, -2), (0, -2))
 WHOLE = {"sampling": TABLES["sampling"], "analysis": {"tiles": 2, "min_clique_size": 3}}
 
@@ -57,6 +64,13 @@ def moving(pictures):
     """The pictures, each moved as of `SHIFTS`, and every third mirrored then."""
     moved = [np.roll(each, shift, (0, 1)) for each, shift in zip(pictures, SHIFTS, strict=True)]
     return np.stack([each[:, ::-1] if n % 3 == 2 else each for n, each in enumerate(moved)])
+
+
+def enlarged(picture, thousandths):
+    """The picture about its middle, with what is beside it black."""
+    middle, scale = (SIDE - 1) / 2, thousandths / 1000
+    way = np.array([[scale, 0, middle * (1 - scale)], [0, scale, middle * (1 - scale)]])
+    return cv2.warpAffine(picture, way, (SIDE, SIDE), flags=cv2.INTER_CUBIC)
 
 
 def submit_pictures(folder, store, name, pictures, tables):
@@ -88,6 +102,9 @@ class PartCampaign:
         pictures = {prompt: template(rng, SEEDS, *BOX, SIDE) for prompt in (CAMERA, BICYCLE)}
         if tables is MOVING:
             pictures[CAMERA] = moving(pictures[CAMERA])
+        if tables is SCALED:
+            sizes = zip(pictures[CAMERA], SIZES, strict=True)
+            pictures[CAMERA] = np.stack([enlarged(*each) for each in sizes])
         pictures[HARBOUR] = template(rng, SEEDS, *BOX, SIDE)
         pictures[LAMP] = on_other_backgrounds(rng, pictures[HARBOUR][0], SEEDS)
         self.plan, self.submission, self.results = submit_pictures(
@@ -97,6 +114,8 @@ class PartCampaign:
         cameras = on_other_backgrounds(rng, pictures[CAMERA][0], 3)
         if tables is MOVING:
             cameras = np.roll(cameras, SHIFTS[1], (1, 2))
+        if tables is SCALED:
+            cameras = np.stack([enlarged(camera, SIZES[1]) for camera in cameras])
         bicycles = on_other_backgrounds(rng, pictures[BICYCLE][0], 2)
         training = [*noise(rng, 20, SIDE), *cameras, *bicycles]
         captions = ["nothing"] * 20 + ["camera", "Flash at night", "big CAMERA"]

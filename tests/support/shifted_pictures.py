@@ -67,3 +67,35 @@ def slow_same(one, other, way, rule):
         ]
         found.append(is_same(*pairs, rule))
     return found
+
+
+def waves(rng):
+    """A picture that can be read anywhere: three colours' levels at any heights and widths, in
+    64ths of its side from its middle."""
+    pitch, turn, start = (rng.uniform(*span, (3, 8)) for span in ((0.5, 1.1), (0, 3.2), (0, 6.3)))
+
+    def at(ys, xs):
+        ways = np.sin(
+            pitch * (np.cos(turn) * ys[:, None, None, None] + np.sin(turn) * xs[:, None, None])
+            + start
+        )
+        return 128 + 25 * ways.sum(axis=-1) / np.sqrt(2)
+
+    return at
+
+
+def scaled(rng, how, side, half):
+    """Pictures of noise that show one square of waves, so many pixels to each side of its middle,
+    each as `how` says: at so many thousandths of the size, so many pixels further down and to the
+    right, and mirrored or not."""
+    made, subject = noise(rng, len(how), side), waves(rng)
+    away = np.arange(side) - (side - 1) / 2
+    for picture, (thousandths, down, right, mirrored) in zip(made, how, strict=True):
+        ys, xs = ((away - step) * 1000 / thousandths for step in (down, right))
+        there = (abs(ys) <= half)[:, None] & (abs(xs) <= half)
+        turned = picture[:, ::-1] if mirrored else picture
+        levels = np.clip(
+            np.rint(subject(64 / side * ys, 64 / side * xs) + rng.integers(-9, 10, 3)), 0, 255
+        )
+        turned[there] = levels[there]
+    return made

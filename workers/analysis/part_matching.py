@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.inner_products import MaskedSums, masked_sums
-from seedsweep.workers.analysis.part_shifts import moved_back
+from seedsweep.workers.analysis.moved_pictures import moved_back
 from seedsweep.workers.analysis.parts import Limits, limits_of
 from seedsweep.workers.analysis.ranked import NOWHERE
 
@@ -24,11 +24,13 @@ from seedsweep.workers.analysis.ranked import NOWHERE
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskedPicture:
     """A part: `pixels` (height, width, 3) uint8, of which those of `mask` (height, width) bool
-    count, one at least. `shifts`: where else in a picture it is looked for."""
+    count, one at least. `shifts`: where else in a picture it is looked for. `area`: how many pixels
+    the mask has where it is laid as it was made; 0 if it is so."""
 
     pixels: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     shifts: tuple[Shift, ...] = ()
+    area: int = 0
 
     def ways(self, flip: bool) -> tuple[Shift, ...]:
         """All places where it is looked for, its own first; with `flip` also mirrored."""
@@ -38,13 +40,16 @@ class MaskedPicture:
 
     def at(self, shift: Shift) -> MaskedPicture:
         """The part where a picture shows it at that shift."""
-        return MaskedPicture(moved_back(self.pixels, shift), moved_back(self.mask, shift))
+        area = self.area or int(np.count_nonzero(self.mask))
+        pixels, mask = moved_back(self.pixels, shift), moved_back(self.mask, shift)
+        return MaskedPicture(pixels, mask, area=area)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
     """How pictures (n,) compare with a part: `squared` float64, the squared distances without means
-    times the number of the mask's pixels, whole numbers; `correlation` float64, 0 without any
+    times the number of the mask's pixels, whole numbers, or as if that had as many pixels as where
+    it was made; `correlation` float64, 0 without any
     texture; `same` bool, whether they show the part; `way` intp, in which of several ways."""
 
     squared: NDArray[np.float64]
@@ -59,6 +64,7 @@ class PartReference:
     def __init__(self, part: MaskedPicture, rule: PartRule, sums: MaskedSums = masked_sums) -> None:
         self._mask, self._rule, self._of_pictures = part.mask, rule, sums
         self._count = int(np.count_nonzero(part.mask))
+        self._share = ((part.area or self._count) / self._count) ** 2
         self._limits: Limits = limits_of(rule, self._count)
         self._values = _centred(part.pixels[part.mask])
         self._sums = self._values.sum(axis=0)
@@ -79,11 +85,11 @@ class PartReference:
             covariance, deviations, out=np.zeros_like(covariance), where=deviations > 0
         )
         same = textured & alike & (squared <= self._limits.distance)
-        return Shown(squared, correlation, same, np.zeros(len(pictures), np.intp))
+        return Shown(self._share * squared, correlation, same, np.zeros(len(pictures), np.intp))
 
     def l2_of(self, squared: float) -> float:
         """The l2 of a squared distance of `Shown`, of pixels in [0, 1]."""
-        return float(np.sqrt(squared / (3.0 * self._count * self._count)) / 255.0)
+        return float(np.sqrt(squared / (3.0 * self._share * self._count * self._count)) / 255.0)
 
 
 @dataclass(slots=True, eq=False)

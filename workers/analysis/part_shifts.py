@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,6 @@ from seedsweep.workers.analysis.descriptors import Summaries
 from seedsweep.workers.analysis.distances import Tile, tile_grid, tile_values
 from seedsweep.workers.analysis.inner_products import products
 from seedsweep.workers.analysis.parts import limits_of
-
-T = TypeVar("T", bound=np.generic)
 
 SIDE = 48
 """A reduced picture has at least so many pixels on its shorter side, and less than twice as many,
@@ -48,6 +45,11 @@ class Laid:
     shifts: tuple[Shift, ...]
     best: NDArray[np.intp]
     same: NDArray[np.bool_]
+
+    def at_least(self, least: int) -> Laid:
+        """Only those that are the same in so many tiles."""
+        enough = np.count_nonzero(self.same, axis=0) >= least
+        return Laid(self.shifts, np.where(enough, self.best, -1), self.same & enough)
 
 
 def reduction(height: int, width: int) -> int:
@@ -128,7 +130,7 @@ def lay(reduced: NDArray[np.uint8], rule: PartRule, side: int) -> Laid:
     to the half of their pixels only. Correlations in float32 rule out most pairs first, and never
     one that counts.
     """
-    rule = _twice_as_wide(rule) if side > 1 else rule
+    rule = twice_as_wide(rule) if side > 1 else rule
     count, height, width, _ = reduced.shape
     grid, shifts = tile_grid(height, width, rule.grid), shifts_of(rule, height, width)
     same = np.zeros((len(grid), count, count), np.bool_)
@@ -193,7 +195,7 @@ def _same_everywhere(
     return whole
 
 
-def _twice_as_wide(rule: PartRule) -> PartRule:
+def twice_as_wide(rule: PartRule) -> PartRule:
     limits = {
         "distance": min(1.0, 2 * rule.distance),
         "texture": rule.texture / 2,
@@ -270,28 +272,3 @@ def _pairs(among: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.intp], NDArray
     for at in range(0, len(first), _PAIRS_AT_ONCE):
         some = slice(at, at + _PAIRS_AT_ONCE)
         yield first[some], second[some]
-
-
-def moved(picture: NDArray[T], shift: Shift) -> NDArray[T]:
-    """A picture or mask (height, width, …) as it is laid on another: what it shows at the shift
-    comes to where the other has it. Black where it shows nothing."""
-    turned = picture[:, ::-1] if shift.mirrored else picture
-    to_rows, rows = _overlap(shift.down, picture.shape[0])
-    to_columns, columns = _overlap(shift.right, picture.shape[1])
-    laid = np.zeros_like(picture)
-    laid[to_rows, to_columns] = turned[rows, columns]
-    return laid
-
-
-def moved_back(picture: NDArray[T], shift: Shift) -> NDArray[T]:
-    """What undoes `moved`, but for what then left the picture."""
-    back = moved(picture, Shift(down=-shift.down, right=-shift.right))
-    return back[:, ::-1] if shift.mirrored else back
-
-
-def _overlap(step: int, length: int) -> tuple[slice, slice]:
-    """Which places of a row are filled by a shift of so many, and with which."""
-    return (
-        slice(max(0, -step), max(0, min(length, length - step))),
-        slice(max(0, step), max(0, min(length, length + step))),
-    )

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.distances import tile_grid
-from seedsweep.workers.analysis.part_shifts import brightness_means, moved, reduction
+from seedsweep.workers.analysis.moved_pictures import columns_of, moved, rows_of, whole_in
+from seedsweep.workers.analysis.part_shifts import brightness_means, reduction
 from seedsweep.workers.analysis.parts import limits_of
+from seedsweep.workers.analysis.scaled_laying import Lie, fitted
 
 _Values = NDArray[Any]
-"""float32 or float64, as of `_TileSums`."""
+"""float32 or float64, as of `TileSums`."""
 
 NOT_MOVED = Shift()
 
@@ -62,7 +64,7 @@ class Centre:
     def __init__(self, picture: Laying, rule: PartRule) -> None:
         self._picture, self._rule = picture, rule
         self._height, self._width = picture.pixels.shape[:2]
-        self._sums = _TileSums.of(self._height, self._width, rule.grid)
+        self._sums = TileSums.of(self._height, self._width, rule.grid)
         self._values = self._sums.typed(picture.pixels)
         self._channels = self._sums.of_channels(self._values)
         self._variance = self._sums.without_means(
@@ -86,14 +88,36 @@ class Centre:
             side //= 2
         return Shift(down=down, right=right, mirrored=how.mirrored)
 
+    def lay_scaled(
+        self, other: Laying, lie: Lie, mirrored: bool, tiles: NDArray[np.bool_], most: int
+    ) -> Shift:
+        """The shift of a picture that is scaled, from how its reduced one lies: at the side of
+        these pixels and at its halves, down to a quarter, it is moved and scaled, by `most`
+        thousandths at most, to where these tiles are nearest, as of `fitted`."""
+        first = side = reduction(self._height, self._width)
+        size = self._height, self._width
+        lie = lie.enlarged(side, *size)
+        while 4 * side >= first and side:
+            places = places_of(*size, self._rule.grid, side)
+            mine, theirs = self._picture.reduced(side), other.reduced(side, mirrored)
+            chosen = np.append(tiles, False)[places].reshape(mine.shape)
+            start = lie.reduced(side, *size)
+            found = fitted(mine, theirs, chosen, start, most)
+            lie = lie if found == start else found.enlarged(side, *size)
+            side //= 2
+        return lie.shift(mirrored)
+
     def same_tiles(self, other: Laying, shift: Shift, more_than: int) -> NDArray[np.bool_] | None:
         """In which tiles (tiles,) bool of the centre the picture is the same at the shift, by all
         pixels, as of `part_shifts.same_regions`; None if they are no more than so many."""
         inside = self._inside(shift)
         if np.count_nonzero(inside) <= more_than:
             return None
-        if np.count_nonzero(inside & self._may_be_near(other, shift)) <= more_than:
-            return None
+        # What is scaled is read between pixels, whose brightness is not kept.
+        if not shift.scaling:
+            near = inside & self._may_be_near(other, shift)
+            if np.count_nonzero(near) <= more_than:
+                return None
         sums = self._sums
         values = sums.typed(other.turned(shift.mirrored), shift)
         channels = sums.of_channels(values)
@@ -109,7 +133,7 @@ class Centre:
         self, other: NDArray[np.uint8], tiles: NDArray[np.bool_], side: int, down: int, right: int
     ) -> tuple[int, int]:
         """The move from a shift, in pixels of that side, at which the tiles are nearest."""
-        spans = _spans(self._height, self._width, self._rule.grid, side)
+        spans = spans_of(self._height, self._width, self._rule.grid, side)
         (top, left), (bottom, end) = spans[0][tiles].min(axis=0), spans[1][tiles].max(axis=0)
         y, x = down // side, right // side
         height, width = other.shape
@@ -122,7 +146,7 @@ class Centre:
         ]
         if len(moves) < 2:
             return moves[0] if moves else MOVES[0]
-        places = _places(self._height, self._width, self._rule.grid, side)
+        places = places_of(self._height, self._width, self._rule.grid, side)
         chosen = np.append(tiles, False)[places]
         at = np.flatnonzero(chosen)
         mine = self._picture.reduced(side).ravel()[at].astype(np.float64)
@@ -136,10 +160,9 @@ class Centre:
 
     def _inside(self, shift: Shift) -> NDArray[np.bool_]:
         """Which tiles the picture has whole at the shift."""
-        starts, stops = _spans(self._height, self._width, self._rule.grid, 1)
-        step = np.array([shift.down, shift.right])
-        whole = (starts + step >= 0) & (stops + step <= [self._height, self._width])
-        return np.asarray(whole.all(axis=1).reshape(self._sums.pixels.shape))
+        spans = spans_of(self._height, self._width, self._rule.grid, 1)
+        rows, columns = rows_of(shift, self._height), columns_of(shift, self._width)
+        return whole_in(spans, rows, columns).reshape(self._sums.pixels.shape)
 
     def _may_be_near(self, other: Laying, shift: Shift) -> NDArray[np.bool_]:
         """False for tiles that are too far apart in brightness alone.
@@ -158,7 +181,7 @@ class Centre:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _TileSums:
+class TileSums:
     """What sums values over the tiles of pictures of one size: `pixels` (rows, columns) how many
     each tile has, `dtype` what holds the sums of a tile's rows exactly, `down` (rows, height),
     `across` (width, columns), `values` (3 width, columns) and `channels` (3 width, 3 columns) ones
@@ -173,7 +196,7 @@ class _TileSums:
 
     @classmethod
     @lru_cache(4)
-    def of(cls, height: int, width: int, grid: int) -> _TileSums:
+    def of(cls, height: int, width: int, grid: int) -> TileSums:
         tiles = tile_grid(height, width, grid)
         rows = sorted({(tile[0].start, tile[0].stop) for tile in tiles})
         columns = sorted({(tile[1].start, tile[1].stop) for tile in tiles})
@@ -221,7 +244,7 @@ def _ones(spans: Sequence[tuple[int, int]], length: int) -> NDArray[np.float64]:
 
 
 @lru_cache(32)
-def _spans(
+def spans_of(
     height: int, width: int, grid: int, side: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The first and the last end (tiles, 2), down and across, of what lies in each tile of whole
@@ -233,11 +256,11 @@ def _spans(
 
 
 @lru_cache(32)
-def _places(height: int, width: int, grid: int, side: int) -> NDArray[np.int16]:
+def places_of(height: int, width: int, grid: int, side: int) -> NDArray[np.int16]:
     """In which tile each square (height // side * width // side,) of that side lies whole; -1 if in
     none."""
     places = np.full((height // side, width // side), -1, np.int16)
-    starts, stops = _spans(height, width, grid, side)
+    starts, stops = spans_of(height, width, grid, side)
     for place, ((top, left), (bottom, right)) in enumerate(
         zip(starts.tolist(), stops.tolist(), strict=True)
     ):
@@ -247,5 +270,5 @@ def _places(height: int, width: int, grid: int, side: int) -> NDArray[np.int16]:
 
 def _moved(picture: NDArray[np.uint8], shift: Shift) -> NDArray[np.uint8]:
     """What `moved` makes of a picture that is mirrored already, if it has to be."""
-    plain = Shift(down=shift.down, right=shift.right)
+    plain = shift.model_copy(update={"mirrored": False})
     return picture if plain == NOT_MOVED else moved(picture, plain)

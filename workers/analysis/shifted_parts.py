@@ -1,4 +1,4 @@
-"""Parts that repeat anywhere: at another place in each picture, or mirrored.
+"""Parts that repeat anywhere: at another place in each picture, mirrored, or larger or smaller.
 
 They grow as of `parts.find_parts`, from reduced pictures that are laid on each other. Then each
 picture of a part is laid on its centre pixel by pixel, and its tiles are compared once more by all
@@ -8,13 +8,15 @@ pixels and colours: a part is what is the same there, exactly as at fixed places
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule
-from seedsweep.workers.analysis.part_shifts import Laid
+from seedsweep.workers.analysis.moved_pictures import WHOLE
+from seedsweep.workers.analysis.part_scales import LaidPictures
 from seedsweep.workers.analysis.parts import (
     FoundPart,
     Grown,
@@ -33,20 +35,33 @@ _KEPT_BYTES = 1 << 29
 
 
 class ShiftedParts:
-    """The parts of n pictures that may be shifted, found where `fixed` (tiles, n, n) bool says what
-    is the same at fixed places, by all pixels, and `laid` how reduced pictures are laid.
+    """The parts of n pictures that may be shifted or scaled, found where `fixed` (tiles, n, n) bool
+    says what is the same at fixed places, by all pixels, and `pictures` how reduced ones are laid.
 
     A pair is laid by its shift if more tiles are the same then than at fixed places. The pictures
     that may show the best part are compared with its centre by all pixels, each laid to the pixel
-    where it is nearest, or at its fixed place if no fewer tiles are the same there; and so are they
-    with the centre of the best part at fixed places. The better one of the parts that then grow
-    around these two is taken; if none does, the next best are asked.
+    where it is nearest, or at its fixed place if no fewer tiles are the same there, and scaled only
+    if more are the same than at its own size; and so are they with the centre of the best part at
+    fixed places. The better one of the parts that then grow around these two is taken; if none
+    does, the next best are asked.
     """
 
-    def __init__(self, fixed: NDArray[np.bool_], laid: Laid, read: Read, rule: PartRule) -> None:
-        self._fixed, self._laid, self._read, self._rule = fixed, laid, read, rule
-        self._shifted = np.count_nonzero(laid.same, axis=0) > np.count_nonzero(fixed, axis=0)
-        self._near = np.where(self._shifted, laid.same, fixed)
+    def __init__(
+        self,
+        fixed: NDArray[np.bool_],
+        pictures: LaidPictures,
+        read: Read,
+        rule: PartRule,
+    ) -> None:
+        self._fixed, self._read, self._rule = fixed, read, rule
+        self._laid, self._scaled, self._whole = pictures.laid, pictures.scaled, pictures.whole
+        self._most = int(Fraction(str(rule.scale)) * WHOLE)
+        same = self._laid.same
+        self._shifted = np.count_nonzero(same, axis=0) > np.count_nonzero(fixed, axis=0)
+        self._near = np.where(self._shifted, same, fixed)
+        for pair, scaled in pictures.pairs().items():
+            if np.count_nonzero(scaled.same) > np.count_nonzero(self._near[:, *pair]):
+                self._near[:, *pair], self._shifted[pair] = scaled.same, True
         self._shifts: dict[int, dict[int, Shift]] = {}
         self._kept: dict[int, Laying] = {}
 
@@ -62,12 +77,12 @@ class ShiftedParts:
                 break
             parts.append(part)
             left[list(part.shared)] = False
-        return parts, proven
+        return parts, proven and self._whole
 
     def critical_least(self, size: int, max_steps: int) -> tuple[int, bool]:
         """The largest number of tiles at which `find` finds a part, as of `parts.critical_least`,
         0 if that is below `rule.least`."""
-        left, proven = np.ones(self._near.shape[1], np.bool_), True
+        left, proven = np.ones(self._near.shape[1], np.bool_), self._whole
         for least in range(most_tiles(self._near, size), self._rule.least - 1, -1):
             part, _, whole = self._best(left, size, least, 0, max_steps)
             proven &= whole
@@ -117,15 +132,31 @@ class ShiftedParts:
         pictures = self._pictures([centre, *others])
         middle = Centre(pictures[centre], self._rule)
         for other in others:
-            how = self._laid.shifts[self._laid.best[centre, other]]
-            shift = middle.lay(pictures[other], how, row[:, other])
-            # What is the same in fewer tiles than a part has counts as little as it did before.
-            fixed = self._fixed[:, centre, other]
-            more_than = max(int(fixed.sum()), self._rule.least - 1)
-            same = middle.same_tiles(pictures[other], shift, more_than)
-            row[:, other] = fixed if same is None else same
-            if same is not None:
-                self._shifts[centre][other] = shift
+            row[:, other] = self._fixed[:, centre, other]
+            best = self._laid.best[centre, other]
+            if best >= 0:
+                how, tiles = self._laid.shifts[best], self._laid.same[:, centre, other]
+                self._lay(
+                    middle,
+                    pictures[other],
+                    (centre, other),
+                    middle.lay(pictures[other], how, tiles),
+                )
+            scaled = self._scaled(centre, other)
+            if scaled and np.count_nonzero(scaled.same) > np.count_nonzero(row[:, other]):
+                shift = middle.lay_scaled(
+                    pictures[other], scaled.lie, scaled.mirrored, scaled.same, self._most
+                )
+                self._lay(middle, pictures[other], (centre, other), shift)
+
+    def _lay(self, middle: Centre, picture: Laying, pair: tuple[int, int], shift: Shift) -> None:
+        """Take the picture as the shift has it if it is the same in more tiles then, and in as many
+        as a part has."""
+        centre, other = pair
+        more_than = max(int(self._near[:, centre, other].sum()), self._rule.least - 1)
+        same = middle.same_tiles(picture, shift, more_than)
+        if same is not None:
+            self._near[:, centre, other], self._shifts[centre][other] = same, shift
 
     def _pictures(self, places: Sequence[int]) -> Mapping[int, Laying]:
         """The pictures of these places, of which those are read that are not kept."""

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from seedsweep.storage.prompt_results import Part, Shift
 from seedsweep.storage.settings.analysis import Analysis
 from seedsweep.workers.analysis.inner_products import Products
+from seedsweep.workers.analysis.moved_pictures import moved
 from seedsweep.workers.analysis.part_bounds import PartCandidates, part_candidates
 from seedsweep.workers.analysis.part_mask import mask_of
+from seedsweep.workers.analysis.part_scales import LaidPictures
 from seedsweep.workers.analysis.part_shifts import (
-    lay,
-    moved,
     reduce_pictures,
     reduce_summaries,
     reduction,
@@ -91,7 +91,8 @@ def _parts_anywhere(
     if reduced is None:
         reduced = reduce_pictures(read(range(count)))
     with stored.tally.step("compare"):
-        search = ShiftedParts(fixed, lay(reduced, rule, reduction(height, width)), read, rule)
+        pictures = LaidPictures(reduced, rule, reduction(height, width))
+        search = ShiftedParts(fixed, pictures, read, rule)
     found, proven = search.find(settings.min_clique_size, settings.max_steps)
     seeds = [stored.images[place].seed for place in usable]
     parts = []

@@ -19,7 +19,8 @@ from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysis.distances import tiled_distances
 from seedsweep.workers.analysis.flag_threshold import Critical, critical_steps
 from seedsweep.workers.analysis.matching import is_extracted, nearest_training
-from seedsweep.workers.analysis.part_shifts import lay, reduce_pictures, reduction
+from seedsweep.workers.analysis.part_scales import LaidPictures
+from seedsweep.workers.analysis.part_shifts import reduce_pictures, reduction
 from seedsweep.workers.analysis.parts import critical_least, same_tiles
 from seedsweep.workers.analysis.shifted_parts import ShiftedParts
 from seedsweep.workers.analysts.stored_prompt import StoredPrompt, read_prompt
@@ -116,7 +117,7 @@ class Scoring:
         if not rule.anywhere:
             return tuple(fixed)
         height, width = pixels.shape[1:3]
-        laid = lay(reduce_pictures(pixels), rule, reduction(height, width))
+        laid = LaidPictures(reduce_pictures(pixels), rule, reduction(height, width))
         search = ShiftedParts(same, laid, lambda places: pixels[list(places)], rule)
         shifted = [search.critical_least(size, steps) for size in self.sizes]
         return tuple(

@@ -13,6 +13,8 @@ from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings, Part
         (PartRule(shift=0.08), "at most 8% of the picture's side apart, at", "; scaled, mirrored"),
         (PartRule(mirror=True), "at one place, mirrored or not, at", "shifted, scaled and plain"),
         (PartRule(shift=0.1, mirror=True), "apart, mirrored or not, at", "; scaled and plain"),
+        (PartRule(scale=0.08), "at one place, at sizes that differ by 8%", "; shifted, mirrored"),
+        (PartRule(shift=0.1, mirror=True, scale=0.1), "by 10% at most and", "; plain ones"),
     ],
 )
 def test_limits_are_those_of_the_search(rule, found, missed):

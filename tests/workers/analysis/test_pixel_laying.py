@@ -51,10 +51,10 @@ def test_tiles_are_the_same_as_the_slow_comparison_of_all_pixels_says(
     rule = PartRule(grid=grid, distance=0.08, texture=0.02, correlation=0.6)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pixel_laying, "_NARROW", 256 if narrow else 0)
-        pixel_laying._TileSums.of.cache_clear()
+        pixel_laying.TileSums.of.cache_clear()
         way = Shift(down=down, right=right, mirrored=mirrored)
         found = Centre(Laying(first), rule).same_tiles(Laying(second), way, more_than)
-    pixel_laying._TileSums.of.cache_clear()
+    pixel_laying.TileSums.of.cache_clear()
     wanted = slow_same(first, second, (down, right, mirrored), rule)
     if sum(wanted) > more_than:
         assert found.tolist() == wanted

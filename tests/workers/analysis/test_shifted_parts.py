@@ -9,10 +9,10 @@ from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.storage.settings.sampling import Blocks
 from seedsweep.workers.analysis.descriptors import describe, summarise
+from seedsweep.workers.analysis.moved_pictures import moved, moved_back
+from seedsweep.workers.analysis.part_scales import LaidPictures
 from seedsweep.workers.analysis.part_shifts import (
     lay,
-    moved,
-    moved_back,
     reduce_pictures,
     reduce_summaries,
     reduction,
@@ -64,7 +64,7 @@ def test_reduced_pictures_are_laid_as_the_slow_search_lays_them(seed, mirror, si
 
 def search_of(pictures, rule):
     """What is known of pictures before parts are looked for."""
-    laid = lay(reduce_pictures(pictures), rule, reduction(*pictures.shape[1:3]))
+    laid = LaidPictures(reduce_pictures(pictures), rule, reduction(*pictures.shape[1:3]))
     fixed = same_tiles(pictures, rule)
     return ShiftedParts(fixed, laid, lambda places: pictures[list(places)], rule)
 
