@@ -594,6 +594,8 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
         said = {Path(name).stem: read_labels(data) for name, data in given.items()}
         matches = part_matches(results, searches)
         yield from _check_labels(labels, tally_labels(said, results, matches, extractions))
+    elif any(name.startswith("labels/") for name in manifest["files"]):
+        yield "labels/ has what reviewers said; labels.json is not there."
     if "verifications.json" in manifest["files"]:
         searches = load("verifications.json")
         times = [search["verified_at"] for search in searches]

@@ -244,6 +244,15 @@ def test_what_people_did_not_say_of_extractions_is_found(final, tmp_path, forger
     assert [found.startswith(fault) for found in check_bundle(forged)] == [True]
 
 
+def test_counts_that_are_taken_out_are_missed(final, tmp_path):
+    forged = shutil.copytree(final, tmp_path / "forged")
+    (forged / "labels.json").unlink()
+    seal_anew(forged)
+    assert list(check_bundle(forged)) == [
+        "labels/ has what reviewers said; labels.json is not there."
+    ]
+
+
 def test_answers_that_are_changed_put_in_or_taken_out_are_found(final, tmp_path):
     text = (final / "labels" / "ben.csv").read_text()
     last = text.splitlines()[-1]
@@ -306,7 +315,23 @@ def test_a_file_of_labels_of_before_is_read_and_gone_on_with(
     assert list(check_bundle(bundle)) == []
 
 
-def test_a_training_picture_that_was_compared_mirrored_is_shown_so(bundle, serve):
+def test_labels_of_a_training_picture_that_was_compared_mirrored_hold(tmp_path, serve):
+    for name in ("train", "store"):
+        (tmp_path / name).mkdir()
+    audited = audit_seeds(tmp_path / "train", tmp_path / "store", mirrored=True)
+    bundle = evidence_of(audited, tmp_path / "bundle")
+    [each] = load(bundle, "extractions.json")["pictures"]
+    assert each["flip"]
+    visitor = serve(bundle)
+    assert "One of them is shown mirrored" in visitor.page("pair/0")
+    one, other = (np.asarray(Image.open(io.BytesIO(png))) for png in visitor.shown(0))
+    assert (one == other).all()
+    given = [label_all(serve, bundle, name) for name in ("ann", "ben")]
+    assert list(check_bundle(evidence_of(audited, tmp_path / "final", *given))) == []
+    assert report_of(audited, *given).extractions.confirmed == 1
+
+
+def test_whole_pictures_that_were_compared_mirrored_are_shown_so(bundle, serve):
     found, results = load(bundle, "extractions.json"), load(bundle, "results.json")
     for each in found["pictures"]:
         each["flip"] = True
