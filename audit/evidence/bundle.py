@@ -34,6 +34,7 @@ from seedsweep.storage.campaigns import (
     load_verifications,
 )
 from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.results import results_by
 from seedsweep.storage.settings.analysis import AnalysisSettings
@@ -110,8 +111,12 @@ def write_evidence(
             missing += (EXTRACTIONS_LOST,)
         if parts.missing:
             missing += (f"Pictures of parts: {parts.missing}; parts.json says why.",)
-        labelled = {**pictures.shown(results), **parts.shown}
-        people_said = _add_additions(bundle, options, results, labelled, searches)
+        labelled = {
+            **pictures.shown(results),
+            **parts.shown,
+            **(extracted.shown if extracted else {}),
+        }
+        people_said = _add_additions(bundle, options, results, labelled, searches, found)
         cut_down_to = tuple(r.prompt_id for r in shown) if options.prompts else None
         if cut_down_to:
             missing += (_cut_words(results, cut_down_to),)
@@ -222,6 +227,7 @@ def _add_additions(
     results: Sequence[PromptResult],
     shown: dict[str, tuple[str, str]],
     searches: Sequence[VerificationResult],
+    found: Extractions | None,
 ) -> tuple[str, ...]:
     """Add what the store does not hold; returns in sentences what people said."""
     replayed = options.replays
@@ -239,7 +245,7 @@ def _add_additions(
         bundle.add_json("replays.json", replays)
     if not options.labels:
         return ()
-    agreed = agreement(options.labels, results, shown, searches)
+    agreed = agreement(options.labels, results, shown, searches, found)
     bundle.add_json("labels.json", agreed)
     for labels in options.labels:
         bundle.add(f"labels/{labels.reviewer}.csv", labels.csv)

@@ -1,7 +1,6 @@
 """What a campaign without prompts extracts, in a bundle: every generation, ranked, and for each
 distinct training picture itself and the best generation of it."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from seedsweep.audit.findings.matched_pictures import (
     is_at_distance,
     read_named,
 )
+from seedsweep.audit.findings.people import extraction_item, picture_id
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.extractions import (
     ExtractedPicture,
@@ -46,11 +46,14 @@ class ExtractionFile:
 
 @dataclass(frozen=True, slots=True)
 class ExtractionFiles:
-    """What was put in, how many pictures lack a file, and the whole in words."""
+    """What was put in, how many pictures lack a file, and the whole in words. `shown`: by item, as
+    of `extraction_item`, the digests of the two pictures that people label, empty if one is
+    missing."""
 
     extracted: tuple[BundleExtraction, ...]
     missing: int
     in_words: str
+    shown: dict[str, tuple[str, str]]
 
 
 def add_extractions(
@@ -73,6 +76,7 @@ def add_extractions(
     ids = {each.training_id for each in found.pictures}
     training = read_named(settings.verification, campaign.sampling, ids)
     entries, files, extracted = [], list[ExtractionFile](), list[BundleExtraction]()
+    shown: dict[str, tuple[str, str]] = {}
     for each in found.pictures:
         generation = best[each.best_seed]
         made = generation if isinstance(generation, str) else _add_generation(bundle, generation)
@@ -83,12 +87,14 @@ def add_extractions(
             {**each.model_dump(), "generation": asdict(generated), "training": asdict(trained)}
         )
         files += [generated, trained]
+        item = extraction_item(each.training_id)
+        shown[item] = generated.sha256 or "", trained.sha256 or ""
         told = each.model_dump(exclude={"flip"})
         extracted.append(BundleExtraction(**told, made=generated.file, trained=trained.file))
     whole = found.model_dump(mode="json", exclude={"pictures"})
     bundle.add_json("extractions.json", {**whole, "pictures": entries})
     missing = sum(bool(file.missing) for file in files)
-    return ExtractionFiles(tuple(extracted), missing, f"{extraction_words(found)}.")
+    return ExtractionFiles(tuple(extracted), missing, f"{extraction_words(found)}.", shown)
 
 
 def _ranked_rows(ranked: Sequence[NearestTraining], digests: dict[int, str]) -> bytes:
@@ -140,6 +146,6 @@ def _add_training(
         return ExtractionFile(None, None, reason)
     if generation is not None and not is_at_distance(generation, pixels, found.l2, found.flip):
         return ExtractionFile(None, None, "the picture now under this id is another one")
-    file = f"training/{hashlib.sha256(found.training_id.encode()).hexdigest()[:16]}.png"
+    file = f"training/{picture_id(found.training_id)}.png"
     bundle.add(file, encode_png(np.ascontiguousarray(pixels)))
     return ExtractionFile(file, digest_pixels(pixels))

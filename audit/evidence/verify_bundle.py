@@ -59,8 +59,8 @@ SHOWN_COLUMNS = ["generated_sha256", "training_sha256"]
 """Of the pixels of both pictures that the reviewer saw; files of earlier versions lack them."""
 
 PART_COLUMNS = ["part_id"]
-"""Of the part of the picture that was looked at, empty of a whole one; only there if a bundle has
-parts to look at."""
+"""Of the part of the picture that was looked at, or as `picture_id` of the training picture that
+was; empty of a prompt's whole one. Only there if a bundle has parts or extractions to look at."""
 
 REVIEWER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MANIFEST, SIGNATURE, SUMS, PUBLIC = "manifest.json", "manifest.sig", "SHA256SUMS", "public.pem"
@@ -271,6 +271,18 @@ def item_of(prompt_id: str, part_id: str = "") -> str:
     return f"{prompt_id}/{part_id}" if part_id else prompt_id
 
 
+def picture_id(training_id: str) -> str:
+    """Names a training picture in labels and in names of files."""
+    return _sha256(training_id.encode())[:16]
+
+
+def extraction_items(found: Json | None) -> dict[str, Json]:
+    """By the item that people label, each training picture that generations of a campaign without
+    prompts extract. Its name has the form of a part's; such campaigns have no parts."""
+    pictures = found["pictures"] if found else []
+    return {item_of(_prompt_id(""), picture_id(p["training_id"])): p for p in pictures}
+
+
 def read_labels(data: bytes) -> dict[str, str]:
     """The label of each item, as of `item_of`, in a reviewer's CSV; raises `ValueError` for
     anything else."""
@@ -329,25 +341,34 @@ def part_matches(results: list[Json], searches: list[Json]) -> dict[str, Json]:
 
 
 def tally_labels(
-    given: dict[str, dict[str, str]], results: list[Json], parts: dict[str, Json]
+    given: dict[str, dict[str, str]],
+    results: list[Json],
+    parts: dict[str, Json],
+    extractions: dict[str, Json],
 ) -> dict[str, Json]:
     """Count labels by reviewer, by pair of reviewers, and what people confirmed.
 
     People label the match of each prompt's largest clique, so `extracted` is about these alone.
     `confirmed`: prompts that every one of at least two reviewers called the same picture, of those
-    which all of them labelled; null where fewer than two looked. `parts`, as of `part_matches`, are
-    counted alike by those who labelled one, and not told if nobody did.
+    which all of them labelled; null where fewer than two looked. `parts`, as of `part_matches`, and
+    `extractions`, as of `extraction_items`, are each counted alike by those who labelled one, and
+    not told if nobody did.
     """
     matches = {r["prompt_id"]: r["match"] for r in results if r["flagged"] and r["match"]}
-    if stray := {item for labels in given.values() for item in labels} - {*matches, *parts}:
-        raise ValueError(f"{min(stray)} is no prompt and no part with a match")
+    known = {*matches, *parts, *extractions}
+    if stray := {item for labels in given.values() for item in labels} - known:
+        raise ValueError(f"{min(stray)} is no prompt and no part with a match, and no extraction")
     whole = {name: _among(labels, matches) for name, labels in given.items()}
     counts = _tally(whole, {item: match["extracted"] for item, match in matches.items()})
-    of_parts = {name: _among(labels, parts) for name, labels in given.items()}
-    of_parts = {name: labels for name, labels in of_parts.items() if labels}
-    if of_parts:
-        shown = {item: _is_part_extracted(match) for item, match in parts.items()}
-        counts["parts"] = _tally(of_parts, shown)
+    are_extracted = {item: _is_part_extracted(match) for item, match in parts.items()}
+    for kind, of_kind in (
+        ("parts", are_extracted),
+        ("extractions", dict.fromkeys(extractions, True)),
+    ):
+        among = {name: _among(labels, of_kind) for name, labels in given.items()}
+        among = {name: labels for name, labels in among.items() if labels}
+        if among:
+            counts[kind] = _tally(among, of_kind)
     return counts
 
 
@@ -560,8 +581,21 @@ def _check_contents(folder: Path, manifest: Json, distances: bool) -> Iterator[s
         entries = load("parts.json")["parts"] if "parts.json" in files else []
         pictures = _shown_pictures(results, load("images.json"), load("training.json"))
         pictures.update(_shown_parts(results, entries))
+        extractions = extraction_items(found)
+        for item, picture in extractions.items():
+            sides = picture["generation"], picture["training"]
+            pictures[item] = sides[0]["sha256"] or "", sides[1]["sha256"] or ""
+        labels = load("labels.json")
+        names = [name for name in files if name.startswith("labels/")]
+        given = {name: (folder / name).read_bytes() for name in names}
+        for name, data in given.items():
+            for item in other_pictures(read_shown(data), pictures):
+                yield f"{name} is of other pictures of {item} than the bundle's."
+        said = {Path(name).stem: read_labels(data) for name, data in given.items()}
         matches = part_matches(results, searches)
-        yield from _check_labels(folder, load("labels.json"), manifest, results, matches, pictures)
+        yield from _check_labels(labels, tally_labels(said, results, matches, extractions))
+    elif any(name.startswith("labels/") for name in manifest["files"]):
+        yield "labels/ has what reviewers said; labels.json is not there."
     if "verifications.json" in manifest["files"]:
         searches = load("verifications.json")
         times = [search["verified_at"] for search in searches]
@@ -812,7 +846,7 @@ def _check_told_elsewhere(
         name, entry = picture["training_id"], picture["training"]
         if entry["file"]:
             files[name] = entry["file"]
-            if entry["file"] != f"training/{_sha256(name.encode())[:16]}.png":
+            if entry["file"] != f"training/{picture_id(name)}.png":
                 yield f"The picture of {name} is that of another training picture."
             if matched.get(name) not in (None, entry["sha256"]):
                 yield f"training.json has another picture of {name}."
@@ -1276,25 +1310,15 @@ def _is_part_extracted(match: Json) -> bool:
     return match["copies"] > 0 and not elsewhere and not match["controls"]
 
 
-def _check_labels(
-    folder: Path,
-    labels: Json,
-    manifest: Json,
-    results: list[Json],
-    parts: dict[str, Json],
-    shown: dict[str, tuple[str, str]],
-) -> Iterator[str]:
-    names = [name for name in manifest["files"] if name.startswith("labels/")]
-    for name in names:
-        for item in other_pictures(read_shown((folder / name).read_bytes()), shown):
-            yield f"{name} is of other pictures of {item} than the bundle's."
-    given = {Path(name).stem: read_labels((folder / name).read_bytes()) for name in names}
-    if labels["counts"] != tally_labels(given, results, parts):
+def _check_labels(labels: Json, counts: dict[str, Json]) -> Iterator[str]:
+    """`counts`: what the reviewers' labels come to."""
+    if labels["counts"] != counts:
         yield "The counts in labels.json do not follow from the reviewers' labels."
         return
-    yield from _check_agreement(labels["pairs"], labels["counts"]["pairs"])
-    of_parts = labels["counts"].get("parts", {"pairs": []})
-    yield from _check_agreement(labels.get("part_pairs", []), of_parts["pairs"])
+    yield from _check_agreement(labels["pairs"], counts["pairs"])
+    for kind, pairs in (("parts", "part_pairs"), ("extractions", "extraction_pairs")):
+        counted = counts.get(kind, {"pairs": []})
+        yield from _check_agreement(labels.get(pairs, []), counted["pairs"])
 
 
 def _check_agreement(told: list[Json], counted: list[Json]) -> Iterator[str]:

@@ -1,11 +1,14 @@
 """What people said of what prompts repeat and of training pictures, item by item.
 
-An item is a prompt's whole picture, by the prompt's id, or a part of it, as of `item_of`."""
+An item is a prompt's whole picture, by the prompt's id, or a part of it, as of `item_of`; or, of a
+campaign without prompts, a training picture that generations extract, as of `extraction_item`."""
 
+import hashlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.records import prompt_id_of
 
 
 def item_of(prompt_id: str, part_id: str = "") -> str:
@@ -14,8 +17,19 @@ def item_of(prompt_id: str, part_id: str = "") -> str:
     return f"{prompt_id}/{part_id}" if part_id else prompt_id
 
 
-def is_a_part(item: str) -> bool:
-    """Whether it names a part of a picture, and no whole one."""
+def picture_id(training_id: str) -> str:
+    """Names a training picture in labels and in names of files."""
+    return hashlib.sha256(training_id.encode()).hexdigest()[:16]
+
+
+def extraction_item(training_id: str) -> str:
+    """Names what people label of a campaign without prompts: the best generation that extracts a
+    training picture, and that. It has the form of a part's name; such campaigns have no parts."""
+    return item_of(prompt_id_of(""), picture_id(training_id))
+
+
+def has_two_ids(item: str) -> bool:
+    """Whether it names a part or an extraction, and no prompt's whole picture."""
     return "/" in item
 
 
@@ -36,7 +50,7 @@ def refuse_strange(reviewers: Sequence[Reviewer], matched: Set[str]) -> None:
     if stray := sorted({name for each in reviewers for name in each.labels} - matched):
         raise ConfigError(
             f"The labels are of another campaign or analysis: {stray[0]} is no prompt and "
-            "no part with a match."
+            "no part with a match, and no extraction."
         )
 
 
@@ -55,7 +69,7 @@ def said_words(reviewers: Sequence[Reviewer], item: str, shown: tuple[str, str])
                 f"({item}); have them label a bundle of this one."
             )
     same = sum(reviewer.labels[item] == "same" for reviewer in looked)
-    asked = [r for r in reviewers if not is_a_part(item) or any(map(is_a_part, r.labels))]
+    asked = [r for r in reviewers if not has_two_ids(item) or any(map(has_two_ids, r.labels))]
     if len(asked) >= 2 and same == len(asked):
         return f"confirmed {same}/{same}"
     return f"called the same {same}/{len(looked)}" if looked else ""

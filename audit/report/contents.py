@@ -14,10 +14,17 @@ from seedsweep.audit.findings.matched_pictures import gather_training
 from seedsweep.audit.findings.memories import parts_matched
 from seedsweep.audit.findings.missed import Missed, gather_missed
 from seedsweep.audit.findings.part_curve import PartCurve, part_curve
-from seedsweep.audit.findings.people import Reviewer, item_of, refuse_strange, said_words
+from seedsweep.audit.findings.people import (
+    Reviewer,
+    extraction_item,
+    item_of,
+    refuse_strange,
+    said_words,
+)
 from seedsweep.audit.findings.present import (
     captions_of,
     copies_of,
+    extractions_of,
     no_evidence_words,
     present_search,
 )
@@ -44,6 +51,7 @@ from seedsweep.scheduler.campaign.descriptions import (
 )
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts
 from seedsweep.storage.errors import ShardCorruptError
+from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.pieces import pieces_of
 from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import Parked, Submission
@@ -137,7 +145,8 @@ def gather_report(
     parked = tuple(parked_now(store, submission))
     ranked = [result for result in results if result.flagged]
     search = _newest_search(store, campaign_id, settings)
-    refuse_strange(reviewers, _matched(results, search))
+    found = extractions_of(store, campaign, settings, results)
+    refuse_strange(reviewers, _matched(results, search, found))
     training = gather_training(settings, sampling, ranked[:SECTIONS])
 
     def section(result: PromptResult) -> PromptSection:
@@ -149,6 +158,9 @@ def gather_report(
     size = settings.analysis.min_clique_size
     counts = count_results(results, len(prompts), sampling.seeds, size)
     repeats = not results or any(result.flagged or result.parts for result in results)
+    extractions = None
+    if found:
+        extractions = gather_extractions(store, submission, settings, results, found, reviewers)
     findings = gather_findings(store, campaign_id, analysis_id, known_settings, repeats)
     calibrated = findings.calibration.page.calibration.parts if findings.calibration else None
     return Report(
@@ -187,7 +199,7 @@ def gather_report(
         parked_reasons=tuple(Counter(unit.reason for unit in parked).most_common()),
         findings=findings,
         reviewers=tuple(reviewer.name for reviewer in reviewers),
-        extractions=gather_extractions(store, submission, settings, results),
+        extractions=extractions,
         captions=captions_of(search),
         copies=copies_of(search),
     )
@@ -202,11 +214,15 @@ def _settings(store: Store, submission: Submission, analysis_id: str) -> Analysi
     return None
 
 
-def _matched(results: Sequence[PromptResult], search: VerificationResult | None) -> frozenset[str]:
-    """What people may have labelled: prompts with a match, and parts with one."""
+def _matched(
+    results: Sequence[PromptResult], search: VerificationResult | None, found: Extractions | None
+) -> frozenset[str]:
+    """What people may have labelled: prompts with a match, parts with one, and extractions."""
     parts = {(result.prompt_id, part.part_id) for result in results for part in result.parts}
     whole = {result.prompt_id for result in results if result.flagged and result.match}
-    return frozenset(whole | {item_of(*part) for part in parts & parts_matched(search).keys()})
+    of_parts = {item_of(*part) for part in parts & parts_matched(search).keys()}
+    extracted = {extraction_item(each.training_id) for each in found.pictures} if found else set()
+    return frozenset(whole | of_parts | extracted)
 
 
 def _longest_side(campaign: Campaign, results: Sequence[PromptResult]) -> int:

@@ -98,10 +98,12 @@ def label(
 
     It shows one pair for each prompt that has a match: the representative of its largest clique,
     and the training picture. Pairs of parts follow: all but the part is dimmed, and below are more
-    pictures that show it. Each answer is kept at once in DIR/labels-NAME.csv. You may stop at any
-    time: the same command goes on. The order of the pairs, and which picture is on the left, are
-    drawn from the reviewer's name, so nobody chooses prompts. The page does not say what the
-    analysis found, nor what another reviewer answered.
+    pictures that show it. Without prompts, there is also one pair for each distinct training
+    picture that generations extract: the best of these, and the training picture. Each answer is
+    kept at once in DIR/labels-NAME.csv. You may stop at any time: the same command goes on. The
+    order of the pairs, and which picture is on the left, are drawn from the reviewer's name, so
+    nobody chooses pairs. The page does not say what the analysis found, nor what another reviewer
+    answered.
 
     Example: seedsweep label evidence --reviewer ann
     """

@@ -76,7 +76,7 @@ def report(
     """Write the report: one HTML file with the pictures.
 
     It shows what `verify`, `calibrate`, `compare` and `duplication` found, too, and with --labels
-    which prompts people confirmed.
+    which prompts, parts and extracted training pictures people confirmed.
 
     Example: seedsweep report emoji-0123456789ab -o report
     """

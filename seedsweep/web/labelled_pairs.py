@@ -1,4 +1,5 @@
-"""What a bundle of evidence has for a reviewer to look at: pairs of pictures, or of their parts."""
+"""What a bundle of evidence has for a reviewer to look at: pairs of pictures, of their parts, or
+of a training picture and the best generation that extracts it."""
 
 import hashlib
 import json
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.audit.evidence.verify_bundle import MANIFEST
-from seedsweep.audit.findings.people import item_of
+from seedsweep.audit.findings.people import item_of, picture_id
 from seedsweep.audit.report.parts_section import highlight
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import Part, Shift
@@ -32,21 +33,25 @@ MIDDLE_OF = 8
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A picture of the page: a file of the bundle, as it is; or, with a part's `mask`, its pixels
-    with all but the part dimmed, at the shift of the picture. Of several files the middle one of
-    each value, each at its shift. A mask alone is the mask."""
+    """A picture of the page: a file of the bundle, as it is or `mirrored`; or, with a part's
+    `mask`, its pixels with all but the part dimmed, at the shift of the picture. Of several files
+    the middle one of each value, each at its shift. A mask alone is the mask."""
 
     files: tuple[str, ...]
     shifts: tuple[Shift, ...] = ()
     mask: str = ""
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two pictures that may be the same, in the order they are shown: the representative of a
-    flagged prompt's largest clique and its training picture; or, of a part, that of the part and
-    the training picture that it matches, each with others that show the part, and the part's mask.
-    `digests` are of the pixels of the generated and of the training picture."""
+    flagged prompt's largest clique and its training picture; or the best generation that extracts
+    a training picture, and that; or, of a part, that of the part and the training picture that it
+    matches, each with others that show the part, and the part's mask.
+
+    `part_id` is of an extraction the `picture_id`, and empty of a clique. `digests` are of the
+    pixels of the generated and of the training picture, as the bundle's files have them."""
 
     prompt_id: str
     part_id: str
@@ -62,8 +67,8 @@ class Pair:
 
 
 class PairedPictures:
-    """The pairs of a bundle as this reviewer is to see them, whole pictures first; order and sides
-    follow from the reviewer's name alone.
+    """The pairs of a bundle as this reviewer is to see them: cliques, then extractions, then parts.
+    Order and sides follow from the reviewer's name alone.
 
     Raises `ConfigError` if the folder is no bundle, or its pictures are not what its manifest says.
     Parts of bundles that an earlier version wrote are left out: their checker knows no labels of
@@ -78,21 +83,26 @@ class PairedPictures:
             self._size = sampling["width"], sampling["height"]
             results = self._json("results.json")
             whole = [*self._whole(results)]
+            there = "extractions.json" in self._files
+            extractions = [*self._of_extractions(results)] if there else []
             parts = [*self._of_parts(results)] if "parts.json" in self._files else []
-            for pair in (*whole, *parts):
+            for pair in (*whole, *extractions, *parts):
                 for drawing in (*pair.left, *pair.right, *((pair.mask,) if pair.mask else ())):
                     for name in (*drawing.files, *((drawing.mask,) if drawing.mask else ())):
                         self._read(name)
         self.pairs = (
             *_shuffled(whole, f"pairs of {reviewer}"),
+            *_shuffled(extractions, f"extractions of {reviewer}"),
             *_shuffled(parts, f"parts of {reviewer}"),
         )
-        self.has_parts = bool(parts)
+        self.has_part_ids = bool(extractions or parts)
         self.pixel_art = max(self._size) <= PIXEL_ART_SIDE
 
     def draw(self, drawing: Drawing) -> bytes:
         """The PNG of a picture of the page; raises `ConfigError` if its file was changed since."""
         with _as_made(self._folder):
+            if not drawing.mask and drawing.mirrored:
+                return encode_png(np.ascontiguousarray(self._pixels(drawing.files[0])[:, ::-1]))
             if not drawing.mask:
                 return self._read(drawing.files[0])
             mask = self._pixels(drawing.mask)[..., 0] > 127
@@ -135,7 +145,20 @@ class PairedPictures:
                     part_id="",
                     digests=(digests[prompt_id, seed], matched["sha256"]),
                     left=(Drawing((generated,)),),
-                    right=(Drawing((matched["file"],)),),
+                    right=(Drawing((matched["file"],), mirrored=_is_mirrored(result["match"])),),
+                )
+
+    def _of_extractions(self, results: Any) -> Iterator[Pair]:
+        [prompt_id] = [_checked_id(result["prompt_id"]) for result in results]
+        for picture in self._json("extractions.json")["pictures"]:
+            generated, trained = picture["generation"], picture["training"]
+            if generated["file"] and trained["file"]:
+                yield Pair(
+                    prompt_id=prompt_id,
+                    part_id=picture_id(picture["training_id"]),
+                    digests=(generated["sha256"], trained["sha256"]),
+                    left=(Drawing((generated["file"],)),),
+                    right=(Drawing((trained["file"],), mirrored=picture["flip"]),),
                 )
 
     def _of_parts(self, results: Any) -> Iterator[Pair]:
@@ -200,6 +223,10 @@ def _checked_id(prompt_id: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{16}", prompt_id):
         raise ValueError(f"{prompt_id!r} is no prompt's id")
     return prompt_id
+
+
+def _is_mirrored(match: Any) -> bool:
+    return bool(match["transform"] and match["transform"].get("flip"))
 
 
 def _shuffled(pairs: Sequence[Pair], lot: str) -> tuple[Pair, ...]:

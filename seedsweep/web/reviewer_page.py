@@ -39,7 +39,8 @@ FORM_BYTES = 1024
 @dataclass(frozen=True, slots=True)
 class Page:
     """What the page shows; `place` is None once every pair is labelled, `root` begins all paths.
-    `left` and `right`: so many pictures are on each side. `is_part`: it asks of a part of them."""
+    `left` and `right`: so many pictures are on each side. `is_part`: it asks of a part of them.
+    `is_mirrored`: one is shown mirrored, as it was compared."""
 
     root: str
     reviewer: str
@@ -50,6 +51,7 @@ class Page:
     nonce: str
     pixel_art: bool
     is_part: bool
+    is_mirrored: bool
     left: int
     right: int
 
@@ -94,8 +96,8 @@ class Labelling:
             rows = _read_rows(self.path, self._known)
             pair = self.pairs[place]
             rows[pair.item] = (label, now, *pair.digests)
-            # Bundles that have no parts may have a checker of before, which knows none.
-            more = PART_COLUMNS if self.pictures.has_parts else []
+            # Bundles without parts and extractions may have a checker of before, which knows none.
+            more = PART_COLUMNS if self.pictures.has_part_ids else []
             text = io.StringIO(newline="")
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(LABEL_COLUMNS + SHOWN_COLUMNS + more)
@@ -215,6 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
             nonce=nonce,
             pixel_art=labelling.pictures.pixel_art,
             is_part=pair is not None and pair.mask is not None,
+            is_mirrored=pair is not None and any(d.mirrored for d in (*pair.left, *pair.right)),
             left=len(pair.left) if pair else 0,
             right=len(pair.right) if pair else 0,
         )

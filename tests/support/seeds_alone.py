@@ -25,13 +25,14 @@ def here():
 NO_CLIQUE, ONE_CLIQUE = Analysis(min_clique_size=5), Analysis(edge_threshold=1.0, min_clique_size=5)
 
 
-def audit_seeds(training, store, analysis=NO_CLIQUE, strangers=9):
+def audit_seeds(training, store, analysis=NO_CLIQUE, strangers=9, mirrored=False):
     """A store in an empty folder with an audited campaign whose seed 1 is a training picture among
     strangers, and its submission: the pictures of its seeds 0 to 5 differ. With no strangers it
-    has no training set."""
+    has no training set. `mirrored`: that picture is, and is looked for so too."""
     campaign = make_campaign(seeds=6, guidance_scale=1.0, analysis=analysis)
     [one] = NoisePipeline(campaign.sampling).generate("", [1])
-    Image.fromarray(one.pixels).save(training / "known.png")
+    known = Image.fromarray(one.pixels[:, ::-1] if mirrored else one.pixels)
+    known.save(training / "known.png")
     random = np.random.default_rng(0)
     for number in range(strangers):
         noise = random.integers(0, 256, (16, 16, 3), np.uint8)
@@ -39,6 +40,7 @@ def audit_seeds(training, store, analysis=NO_CLIQUE, strangers=9):
     verification = Verification(
         training_set=str(training),
         neighbours=3,
+        flip=mirrored,
         fingerprint=fingerprint_training_set(training, USUAL),
     )
     searched = {"verification": verification} if strangers else {}
