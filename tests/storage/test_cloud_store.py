@@ -13,19 +13,7 @@ from seedsweep.storage.errors import ConfigError, StoreUnavailableError
 from seedsweep.storage.stores import open_store
 from tests.support.answers import Answer, serving
 from tests.support.commands import seedsweep_here
-
-CALLS = {
-    "create": lambda store: store.create("a/b", b"data"),
-    "replace": lambda store: store.replace("a/b", b"data"),
-    "read": lambda store: store.read("a/b"),
-    "read_range": lambda store: store.read_range("a/b", 0, 1),
-    "exists": lambda store: store.exists("a/b"),
-    "list": lambda store: list(store.list("a/")),
-    "folders": lambda store: list(store.folders("")),
-    "delete": lambda store: store.delete("a/b"),
-    "inspect": lambda store: store.inspect(),
-}
-every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+from tests.support.store_calls import every_call
 
 
 @pytest.fixture(autouse=True)

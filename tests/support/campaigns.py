@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from seedsweep.scheduler.campaign.file import read_campaign
+from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
 from seedsweep.storage.campaigns import store_parked
@@ -85,6 +86,15 @@ def campaign_file(file, texts, name="small", **tables):
     (file.parent / "prompts.txt").write_text("\n".join(texts))
     file.write_text(campaign_text(name, **tables))
     return file
+
+
+def submit_pairs(store):
+    """Store a campaign of 30 prompts with two units each; returns its plan."""
+    cuts = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
+    campaign = make_campaign(prompts=30, seeds=10, images_per_unit=5)
+    plan = Plan(campaign, [f"prompt {i}" for i in range(30)], cuts)
+    submit_campaign(store, plan)
+    return plan
 
 
 def submit_file(store, file):

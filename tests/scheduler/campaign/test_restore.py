@@ -1,18 +1,13 @@
 import numpy as np
 import pytest
 
-from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
-from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.storage.campaigns import store_done
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.record import SeedRange
 from seedsweep.storage.result_parts import store_results
-from tests.support.campaigns import make_campaign, park_unit
+from tests.support.campaigns import park_unit, submit_pairs
 from tests.support.results import make_flagged, make_result
-
-CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
 
 
 @pytest.fixture
@@ -23,10 +18,7 @@ def store(tmp_path):
 @pytest.fixture
 def plan(store):
     """A stored campaign of 30 prompts with two units each."""
-    campaign = make_campaign(prompts=30, seeds=10, images_per_unit=5)
-    plan = Plan(campaign, [f"prompt {i}" for i in range(30)], CUTS)
-    submit_campaign(store, plan)
-    return plan
+    return submit_pairs(store)
 
 
 def a_result(plan, prompt, seeds, flagged=False):

@@ -7,12 +7,9 @@ from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
 from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.record import SeedRange
 from seedsweep.storage.records import Worker
 from seedsweep.storage.workforce import Workforce
-from tests.support.campaigns import make_campaign
-
-CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
+from tests.support.campaigns import submit_pairs
 
 
 @pytest.fixture
@@ -23,10 +20,7 @@ def store(tmp_path):
 @pytest.fixture
 def plan(store):
     """A stored campaign of 30 prompts with two units each."""
-    campaign = make_campaign(prompts=30, seeds=10, images_per_unit=5)
-    plan = Plan(campaign, [f"prompt {i}" for i in range(30)], CUTS)
-    submit_campaign(store, plan)
-    return plan
+    return submit_pairs(store)
 
 
 @pytest.fixture
@@ -79,7 +73,7 @@ def submit_another(store, plan):
 
     def submit(name="other", **changes):
         changes = {"name": name, **changes}
-        other = Plan(plan.campaign.model_copy(update=changes), plan.prompts, CUTS)
+        other = Plan(plan.campaign.model_copy(update=changes), plan.prompts, plan.cuts)
         submit_campaign(store, other)
         return other
 

@@ -11,13 +11,10 @@ from seedsweep.storage.campaigns import load_parked, store_control
 from seedsweep.storage.errors import BrokerUnavailableError, TransientError
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.record import SeedRange
 from seedsweep.storage.records import Control
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.monitoring import metrics
 from tests.support.dispatching import queue_key, work_off
-
-CUTS = (SeedRange(first=0, last=4), SeedRange(first=5, last=9))
 
 
 def test_units_of_a_vanished_worker_are_published_again(
@@ -73,7 +70,7 @@ def test_a_unit_that_loses_its_worker_five_times_is_parked_with_its_reason(
         return ledger.counts(campaign_id).parked == 1
 
     wait_until(killed_again)
-    assert [(p.index, p.seeds) for p in load_parked(store, campaign_id)] == [(0, CUTS[0])]
+    assert [(p.index, p.seeds) for p in load_parked(store, campaign_id)] == [(0, plan.cuts[0])]
     assert "vanished" in load_parked(store, campaign_id)[0].reason
 
 
