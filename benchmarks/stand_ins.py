@@ -92,6 +92,7 @@ class StandIn:
             pipe.hset(workforce.WORKERS, self._name, says.model_dump_json())
             pipe.zadd(workforce.BEATS, {self._name: int(seconds) * 1000 + int(micro) // 1000})
             pipe.zrem(workforce.OUT, self._name)
+            pipe.hdel(workforce.TOLD, self._name)
             await pipe.execute()
         chosen = await self._choose(
             keys=[workforce.BEATS, workforce.SERVES, workforce.DEMAND, workforce.CREWS],
@@ -148,8 +149,10 @@ class StandIn:
     async def _is_granted(self, unit):
         for _ in range(2):
             try:
-                answer = await self._call(unit, "claim", unit.index, unit.token, ledger.LEASE_MS)
-                return answer == b"granted"
+                outcome, _ = await self._call(
+                    unit, "claim", unit.index, unit.token, ledger.LEASE_MS
+                )
+                return outcome == b"granted"
             except BROKEN:
                 continue
         return False
