@@ -18,8 +18,10 @@ from seedsweep.storage.workforce import Workforce
 from tests.support.deployment import PROMPTS, Deployment, Process, pixels, write_campaign
 from tests.support.servers import wait_until
 
-SEEDS = 1000
-UNITS = len(PROMPTS) * SEEDS // 20
+SEEDS, MANY_SEEDS = 400, 1000
+"""Many are for the test in which every service is restarted while they are made."""
+
+UNITS, MANY_UNITS = (len(PROMPTS) * seeds // 20 for seeds in (SEEDS, MANY_SEEDS))
 
 WINDOW = 16
 """At most so many units are under way on two workers: two in hand, two buffered, two queued."""
@@ -63,18 +65,22 @@ def ledger(deployment):
     return Ledger(deployment.broker_url)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(shared, tmp_path_factory):
-    """The campaign on one machine with a folder store: its pixels and its results.
+@pytest.fixture
+def undisturbed(shared, tmp_path):
+    """Makes a campaign of so many seeds on one machine with a folder store: pixels and results.
 
     They are the same whatever campaign and noise model are called.
     """
-    url = f"file:{tmp_path_factory.mktemp('embedded')}"
-    file = write_campaign(shared.folder, "undisturbed", SEEDS)
-    output = shared.seedsweep("run", str(file), "--workers", "2", store=url)
-    campaign_id = output.splitlines()[-1]
-    results = shared.seedsweep("results", campaign_id, "--json", store=url)
-    return pixels(open_store(url), campaign_id), json.loads(results)
+
+    def run(seeds):
+        url = f"file:{tmp_path}"
+        file = write_campaign(shared.folder, "undisturbed", seeds)
+        output = shared.seedsweep("run", str(file), "--workers", "1", store=url)
+        campaign_id = output.splitlines()[-1]
+        results = shared.seedsweep("results", campaign_id, "--json", store=url)
+        return pixels(open_store(url), campaign_id), json.loads(results)
+
+    return run
 
 
 def counts_of(ledger, campaign_id):
@@ -119,7 +125,7 @@ def assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbe
 def test_every_service_is_restarted_in_the_middle_and_nothing_is_lost_or_doubled(
     deployment, store, ledger, undisturbed
 ):
-    file = write_campaign(deployment.folder, "restarts", SEEDS, model="restarts")
+    file = write_campaign(deployment.folder, "restarts", MANY_SEEDS, model="restarts")
     campaign_id = deployment.submit(file)
     assert deployment.submit(file) == campaign_id
     services = deployment.services
@@ -145,12 +151,12 @@ def test_every_service_is_restarted_in_the_middle_and_nothing_is_lost_or_doubled
         lambda: restart("broker", Process.stop),
     ]
     for number, step in enumerate(steps, start=1):
-        goal = number * UNITS // (len(steps) + 1)
+        goal = number * MANY_UNITS // (len(steps) + 1)
         wait_until(lambda goal=goal: has_done(ledger, campaign_id, goal), timeout=120)
         assert not is_settled(ledger, campaign_id)
         step()
     wait_until(lambda: is_settled(ledger, campaign_id), timeout=180)
-    assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed)
+    assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed(MANY_SEEDS))
 
 
 def test_a_broker_that_forgets_everything_is_mended_and_nothing_done_is_done_again(
@@ -165,7 +171,7 @@ def test_a_broker_that_forgets_everything_is_mended_and_nothing_done_is_done_aga
     wait_until(lambda: is_settled(ledger, campaign_id), timeout=120)
     again = images_made(deployment) - before - UNITS * 20
     assert 0 <= again <= 20 * WINDOW
-    assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed)
+    assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed(SEEDS))
 
 
 @pytest.mark.nightly
@@ -188,8 +194,8 @@ def test_two_campaigns_of_different_models_go_on_side_by_side(deployment, ledger
 def test_a_campaign_that_is_steered_begins_no_unit_and_goes_on_when_resumed(
     deployment, ledger, command, state
 ):
-    campaign_id = deployment.submit(write_campaign(deployment.folder, command, 600, model=command))
-    wait_until(lambda: has_done(ledger, campaign_id, 50), timeout=120)
+    campaign_id = deployment.submit(write_campaign(deployment.folder, command, 250, model=command))
+    wait_until(lambda: has_done(ledger, campaign_id, 20), timeout=120)
     deployment.seedsweep(command, campaign_id)
     began = time.monotonic()
     at_once = ledger.counts(campaign_id)

@@ -27,6 +27,7 @@ import redis
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
 from tests.support.campaigns import campaign_text, small_sampling
+from tests.support.commands import seedsweep_here
 from tests.support.deployment import Deployment, write_campaign
 from tests.support.proxy import Faults
 from tests.support.servers import free_ports, wait_until
@@ -123,8 +124,18 @@ class Guarded:
         self.known, self.deployment, self.lines = known, deployment, lines
         self.said, self.pages, self.ports = {}, {}, {}
 
+    def command_here(self, name, *arguments, **environment):
+        """Run a command that starts no process in this one; returns what it said."""
+        environment = self.deployment.environment | environment
+        finished = seedsweep_here(
+            *arguments, folder=self.deployment.folder, environment=environment
+        )
+        said = finished.stdout + finished.stderr
+        self.said[name] = said.encode()
+        return said
+
     def command(self, name, *arguments, **environment):
-        """Run a command to its end, whatever that is; returns what it said."""
+        """Run a command in a process of its own, to its end, whatever that is."""
         finished = subprocess.run(
             [sys.executable, "-m", "seedsweep.cli", *arguments],
             cwd=self.deployment.folder,
@@ -264,9 +275,9 @@ def go_through_everything(guarded):
     wait_until(lambda: ledger.counts(campaign_id).settled, timeout=60)
     guarded.look_at_pages("at the end")
     for words in ("status", "status --json", "workers --json", f"check {campaign_id}"):
-        guarded.command(words, *words.split())
-    guarded.command("results", "results", campaign_id, "--json", "--csv", "results.csv")
-    guarded.command("report", "report", campaign_id, "-o", "report")
+        guarded.command_here(words, *words.split())
+    guarded.command_here("results", "results", campaign_id, "--json", "--csv", "results.csv")
+    guarded.command_here("report", "report", campaign_id, "-o", "report")
 
 
 def write_broken_campaigns(folder):
@@ -286,7 +297,7 @@ def have_the_store_refuse(guarded):
     proxy.faults = Faults(refuse=True)
     for name in ("scheduler", "worker"):
         wait_until(lambda name=name: "The store s3://" in guarded.log_of(name), timeout=60)
-    guarded.command("status without a store", "status")
+    guarded.command_here("status without a store", "status")
     guarded.look_at_pages("without a store")
     proxy.heal()
     # Only then does it tell what is away next.
@@ -299,7 +310,7 @@ def have_the_broker_die(guarded):
     for name in ("scheduler", "analyst", "worker"):
         wait_until(lambda name=name: "The broker does not" in guarded.log_of(name), timeout=60)
     wait_until(lambda: "No units are taken for now" in guarded.log_of("worker"), timeout=60)
-    guarded.command("workers without a broker", "workers")
+    guarded.command_here("workers without a broker", "workers")
     guarded.look_at_pages("without a broker")
     deployment.start_broker()
 
@@ -321,10 +332,10 @@ def give_what_is_wrong(guarded):
     (closed,) = free_ports(1)
     no_ray = {"SEEDSWEEP_RAY_ADDRESS": f"127.0.0.1:{closed}"}
     wrong_store = {"AWS_SECRET_ACCESS_KEY": known.wrong_store.text}
-    guarded.command("status with a wrong password", "status", **wrong)
-    guarded.command("status with a raw password", "status", **raw)
+    guarded.command_here("status with a wrong password", "status", **wrong)
+    guarded.command_here("status with a raw password", "status", **raw)
     guarded.command("worker with a raw password", "worker", "--device", "cpu", **raw)
-    guarded.command("status with a wrong key", "status", **wrong_store)
+    guarded.command_here("status with a wrong key", "status", **wrong_store)
     guarded.command("doctor with all of it wrong", "doctor", **wrong, **wrong_ray, **wrong_store)
     guarded.command("doctor", "doctor", **no_ray)
     guarded.command("submit without a hub", "submit", "hub.toml")

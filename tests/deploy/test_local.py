@@ -123,25 +123,8 @@ def test_what_runs_stays_as_it_is(deployment):
     assert {name: part["pid"] for name, part in deployment.status().items()} == before
 
 
-def test_what_was_killed_is_started_again_on_its_old_data(deployment):
-    killed = ["store", "broker", "ray", "worker"]
-    before = json.loads(deployment.shell("seedsweep status --json"))
-    pids = {name: part["pid"] for name, part in deployment.status().items()}
-    for name in killed:
-        os.kill(pids[name], signal.SIGKILL)
-    status = deployment.status(code=1)
-    assert [name for name, part in status.items() if not part["running"]] == killed
-    _, said = deployment.up("--actors", "2", "--no-prometheus", code=2)
-    assert "worker, ray, store, broker do not run; `up` without these options" in said
-    deployment.up()
-    status = deployment.status()
-    assert [name for name in PARTS if status[name]["pid"] != pids[name]] == killed
-    assert json.loads(deployment.shell("seedsweep status --json")) == before
-    assert finish(deployment, "second")
-
-
-def test_a_part_that_waits_for_another_one_says_so_and_one_that_is_gone_is_told_apart(deployment):
-    os.kill(deployment.status()["broker"]["pid"], signal.SIGKILL)
+def assert_the_scheduler_waits_for_the_broker(deployment):
+    """A part that waits for another one says so, and one that is gone is told apart."""
     wait_until(lambda: deployment.status(code=1)["scheduler"]["waits_for"], timeout=60)
     shown, said = deployment.command("status", str(deployment.folder), code=1)
     how = dict(line.split(maxsplit=1) for line in shown.splitlines())
@@ -150,10 +133,29 @@ def test_a_part_that_waits_for_another_one_says_so_and_one_that_is_gone_is_told_
     assert f"scheduler: This service waits for the broker at {HOST}:" in said
     ending = f"Start what does not run: python -m deploy.local up {deployment.folder}"
     assert said.splitlines()[-1] == ending
+
+
+def test_what_was_killed_is_missed_by_what_waits_for_it_and_started_again_on_its_old_data(
+    deployment,
+):
+    killed = ["store", "broker", "ray", "worker"]
+    before = json.loads(deployment.shell("seedsweep status --json"))
+    pids = {name: part["pid"] for name, part in deployment.status().items()}
+    for name in killed:
+        os.kill(pids[name], signal.SIGKILL)
+    status = deployment.status(code=1)
+    assert [name for name, part in status.items() if not part["running"]] == killed
+    assert_the_scheduler_waits_for_the_broker(deployment)
+    _, said = deployment.up("--actors", "2", "--no-prometheus", code=2)
+    assert "worker, ray, store, broker do not run; `up` without these options" in said
     deployment.up()
+    status = deployment.status()
+    assert [name for name in PARTS if status[name]["pid"] != pids[name]] == killed
     shown, said = deployment.command("status", str(deployment.folder))
     assert said == ""
     assert "waits" not in shown
+    assert json.loads(deployment.shell("seedsweep status --json")) == before
+    assert finish(deployment, "second")
 
 
 def test_a_worker_that_down_kills_takes_leave_and_its_password_can_be_changed(deployment):

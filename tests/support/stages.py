@@ -1,7 +1,7 @@
 """Which test files compute, and which mostly wait for the servers and services that they start.
 
-`.ci/check` runs the two kinds one after the other, so that each can have as many processes as suit
-it. A file waits if it asks for the fixture of a server or for a helper that starts processes, or
+`.ci/check` runs the two kinds side by side: those that compute take what processors the others
+leave. A file waits if it asks for the fixture of a server or for a helper that starts processes, or
 starts seedsweep itself.
 """
 
