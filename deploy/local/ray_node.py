@@ -55,6 +55,8 @@ def ray_node(layout: Layout, settings: Settings) -> Part:
         # On every system, not only on those that it is named after: bound to loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # No process that waits for work: an actor has one of its own.
+        "RAY_prestart_worker_first_driver": "0",
         "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
     }

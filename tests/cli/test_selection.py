@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from tests.support.checkout import ROOT
+from tests.support.commands import seedsweep_here
 from tests.support.onnx_models import TOML, need_embeddings, write_model
 from tests.support.pictures import data_of, drawings, stored_anew, write_parquet
 
@@ -24,15 +23,8 @@ def training_set(tmp_path):
 @pytest.fixture
 def seedsweep(tmp_path):
     def run(*words, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "seedsweep.cli", *words],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        return seedsweep_here(*words, folder=tmp_path, environment=environment)
 
     return run
 

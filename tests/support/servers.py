@@ -136,6 +136,7 @@ def ray_cluster(cpus=3, **environment):
     environment = {
         "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled"),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_prestart_worker_first_driver": "0",
     } | environment
     code = (
         "import ray\n"
