@@ -1,0 +1,443 @@
+"""Kinds of work over several models, from the feeder through a real broker to workers and back.
+
+The campaign asks of each picture what model a tells, what b tells, what both do, and has one
+picture made by a, which is its own model: three loads, and so three queues.
+"""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from seedsweep.scheduler.campaign import window
+from seedsweep.scheduler.campaign.control import steer
+from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.campaign.submission import submit_campaign
+from seedsweep.scheduler.dispatch import dispatcher as dispatcher_module
+from seedsweep.scheduler.dispatch import feeder, loads
+from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
+from seedsweep.scheduler.dispatch.loads import Loads, load_of, loads_of
+from seedsweep.storage.campaigns import load_parked, store_control
+from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
+from seedsweep.storage.keys import unit_shard
+from seedsweep.storage.live_state import DROPPED
+from seedsweep.storage.pieces import Piece, pieces_of
+from seedsweep.storage.record import SeedRange
+from seedsweep.storage.records import Control, WorkUnit
+from seedsweep.storage.settings.sampling import Stage
+from seedsweep.storage.workforce import Workforce
+from seedsweep.workers.generation import failures, heartbeat, loaded_models
+from seedsweep.workers.generation.celery_app import make_app, publish, queue_of
+from seedsweep.workers.generation.kinds import KINDS
+from seedsweep.workers.generation.renderer import Renderer
+from seedsweep.workers.pipelines.loading import load_pipeline
+from seedsweep.workers.stored_images import read_images
+from tests.support.campaigns import make_campaign, noise_model, nothing_done
+from tests.support.membership import Membership
+
+MODELS = {"a": noise_model("a"), "b": noise_model("b")}
+A, B = (model.model_id for model in MODELS.values())
+BOTH = load_of([A, B])
+KIND_IDS = ("a", "b", "a-b", "")
+CUTS = tuple(SeedRange(first=seed, last=seed) for seed in range(len(KIND_IDS)))
+PROMPTS = [f"picture {number}" for number in range(4)]
+
+
+def unit_of(message):
+    """The unit of a message as it lies in a queue."""
+    (unit,), _, _ = json.loads(base64.b64decode(json.loads(message)["body"]))
+    return WorkUnit.model_validate(unit)
+
+
+class Killed(BaseException):
+    """The worker's process is ended at this point."""
+
+
+class Worker:
+    """A worker with a real heartbeat and ledger. Each turn takes a message from the queue of the
+    load that it was told to serve, if there is one, and does it."""
+
+    def __init__(self, broker, store, ledger, url, name, kinds=KINDS):
+        self.broker, self.load, self.taken = broker, "", []
+        self.renderer = Renderer(
+            store, ledger, Workforce(url), name, follow=self.follow, kinds=kinds
+        )
+
+    def follow(self, load):
+        self.load = load or self.load
+
+    def turn(self):
+        message = self.load and self.broker.rpop(f"seedsweep:{queue_of(self.load)}")
+        if message:
+            unit = unit_of(message)
+            self.taken.append((self.load, unit.index))
+            self.renderer.render(unit)
+
+    def vanish(self):
+        """Give no sign of life any more."""
+        self.renderer._heartbeat._closing.set()
+        self.renderer._heartbeat._thread.join()
+        self.broker.zadd("seedsweep:beats", {self.renderer._name: 0})
+        self.broker.delete("seedsweep:crews")
+
+
+class Deployment:
+    """A campaign over two models, its dispatcher, and workers."""
+
+    def __init__(self, store, ledger, broker, url):
+        self.store, self.ledger, self.broker, self.url = store, ledger, broker, url
+        self.membership = Membership(MODELS)
+        self.workers, self.app = [], make_app(url)
+        self.plan = self.submit("members")
+
+    def submit(self, name, **changes):
+        campaign = make_campaign(
+            name,
+            prompts=len(PROMPTS),
+            model=MODELS["a"],
+            seeds=len(CUTS),
+            images_per_unit=1,
+            **changes,
+        )
+        plan = Plan(campaign, PROMPTS, CUTS)
+        submit_campaign(self.store, plan)
+        return plan
+
+    def begin(self):
+        def send(queue, units):
+            publish(self.app, queue, units)
+
+        campaigns = lambda: self.store.folders("campaigns/")  # noqa: E731
+        self.dispatcher = Dispatcher(self.store, self.ledger, Workforce(self.url), send, campaigns)
+        self.dispatcher.tick()  # it learns of the campaign, and
+        self.dispatcher.tick()  # feeds
+
+    def start(self, name, kinds=None):
+        kinds = {**KINDS, "membership": self.membership} if kinds is None else kinds
+        worker = Worker(self.broker, self.store, self.ledger, self.url, name, kinds)
+        self.workers.append(worker)
+        return worker
+
+    def turn(self):
+        self.dispatcher.tick()
+        for worker in self.workers:
+            worker.turn()
+
+    def is_done(self):
+        """Take turns; whether no unit is left."""
+        self.turn()
+        return self.counts.remaining == 0
+
+    @property
+    def campaign_id(self):
+        return self.plan.campaign.campaign_id
+
+    @property
+    def counts(self):
+        return self.ledger.counts(self.campaign_id)
+
+    def indexes(self, *kind_ids):
+        return [i for i in range(len(self.plan)) if KIND_IDS[i % len(CUTS)] in kind_ids]
+
+    def queue(self, load):
+        return f"seedsweep:{queue_of(load)}"
+
+    def check(self, indexes=None):
+        """Each unit has its shard, of what its own models told."""
+        for unit in map(self.plan.unit, range(len(self.plan)) if indexes is None else indexes):
+            if unit.kind == "generate":
+                assert [image.seed for image in read_images(self.store, unit_shard(unit))] == [3]
+            else:
+                assert self.membership.told(self.store, unit) == unit.kind_id.split("-")
+
+
+@pytest.fixture
+def deployment(store, ledger, broker, broker_url, monkeypatch):
+    def pieces(campaign, cuts):
+        if not campaign.name.startswith("members"):
+            return pieces_of(campaign, cuts)
+        kinds = [("membership", kind_id) if kind_id else ("generate", "") for kind_id in KIND_IDS]
+        sizes = [0 if kind_id else 1 for kind_id in KIND_IDS]
+        return tuple(
+            Piece(cut, size, *kind) for cut, size, kind in zip(cuts, sizes, kinds, strict=True)
+        )
+
+    monkeypatch.setattr("seedsweep.scheduler.campaign.plan.pieces_of", pieces)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.03)
+    monkeypatch.setattr(failures, "PAUSE_WHEN_STORE_FAILS", 0)
+    monkeypatch.setattr(loads, "RECOUNT_SECONDS", 0)
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0)
+    deployment = Deployment(store, ledger, broker, broker_url)
+    monkeypatch.setitem(KINDS, "membership", deployment.membership)
+    deployment.begin()
+    yield deployment
+    for worker in deployment.workers:
+        worker.renderer.close()
+
+
+def test_a_load_is_named_by_its_model_or_by_all_of_them_in_any_order():
+    assert load_of([A]) == load_of([A, A]) == A
+    assert load_of([A, B]) == load_of([B, A]) == load_of([B, A, B])
+    assert len({A, B, load_of([A, B]), load_of([A, B, "c"])}) == 4
+    assert len(BOTH) == len(A)
+
+
+def test_a_campaign_of_one_model_has_its_model_for_its_only_load():
+    campaign = make_campaign(stages=[Stage(screen="noise-magnitude", above=1.0, seeds=2)])
+    plan = Plan(campaign, PROMPTS, CUTS)
+    assert {*loads_of(plan)} == {campaign.model.model_id}
+    assert len(loads_of(plan)) == plan.per_prompt == len(CUTS) + 1
+
+
+def test_each_unit_lies_in_the_queue_of_its_load_and_each_queue_holds_a_window(deployment):
+    for load, kind_ids in {A: ("a", ""), B: ("b",), BOTH: ("a-b",)}.items():
+        messages = deployment.broker.lrange(deployment.queue(load), 0, -1)
+        indexes = [unit_of(message).index for message in reversed(messages)]
+        assert indexes == deployment.indexes(*kind_ids)[: window.UNITS_PER_WORKER]
+
+
+def test_all_is_made_once_though_a_worker_is_killed_and_messages_come_twice(deployment, wait_until):
+    first, second = deployment.start("first"), deployment.start("second")
+    ask, killed = deployment.membership.ask, []
+
+    def die_once(pipeline, wanted, unit, place):
+        if unit.kind_id == "a-b" and wanted.model.path == "b" and not killed:
+            killed.append(unit.index)
+            raise Killed
+        return ask(pipeline, wanted, unit, place)
+
+    deployment.membership.ask = die_once
+    for load in (A, B, BOTH):
+        key = deployment.queue(load)
+        deployment.broker.lpush(key, *deployment.broker.lrange(key, 0, -1))
+
+    def dies():
+        for worker in (first, second):
+            try:
+                deployment.dispatcher.tick()
+                worker.turn()
+            except Killed:
+                return worker
+        return None
+
+    lost = wait_until(dies)
+    lost.vanish()
+    deployment.workers.remove(lost)
+    assert deployment.ledger.window(deployment.campaign_id).claimed
+    key = f"seedsweep:{deployment.campaign_id}:leases"
+    deployment.broker.zadd(key, {killed[0]: 0})
+    wait_until(deployment.is_done)
+    wait_until(lambda: deployment.counts.claimed == 0)
+    deployment.check()
+    made = deployment.membership.made
+    assert sorted(made) == deployment.indexes("a", "b", "a-b")
+    asked = sorted((index, model) for index, model in deployment.membership.asked)
+    expected = [(i, m) for i in made for m in deployment.plan.unit(i).kind_id.split("-")]
+    assert asked == sorted([*expected, (killed[0], "a")])
+    counts = deployment.counts
+    assert (counts.done, counts.parked, counts.queued) == (len(deployment.plan), 0, 0)
+    assert {load for load, _ in lost.taken + deployment.workers[0].taken} == {A, B, BOTH}
+
+
+def test_a_worker_with_room_for_one_model_makes_all_and_loads_no_model_without_need(
+    deployment, monkeypatch, wait_until
+):
+    there, loaded = set(), []
+
+    class Alone:
+        def __init__(self, pipeline):
+            self.pipeline = pipeline
+            there.add(id(self))
+
+        def __del__(self):
+            there.discard(id(self))
+
+        def generate(self, prompt, seeds):
+            return self.pipeline.generate(prompt, seeds)
+
+        def with_sampling(self, sampling):
+            return self
+
+    def load(store, campaign, device, threads):
+        loaded.append(campaign.model.path)
+        if there:
+            raise DeviceMemoryError("There is no room for two.")
+        return Alone(load_pipeline(store, campaign, device, threads))
+
+    monkeypatch.setattr(loaded_models, "load_pipeline", load)
+    deployment.start("small")
+    wait_until(deployment.is_done)
+    deployment.check()
+    # One loading for each unit of both, one in vain, and those of turning from load to load.
+    assert len(loaded) <= len(PROMPTS) + 1 + 4
+
+
+def test_of_a_model_that_cannot_be_loaded_the_units_are_parked_and_the_others_made(
+    deployment, monkeypatch, wait_until
+):
+    def load(store, campaign, device, threads):
+        if campaign.model.path == "b":
+            raise ModelLoadError("The weights of b are gone.")
+        return load_pipeline(store, campaign, device, threads)
+
+    monkeypatch.setattr(loaded_models, "load_pipeline", load)
+    worker = deployment.start("worker")
+    wait_until(deployment.is_done)
+    deployment.check(deployment.indexes("a", ""))
+    parked = load_parked(deployment.store, deployment.campaign_id)
+    assert [unit.index for unit in parked] == deployment.indexes("b", "a-b")
+    assert {unit.reason for unit in parked} == {"The weights of b are gone."}
+    assert worker.renderer.why_out == ""
+    assert not {index for index, _ in deployment.membership.asked} & {u.index for u in parked}
+
+
+def test_when_the_workers_of_all_loads_are_gone_others_make_what_they_held(deployment, wait_until):
+    held = []
+    for load in (A, B, BOTH):
+        unit = unit_of(deployment.broker.rpop(deployment.queue(load)))
+        claim = deployment.ledger.claim(deployment.campaign_id, unit.index, unit.token)
+        assert claim.outcome == "granted"
+        held.append(unit.index)
+    deployment.broker.zadd(f"seedsweep:{deployment.campaign_id}:leases", dict.fromkeys(held, 0))
+    deployment.dispatcher.tick()
+    assert deployment.counts.claimed == 0
+    deployment.start("another")
+    wait_until(deployment.is_done)
+    deployment.check()
+    assert len(deployment.membership.made) == len(set(deployment.membership.made))
+
+
+def test_a_lost_queue_is_sent_again_and_the_queues_of_other_loads_stay(
+    deployment, monkeypatch, wait_until
+):
+    monkeypatch.setattr(feeder, "SILENT_SECONDS", 0.05)
+    others = [deployment.queue(load) for load in (A, BOTH)]
+    before = [deployment.broker.lrange(key, 0, -1) for key in others]
+    queued = deployment.ledger.window(deployment.campaign_id).queued
+    deployment.broker.delete(deployment.queue(B))
+
+    def sent_again():
+        deployment.dispatcher.tick()
+        return deployment.broker.llen(deployment.queue(B)) == window.UNITS_PER_WORKER
+
+    wait_until(sent_again)
+    assert [deployment.broker.lrange(key, 0, -1) for key in others] == before
+    assert deployment.ledger.window(deployment.campaign_id).queued == queued
+
+
+def demand(deployment):
+    """What the broker is told of each load: priority, weight and how many units wait."""
+    told = deployment.broker.hgetall("seedsweep:demand")
+    return {load.decode(): tuple(map(float, said.split())) for load, said in told.items()}
+
+
+def test_a_campaign_weighs_as_much_with_several_loads_as_with_one(deployment):
+    n = len(PROMPTS)
+    third = pytest.approx(1 / 3)
+    assert demand(deployment) == {A: (0, third, 2 * n), B: (0, third, n), BOTH: (0, third, n)}
+    for index in deployment.indexes("b"):
+        deployment.ledger.complete(deployment.campaign_id, index)
+    deployment.dispatcher.tick()
+    assert demand(deployment) == {A: (0, 0.5, 2 * n), BOTH: (0, 0.5, n)}
+    other = deployment.submit("other")
+    deployment.dispatcher.tick()
+    deployment.dispatcher.tick()
+    assert demand(deployment)[A] == (0, 1.5, 2 * n + len(other))
+
+
+def test_a_higher_priority_comes_first_in_each_load_that_both_campaigns_have(
+    deployment, wait_until
+):
+    urgent = deployment.submit("members-urgent", first_seed=0)
+    control = Control(priority=5)
+    store_control(deployment.store, urgent.campaign.campaign_id, control)
+    deployment.broker.flushall()  # nothing is queued yet when both are known
+    deployment.dispatcher.tick()
+    queued = {
+        campaign: len(deployment.ledger.window(campaign).queued)
+        for campaign in (urgent.campaign.campaign_id, deployment.campaign_id)
+    }
+    assert [*queued.values()] == [3 * window.UNITS_PER_WORKER, 0]
+    assert {said[0] for said in demand(deployment).values()} == {5}
+    deployment.start("worker")
+    wait_until(deployment.is_done)
+    deployment.check()
+
+
+def test_a_campaign_that_rests_asks_for_no_worker_of_any_load_and_then_goes_on(
+    deployment, wait_until
+):
+    for state in ("paused", "cancelled"):
+        steer(deployment.store, deployment.campaign_id, state, deployment.ledger)
+        deployment.start(f"worker-{state}").follow(BOTH)
+        for _ in range(4):
+            deployment.turn()
+        assert demand(deployment) == {}
+        assert deployment.counts.done == 0
+    store_control(deployment.store, deployment.campaign_id, Control())
+    wait_until(deployment.is_done)
+    deployment.check()
+
+
+def test_a_broker_that_lost_everything_is_mended_and_nothing_is_made_again(deployment, wait_until):
+    deployment.start("worker")
+    wait_until(lambda: deployment.turn() or deployment.counts.done >= 6)
+    wait_until(lambda: deployment.counts.claimed == 0)
+    deployment.broker.flushall()
+    wait_until(deployment.is_done)
+    deployment.check()
+    made = deployment.membership.made
+    assert sorted(made) == deployment.indexes("a", "b", "a-b")
+
+
+def test_a_worker_of_the_version_before_hands_back_what_it_does_not_know_and_harms_nothing(
+    deployment, wait_until
+):
+    old = deployment.start("old", {kind: KINDS[kind] for kind in ("generate", "screen")})
+    wait_until(lambda: deployment.turn() or len(old.taken) >= 5)
+    assert deployment.counts.failing == deployment.counts.parked == 0
+    assert old.renderer.why_out == ""
+    deployment.workers.remove(old)
+    old.renderer.close()
+    deployment.start("new")
+    wait_until(deployment.is_done)
+    deployment.check()
+
+
+def test_units_are_counted_by_load_as_one_by_one(ledger, monkeypatch):
+    """Some are done, parked or dropped, some wait for a stage, and some are in the window."""
+    monkeypatch.setattr(loads, "loads_of", lambda plan: ("x", "y", "x"))
+    monkeypatch.setattr(loads, "RECOUNT_SECONDS", 0)
+    stages = [Stage(seeds=2)]
+    campaign = make_campaign(prompts=4, seeds=3, images_per_unit=1, stages=stages)
+    plan = Plan(campaign, PROMPTS, CUTS[:3])
+    name = campaign.campaign_id
+    done = np.zeros(12, dtype=np.bool_)
+    done[[0, 1, 3, 6, 7]] = True
+    of_prompts = np.array([1 + DROPPED, 1, 2, 1], dtype=np.uint8)
+    ledger.restore(
+        name,
+        nothing_done(4, 3, done=done, parked=frozenset({4}), ends=(2, 3), stages=of_prompts),
+    )
+    counting = Loads(ledger)
+    counting.split({name: plan}, {name: ledger.counts(name)})
+    token, [first, _] = ledger.issue(name, 2, counting.lot(name, "x"))
+    ledger.claim(name, first, token)
+    ledger.issue(name, 1, counting.lot(name, "y"))
+    whole = ledger.counts(name)
+    told = {load: c[name] for load, c in counting.split({name: plan}, {name: whole}).items()}
+    opened = {0: 2, 1: 2, 2: 3, 3: 2}
+    for load, places in {"x": (0, 2), "y": (1,)}.items():
+        units = [(p, place) for p in range(4) for place in places]
+        settled = [u for u in units if done[u[0] * 3 + u[1]] or u == (1, 1)]
+        closed = [u for u in units if u[1] >= opened[u[0]] and u not in settled]
+        count = told[load]
+        assert count.units == len(units)
+        assert count.done == sum(bool(done[p * 3 + place]) for p, place in units)
+        assert count.parked == sum(u == (1, 1) for u in units)
+        assert count.dropped == sum(p == 0 for p, _ in closed)
+        assert count.held == sum(p != 0 for p, _ in closed)
+    for field in ("units", "done", "parked", "dropped", "held", "queued", "claimed", "pending"):
+        assert sum(getattr(count, field) for count in told.values()) == getattr(whole, field)
+    assert (told["x"].queued, told["x"].claimed, told["y"].queued) == (1, 1, 1)
