@@ -50,8 +50,8 @@ class Kind(Protocol[Told]):
     def wants(self, campaign: Campaign, unit: WorkUnit) -> tuple[Campaign, ...]:
         """The campaign with each of the models that the unit is made with, and the recipe there.
 
-        Which models these are follows from campaign, kind and `kind_id` alone: units that want the
-        same ones lie in one queue.
+        Which models these are follows from campaign, kind and `kind_id` alone, for units that want
+        the same ones lie in one queue; nothing is raised.
         """
 
     def ask(self, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit, place: Place) -> Told:
