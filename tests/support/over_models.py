@@ -65,6 +65,7 @@ class Worker:
         """Give no sign of life any more."""
         self.renderer._heartbeat._closing.set()
         self.renderer._heartbeat._thread.join()
+        self.renderer._writer.close()
         self.broker.zadd("seedsweep:beats", {self.renderer._name: 0})
         self.broker.delete("seedsweep:crews")
 

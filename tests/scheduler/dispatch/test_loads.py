@@ -149,8 +149,7 @@ def test_when_the_workers_of_all_loads_are_gone_others_make_what_they_held(deplo
         assert claim.outcome == "granted"
         held.append(unit.index)
     deployment.broker.zadd(f"seedsweep:{deployment.campaign_id}:leases", dict.fromkeys(held, 0))
-    deployment.dispatcher.tick()
-    assert deployment.counts.claimed == 0
+    wait_until(lambda: deployment.dispatcher.tick() or deployment.counts.claimed == 0)
     deployment.start("another")
     wait_until(deployment.is_done)
     deployment.check()
