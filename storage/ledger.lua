@@ -2,7 +2,8 @@
 -- storage/ledger.py says what every key holds; a call names one function and its arguments.
 local prefix, epoch = KEYS[1], KEYS[2]
 local meta, done, tokens = prefix .. 'meta', prefix .. 'done', prefix .. 'tokens'
-local leases, again, ready = prefix .. 'leases', prefix .. 'again', prefix .. 'ready'
+local leases, again, aside = prefix .. 'leases', prefix .. 'again', prefix .. 'aside'
+local ready = prefix .. 'ready'
 local errors, losses, parked = prefix .. 'errors', prefix .. 'losses', prefix .. 'parked'
 local analysed, flagged = prefix .. 'analysed', prefix .. 'flagged'
 local stage, dropped, waiting = prefix .. 'stage', prefix .. 'dropped', prefix .. 'waiting'
@@ -13,11 +14,14 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local layout = redis.call('HMGET', meta, 'per_prompt', 'ends')
 local per_prompt = tonumber(layout[1])
 
--- How many units are open in each stage; none where there is only the one stage that has all.
-local ends = {}
-for count in string.gmatch(layout[2] or '', '%d+') do
-  ends[#ends + 1] = tonumber(count)
+local function numbers_in(text)
+  local numbers = {}
+  for number in string.gmatch(text or '', '%d+') do numbers[#numbers + 1] = tonumber(number) end
+  return numbers
 end
+
+-- How many units are open in each stage; none where there is only the one stage that has all.
+local ends = numbers_in(layout[2])
 
 local function prompt_of(index)
   return math.floor(index / per_prompt)
@@ -127,6 +131,28 @@ local function unpark(index)
   return 1
 end
 
+-- Which load a unit is of, told by `loads`, the number of the load of each unit of a prompt; nil where
+-- nobody tells, since all are of one.
+local function load_teller(loads)
+  local numbers = numbers_in(loads)
+  return function(index) return numbers[index - prompt_of(index) * per_prompt + 1] end
+end
+
+-- Units that came back wait for the issue of their own load, in the order in which they are met here.
+local TURNS = 1e9
+
+local function put_aside(index, load)
+  local turn = redis.call('HINCRBY', meta, 'turn', 1)
+  redis.call('ZADD', aside, 'NX', load * TURNS + turn % TURNS, index)
+end
+
+local function take_aside(load)
+  local last = string.format('(%.0f', (load + 1) * TURNS)
+  local index = redis.call('ZRANGEBYSCORE', aside, load * TURNS, last, 'LIMIT', 0, 1)[1]
+  if index then redis.call('ZREM', aside, index) end
+  return index
+end
+
 local calls = {}
 
 function calls.set_state(state)
@@ -135,41 +161,55 @@ function calls.set_state(state)
 end
 
 -- The token tells when the units were issued, so that their claims know how long they waited.
--- What comes again comes first, and so do the units of a prompt that goes on.
-function calls.issue(count, token)
+-- What comes again comes first, and so do the units of a prompt that goes on. With `loads`, only units
+-- of the load of this number are issued; each load has a cursor of its own.
+function calls.issue(count, token, load, loads)
   count, token = tonumber(count), token .. ':' .. now
   if redis.call('HGET', meta, 'state') ~= 'active' then return {token, {}} end
-  local issued = {}
+  local field = load and 'cursor:' .. load or 'cursor'
+  load = tonumber(load)
+  local load_of, issued, others = load_teller(loads), {}, 0
   local function issue_if_pending(index)
     if is_pending(index) then
       redis.call('HSET', tokens, index, token)
       issued[#issued + 1] = tonumber(index)
     end
   end
-  while #issued < count do
-    local index = redis.call('LPOP', again)
+  while #issued < count and others < 20000 do
+    local index = load and take_aside(load) or redis.call('LPOP', again)
     if not index then break end
-    issue_if_pending(index)
+    if load_of(index) == load then
+      issue_if_pending(index)
+    else
+      put_aside(index, load_of(index))
+      others = others + 1
+    end
   end
-  local sizes = redis.call('HMGET', meta, 'units', 'cursor', 'done', 'parked', 'held', 'dropped')
-  local units, cursor = tonumber(sizes[1]), tonumber(sizes[2])
+  local function is_under_way()
+    if not load then return redis.call('HLEN', tokens) > 0 end
+    for _, index in ipairs(redis.call('HKEYS', tokens)) do
+      if load_of(index) == load then return true end
+    end
+    return false
+  end
+  local sizes = redis.call('HMGET', meta, 'units', field, 'done', 'parked', 'held', 'dropped')
+  local units, cursor = tonumber(sizes[1]), tonumber(sizes[2] or 0)
   -- What a version without stages restored has neither of the last two.
   local settled = sizes[3] + sizes[4] + (sizes[5] or 0) + (sizes[6] or 0)
   -- The cursor wraps only when nothing else is under way, and so finds what any crash left out.
-  if cursor >= units and #issued == 0 and redis.call('HLEN', tokens) == 0
-    and settled < units then
+  if cursor >= units and #issued == 0 and not is_under_way() and settled < units then
     cursor = 0
   end
   local last = math.min(units, cursor + 20000)
   while #issued < count and cursor < last do
     if is_open(cursor) then
-      issue_if_pending(cursor)
+      if load_of(cursor) == load then issue_if_pending(cursor) end
       cursor = cursor + 1
     else
       cursor = (prompt_of(cursor) + 1) * per_prompt
     end
   end
-  redis.call('HSET', meta, 'cursor', cursor)
+  redis.call('HSET', meta, field, cursor)
   return {token, issued}
 end
 
@@ -257,10 +297,10 @@ function calls.reap(limit, lease)
   return {expired, poisonous}
 end
 
-function calls.reissue_queued()
-  local count = 0
+function calls.reissue_queued(load, loads)
+  local count, load_of = 0, load_teller(loads)
   for _, index in ipairs(redis.call('HKEYS', tokens)) do
-    if not redis.call('ZSCORE', leases, index) then
+    if load_of(index) == tonumber(load) and not redis.call('ZSCORE', leases, index) then
       hand_back(index)
       count = count + 1
     end

@@ -7,6 +7,9 @@ Per campaign, below `seedsweep:<campaign_id>:`
     tokens   hash: the window, unit → the token of its present issue (queued or claimed)
     leases   sorted set: claimed unit → when its lease ends, milliseconds of Redis time
     again    list: units that came back and are issued first
+    aside    sorted set, with several loads: units of `again` that were met when those of another
+             load were issued → their load's number and their turn; meta then has `turn`, and
+             cursor:<number> for each load
     errors, losses   hashes: how often a unit failed, or its worker vanished
     parked   set: units given up
     ready    sorted set: prompts whose units are all done or parked → when they may be taken
@@ -27,13 +30,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.broker.connection import EPOCH, ROOT, connect, read_info, translated
-from seedsweep.storage.live_state import DROPPED, Claim, LiveCounts, Reaped, Restored
+from seedsweep.storage.live_state import (
+    DROPPED,
+    Claim,
+    LiveCounts,
+    Lot,
+    Reaped,
+    Restored,
+    Window,
+)
 
 CAMPAIGNS = f"{ROOT}campaigns"
 SCRIPT = files("seedsweep.storage").joinpath("ledger.lua").read_text()
 PARTS = (
     *("meta", "done", "tokens", "leases", "again", "errors", "losses", "parked", "ready"),
-    *("analysed", "flagged", "waiting", "stage", "dropped"),
+    *("analysed", "flagged", "waiting", "stage", "dropped", "aside"),
 )
 
 LEASE_MS = 15_000
@@ -149,9 +160,13 @@ class Ledger:
         """Let workers claim (`active`) or not (`paused`, `cancelled`)."""
         self._call(campaign_id, "set_state", state)
 
-    def issue(self, campaign_id: str, count: int) -> tuple[str, list[int]]:
-        """Put up to `count` pending units into the window; returns their token and indexes."""
-        token, indexes = self._call(campaign_id, "issue", count, uuid.uuid4().hex)
+    def issue(self, campaign_id: str, count: int, lot: Lot | None = None) -> tuple[str, list[int]]:
+        """Put up to `count` pending units into the window; returns their token and indexes.
+
+        With a lot, only its units. All calls for a campaign tell of the same loads.
+        """
+        arguments = count, uuid.uuid4().hex, *_told(lot)
+        token, indexes = self._call(campaign_id, "issue", *arguments)
         return token.decode(), indexes
 
     def claim(self, campaign_id: str, index: int, token: str) -> Claim:
@@ -185,12 +200,13 @@ class Ledger:
         expired, to_park = self._call(campaign_id, "reap", MAX_LOSSES, LEASE_MS)
         return Reaped(expired, tuple(to_park))
 
-    def reissue_queued(self, campaign_id: str) -> int:
-        """Take back all units that are queued but not claimed: their messages are lost.
+    def reissue_queued(self, campaign_id: str, lot: Lot | None = None) -> int:
+        """Take back all units, or those of the lot, that are queued but not claimed: their messages
+        are lost.
 
         Returns how many there were.
         """
-        return int(self._call(campaign_id, "reissue_queued"))
+        return int(self._call(campaign_id, "reissue_queued", *_told(lot)))
 
     def reopen(self, campaign_id: str, indexes: Iterable[int]) -> None:
         """Have units made again whatever became of them, and their prompts analysed again."""
@@ -332,6 +348,17 @@ class Ledger:
                 dropped=numbers.get("dropped", 0),
             )
 
+    def window(self, campaign_id: str) -> Window:
+        """Which units are queued, and which are claimed."""
+        name = f"{ROOT}{campaign_id}:"
+        with translated(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hkeys(f"{name}tokens")
+            pipe.zrange(f"{name}leases", 0, -1)
+            tokens, leases = pipe.execute()
+        claimed = {int(index) for index in leases}
+        queued = {int(index) for index in tokens} - claimed
+        return Window(tuple(sorted(queued)), tuple(sorted(claimed)))
+
     def _claims(self, name: str, restored: Restored) -> dict[bytes, bytes]:
         """The claimed units that are not settled in the restored state, each with its token."""
         tokens = cast("dict[bytes, bytes]", self._redis.hgetall(f"{name}tokens"))
@@ -350,3 +377,8 @@ class Ledger:
             return self._script(
                 keys=[f"{ROOT}{campaign_id}:", EPOCH], args=[name, *cast("Any", arguments)]
             )
+
+
+def _told(lot: Lot | None) -> tuple[object, ...]:
+    """How the script is told of a lot."""
+    return (lot.number, " ".join(map(str, lot.numbers))) if lot else ()

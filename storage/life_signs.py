@@ -9,7 +9,7 @@ from seedsweep.storage.records import StoreTrouble, Worker
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """How strongly a model is wanted.
+    """How strongly a load is wanted.
 
     `waiting` units of its campaigns wait for a worker; `priority` is the highest of these
     campaigns', `weight` what those of that priority weigh together.
@@ -25,7 +25,7 @@ class Sign:
     """A worker, what it serves, and how many seconds ago it last showed life."""
 
     worker: Worker
-    model_id: str
+    load: str
     seconds_ago: float
 
     @property
@@ -35,7 +35,7 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class BrokerLoad:
     """What the broker bears; 0 for what it does not tell, and for a limit that it has not."""
 
     memory_bytes: int

@@ -14,6 +14,26 @@ ClaimOutcome = Literal["granted", "done", "paused", "cancelled", "stale"]
 
 
 @dataclass(frozen=True, slots=True)
+class Lot:
+    """The units of a campaign that are of one load, where it has several.
+
+    `numbers` has the number of the load of each of a prompt's units, in their order; `number` is
+    that of this one.
+    """
+
+    number: int
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The indexes of the units that are queued, and of those that are claimed."""
+
+    queued: tuple[int, ...]
+    claimed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What became of a claim, and how many seconds a granted one's unit was queued."""
 

@@ -1,4 +1,4 @@
--- Which model a worker serves. storage/workforce.py says what every key holds.
+-- Which load a worker serves. storage/workforce.py says what every key holds.
 local beats, serves, demand, crews = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker, lease = ARGV[1], tonumber(ARGV[2])
 
@@ -10,29 +10,29 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if redis.call('EXISTS', crews) == 0 then
   local counted = {[''] = 0}
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', beats, now - lease, '+inf')) do
-    local model = redis.call('HGET', serves, name)
-    if model then counted[model] = (counted[model] or 0) + 1 end
+    local load = redis.call('HGET', serves, name)
+    if load then counted[load] = (counted[load] or 0) + 1 end
   end
-  for model, count in pairs(counted) do redis.call('HSET', crews, model, count) end
+  for load, count in pairs(counted) do redis.call('HSET', crews, load, count) end
   redis.call('PEXPIRE', crews, 1000)
 end
 
--- The load of a model with this worker on it: workers for its weight. Priority comes first.
+-- The share of a load with this worker on it: workers for its weight. Priority comes first.
 local own = redis.call('HGET', serves, worker) or ''
 local wanted = redis.call('HGETALL', demand)
 local best, highest, least
 for i = 1, #wanted, 2 do
-  local model = wanted[i]
+  local load = wanted[i]
   local priority, weight, waiting = string.match(wanted[i + 1], '(%S+) (%S+) (%d+)')
   priority = tonumber(priority)
-  local here = tonumber(redis.call('HGET', crews, model) or 0)
-  if model == own then here = math.max(here - 1, 0) end
-  if model == own or here < tonumber(waiting) then
-    local load = (here + 1) / tonumber(weight)
-    local preferred = model == own or (best ~= own and model < (best or '~'))
+  local here = tonumber(redis.call('HGET', crews, load) or 0)
+  if load == own then here = math.max(here - 1, 0) end
+  if load == own or here < tonumber(waiting) then
+    local share = (here + 1) / tonumber(weight)
+    local preferred = load == own or (best ~= own and load < (best or '~'))
     if not best or priority > highest
-      or (priority == highest and (load < least or (load == least and preferred))) then
-      best, highest, least = model, priority, load
+      or (priority == highest and (share < least or (share == least and preferred))) then
+      best, highest, least = load, priority, share
     end
   end
 end

@@ -1,12 +1,14 @@
-"""Who works: the leading scheduler, the live workers, and which model each of them serves.
+"""Who works: the leading scheduler, the live workers, and which load each of them serves.
+
+A load is what a worker holds at once for a unit, named by the model's id, or by a hash of several.
 
 Below `seedsweep:`
     leader   the leading scheduler, for a lease
     beats    sorted set: worker → its last sign of life, milliseconds of Redis time
     workers  hash: worker → its `Worker` record
-    serves   hash: worker → the model whose queue it serves
-    crews    hash: model → how many live workers serve it, as counted within the last second
-    demand   hash: model → what its campaigns weigh, how many units wait, their priority
+    serves   hash: worker → the load whose queue it serves
+    crews    hash: load → how many live workers serve it, as counted within the last second
+    demand   hash: load → what its campaigns weigh, how many units wait, their priority
     out      sorted set: worker that took itself out → when it said so last
     analysts sorted set: analyst → its last sign of life
     troubles hash: scheduler, analyst or worker → when it complained of the store, and of what
@@ -28,7 +30,7 @@ from pydantic import ValidationError
 
 from seedsweep.storage.broker.connection import ROOT, connect, read_info, translated
 from seedsweep.storage.ledger import LEASE_MS
-from seedsweep.storage.life_signs import Complaint, Demand, Load, ServiceKind, Shown, Sign
+from seedsweep.storage.life_signs import BrokerLoad, Complaint, Demand, ServiceKind, Shown, Sign
 from seedsweep.storage.records import StoreTrouble, Worker
 
 LEADER, ANALYSTS, SHOWS = f"{ROOT}leader", f"{ROOT}analysts", f"{ROOT}shows"
@@ -66,9 +68,9 @@ class Workforce:
         self._complaining: set[str] = set()
 
     def beat(self, worker: Worker) -> str:
-        """Show that the worker lives; returns the model that it should serve, empty for none yet.
+        """Show that the worker lives; returns the load that it should serve, empty for none yet.
 
-        It stays with its model while units wait for that, unless another model with waiting units
+        It stays with its load while units wait for that, unless another load with waiting units
         has a higher priority, or the same one and fewer workers for its weight, even with this one
         added. Workers that vanish are counted among the others for up to a second longer.
         """
@@ -105,8 +107,8 @@ class Workforce:
             return bool(self._redis.hset(TOLD, worker, str(self._now())))
 
     def demand(self, wanted: Mapping[str, Demand]) -> None:
-        """Say which models have work, in place of what was said before."""
-        entries = {m: f"{d.priority} {d.weight!r} {d.waiting}" for m, d in wanted.items()}
+        """Say which loads have work, in place of what was said before."""
+        entries = {load: f"{d.priority} {d.weight!r} {d.waiting}" for load, d in wanted.items()}
         with translated(), self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(DEMAND)
             if entries:
@@ -128,16 +130,16 @@ class Workforce:
                 workers, serves, beats, out = pipe.execute()
         signs = []
         for name, beat in beats + out:
-            model_id = serves.get(name, b"").decode()
+            load = serves.get(name, b"").decode()
             try:
                 worker = Worker.model_validate_json(workers.get(name, b""))
             except ValidationError:  # of another version
                 continue
-            signs.append(Sign(worker, model_id, max(0.0, (now - beat) / 1000)))
+            signs.append(Sign(worker, load, max(0.0, (now - beat) / 1000)))
         return sorted(signs, key=lambda sign: sign.worker.name)
 
-    def workers_by_model(self) -> dict[str, int]:
-        """How many live workers serve each model."""
+    def workers_by_load(self) -> dict[str, int]:
+        """How many live workers serve each load."""
         with translated(), self._redis.pipeline() as pipe:
             pipe.zrangebyscore(BEATS, self._now() - LEASE_MS, "+inf")
             pipe.hgetall(SERVES)
@@ -183,14 +185,14 @@ class Workforce:
         with translated():
             return int(self._redis.llen(ROOT + queue))
 
-    def load(self) -> Load:
+    def broker_load(self) -> BrokerLoad:
         """What the broker bears just now."""
         with translated():
             began = time.perf_counter()
             self._redis.ping()
             round_trip = time.perf_counter() - began
             info = read_info(self._redis)
-        return Load(
+        return BrokerLoad(
             memory_bytes=int(info.get("used_memory", 0)),
             memory_limit_bytes=int(info.get("maxmemory", 0)),
             connections=int(info.get("connected_clients", 0)),

@@ -29,7 +29,7 @@ from seedsweep.storage.results import read_results
 from seedsweep.storage.shards import decode_shard
 from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.cluster.ray_cluster import Actors
-from seedsweep.workers.generation import loaded_model
+from seedsweep.workers.generation import loaded_models
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.generation.throughput import measure
 from seedsweep.workers.pipelines.loading import load_pipeline
@@ -269,7 +269,7 @@ def test_a_worker_makes_units_of_several_recipes_with_one_loaded_model(
         loads.append(arguments)
         return load_pipeline(*arguments)
 
-    monkeypatch.setattr(loaded_model, "load_pipeline", load)
+    monkeypatch.setattr(loaded_models, "load_pipeline", load)
     renderer = Renderer(elsewhere, ledger, workforce, "worker-under-test")
     token, indexes = ledger.issue(desk.id, 6)
     for index in indexes:

@@ -62,7 +62,7 @@ def memory(bench):
     pipeline = load_pipeline(store, plan.campaign, bench.device, 1)
     with bench.renderer(store) as worker, _too_little_memory(bench, pipeline) as (limit, batches):
         # The worker loads the model itself: what was loaded to measure with is what it is given.
-        worker._model._loaded = plan.campaign, pipeline
+        worker._models._loaded = {plan.campaign.model.model_id: (plan.campaign, pipeline)}
         worker.render_all([next(units)])
         first = list(batches)
         batches.clear()

@@ -10,6 +10,7 @@ from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.scheduler.dispatch.checkpoints import Checkpoints
 from seedsweep.scheduler.dispatch.feeder import Feeder, Publish
 from seedsweep.scheduler.dispatch.gauges import Gauges
+from seedsweep.scheduler.dispatch.loads import Loads
 from seedsweep.scheduler.dispatch.served import ServedSigns
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import load_campaign, load_control, store_parked
@@ -61,7 +62,8 @@ class Dispatcher:
     ) -> None:
         self._store, self._ledger, self._workforce = store, ledger, workforce
         self._campaigns = campaigns
-        self._feeder = Feeder(ledger, workforce, publish)
+        self._loads = Loads(ledger)
+        self._feeder = Feeder(ledger, workforce, publish, self._loads)
         self._plans: dict[str, Plan] = {}
         self._controls: dict[str, Control] = {}
         self._checkpoints = Checkpoints(store, ledger)
@@ -112,9 +114,10 @@ class Dispatcher:
         if time.monotonic() >= self._reaps_from:
             for campaign_id in counts:
                 self._reap(campaign_id)
-        workers = self._workforce.workers_by_model()
-        self._feeder.feed(self._plans, self._controls, counts, workers)
-        self._gauges.show(self._plans, counts, workers)
+        by_load = self._loads.split(self._plans, counts)
+        workers = self._workforce.workers_by_load()
+        self._feeder.feed(self._plans, self._controls, by_load, workers)
+        self._gauges.show(self._plans, counts, by_load, workers)
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._look()
             for campaign_id, count in counts.items():

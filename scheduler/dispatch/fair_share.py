@@ -1,4 +1,4 @@
-"""How campaigns share their model's window, and models the workers: priority first, then weight."""
+"""How campaigns share their load's window, and loads the workers: priority first, then weight."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,7 +10,7 @@ from seedsweep.storage.records import Control
 def fair_shares(
     counts: Mapping[str, LiveCounts], controls: Mapping[str, Control], missing: int
 ) -> dict[str, int]:
-    """Share out the `missing` units of a window among the campaigns of one model.
+    """Share out the `missing` units of a window among the campaigns of one load.
 
     None gets more than it has pending. A campaign gets nothing while one of higher priority has
     units pending; among equals the windows become as nearly proportional to the weights as they
@@ -32,7 +32,7 @@ def fair_shares(
 
 
 def demand_of(counts: Iterable[tuple[LiveCounts, Control]]) -> Demand | None:
-    """How strongly one model is wanted: the highest priority of its campaigns that have waiting
+    """How strongly one load is wanted: the highest priority of its campaigns that have waiting
     units, and what those that share that priority weigh together; None if nothing waits."""
     waiting = [(count.waiting, control) for count, control in counts if count.waiting]
     if not waiting:

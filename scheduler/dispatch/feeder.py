@@ -1,12 +1,14 @@
-"""Keep the queue of each model filled: a bounded window of units, shared by its campaigns."""
+"""Keep the queue of each load filled: a bounded window of units, shared by its campaigns."""
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.window import SECONDS_AHEAD, window_size
 from seedsweep.scheduler.dispatch.fair_share import demand_of, fair_shares
+from seedsweep.scheduler.dispatch.loads import ByLoad, Loads
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.life_signs import Demand
 from seedsweep.storage.live_state import LiveCounts
@@ -25,71 +27,82 @@ Publish = Callable[[str, Iterable[WorkUnit]], None]
 
 
 class Feeder:
-    """Issues units to the queues of models, and says how strongly each model is wanted."""
+    """Issues units to the queues of loads, and says how strongly each load is wanted."""
 
-    def __init__(self, ledger: Ledger, workforce: Workforce, publish: Publish) -> None:
+    def __init__(
+        self, ledger: Ledger, workforce: Workforce, publish: Publish, loads: Loads
+    ) -> None:
         self._ledger, self._workforce, self._publish = ledger, workforce, publish
-        self._rates: dict[str, RecentRate] = {}
+        self._loads = loads
+        self._rates: dict[tuple[str, str], RecentRate] = {}
         self._last_heard: dict[str, float] = {}
 
     def feed(
         self,
         plans: Mapping[str, Plan],
         controls: Mapping[str, Control],
-        counts: Mapping[str, LiveCounts],
+        by_load: ByLoad,
         workers: Mapping[str, int],
     ) -> None:
-        """Fill each model's window once, with units of the campaigns that `counts` names.
+        """Fill each load's window once, with units of the campaigns that `by_load` counts.
 
-        `workers`: how many there are of each model. Messages that were lost are sent again.
+        `workers`: how many there are of each load. Messages that were lost are sent again.
         """
         demand: dict[str, Demand] = {}
-        for model_id, campaigns in _by_model(plans, counts).items():
-            mine = {campaign_id: counts[campaign_id] for campaign_id in campaigns}
-            self._find_lost_messages(model_id, mine)
-            missing = self._missing(mine, workers.get(model_id, 0))
-            for campaign_id, share in fair_shares(mine, controls, missing).items():
-                self._issue(model_id, plans[campaign_id], share)
-            wanted = demand_of((count, controls[c]) for c, count in mine.items())
+        weighed = _weighed_by_load(controls, by_load)
+        for load, mine in by_load.items():
+            self._find_lost_messages(load, mine)
+            missing = self._missing(load, mine, workers.get(load, 0))
+            for campaign_id, share in fair_shares(mine, weighed, missing).items():
+                self._issue(load, plans[campaign_id], share)
+            wanted = demand_of((count, weighed[c]) for c, count in mine.items())
             if wanted:
-                demand[model_id] = wanted
+                demand[load] = wanted
         self._workforce.demand(demand)
 
     def forget(self, campaign_id: str) -> None:
         """The campaign is settled: its pace tells nothing any more."""
-        self._rates.pop(campaign_id, None)
+        self._rates = {name: rate for name, rate in self._rates.items() if name[1] != campaign_id}
 
-    def _missing(self, counts: Mapping[str, LiveCounts], workers: int) -> int:
-        """How many units a model's window lacks."""
+    def _missing(self, load: str, counts: Mapping[str, LiveCounts], workers: int) -> int:
+        """How many units a load's window lacks."""
         pace = 0.0
         for campaign_id, count in counts.items():
-            rate = self._rates.setdefault(campaign_id, RecentRate(SECONDS_AHEAD))
+            rate = self._rates.setdefault((load, campaign_id), RecentRate(SECONDS_AHEAD))
             rate.update(count.done)
             pace += rate.per_second
         return window_size(max(1, workers), pace) - sum(count.window for count in counts.values())
 
-    def _issue(self, model_id: str, plan: Plan, count: int) -> None:
-        token, indexes = self._ledger.issue(plan.campaign.campaign_id, count)
+    def _issue(self, load: str, plan: Plan, count: int) -> None:
+        campaign_id = plan.campaign.campaign_id
+        lot = self._loads.lot(campaign_id, load)
+        token, indexes = self._ledger.issue(campaign_id, count, lot)
         if indexes:
             metrics.LAST_PROGRESS.set_to_current_time()
-            self._publish(queue_of(model_id), (plan.unit(index, token) for index in indexes))
+            self._publish(queue_of(load), (plan.unit(index, token) for index in indexes))
 
-    def _find_lost_messages(self, model_id: str, counts: Mapping[str, LiveCounts]) -> None:
+    def _find_lost_messages(self, load: str, counts: Mapping[str, LiveCounts]) -> None:
         now = time.monotonic()
         queued = [campaign_id for campaign_id, count in counts.items() if count.queued]
-        heard = self._last_heard.setdefault(model_id, now)
-        if not queued or self._workforce.messages(queue_of(model_id)):
-            self._last_heard[model_id] = now
+        heard = self._last_heard.setdefault(load, now)
+        if not queued or self._workforce.messages(queue_of(load)):
+            self._last_heard[load] = now
         elif now - heard > SILENT_SECONDS:
             log.warning("Messages of %s were lost; they are sent again.", ", ".join(queued))
             for campaign_id in queued:
-                count = self._ledger.reissue_queued(campaign_id)
+                lot = self._loads.lot(campaign_id, load)
+                count = self._ledger.reissue_queued(campaign_id, lot)
                 metrics.RETRIES.labels("message_lost").inc(count)
-            self._last_heard[model_id] = now
+            self._last_heard[load] = now
 
 
-def _by_model(plans: Mapping[str, Plan], campaigns: Iterable[str]) -> dict[str, list[str]]:
-    by_model: dict[str, list[str]] = {}
-    for campaign_id in campaigns:
-        by_model.setdefault(plans[campaign_id].campaign.model.model_id, []).append(campaign_id)
-    return by_model
+def _weighed_by_load(controls: Mapping[str, Control], by_load: ByLoad) -> dict[str, Control]:
+    """What is wanted of each campaign, its weight shared out evenly among its loads that wait for
+    workers, so that it weighs no more for having several."""
+    waiting = Counter(c for mine in by_load.values() for c, count in mine.items() if count.waiting)
+    return {
+        campaign_id: control.model_copy(
+            update={"weight": control.weight / max(1, waiting[campaign_id])}
+        )
+        for campaign_id, control in controls.items()
+    }

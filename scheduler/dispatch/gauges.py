@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 
 from seedsweep.scheduler.campaign.plan import ImageCounts, Plan, image_counts
+from seedsweep.scheduler.dispatch.loads import ByLoad
 from seedsweep.scheduler.dispatch.lost_workers import LostWorkers
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import LiveCounts
@@ -51,13 +52,16 @@ class Gauges:
         self,
         plans: Mapping[str, Plan],
         counts: Mapping[str, LiveCounts],
+        by_load: ByLoad,
         workers: Mapping[str, int],
     ) -> None:
-        """Show these campaigns, and how many live workers serve each model.
+        """Show these campaigns, whose units `by_load` counts, and how many live workers serve each
+        load.
 
         Raises `BrokerUnavailableError`.
         """
-        self._add_device_seconds(plans, counts, workers)
+        self._add_device_seconds(by_load, workers)
+        self._device_seconds = {c: self._device_seconds.get(c, 0.0) for c in counts}
         if time.monotonic() - self._looked > SLOW_SECONDS:
             self._look(plans, counts)
             self._looked = time.monotonic()
@@ -80,27 +84,16 @@ class Gauges:
         metrics.REMAINING.set(sum(count.remaining for count in active))
         metrics.WORKERS_LIVE.set(sum(workers.values()))
 
-    def _add_device_seconds(
-        self,
-        plans: Mapping[str, Plan],
-        counts: Mapping[str, LiveCounts],
-        workers: Mapping[str, int],
-    ) -> None:
+    def _add_device_seconds(self, by_load: ByLoad, workers: Mapping[str, int]) -> None:
         now = time.monotonic()
         seconds, self._shown_at = now - self._shown_at, now
-        sharing: dict[str, list[str]] = {}
-        for campaign_id, count in counts.items():
-            if count.remaining:
-                sharing.setdefault(plans[campaign_id].campaign.model.model_id, []).append(
-                    campaign_id
-                )
-        for model_id, campaigns in sharing.items():
-            claimed = sum(counts[c].claimed for c in campaigns)
-            for c in campaigns:
-                share = counts[c].claimed / claimed if claimed else 1 / len(campaigns)
-                spent = seconds * workers.get(model_id, 0) * share
+        for load, counts in by_load.items():
+            sharing = {c: count.claimed for c, count in counts.items() if count.remaining}
+            claimed = sum(sharing.values())
+            for c, mine in sharing.items():
+                share = mine / claimed if claimed else 1 / len(sharing)
+                spent = seconds * workers.get(load, 0) * share
                 self._device_seconds[c] = self._device_seconds.get(c, 0.0) + spent
-        self._device_seconds = {c: self._device_seconds.get(c, 0.0) for c in counts}
 
     def _look(self, plans: Mapping[str, Plan], counts: Mapping[str, LiveCounts]) -> None:
         self._images = {}
@@ -112,7 +105,7 @@ class Gauges:
         signs = self._workforce.signs()
         self._lost.look(signs)
         metrics.WORKERS_LOST.set(sum(not sign.alive for sign in signs))
-        load = self._workforce.load()
+        load = self._workforce.broker_load()
         metrics.BROKER_MEMORY.set(load.memory_bytes)
         metrics.BROKER_MEMORY_LIMIT.set(load.memory_limit_bytes)
         metrics.BROKER_CONNECTIONS.set(load.connections)

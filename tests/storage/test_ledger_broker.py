@@ -43,6 +43,7 @@ OTHERS = {
     "parked_units": lambda ledger: ledger.parked_units(C),
     "stages": lambda ledger: ledger.stages(C),
     "stages_of": lambda ledger: ledger.stages_of(C, [0]),
+    "window": lambda ledger: ledger.window(C),
     "history": lambda ledger: ledger.history(),
     "end_epoch": lambda ledger: ledger.end_epoch(),
     "forget": lambda ledger: ledger.forget(C),

@@ -118,7 +118,7 @@ class TestChoosingAModel:
             serves = settle(workforce, names)
             counted = {m.decode(): int(n) for m, n in broker.hgetall(module.CREWS).items()}
             assert {m: n for m, n in counted.items() if n} == crew(serves)
-            assert workforce.workers_by_model() == crew(serves)
+            assert workforce.workers_by_load() == crew(serves)
 
     def test_a_beat_asks_for_no_more_the_more_workers_there_are(self, workforce, broker):
         def commands_of_a_beat(workers):
@@ -137,7 +137,7 @@ class TestChoosingAModel:
         broker.flushall()
         workforce.demand({"m": Demand(1, 100)})
         assert settle(workforce, "ab") == {"a": "m", "b": "m"}
-        assert workforce.workers_by_model() == {"m": 2}
+        assert workforce.workers_by_load() == {"m": 2}
 
 
 class TestSigns:
@@ -146,7 +146,7 @@ class TestSigns:
         workforce.beat(worker("b"))
         workforce.beat(worker("a", images=7))
         first, second = workforce.signs()
-        assert (first.worker, first.model_id, second.worker.name) == (worker("a", 7), "m", "b")
+        assert (first.worker, first.load, second.worker.name) == (worker("a", 7), "m", "b")
         assert first.alive
         assert 0 <= first.seconds_ago < 10
 
@@ -157,7 +157,7 @@ class TestSigns:
         (sign,) = workforce.signs()
         assert not sign.alive
         assert sign.seconds_ago == pytest.approx(60, abs=5)
-        assert workforce.workers_by_model() == {}
+        assert workforce.workers_by_load() == {}
         broker.zadd(module.BEATS, {"w": now - module.FORGET_MS - 1})
         assert workforce.signs() == []
         assert broker.hgetall(module.WORKERS) == {}
@@ -172,13 +172,13 @@ class TestSigns:
     ):
         workforce.demand({"m": Demand(1, 100)})
         workforce.beat(worker("w"))
-        assert workforce.workers_by_model() == {"m": 1}
+        assert workforce.workers_by_load() == {"m": 1}
         last = worker("w").model_copy(update={"why_out": "It failed; mend it."})
         workforce.take_out(last)
         (sign,) = workforce.signs()
         assert (sign.worker, sign.alive) == (last, False)
         assert sign.seconds_ago < 10
-        assert workforce.workers_by_model() == {}
+        assert workforce.workers_by_load() == {}
         broker.zadd(module.OUT, {"w": workforce._now() - module.FORGET_MS - 1})
         assert workforce.signs() == []
         assert broker.hgetall(module.WORKERS) == {}

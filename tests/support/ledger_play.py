@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from seedsweep.storage.live_state import DROPPED, opened
+from seedsweep.storage.live_state import DROPPED, Lot, opened
 from tests.support.campaigns import nothing_done
 
 C = "audit-0123456789ab"
@@ -27,13 +27,15 @@ class Play:
     """A small campaign, its units and prompts in the hands of workers and analysts.
 
     With `ends`, how many units of a prompt are open in each stage, a judged prompt goes on or is
-    dropped; without, all its units are open.
+    dropped; without, all its units are open. With `loads`, the number of the load of each unit of a
+    prompt, units are issued load by load.
     """
 
-    def __init__(self, ledger, broker, units=UNITS, per_prompt=PER_PROMPT, ends=()):
+    def __init__(self, ledger, broker, units=UNITS, per_prompt=PER_PROMPT, ends=(), loads=()):
         self.ledger, self.broker = ledger, broker
         self.units, self.per_prompt, self.ends = units, per_prompt, ends
         self.prompts = units // per_prompt
+        self.lots = [Lot(number, loads) for number in sorted(set(loads))] or [None]
         self.messages, self.claims, self.late, self.taken = [], [], [], []
         stages = np.ones(self.prompts, dtype=np.uint8)
         changes = {"ends": ends, "stages": stages} if ends else {}
@@ -47,8 +49,15 @@ class Play:
         return things.pop(number % len(things)) if things else None
 
     def do_issue(self, number):
-        token, indexes = self.ledger.issue(C, number % 4 + 1)
-        self.messages += [(index, token) for index in indexes]
+        self.issue(number % 4 + 1, self.lots[number % len(self.lots)])
+
+    def issue(self, count, lot):
+        token, indexes = self.ledger.issue(C, count, lot)
+        places = [index % self.per_prompt for index in indexes]
+        assert lot is None or {lot.numbers[place] for place in places} <= {lot.number}
+        issued = [(index, token) for index in indexes]
+        self.messages += issued
+        return issued
 
     def do_claim(self, number):
         message = self.pick(self.messages, number)
@@ -88,8 +97,8 @@ class Play:
         for index in self.ledger.reap(C).to_park:
             self.ledger.park(C, index)
 
-    def do_reissue(self, _):
-        self.ledger.reissue_queued(C)
+    def do_reissue(self, number):
+        self.ledger.reissue_queued(C, self.lots[number % len(self.lots)])
 
     def do_pause(self, _):
         self.ledger.set_state(C, "paused")
@@ -154,6 +163,8 @@ class Play:
         assert counts.done == len(done)
         assert counts.parked == len(parked)
         assert counts.queued + counts.claimed == len(window)
+        told = self.ledger.window(C)
+        assert ({*told.queued}, {*told.claimed}) == (window - leased, leased)
         assert not done & parked
         assert not window & (done | parked)
         assert leased <= window
@@ -192,10 +203,10 @@ class Play:
         self.do_reap(0)
         self.ledger.reissue_queued(C)
         made = []
-        while indexes := (answer := self.ledger.issue(C, 5))[1]:
-            for index in indexes:
-                assert self.ledger.claim(C, index, answer[0]).outcome == "granted"
-                self.ledger.complete(C, index)
-                made.append(index)
+        while issued := [claim for lot in self.lots for claim in self.issue(5, lot)]:
+            for claim in issued:
+                assert self.ledger.claim(C, *claim).outcome == "granted"
+                self.ledger.complete(C, claim[0])
+                made.append(claim[0])
             self.check()
         return made

@@ -25,9 +25,9 @@ for scheme, kind in [
     TRANSPORT_ALIASES[scheme] = f"{transport.__name__}:{kind.__name__}"
 
 
-def queue_of(model_id: str) -> str:
-    """The queue of all units that one loaded model can make."""
-    return f"queue:{model_id}"
+def queue_of(load: str) -> str:
+    """The queue of all units of this load: of those that one model makes, the model's id."""
+    return f"queue:{load}"
 
 
 def make_app(broker_url: str) -> Celery:

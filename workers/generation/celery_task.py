@@ -37,24 +37,24 @@ class Unacknowledged(Request):  # type: ignore[misc]
 
 
 class Subscription:
-    """Which model's queue a Celery worker takes units from: one at a time, none at first."""
+    """Which load's queue a Celery worker takes units from: one at a time, none at first."""
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
-        self._model_id = self._wanted = ""
+        self._load = self._wanted = ""
 
-    def follow(self, model_id: str) -> None:
-        """Take units of this model from now on, or once the worker is connected.
+    def follow(self, load: str) -> None:
+        """Take units of this load from now on, or once the worker is connected.
 
-        Without a model it stays with the one that it has: a broker that forgot everything names
+        Without a load it stays with the one that it has: a broker that forgot everything names
         none for a moment. May be called from any thread, and again and again.
         """
-        model_id = self._wanted = model_id or self._wanted
+        load = self._wanted = load or self._wanted
         consumer = self._worker.consumer
         if not getattr(consumer, "task_consumer", None):
             return
         consumer.call_soon(health.begin, health.LISTENING)
-        if model_id != self._model_id:
+        if load != self._load:
             consumer.call_soon(self._switch, consumer)
 
     def catch_up(self, **_: object) -> None:
@@ -77,14 +77,14 @@ class Subscription:
             hub.call_later(delay, int)
 
     def _switch(self, consumer: Any) -> None:
-        if self._wanted == self._model_id:
+        if self._wanted == self._load:
             return
-        if self._model_id:
-            consumer.cancel_task_queue(queue_of(self._model_id))
+        if self._load:
+            consumer.cancel_task_queue(queue_of(self._load))
             metrics.MODEL_SWITCHES.inc()
-        self._model_id = self._wanted
-        consumer.add_task_queue(queue_of(self._model_id), no_ack=True)
-        log.info("Units of the model %s are taken now.", self._model_id)
+        self._load = self._wanted
+        consumer.add_task_queue(queue_of(self._load), no_ack=True)
+        log.info("Units of the load %s are taken now.", self._load)
 
 
 def serve(

@@ -1,7 +1,8 @@
 """Units of prompts that are the same to the model as an earlier one: made once, and shared."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.records import WorkUnit
@@ -27,9 +28,9 @@ class EarlierPrompts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._postponed: dict[tuple[str, int], None] = {}
-        self._compared: tuple[tuple[str, str, str], bool] | None = None
+        self._compared: tuple[tuple[object, ...], bool] | None = None
 
-    def postpones(self, kind: Kind, unit: WorkUnit, holds: Callable[[str], bool]) -> bool:
+    def postpones(self, kind: Kind[Any], unit: WorkUnit, holds: Callable[[str], bool]) -> bool:
         """Whether the unit should come again later, since what it could take over is not there
         yet. A unit is postponed while the worker itself stores that (`holds` its key), and
         otherwise once: nothing waits for what may never come."""
@@ -46,17 +47,26 @@ class EarlierPrompts:
         return True
 
     def take_over(
-        self, kind: Kind, campaign: Campaign, unit: WorkUnit, load: Callable[[], Pipeline]
+        self,
+        kind: Kind[Any],
+        campaign: Campaign,
+        unit: WorkUnit,
+        wanted: Sequence[Campaign],
+        ask: Callable[[Callable[[Pipeline, Campaign], bool]], Sequence[bool]],
     ) -> Encode | None:
         """What the earlier prompt's shard gives the unit; None if the unit must be made.
 
-        `load` gives the pipeline of `campaign`. A shard that is gone, or not what was written, is
-        left alone, and the unit is made.
+        `ask` asks the model of each of `wanted`, which the unit wants. A shard that is gone, or not
+        what was written, is left alone, and the unit is made.
         """
         earlier = unit.earlier
         if earlier is None or not self._store.exists(kind.key(earlier)):
             return None
-        if not self._are_one(load(), unit.generation_id, unit.prompt, earlier.prompt):
+        recipes = [each.generation_id for each in wanted]
+        asked = *recipes, unit.prompt, earlier.prompt
+        if self._compared is None or self._compared[0] != asked:
+            self._compared = asked, self._are_one(ask, unit.prompt, earlier.prompt)
+        if not self._compared[1]:
             return None
         try:
             return kind.take_over(self._store, campaign, unit, earlier)
@@ -64,15 +74,22 @@ class EarlierPrompts:
             log.warning("Unit %d is made, since it cannot be taken over: %s", unit.index, error)
             return None
 
-    def _are_one(self, pipeline: Pipeline, recipe: str, prompt: str, other: str) -> bool:
-        asked = recipe, prompt, other
-        if self._compared is None or self._compared[0] != asked:
-            alike = isinstance(pipeline, Comparing) and pipeline.reads_alike(prompt, other)
-            if not alike:
-                log.warning(
-                    "The model does not show that the prompts %r and %r are one to it, though its "
-                    "tokenizers do; the pictures of both are made.",
-                    *(prompt[:80], other[:80]),
-                )
-            self._compared = asked, alike
-        return self._compared[1]
+    @staticmethod
+    def _are_one(
+        ask: Callable[[Callable[[Pipeline, Campaign], bool]], Sequence[bool]],
+        prompt: str,
+        other: str,
+    ) -> bool:
+        """Whether the two prompts are one to every model that the unit wants."""
+
+        def reads_alike(pipeline: Pipeline, _: Campaign) -> bool:
+            return isinstance(pipeline, Comparing) and pipeline.reads_alike(prompt, other)
+
+        if all(ask(reads_alike)):
+            return True
+        log.warning(
+            "The model does not show that the prompts %r and %r are one to it, though its "
+            "tokenizers do; the pictures of both are made.",
+            *(prompt[:80], other[:80]),
+        )
+        return False

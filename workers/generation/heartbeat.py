@@ -1,4 +1,4 @@
-"""A worker's signs of life: they renew its leases, and bring it the model that it should serve."""
+"""A worker's signs of life: they renew its leases, and bring it the load that it should serve."""
 
 import logging
 import random
@@ -22,7 +22,7 @@ Follow = Callable[[str], None]
 class Heartbeat:
     """A thread that beats until it is closed, whatever the broker does.
 
-    `describe` says what the worker is; `follow` is called after each beat with the model to serve.
+    `describe` says what the worker is; `follow` is called after each beat with the load to serve.
     A worker that took itself out gets none, and counts as lost, but what it holds is still its own.
     """
 

@@ -1,9 +1,13 @@
 """The kinds of work: what a worker makes of a unit, and where it is stored."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from seedsweep.storage import keys
 from seedsweep.storage.errors import ConfigError, ModelLoadError, OpaqueModelError
@@ -14,7 +18,7 @@ from seedsweep.storage.settings.sampling import ScreenSettings
 from seedsweep.storage.shards import encode_shard
 from seedsweep.storage.store import Store
 from seedsweep.workers.generation.shard_writer import Encode, encode_unit
-from seedsweep.workers.pipelines.protocol import Pipeline
+from seedsweep.workers.pipelines.protocol import Generation, Pipeline
 from seedsweep.workers.screening.screen import screen_prompt
 from seedsweep.workers.stored_images import decode_pixels, read_images
 
@@ -27,7 +31,10 @@ class Place:
     threads: int
 
 
-class Kind(Protocol):
+Told = TypeVar("Told")
+
+
+class Kind(Protocol[Told]):
     """One kind of work. Lease, ledger, redelivery and the one shard of a unit are the same for all.
 
     Which units of it a prompt has, and under which ids, is in `storage/pieces.py`; what follows
@@ -40,13 +47,27 @@ class Kind(Protocol):
     def images(self, unit: WorkUnit) -> int:
         """How many images the unit makes."""
 
-    def wanted(self, campaign: Campaign, unit: WorkUnit) -> Campaign:
-        """The campaign with the model and the recipe that the unit is made with."""
+    def wants(self, campaign: Campaign, unit: WorkUnit) -> tuple[Campaign, ...]:
+        """The campaign with each of the models that the unit is made with, and the recipe there.
 
-    def make(self, pipeline: Pipeline, campaign: Campaign, unit: WorkUnit, place: Place) -> Encode:
-        """Do the unit's work on the device; `pipeline` is that of `wanted`.
+        Which models these are follows from campaign, kind and `kind_id` alone, for units that want
+        the same ones lie in one queue; nothing is raised.
+        """
 
-        Equal units give equal shards on one type of machine. Raises what `Pipeline.generate` does.
+    def ask(self, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit, place: Place) -> Told:
+        """What one of the models tells of the unit, computed on the device; `pipeline` is that of
+        `wanted`. It holds on to nothing of the pipeline.
+
+        Models are asked one after the other, in whichever order costs least. Raises what
+        `Pipeline.generate` does.
+        """
+
+    def encode(
+        self, told: Sequence[Told], campaign: Campaign, unit: WorkUnit, place: Place
+    ) -> bytes:
+        """The unit's shard, of what each of `wants` told, in that order; in a thread of its own.
+
+        Equal units give equal shards on one type of machine.
         """
 
     def take_over(
@@ -68,12 +89,19 @@ class Generating:
     def images(self, unit: WorkUnit) -> int:
         return len(unit.seeds)
 
-    def wanted(self, campaign: Campaign, unit: WorkUnit) -> Campaign:
-        return campaign
+    def wants(self, campaign: Campaign, unit: WorkUnit) -> tuple[Campaign, ...]:
+        return (campaign,)
 
-    def make(self, pipeline: Pipeline, campaign: Campaign, unit: WorkUnit, place: Place) -> Encode:
-        generations = pipeline.generate(unit.prompt, _seeds(unit))
-        return partial(encode_unit, unit, generations, campaign.descriptors)
+    def ask(
+        self, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit, place: Place
+    ) -> list[Generation]:
+        return pipeline.generate(unit.prompt, _seeds(unit))
+
+    def encode(
+        self, told: Sequence[list[Generation]], campaign: Campaign, unit: WorkUnit, place: Place
+    ) -> bytes:
+        (generations,) = told
+        return encode_unit(unit, generations, campaign.descriptors)
 
     def take_over(
         self, store: Store, campaign: Campaign, unit: WorkUnit, earlier: WorkUnit
@@ -96,18 +124,25 @@ class Screening:
     def images(self, unit: WorkUnit) -> int:
         return 0
 
-    def wanted(self, campaign: Campaign, unit: WorkUnit) -> Campaign:
-        return campaign
+    def wants(self, campaign: Campaign, unit: WorkUnit) -> tuple[Campaign, ...]:
+        return (campaign,)
 
-    def make(self, pipeline: Pipeline, campaign: Campaign, unit: WorkUnit, place: Place) -> Encode:
+    def ask(
+        self, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit, place: Place
+    ) -> NDArray[np.float64]:
         """Raises `OpaqueModelError` for a model that no screen can look inside."""
-        settings = _settings(campaign, unit)
+        settings = _settings(wanted, unit)
         try:
-            scores = screen_prompt(pipeline, unit.prompt, _seeds(unit), settings)
+            return screen_prompt(pipeline, unit.prompt, _seeds(unit), settings)
         except ModelLoadError as error:
             raise OpaqueModelError(str(error)) from error
+
+    def encode(
+        self, told: Sequence[NDArray[np.float64]], campaign: Campaign, unit: WorkUnit, place: Place
+    ) -> bytes:
+        (scores,) = told
         scored = Scored(tuple(scores.tolist()), place.device, place.threads, _versions())
-        return partial(encode_scores, unit, scored)
+        return encode_scores(unit, scored)
 
     def take_over(
         self, store: Store, campaign: Campaign, unit: WorkUnit, earlier: WorkUnit
@@ -119,7 +154,7 @@ class Screening:
         return partial(encode_scores, unit, taken)
 
 
-KINDS: dict[KindName, Kind] = {"generate": Generating(), "screen": Screening()}
+KINDS: dict[KindName, Kind[Any]] = {"generate": Generating(), "screen": Screening()}
 
 
 def _seeds(unit: WorkUnit) -> range:

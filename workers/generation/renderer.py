@@ -6,6 +6,8 @@ import platform
 import queue
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from seedsweep.storage.broker.pace import Pace
 from seedsweep.storage.campaigns import load_campaign
@@ -25,8 +27,8 @@ from seedsweep.workers.generation.earlier_prompts import EarlierPrompts
 from seedsweep.workers.generation.failures import Failures
 from seedsweep.workers.generation.heartbeat import Follow, Heartbeat
 from seedsweep.workers.generation.kinds import KINDS, Kind, Place
-from seedsweep.workers.generation.loaded_model import LoadedModel
-from seedsweep.workers.generation.shard_writer import Encode, Writer
+from seedsweep.workers.generation.loaded_models import LoadedModels
+from seedsweep.workers.generation.shard_writer import Writer
 from seedsweep.workers.monitoring import health, metrics
 from seedsweep.workers.monitoring.log_context import about_unit
 from seedsweep.workers.monitoring.rate import RecentRate
@@ -46,7 +48,7 @@ class Renderer:
 
     A unit that it claims is stored and completed, or handed back, or parked with its reason; until
     then a heartbeat renews its lease. Only killing the process leaves that to the reaper. `follow`
-    is told at every beat which model's units should be rendered; `metrics_at` (HOST:PORT) is where
+    is told at every beat which load's units should be rendered; `metrics_at` (HOST:PORT) is where
     the worker says that it shows its metrics; `leave` is called, once and from any thread, if the
     worker takes itself out, as `Failures` says: it then claims nothing any more.
     """
@@ -62,13 +64,13 @@ class Renderer:
         follow: Follow = lambda _: None,
         leave: Callable[[], None] = lambda: None,
         metrics_at: str = "",
-        kinds: Mapping[str, Kind] = KINDS,
+        kinds: Mapping[str, Kind[Any]] = KINDS,
     ) -> None:
         self._kinds, self._place = kinds, Place(device, threads)
         self._store, self._ledger = store, ledger
         self._name, self._device = name, device
         self._metrics_at = metrics_at
-        self._model = LoadedModel(store, device, threads)
+        self._models = LoadedModels(store, device, threads)
         self._campaigns: dict[str, Campaign] = {}
         self._images, self._rate = 0, RecentRate(RATE_SECONDS)
         self._idle_since = self._reported = time.monotonic()
@@ -146,17 +148,19 @@ class Renderer:
             self._failures.hand_back(unit)
             self._heartbeat.let_go(unit)
             return
-        wanted = kind.wanted(self._campaign(unit.campaign_id).of(unit.settings), unit)
-        taken = self._earlier.take_over(kind, wanted, unit, lambda: self._model.pipeline(wanted))
+        campaign = self._campaign(unit.campaign_id).of(unit.settings)
+        wanted = kind.wants(campaign, unit)
+        taken = self._earlier.take_over(
+            kind, campaign, unit, wanted, lambda ask: self._models.ask(wanted, ask)
+        )
         if taken:
             self._writer.put(unit, kind.key(unit), taken, self._shared)
             return
-        pipeline = self._model.pipeline(wanted)
-        with metrics.STAGE_SECONDS.labels("denoise").time():
-            encode = self._make(kind, pipeline, wanted, unit)
+        told = self._models.ask(wanted, partial(self._ask, kind, unit))
+        encode = partial(kind.encode, told, campaign, unit, self._place)
         self._writer.put(unit, kind.key(unit), encode, self._stored)
 
-    def _kind(self, unit: WorkUnit) -> Kind:
+    def _kind(self, unit: WorkUnit) -> Kind[Any]:
         kind = self._kinds.get(unit.kind)
         if kind is None:
             raise ConfigError(
@@ -165,17 +169,18 @@ class Renderer:
             )
         return kind
 
-    def _make(self, kind: Kind, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit) -> Encode:
-        """Make it; what only the first work shows of a model is remembered, as if at loading.
+    def _ask(self, kind: Kind[Any], unit: WorkUnit, pipeline: Pipeline, wanted: Campaign) -> Any:
+        """Ask it; what only the first work shows of a model is remembered, as if at loading.
 
         That no screen can look inside it says nothing of its images.
         """
         try:
-            return kind.make(pipeline, wanted, unit, self._place)
+            with metrics.STAGE_SECONDS.labels("denoise").time():
+                return kind.ask(pipeline, wanted, unit, self._place)
         except OpaqueModelError:
             raise
         except ModelLoadError as error:
-            self._model.refuse(error)
+            self._models.refuse(wanted, error)
             raise
 
     def _campaign(self, campaign_id: str) -> Campaign:
@@ -216,9 +221,9 @@ class Renderer:
             return
         self._heartbeat.let_go(unit)
 
-    def _hear(self, model_id: str) -> None:
+    def _hear(self, load: str) -> None:
         """The broker took a sign of life, so it may take more."""
-        self._follow(model_id)
+        self._follow(load)
         self._tell()
 
     def _tell(self) -> None:
@@ -246,7 +251,7 @@ class Renderer:
             name=self._name,
             host=platform.node(),
             device=self._device,
-            model=self._model.name,
+            model=self._models.name,
             images=self._images,
             images_per_second=round(self._rate.per_second, 3),
             metrics=self._metrics_at,

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from seedsweep.scheduler.campaign.plan import Plan
+from seedsweep.scheduler.dispatch import loads
 from seedsweep.scheduler.dispatch.gauges import Gauges
+from seedsweep.scheduler.dispatch.loads import Loads
 from seedsweep.storage.record import SeedRange
 from seedsweep.storage.records import Worker
 from seedsweep.workers.monitoring import metrics
@@ -74,11 +76,10 @@ def campaigns(collector):
 
 def show(gauges, begun, workers):
     """Show these campaigns (plan and counts), with so many workers on each model."""
-    gauges.show(
-        {plan.campaign.campaign_id: plan for plan, _ in begun},
-        {plan.campaign.campaign_id: counts for plan, counts in begun},
-        {plan.campaign.model.model_id: workers for plan, _ in begun},
-    )
+    plans = {plan.campaign.campaign_id: plan for plan, _ in begun}
+    counts = {plan.campaign.campaign_id: counts for plan, counts in begun}
+    by_load = Loads(gauges._ledger).split(plans, counts)
+    gauges.show(plans, counts, by_load, dict.fromkeys(by_load, workers))
 
 
 def test_images_are_those_of_the_units_that_are_done(gauges, collector, begin):
@@ -121,6 +122,19 @@ def test_device_seconds_of_workers_with_nothing_claimed_are_split_evenly(
     assert [
         shown["device_seconds_total", plan.campaign.campaign_id] for plan in (one, two, other)
     ] == [10, 10, 20]
+
+
+def test_a_campaign_of_two_loads_has_the_device_seconds_of_the_workers_of_both(
+    gauges, collector, begin, now, monkeypatch
+):
+    monkeypatch.setattr(loads, "loads_of", lambda plan: ("x", "y"))
+    one, two = make_plan("one"), make_plan("two", model="n")
+    begun = [(one, begin(one)), (two, begin(two, done=[1, 3, 5]))]
+    now[0] += 10
+    show(gauges, begun, 2)
+    shown = campaigns(collector)
+    assert shown["device_seconds_total", one.campaign.campaign_id] == 10 + 20
+    assert shown["device_seconds_total", two.campaign.campaign_id] == 10
 
 
 def test_time_of_which_nothing_is_known_costs_nothing(gauges, collector, begin, now):

@@ -23,7 +23,7 @@ from seedsweep.storage.scores import read_scores
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import PromptList, Stage
 from seedsweep.storage.shards import decode_shard, encode_shard
-from seedsweep.workers.generation import loaded_model
+from seedsweep.workers.generation import loaded_models
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.generation.throughput import Throughput
 from seedsweep.workers.images import digest_pixels
@@ -128,7 +128,7 @@ def share(tmp_path, ledger, workforce, model, loaded, wait_until, monkeypatch):
         def load(store, wanted, device, threads):
             return kind(loaded.with_sampling(wanted.sampling), sharing.made)
 
-        monkeypatch.setattr(loaded_model, "load_pipeline", load)
+        monkeypatch.setattr(loaded_models, "load_pipeline", load)
         return sharing
 
     yield share

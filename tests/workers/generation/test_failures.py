@@ -10,7 +10,7 @@ from seedsweep.storage.errors import (
 )
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
-from seedsweep.workers.generation import failures, loaded_model
+from seedsweep.workers.generation import failures, loaded_models
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.broken_pipeline import BrokenPipeline
@@ -51,7 +51,7 @@ class TestTakingItselfOut:
             pipeline = BrokenPipeline(error)
             with monkeypatch.context() as patch:
                 if error:
-                    patch.setattr(loaded_model, "load_pipeline", lambda *_: pipeline)
+                    patch.setattr(loaded_models, "load_pipeline", lambda *_: pipeline)
                 worker = Renderer(store, ledger, workforce, "w", leave=lambda: left.append(1))
                 for _ in range(units):
                     if not left:
@@ -114,7 +114,7 @@ class TestTakingItselfOut:
                     raise GenerationError("The prompt is too long; leave it out.")
                 return whole.generate(prompt, seeds)
 
-        monkeypatch.setattr(loaded_model, "load_pipeline", lambda *_: Choosy())
+        monkeypatch.setattr(loaded_models, "load_pipeline", lambda *_: Choosy())
         worker = Renderer(store, ledger, workforce, "w")
         for _ in range(3 * 4 + 1):
             worker.render(take())

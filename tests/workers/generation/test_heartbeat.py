@@ -131,9 +131,9 @@ def test_a_worker_that_took_itself_out_is_shown_after_it_closed_and_kept_its_cla
 ):
     heartbeat = start(ledger, workforce)
     heartbeat.hold(claimed[0])
-    wait_until(workforce.workers_by_model)
+    wait_until(workforce.workers_by_load)
     beats.why_out = "It failed; mend it."
-    wait_until(lambda: workforce.workers_by_model() == {})
+    wait_until(lambda: workforce.workers_by_load() == {})
     followed, renewed = len(beats.followed), lease(claimed[0])
     wait_until(lambda: lease(claimed[0]) > renewed)
     assert len(beats.followed) == followed

@@ -1,7 +1,5 @@
 """Work of several kinds on one worker: one claim, one lease, one shard for each unit."""
 
-import json
-
 import pytest
 
 from seedsweep.scheduler.campaign.file import resolve_model
@@ -14,38 +12,17 @@ from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.scores import Scored, decode_scores, encode_scores, read_scores
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Stage
-from seedsweep.workers.generation import failures, loaded_model
+from seedsweep.workers.generation import failures, loaded_models
 from seedsweep.workers.generation.kinds import KINDS
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.pipelines.loading import load_pipeline
 from seedsweep.workers.screening.screen import screen_prompt
 from tests.support.campaigns import make_campaign, make_submission, noise_model, nothing_done
+from tests.support.membership import Membership
 from tests.support.tiny_model import save_tiny_model
 
 PROMPTS = ["a cat", "a dog"]
 STAGES = (Stage(screen="noise-magnitude", above=1.0, seeds=2),)
-
-
-class Membership:
-    """A stand-in for membership inference: how two models differ on a picture, here named by the
-    prompt. Each unit is one of the two models; their shards lie under what tells them apart."""
-
-    def __init__(self, models):
-        self.models = models
-
-    def key(self, unit):
-        return f"membership/{unit.kind_id}/{unit.prompt_id}.json"
-
-    def images(self, unit):
-        return 0
-
-    def wanted(self, campaign, unit):
-        return campaign.model_copy(update={"model": self.models[unit.kind_id]})
-
-    def make(self, pipeline, campaign, unit, place):
-        (picture,) = pipeline.generate(unit.prompt, [unit.seeds.first])
-        loss = {"model": campaign.model.path, "loss": float(picture.pixels.mean())}
-        return lambda: json.dumps(loss).encode()
 
 
 @pytest.fixture
@@ -128,15 +105,18 @@ def test_membership_over_two_models_needs_nothing_but_a_kind(store, work, monkey
         loads.append(campaign.model.path)
         return load_pipeline(store, campaign, device, threads)
 
-    monkeypatch.setattr(loaded_model, "load_pipeline", load)
-    models = {"target": noise_model("target"), "shadow": noise_model("shadow")}
-    kinds = {**KINDS, "membership": Membership(models)}
-    seeds = SeedRange(first=0, last=0)
-    pieces = [("membership", "target", seeds), ("membership", "shadow", seeds)]
-    units, _ = work(make_campaign(), pieces, kinds)
-    told = [json.loads(store.read(kinds["membership"].key(unit))) for unit in units]
-    assert [each["model"] for each in told] == ["target", "shadow"] * 2
-    assert set(loads) == {"target", "shadow"}
+    monkeypatch.setattr(loaded_models, "load_pipeline", load)
+    membership = Membership({"target": noise_model("target"), "shadow": noise_model("shadow")})
+    wanted = ["target", "shadow", "target-shadow", "shadow-target"]
+    pieces = [
+        ("membership", models, SeedRange(first=seed, last=seed))
+        for seed, models in enumerate(wanted)
+    ]
+    units, _ = work(make_campaign(), pieces, {**KINDS, "membership": membership})
+    told = [membership.told(store, unit) for unit in units]
+    assert told == [models.split("-") for models in wanted] * 2
+    assert loads == ["target", "shadow", "target", "shadow", "target"]
+    assert sorted(membership.made) == list(range(8))
 
 
 def test_a_unit_of_a_kind_that_the_worker_does_not_know_is_handed_back(

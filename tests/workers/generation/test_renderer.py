@@ -17,7 +17,7 @@ from seedsweep.storage.errors import (
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.shards import decode_shard
-from seedsweep.workers.generation import failures, heartbeat, loaded_model, shard_writer
+from seedsweep.workers.generation import failures, heartbeat, loaded_models, shard_writer
 from seedsweep.workers.generation import renderer as renderer_module
 from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.pipelines.loading import load_pipeline
@@ -70,7 +70,7 @@ def loads(monkeypatch):
         seen.append(campaign)
         return load_pipeline(store, campaign, device, threads)
 
-    monkeypatch.setattr(loaded_model, "load_pipeline", load)
+    monkeypatch.setattr(loaded_models, "load_pipeline", load)
     return seen
 
 
@@ -117,10 +117,9 @@ def test_a_unit_that_is_issued_again_while_it_is_being_stored_is_not_rendered_ag
     again = issue()
     assert again.index == unit.index
     made = []
-    generate = renderer._model.pipeline(campaign).generate
-    monkeypatch.setattr(
-        renderer._model.pipeline(campaign), "generate", lambda *a: made.append(a) or generate(*a)
-    )
+    [(_, pipeline)] = renderer._models._loaded.values()
+    generate = pipeline.generate
+    monkeypatch.setattr(pipeline, "generate", lambda *a: made.append(a) or generate(*a))
     renderer.render(again)
     may_store.set()
     wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
@@ -179,7 +178,7 @@ def test_a_unit_that_fails_three_times_is_parked_with_its_reason(
     renderer, store, ledger, issue, campaign, monkeypatch
 ):
     pipeline = BrokenPipeline(GenerationError("The model failed on it; leave it out."))
-    monkeypatch.setattr(loaded_model, "load_pipeline", lambda *_: pipeline)
+    monkeypatch.setattr(loaded_models, "load_pipeline", lambda *_: pipeline)
     first = issue()
     renderer.render(first)
     for _ in range(2):
@@ -195,7 +194,7 @@ def test_an_unexpected_error_parks_the_unit_too_and_the_worker_lives(
     renderer, store, issue, campaign, monkeypatch
 ):
     broken = BrokenPipeline(ZeroDivisionError("oh"))
-    monkeypatch.setattr(loaded_model, "load_pipeline", lambda *_: broken)
+    monkeypatch.setattr(loaded_models, "load_pipeline", lambda *_: broken)
     for _ in range(3):
         renderer.render(issue())
     assert load_parked(store, campaign.campaign_id)[0].reason == "ZeroDivisionError('oh')"
@@ -210,7 +209,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_per_process(
         loads.append(1)
         raise ModelLoadError("No such model; name another.")
 
-    monkeypatch.setattr(loaded_model, "load_pipeline", refuse)
+    monkeypatch.setattr(loaded_models, "load_pipeline", refuse)
     for _ in range(3):
         renderer.render(issue())
     assert len(loads) == 1
@@ -227,7 +226,7 @@ def test_a_model_whose_first_images_show_that_it_cannot_run_is_asked_for_no_more
             asked.append(1)
             raise ModelLoadError("Pictures of another size; set width.")
 
-    monkeypatch.setattr(loaded_model, "load_pipeline", lambda *_: Unfit())
+    monkeypatch.setattr(loaded_models, "load_pipeline", lambda *_: Unfit())
     for _ in range(3):
         renderer.render(issue())
     assert len(asked) == 1
@@ -285,7 +284,7 @@ def test_a_model_whose_holder_is_away_is_loaded_once_that_is_back(
         raise TransientError("The hub does not answer; try again.")
 
     with monkeypatch.context() as offline:
-        offline.setattr(loaded_model, "load_pipeline", away)
+        offline.setattr(loaded_models, "load_pipeline", away)
         for _ in range(ledger_module.MAX_ERRORS + 1):
             renderer.render(issue())
             counts = ledger.counts(campaign.campaign_id)
@@ -328,7 +327,7 @@ def test_another_model_is_loaded_only_once_the_old_one_is_gone(
         loaded.extend([weakref.ref(pipeline), weakref.ref(getattr(weights, "unet", weights))])
         return pipeline
 
-    monkeypatch.setattr(loaded_model, "load_pipeline", load)
+    monkeypatch.setattr(loaded_models, "load_pipeline", load)
     of_tiny = submit(make_campaign(model=tiny_model, seeds=3, steps=1))
     units = [issue(of_tiny), issue(), issue(of_tiny)]
     for unit in units:
@@ -349,7 +348,7 @@ def test_the_heartbeat_keeps_a_long_unit_from_being_given_to_another(
             finish.wait(10)
             return load_pipeline(store, campaign, "cpu", 1).generate(prompt, seeds)
 
-    monkeypatch.setattr(loaded_model, "load_pipeline", lambda *_: SlowPipeline())
+    monkeypatch.setattr(loaded_models, "load_pipeline", lambda *_: SlowPipeline())
     slow = Renderer(store, ledger, workforce, "slow")
     thread = threading.Thread(target=slow.render, args=[issue()])
     thread.start()

@@ -78,10 +78,10 @@ def fail(campaign, direct, issue, renderer, ledger, s3_proxy, wait_until):
             return whole.generate(prompt, seeds)
 
     def fail(faults):
-        renderer._model._loaded = campaign, Unlucky(faults)
+        renderer._models._loaded = {campaign.model.model_id: (campaign, Unlucky(faults))}
         renderer.render(issue())
         wait_until(lambda: ledger.counts(campaign.campaign_id).window == 0)
-        renderer._model._loaded = None
+        renderer._models._loaded = {}
 
     return fail
 
@@ -116,7 +116,8 @@ def test_a_unit_whose_shard_came_to_be_though_no_answer_came_is_not_made_again(
     s3_proxy.heal()
     unit = issue()
     wait_until(lambda: direct.exists(unit_shard(unit)))
-    renderer._model._loaded = campaign, None  # whatever would be asked to render it would fail
+    # Whatever would be asked to render it would fail.
+    renderer._models._loaded = {campaign.model.model_id: (campaign, None)}
     renderer.render(unit)
     assert ledger.counts(campaign.campaign_id).done == 1
     assert_is_stored_once(direct, unit)
