@@ -1,8 +1,8 @@
 """The statistics that results are told with: rates, paired differences and their intervals.
 
 All come from scipy and scikit-learn, but for the way in which Newcombe (1998) joins two Wilson
-intervals. What every command that shows results needs comes from `scipy.special`: `scipy.stats`
-takes half a second to load.
+intervals. Both are loaded when they are first needed: `scipy.special` takes a third of a second,
+`scipy.stats` half of one, and most commands that show results tell no rate.
 """
 
 import math
@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, gammaincinv
 
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
@@ -130,6 +129,8 @@ def rate(count: int, n: int, confidence: float = CONFIDENCE, side: Side = "both"
     method = f"exact (Clopper-Pearson), {name}"
     if n == 0:
         return Rate(0, 0, 0.0, 1.0, confidence, method)
+    from scipy.special import betaincinv
+
     beyond = (1 - confidence) / (2 if side == "both" else 1)
     low = 0.0 if side == "upper" or count == 0 else betaincinv(count, n - count + 1, beyond)
     high = 1.0 if side == "lower" or count == n else betaincinv(count + 1, n - count, 1 - beyond)
@@ -139,6 +140,8 @@ def rate(count: int, n: int, confidence: float = CONFIDENCE, side: Side = "both"
 def poisson_bound(count: int, confidence: float = CONFIDENCE) -> float:
     """The largest mean that shows `count` events or fewer with at least 1 - `confidence`: the exact
     one-sided upper bound of a Poisson mean (Garwood 1936)."""
+    from scipy.special import gammaincinv
+
     return float(gammaincinv(count + 1, confidence))
 
 

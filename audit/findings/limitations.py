@@ -1,7 +1,5 @@
 """What an audit can not say, in words."""
 
-from scipy.special import betaincinv
-
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
 
 SURE = 0.95
@@ -18,6 +16,8 @@ def least_rate(size: int, seeds: int) -> float:
     reaches `size` with that probability, which a beta quantile gives (Clopper and Pearson 1934). 1
     if so many seeds cannot show it.
     """
+    from scipy.special import betaincinv
+
     return float(betaincinv(size, seeds - size + 1, SURE)) if size <= seeds else 1.0
 
 

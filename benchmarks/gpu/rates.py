@@ -95,7 +95,8 @@ def _verdict(values, mark):
 
 def writer(bench):
     """Images/s that one writer encodes, describes and stores, alone and beside a busy generator."""
-    pictures, count = pink(16, WRITER_SIDE), bench.scale.pictures
+    count = bench.scale.pictures
+    pictures = pink(min(16, count), WRITER_SIDE)
     yield "; ".join(f"{name} {took:.1f} ms" for name, took in _profile(pictures)) + " of a core"
     plan = bench.submit(4, bench.scale.batch_sizes[0], 4)
     pipeline = load_pipeline(bench.store, plan.campaign, bench.device, 1)

@@ -52,7 +52,7 @@ LARGE = Scale(
 TINY = Scale(
     dtype="float32", side=64, steps=2, channels=(32, 64, 64, 64),
     decoder=(8, 16, 16, 16), text=32, layers=1, heads=4, batch_sizes=(2, 4), batches=2,
-    rounds=2, pictures=32, matrix=40, replayed=4, prompts=2, seeds=12,
+    rounds=2, pictures=4, matrix=40, replayed=4, prompts=2, seeds=12,
 )  # fmt: skip
 
 

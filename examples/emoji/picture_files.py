@@ -1,7 +1,7 @@
 """How the examples' pictures are stored: parquet files of WebP, with how often each was planted."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,15 +71,18 @@ def write_pictures(pictures: list[Picture], path: Path) -> None:
     )
 
 
-def read_pictures(path: Path) -> list[Picture]:
-    """Read what `write_pictures` wrote, each picture once."""
-    return list(_each_once(path))
+def read_pictures(path: Path, captions: Container[str] | None = None) -> list[Picture]:
+    """Read what `write_pictures` wrote, each picture once; those of these captions alone, if any
+    are given."""
+    return list(_each_once(path, captions))
 
 
-def _each_once(path: Path) -> Iterator[Picture]:
+def _each_once(path: Path, captions: Container[str] | None) -> Iterator[Picture]:
     place, rows = 0, pq.read_table(path)
+    told, copies = rows["caption"].to_pylist(), rows["copies"].to_pylist()
     while place < len(rows):
-        [row] = rows.slice(place, 1).to_pylist()
-        pixels = decode(row["image"]["bytes"])
-        yield Picture(pixels, row["caption"], row["copies"], row["group"], row["original"])
-        place += row["copies"]
+        if captions is None or told[place] in captions:
+            [row] = rows.slice(place, 1).to_pylist()
+            pixels = decode(row["image"]["bytes"])
+            yield Picture(pixels, row["caption"], row["copies"], row["group"], row["original"])
+        place += copies[place]

@@ -208,7 +208,7 @@ def refuse_unmeasured(prompts: Iterable[str], truth: dict[str, Truth], output: P
 def write_missed(store: Store, campaign_id: str, missed: list[str], path: Path) -> None:
     """Draw a row for each missed prompt: its most copied training picture, then generations."""
     submission, most = load_campaign(store, campaign_id), {}
-    for picture in read_pictures(HERE / "train.parquet"):
+    for picture in read_pictures(HERE / "train.parquet", missed):
         if picture.caption not in most or picture.copies > most[picture.caption].copies:
             most[picture.caption] = picture
     drawn = []

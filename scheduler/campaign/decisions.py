@@ -4,13 +4,13 @@ decided anew."""
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import stored_units
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_control
 from seedsweep.storage.errors import ShardCorruptError, TransientError
-from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.promotions import Promotion, Rank, load_promotion
 from seedsweep.storage.results import drop_results, outcomes_by
 from seedsweep.storage.settings.sampling import Stage
@@ -20,6 +20,9 @@ from seedsweep.workers.analysts.screen_rules import (
     decided_places,
     prompts_of_cohort,
 )
+
+if TYPE_CHECKING:
+    from seedsweep.storage.ledger import Ledger
 
 CONTRADICTED = "has prompts go on that results say it dropped: it was changed since."
 UNEXPLAINED = "is not what the stored scores give: it was changed, or is another campaign's."
@@ -55,7 +58,7 @@ def wrong_decisions(store: Store, plan: Plan) -> tuple[WrongDecision, ...]:
 
 
 def decide_anew(
-    store: Store, plan: Plan, ledger: Ledger | None, wrong: Sequence[WrongDecision]
+    store: Store, plan: Plan, ledger: "Ledger | None", wrong: Sequence[WrongDecision]
 ) -> int:
     """Remove wrong decisions, those of later stages that they had a part in, and the results of the
     prompts that went by any of these; returns how many decisions are made anew.

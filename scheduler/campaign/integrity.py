@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from seedsweep.storage import keys
 from seedsweep.storage.campaigns import forget_done, load_campaign, load_parked
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.image_rows import REMEDY
-from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.parallel import map_in_order
 from seedsweep.storage.receipts import list_receipts, read_receipt, receipt_key
 from seedsweep.storage.records import Submission
@@ -28,6 +28,9 @@ from seedsweep.storage.shards import StoredImage
 from seedsweep.storage.store import Store
 from seedsweep.workers.analysis.descriptors import describe
 from seedsweep.workers.stored_images import decode_pixels, read_images
+
+if TYPE_CHECKING:
+    from seedsweep.storage.ledger import Ledger
 
 READERS = 8
 
@@ -71,7 +74,7 @@ class Checkup:
 
 
 def check_campaign(
-    store: Store, campaign_id: str, ledger: Ledger | None, progress: Callable[[int, int], None]
+    store: Store, campaign_id: str, ledger: "Ledger | None", progress: Callable[[int, int], None]
 ) -> Checkup:
     """Read every shard, every receipt and every decision of a campaign whole; changes nothing.
 
@@ -123,7 +126,7 @@ def check_campaign(
     )
 
 
-def repair(store: Store, campaign_id: str, ledger: Ledger | None, checkup: Checkup) -> int:
+def repair(store: Store, campaign_id: str, ledger: "Ledger | None", checkup: Checkup) -> int:
     """Delete corrupt shards and have them and the holes made again; returns how many units.
 
     With a ledger the units are open again at once and their prompts analysed again; without one

@@ -9,7 +9,7 @@ import pytest
 from tests.support.checkout import ROOT
 
 SHORT = [
-    ("copies", "--memories 2 --strangers 60"),
+    ("copies", "--memories 2 --strangers 60 --most-copies 10"),
     ("distances", "--images 24 --rounds 1 --pairs 3"),
 ]
 LONG = [

@@ -4,12 +4,14 @@ import importlib
 import json
 import os
 import re
+from functools import cache
 
 import helm_python
 import kubernetes_validate
 import pytest
 import typer
 import yaml
+from kubernetes_validate import utils as validation
 
 from seedsweep.cli.main import app
 from tests.support.charts import (
@@ -30,6 +32,15 @@ from tests.support.charts import (
     render,
     rendered,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas_read_once():
+    """The validator reads its schemas anew for each resource: megabytes, and always the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "schema_contents", cache(validation.schema_contents))
+        yield
+
 
 # What the chart is made of.
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seedsweep.audit.findings import marked_scores
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.images import encode_png
@@ -170,21 +171,22 @@ def score():
     sys.modules[spec.name] = module
     sys.path.insert(0, str(SCRIPT.parent))
     spec.loader.exec_module(module)
-    module.score_marked = once_each(module.score_marked)
-    yield module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(marked_scores, "score_prompts", once_each(marked_scores.score_prompts))
+        yield module
     sys.path.remove(str(SCRIPT.parent))
     del sys.modules[spec.name]
 
 
-def once_each(score_marked):
-    """Score the same prompts once: pictures are judged alike whatever is then asked of them."""
+def once_each(score_prompts):
+    """Score each prompt of a campaign once: it is judged alike whatever is scored beside it."""
     known = {}
 
-    def scored(store, campaign_id, marks, sizes, *rest, trained):
-        key = (campaign_id, marks, tuple(sizes))
-        if key not in known:
-            known[key] = score_marked(store, campaign_id, marks, sizes, *rest, trained=trained)
-        return known[key]
+    def scored(scoring, prompts, *rest):
+        of_campaign = known.setdefault(scoring.submission.campaign.campaign_id, {})
+        new = [prompt for prompt in prompts if prompt not in of_campaign]
+        of_campaign |= dict(zip(new, score_prompts(scoring, new, *rest), strict=True))
+        return [of_campaign[prompt] for prompt in prompts]
 
     return scored
 
@@ -285,11 +287,13 @@ def criticals(made):
     return {row[0]: critical(row[0]) for row in [*made.planted, *made.controls]}
 
 
+@functools.cache
 def tail(count, n, share):
     """The chance of `count` or more of n."""
     return sum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(count, n + 1))
 
 
+@functools.cache
 def bounds(count, n, error):
     """Clopper and Pearson's ends, each with that error, found by halving."""
     if n == 0:

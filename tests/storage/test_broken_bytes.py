@@ -3,6 +3,7 @@
 import contextlib
 import json
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
@@ -177,21 +178,32 @@ def test_arbitrary_bytes(store, readers, name, data):
     reads_or_refuses(store, readers[name], data)
 
 
+@cache
+def changes(length):
+    """What is done to so many bytes: other values, what is put in and where, and a cut."""
+    # The end of a Parquet object says how to read the rest.
+    places = st.integers(0, length - 1) | st.integers(max(0, length - 600), length - 1)
+    others = st.lists(st.tuples(places, st.integers(0, 255)), max_size=4)
+    return st.tuples(others, st.none() | places, st.binary(max_size=8), places)
+
+
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", NAMES)
 @given(draw=st.data())
 def test_bytes_of_ours_that_were_changed_cut_or_put_in(store, readers, name, draw):
     data = bytearray((store.root / readers[name].key).read_bytes())
-    places = st.integers(0, len(data) - 1)
-    # The end of a Parquet object says how to read the rest.
-    places |= st.integers(max(0, len(data) - 600), len(data) - 1)
-    for place, byte in draw.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=4)):
+    others, cut, put_in, at = draw.draw(changes(len(data)))
+    for place, byte in others:
         data[place] = byte
-    cut = draw.draw(st.none() | places)
-    put_in = draw.draw(st.binary(max_size=8))
-    at = draw.draw(places)
     changed = bytes(data[:at]) + put_in + bytes(data[at:])
     reads_or_refuses(store, readers[name], changed if cut is None else changed[:cut])
+
+
+@cache
+def meddlings(places):
+    """One to three of the places, each with its new value in a tuple, or None to delete it."""
+    value = st.none() | st.tuples(values)
+    return st.lists(st.tuples(st.sampled_from(places), value), min_size=1, max_size=3)
 
 
 @pytest.mark.fuzz
@@ -199,17 +211,15 @@ def test_bytes_of_ours_that_were_changed_cut_or_put_in(store, readers, name, dra
 @given(draw=st.data())
 def test_records_of_ours_with_other_values(store, readers, name, draw):
     record = json.loads((store.root / readers[name].key).read_bytes())
-    places = [*_places(record)]
-    for _ in range(draw.draw(st.integers(1, 3))):
-        *path, last = draw.draw(st.sampled_from(places))
+    for (*path, last), value in draw.draw(meddlings(tuple(_places(record)))):
         parent = record
         with contextlib.suppress(LookupError, TypeError):  # what was above it has gone
             for step in path:
                 parent = parent[step]
-            if draw.draw(st.booleans()):
-                parent[last] = draw.draw(values)
-            else:
+            if value is None:
                 del parent[last]
+            else:
+                [parent[last]] = value
     reads_or_refuses(store, readers[name], json.dumps(record).encode())
 
 

@@ -160,7 +160,8 @@ class Views:
 
     def rows(self) -> NDArray[np.uint8]:
         """The pixels of all views: (n, values) uint8."""
-        canvases = np.moveaxis(self.canvases, 2, 3)
+        # Contiguous: a view's row is then copied at once, and not value by value.
+        canvases = np.ascontiguousarray(np.moveaxis(self.canvases, 2, 3))
         windows = sliding_window_view(canvases, (CENTRE, CENTRE, 3), axis=(1, 2, 3))
         return np.asarray(windows.reshape(-1, VALUES))
 

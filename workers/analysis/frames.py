@@ -48,7 +48,11 @@ def _averaged(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _smoothed(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge").astype(np.uint16)
+    # By hand: of one picture `np.pad` takes longer than all the rest.
+    padded = np.empty((len(pictures), FRAME + 2, FRAME + 2, 3), np.uint16)
+    padded[:, 1:-1, 1:-1] = pictures
+    padded[:, 0, 1:-1], padded[:, -1, 1:-1] = pictures[:, 0], pictures[:, -1]
+    padded[:, :, 0], padded[:, :, -1] = padded[:, :, 1], padded[:, :, -2]
     across = padded[:, :, 1:-1] * np.uint16(2)
     across += padded[:, :, :-2]
     across += padded[:, :, 2:]

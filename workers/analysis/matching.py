@@ -30,6 +30,9 @@ SMALL_IMAGE_SIDE = 256
 SPARE = 50
 """At first so many more than the neighbours are compared, since some may be near-copies."""
 
+FEW_COPIES = 5
+"""Of so many more than the neighbours the frames are made at first: most pictures have no copy."""
+
 GROWTH = 4
 """If too many were, so many times as many are compared next."""
 
@@ -204,15 +207,21 @@ class _Around:
 
     def distinct(self, frame: NDArray[np.uint8], most: int) -> list[float]:
         """As of `distinct_l2`."""
+        seen = most + FEW_COPIES
         while True:
-            indexes = self._nearest.indexes[self._sure]
-            frames = [frame_of(self._training.pictures[index]) for index in indexes]
-            l2 = self._nearest.l2[self._sure].tolist()
+            sure = self._sure[:seen]
+            frames = [frame_of(self._training.pictures[at]) for at in self._nearest.indexes[sure]]
+            l2 = self._nearest.l2[sure].tolist()
             stacked = np.stack(frames) if frames else np.empty((0, *frame.shape), np.uint8)
             found = distinct_l2(frame, stacked, l2, most, self._settings)
-            if len(found) == most or self._whole:
+            if len(found) == most:
                 return found
-            self._look_further()
+            if seen < len(self._sure):
+                seen *= GROWTH
+            elif self._whole:
+                return found
+            else:
+                self._look_further()
 
     def _look_further(self) -> None:
         self._count *= GROWTH

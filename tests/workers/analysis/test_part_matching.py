@@ -32,18 +32,19 @@ def masked(picture):
 
 
 def without_means(picture, mask):
-    pixels = [tuple(map(int, picture[y, x])) for y, x in zip(*np.nonzero(mask), strict=True)]
-    means = [Fraction(sum(pixel[c] for pixel in pixels), len(pixels)) for c in range(3)]
-    return [Fraction(pixel[c]) - means[c] for pixel in pixels for c in range(3)]
+    """The values less their channel's mean, each times the number of pixels: whole numbers of
+    Python, which are exact."""
+    pixels = picture[mask].astype(object)
+    return (len(pixels) * pixels - pixels.sum(axis=0)).ravel()
 
 
 def slow(part, picture, rule):
     """The squared l2 in levels, the squared correlation with its sign, and whether it is shown."""
     a, b = without_means(part.pixels, part.mask), without_means(picture, part.mask)
-    size = len(a)
-    variances = [sum(v * v for v in each) / size for each in (a, b)]
-    squared = sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) / size
-    inner = sum(x * y for x, y in zip(a, b, strict=True)) / size
+    inner, squared, *variances = (
+        Fraction(whole.sum(), (len(a) // 3) ** 2 * len(a))
+        for whole in (a * b, (a - b) ** 2, a**2, b**2)
+    )
     wanted = Fraction(str(rule.correlation))
     same = (
         min(variances) >= (Fraction(str(rule.texture)) * 255) ** 2

@@ -27,9 +27,10 @@ def tiles_of(picture, grid):
 
 
 def without_means(tile):
+    """The tile's values less their channel's mean, each times the number of pixels: whole numbers
+    of Python, which are exact."""
     pixels = tile.shape[0] * tile.shape[1]
-    means = [Fraction(int(tile[..., channel].sum()), pixels) for channel in range(3)]
-    return [Fraction(int(v)) - means[n % 3] for n, v in enumerate(tile.reshape(-1))]
+    return (pixels * tile - tile.sum(axis=(0, 1))).reshape(-1)
 
 
 def slow_same(first, second, rule):
@@ -38,9 +39,9 @@ def slow_same(first, second, rule):
     for one, other in zip(tiles_of(first, rule.grid), tiles_of(second, rule.grid), strict=True):
         a, b = without_means(one), without_means(other)
         scale = Fraction(255) ** 2 * len(a)
-        variances = [sum(x * x for x in each) for each in (a, b)]
-        near = sum((x - y) ** 2 for x, y in zip(a, b, strict=True))
-        inner = sum(x * y for x, y in zip(a, b, strict=True))
+        inner, near, *variances = (
+            Fraction(whole.sum(), (len(a) // 3) ** 2) for whole in (a * b, (a - b) ** 2, a**2, b**2)
+        )
         wanted = Fraction(str(rule.correlation))
         found.append(
             min(variances) >= Fraction(str(rule.texture)) ** 2 * scale

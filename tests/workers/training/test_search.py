@@ -66,13 +66,13 @@ def search(folder, queries, counted=True, **changes):
     return found
 
 
-def judged_in_a_campaign(folder, query, **changes):
-    """The match as a campaign's analysis finds it, with the pictures in memory."""
+def judged_in_a_campaign(folder, queries, **changes):
+    """The matches as a campaign's analysis finds them, with the pictures in memory."""
     wanted = Verification(training_set=str(folder), **changes)
     named = list(read_pictures(wanted, SIDE, SIDE))
     held = describe_training(np.stack([pixels for _, pixels, _ in named]))
-    match = nearest_training(query, held, 1, wanted)
-    return named[match.index][0], match
+    matches = [nearest_training(query, held, 1, wanted) for query in queries]
+    return [(named[match.index][0], match) for match in matches]
 
 
 def scores(match):
@@ -115,7 +115,7 @@ def test_it_finds_what_a_campaign_finds_that_holds_all_pixels(
         folder = Path(name)
         write_set(folder, made, kinds, rows)
         found = search(folder, queries, **asked)
-        expected = [judged_in_a_campaign(folder, query, **asked) for query in queries]
+        expected = judged_in_a_campaign(folder, queries, **asked)
     assert found.coverage.read == count
     for place, (name, match) in enumerate(expected):
         fetched = found.fetched[place]
@@ -156,7 +156,7 @@ def test_however_many_are_held_at_once_it_is_found_what_comparing_all_pixels_giv
         write_set(folder, made, ["folder", "parquet"], 4)
         found = search(folder, queries, counted=False, **asked)
         whole = search(folder, queries, **asked)
-        expected = [judged_in_a_campaign(folder, query, **asked) for query in queries]
+        expected = judged_in_a_campaign(folder, queries, **asked)
     assert [fetched.name for fetched in found.fetched] == [name for name, _ in expected]
     assert [scores(match) for match in whole.matches] == [scores(match) for _, match in expected]
     for match, (_, campaigns) in zip(found.matches, expected, strict=True):
@@ -174,7 +174,7 @@ def test_pictures_beyond_many_copies_are_reached(tmp_path, monkeypatch, spare):
     write_set(tmp_path, np.concatenate([made, edited]), ["tar", "parquet"], 8)
     query = np.rint(made[0] * 0.9).astype(np.uint8)
     found = search(tmp_path, query[None], neighbours=5)
-    name, match = judged_in_a_campaign(tmp_path, query, neighbours=5)
+    [(name, match)] = judged_in_a_campaign(tmp_path, query[None], neighbours=5)
     assert found.fetched[0].name == name
     assert scores(found.matches[0]) == scores(match)
     assert match.adaptive is not None
