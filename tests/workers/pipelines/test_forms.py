@@ -1,6 +1,7 @@
 """Whatever the form of a model: the pixels of diffusers' own call with the same parts."""
 
 import json
+import re
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -150,6 +151,37 @@ def test_a_variant_that_no_component_has_is_refused_with_those_that_are_there(ha
         resolved(Model(path=str(halves), variant="bf16"))
     with pytest.raises(ConfigError, match=r"no weights of the variant 'fp16'; correct"):
         resolved(Model(path=str(folder), variant="fp16"))
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.filterwarnings("ignore:This serialization format is now deprecated")
+def test_shards_of_a_variant_are_loaded_by_todays_names_and_by_older_ones(
+    store, folder, halves, tmp_path, older
+):
+    sharded = tmp_path / "sharded"
+    half = open_pipeline(folder, dtype=torch.float16)
+    half.save_pretrained(sharded, variant="fp16", max_shard_size="20KB")
+    if older:
+        name_as_before(sharded / "unet")
+    model = resolved(Model(path=str(sharded)))
+    assert np.array_equal(made(store, model), made(store, Model(path=str(halves), variant="fp16")))
+    next((sharded / "unet").glob("*-00002-of-*")).unlink()
+    with pytest.raises(ConfigError, match=r"its unet lacks .*-00002-of-"):
+        check_model(model, SAMPLING)
+
+
+def name_as_before(part):
+    """Name the shards of fp16 weights as diffusers did before its version 0.30."""
+
+    def before(text):
+        return re.sub(r"\.fp16(-\d+-of-\d+)", r"\1.fp16", text)
+
+    listing = part / "diffusion_pytorch_model.safetensors.index.fp16.json"
+    older = listing.with_name("diffusion_pytorch_model.safetensors.fp16.index.json")
+    older.write_text(before(listing.read_text()))
+    listing.unlink()
+    for shard in part.glob("*.fp16-*"):
+        shard.rename(shard.with_name(before(shard.name)))
 
 
 # Adapters
@@ -430,7 +462,7 @@ def test_what_a_checkpoint_lacks_is_not_taken_from_the_weights_beside_its_config
     file = save_checkpoint(
         open_pipeline(folder), tmp_path / "x.safetensors", leave_out=["cond_stage_model"]
     )
-    with pytest.raises(ModelLoadError, match=r"CLIPTextModel.*missing in the checkpoint"):
+    with pytest.raises(ModelLoadError, match=r"lacks a part .*\(a CLIPTextModel\); name a folder"):
         made(store, of_file(file, folder))
     encoder = Component(name="text_encoder", path=str(folder))
     assert np.array_equal(made(store, of_file(file, folder, components=(encoder,))), bare)
