@@ -42,7 +42,10 @@ class Component:
     @property
     def has_weights(self) -> bool:
         """Whether it is a network, which is no more than its weights."""
-        others = ("Scheduler", "Processor", "ProcessorFast", "ProcessorPil", "FeatureExtractor")
+        others = (
+            *("Scheduler", "Guidance", "FeatureExtractor"),
+            *("Processor", "ProcessorFast", "ProcessorPil"),
+        )
         return not self.is_tokenizer and not self.class_name.endswith(others)
 
     def weights(self, variant: str | None = None) -> list[Path]:
