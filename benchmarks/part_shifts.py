@@ -2,14 +2,15 @@
 
     .venv/bin/python -m benchmarks.part_shifts [--prompts 50] [--side 64]
     .venv/bin/python -m benchmarks.part_shifts --scales 0.01 0.02 [--prompts 50] [--side 64]
+    .venv/bin/python -m benchmarks.part_shifts --turns 1 2 [--prompts 50] [--side 64]
     .venv/bin/python -m benchmarks.part_shifts --campaign emoji-scored --store URL --controls FILE
 
 Each prompt has 32 pictures of 1/f noise; 12 of them show one square of 3/5 of the side, tinted
-anew, moved by up to so much of the side in both directions, scaled by up to so much either way, or
-mirrored in half of them. Found: a part with 8 pictures, all of them planted ones. `fixed` looks at
-fixed places, `shift` also 8 % around, `mirror` also in the mirror, `scale` also up to 8 % larger
-or smaller. `nothing` has no square: all that is found there is false. With `--scales` these alone
-are asked, and `nothing`.
+anew, moved by up to so much of the side in both directions, scaled by up to so much either way,
+turned by up to so many degrees either way, or mirrored in half of them. Found: a part with 8
+pictures, all of them planted ones. `fixed` looks at fixed places, `shift` also 8 % around, `mirror`
+also in the mirror, `scale` also up to 8 % larger or smaller. `nothing` has no square: all that is
+found there is false. With `--scales` or `--turns` these alone are asked, and `nothing`.
 
 With a campaign: how many of the prompts in the CSV's column `prompt` repeat a part at fixed places,
 and anywhere, by the default rule. Seconds are of CPU, all pixels decoded before.
@@ -47,13 +48,15 @@ RULES = {
 SHIFTS, SCALES = (0, 0.005, 0.01, 0.02, 0.04, 0.08), (0.02, 0.04, 0.08)
 
 
-def planted(seed, side, shift, scale, mirror):
+def planted(seed, side, shift=0.0, scale=0.0, turn=0.0, mirror=False):
     """Pictures of which the first `SHOWING` show the square."""
     rng = np.random.default_rng(seed)
     made, [subject] = pink(PICTURES, side, seed), pink(1, side, seed + 10**6)
     size = 3 * side // 5
     for number, picture in enumerate(made[:SHOWING]):
         square = subject[:size, :size]
+        if turn:
+            square = turned(subject, rng.uniform(-turn, turn), size)
         scaled = round(size * rng.uniform(1 - scale, 1 + scale)) if scale else size
         if scaled != size:
             square = cv2.resize(square, (scaled, scaled), interpolation=cv2.INTER_AREA)
@@ -65,6 +68,14 @@ def planted(seed, side, shift, scale, mirror):
         moved = np.clip(square.astype(int) + tint, 0, 255)
         picture[top : top + scaled, left : left + scaled] = moved
     return made
+
+
+def turned(subject, degrees, size):
+    """The subject's square, turned about its middle: what turns into it is the subject's, too."""
+    middle = (size - 1) / 2, (size - 1) / 2
+    turn = cv2.getRotationMatrix2D(middle, degrees, 1.0)
+    options = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REFLECT_101}
+    return cv2.warpAffine(subject, turn, subject.shape[:2], **options)[:size, :size]
 
 
 def parts_of(pictures, rule, size):
@@ -89,15 +100,17 @@ def is_found(parts):
 
 
 def planted_rows(prompts, side):
-    cases = [(f"moved by {100 * shift:g} %", shift, 0, False) for shift in SHIFTS]
-    cases += [(f"scaled by {100 * scale:g} %", 0, scale, False) for scale in SCALES]
-    cases += [("mirrored", 0, 0, True), ("moved by 4 %, mirrored", 0.04, 0, True)]
+    cases = [(f"moved by {100 * shift:g} %", {"shift": shift}) for shift in SHIFTS]
+    cases += [(f"scaled by {100 * scale:g} %", {"scale": scale}) for scale in SCALES]
+    both = {"shift": 0.04, "mirror": True}
+    cases += [("mirrored", {"mirror": True}), ("moved by 4 %, mirrored", both)]
     rows(prompts, side, RULES, cases)
 
 
-def scaled_rows(prompts, side, scales):
+def unmirrored_rows(prompts, side, scales, turns):
     rules = {name: rule for name, rule in RULES.items() if not rule.mirror}
-    rows(prompts, side, rules, [(f"scaled by {100 * s:g} %", 0, s, False) for s in scales])
+    cases = [(f"scaled by {100 * scale:g} %", {"scale": scale}) for scale in scales]
+    rows(prompts, side, rules, [*cases, *((f"turned by {t:g}°", {"turn": t}) for t in turns)])
 
 
 def rows(prompts, side, rules, cases):
@@ -105,13 +118,15 @@ def rows(prompts, side, rules, cases):
     print(
         f"| the part is, {side} px | {' | '.join(rules)} | CPU s |\n|---|{'---|' * len(rules)}---|"
     )
-    for name, *case in [*cases, ("nothing",)]:
+    for name, case in [*cases, ("nothing", None)]:
         found, seconds = dict.fromkeys(rules, 0), dict.fromkeys(rules, 0.0)
         for number in range(prompts):
-            pictures = planted(number, side, *case) if case else pink(PICTURES, side, number)
+            pictures = pink(PICTURES, side, number)
+            if case is not None:
+                pictures = planted(number, side, **case)
             for each, rule in rules.items():
                 parts, spent = timed(pictures, rule, SIZE)
-                found[each] += is_found(parts) if case else bool(parts)
+                found[each] += bool(parts) if case is None else is_found(parts)
                 seconds[each] += spent
         shares = " | ".join(share_words(rate(count, prompts)) for count in found.values())
         spent = ", ".join(f"{each / prompts:.2f}" for each in seconds.values())
@@ -141,12 +156,12 @@ def campaign_rows(url, name, path, limit):
     print(f"| CPU s | {' | '.join(f'{s / len(prompts):.2f}' for s in seconds.values())} |")
 
 
-def main(prompts, side, scales, campaign, store, controls, limit):
+def main(prompts, side, scales, turns, campaign, store, controls, limit):
     print(machine("numpy", "opencv-python-headless"), end="\n\n")
     if campaign:
         campaign_rows(store, campaign, controls, limit)
-    elif scales:
-        scaled_rows(prompts, side, scales)
+    elif scales or turns:
+        unmirrored_rows(prompts, side, scales, turns)
     else:
         planted_rows(prompts, side)
 
@@ -155,7 +170,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--scales", type=float, nargs="+")
+    parser.add_argument("--scales", type=float, nargs="+", default=[])
+    parser.add_argument("--turns", type=float, nargs="+", default=[], help="In degrees.")
     parser.add_argument("--campaign")
     parser.add_argument("--store", default="file:./seedsweep-data")
     parser.add_argument("--controls", type=Path)

@@ -12,9 +12,10 @@ to be no edges, "decoded" the images that are left once cliques of the wanted si
 float64; some pairs are measured and all reckoned from them.
 
 A second table has what it costs to look for parts of the picture as well: `off` is `pruned` above,
-`on` the same with parts, `shift` with parts that may be 8 % elsewhere, and `full` as `on` with
-`matrix = "full"`. `decode` is what reading and decoding all pictures takes alone. Set
-OPENBLAS_NUM_THREADS=1: threads that wait for one another count as well.
+`on` the same with parts, `shift` with parts that may be 8 % elsewhere, `scale` with such that may
+also be 8 % larger or smaller, and `full` as `on` with `matrix = "full"`. `decode` is what reading
+and decoding all pictures takes alone. Set OPENBLAS_NUM_THREADS=1: threads that wait for one another
+count as well.
 """
 
 import argparse
@@ -51,8 +52,8 @@ HEADER = """\
 |---|---|---|---|---|---|---|---|"""
 
 PARTS_HEADER = """\
-| pictures | showing the part | decoded | off s | on s | shift s | decode s | full ÷ on |
-|---|---|---|---|---|---|---|---|"""
+| pictures | showing the part | decoded | off s | on s | shift s | scale s | decode s | full ÷ on |
+|---|---|---|---|---|---|---|---|---|"""
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def compare_parts(name, stored, rounds):
     off, on = Analysis(), Analysis(partial=True)
     full = on.model_copy(update={"matrix": "full"})
     shift = Analysis(partial=True, parts=PartRule(shift=0.08))
+    scale = Analysis(partial=True, parts=PartRule(shift=0.08, scale=0.08))
     result = stored.analyse(full)
     assert stored.analyse(on) == result
     found = interleaved(
@@ -139,6 +141,7 @@ def compare_parts(name, stored, rounds):
             "off": lambda: stored.analyse(off),
             "on": lambda: stored.analyse(on),
             "shift": lambda: stored.analyse(shift),
+            "scale": lambda: stored.analyse(scale),
             "decode": stored.decode,
             "full": lambda: stored.analyse(full),
         },
@@ -150,7 +153,7 @@ def compare_parts(name, stored, rounds):
     return (
         f"| {name} | {shown} | {prompt.tally.decoded} of {len(prompt.images)} "
         f"| {span(found['off'], 3)} | {span(found['on'], 3)} | {span(found['shift'], 2)} "
-        f"| {span(found['decode'], 2)} "
+        f"| {span(found['scale'], 2)} | {span(found['decode'], 2)} "
         f"| **{span(ratios(found['full'], found['on']), 1)}** |"
     )
 

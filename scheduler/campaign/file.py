@@ -77,6 +77,7 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
     """
     path = path.parent.resolve() / path.name
     campaign = parse_campaign(_load(path), path)
+    rows = RowCounts() if rows is None else rows
     prompt_list, listed = _listed(campaign, path.parent, rows)
     prompts = [prompt.text for prompt in listed]
     settings = [prompt.settings for prompt in listed if prompt.settings]
@@ -97,21 +98,21 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
         check_screen(screen, resolved.model, resolved.sampling)
     recipes = dict.fromkeys(own.recipe for own in settings) or [None]
     asked = (resolved.of(own).sampling for own in recipes)
-    if check_classes(resolved.model, asked, prompts) and rows:
+    if check_classes(resolved.model, asked, prompts):
         rows.numbers = 0  # these are classes, and no ids
     open_tokenizers(resolved.model)
     return ResolvedCampaign(resolved, prompts, settings)
 
 
 def _listed(
-    campaign: Campaign, folder: Path, rows: RowCounts | None
+    campaign: Campaign, folder: Path, rows: RowCounts
 ) -> tuple[PromptList | None, list[ListedPrompt]]:
     """The list of prompts with the place of its file, and the prompts."""
     if campaign.prompts is None:
         return None, [ListedPrompt("", None, "")]
     file = folder / campaign.prompts.file
     prompt_list = campaign.prompts.model_copy(update={"file": str(file)})
-    listed = with_possible_settings(campaign, list_prompts(prompt_list, rows))
+    listed = with_possible_settings(campaign, list_prompts(prompt_list, rows), rows)
     if not listed:
         raise ConfigError(f"The prompts file {file} holds no prompt; add some.")
     return prompt_list, listed

@@ -5,8 +5,10 @@ Each raises `ConfigError` with one sentence; what a prompt has of its own is nam
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count, islice
 
 from seedsweep.scheduler.campaign.prompt_files import ListedPrompt
+from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.analysis import Analysis, PartRule
@@ -26,30 +28,44 @@ anywhere."""
 
 
 def with_possible_settings(
-    campaign: Campaign, listed: Iterable[ListedPrompt]
+    campaign: Campaign, listed: Iterable[ListedPrompt], rows: RowCounts
 ) -> list[ListedPrompt]:
-    """The prompts, whose own settings must be possible as those of [sampling] must."""
+    """The prompts, whose own settings must be possible as those of [sampling] must; each that lists
+    seeds with as many as `sampling.seeds`. `rows` counts what was added."""
     prompts, known, columns = [], set[PromptSettings](), campaign.own_columns.named
     for prompt in listed:
-        if prompt.settings and prompt.settings not in known:
-            try:
-                _require_as_many_seeds(campaign, prompt.settings)
-                require_sampling(campaign.of(prompt.settings), columns)
-            except ConfigError as error:
-                raise ConfigError(f"{prompt.where}: {error}") from error
-            known.add(prompt.settings)
-        prompts.append(prompt)
+        try:
+            own = _with_enough_seeds(campaign, prompt.settings, rows)
+            if own and own not in known:
+                require_sampling(campaign.of(own), columns)
+                known.add(own)
+        except ConfigError as error:
+            raise ConfigError(f"{prompt.where}: {error}") from error
+        prompts.append(prompt._replace(settings=own))
     return prompts
 
 
-def _require_as_many_seeds(campaign: Campaign, settings: PromptSettings) -> None:
-    wanted = campaign.sampling.seeds
-    if settings.seeds is not None and len(settings.seeds) != wanted:
+def _with_enough_seeds(
+    campaign: Campaign, settings: PromptSettings | None, rows: RowCounts
+) -> PromptSettings | None:
+    """A shorter list is filled up: by the campaign's seeds, from its first on, that are not in
+    it."""
+    if settings is None or settings.seeds is None:
+        return settings
+    wanted, first, listed = campaign.sampling.seeds, campaign.sampling.first_seed, settings.seeds
+    if len(listed) > wanted:
         raise ConfigError(
-            f"the column {campaign.own_columns.seeds!r} lists "
-            f"{count_words(len(settings.seeds), 'seed')}, and each prompt needs sampling.seeds = "
-            f"{wanted:,} of them; set that to another number, or have a campaign for each number."
+            f"the column {campaign.own_columns.seeds!r} lists {count_words(len(listed), 'seed')}, "
+            f"and each prompt has sampling.seeds = {wanted:,} of them; raise that to the number of "
+            "the longest list: shorter ones are filled up with other seeds."
         )
+    lacking = wanted - len(listed)
+    if not lacking:
+        return settings
+    known = set(listed)
+    added = islice((seed for seed in count(first) if seed not in known), lacking)
+    rows.filled, rows.added = rows.filled + 1, rows.added + lacking
+    return settings.model_copy(update={"seeds": tuple(sorted([*listed, *added]))})
 
 
 def check_sizes(campaign: Campaign, listed: Iterable[ListedPrompt]) -> None:

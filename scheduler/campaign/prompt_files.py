@@ -4,7 +4,8 @@ The rules, the same for every kind of file: white space around a prompt is remov
 text and blank ones are skipped, a text that was seen before is the same prompt and is skipped, and
 nothing else is changed: quotes, HTML and accents go to the model as they stand. Files are UTF-8.
 What was skipped is counted. A text that comes again with other settings of its own is refused: a
-prompt is named by its text, and its pictures are compared with each other.
+prompt is named by its text, and its pictures are compared with each other. If prompts list seeds,
+those of all rows of a text are one list.
 """
 
 import itertools
@@ -56,11 +57,15 @@ def list_prompts(settings: PromptList, rows: RowCounts | None = None) -> Iterato
     """Yield the distinct prompts of the file in its order, `limit` of them at most.
 
     `rows` counts on as they are read. Files of a folder or a glob come in the order of their names.
+    If prompts list seeds, all rows are read first, whatever the limit.
     Raises `ConfigError` where a file, its column, its text or its settings cannot be read, or a
     text comes again with other settings.
     """
     rows = RowCounts() if rows is None else rows
-    yield from islice(_distinct(_listed(settings, rows), rows), settings.limit)
+    listed = _listed(settings, rows)
+    if settings.settings.seeds:
+        listed = _with_all_seeds(listed, rows)
+    yield from islice(_distinct(listed, rows), settings.limit)
 
 
 def prompt_files(file: str) -> Sequence[Path]:
@@ -178,6 +183,33 @@ def _rows(path: Path, settings: PromptList, rows: RowCounts) -> Iterator[Row]:
     return read_table(path, wanted, form, note)
 
 
+def _with_all_seeds(prompts: Iterable[ListedPrompt], rows: RowCounts) -> Iterator[ListedPrompt]:
+    """Each text once, with the seeds of all its rows; after them rows of other settings than the
+    first one of their text, and rows that add no seed."""
+    first: dict[str, ListedPrompt] = {}
+    seeds: dict[str, set[int]] = {}
+    others = []
+    for prompt in prompts:
+        if not prompt.settings or not prompt.settings.seeds:
+            yield prompt
+            continue
+        before, listed = first.setdefault(prompt.text, prompt), set(prompt.settings.seeds)
+        known = seeds.setdefault(prompt.text, listed)
+        if before is prompt:
+            continue
+        if _other_settings(prompt, before) or listed <= known:
+            others.append(prompt)
+        else:
+            known |= listed
+            rows.joined += 1
+    for text, prompt in first.items():
+        own = PromptSettings.model_validate(
+            {**dict(prompt.settings or ()), "seeds": tuple(sorted(seeds[text]))}
+        )
+        yield prompt._replace(settings=own)
+    yield from others
+
+
 def _distinct(prompts: Iterable[ListedPrompt], rows: RowCounts) -> Iterator[ListedPrompt]:
     seen: dict[str, ListedPrompt | None] = {}
     composed: set[str] = set()
@@ -222,9 +254,14 @@ def _several_settings(
     count, shown = len(told), "; ".join(told[:_REPEATS_SHOWN])
     many = f"{count:,} rows repeat a text with other settings. The first: " if count > 1 else ""
     them = "one of each, or move them" if count > 1 else "one of them, or move it"
+    listing = (
+        "; or name the column of seeds as prompts.settings.seeds, which makes those of all rows of "
+        "a text one list"
+    )
+    by_seed = _other_settings(first, seen[first.text]).startswith("first_seed")
     return ConfigError(
         f"{many}{shown}. A campaign has each text once, with one recipe: remove {them} to a "
-        "campaign of its own."
+        f"campaign of its own{listing if by_seed else ''}."
     )
 
 

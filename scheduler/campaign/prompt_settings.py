@@ -41,11 +41,12 @@ def settings_of(columns: SettingColumns, cells: Sequence[object], where: str) ->
 
 
 def difference(one: PromptSettings, other: PromptSettings) -> str:
-    """In which settings the first is another than the second, in words."""
+    """In which settings the first is another than the second, in words; listed seeds aside, since
+    all of a text's are one list."""
     return ", ".join(
         f"{name} {value!r} and not {other.given[name]!r}"
         for name, value in one.given.items()
-        if value != other.given[name]
+        if name != "seeds" and value != other.given[name]
     )
 
 

@@ -37,6 +37,12 @@ class RowCounts:
     """Half a character in it, an unpaired surrogate, such as is left where a text was cut."""
     repeated: int = 0
     """A text that was there before."""
+    joined: int = 0
+    """A text that was there before, with other seeds in its list: these are added."""
+    filled: int = 0
+    """Prompts that list fewer seeds than they have pictures."""
+    added: int = 0
+    """Seeds that such prompts have beside those that they list."""
     alike: int = 0
     """Prompts that differ from another in nothing but how their accents are encoded."""
     longest: str = ""
@@ -50,15 +56,16 @@ class RowCounts:
 
     def __str__(self) -> str:
         broken = f", {self.broken:,} with half a character" if self.broken else ""
+        joined = f"; {self.joined:,} add seeds to the prompt of an earlier row" * bool(self.joined)
         return (
             f"{self.read:,} read; skipped {self.null:,} without a text, {self.blank:,} blank"
-            f"{broken}, {self.repeated:,} repeated"
+            f"{broken}, {self.repeated:,} repeated{joined}"
         )
 
     @property
     def skipped(self) -> int:
         """How many rows gave no prompt."""
-        return self.null + self.blank + self.broken + self.repeated
+        return self.null + self.blank + self.broken + self.repeated + self.joined
 
     @property
     def remarks(self) -> list[str]:
@@ -69,6 +76,14 @@ class RowCounts:
                 f"Columns of the prompts that look like settings are not used: "
                 f"{', '.join(self.unused)}; [prompts.settings] names those that are, and "
                 "[sampling] has all other settings, the same for all prompts."
+            )
+        if self.filled:
+            lists = "prompt lists" if self.filled == 1 else "prompts list"
+            remarks.append(
+                f"{self.filled:,} {lists} fewer seeds than sampling.seeds, so that "
+                f"{self.added:,} of the campaign's own were added, those from sampling.first_seed "
+                "on that are not listed; if you want none, make prompts of each number of seeds a "
+                "campaign of their own."
             )
         if self.alike:
             differ = "prompt differs" if self.alike == 1 else "prompts differ"

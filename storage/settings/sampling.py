@@ -26,8 +26,8 @@ class SettingColumns(Record):
     first_seed: str | None = _ABSENT
     """The column of first seeds: a prompt's other seeds follow its own first one."""
     seeds: str | None = _ABSENT
-    """The column of lists of seeds, `sampling.seeds` in each, instead of first seeds. It needs
-    `images_per_unit` and `batch_size` of 1."""
+    """The column of lists of seeds, instead of first seeds: `sampling.seeds` in each at most; the
+    campaign's own fill up shorter ones. It needs `images_per_unit` and `batch_size` of 1."""
     sampler: str | None = _ABSENT
     """The column of samplers, scheduler classes of diffusers."""
     steps: str | None = _ABSENT

@@ -19,6 +19,7 @@ from tests.support.classes.registry import NOT_MADE, TINY
 FAST = [
     "ChromaPipeline",
     "CogView3PlusPipeline",
+    "HunyuanImagePipeline",
     "KandinskyV22CombinedPipeline",
     "LatentConsistencyModelPipeline",
     "Lumina2Pipeline",

@@ -16,10 +16,12 @@ FINGERPRINTED = frozenset({".jinja", ".json", ".model", ".safetensors", ".txt"})
 INDEX = "model_index.json"
 
 _WEIGHTS = re.compile(
-    r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors"
+    r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+(?:\.(?P<older>\w+))?)?"
+    r"\.safetensors"
 )
 _SHARDS = re.compile(
-    r"(?:diffusion_pytorch_)?model\.safetensors\.index(?:\.(?P<variant>\w+))?\.json"
+    r"(?:diffusion_pytorch_)?model\.safetensors(?:\.(?P<older>\w+))?\.index"
+    r"(?:\.(?P<variant>\w+))?\.json"
 )
 _ANY_SHARDS = re.compile(r".*\.index(\.\w+)?\.json")
 
@@ -40,7 +42,10 @@ class Component:
     @property
     def has_weights(self) -> bool:
         """Whether it is a network, which is no more than its weights."""
-        others = ("Scheduler", "Processor", "ProcessorFast", "ProcessorPil", "FeatureExtractor")
+        others = (
+            *("Scheduler", "Guidance", "FeatureExtractor"),
+            *("Processor", "ProcessorFast", "ProcessorPil"),
+        )
         return not self.is_tokenizer and not self.class_name.endswith(others)
 
     def weights(self, variant: str | None = None) -> list[Path]:
@@ -201,7 +206,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def _variant_of(weights: PurePath) -> str | None:
     """The variant that a file of weights, or a list of shards, is of; None for any other file."""
     match = _WEIGHTS.fullmatch(weights.name) or _SHARDS.fullmatch(weights.name)
-    return None if match is None else match["variant"] or ""
+    # Before its version 0.30 diffusers named the variant of shards elsewhere.
+    return None if match is None else match["variant"] or match["older"] or ""
 
 
 def _is_weights(file: Path) -> bool:

@@ -97,11 +97,8 @@ def _check_components(model: Model, parts: Sequence[Component]) -> None:
 def _check_index(folder: Path) -> None:
     index = read_index(folder)
     if index is None:
-        adapters = next((path for path in _weight_files(folder) if _is_adapter(folder, path)), None)
         raise ConfigError(
-            f"The folder {folder} holds no diffusers pipeline (no {INDEX})"
-            + (f", only an adapter or embeddings ({adapters})" if adapters else "")
-            + "; name the folder that save_pretrained wrote."
+            f"The folder {folder} holds no diffusers pipeline (no {INDEX}){_held_instead(folder)}."
         )
     name = index.get("_class_name")
     if not isinstance(name, str):
@@ -109,6 +106,22 @@ def _check_index(folder: Path) -> None:
             f"The {INDEX} of {folder} names no pipeline of diffusers as _class_name, but {name!r}; "
             "code of a model's own is not run: name a folder that save_pretrained wrote."
         )
+
+
+def _held_instead(folder: Path) -> str:
+    """What a folder without an index holds as far as that is known, and what to name."""
+    inside = sorted(path.parent for path in folder.glob(f"snapshots/*/{INDEX}"))
+    if inside:
+        return f", but the hub's cache of one; name its folder {inside[-1]}"
+    network = (read_json(folder / "config.json") or {}).get("_class_name")
+    if isinstance(network, str) and network.isidentifier():
+        return (
+            f", only one network ({network}); name the folder of the pipeline that it is a part "
+            "of, and this one under [[model.components]] if it takes the place of that one's own"
+        )
+    adapters = next((path for path in _weight_files(folder) if _is_adapter(folder, path)), None)
+    only = f", only an adapter or embeddings ({adapters})" if adapters else ""
+    return f"{only}; name the folder that save_pretrained wrote"
 
 
 def _refuse_dangling(part: Component) -> None:

@@ -1,8 +1,8 @@
 """LoRA on a loaded pipeline, by diffusers and PEFT, and what shows that all of it was loaded."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,13 @@ from seedsweep.workers.models.parts import Places
 from seedsweep.workers.models.weights_check import PAIR
 from seedsweep.workers.pipelines.assembly import one_line
 
-_CLOSE = 1e-3
-"""The relative difference of two scales that are one: alphas may be stored with 16 bits."""
-
 
 def add_adapters(pipeline: Any, places: Places, model: Model) -> None:
     """Load the model's adapters into the pipeline, each with its weight, and fuse them if asked.
 
     diffusers loads what fits and only warns of the rest: refused is an adapter of which any layer
-    finds no layer of the model, and one whose layers are not scaled by alpha ÷ rank as its file
-    says. Raises `ModelLoadError`, also without PEFT.
+    finds no layer of the model. Each layer is scaled by alpha ÷ rank as its file says: of files
+    with several alphas diffusers takes one for all. Raises `ModelLoadError`, also without PEFT.
     """
     if not model.adapters:
         return
@@ -74,8 +71,15 @@ def _load(pipeline: Any, number: int, file: Path, model: Model) -> None:
             f"{len(layers)} of its {wanted} layers are there; name one that was trained on this "
             "base model, as diffusers or kohya's trainer saves it."
         )
-    _require_scales(number, path, tensors, [(layer, layer.scaling[name], name) for layer in layers])
-    if not any(layer.lora_B[name].weight.count_nonzero() for layer in layers):
+    _scale(number, path, tensors, layers, name)
+    pairs = [(layer.lora_A[name].weight, layer.lora_B[name].weight) for layer in layers]
+    if not all(weights.isfinite().all() for pair in pairs for weights in pair):
+        raise ModelLoadError(
+            f"The adapter {number} ({path}) has weights that are no finite numbers, so that every "
+            "picture would be broken; name one whose training did not fail."
+        )
+    scales = [layer.scaling[name] for layer in layers]
+    if not any(scale and up.any() for scale, (_, up) in zip(scales, pairs, strict=True)):
         raise ModelLoadError(
             f"The adapter {number} ({path}) alters nothing: all that it adds is 0; name one that "
             "was trained."
@@ -91,29 +95,29 @@ def _layers(pipeline: Any, name: str) -> Iterator[Any]:
                     yield module
 
 
-def _require_scales(
-    number: int, path: str, tensors: dict[str, torch.Tensor], layers: list[tuple[Any, float, str]]
+def _scale(
+    number: int, path: str, tensors: dict[str, torch.Tensor], layers: Sequence[Any], name: str
 ) -> None:
-    """Compare how often each scale is used with how often the file has it.
+    """Give each layer the scale that the file has for it.
 
-    Only layers whose tensors were loaded as they stand in the file are compared.
+    Only layers whose tensors were loaded as they stand in the file are known again.
     """
-    said: dict[bytes, float] = {}
+    said = defaultdict[bytes, set[float]](set)
     for key, down in tensors.items():
-        alpha = (
-            tensors.get(f"{key[: match.start()]}.alpha") if (match := PAIR.search(key)) else None
-        )
+        match = PAIR.search(key)
+        alpha = tensors.get(f"{key[: match.start()]}.alpha") if match else None
         if alpha is not None:
-            said[_digest(down)] = float(alpha) / down.shape[0]
-    used = Counter[bool]()
-    for layer, scale, name in layers:
-        wanted = said.get(_digest(layer.lora_A[name].weight))
-        used[wanted is None or abs(scale - wanted) <= _CLOSE * abs(wanted)] += 1
-    if used[False]:
-        raise ModelLoadError(
-            f"The adapter {number} ({path}) has layers of different alphas, of which diffusers "
-            f"scales {used[False]} wrongly; merge it into the model with the tool that trained it."
-        )
+            said[_digest(down)].add(float(alpha) / down.shape[0])
+    for layer in layers:
+        wanted = said.get(_digest(layer.lora_A[name].weight), set())
+        if len(wanted) > 1:
+            raise ModelLoadError(
+                f"The adapter {number} ({path}) has layers of equal weights and different alphas, "
+                "which cannot be told from each other; merge it into the model with the tool that "
+                "trained it."
+            )
+        for scale in wanted:
+            layer.lora_alpha[name], layer.scaling[name] = scale * layer.r[name], scale
 
 
 def _digest(weights: torch.Tensor) -> bytes:

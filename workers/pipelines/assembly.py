@@ -1,5 +1,6 @@
 """A diffusers pipeline from the places of its parts: its folder or checkpoint, and components."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 
 from seedsweep.storage.errors import ModelLoadError
 from seedsweep.storage.settings.model import Model
@@ -26,6 +28,8 @@ from seedsweep.workers.pipelines.loaded_weights import drawn_by_lot, unused_weig
 
 _MOVED = ("alt_diffusion", "wuerstchen")
 """The families of what is deprecated whose networks diffusers exports no more."""
+
+_LACKING = re.compile(r"Failed to load (\w+)")
 
 
 def assemble(places: Places, model: Model) -> Any:
@@ -126,9 +130,17 @@ def _from_checkpoint(file: Path, config: Path, model: Model, given: dict[str, An
             "another as model.config, or a folder as model.path."
         )
     with _without_weights(config) as bare, unused_weights() as unused:
-        pipeline = kind.from_single_file(
-            str(file), config=str(bare), dtype=_dtype(model), local_files_only=True, **given
-        )
+        try:
+            pipeline = kind.from_single_file(
+                str(file), config=str(bare), dtype=_dtype(model), local_files_only=True, **given
+            )
+        except SingleFileComponentError as error:
+            lacking = _LACKING.search(str(error))
+            raise ModelLoadError(
+                f"The model {model.path} lacks a part that its configuration {model.config} has"
+                f"{f' (a {lacking[1]})' if lacking else ''}; name a folder of it under "
+                "[[model.components]], or the configuration of the checkpoint's kind."
+            ) from error
     empty = [
         f"{name}: {weight}"
         for name, part in pipeline.components.items()

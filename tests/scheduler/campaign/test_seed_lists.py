@@ -14,6 +14,7 @@ from seedsweep.audit.replay.replay import _unit_of
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.campaign.progress import read_progress
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
+from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.campaign.stock import take_stock
 from seedsweep.scheduler.campaign.submission import plan_campaign
 from seedsweep.storage.campaigns import load_campaign, load_parked
@@ -140,8 +141,7 @@ def test_a_listed_seed_is_made_again_by_its_unit(tmp_path, store):
         ("1;2;x", "'x' is no number for seeds"),
         ("1;2.5;3", "should be a valid integer"),
         ("0-2", "'0-2' is no number for seeds"),
-        ("1;2", "lists 2 seeds, and each prompt needs sampling.seeds = 3 of them"),
-        ("1;2;3;4", "lists 4 seeds"),
+        ("1;2;3;4", "lists 4 seeds, and each prompt has sampling.seeds = 3 of them; raise that"),
     ],
 )
 def test_a_list_that_is_none_is_refused_by_line_and_column(tmp_path, cell, said):
@@ -182,6 +182,59 @@ def test_a_list_of_parquet_is_the_same_as_one_of_json(tmp_path):
     )
     of_parquet = read_campaign(write_file(tmp_path, "prompts.parquet"))
     assert of_parquet.settings == read_campaign(write(tmp_path)).settings
+
+
+@pytest.mark.parametrize(
+    ("cell", "first_seed", "filled"),
+    [
+        ("7", 0, (0, 1, 7)),
+        ("1", 0, (0, 1, 2)),
+        ("0;2", 0, (0, 1, 2)),
+        ("4294967295", 40, (40, 41, 4294967295)),
+        ("41;3", 40, (3, 40, 41)),
+    ],
+)
+def test_a_shorter_list_is_filled_up_with_the_campaigns_seeds(tmp_path, cell, first_seed, filled):
+    (tmp_path / "prompts.csv").write_text(f"prompt,seeds\na cat,1;2;3\na dog,{cell}\n")
+    rows = RowCounts()
+    resolved = read_campaign(write_file(tmp_path, "prompts.csv", first_seed=first_seed), rows)
+    assert resolved.settings[1].seeds == filled
+    assert (rows.filled, rows.added) == (1, 3 - len(cell.split(";")))
+    assert "1 prompt lists fewer seeds than sampling.seeds" in rows.remarks[0]
+
+
+def test_rows_of_one_text_are_one_list(tmp_path, store):
+    lines = ["a cat,9", "a dog,5", "a cat,2", " a cat ,9", ",", "a dog,6", "a cat,4;9", "a dog,7"]
+    (tmp_path / "prompts.csv").write_text("\n".join(["prompt,seeds", *lines]))
+    rows = RowCounts()
+    resolved = read_campaign(write_file(tmp_path, "prompts.csv"), rows)
+    assert resolved.prompts == ["a cat", "a dog"]
+    assert [own.seeds for own in resolved.settings] == [(2, 4, 9), (5, 6, 7)]
+    assert (rows.read, rows.joined, rows.repeated, rows.blank + rows.null) == (8, 4, 1, 1)
+    assert str(rows).endswith("1 repeated; 4 add seeds to the prompt of an earlier row")
+    assert plan_campaign(store, *resolved).image_count == 6
+
+
+def test_the_limit_counts_prompts_and_not_rows(tmp_path):
+    (tmp_path / "prompts.csv").write_text("prompt,seeds\na cat,9\na dog,5\na cat,2\na cat,3\n")
+    file = write_file(tmp_path, "prompts.csv")
+    file.write_text(file.read_text().replace("[prompts]", "[prompts]\nlimit = 1"))
+    assert [own.seeds for own in read_campaign(file).settings] == [(2, 3, 9)]
+
+
+def test_rows_of_one_text_that_differ_in_more_than_seeds_are_refused(tmp_path):
+    (tmp_path / "prompts.csv").write_text("prompt,seeds,s\na cat,1,4\na cat,2,5\na cat,3,4\n")
+    named = {"seeds": "seeds", "steps": "s"}
+    with pytest.raises(ConfigError, match=r"has the text of line 2 .* \(steps 5 and not 4\)\."):
+        read_campaign(write_file(tmp_path, "prompts.csv", settings=named))
+
+
+def test_rows_that_differ_in_their_first_seed_are_told_of_lists(tmp_path):
+    (tmp_path / "prompts.csv").write_text("prompt,seeds\na cat,1\na cat,2\n")
+    with pytest.raises(
+        ConfigError, match=r"; or name the column of seeds as prompts\.settings\.seeds"
+    ):
+        read_campaign(write_file(tmp_path, "prompts.csv", settings={"first_seed": "seeds"}))
 
 
 own = st.one_of(

@@ -2,21 +2,28 @@
 
 import torch
 from diffusers import (
+    AdaptiveProjectedMixGuidance,
+    AutoencoderKLHunyuanImage,
+    AutoencoderKLWan,
+    BriaFiboTransformer2DModel,
     CogView4Transformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     Flux2Transformer2DModel,
+    HunyuanImageTransformer2DModel,
     Kandinsky5Transformer3DModel,
     OvisImageTransformer2DModel,
     QwenImageTransformer2DModel,
     ZImageTransformer2DModel,
 )
 from transformers import (
+    ByT5Tokenizer,
     GlmConfig,
     GlmModel,
     Mistral3Config,
     Mistral3ForConditionalGeneration,
     Qwen3ForCausalLM,
     Qwen3Model,
+    T5EncoderModel,
 )
 
 from tests.support.classes.networks import (
@@ -28,9 +35,10 @@ from tests.support.classes.networks import (
     qwen3,
     qwen25_vl,
     qwen_autoencoder,
+    smollm3,
 )
 from tests.support.classes.tokenizers import glm_tokenizer, qwen_tokenizer
-from tests.support.tiny_pipelines import WIDTH
+from tests.support.tiny_pipelines import WIDTH, t5_config
 
 
 def cogview_4():
@@ -216,5 +224,76 @@ def ovis_image():
             axes_dims_rope=(4, 4, 8),
         ).eval(),
         "vae": flow_autoencoder(levels=1, channels=1, norm_num_groups=1),
+        "scheduler": FlowMatchEulerDiscreteScheduler(),
+    }
+
+
+def hunyuan_image():
+    """What guides it is a part of its own. Some of the prompt is read byte by byte."""
+    letters = ByT5Tokenizer()
+    return {
+        **qwen25_vl(),
+        "tokenizer_2": letters,
+        "text_encoder_2": T5EncoderModel(t5_config(len(letters), WIDTH)).eval(),
+        "transformer": awaken(
+            HunyuanImageTransformer2DModel(
+                in_channels=4,
+                out_channels=4,
+                num_attention_heads=2,
+                attention_head_dim=8,
+                num_layers=1,
+                num_single_layers=1,
+                num_refiner_layers=1,
+                text_embed_dim=WIDTH,
+                text_embed_2_dim=WIDTH,
+                rope_axes_dim=(4, 4),
+            )
+        ).eval(),
+        "vae": AutoencoderKLHunyuanImage(
+            in_channels=3,
+            out_channels=3,
+            latent_channels=4,
+            block_out_channels=(32,) * 4,
+            layers_per_block=1,
+            spatial_compression_ratio=8,
+            sample_size=32,
+            scaling_factor=0.5,
+        ).eval(),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=7.0),
+        "guider": AdaptiveProjectedMixGuidance(),
+        "ocr_guider": AdaptiveProjectedMixGuidance(),
+    }
+
+
+def bria_fibo():
+    """Its pipeline has the number of the token that stands for no prompt."""
+    return {
+        **smollm3(words=128_001),
+        "transformer": awaken(
+            BriaFiboTransformer2DModel(
+                patch_size=1,
+                in_channels=16,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=8,
+                num_attention_heads=2,
+                joint_attention_dim=2 * WIDTH,
+                text_encoder_dim=WIDTH,
+                axes_dims_rope=[0, 4, 4],
+            )
+        ).eval(),
+        "vae": AutoencoderKLWan(
+            base_dim=8,
+            decoder_base_dim=8,
+            z_dim=16,
+            dim_mult=[1, 2, 2, 2],
+            num_res_blocks=1,
+            temperal_downsample=[False, True, True],
+            patch_size=2,
+            in_channels=12,
+            out_channels=12,
+            is_residual=True,
+            scale_factor_spatial=16,
+        ).eval(),
         "scheduler": FlowMatchEulerDiscreteScheduler(),
     }

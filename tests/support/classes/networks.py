@@ -16,6 +16,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
     T5EncoderModel,
 )
 
@@ -64,6 +66,12 @@ def qwen3(kind, *, layers=2, **settings):
         **_SMALL | settings,
     )
     return {"tokenizer": tokenizer, "text_encoder": kind(config).eval()}
+
+
+def smollm3(words):
+    """A tokenizer, and a language model that knows so many tokens."""
+    config = SmolLM3Config(vocab_size=words, num_hidden_layers=2, pad_token_id=0, **_SMALL)
+    return {"tokenizer": qwen_tokenizer(), "text_encoder": SmolLM3ForCausalLM(config).eval()}
 
 
 def qwen25_vl():

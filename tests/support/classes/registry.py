@@ -26,6 +26,7 @@ TINY = {
     "AltDiffusionPipeline": Tiny(unets.alt_diffusion),
     "AmusedPipeline": Tiny(cascades.amused),
     "AuraFlowPipeline": Tiny(latents.aura_flow),
+    "BriaFiboPipeline": Tiny(language.bria_fibo),
     "BriaPipeline": Tiny(latents.bria),
     "ChromaPipeline": Tiny(latents.chroma),
     "CogView3PlusPipeline": Tiny(latents.cogview_3),
@@ -36,6 +37,7 @@ TINY = {
     "FluxKontextPipeline": Tiny(latents.flux),
     "FluxPipeline": Tiny(latents.flux),
     "HunyuanDiTPipeline": Tiny(latents.hunyuan_dit, 1024),
+    "HunyuanImagePipeline": Tiny(language.hunyuan_image),
     "IFPipeline": Tiny(unets.deepfloyd),
     "Kandinsky3Pipeline": Tiny(unets.kandinsky_3, 64),
     "Kandinsky5T2IPipeline": Tiny(language.kandinsky_5, 1024),
@@ -92,11 +94,9 @@ NOT_MADE = {
     **dict.fromkeys(
         (
             "BriaFiboEditPipeline",
-            "BriaFiboPipeline",
             "ErnieImagePipeline",
             "HiDreamImagePipeline",
             "HunyuanDiTPAGPipeline",
-            "HunyuanImagePipeline",
             "Ideogram4Pipeline",
             "KolorsPAGPipeline",
             "KolorsPipeline",

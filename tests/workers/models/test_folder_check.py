@@ -1,5 +1,6 @@
 import contextlib
 import json
+import shutil
 
 import pytest
 from hypothesis import given, settings
@@ -166,6 +167,20 @@ def test_a_folder_of_an_adapter_alone_is_said_to_be_one(tmp_path):
     put(tmp_path, "pytorch_lora_weights.safetensors", LORA)
     with pytest.raises(ConfigError, match=r"only an adapter .*pytorch_lora_weights"):
         check(tmp_path)
+
+
+def test_the_hubs_cache_of_a_model_is_said_to_be_one(folder, tmp_path):
+    cache = tmp_path / "models--me--tiny"
+    shutil.copytree(folder, cache / "snapshots" / "0123abcd")
+    with pytest.raises(ConfigError, match=r"hub's cache of one; name its folder .*/0123abcd\.$"):
+        check(cache)
+    check(cache / "snapshots" / "0123abcd")
+
+
+def test_a_folder_of_one_network_is_said_to_be_one(folder):
+    put(folder / "unet", "config.json", b'{"_class_name": "UNet2DConditionModel"}')
+    with pytest.raises(ConfigError, match=r"only one network \(UNet2DConditionModel\); name the"):
+        check(folder / "unet")
 
 
 JSON = st.recursive(

@@ -1,6 +1,7 @@
 """Whatever the form of a model: the pixels of diffusers' own call with the same parts."""
 
 import json
+import re
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -28,7 +29,13 @@ from seedsweep.workers.models.folder_check import check_model
 from seedsweep.workers.models.staging import stage_model
 from seedsweep.workers.pipelines import adapters
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
-from tests.support.model_forms import open_pipeline, save_checkpoint, save_config, save_lora
+from tests.support.model_forms import (
+    TEXT_LAYERS,
+    open_pipeline,
+    save_checkpoint,
+    save_config,
+    save_lora,
+)
 from tests.support.tiny_model import save_tiny_model, tiny_denoiser
 from tests.support.tiny_pipelines import save_flux, save_xl
 
@@ -146,6 +153,37 @@ def test_a_variant_that_no_component_has_is_refused_with_those_that_are_there(ha
         resolved(Model(path=str(folder), variant="fp16"))
 
 
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.filterwarnings("ignore:This serialization format is now deprecated")
+def test_shards_of_a_variant_are_loaded_by_todays_names_and_by_older_ones(
+    store, folder, halves, tmp_path, older
+):
+    sharded = tmp_path / "sharded"
+    half = open_pipeline(folder, dtype=torch.float16)
+    half.save_pretrained(sharded, variant="fp16", max_shard_size="20KB")
+    if older:
+        name_as_before(sharded / "unet")
+    model = resolved(Model(path=str(sharded)))
+    assert np.array_equal(made(store, model), made(store, Model(path=str(halves), variant="fp16")))
+    next((sharded / "unet").glob("*-00002-of-*")).unlink()
+    with pytest.raises(ConfigError, match=r"its unet lacks .*-00002-of-"):
+        check_model(model, SAMPLING)
+
+
+def name_as_before(part):
+    """Name the shards of fp16 weights as diffusers did before its version 0.30."""
+
+    def before(text):
+        return re.sub(r"\.fp16(-\d+-of-\d+)", r"\1.fp16", text)
+
+    listing = part / "diffusion_pytorch_model.safetensors.index.fp16.json"
+    older = listing.with_name("diffusion_pytorch_model.safetensors.fp16.index.json")
+    older.write_text(before(listing.read_text()))
+    listing.unlink()
+    for shard in part.glob("*.fp16-*"):
+        shard.rename(shard.with_name(before(shard.name)))
+
+
 # Adapters
 
 
@@ -199,6 +237,30 @@ def test_what_a_lora_adds_is_its_up_times_its_down_times_alpha_by_rank_and_weigh
 
 
 @pytest.mark.parametrize("fuse", [False, True])
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_each_layer_of_a_lora_is_scaled_by_an_alpha_and_a_rank_of_its_own(
+    store, folder, tmp_path, part, fuse
+):
+    plain, draw = open_pipeline(folder), torch.Generator().manual_seed(1)
+    file, tensors = tmp_path / "resized.safetensors", {}
+    ends = ("to_q", "to_v") if part == "unet" else TEXT_LAYERS
+    layers = [each for each in getattr(plain, part).named_modules() if each[0].endswith(ends)]
+    for number, (name, layer) in enumerate(layers):
+        if part == "text_encoder":
+            name = f"text_model.{name.removeprefix('text_model.')}"
+        key = f"lora_{'te' if part != 'unet' else 'unet'}_{name.replace('.', '_')}"
+        rank, alpha = 1 + number % 3, 0.5 + number % 2
+        down = torch.randn(rank, layer.in_features, generator=draw).half()
+        up = torch.randn(layer.out_features, rank, generator=draw).half()
+        tensors |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up}
+        tensors[f"{key}.alpha"] = torch.tensor(alpha)
+        layer.weight.data += 0.5 * (alpha / rank) * (up.float() @ down.float())
+    save_file(tensors, file)
+    model = with_adapters(folder, Adapter(path=str(file), weight=0.5), fuse_adapters=fuse)
+    assert np.abs(made(store, model).astype(int) - drawn(plain)).max() <= 1
+
+
+@pytest.mark.parametrize("fuse", [False, True])
 def test_several_adapters_are_added_up_fused_or_not(store, folder, lora, tmp_path, fuse):
     other = save_lora(open_pipeline(folder), tmp_path / "b.safetensors", text=True, seed=2)
     both = [Adapter(path=str(lora), weight=0.3), Adapter(path=str(other), weight=-0.7)]
@@ -238,9 +300,21 @@ def deeper(pipeline, file):
     return save_lora(pipeline, file, **more)
 
 
-def mixed_alphas(pipeline, file):
-    key = "lora_te_text_model_encoder_layers_0_self_attn_v_proj.alpha"
-    return save_lora(pipeline, file, text=True, kohya=True, alpha=1, **{key: torch.tensor(3.0)})
+def equal_downs(pipeline, file):
+    """A LoRA with two layers that differ in their alphas and not in what comes down."""
+    tensors = load_file(save_lora(pipeline, file, kohya=True, alpha=1))
+    one, other = [name for name in tensors if name.endswith("lora_down.weight")][:2]
+    tensors[other] = tensors[one].clone()
+    tensors[other.replace("lora_down.weight", "alpha")] = torch.tensor(3.0)
+    save_file(tensors, file)
+    return file
+
+
+def not_finite(pipeline, file):
+    tensors = load_file(save_lora(pipeline, file))
+    name = next(name for name in tensors if "lora_B" in name)
+    save_file({**tensors, name: tensors[name] * float("nan")}, file)
+    return file
 
 
 def of_peft(pipeline, file):
@@ -254,7 +328,8 @@ UNFIT = [
     (of_peft, "0 of its 8 layers are there"),
     (lambda p, f: save_lora(other_base(f.parent / "o"), f), "does not fit a StableDiffusion"),
     (deeper, "8 of its 9 layers are there"),
-    (mixed_alphas, "layers of different alphas"),
+    (equal_downs, "layers of equal weights and different alphas"),
+    (not_finite, "has weights that are no finite numbers"),
 ]
 
 
@@ -268,11 +343,10 @@ def test_an_adapter_that_diffusers_would_load_in_part_or_wrongly_is_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_an_adapter_that_alters_nothing_is_refused(store, folder, lora, tmp_path):
-    idle = {
-        name: torch.zeros_like(values) if "lora_B" in name else values
-        for name, values in load_file(lora).items()
-    }
+@pytest.mark.parametrize("zeros", [r"lora_up", r"alpha"])
+def test_an_adapter_that_alters_nothing_is_refused(store, folder, lora, tmp_path, zeros):
+    idle = load_file(save_lora(open_pipeline(folder), tmp_path / "idle.safetensors", kohya=True))
+    idle = {name: values * 0 if zeros in name else values for name, values in idle.items()}
     save_file(idle, tmp_path / "idle.safetensors")
     both = [Adapter(path=str(lora)), Adapter(path=str(tmp_path / "idle.safetensors"))]
     with pytest.raises(ModelLoadError, match=r"adapter 2 .* alters nothing"):
@@ -388,7 +462,7 @@ def test_what_a_checkpoint_lacks_is_not_taken_from_the_weights_beside_its_config
     file = save_checkpoint(
         open_pipeline(folder), tmp_path / "x.safetensors", leave_out=["cond_stage_model"]
     )
-    with pytest.raises(ModelLoadError, match=r"CLIPTextModel.*missing in the checkpoint"):
+    with pytest.raises(ModelLoadError, match=r"lacks a part .*\(a CLIPTextModel\); name a folder"):
         made(store, of_file(file, folder))
     encoder = Component(name="text_encoder", path=str(folder))
     assert np.array_equal(made(store, of_file(file, folder, components=(encoder,))), bare)

@@ -96,6 +96,11 @@ def test_a_sampler_whose_noise_depends_on_the_call_before_is_told_its_steps_firs
         ("DDPMPipeline", "UniPCMultistepScheduler", "cannot make a picture .*generator"),
         ("LDMPipeline", "DDPMScheduler", "seeds alone; name another as sampling.sampler"),
         ("PNDMPipeline", "DDPMScheduler", "seeds alone; name another as sampling.sampler"),
+        (
+            "DDPMPipeline",
+            "FlowMatchEulerDiscreteScheduler",
+            "whose network predicts noise and not a flow",
+        ),
     ],
 )
 def test_a_sampler_that_the_pipeline_cannot_use_is_refused(folder_of, name, sampler, said):
