@@ -76,6 +76,8 @@ class Bench:
             process.join()
 
     def is_busy(self, count):
+        """Whether 95 % of so many render; raises if a process of stand-ins has died."""
+        assert all(process.is_alive() for process in self._processes), "stand-ins have died"
         return self.board.busy.sum() >= 0.95 * count
 
     def cost(self, seconds):
