@@ -1,10 +1,11 @@
 """The example campaign as a deployment of separate processes, against the embedded run.
 
-    python -m benchmarks.deployment [--restarts]
+    python -m benchmarks.deployment [--restarts] [--prompts N]
 
 Broker (Valkey with append-only file), S3 server (SeaweedFS), scheduler, analyst and two workers,
-each its own process; `--restarts` kills and restarts every one of them on the way. Prints whether
-pixels (sha256) and `results --json` are equal, and how long each took.
+each its own process; `--restarts` kills and restarts every one on the way; `--prompts` takes
+the first so many of the example's. Prints whether pixels (sha256) and `results --json` are equal,
+and how long each took.
 """
 
 import argparse
@@ -14,12 +15,24 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.machine import machine
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.stores import open_store
 from tests.support.deployment import Deployment, Process, pixels
 from tests.support.servers import wait_until
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji" / "campaign.toml"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji"
+
+
+def write_campaign(folder, prompts):
+    """The example with its first prompts alone, or all; returns its file."""
+    for path in EXAMPLE.iterdir():
+        (folder / path.name).symlink_to(path)
+    listed = folder / "prompts.csv"
+    lines = listed.read_text().splitlines(keepends=True)
+    listed.unlink()
+    listed.write_text("".join(lines if prompts is None else lines[: 1 + prompts]))
+    return folder / "campaign.toml"
 
 
 def restart_all(deployment, has_done, units):
@@ -49,14 +62,18 @@ def main():
     """Run the example both ways and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--restarts", action="store_true")
-    restarts = parser.parse_args().restarts
+    parser.add_argument("--prompts", type=int)
+    options = parser.parse_args()
+    print(machine("torch", "diffusers", "celery", "ray", "redis"), end="\n\n", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="seedsweep-benchmark-"))
+    (folder / "example").mkdir()
+    file = write_campaign(folder / "example", options.prompts)
     with Deployment(folder) as deployment:
         os.environ.update(deployment.s3.environment)
         deployment.seedsweep("doctor", "--create-bucket")
         deployment.start_services()
         ledger, began = Ledger(deployment.broker_url), time.monotonic()
-        campaign_id = deployment.submit(EXAMPLE)
+        campaign_id = deployment.submit(file)
 
         def counts():
             try:
@@ -65,7 +82,7 @@ def main():
                 return None
 
         wait_until(counts, timeout=60)
-        if restarts:
+        if options.restarts:
             restart_all(deployment, lambda goal: (c := counts()) and c.done >= goal, counts().units)
         wait_until(lambda: (c := counts()) and c.settled, timeout=1800)
         deployed_seconds = time.monotonic() - began
@@ -76,7 +93,7 @@ def main():
                 deployment.services[service].stop()
 
         url, began = f"file:{folder / 'embedded'}", time.monotonic()
-        deployment.seedsweep("run", str(EXAMPLE), "--workers", "2", store=url, timeout=1800)
+        deployment.seedsweep("run", str(file), "--workers", "2", store=url, timeout=1800)
         embedded_seconds = time.monotonic() - began
         expected = json.loads(deployment.seedsweep("results", campaign_id, "--json", store=url))
         embedded = pixels(open_store(url), campaign_id)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from benchmarks.machine import machine
 from seedsweep.workers.analysis.distances import tiled_distances
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "emoji" / "train.parquet"
@@ -126,6 +127,7 @@ def _resized(picture, size):
 
 def main(count=100):
     """Print quantiles of the tiled l2 of all pairs, for each set."""
+    print(machine("numpy", "opencv-python-headless", "scikit-image"), end="\n\n", flush=True)
     distances = {
         "pink": tiled_distances(pink(count), 4),
         "same layout, from 16 cycles": tiled_distances(same_layout(count), 4),

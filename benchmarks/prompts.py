@@ -1,7 +1,7 @@
 """What judging a stored prompt costs: by descriptors first, beside all pixels and a plain loop.
 
     .venv/bin/python -m benchmarks.prompts [--seeds 500] [--side 512] [--rounds 3]
-    .venv/bin/python -m benchmarks.prompts --only parts
+    .venv/bin/python -m benchmarks.prompts --only {whole,parts}
 
 Each set of pictures is stored as one prompt, in shards of 50 in a folder, and judged from there,
 reading included, in CPU seconds: `pruned` as campaigns do by default, `full` as with
@@ -220,11 +220,8 @@ def main(seeds, side, rounds, only):
     print(f"{seeds} generations of {side} px, {rounds} rounds; CPU seconds and ratios:\n")
     if only != "parts":
         whole_table(seeds, side, rounds)
-    print(f"{PARTS_HEADER}", flush=True)
-    for number, (name, pictures) in enumerate(part_sets(seeds, side)):
-        with tempfile.TemporaryDirectory() as folder:
-            stored = store_pictures(FolderStore(Path(folder)), pictures, f"part set {number}")
-            print(compare_parts(name, stored, rounds), flush=True)
+    if only != "whole":
+        parts_table(seeds, side, rounds)
 
 
 def whole_table(seeds, side, rounds):
@@ -236,10 +233,18 @@ def whole_table(seeds, side, rounds):
     print()
 
 
+def parts_table(seeds, side, rounds):
+    print(PARTS_HEADER, flush=True)
+    for number, (name, pictures) in enumerate(part_sets(seeds, side)):
+        with tempfile.TemporaryDirectory() as folder:
+            stored = store_pictures(FolderStore(Path(folder)), pictures, f"part set {number}")
+            print(compare_parts(name, stored, rounds), flush=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=500)
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=["parts"])
+    parser.add_argument("--only", choices=["whole", "parts"])
     main(**vars(parser.parse_args()))

@@ -64,8 +64,20 @@ class StandIn:
         self._name, self._model, self._held, self._storing = f"slot-{slot}", "", {}, set()
 
     async def live(self):
-        await asyncio.gather(*(each.ping() for each in (self._ledger, self._ledger, self._celery)))
+        await self._connect()
         await asyncio.gather(self._beat_for_ever(), self._work_for_ever())
+
+    async def _connect(self):
+        """Have all of a worker's connections, however long the broker takes to accept them."""
+        while True:
+            pings = (each.ping() for each in (self._ledger, self._ledger, self._celery))
+            answers = await asyncio.gather(*pings, return_exceptions=True)
+            failed = [answer for answer in answers if isinstance(answer, BaseException)]
+            if not failed:
+                return
+            if not isinstance(failed[0], BROKEN):
+                raise failed[0]
+            await asyncio.sleep(1)
 
     async def _beat_for_ever(self):
         board, slot = self._board, self._slot

@@ -117,10 +117,10 @@ class Watched(Renderer):
         self.handed_at, self.stored, self.failures = [], 0, []
         super().__init__(*arguments)
 
-    @property
-    def pipeline(self):
-        """What it has loaded."""
-        return self._loaded[1]
+    def pipeline(self, campaign):
+        """What it has loaded for the campaign."""
+        (pipeline,) = self._models.ask((campaign,), lambda pipeline, _: pipeline)
+        return pipeline
 
     def render_all(self, units):
         """Render the units, and wait until all are stored."""

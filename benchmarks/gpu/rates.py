@@ -29,12 +29,16 @@ WRITER_SIDE = 512
 
 def generate(bench):
     """Images/s of a worker with ledger, store and writer ÷ the bare diffusers loop's, in turn."""
-    first, *others = bench.scale.batch_sizes
-    for batch_size, options in ((first, {}), *((size, {}) for size in others), (first, SPED_UP)):
-        yield _compare_with_bare(bench, batch_size, options)
+    for batch_size in bench.scale.batch_sizes:
+        yield _compare_with_bare(bench, batch_size)
 
 
-def _compare_with_bare(bench, batch_size, options):
+def generate_compiled(bench):
+    """The same with `compile` and `channels_last`, which both sides have."""
+    yield _compare_with_bare(bench, bench.scale.batch_sizes[0], **SPED_UP)
+
+
+def _compare_with_bare(bench, batch_size, **options):
     scale, per_round = bench.scale, bench.scale.batches // 2 + 1
     units_wanted = 1 + scale.rounds * per_round
     per_unit = 2 * batch_size
@@ -45,15 +49,22 @@ def _compare_with_bare(bench, batch_size, options):
     with bench.renderer() as worker:
         # Loads the model, compiles it, and fills the caches.
         worker.render_all([next(units)])
+        bare = partial(
+            _bare_rate,
+            worker.pipeline(plan.campaign),
+            batch_size,
+            scale.batches // 2,
+            bench.device,
+        )
         for _ in range(scale.rounds):
-            before = _bare_rate(worker.pipeline, batch_size, scale.batches // 2, bench.device)
+            before = bare()
             with Busy(bench.device) as busy:
                 worker.render_all(itertools.islice(units, per_round))
             # From one unit handed to the writer to another: it works beside all the while, as in a
             # campaign. From one stored to another, the last would be encoded beside nothing.
             took = worker.handed_at[-1] - worker.handed_at[-per_round]
             workers.append((per_round - 1) * per_unit / took)
-            after = _bare_rate(worker.pipeline, batch_size, scale.batches // 2, bench.device)
+            after = bare()
             bares.append(2 / (1 / before + 1 / after))
             idle.append(busy.idle)
     ratios = [one / other for one, other in zip(workers, bares, strict=True)]

@@ -13,7 +13,7 @@ SHORT = [
     ("distances", "--images 24 --rounds 1 --pairs 3"),
 ]
 LONG = [
-    ("deployment", ""),
+    ("deployment", "--prompts 4"),
     ("forgetting", "--units 60 --rounds 1"),
     ("generations", "--prompts 1 --seeds 16 --rounds 1"),
     ("losses", "--kills 1 --failovers 1"),
