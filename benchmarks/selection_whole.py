@@ -5,9 +5,10 @@
 The set is that of `benchmarks.selection`: strangers and a tenth of edited copies, in files of ten
 thousand that are made one by one. With `--folder` they stay, and a run that was cut goes on. The
 command chooses all prompts of pictures with copies, 100 outliers and 100 others. CPU and memory are
-those of its processes, looked up once a second: CPU so far, and the most memory that the system
-saw, pages of files included. A prompt says how many copies its picture has, not which: by edit are
-told those of pictures with one planted copy, of all together how many are missing.
+those of its processes, looked up once a second: CPU so far, and the most memory of one, with and
+without pages of files, which the system takes back if it needs them. A prompt says how many copies
+its picture has, not which: by edit are told those of pictures with one planted copy, of all
+together how many are missing.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from seedsweep.audit.findings.intervals import rate
 ANOTHER = list(EDITS)[-1]
 """The edit that makes another picture by the rule."""
 
+DRIVER, ACTOR, OTHERS = "driver", "actor", "Ray's own processes"
+
 
 def write_missing(folder, count):
     """The set's files, in order."""
@@ -43,35 +46,47 @@ def write_missing(folder, count):
 
 def role(process, driver):
     if process.pid == driver:
-        return "driver"
-    return "actor" if "Describer" in " ".join(process.cmdline()) else "Ray's own processes"
+        return DRIVER
+    return ACTOR if "Describer" in " ".join(process.cmdline()) else OTHERS
 
 
-def most_memory(process):
-    """The most memory that the process has had, as the system keeps it: bytes."""
+def memory_of(process):
+    """The most memory that the process has had, and what it has now without pages of files."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    parts = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if " kB" in line}
+    return parts.get("VmHWM", 0), parts.get("RssAnon", 0) + parts.get("RssShmem", 0)
 
 
 def watched(command):
-    """Run it: wall seconds, and by role the CPU seconds of all and the most memory of one."""
-    spent, most = defaultdict(dict), Counter()
+    """Run it: wall seconds, and by role the CPU seconds of all and the most memory of one, with and
+    without pages of files. Processes are known as actors once they have said so."""
+    roles, spent, most, own_most = {}, Counter(), Counter(), Counter()
     began = time.perf_counter()
     with subprocess.Popen(command) as child:
         while child.poll() is None:
             try:
                 own = psutil.Process(child.pid)
                 for each in (own, *own.children(recursive=True)):
-                    what = role(each, child.pid)
-                    spent[what][each.pid] = sum(each.cpu_times()[:2])
-                    most[what] = max(most[what], most_memory(each))
+                    if roles.get(each.pid) != ACTOR:
+                        roles[each.pid] = role(each, child.pid)
+                    spent[each.pid] = sum(each.cpu_times()[:2])
+                    whole, without = memory_of(each)
+                    most[each.pid] = max(most[each.pid], whole)
+                    own_most[each.pid] = max(own_most[each.pid], without)
             except (psutil.Error, OSError):
                 pass  # One has just ended.
             time.sleep(min(1, (time.perf_counter() - began) / 100))
     if child.returncode:
         sys.exit(f"The command ended with {child.returncode}.")
     took = time.perf_counter() - began
-    return took, {what: sum(each.values()) for what, each in spent.items()}, most
+    taken = {}
+    for what in (DRIVER, ACTOR, OTHERS):
+        pids = [pid for pid in roles if roles[pid] == what]
+        taken[what] = (
+            sum(spent[pid] for pid in pids),
+            *(max((each[pid] for pid in pids), default=0) for each in (most, own_most)),
+        )
+    return took, taken
 
 
 def print_found(files, output):
@@ -106,7 +121,7 @@ def print_found(files, output):
 def measure(folder, count, actors):
     files, output = write_missing(folder / "set", count), folder / "chosen.parquet"
     output.unlink(missing_ok=True)
-    took, spent, most = watched(
+    took, taken = watched(
         [
             *(sys.executable, "-m", "seedsweep.cli", "select", str(folder / "set")),
             *("-o", str(output), "--most-duplicated", str(count)),
@@ -116,9 +131,11 @@ def measure(folder, count, actors):
     size = sum(file.stat().st_size for file in files)
     print(f"{count:,} pictures of {size / 1e9:.2f} GB: {took:.1f} s, {count / took:,.0f} "
           f"pictures/s, load {os.getloadavg()[0]:.1f} at its end")  # fmt: skip
-    print("\n| | CPU s | most memory of one |\n|---|---|---|")
-    for what, seconds in spent.items():
-        print(f"| {what} | {seconds:.1f} | {most[what] / 1e6:,.0f} MB |")
+    print("\n| | CPU s | most memory of one | without pages of files |\n|---|---|---|---|")
+    for what, (seconds, *memory) in taken.items():
+        print(
+            f"| {what} | {seconds:.1f} | {' | '.join(f'{each / 1e6:,.0f} MB' for each in memory)} |"
+        )
     print_found(files, output)
 
 
