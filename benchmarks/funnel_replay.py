@@ -56,6 +56,7 @@ POLICIES = (((4, 2),), ((8, 2),), FIRST_STAGE, ((16, 2), (32, 3)), DEFAULT)
 BASE_RATES = (0.1, 0.01, 0.001)
 LOOKS = (4, 8, 16, 32, 64, 128, 200, 250)
 ORDERS = 200
+SELDOM_SEEDS = (200, 500)
 MARK, MARK_COST = 0.98, 0.1
 
 
@@ -150,13 +151,15 @@ def first_pair(edges, order):
 def print_seldom(rare, attack):
     """Finds of many pictures among prompts that repeat seldom: what a first look of n pictures
     loses of them, and what it costs."""
+    print(f"\n{len(rare)} prompts of seldom repeats, {attack} pictures each")
+    if not rare:
+        return
     rng = np.random.default_rng(0)
     looks = []
     for each in rare:
         orders = [np.arange(attack), *(rng.permutation(attack) for _ in range(ORDERS))]
         looks.append([first_pair(each.edges[:attack, :attack], order) for order in orders])
     first = np.array(looks)
-    print(f"\n{len(rare)} prompts of seldom repeats, {attack} pictures each")
     for size in sorted({max(2, FLAG * attack // 500), FLAG}):
         is_find = np.array([has_clique(each.edges[:attack, :attack], size) for each in rare])
         print(f"\n{is_find.sum()} of them have a clique of {size}.\n")
@@ -170,6 +173,14 @@ def print_seldom(rare, attack):
             often = f"{goes_on[is_find, 1:].mean():.3f}" if is_find.any() else "not shown (n = 0)"
             share = taken / places(attack, BATCH)
             print(f"| {look} | {kept} | {often} | {taken:.0f} | {share:.3f} |")
+
+
+def print_without_flagged(finds, clean, scores, seconds, attack):
+    """The default's row if clean prompts that have a clique of ten are left out: a full attack
+    flags these too. Those that the first stage drops are never seen to have one."""
+    rest = [each for each in clean if not has_clique(each.edges, FLAG)]
+    print(f"\nWithout the {len(clean) - len(rest)} clean prompts that have a clique of {FLAG}:\n")
+    row(DEFAULT, None, -np.inf, finds, rest, scores, seconds, attack, places(attack, BATCH))
 
 
 def main(words=None):
@@ -203,9 +214,10 @@ def main(words=None):
     print(f"{count:,} pictures; {len(common)} finds, of which {shown} show a clique of {FLAG} in "
           f"what is stored; {len(clean)} clean prompts, of which {flagged} do")  # fmt: skip
     print_policies(common, clean, scores, seconds, options.attack)
+    print_without_flagged(common, clean, scores, seconds, options.attack)
     print_by_rate([known[p] for p in known if p in rates], rates)
-    most = max((each.stored for each in known.values()), default=0)
-    print_seldom([known[p] for p in seldom() if p in known and known[p].stored == most], most)
+    for count in SELDOM_SEEDS:
+        print_seldom([known[p] for p in seldom() if p in known and known[p].stored >= count], count)
 
 
 if __name__ == "__main__":

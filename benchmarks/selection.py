@@ -72,11 +72,11 @@ def recoloured(picture, levels):
 
 
 def write_file(folder, number, count, share):
-    """Strangers and copies; `share` of all are copies of the file's first picture. Each picture's
-    caption says which it is a copy of, and how."""
+    """Strangers and copies; `share` of all are copies of the file's first picture. `of` is the
+    place of the picture that one is a copy of, and `edit` says how; both have one caption."""
     rng = np.random.default_rng([3, number])
     pool = np.concatenate([pink(300, SIDE, seed=0), drawings(300, 0, SIDE)])
-    made, captions = [], []
+    made, originals, edits = [], [], []
     names = list(EDITS)
     for place, stranger in enumerate(blends(rng, pool, count)):
         name, of = "", place
@@ -86,14 +86,18 @@ def write_file(folder, number, count, share):
         elif place and rng.random() < COPIED:
             name = names[rng.integers(len(names))]
             of = int(rng.integers(place))
-            while captions[of].split(";")[1]:
+            while edits[of]:
                 of = int(rng.integers(place))
             stranger = EDITS[name](made[of])
         made.append(np.ascontiguousarray(stranger))
-        captions.append(f"{of};{name}")
+        originals.append(of)
+        edits.append(name)
     files = [data_of(picture, "JPEG", quality=95) for picture in made]
-    table = pa.table({"image": files, "caption": captions})
-    pq.write_table(table, folder / f"{number:05}.parquet", row_group_size=GROUP_ROWS)
+    captions = [f"picture {of} of file {number}" for of in originals]
+    table = pa.table({"image": files, "caption": captions, "of": originals, "edit": edits})
+    unfinished = folder / f".{number:05}.writing"
+    pq.write_table(table, unfinished, row_group_size=GROUP_ROWS)
+    unfinished.rename(folder / f"{number:05}.parquet")
 
 
 def write_training_set(folder, count, share=0.0):
@@ -134,20 +138,15 @@ def cpu_of_actors():
 
 def planted(folder, firsts, sizes):
     """By edit, how many copies are in their original's group."""
-    captions = np.concatenate(
-        [
-            pq.read_table(folder / f"{number:05}.parquet", columns=["caption"])["caption"]
-            for number in range(len(sizes))
-        ]
-    )
-    starts = np.repeat(np.cumsum([0, *sizes[:-1]]), sizes)
-    met, joined = Counter(), Counter()
-    for place, caption in enumerate(captions.tolist()):
-        of, name = caption.split(";")
-        if name:
-            kind = name if name in EDITS else "JPEG 40 to 94, of one picture"
-            met[kind] += 1
-            joined[kind] += firsts[place] == firsts[starts[place] + int(of)]
+    met, joined, start = Counter(), Counter(), 0
+    for number, size in enumerate(sizes):
+        told = pq.read_table(folder / f"{number:05}.parquet", columns=["of", "edit"]).to_pylist()
+        for place, row in enumerate(told, start):
+            if name := row["edit"]:
+                kind = name if name in EDITS else "JPEG 40 to 94, of one picture"
+                met[kind] += 1
+                joined[kind] += firsts[place] == firsts[start + row["of"]]
+        start += size
     return {name: rate(joined[name], met[name]) for name in sorted(met)}
 
 

@@ -21,6 +21,7 @@ LONG = [
     ("part_shifts", "--prompts 1"),
     ("selection", "--training 400 --part 100"),
     ("selection", "--training 400 --share 0 --part 0 --embedding stand-in"),
+    ("selection_whole", "--training 400 --actors 1"),
     ("side_by_side", "--runs 2 --seeds 20"),
     ("slots", "--slots 5 --seconds 3 --outage 3 --no-storms"),
     ("store", ""),
