@@ -94,7 +94,7 @@ def print_policies(finds, clean, scores, seconds, attack):
           f"| {0.01 * whole * seconds[0]:.2f} | |")  # fmt: skip
 
 
-def row(policy, share, bound, finds, clean, scores, seconds, attack, whole):
+def row(policy, share, bound, finds, clean, scores, seconds, attack, whole, fixed_before=True):
     entered = [scores[each.prompt] > bound for each in finds]
     kept = [
         enters and all(reached(policy, each, lacking=False))
@@ -117,12 +117,13 @@ def row(policy, share, bound, finds, clean, scores, seconds, attack, whole):
         taken = [base * whole + (1 - base) * each for each in (of_clean, at_most)]
         costs.append([(each + screening / seconds[0]) / whole for each in taken])
     is_met = found.low >= MARK and costs[1][1] <= MARK_COST
+    verdict = ("met" if is_met else "not met") if fixed_before else "chosen afterwards"
     name = name_of(policy) if share is None else f"screen ({share:.0%}), then {name_of(policy)}"
     cells = [f"{value:.4f} [{high:.4f}]" if policy else f"{value:.4f}" for value, high in costs]
     print(f"| {name} | {found.count}/{found.n} [{found.low:.4f}] "
           f"| {', '.join(f'{each.count}/{each.n} [{each.high:.4f}]' for each in passed) or 'all'} "
           f"| {' | '.join(cells)} | {costs[1][0] * whole * seconds[0]:.2f} "
-          f"| {'met' if is_met else 'not met'} |", flush=True)  # fmt: skip
+          f"| {verdict} |", flush=True)  # fmt: skip
 
 
 def print_by_rate(finds, rates):
@@ -180,7 +181,8 @@ def print_without_flagged(finds, clean, scores, seconds, attack):
     flags these too. Those that the first stage drops are never seen to have one."""
     rest = [each for each in clean if not has_clique(each.edges, FLAG)]
     print(f"\nWithout the {len(clean) - len(rest)} clean prompts that have a clique of {FLAG}:\n")
-    row(DEFAULT, None, -np.inf, finds, rest, scores, seconds, attack, places(attack, BATCH))
+    whole = places(attack, BATCH)
+    row(DEFAULT, None, -np.inf, finds, rest, scores, seconds, attack, whole, fixed_before=False)
 
 
 def main(words=None):
