@@ -82,8 +82,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(machine("redis", "minio"), end="\n\n", flush=True)
-    folder = Path(tempfile.mkdtemp(prefix="seedsweep-benchmark-"))
-    with Deployment(folder) as deployment:
+    with (
+        tempfile.TemporaryDirectory(prefix="seedsweep-benchmark-") as name,
+        Deployment(folder := Path(name)) as deployment,
+    ):
         os.environ.update(deployment.s3.environment)
         deployment.seedsweep("doctor", "--create-bucket")
         prompts = (f"a picture of number {i}\n" for i in range((options.units + LEFT) // 10))

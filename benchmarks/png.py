@@ -29,6 +29,7 @@ from benchmarks.pictures import example_pictures, photographs, pink
 from seedsweep.workers.images import encode_png
 
 MARK = 20
+LEAST_STEPS = 5
 
 
 def by_pillow(**settings):
@@ -126,6 +127,12 @@ class Model:
         self._stopped.set()
         self._thread.join()
 
+    def over(self, seconds):
+        """A question that is true once so many seconds have passed and the network, which a busy
+        machine may leave without a core for that long, has made a few steps."""
+        begun, steps = time.perf_counter(), self.steps
+        return lambda: time.perf_counter() - begun >= seconds and self.steps - steps >= LEAST_STEPS
+
     def during(self, call):
         """Steps a second while the call runs, and what it returns."""
         steps, begun = self.steps, time.perf_counter()
@@ -133,28 +140,32 @@ class Model:
         return (self.steps - steps) / (time.perf_counter() - begun), returned
 
 
-def encode_for(seconds, encode, pictures):
+def encode_until(is_over, encode, pictures):
     """Encode the pictures over and over; milliseconds an image by the clock."""
     begun = time.perf_counter()
     for count, pixels in enumerate(itertools.cycle(pictures)):
-        passed = time.perf_counter() - begun
-        if passed >= seconds:
-            return passed / count * 1000
+        if count and is_over():
+            return (time.perf_counter() - begun) / count * 1000
         encode(pixels)
+
+
+def rest_until(is_over):
+    while not is_over():
+        time.sleep(0.01)
 
 
 def beside(pictures, rounds, seconds):
     """Name → (milliseconds an image, network's speed beside ÷ without), one a round."""
 
     def measure(encode):
-        without, _ = model.during(lambda: time.sleep(seconds))
-        with_it, spent = model.during(lambda: encode_for(seconds, encode, pictures))
+        without, _ = model.during(lambda: rest_until(model.over(seconds)))
+        with_it, spent = model.during(lambda: encode_until(model.over(seconds), encode, pictures))
         return spent, with_it / without
 
     ours, *_, models = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {ours})
     with Model(models) as model:
-        model.during(lambda: time.sleep(seconds))  # warm
+        rest_until(model.over(seconds))  # warm
         return interleaved(BESIDE, rounds, measure)
 
 
