@@ -112,15 +112,7 @@ def test_whatever_happens_units_of_all_loads_are_done_parked_or_dropped_and_all_
     play = Play(ledger, broker, UNITS, 3, ENDS, NUMBERS)
     for step in steps:
         play.step(*step)
-    for number in range(2 * len(ENDS) * play.prompts):
-        play.finish()
-        for prompt in {*play.taken, *ledger.take_ready(C, UNITS)}:
-            play.judge(prompt, number)
-            play.check()
-        play.taken.clear()
-    counts = ledger.counts(C)
-    assert counts.settled
-    assert (counts.queued, counts.claimed, counts.held) == (0, 0, 0)
+    play.settle()
 
 
 def test_a_campaign_of_one_load_leaves_nothing_of_several_in_the_broker(ledger, broker):

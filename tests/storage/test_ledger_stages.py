@@ -128,13 +128,5 @@ def test_whatever_happens_every_unit_is_done_parked_or_dropped_and_every_prompt_
     play = Play(ledger, broker, UNITS, PER_PROMPT, ENDS)
     for step in steps:
         play.step(*step)
-    for number in range(2 * len(ENDS) * play.prompts):
-        play.finish()
-        for prompt in {*play.taken, *ledger.take_ready(C, UNITS)}:
-            play.judge(prompt, number)
-            play.check()
-        play.taken.clear()
-    counts = ledger.counts(C)
-    assert counts.settled
-    assert (counts.queued, counts.claimed, counts.held) == (0, 0, 0)
+    counts = play.settle()
     assert counts.done + counts.parked + counts.dropped == UNITS

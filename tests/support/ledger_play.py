@@ -193,8 +193,22 @@ class Play:
             return np.ones(shape, dtype=np.bool_), np.zeros(self.prompts, dtype=np.bool_)
         return opened(self.ends, stages), stages >= DROPPED
 
+    def settle(self):
+        """Drive the campaign to its end with workers that never fail, and judge all prompts: in
+        turns, since what goes on has further units."""
+        for number in range(2 * len(self.ends) * self.prompts):
+            self.finish()
+            for prompt in {*self.taken, *self.ledger.take_ready(C, self.prompts)}:
+                self.judge(prompt, number)
+                self.check()
+            self.taken.clear()
+        counts = self.ledger.counts(C)
+        assert counts.settled
+        assert (counts.queued, counts.claimed, counts.held) == (0, 0, 0)
+        return counts
+
     def finish(self):
-        """Drive the campaign to its end with workers that never fail."""
+        """Drive the open units to their end with workers that never fail."""
         self.ledger.set_state(C, "active")
         for claim in self.claims:
             self.ledger.release(C, *claim)
