@@ -84,7 +84,7 @@ class Subscription:
             metrics.MODEL_SWITCHES.inc()
         self._load = self._wanted
         consumer.add_task_queue(queue_of(self._load), no_ack=True)
-        log.info("Units of the load %s are taken now.", self._load)
+        log.info("Units of %s are taken now.", queue_of(self._load))
 
 
 def serve(
