@@ -1,8 +1,11 @@
 """What docs/releasing.md has people change by hand says the same everywhere."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 
+import pytest
 import yaml
 
 from seedsweep import __version__
@@ -27,3 +30,19 @@ def test_hooks_call_the_tools_of_the_environment_and_fetch_nothing():
     for hook in configuration["repos"][0]["hooks"]:
         assert hook["language"] == "system"
         assert hook["entry"].startswith(".venv/bin/")
+
+
+GIT = shutil.which("git")
+
+
+@pytest.mark.skipif(not GIT or not (ROOT / ".git").exists(), reason="git says what is tracked")
+def test_a_checkout_takes_at_most_40_megabytes():
+    listed = subprocess.run(
+        [GIT, "-c", "safe.directory=*", "ls-files", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    files = [ROOT / name for name in listed.split("\0") if name]
+    assert sum(file.lstat().st_size for file in files if file.exists()) <= 40e6

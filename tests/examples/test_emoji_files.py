@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 from seedsweep.audit.findings.operating_point import controls_needed
 from tests.support.checkout import ROOT
@@ -181,3 +182,14 @@ def test_the_weights_are_small_enough_for_a_repository():
     )
     assert sum(file.stat().st_size for file in one) <= 16e6
     assert sum(file.stat().st_size for file in both) <= 30e6
+
+
+def test_only_the_second_denoiser_is_stored_in_eight_bits():
+    stored = {}
+    for name in ("model", "deduplicated"):
+        file = EMOJI / name / "unet" / "diffusion_pytorch_model.safetensors"
+        with safe_open(file, "pt") as weights:
+            parts = [weights.get_slice(key) for key in weights.keys()]  # noqa: SIM118
+            stored[name] = {(len(part.get_shape()) > 1, part.get_dtype()) for part in parts}
+    assert stored["model"] == {(True, "F16"), (False, "F16")}
+    assert stored["deduplicated"] == {(True, "F8_E4M3"), (False, "F16")}
