@@ -9,6 +9,7 @@ from seedsweep.audit.findings.match_words import earlier_words
 from seedsweep.audit.findings.memories import Memory, memories, parts_matched
 from seedsweep.audit.findings.missed import stage_words
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
+from seedsweep.audit.findings.same_prompts import first_ones
 from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.scheduler.campaign.descriptions import change_words
@@ -87,7 +88,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
     named = unseen.cut or unseen.same
     prompts = load_prompts(store, campaign.campaign_id) if named else ()
     cut = frozenset(prompts[index] for index in unseen.cut)
-    same_as = {prompts[index]: prompts[earlier] for index, earlier in unseen.same}
+    same_as = first_ones(submission, prompts)
     return Found(
         campaign_id=campaign.campaign_id,
         analysis_id=settings.analysis_id,
@@ -105,7 +106,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
             *(() if extractions else _compared(settings, counts, search, campaign.campaign_id)),
             *_judged_otherwise(campaign, settings),
             *_rest_words(store, campaign.campaign_id, counts),
-            *stage_words(campaign, results),
+            *stage_words(campaign, results, same_as),
             *submission.notes,
             *_unseen_words([r.prompt for r in results if r.flagged], cut, same_as),
         ),
