@@ -107,9 +107,13 @@ class StandIn:
             pipe.hdel(workforce.TOLD, self._name)
             await pipe.execute()
         chosen = await self._choose(
-            keys=[workforce.BEATS, workforce.SERVES, workforce.DEMAND, workforce.CREWS],
+            keys=[
+                *(workforce.BEATS, workforce.SERVES),
+                *(workforce.DEMAND, workforce.LATER, workforce.CREWS),
+            ],
             args=[self._name, ledger.LEASE_MS],
         )
+        await self._workforce.hkeys(workforce.LATER)
         self._model = chosen.decode() or self._model
         if self._held:
             claims = [part for unit in self._held.values() for part in (unit.index, unit.token)]

@@ -17,7 +17,8 @@ Made from each command's `--help` by `python -m deploy.generate`; do not edit it
 Every command ends with one of these codes: 0 fine · 1 some units failed for good, nothing that was
 generated is evidence, replayed pixels differ though nothing recorded does, or a worker took itself
 out · 2 your file, flag or environment is wrong (one sentence says what and how to mend it) · 3 a
-service cannot be reached · 130 you stopped it with Ctrl-C.
+service cannot be reached · 130 you stopped it with Ctrl-C · 143 SIGTERM did, but
+services end on that with 0.
 `--json` is for scripts. `run` and `submit` print the campaign's id alone on the last line.
 """
 

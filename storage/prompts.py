@@ -39,8 +39,11 @@ SETTINGS: dict[str, pa.DataType] = {
     "height": pa.int64(),
 }
 """The columns of the settings that prompts may have of their own; a list has those it needs."""
+ADDED = "added"
+"""The column of the seeds that filled up a list of seeds; it is there if some are."""
 
 
+_TYPES = {**SETTINGS, ADDED: SETTINGS["seeds"]}
 _SETTINGS = TypeAdapter(list[PromptSettings])
 
 
@@ -50,7 +53,9 @@ def encode_prompts(prompts: Sequence[str], settings: Sequence[PromptSettings] = 
     `settings`: what each has of its own, all of them the same ones; none if none has any.
     """
     own = [name for name in SETTINGS if settings and name in settings[0].given]
-    schema = pa.schema([*SCHEMA, *((name, SETTINGS[name]) for name in own)])
+    if any(each.added for each in settings):
+        own.append(ADDED)
+    schema = pa.schema([*SCHEMA, *((name, _TYPES[name]) for name in own)])
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, schema, compression="zstd", write_page_checksum=True) as writer:
         for start in range(0, len(prompts), GROUP):
@@ -59,7 +64,7 @@ def encode_prompts(prompts: Sequence[str], settings: Sequence[PromptSettings] = 
             columns["prompt_id"] += map(prompt_id_of, texts)
             columns["prompt"] += texts
             for name in own:
-                columns[name] += (each.given[name] for each in settings[start : start + GROUP])
+                columns[name] += (getattr(each, name) for each in settings[start : start + GROUP])
             writer.write_table(pa.table(columns, schema=schema))
     return buffer.getvalue()
 
@@ -93,7 +98,7 @@ class StoredPrompts(Sequence[str]):
             about = self._file.metadata
             sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
             own = self._file.schema_arrow.names[len(SCHEMA) :]
-            wanted = pa.schema([*SCHEMA, *((name, SETTINGS.get(name)) for name in own)])
+            wanted = pa.schema([*SCHEMA, *((name, _TYPES.get(name)) for name in own)])
             if self._file.schema_arrow != wanted or not 0 < sum(sizes) == about.num_rows:
                 raise ValueError("other columns or rows")
             self._ends, self._own = list(accumulate(sizes)), own

@@ -15,6 +15,8 @@ from seedsweep.storage.settings.sampling import PromptSettings
 Priority = Annotated[int, Field(ge=-1000, le=1000)]
 Weight = Annotated[float, Field(gt=0, le=1000)]
 KindName = Annotated[str, Field(pattern=r"^[a-z]{1,32}$")]
+FIRST_KINDS = frozenset({"generate", "screen"})
+"""The kinds of work that every worker knows, of whichever version."""
 
 
 class Unseen(Record):

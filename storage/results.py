@@ -148,7 +148,7 @@ class _Scope:
         if result.prompt_id not in self.prompts:
             raise ValueError(f"the campaign has no prompt {result.prompt_id}")
         own = self.prompts[result.prompt_id]
-        if result.settings != own:
+        if result.settings != (own and own.made):
             raise ValueError("it is of other settings than the prompt's own")
         seeds = self.campaign.of(own).seeds
         count = len(seeds)

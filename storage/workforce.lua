@@ -1,6 +1,13 @@
 -- Which load a worker serves. storage/workforce.py says what every key holds.
-local beats, serves, demand, crews = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local beats, serves, demand, later, crews = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local worker, lease = ARGV[1], tonumber(ARGV[2])
+local known = {}
+for i = 3, #ARGV do known[ARGV[i]] = true end
+-- Of a load of a later kind, the kind stands before a dash.
+local function can_serve(load)
+  local kind = string.match(load, '^(%l+)%-')
+  return not kind or known[kind]
+end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -20,6 +27,7 @@ end
 -- The share of a load with this worker on it: workers for its weight. Priority comes first.
 local own = redis.call('HGET', serves, worker) or ''
 local wanted = redis.call('HGETALL', demand)
+for _, said in ipairs(redis.call('HGETALL', later)) do table.insert(wanted, said) end
 local best, highest, least
 for i = 1, #wanted, 2 do
   local load = wanted[i]
@@ -27,7 +35,7 @@ for i = 1, #wanted, 2 do
   priority = tonumber(priority)
   local here = tonumber(redis.call('HGET', crews, load) or 0)
   if load == own then here = math.max(here - 1, 0) end
-  if load == own or here < tonumber(waiting) then
+  if can_serve(load) and (load == own or here < tonumber(waiting)) then
     local share = (here + 1) / tonumber(weight)
     local preferred = load == own or (best ~= own and load < (best or '~'))
     if not best or priority > highest
@@ -36,7 +44,7 @@ for i = 1, #wanted, 2 do
     end
   end
 end
-best = best or own
+best = best or (can_serve(own) and own or '')
 if best ~= own then
   if own ~= '' then redis.call('HINCRBY', crews, own, -1) end
   redis.call('HINCRBY', crews, best, 1)

@@ -1,6 +1,7 @@
 """Who works: the leading scheduler, the live workers, and which load each of them serves.
 
-A load is what a worker holds at once for a unit, named by the model's id, or by a hash of several.
+A load is what a worker holds at once for a unit, named by the model's id, or by a hash of several;
+before it stands the kind of work and a dash, if that is a later one than `FIRST_KINDS`.
 
 Below `seedsweep:`
     leader   the leading scheduler, for a lease
@@ -9,6 +10,7 @@ Below `seedsweep:`
     serves   hash: worker → the load whose queue it serves
     crews    hash: load → how many live workers serve it, as counted within the last second
     demand   hash: load → what its campaigns weigh, how many units wait, their priority
+    later    hash: the same of loads of later kinds, of which earlier versions do not know
     out      sorted set: worker that took itself out → when it said so last
     analysts sorted set: analyst → its last sign of life
     troubles hash: scheduler, analyst or worker → when it complained of the store, and of what
@@ -22,7 +24,7 @@ import platform
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.resources import files
 from typing import Any, cast
 
@@ -31,12 +33,12 @@ from pydantic import ValidationError
 from seedsweep.storage.broker.connection import ROOT, connect, read_info, translated
 from seedsweep.storage.ledger import LEASE_MS
 from seedsweep.storage.life_signs import BrokerLoad, Complaint, Demand, ServiceKind, Shown, Sign
-from seedsweep.storage.records import StoreTrouble, Worker
+from seedsweep.storage.records import FIRST_KINDS, StoreTrouble, Worker
 
 LEADER, ANALYSTS, SHOWS = f"{ROOT}leader", f"{ROOT}analysts", f"{ROOT}shows"
 BEATS, WORKERS, SERVES, DEMAND = (f"{ROOT}{n}" for n in ("beats", "workers", "serves", "demand"))
 OUT, CREWS, TROUBLES = f"{ROOT}out", f"{ROOT}crews", f"{ROOT}troubles"
-TOLD = f"{ROOT}told"
+LATER, TOLD = f"{ROOT}later", f"{ROOT}told"
 SCRIPT = files("seedsweep.storage").joinpath("workforce.lua").read_text()
 
 LEAD_MS = 8_000
@@ -67,12 +69,13 @@ class Workforce:
         self._metrics, self._trouble = metrics, trouble
         self._complaining: set[str] = set()
 
-    def beat(self, worker: Worker) -> str:
+    def beat(self, worker: Worker, kinds: Collection[str] = FIRST_KINDS) -> str:
         """Show that the worker lives; returns the load that it should serve, empty for none yet.
 
-        It stays with its load while units wait for that, unless another load with waiting units
-        has a higher priority, or the same one and fewer workers for its weight, even with this one
-        added. Workers that vanish are counted among the others for up to a second longer.
+        Its kind is one of `kinds`, those that the worker knows, which counts for no other load. It
+        stays with its load while units wait for that, unless another load with waiting units has a
+        higher priority, or the same one and fewer workers for its weight, even with this one added.
+        Workers that vanish are counted among the others for up to a second longer.
         """
         with translated():
             with self._redis.pipeline(transaction=True) as pipe:
@@ -82,8 +85,8 @@ class Workforce:
                 pipe.hdel(TOLD, worker.name)
                 pipe.execute()
             self._complain("worker", worker.name)
-            keys = [BEATS, SERVES, DEMAND, CREWS]
-            chosen = self._choose(keys=keys, args=[worker.name, LEASE_MS])
+            keys = [BEATS, SERVES, DEMAND, LATER, CREWS]
+            chosen = self._choose(keys=keys, args=[worker.name, LEASE_MS, *kinds])
         return str(chosen.decode())
 
     def take_out(self, worker: Worker) -> None:
@@ -108,12 +111,22 @@ class Workforce:
 
     def demand(self, wanted: Mapping[str, Demand]) -> None:
         """Say which loads have work, in place of what was said before."""
-        entries = {load: f"{d.priority} {d.weight!r} {d.waiting}" for load, d in wanted.items()}
+        entries: dict[str, dict[str, str]] = {DEMAND: {}, LATER: {}}
+        for load, d in wanted.items():
+            key = LATER if _later_kind(load) else DEMAND
+            entries[key][load] = f"{d.priority} {d.weight!r} {d.waiting}"
         with translated(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.delete(DEMAND)
-            if entries:
-                pipe.hset(DEMAND, mapping=cast("Any", entries))
+            for key, said in entries.items():
+                pipe.delete(key)
+                if said:
+                    pipe.hset(key, mapping=cast("Any", said))
             pipe.execute()
+
+    def later_kinds(self) -> set[str]:
+        """The kinds of the units that wait for a worker, but for those that every worker knows."""
+        with translated():
+            loads = cast("list[bytes]", self._redis.hkeys(LATER))
+            return {_later_kind(load.decode()) for load in loads}
 
     def signs(self) -> list[Sign]:
         """Every worker that showed life, or took itself out, within the last hour, by name."""
@@ -256,3 +269,8 @@ class Workforce:
     def _now(self) -> int:
         seconds, micro = self._redis.time()
         return int(seconds) * 1000 + int(micro) // 1000
+
+
+def _later_kind(load: str) -> str:
+    """The kind that stands before the load's models; empty for those that every worker knows."""
+    return load.rpartition("-")[0]

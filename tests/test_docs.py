@@ -163,7 +163,7 @@ def test_every_field_of_the_results_is_explained(tmp_path, capsys):
     explained = set().union(*fields)
     part = Part(seeds=(1, 3), whole_seeds=(1,), tiles=(0,), share=0.5, representative_seed=1)
     result = make_flagged(parts=[part])
-    print_found(make_found([result]), as_json=True)
+    print_found(make_found([result], added={result.prompt: (3,)}), as_json=True)
     [element] = json.loads(capsys.readouterr().out)
     records = (Match, PartMatch, Clique, Part, Drop, Memory, Extractions)
     names = {name for record in records for name in record.model_fields}

@@ -20,6 +20,7 @@ from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.missed import stage_words
 from seedsweep.audit.findings.present import extractions_of
+from seedsweep.audit.findings.same_prompts import first_ones
 from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.audit.replay.replay import Replays
@@ -144,7 +145,7 @@ def write_evidence(
             search=search,
             limits=(
                 *limit_words(settings, seeds, submission.campaign.is_unconditional),
-                *stage_words(submission.campaign, results),
+                *stage_words(submission.campaign, results, first_ones(submission, prompts)),
                 *((EXTRACTION_LIMITS,) if found else ()),
             ),
             signed=options.signer is not None,

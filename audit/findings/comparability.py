@@ -9,7 +9,7 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Submission
 from seedsweep.storage.settings.analysis import WHEREABOUTS, AnalysisSettings, Verification
 from seedsweep.storage.settings.campaign import Campaign
-from seedsweep.storage.settings.sampling import PromptSettings
+from seedsweep.storage.settings.sampling import PromptSettings, SettingColumns
 
 _PLACE = {*WHEREABOUTS, "column", "fingerprint"}
 _FLAGS = {
@@ -107,7 +107,7 @@ def setting_words(
     `pairs` holds those of each prompt in both campaigns."""
     if not {*a.own_columns.named, *b.own_columns.named}:
         return
-    for name in PromptSettings.model_fields:
+    for name in SettingColumns.model_fields:
         values = ((_setting(a, one, name), _setting(b, other, name)) for one, other in pairs)
         if count := sum(one != other for one, other in values):
             differs = f"{name.replace('_', ' ').capitalize()} differs"

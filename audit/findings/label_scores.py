@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from seedsweep.audit.findings.counts import has_evidence
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.present import Found
+from seedsweep.audit.findings.same_prompts import once
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.prompt_results import PromptResult
@@ -28,11 +29,13 @@ class LabelScore:
 @dataclass(frozen=True, slots=True)
 class LabelScores:
     """The labels by name. Prompts that are no evidence are in no rate, and counted: `no_evidence`.
-    `absent`: labelled prompts that were not analysed. `unlabelled`: analysed ones without a label.
-    `partial`: parts were looked for."""
+    Of a label's prompts that are the same to the model, one is in its rates, since their pictures
+    are the same; `same` counts the others. `absent`: labelled prompts that were not analysed.
+    `unlabelled`: analysed ones without a label. `partial`: parts were looked for."""
 
     scores: tuple[LabelScore, ...]
     no_evidence: int
+    same: int
     absent: int
     unlabelled: int
     partial: bool
@@ -51,16 +54,17 @@ def score_labels(found: Found, labels: Mapping[str, str], partial: bool) -> Labe
             "a file whose prompts are those of the campaign, letter for letter."
         )
     usable = [result for result in labelled if has_evidence(result, found.min_clique_size)]
-    names = sorted({labels[result.prompt] for result in labelled})
+    by_label = {
+        name: once([r for r in usable if labels[r.prompt] == name], found.same_as)
+        for name in sorted({labels[result.prompt] for result in labelled})
+    }
     examined = any(
         memory.extracted is not None for r in found.results for memory in found.memories_of(r)
     )
     return LabelScores(
-        scores=tuple(
-            _score(name, [r for r in usable if labels[r.prompt] == name], found, examined)
-            for name in names
-        ),
+        scores=tuple(_score(name, own, found, examined) for name, own in by_label.items()),
         no_evidence=len(labelled) - len(usable),
+        same=len(usable) - sum(map(len, by_label.values())),
         absent=len(labels) - len(labelled),
         unlabelled=len(found.results) - len(labelled),
         partial=partial,

@@ -1,9 +1,10 @@
 """What a campaign's stages spared, and what they may have missed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from seedsweep.audit.findings.intervals import CONFIDENCE, rate
+from seedsweep.audit.findings.same_prompts import once
 from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.prompt_results import PromptResult
@@ -48,6 +49,8 @@ class Stratum:
 class Missed:
     """What stages spared, and what they may have missed.
 
+    Prompts that are the same to the model have the same pictures, and are missed or found together:
+    strata, `found` and the estimate have one of them, and `same` says how many they leave out.
     `found` counts flagged prompts, sampled ones among them. `missed` estimates how many of the
     dropped prompts the full attack would flag (Horvitz and Thompson 1952: each flagged prompt of
     the sample stands for 1/p of its kind, and is itself found); `low` and `high` hold it with at
@@ -60,6 +63,7 @@ class Missed:
     images: int
     images_full: int
     found: int
+    same: int
     missed: float
     low: float
     high: float
@@ -76,11 +80,15 @@ class Missed:
         return self.found / (self.found + self.high) if self.found + self.high else 0.0
 
 
-def gather_missed(campaign: Campaign, results: Sequence[PromptResult]) -> Missed | None:
-    """What the analysed prompts tell of the campaign's stages; None if it has none."""
+def gather_missed(
+    campaign: Campaign, results: Sequence[PromptResult], first: Mapping[str, str]
+) -> Missed | None:
+    """What the analysed prompts tell of the campaign's stages; None if it has none. `first` names
+    those that are the same to the model as an earlier one: `first_ones`."""
     if not campaign.stages:
         return None
-    strata = _strata(campaign, results)
+    counted = once(results, first)
+    strata = _strata(campaign, counted)
     open_strata = [stratum for stratum in strata if stratum.prompts > stratum.sampled]
     share = CONFIDENCE if not open_strata else 1 - (1 - CONFIDENCE) / len(open_strata)
     low = high = 0.0
@@ -93,7 +101,8 @@ def gather_missed(campaign: Campaign, results: Sequence[PromptResult]) -> Missed
         strata=strata,
         images=sum(result.seeds for result in results),
         images_full=len(results) * campaign.sampling.seeds,
-        found=sum(result.flagged for result in results),
+        found=sum(result.flagged for result in counted),
+        same=len(results) - len(counted),
         missed=sum(s.flagged * (1 / s.probability - 1) for s in strata if s.flagged),
         low=low,
         high=high,
@@ -139,16 +148,23 @@ def _stages(campaign: Campaign, results: Sequence[PromptResult]) -> tuple[StageC
     return tuple(counts)
 
 
-def stage_words(campaign: Campaign, results: Sequence[PromptResult]) -> tuple[str, ...]:
+def stage_words(
+    campaign: Campaign, results: Sequence[PromptResult], first: Mapping[str, str]
+) -> tuple[str, ...]:
     """What `gather_missed` tells, in sentences; nothing without stages or results."""
-    missed = gather_missed(campaign, results)
+    missed = gather_missed(campaign, results, first)
     return missed_words(missed, campaign) if missed and results else ()
 
 
 def missed_words(missed: Missed, campaign: Campaign) -> tuple[str, ...]:
     """The same in sentences."""
     dropped = sum(stage.dropped for stage in missed.stages)
-    sampled = sum(stage.sampled for stage in missed.stages)
+    sampled = sum(stratum.sampled for stratum in missed.strata)
+    same = (
+        f"Of these counts of what is missed and found, {count_words(missed.same, 'prompt')} "
+        f"{'is' if missed.same == 1 else 'are'} left out: the same to the model as another one, "
+        "with the same pictures.",
+    )
     return (
         f"Stages: {count_words(dropped, 'prompt')} dropped, "
         f"{count_words(missed.images, 'picture')} judged; the full attack takes "
@@ -157,5 +173,6 @@ def missed_words(missed: Missed, campaign: Campaign) -> tuple[str, ...]:
         f"{campaign.sampling.seeds:,} seeds [{missed.low:.3g}, {missed.high:.3g}], told from "
         f"{sampled:,} of them that got all; {missed.found:,} are flagged, so at least "
         f"{missed.recall_at_least:.0%} of what the full attack would flag is found.",
+        *(same if missed.same else ()),
         loss_words(campaign),
     )

@@ -9,10 +9,16 @@ from seedsweep.audit.findings.match_words import earlier_words
 from seedsweep.audit.findings.memories import Memory, memories, parts_matched
 from seedsweep.audit.findings.missed import stage_words
 from seedsweep.audit.findings.rate_words import NOT_EXAMINED
+from seedsweep.audit.findings.same_prompts import first_ones
 from seedsweep.audit.findings.shared_parts import with_second_models
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.scheduler.campaign.descriptions import change_words
-from seedsweep.storage.campaigns import load_control, load_prompts, load_verifications
+from seedsweep.storage.campaigns import (
+    load_control,
+    load_prompts,
+    load_settings,
+    load_verifications,
+)
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.extractions import Extractions, read_extractions
 from seedsweep.storage.prompt_results import PromptResult
@@ -36,10 +42,11 @@ class Found:
     training set read the former; the latter counts near-copies. `of_parts`: what that search
     matched with parts, by prompt and part.
     `cut`: the prompts whose ends the model does not read, None if nobody looked. `same_as`: of
-    prompts that are the same to the model as an earlier one, that one. `notes` say in sentences
-    what that search came to, `no_evidence` how many prompts are none and why, `trouble` why it is
-    not known what a search found; both may be empty. `extractions`: what the generations of a
-    campaign without prompts extract, None if nothing was compared.
+    prompts that are the same to the model as an earlier one, that one. `added`: of prompts whose
+    list of seeds was filled up with the campaign's, these. `notes` say in sentences what that
+    search came to, `no_evidence` how many prompts are none and why, `trouble` why it is not known
+    what a search found; both may be empty. `extractions`: what the generations of a campaign
+    without prompts extract, None if nothing was compared.
     """
 
     campaign_id: str
@@ -51,6 +58,7 @@ class Found:
     of_parts: Mapping[tuple[str, str], PartMatch]
     cut: frozenset[str] | None
     same_as: Mapping[str, str]
+    added: Mapping[str, tuple[int, ...]]
     notes: tuple[str, ...]
     no_evidence: str
     trouble: str
@@ -87,7 +95,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
     named = unseen.cut or unseen.same
     prompts = load_prompts(store, campaign.campaign_id) if named else ()
     cut = frozenset(prompts[index] for index in unseen.cut)
-    same_as = {prompts[index]: prompts[earlier] for index, earlier in unseen.same}
+    same_as = first_ones(submission, prompts)
     return Found(
         campaign_id=campaign.campaign_id,
         analysis_id=settings.analysis_id,
@@ -98,6 +106,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         of_parts=parts_matched(search),
         cut=None if submission.unseen is None else cut,
         same_as=same_as,
+        added=_added(store, campaign),
         notes=(
             *earlier,
             # Of a search's cliques alone less would be told than of every generation.
@@ -105,7 +114,7 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
             *(() if extractions else _compared(settings, counts, search, campaign.campaign_id)),
             *_judged_otherwise(campaign, settings),
             *_rest_words(store, campaign.campaign_id, counts),
-            *stage_words(campaign, results),
+            *stage_words(campaign, results, same_as),
             *submission.notes,
             *_unseen_words([r.prompt for r in results if r.flagged], cut, same_as),
         ),
@@ -114,6 +123,13 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         extractions=extractions,
         copies=copies_of(search),
     )
+
+
+def _added(store: Store, campaign: Campaign) -> dict[str, tuple[int, ...]]:
+    if campaign.own_columns.seeds is None:
+        return {}
+    settings = load_settings(store, campaign.campaign_id)
+    return {text: own.added for text, own in settings.items() if own.added}
 
 
 def extractions_of(

@@ -28,6 +28,7 @@ from seedsweep.audit.findings.present import (
     no_evidence_words,
     present_search,
 )
+from seedsweep.audit.findings.same_prompts import first_ones
 from seedsweep.audit.report.examined import Examined, examined_of
 from seedsweep.audit.report.extractions_section import ExtractionsShown, gather_extractions
 from seedsweep.audit.report.findings_section import Findings, gather_findings
@@ -183,7 +184,7 @@ def gather_report(
             *earlier_words(results, campaign_id),
         ),
         no_evidence=no_evidence_words(store, submission, results, size),
-        missed=gather_missed(campaign, results),
+        missed=gather_missed(campaign, results, first_ones(submission, prompts)),
         flagged_rate=rate(counts.flagged, counts.with_evidence),
         examined=examined_of(settings, counts, findings.search),
         flagged=flagged,

@@ -63,9 +63,10 @@ def _with_enough_seeds(
     if not lacking:
         return settings
     known = set(listed)
-    added = islice((seed for seed in count(first) if seed not in known), lacking)
+    added = tuple(islice((seed for seed in count(first) if seed not in known), lacking))
     rows.filled, rows.added = rows.filled + 1, rows.added + lacking
-    return settings.model_copy(update={"seeds": tuple(sorted([*listed, *added]))})
+    seeds = tuple(sorted([*listed, *added]))
+    return settings.model_copy(update={"seeds": seeds, "added": added})
 
 
 def check_sizes(campaign: Campaign, listed: Iterable[ListedPrompt]) -> None:

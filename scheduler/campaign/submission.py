@@ -67,7 +67,9 @@ def plan_campaign(
     ends = [stage.seeds for stage in campaign.picture_stages]
     cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored, ends)
     tokenizers = open_tokenizers(campaign.model)
-    unseen = find_unseen(tokenizers, read_as(campaign.model, prompts), settings)
+    unseen = find_unseen(
+        tokenizers, read_as(campaign.model, prompts), [own.made for own in settings]
+    )
     plan = Plan(campaign, prompts, cuts, unseen=unseen, settings=settings)
     notes = (
         *_seeds_alone_words(campaign),

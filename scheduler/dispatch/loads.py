@@ -12,6 +12,7 @@ from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.live_state import DROPPED, LiveCounts, Lot, opened
 from seedsweep.storage.record import digest
+from seedsweep.storage.records import FIRST_KINDS, KindName
 from seedsweep.workers.generation.kinds import KINDS
 
 RECOUNT_SECONDS = 1.0
@@ -23,10 +24,14 @@ ByLoad = Mapping[str, Mapping[str, LiveCounts]]
 """Load → campaign → the counts of its units of that load."""
 
 
-def load_of(models: Sequence[str]) -> str:
-    """Names the models by their ids: the id of one, a hash of several, whatever their order."""
+def load_of(models: Sequence[str], kind: KindName = "generate") -> str:
+    """Names the models by their ids: the id of one, a hash of several, whatever their order.
+
+    A later kind stands before that, with a dash: workers that do not know it take no such load.
+    """
     several = sorted(set(models))
-    return several[0] if len(several) == 1 else digest({"models": several})
+    named = several[0] if len(several) == 1 else digest({"models": several})
+    return named if kind in FIRST_KINDS else f"{kind}-{named}"
 
 
 def loads_of(plan: Plan) -> tuple[str, ...]:
@@ -36,7 +41,7 @@ def loads_of(plan: Plan) -> tuple[str, ...]:
         kind = piece.kind, piece.kind_id
         if kind not in loads:
             wanted = KINDS[piece.kind].wants(plan.campaign, plan.unit(place))
-            loads[kind] = load_of([each.model.model_id for each in wanted])
+            loads[kind] = load_of([each.model.model_id for each in wanted], piece.kind)
     return tuple(loads[piece.kind, piece.kind_id] for piece in plan.pieces)
 
 

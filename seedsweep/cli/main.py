@@ -5,6 +5,7 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from signal import SIGTERM
 from typing import Annotated
 
 import typer
@@ -30,6 +31,7 @@ from seedsweep.cli.help_groups import Documented, Grouped, help_width
 from seedsweep.cli.options import exit_code, say, show
 from seedsweep.cli.streams import open_closed, write
 from seedsweep.scheduler.printable import ShownFormatter
+from seedsweep.scheduler.services.signals import sigterm_as_ctrl_c
 from seedsweep.storage.errors import SeedsweepError
 
 app = typer.Typer(
@@ -118,6 +120,20 @@ def _help_written() -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def _sigterm_told() -> Iterator[None]:
+    """End what SIGTERM ends as Ctrl-C would, but in a sentence and with exit code 143, whatever the
+    command made of it; one that answers it itself ends as it will."""
+    with sigterm_as_ctrl_c() as terminated:
+        try:
+            yield
+        except BaseException:
+            if not terminated.is_set():
+                raise
+            say("Stopped by SIGTERM before it was done; give the same command again.")
+            sys.exit(128 + SIGTERM)
+
+
 def main() -> None:
     """Run the command line: bad input ends in one sentence and an exit code, never a traceback."""
     open_closed()
@@ -127,7 +143,7 @@ def main() -> None:
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(ShownFormatter())
     try:
-        with _help_written():
+        with _sigterm_told(), _help_written():
             app(prog_name="seedsweep", terminal_width=help_width(sys.stdout))
     except SeedsweepError as error:
         say(str(error))

@@ -245,6 +245,8 @@ def _element(found: "Found", result: "PromptResult") -> dict[str, object]:
         "same_as": found.same_as.get(result.prompt),
         "extractions": found.extractions and found.extractions.model_dump(mode="json"),
     }
+    if result.prompt in found.added:
+        told["added_seeds"] = found.added[result.prompt]
     return result.model_dump(mode="json") | told
 
 

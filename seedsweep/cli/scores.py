@@ -77,6 +77,7 @@ def _print(scores: "LabelScores") -> None:
     print_table(table)
     for count, what in (
         (scores.no_evidence, "No evidence, and in no rate"),
+        (scores.same, "The same to the model as another of their label, and in no rate"),
         (scores.absent, "With a label, but not analysed"),
         (scores.unlabelled, "Analysed, but without a label"),
     ):

@@ -59,9 +59,14 @@ class PromptSettings(Record):
     negative_prompt: Annotated[str | None, _ABSENT] = None
     width: Annotated[Side | None, _ABSENT] = None
     height: Annotated[Side | None, _ABSENT] = None
+    added: Annotated[tuple[Seed, ...], Field(exclude=True)] = ()
+    """Those of `seeds` that were not listed for the prompt: the campaign's, which filled up a
+    shorter list. It alters nothing that is made or judged, so only lists of prompts keep it."""
 
     @model_validator(mode="after")
     def _seeds_ascend(self) -> Self:
+        if not {*self.added} <= {*(self.seeds or ())}:
+            raise ValueError("seeds were added that are not among its seeds")
         if self.seeds is not None and (
             not self.seeds or any(a >= b for a, b in pairwise(self.seeds))
         ):
@@ -71,12 +76,17 @@ class PromptSettings(Record):
     @property
     def given(self) -> dict[str, int | float | str | tuple[int, ...]]:
         """Those that it has, by name, in the order of the record."""
-        return {name: value for name, value in self if value is not None}
+        return {name: value for name, value in self if value is not None and name != "added"}
+
+    @property
+    def made(self) -> Self:
+        """The same for all that is made and judged, whoever listed its seeds."""
+        return self.model_copy(update={"added": ()})
 
     @property
     def recipe(self) -> Self:
         """Those that alter pixels, whatever the seed."""
-        return self.model_copy(update={"first_seed": None, "seeds": None})
+        return self.model_copy(update={"first_seed": None, "seeds": None, "added": ()})
 
     @property
     def sampled(self) -> dict[str, object]:

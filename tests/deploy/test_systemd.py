@@ -133,6 +133,7 @@ def test_the_example_names_what_the_readme_names_and_gives_no_values():
 def test_stopping_lets_what_is_in_hand_be_finished(name):
     found = service(name)
     assert (found["KillSignal"], found["KillMode"]) == (["SIGTERM"], ["mixed"])
+    assert found["SuccessExitStatus"] == ["143"]
     assert int(found["TimeoutStopSec"][0]) >= GRACE.get(name, 60)
 
 

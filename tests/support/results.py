@@ -55,6 +55,7 @@ def make_found(results, **changes):
         "of_parts": {},
         "cut": frozenset(),
         "same_as": {},
+        "added": {},
         "notes": (),
         "no_evidence": "",
         "trouble": "",

@@ -157,7 +157,9 @@ class AnalysisActor:
             tally,
             units,
         )
-        result = result.model_copy(update={"drop": stands.drop, "settings": request.own})
+        result = result.model_copy(
+            update={"drop": stands.drop, "settings": request.own and request.own.made}
+        )
         # What a prompt lacks may still be made, and then be compared with all its other pictures.
         if result.parts:
             whose = settings.analysis_id, request.campaign_id

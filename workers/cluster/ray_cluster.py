@@ -120,7 +120,7 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
     import ray
 
     with contextlib.ExitStack() as stack:
-        with _own_sigterm():
+        with _own_sigterm(ray):
             if address:
                 _join(ray, address)
             else:
@@ -136,7 +136,7 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
         finally:
             # Told to leave a cluster that has gone, Ray would wait for it.
             if not has_gone:
-                with _own_sigterm():
+                with _own_sigterm(ray):
                     ray.shutdown()
 
 
@@ -240,9 +240,17 @@ def _expect_actors(ray: Any, address: str) -> None:
 
 
 @contextlib.contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep the caller's answer to SIGTERM, which Ray replaces, and at its end takes away."""
-    own = signal.getsignal(signal.SIGTERM)
-    yield
-    if own is not signal.SIG_DFL:
+def _own_sigterm(ray: Any) -> Iterator[None]:
+    """Keep the caller's answer to SIGTERM, if there is one: Ray replaces it when it starts, in
+    Python and in C++, and at its end takes it away."""
+    own, utils = signal.getsignal(signal.SIGTERM), ray._private.utils
+    if own is signal.SIG_DFL:
+        yield
+        return
+    replace = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda _: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = replace
         signal.signal(signal.SIGTERM, own)

@@ -3,11 +3,11 @@
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.records import Worker, WorkUnit
+from seedsweep.storage.records import FIRST_KINDS, Worker, WorkUnit
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.monitoring import broker_watch, health, metrics, store_watch
 
@@ -24,13 +24,20 @@ class Heartbeat:
 
     `describe` says what the worker is; `follow` is called after each beat with the load to serve.
     A worker that took itself out gets none, and counts as lost, but what it holds is still its own.
+    It serves loads of `kinds` alone; that units of another kind wait is logged once.
     """
 
     def __init__(
-        self, ledger: Ledger, workforce: Workforce, describe: Describe, follow: Follow
+        self,
+        ledger: Ledger,
+        workforce: Workforce,
+        describe: Describe,
+        follow: Follow,
+        kinds: Collection[str] = FIRST_KINDS,
     ) -> None:
         self._ledger, self._workforce = ledger, workforce
         self._describe, self._follow = describe, follow
+        self._kinds, self._left = kinds, set[str]()
         self._held: dict[tuple[str, int], WorkUnit] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -88,12 +95,23 @@ class Heartbeat:
         if worker.why_out:
             self._workforce.take_out(worker)
         else:
-            self._follow(self._workforce.beat(worker))
+            self._follow(self._workforce.beat(worker, self._kinds))
+            self._note_kinds()
         with self._lock:
             held = list(self._held.values())
         for campaign_id in {unit.campaign_id for unit in held}:
             mine = [(u.index, u.token) for u in held if u.campaign_id == campaign_id]
             self._ledger.renew(campaign_id, mine)
+
+    def _note_kinds(self) -> None:
+        """Say once of each kind that units wait which only others can make."""
+        for kind in self._workforce.later_kinds() - {*self._kinds} - self._left:
+            self._left.add(kind)
+            log.warning(
+                "Units of the kind %r wait, which this worker does not know: it leaves them to "
+                "others. Give it the version that the scheduler has.",
+                kind,
+            )
 
     def _note_store(self) -> None:
         """Say once that the store is back; that it went is said of the unit that waits for it."""

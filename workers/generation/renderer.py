@@ -79,7 +79,7 @@ class Renderer:
         self._writer = Writer(store, self._fail)
         self._untold: queue.SimpleQueue[WorkUnit] = queue.SimpleQueue()
         self._follow = follow
-        self._heartbeat = Heartbeat(ledger, workforce, self._describe, self._hear)
+        self._heartbeat = Heartbeat(ledger, workforce, self._describe, self._hear, kinds)
 
     @property
     def why_out(self) -> str:

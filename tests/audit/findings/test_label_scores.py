@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from seedsweep.audit.findings import present
 from tests.support.commands import seedsweep_here
 from tests.support.part_campaign import BICYCLE, CAMERA, HARBOUR, LAMP, PartCampaign, part_search
 from tests.support.results import make_flagged
@@ -67,6 +68,21 @@ def test_a_label_whose_prompts_repeat_nothing_extracts_none_of_them(made, score)
     of_n, of_tm = json.loads(score(text, "--json").stdout)["scores"]
     assert (of_n["extracted"]["count"], of_n["extracted"]["n"]) == (0, 1)
     assert of_tm["extracted"]["count"] == 1
+
+
+def test_prompts_of_a_label_that_are_the_same_to_the_model_count_once(made, score, monkeypatch):
+    prompts = [CAMERA, BICYCLE, HARBOUR, LAMP]
+    same = {prompts.index(BICYCLE): 0, prompts.index(LAMP): 0}
+    monkeypatch.setattr(present, "first_ones", lambda *_: {prompts[i]: CAMERA for i in same})
+    text = rows((CAMERA, "TM"), (BICYCLE, "TM"), (HARBOUR, "TM"), (LAMP, "VM"))
+    told = json.loads(score(text, "--json").stdout)
+    assert told["same"] == 1
+    assert [(each["label"], each["either"]["n"]) for each in told["scores"]] == [
+        ("TM", 2),
+        ("VM", 1),
+    ]
+    words = "The same to the model as another of their label, and in no rate: 1 prompt."
+    assert words in " ".join(score(text).stdout.split())
 
 
 def test_prompts_without_evidence_are_in_no_rate(made, score):

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from seedsweep.audit.findings.missed import gather_missed, stage_words
+from seedsweep.audit.findings.missed import gather_missed, missed_words, stage_words
+from seedsweep.audit.findings.same_prompts import once
 from seedsweep.storage.prompt_results import Drop
+from seedsweep.storage.records import prompt_id_of
 from seedsweep.storage.settings.analysis import Analysis
 from seedsweep.storage.settings.sampling import Stage
 from tests.support.campaigns import make_campaign
@@ -51,7 +53,7 @@ def test_the_estimate_is_right_on_average_and_its_interval_nearly_always():
     off, covered, rounds = [], 0, 120
     for _ in range(rounds):
         made, missed = results(rng, 0.05, COUNTS)
-        found = gather_missed(campaign(0.05), made)
+        found = gather_missed(campaign(0.05), made, {})
         off.append(found.missed - missed)
         covered += found.low <= missed <= found.high
     assert abs(np.mean(off)) < 4 * np.std(off) / np.sqrt(rounds)
@@ -60,7 +62,7 @@ def test_the_estimate_is_right_on_average_and_its_interval_nearly_always():
 
 def test_every_prompt_is_counted_once():
     made, _ = results(np.random.default_rng(1), 0.05, COUNTS)
-    found = gather_missed(campaign(0.05), made)
+    found = gather_missed(campaign(0.05), made, {})
     first, second = found.stages
     assert first.prompts == len(made)
     for stage in found.stages:
@@ -72,23 +74,58 @@ def test_every_prompt_is_counted_once():
 
 def test_without_a_sample_nothing_is_excluded():
     made, _ = results(np.random.default_rng(2), 0.0, {(1, False): (100, 0.0)})
-    found = gather_missed(campaign(0.0), made)
+    found = gather_missed(campaign(0.0), made, {})
     assert (found.missed, found.low, found.high) == (0, 0, 100)
     assert found.recall_at_least == pytest.approx(5 / 105)
 
 
 def test_a_sample_of_all_leaves_nothing_unknown():
     made, _ = results(np.random.default_rng(3), 1.0, {(1, False): (50, 0.2)})
-    found = gather_missed(campaign(1.0), made)
+    found = gather_missed(campaign(1.0), made, {})
     assert (found.missed, found.low, found.high) == (0, 0, 0)
     assert found.recall == 1
 
 
+def renamed(result, text):
+    return result.model_copy(update={"prompt": text, "prompt_id": prompt_id_of(text)})
+
+
+def test_prompts_that_are_the_same_are_missed_or_found_together_and_count_once():
+    """Each prompt comes a second time, in capitals, and is drawn into the sample apart."""
+    rng = np.random.default_rng(5)
+    made, _ = results(rng, 0.05, COUNTS)
+    again, _ = results(rng, 0.05, COUNTS)
+    second = [renamed(result, result.prompt.upper()) for result in again]
+    first = {text.prompt.upper(): text.prompt for text in made}
+    alone = gather_missed(campaign(0.05), made, {})
+    both = gather_missed(campaign(0.05), [*second, *made], first)
+    assert both.same == len(made)
+    names = ("strata", "found", "missed", "low", "high")
+    assert [getattr(both, name) for name in names] == [getattr(alone, name) for name in names]
+    assert both.stages[0].prompts == 2 * len(made)
+    (said,) = (words for words in missed_words(both, campaign(0.05)) if "left out" in words)
+    assert said.startswith(f"Of these counts of what is missed and found, {len(made)} prompts are")
+    assert not any("left out" in words for words in missed_words(alone, campaign(0.05)))
+
+
+def test_which_of_those_that_are_the_same_counts_does_not_go_by_what_was_found():
+    texts = ["b", "B", "bB"]
+    first = {"B": "b", "bB": "b"}
+    for flagged in texts:
+        made = [(make_flagged if t == flagged else make_result)(prompt=t) for t in texts]
+        for order in (made, made[::-1]):
+            assert [r.prompt for r in once(order, first)] == ["b"]
+            later = [r for r in order if r.prompt != "b"]
+            (kept,) = once(later, first)
+            assert kept.prompt_id == min(r.prompt_id for r in later)
+    assert once(made, {}) == made
+
+
 def test_it_is_told_in_sentences():
     made, _ = results(np.random.default_rng(1), 0.05, COUNTS)
-    spared, missed, bound = stage_words(campaign(0.05), made)
+    spared, missed, bound = stage_words(campaign(0.05), made, {})
     assert spared.startswith("Stages: ")
     assert missed.startswith("Missed: about ")
     assert bound.startswith("Whatever the rates are")
-    assert stage_words(campaign(0.05), []) == ()
-    assert stage_words(make_campaign(), made) == ()
+    assert stage_words(campaign(0.05), [], {}) == ()
+    assert stage_words(make_campaign(), made, {}) == ()

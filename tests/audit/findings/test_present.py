@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from seedsweep.audit.findings import same_prompts
 from seedsweep.audit.findings.counts import count_results, has_evidence
 from seedsweep.audit.report.contents import gather_report
 from seedsweep.audit.report.report import render_report
@@ -157,13 +158,18 @@ def test_a_run_of_which_nothing_is_evidence_ends_with_exit_code_1(tmp_path, seed
     assert ("no evidence" in ended.stderr) == (code == 1)
 
 
-def test_each_prompt_says_whether_the_model_reads_it_whole_and_apart(tmp_path, seedsweep):
+def test_each_prompt_says_whether_the_model_reads_it_whole_and_apart(
+    tmp_path, seedsweep, monkeypatch
+):
     other = prompts_of(1.0, 2)[1]
     bench = Bench(tmp_path, {text: [None] * SEEDS for text in (REPEATED, PLAIN, other)})
     assert {prompt["cut"] for prompt in found(seedsweep, bench)} == {None}
     key, unseen = keys.campaign(bench.id), Unseen(cut=(0, 1), same=((2, 0),))
     submitted = load_campaign(bench.store, bench.id).model_copy(update={"unseen": unseen})
     bench.store.replace(key, submitted.model_dump_json().encode())
+    # What a plug-in makes of prompts is its own, so none is the same to it.
+    assert {prompt["same_as"] for prompt in found(seedsweep, bench)} == {None}
+    monkeypatch.setattr(same_prompts, "same_prompts", lambda _, unseen: dict(unseen.same))
     told = {prompt["prompt"]: prompt for prompt in found(seedsweep, bench)}
     assert [told[text]["cut"] for text in (REPEATED, PLAIN, other)] == [True, True, False]
     same = [told[text]["same_as"] for text in (REPEATED, PLAIN, other)]

@@ -183,7 +183,7 @@ def test_a_second_screen_ranks_only_those_that_came_to_it(shared, monkeypatch):
     first = {text for text in PROMPTS if score_of(text) > BOUND} | {NO_NUMBER, GIVEN_UP}
     came = set().union(*(best([t for t in texts if t in first], 0.5) for texts in COHORTS))
     assert pictured(campaign) == best(sorted(came), 0.5)
-    missed = gather_missed(campaign.campaign, campaign.results)
+    missed = gather_missed(campaign.campaign, campaign.results, {})
     assert [stage.prompts for stage in missed.stages[:3]] == [9, len(first), len(came)]
     assert [(stage.above, stage.share, stage.cohort) for stage in missed.stages[:3]] == [
         (BOUND, None, None),

@@ -137,7 +137,7 @@ def test_what_a_screen_drops_counts_as_not_flagged_and_its_loss_is_not_guarantee
     results = done.results
     assert all(has_evidence(result, 4) for result in results)
     counts = count_results(results, len(PROMPTS), SEEDS, 4)
-    missed = gather_missed(done.campaign, results)
+    missed = gather_missed(done.campaign, results, {})
     screen, pictures = missed.stages
     assert (screen.screen, screen.above) == ("noise-magnitude", BOUND)
     assert screen.went_on == pictures.prompts == sum(map(goes_on, PROMPTS))

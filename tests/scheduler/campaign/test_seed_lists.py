@@ -1,6 +1,7 @@
 """Prompts that list the seeds of their own: from the cells of a file to the bundle of evidence."""
 
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,6 +35,7 @@ from tests.support.campaigns import (
     small_sampling,
     submit_file,
 )
+from tests.support.commands import seedsweep_here
 
 ROWS = {"a cat": [92, 3, 1415], "a dog": [7, 8, 9], "an owl": [4294967295, 0, 1]}
 ONE_AT_A_TIME = {"images_per_unit": 1, "batch_size": 1}
@@ -198,9 +200,44 @@ def test_a_shorter_list_is_filled_up_with_the_campaigns_seeds(tmp_path, cell, fi
     (tmp_path / "prompts.csv").write_text(f"prompt,seeds\na cat,1;2;3\na dog,{cell}\n")
     rows = RowCounts()
     resolved = read_campaign(write_file(tmp_path, "prompts.csv", first_seed=first_seed), rows)
-    assert resolved.settings[1].seeds == filled
+    settings = resolved.settings[1]
+    assert settings.seeds == filled
+    assert {*settings.added} == {*filled} - {*map(int, cell.split(";"))}
+    assert resolved.settings[0].added == ()
     assert (rows.filled, rows.added) == (1, 3 - len(cell.split(";")))
     assert "1 prompt lists fewer seeds than sampling.seeds" in rows.remarks[0]
+
+
+def test_results_say_which_seeds_filled_a_list_up_and_ids_and_messages_do_not(tmp_path, store):
+    rows = {"a cat": [1, 2, 3], "a dog": [2, 7], "an owl": [9]}
+    plan = submit_file(store, write(tmp_path, rows))
+    listed = {"a cat": [1, 2, 3], "a dog": [0, 2, 7], "an owl": [0, 1, 9]}
+    whole = read_campaign(write(tmp_path, listed)).campaign
+    assert whole.campaign_id == plan.campaign.campaign_id
+    assert "added" not in plan.unit(3).model_dump_json()
+    make_images(store, plan)
+    campaign_id = plan.campaign.campaign_id
+    again = load_plan(store, load_campaign(store, campaign_id))
+    assert [own.added for own in again.settings] == [(), (0,), (0, 1)]
+    for text, own in zip(again.prompts, again.settings, strict=True):
+        request = AnalysisRequest(campaign_id, text, plan.campaign.settings, own=own)
+        result = AnalysisActor(store.url).analyse(request).value
+        store_results(store, plan.campaign.analysis_id, campaign_id, [result])
+    words = ["results", campaign_id, "--json", "--store", store.url]
+    told = json.loads(seedsweep_here(*words, folder=tmp_path, environment=os.environ).stdout)
+    assert {each["prompt"]: each.get("added_seeds") for each in told} == {
+        "a cat": None,
+        "a dog": [0],
+        "an owl": [0, 1],
+    }
+    assert {each["prompt"]: each["settings"] for each in told} == {
+        text: {"seeds": seeds} for text, seeds in listed.items()
+    }
+
+
+def test_seeds_that_are_said_to_be_added_are_among_the_prompts_own():
+    with pytest.raises(ValueError, match="were added that are not among"):
+        PromptSettings(seeds=(1, 2), added=(3,))
 
 
 def test_rows_of_one_text_are_one_list(tmp_path, store):

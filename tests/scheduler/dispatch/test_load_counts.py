@@ -8,14 +8,20 @@ from seedsweep.scheduler.dispatch.loads import Loads, load_of, loads_of
 from seedsweep.storage.live_state import DROPPED
 from seedsweep.storage.settings.sampling import Stage
 from tests.support.campaigns import make_campaign, nothing_done
-from tests.support.over_models import BOTH, CUTS, PROMPTS, A, B
+from tests.support.over_models import CUTS, IDS, PROMPTS
 
 
 def test_a_load_is_named_by_its_model_or_by_all_of_them_in_any_order():
-    assert load_of([A]) == load_of([A, A]) == A
-    assert load_of([A, B]) == load_of([B, A]) == load_of([B, A, B])
-    assert len({A, B, load_of([A, B]), load_of([A, B, "c"])}) == 4
-    assert len(BOTH) == len(A)
+    a, b = IDS
+    assert load_of([a]) == load_of([a, a]) == load_of([a], "screen") == a
+    assert load_of([a, b]) == load_of([b, a]) == load_of([b, a, b])
+    assert len({a, b, load_of([a, b]), load_of([a, b, "c"])}) == 4
+    assert len(load_of(IDS)) == len(a)
+
+
+def test_a_load_of_a_later_kind_is_its_own_and_names_the_kind():
+    assert load_of(IDS, "membership") == f"membership-{load_of(IDS)}"
+    assert len({load_of(IDS, kind) for kind in ("generate", "membership", "inpaint")}) == 3
 
 
 def test_a_campaign_of_one_model_has_its_model_for_its_only_load():

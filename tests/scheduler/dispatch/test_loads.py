@@ -8,15 +8,16 @@ from seedsweep.scheduler.dispatch import dispatcher as dispatcher_module
 from seedsweep.scheduler.dispatch import feeder, loads
 from seedsweep.storage.campaigns import load_parked, store_control
 from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
-from seedsweep.storage.records import Control
+from seedsweep.storage.records import FIRST_KINDS, Control
 from seedsweep.workers.generation import failures, heartbeat, loaded_models
 from seedsweep.workers.generation.kinds import KINDS
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.over_models import (
     BOTH,
+    OF_A,
+    OF_B,
     PROMPTS,
     A,
-    B,
     Deployment,
     Killed,
     pieces_over_models,
@@ -40,7 +41,7 @@ def deployment(store, ledger, broker, broker_url, monkeypatch):
 
 
 def test_each_unit_lies_in_the_queue_of_its_load_and_each_queue_holds_a_window(deployment):
-    for load, kind_ids in {A: ("a", ""), B: ("b",), BOTH: ("a-b",)}.items():
+    for load, kind_ids in {A: ("",), OF_A: ("a",), OF_B: ("b",), BOTH: ("a-b",)}.items():
         messages = deployment.broker.lrange(deployment.queue(load), 0, -1)
         indexes = [unit_of(message).index for message in reversed(messages)]
         assert indexes == deployment.indexes(*kind_ids)[: window.UNITS_PER_WORKER]
@@ -57,7 +58,7 @@ def test_all_is_made_once_though_a_worker_is_killed_and_messages_come_twice(depl
         return ask(pipeline, wanted, unit, place)
 
     deployment.membership.ask = die_once
-    for load in (A, B, BOTH):
+    for load in (A, OF_A, OF_B, BOTH):
         key = deployment.queue(load)
         deployment.broker.lpush(key, *deployment.broker.lrange(key, 0, -1))
 
@@ -86,7 +87,7 @@ def test_all_is_made_once_though_a_worker_is_killed_and_messages_come_twice(depl
     assert asked == sorted([*expected, (killed[0], "a")])
     counts = deployment.counts
     assert (counts.done, counts.parked, counts.queued) == (len(deployment.plan), 0, 0)
-    assert {load for load, _ in lost.taken + deployment.workers[0].taken} == {A, B, BOTH}
+    assert {load for load, _ in lost.taken + deployment.workers[0].taken} == {A, OF_A, OF_B, BOTH}
 
 
 def test_a_worker_with_room_for_one_model_makes_all_and_loads_no_model_without_need(
@@ -143,7 +144,7 @@ def test_of_a_model_that_cannot_be_loaded_the_units_are_parked_and_the_others_ma
 
 def test_when_the_workers_of_all_loads_are_gone_others_make_what_they_held(deployment, wait_until):
     held = []
-    for load in (A, B, BOTH):
+    for load in (A, OF_A, OF_B, BOTH):
         unit = unit_of(deployment.broker.rpop(deployment.queue(load)))
         claim = deployment.ledger.claim(deployment.campaign_id, unit.index, unit.token)
         assert claim.outcome == "granted"
@@ -160,14 +161,14 @@ def test_a_lost_queue_is_sent_again_and_the_queues_of_other_loads_stay(
     deployment, monkeypatch, wait_until
 ):
     monkeypatch.setattr(feeder, "SILENT_SECONDS", 0.05)
-    others = [deployment.queue(load) for load in (A, BOTH)]
+    others = [deployment.queue(load) for load in (A, OF_A, BOTH)]
     before = [deployment.broker.lrange(key, 0, -1) for key in others]
     queued = deployment.ledger.window(deployment.campaign_id).queued
-    deployment.broker.delete(deployment.queue(B))
+    deployment.broker.delete(deployment.queue(OF_B))
 
     def sent_again():
         deployment.dispatcher.tick()
-        return deployment.broker.llen(deployment.queue(B)) == window.UNITS_PER_WORKER
+        return deployment.broker.llen(deployment.queue(OF_B)) == window.UNITS_PER_WORKER
 
     wait_until(sent_again)
     assert [deployment.broker.lrange(key, 0, -1) for key in others] == before
@@ -176,22 +177,24 @@ def test_a_lost_queue_is_sent_again_and_the_queues_of_other_loads_stay(
 
 def demand(deployment):
     """What the broker is told of each load: priority, weight and how many units wait."""
-    told = deployment.broker.hgetall("seedsweep:demand")
+    told = {}
+    for key in ("demand", "later"):
+        told |= deployment.broker.hgetall(f"seedsweep:{key}")
     return {load.decode(): tuple(map(float, said.split())) for load, said in told.items()}
 
 
 def test_a_campaign_weighs_as_much_with_several_loads_as_with_one(deployment):
     n = len(PROMPTS)
-    third = pytest.approx(1 / 3)
-    assert demand(deployment) == {A: (0, third, 2 * n), B: (0, third, n), BOTH: (0, third, n)}
+    assert demand(deployment) == dict.fromkeys((A, OF_A, OF_B, BOTH), (0, 0.25, n))
     for index in deployment.indexes("b"):
         deployment.ledger.complete(deployment.campaign_id, index)
     deployment.dispatcher.tick()
-    assert demand(deployment) == {A: (0, 0.5, 2 * n), BOTH: (0, 0.5, n)}
+    third = pytest.approx(1 / 3)
+    assert demand(deployment) == dict.fromkeys((A, OF_A, BOTH), (0, third, n))
     other = deployment.submit("other")
     deployment.dispatcher.tick()
     deployment.dispatcher.tick()
-    assert demand(deployment)[A] == (0, 1.5, 2 * n + len(other))
+    assert demand(deployment)[A] == (0, pytest.approx(4 / 3), n + len(other))
 
 
 def test_a_higher_priority_comes_first_in_each_load_that_both_campaigns_have(
@@ -206,7 +209,7 @@ def test_a_higher_priority_comes_first_in_each_load_that_both_campaigns_have(
         campaign: len(deployment.ledger.window(campaign).queued)
         for campaign in (urgent.campaign.campaign_id, deployment.campaign_id)
     }
-    assert [*queued.values()] == [3 * window.UNITS_PER_WORKER, 0]
+    assert [*queued.values()] == [4 * window.UNITS_PER_WORKER, 0]
     assert {said[0] for said in demand(deployment).values()} == {5}
     deployment.start("worker")
     wait_until(deployment.is_done)
@@ -239,15 +242,28 @@ def test_a_broker_that_lost_everything_is_mended_and_nothing_is_made_again(deplo
     assert sorted(made) == deployment.indexes("a", "b", "a-b")
 
 
-def test_a_worker_of_the_version_before_hands_back_what_it_does_not_know_and_harms_nothing(
-    deployment, wait_until
+def test_a_worker_of_the_version_before_makes_what_it_knows_and_keeps_nothing_from_others(
+    deployment, wait_until, caplog
 ):
-    old = deployment.start("old", {kind: KINDS[kind] for kind in ("generate", "screen")})
-    wait_until(lambda: deployment.turn() or len(old.taken) >= 5)
-    assert deployment.counts.failing == deployment.counts.parked == 0
-    assert old.renderer.why_out == ""
-    deployment.workers.remove(old)
-    old.renderer.close()
+    known = {kind: KINDS[kind] for kind in FIRST_KINDS}
+    for name in ("old", "older"):
+        deployment.start(name, known)
+    wait_until(lambda: deployment.turn() or deployment.counts.done == len(PROMPTS))
+    for _ in range(8):
+        deployment.turn()
+    assert {load for worker in deployment.workers for load, _ in worker.taken} == {A}
+    assert deployment.counts.done == len(PROMPTS)
+    assert deployment.dispatcher._workforce.workers_by_load() == {A: 2}
+    assert {*demand(deployment)} == {OF_A, OF_B, BOTH}
+    said = [record.message for record in caplog.records if "does not know" in record.message]
+    assert len(said) == 2
+    assert "Units of the kind 'membership' wait" in said[0]
     deployment.start("new")
     wait_until(deployment.is_done)
     deployment.check()
+    assert deployment.counts.failing == deployment.counts.parked == 0
+    assert {worker.renderer.why_out for worker in deployment.workers} == {""}
+
+
+def test_workers_of_before_there_were_later_kinds_are_told_of_none(deployment):
+    assert [*deployment.broker.hgetall("seedsweep:demand")] == [A.encode()]

@@ -1,6 +1,7 @@
 """The Ray of one process: nobody else gets into it, nothing of it stays, it may start slowly."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,24 @@ with joined_ray(1, None) as ray:
     sys.stdin.readline()
 """
 
+COMMAND = """
+import sys, time
+from seedsweep.cli import main
+@main.app.command()
+def hold():
+    from seedsweep.workers.cluster.ray_cluster import joined_ray
+    with joined_ray(1, None) as ray:
+        class Actor:
+            def say(self): print("has begun", flush=True); time.sleep(600)
+        actor = ray.remote(Actor).remote()
+        said = actor.say.remote()
+        ray.wait([said], timeout=0.1)
+        print("held", flush=True)
+        ray.get(said)
+sys.argv = ["seedsweep", "hold"]
+main.main()
+"""
+
 OF_OTHERS = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USE_TLS": "1",
@@ -59,9 +78,10 @@ def hold(free_port):
     """Start a process that has a Ray until it is killed, or its input ends; returns it at once."""
     started = []
 
-    def begin(**environment):
+    def begin(code=HOLD, **environment):
         process = subprocess.Popen(
-            [sys.executable, "-c", HOLD],
+            [sys.executable, "-c", code],
+            process_group=0,
             env=os.environ | {"RAY_ADDRESS": f"127.0.0.1:{free_port()}"} | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -107,6 +127,21 @@ def test_a_private_ray_joins_nobody_serves_nobody_else_and_leaves_nothing(hold, 
 
         wait_until(is_removed)
     assert [*short.iterdir(), *long.iterdir()] == []
+
+
+def test_a_command_that_sigterm_ends_with_its_group_says_one_sentence_and_leaves_nothing(
+    hold, short
+):
+    process = hold(COMMAND, RAY_TMPDIR=str(short), TMPDIR=str(short))
+    assert process.stdout.readline() == "held\n"
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert started
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert said == "Stopped by SIGTERM before it was done; give the same command again.\n"
+    assert process.returncode == 143
+    wait_until(lambda: not any(map(is_alive, (each.pid for each in started))))
+    assert [*short.iterdir()] == []
 
 
 def test_a_private_ray_knows_what_the_machine_bears_and_nothing_of_other_rays(monkeypatch):
@@ -172,7 +207,10 @@ class SlowRay:
         (folder / "r" / "session_latest").mkdir(parents=True)
         self._late, self.starts, self.ended = late, 0, 0
         services = SimpleNamespace(
-            get_node=self._get_node, start_api_server=None, start_ray_process=None
+            get_node=self._get_node,
+            start_api_server=None,
+            start_ray_process=None,
+            ConsolePopen=subprocess.Popen,
         )
         parameter = SimpleNamespace(RayParams=dict)
         self._private = SimpleNamespace(services=services, parameter=parameter)

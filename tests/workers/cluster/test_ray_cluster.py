@@ -1,3 +1,8 @@
+import contextlib
+import signal
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 
 from seedsweep.scheduler.campaign.restore import load_plan
@@ -14,7 +19,7 @@ from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.analysts.prompt_result import analyse_prompt
 from seedsweep.workers.analysts.stored_prompt import read_prompt
-from seedsweep.workers.cluster.ray_cluster import Actors
+from seedsweep.workers.cluster.ray_cluster import Actors, _own_sigterm
 from seedsweep.workers.monitoring import metrics
 from tests.support.campaigns import make_campaign, make_images, make_submission
 from tests.support.servers import ray_cluster
@@ -53,6 +58,27 @@ def cluster(here):
     strange = {"AWS_ACCESS_KEY_ID": "stranger", "AWS_SECRET_ACCESS_KEY": "stranger" * 5}
     with ray_cluster(**strange) as address:
         yield address
+
+
+def test_the_answer_to_sigterm_stays_the_callers_also_while_ray_starts():
+    """Ray's own comes in `init`, and is taken away in `shutdown`."""
+    utils = SimpleNamespace(set_sigterm_handler=partial(signal.signal, signal.SIGTERM))
+    ray, replace = SimpleNamespace(_private=SimpleNamespace(utils=utils)), utils.set_sigterm_handler
+    own = lambda *_: None  # noqa: E731
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        with contextlib.suppress(KeyboardInterrupt), _own_sigterm(ray):
+            utils.set_sigterm_handler(signal.SIG_IGN)
+            assert signal.getsignal(signal.SIGTERM) is own
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            raise KeyboardInterrupt
+        assert utils.set_sigterm_handler is replace
+        assert signal.getsignal(signal.SIGTERM) is own
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with _own_sigterm(ray):  # a caller without an answer has Ray's
+            assert utils.set_sigterm_handler is replace
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_ray_actors_give_the_results_of_a_plain_loop(stored, here):
