@@ -14,7 +14,7 @@ from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.doctor.diagnosis import answers, in_words, is_loopback
 from seedsweep.storage.errors import SeedsweepError, TransientError
 from seedsweep.storage.stores import open_store
-from seedsweep.workers.cluster.ray_cluster import joined_ray
+from seedsweep.workers.cluster.ray_cluster import first_answer, joined_ray, probe_of
 from seedsweep.workers.pipelines.loading import load_pipeline
 
 RAY_SECONDS, TORCH_SECONDS, MODEL_SECONDS = 60.0, 60.0, 300.0
@@ -66,7 +66,7 @@ def ask_ray(address: str) -> dict[str, Any]:
 
     began = time.monotonic()
     with joined_ray(1, address or None) as ray:
-        ray.get(ray.remote(num_cpus=0)(lambda: 1).remote(), timeout=RAY_SECONDS)
+        first_answer(ray, address or "this machine", probe_of(ray), int)
         seconds = time.monotonic() - began
         nodes = [node for node in ray.nodes() if node["Alive"]]
         host, port = ray.get_runtime_context().gcs_address.rsplit(":", 1)

@@ -12,6 +12,7 @@ from seedsweep.workers.cluster.jobs import outcome_of, spread
 from seedsweep.workers.cluster.ray_cluster import (
     Actors,
     Cluster,
+    first_answer,
     gpu_share,
     joined_ray,
     noticing_its_end,
@@ -30,14 +31,14 @@ def analyse(
     They read the store themselves: only requests and results go through Ray. On this machine they
     are in a Ray of their own, bound to loopback. Never more than `IN_FLIGHT_PER_ACTOR` prompts an
     actor are under way. A None among the requests says that none is ready just now; the caller gets
-    a None back whenever it may look again. Raises what `joined_ray` does, `RayUnavailableError` too
-    if a cluster goes that was joined (this process can then join no other one),
-    `StoreUnavailableError` if the store cannot be read here or on a cluster's nodes, and
+    a None back whenever it may look again. Raises what `joined_ray` and `first_answer` do,
+    `RayUnavailableError` too if a cluster goes that was joined (this process can then join no other
+    one), `StoreUnavailableError` if the store cannot be read here or on a cluster's nodes, and
     `ConfigError` if a GPU is wanted and Ray has none.
     """
     with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
-        if actors.address:
-            _expect_store(ray, store_url, actors.address)
+        if why := _why_unread(store_url) if actors.address else "":
+            raise StoreUnavailableError(why)
         gpus = gpu_share(ray, actors)
         kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(
             AnalysisActor
@@ -45,17 +46,15 @@ def analyse(
         started = kind.options(**one_thread(actors.address))
         crew = [started.remote(store_url, actors.device) for _ in range(actors.count)]
         try:
+            if actors.address:
+                _expect_store(ray, store_url, crew[0], actors.address)
             yield from _analysed(ray, crew, requests, Cluster(actors.address))
         finally:
             _show(busy=0, idle=0)
 
 
-def _expect_store(ray: Any, store_url: str, address: str) -> None:
-    why = _why_unread(store_url)
-    if why:
-        raise StoreUnavailableError(why)
-    why = ray.get(ray.remote(num_cpus=0)(_why_unread).remote(store_url))
-    if why:
+def _expect_store(ray: Any, store_url: str, first: Any, address: str) -> None:
+    if why := first_answer(ray, address, first, _why_unread, store_url):
         raise StoreUnavailableError(
             f"The nodes of the Ray cluster at {address} cannot read the store ({why}); give them "
             "the keys and the addresses that this process has."

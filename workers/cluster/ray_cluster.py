@@ -7,9 +7,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from seedsweep.storage.errors import ConfigError, RayUnavailableError
@@ -24,9 +24,12 @@ from seedsweep.workers.cluster.private_ray import (
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 LOOK_SECONDS = 1.0
-START_SECONDS = 60.0
-"""So long may the first actor on a cluster take to start."""
+SOON_SECONDS, START_SECONDS = 10.0, 60.0
+"""So long is the first actor of a crew waited for before an actor without a CPU is tried, and so
+long may that one take to start."""
 
 
 _ANYWHERE = {
@@ -106,10 +109,10 @@ def expect_ray(address: str | None) -> None:
 def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
     """Use Ray for the time of the block: a private one with so many CPUs, or the cluster.
 
-    No other Ray is joined, whatever else names one or runs on this machine. Raises `ConfigError`
-    if the cluster refuses us or cannot run our actors, or a private one has no folder,
-    `RayUnavailableError` if the cluster does not answer, and `TransientError` if no Ray
-    starts here.
+    No other Ray is joined, whatever else names one or runs on this machine; whether it runs our
+    actors is for `first_answer` to say. Raises `ConfigError` if the cluster refuses us, or a
+    private one has no folder, `RayUnavailableError` if the cluster does not answer, and
+    `TransientError` if no Ray starts here.
     """
     expect_ray(address)
     if address is None:
@@ -127,8 +130,6 @@ def joined_ray(cpus: int, address: str | None) -> Iterator[Any]:
                 start(ray, cpus, stack.enter_context(private_folder()))
         has_gone = False
         try:
-            if address:
-                _expect_actors(ray, address)
             yield ray
         except RayUnavailableError:
             has_gone = True
@@ -215,28 +216,46 @@ def crew_within(kind: type) -> Iterator[tuple[Any, list[Any]]]:
 
 
 class _Probe:
-    def answer(self) -> None:
-        """Nothing, if an actor of ours can run at all."""
+    pass
 
 
-def _expect_actors(ray: Any, address: str) -> None:
-    """Refuse a cluster that can be joined and still runs nothing for us.
+def probe_of(ray: Any) -> Any:
+    """An actor that does nothing, and takes no CPU."""
+    return ray.remote(num_cpus=0)(_Probe).remote()
 
-    So it is if its nodes lack our code, and if we use tokens and it does not: Ray lets us in
-    and ends our actors before they begin.
+
+def first_answer(ray: Any, address: str, first: Any, question: Callable[..., T], *of: Any) -> T:
+    """What the function returns, given `of`, on a node of the cluster that was joined.
+
+    It is asked in `first`, an actor of the crew; if that has not begun soon, as on a cluster whose
+    CPUs are all taken, in an actor that takes none. Raises `ConfigError` if the cluster can be
+    joined and still runs nothing for us, and `RayUnavailableError` if it starts no actor.
     """
+    with contextlib.suppress(ray.exceptions.RayError):
+        return _ask(ray, first, SOON_SECONDS, question, of)
     try:
-        ray.get(ray.remote(num_cpus=0)(_Probe).remote().answer.remote(), timeout=START_SECONDS)
+        return _ask(ray, probe_of(ray), START_SECONDS, question, of)
     except ray.exceptions.GetTimeoutError as error:
         raise RayUnavailableError(
             f"The Ray cluster at {address} started no actor within {START_SECONDS:.0f} s; see "
             "whether its nodes are alive."
         ) from error
     except ray.exceptions.RayError as error:
+        # So it is if its nodes lack our code, and if we use tokens and it does not: Ray lets us in
+        # and ends our actors before they begin.
         raise ConfigError(
             f"The Ray cluster at {address} runs no actor of ours ({in_brief(error)}); install this "
             "seedsweep on its nodes, and set RAY_AUTH_MODE here as it is there."
         ) from error
+
+
+def _ask(ray: Any, actor: Any, seconds: float, question: Callable[..., T], of: Sequence[Any]) -> T:
+    answered: T = ray.get(actor.__ray_call__.remote(_put, question, of), timeout=seconds)
+    return answered
+
+
+def _put(actor: Any, question: Callable[..., T], of: Sequence[Any]) -> T:
+    return question(*of)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from seedsweep.workers.cluster.jobs import outcome_of, spread
 from seedsweep.workers.cluster.ray_cluster import (
     Actors,
     crew_within,
+    first_answer,
     gpu_share,
     joined_ray,
     noticing_its_end,
@@ -158,11 +159,14 @@ def crew_of(kind: type[Searcher], actors: Actors) -> Iterator[tuple[Any, Sequenc
     """Ray, and actors of this kind for the time of the block, each on a CPU of its own, and with a
     share of a GPU if parts are compared there.
 
-    The training set has to lie at the same path on every node. Raises what `joined_ray` does, and
-    `TransientError` where actors or their cluster go.
+    The training set has to lie at the same path on every node. Raises what `joined_ray` and
+    `first_answer` do, and `TransientError` where actors or their cluster go.
     """
     with joined_ray(actors.count, actors.address) as ray, noticing_its_end(actors.address):
         gpus = gpu_share(ray, actors)
         remote = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=3)(kind)
         started = remote.options(**one_thread(actors.address))
-        yield ray, [started.remote(actors.device) for _ in range(actors.count)]
+        crew = [started.remote(actors.device) for _ in range(actors.count)]
+        if actors.address:
+            first_answer(ray, actors.address, crew[0], int)
+        yield ray, crew

@@ -2,10 +2,11 @@
 
 import json
 import os
+from contextlib import nullcontext
 
 import pytest
 
-from seedsweep.audit.findings import part_search
+from seedsweep.audit.findings import part_search, verification
 from seedsweep.audit.findings.part_search import are_unrelated
 from seedsweep.audit.findings.verification import is_verified
 from seedsweep.storage.campaigns import load_verifications
@@ -14,6 +15,7 @@ from seedsweep.storage.settings.analysis import Verification
 from tests.support.commands import seedsweep_here
 from tests.support.part_campaign import BICYCLE, CAMERA, HARBOUR, LAMP, PartCampaign
 from tests.support.part_campaign import part_search as part_search_of
+from tests.support.searchers import Here
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +32,21 @@ def seedsweep(desk):
 
 
 @pytest.fixture
-def verify(desk, seedsweep, joining_ray, monkeypatch):
-    """Search the training set; returns what was found of each prompt's part."""
+def on_cluster(joining_ray, monkeypatch):
+    """Have the command join a cluster."""
     for name, value in joining_ray.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Have the command search in this process."""
+    monkeypatch.setattr(verification, "searchers", lambda actors: nullcontext(Here()))
+
+
+@pytest.fixture
+def verify(desk, seedsweep):
+    """Search the training set; returns what was found of each prompt's part."""
 
     def run(*more):
         words = ["verify", desk.id, "--training-set", "train.parquet", "--actors", 2, *more]
@@ -45,7 +58,7 @@ def verify(desk, seedsweep, joining_ray, monkeypatch):
     return run
 
 
-def test_a_part_matches_the_training_pictures_that_show_it(desk, verify, seedsweep):
+def test_a_part_matches_the_training_pictures_that_show_it(desk, verify, seedsweep, on_cluster):
     found, printed = verify()
     assert [len(result.parts) for result in desk.results] == [1, 1, 1, 1]
     camera, bicycle, harbour, lamp = (found[p] for p in (CAMERA, BICYCLE, HARBOUR, LAMP))
@@ -67,7 +80,7 @@ def test_a_part_matches_the_training_pictures_that_show_it(desk, verify, seedswe
     assert {each["prompt"] for each in results if each["extracted_partial"]} == {CAMERA}
 
 
-def test_what_control_pictures_show_as_well_is_not_extracted(verify):
+def test_what_control_pictures_show_as_well_is_not_extracted(verify, here):
     found, _ = verify("--controls", "strangers.parquet")
     assert found[CAMERA].extracted
     assert found[CAMERA].controls == 0
@@ -78,20 +91,20 @@ def test_what_control_pictures_show_as_well_is_not_extracted(verify):
     assert "Of these 4 parts control pictures show 1." in " ".join(printed.split())
 
 
-def test_controls_are_compared_block_by_block_with_the_same_result(verify, monkeypatch):
+def test_controls_are_compared_block_by_block_with_the_same_result(verify, here, monkeypatch):
     at_once, _ = verify("--controls", "leaked.parquet")
     monkeypatch.setattr(part_search, "_BLOCK_BYTES", 1)
     assert verify("--controls", "leaked.parquet")[0] == at_once
 
 
-def test_a_part_is_looked_for_in_so_many_other_prompts_at_most(verify, monkeypatch):
+def test_a_part_is_looked_for_in_so_many_other_prompts_at_most(verify, here, monkeypatch):
     everywhere, _ = verify()
     assert [everywhere[prompt].elsewhere for prompt in (HARBOUR, LAMP)] == [1, 1]
     monkeypatch.setattr(part_search, "ELSEWHERE", 2)
     assert {match.elsewhere for match in verify()[0].values()} <= {0, 1}
 
 
-def test_a_part_whose_pictures_are_gone_is_told(desk, verify):
+def test_a_part_whose_pictures_are_gone_is_told(desk, verify, here):
     unit = next(u for u in map(desk.plan.unit, range(4)) if u.prompt == HARBOUR)
     key = unit_shard(unit)
     data = desk.store.read(key)
@@ -104,7 +117,7 @@ def test_a_part_whose_pictures_are_gone_is_told(desk, verify):
     assert "Parts whose picture could not be looked at: 1. The first: The image of seed" in printed
 
 
-def test_a_campaign_is_verified_once_its_parts_were_looked_for(desk, verify):
+def test_a_campaign_is_verified_once_its_parts_were_looked_for(desk, verify, here):
     assert is_verified(desk.store, desk.id)  # it names no training set
     verify()
     [newest, *_] = load_verifications(desk.store, desk.id)
@@ -113,7 +126,7 @@ def test_a_campaign_is_verified_once_its_parts_were_looked_for(desk, verify):
 
 
 def test_parts_that_a_version_before_told_by_their_place_count_as_not_searched(
-    desk, verify, seedsweep
+    desk, verify, here, seedsweep
 ):
     verify()
     [newest, *_] = load_verifications(desk.store, desk.id)

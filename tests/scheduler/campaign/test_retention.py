@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from seedsweep.scheduler.analysing import analyst_service
+from seedsweep.scheduler.analysing import analyst_service, reanalysis
 from seedsweep.scheduler.analysing.analyst_service import AnalystService
 from seedsweep.scheduler.analysing.reanalysis import analyse_missing
 from seedsweep.scheduler.campaign.plan import Plan
@@ -53,15 +53,17 @@ class Until:
         return call
 
 
+def analyse_here(requests, url, actors):
+    """What an actor of Ray would do, in this process."""
+    analyst = AnalysisActor(url)
+    return (request and analyst.analyse(request) for request in requests)
+
+
 class Desk:
-    """A store with noise campaigns, all their images made, and auditors of them without Ray.
+    """A store with noise campaigns, all their images made, and auditors of them without Ray."""
 
-    What judges them again joins the Ray that `ray_address` finds.
-    """
-
-    def __init__(self, folder, ledger, workforce, monkeypatch, ray_address):
+    def __init__(self, folder, ledger, workforce, monkeypatch):
         self.store, self.ledger, self.workforce = FolderStore(folder), ledger, workforce
-        self._ray_address = ray_address
         self._monkeypatch = monkeypatch
 
     def submit(self, name="c", keep="flagged", matrix="pruned"):
@@ -88,12 +90,7 @@ class Desk:
         store = Until(self.store, {"create", "replace", "delete"}, left)
         ledger = Until(self.ledger, {"analysed", "reopen"}, left)
         self._monkeypatch.setattr("seedsweep.workers.analysts.actor.open_store", lambda url: store)
-
-        def analyse(requests, url, actors):
-            analyst = AnalysisActor(url)
-            return (request and analyst.analyse(request) for request in requests)
-
-        self._monkeypatch.setattr(analyst_service, "analyse", analyse)
+        self._monkeypatch.setattr(analyst_service, "analyse", analyse_here)
         # What ended without a word would come again only once its lease has ended.
         for prompt in range(len(PROMPTS)):
             self.ledger.put_back(plan.campaign.campaign_id, prompt, 0, "")
@@ -117,10 +114,12 @@ class Desk:
 
     def judge_again(self, plan, settings):
         submission = load_campaign(self.store, plan.campaign.campaign_id)
-        actors = Actors(address=self._ray_address())
-        return analyse_missing(
-            self.store, submission, settings, PROMPTS, actors, lambda done, total: None
-        )
+        with self._monkeypatch.context() as patch:
+            patch.setattr("seedsweep.workers.analysts.actor.open_store", lambda url: self.store)
+            patch.setattr(reanalysis, "analyse", analyse_here)
+            return analyse_missing(
+                self.store, submission, settings, PROMPTS, Actors(), lambda done, total: None
+            )
 
     def kept(self, plan):
         """The units that have shards, and the prompts that have receipts."""
@@ -135,12 +134,8 @@ class Desk:
 
 
 @pytest.fixture
-def make_desk(ledger, workforce, monkeypatch, request):
-    def ray_address():
-        """Only now is it wanted."""
-        return request.getfixturevalue("joining_ray")["SEEDSWEEP_RAY_ADDRESS"]
-
-    return lambda folder: Desk(folder, ledger, workforce, monkeypatch, ray_address)
+def make_desk(ledger, workforce, monkeypatch):
+    return lambda folder: Desk(folder, ledger, workforce, monkeypatch)
 
 
 @pytest.fixture

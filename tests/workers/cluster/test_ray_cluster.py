@@ -19,10 +19,11 @@ from seedsweep.workers.analysts.actor import AnalysisActor, AnalysisRequest
 from seedsweep.workers.analysts.actor_pool import analyse
 from seedsweep.workers.analysts.prompt_result import analyse_prompt
 from seedsweep.workers.analysts.stored_prompt import read_prompt
-from seedsweep.workers.cluster.ray_cluster import Actors, _own_sigterm
+from seedsweep.workers.cluster import ray_cluster
+from seedsweep.workers.cluster.ray_cluster import Actors, _own_sigterm, first_answer, joined_ray
 from seedsweep.workers.monitoring import metrics
+from tests.support import servers
 from tests.support.campaigns import make_campaign, make_images, make_submission
-from tests.support.servers import ray_cluster
 
 PROMPTS = [f"prompt {i}" for i in range(8)]
 SETTINGS = AnalysisSettings(analysis=Analysis(min_clique_size=3))
@@ -56,7 +57,7 @@ def cluster(here):
     """A Ray cluster, that begins once this process has had a Ray of its own, and so a token. Its
     nodes have other keys than this process."""
     strange = {"AWS_ACCESS_KEY_ID": "stranger", "AWS_SECRET_ACCESS_KEY": "stranger" * 5}
-    with ray_cluster(**strange) as address:
+    with servers.ray_cluster(**strange) as address:
         yield address
 
 
@@ -174,6 +175,16 @@ def test_an_address_that_names_no_cluster_is_refused(stored, address):
     store, submission = stored
     with pytest.raises(ConfigError, match="HOST:PORT"):
         list(analyse(requests(submission), store.url, Actors(1, address=address)))
+
+
+def test_a_cluster_whose_cpus_are_all_taken_is_waited_for_and_answers_all_the_same(
+    stored, cluster, monkeypatch
+):
+    store, _ = stored
+    monkeypatch.setattr(ray_cluster, "SOON_SECONDS", 0.1)
+    with joined_ray(1, cluster) as ray:
+        waiting = ray.remote(num_cpus=99)(AnalysisActor).remote(store.url)
+        assert first_answer(ray, cluster, waiting, max, 1, 2) == 2
 
 
 def test_a_gpu_that_ray_does_not_have_is_refused_instead_of_waited_for(stored, cluster):
