@@ -167,6 +167,8 @@ class Control(Record):
     """How to judge its images now, if that is not the campaign's own."""
     settings_at: str = ""
     """Since when (ISO 8601, UTC); empty if that is not known."""
+    training_set: Annotated[str, Field(exclude_if=lambda path: not path)] = ""
+    """Where the campaign's training set lies now; empty if that is where it was submitted."""
 
 
 class Worker(Record):

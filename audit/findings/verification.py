@@ -171,7 +171,9 @@ def is_verified(store: Store, campaign_id: str) -> bool:
     if settings.verification is None or not (flagged or partial):
         return True
     known = verification_now(store, campaign_id)
-    if known is None or known.settings != settings.verification:
+    # By its content, not by where it lies.
+    moved = {"training_set": settings.verification.training_set}
+    if known is None or known.settings.model_copy(update=moved) != settings.verification:
         return False
     looked_for = known.prompts | {clique.prompt_id for clique in known.not_verified}
     unread = {part.prompt_id for part in known.parts_not_verified}

@@ -40,7 +40,7 @@ from seedsweep.audit.report.prompt_section import (
     gather_section,
 )
 from seedsweep.audit.report.unflagged_section import Unflagged, gather_unflagged
-from seedsweep.scheduler.campaign.current import parked_now
+from seedsweep.scheduler.campaign.current import own_settings, parked_now, settings_now
 from seedsweep.scheduler.campaign.descriptions import (
     Fact,
     analysis_words,
@@ -50,7 +50,7 @@ from seedsweep.scheduler.campaign.descriptions import (
     run_facts,
     verification_words,
 )
-from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts
+from seedsweep.storage.campaigns import load_campaign, load_prompts
 from seedsweep.storage.errors import ShardCorruptError
 from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.pieces import pieces_of
@@ -139,7 +139,7 @@ def gather_report(
     campaign, sampling = submission.campaign, submission.campaign.sampling
     analysis_id = analysis_id or campaign.analysis_id
     known_settings = _settings(store, submission, analysis_id)
-    settings = known_settings or campaign.settings
+    settings = known_settings or own_settings(store, submission)
     prompts = load_prompts(store, campaign_id)
     earlier = known_settings.earlier_ids if known_settings else ()
     results = read_results(store, analysis_id, campaign_id, earlier)
@@ -208,9 +208,8 @@ def gather_report(
 
 def _settings(store: Store, submission: Submission, analysis_id: str) -> AnalysisSettings | None:
     """The settings that `analysis_id` names: the campaign's own or its latest re-analysis's."""
-    latest = load_control(store, submission.campaign.campaign_id).settings
-    for settings in (submission.campaign.settings, latest):
-        if settings and settings.analysis_id == analysis_id:
+    for settings in (own_settings(store, submission), settings_now(store, submission)):
+        if settings.analysis_id == analysis_id:
             return settings
     return None
 

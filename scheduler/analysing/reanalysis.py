@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from seedsweep.scheduler.analysing.analyst_service import is_due
 from seedsweep.scheduler.analysing.notices import warn_of_corrupt, warn_of_unread
+from seedsweep.scheduler.campaign.current import own_settings
 from seedsweep.scheduler.campaign.file import explain
 from seedsweep.scheduler.campaign.possible import require_possible, samplings
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
@@ -104,7 +105,7 @@ def analyse_again(
     how many prompts are done, and of how many.
     """
     submission = load_campaign(store, campaign_id)
-    settings = options.apply(submission.campaign.settings)
+    settings = options.apply(own_settings(store, submission))
     prompts = load_prompts(store, campaign_id)
     for sampling in samplings(submission.campaign, prompts.settings):
         require_possible(settings.analysis, sampling)

@@ -1,5 +1,6 @@
 """A campaign as it is now: the settings it is judged by, its results, its parked units."""
 
+from seedsweep.scheduler.campaign.relocation import relocated
 from seedsweep.storage.campaigns import load_campaign, load_control, load_parked, load_prompts
 from seedsweep.storage.pieces import is_made
 from seedsweep.storage.prompt_results import PromptResult
@@ -12,7 +13,14 @@ from seedsweep.storage.store import Store
 def settings_now(store: Store, submission: Submission) -> AnalysisSettings:
     """How the user wants the campaign judged: as last asked for, else as submitted."""
     control = load_control(store, submission.campaign.campaign_id)
-    return control.settings or submission.campaign.settings
+    campaign = submission.campaign
+    return relocated(control.settings or campaign.settings, campaign, control)
+
+
+def own_settings(store: Store, submission: Submission) -> AnalysisSettings:
+    """How the campaign was to be judged when it was submitted."""
+    control = load_control(store, submission.campaign.campaign_id)
+    return relocated(submission.campaign.settings, submission.campaign, control)
 
 
 def results_now(store: Store, campaign_id: str) -> list[PromptResult]:

@@ -1,5 +1,6 @@
 """The commands that steer a campaign which is submitted."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -86,6 +87,13 @@ def resume(
             "workers. A cancelled campaign is refused.",
         ),
     ] = False,
+    training_set: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where its training set lies now, if it was moved; another set is refused.",
+        ),
+    ] = None,
 ) -> None:
     """Let a paused or cancelled campaign go on, or have what failed in it tried again.
 
@@ -93,7 +101,11 @@ def resume(
     the store, within seconds. Without a scheduler, `run` the file again.
 
     Example: seedsweep resume emoji-0123456789ab --failed
+
+    Example: seedsweep resume emoji-0123456789ab --training-set /mnt/new/train.parquet
     """
+    if training_set is not None and _relocate(campaign_id, store, training_set) and not failed:
+        return
     if failed:
         _retry(campaign_id, store)
     else:
@@ -110,6 +122,18 @@ def cancel(campaign_id: CampaignId, store: StoreUrl = None) -> None:
     Example: seedsweep cancel emoji-0123456789ab
     """
     _steer(campaign_id, store, "cancelled")
+
+
+def _relocate(campaign_id: str, url: str | None, path: Path) -> bool:
+    """Returns whether the campaign goes on as it is."""
+    from seedsweep.scheduler.campaign.relocation import relocate
+    from seedsweep.storage.campaigns import load_control
+
+    opened = find_store(url)
+    campaign_id = find_campaign(opened, campaign_id)
+    relocate(opened, campaign_id, path)
+    say(f"The training set of {campaign_id} is read at {path.absolute()} from now on.")
+    return load_control(opened, campaign_id).state == "active"
 
 
 def _steer(campaign_id: str, url: str | None, state: "State") -> None:

@@ -18,6 +18,7 @@ NAMING = [
     ("pause", []),
     ("resume", []),
     ("resume", ["--failed"]),
+    ("resume", ["--training-set", "x"]),
     ("cancel", []),
     ("results", []),
     ("report", ["-o", "x"]),
