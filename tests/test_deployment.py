@@ -17,8 +17,9 @@ from seedsweep.storage.stores import open_store
 from seedsweep.storage.workforce import Workforce
 from tests.support.deployment import PROMPTS, Deployment, Process, pixels, write_campaign
 from tests.support.servers import wait_until
+from tests.support.undisturbed import undisturbed
 
-SEEDS, MANY_SEEDS = 400, 1000
+SEEDS, MANY_SEEDS = 200, 1000
 """Many are for the test in which every service is restarted while they are made."""
 
 UNITS, MANY_UNITS = (len(PROMPTS) * seeds // 20 for seeds in (SEEDS, MANY_SEEDS))
@@ -29,10 +30,10 @@ WINDOW = 16
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, joining_ray):
-    """Broker, S3 server, scheduler, analyst and two workers; the bucket is made on demand."""
+    """Broker, S3 server, scheduler, analyst and two workers."""
     folder = tmp_path_factory.mktemp("deployment")
     with Deployment(folder, variables=joining_ray) as deployment:
-        deployment.seedsweep("doctor", "--create-bucket")
+        deployment.create_bucket()
         deployment.start_services()
         yield deployment
 
@@ -66,21 +67,9 @@ def ledger(deployment):
 
 
 @pytest.fixture
-def undisturbed(shared, tmp_path):
-    """Makes a campaign of so many seeds on one machine with a folder store: pixels and results.
-
-    They are the same whatever campaign and noise model are called.
-    """
-
-    def run(seeds):
-        url = f"file:{tmp_path}"
-        file = write_campaign(shared.folder, "undisturbed", seeds)
-        output = shared.seedsweep("run", str(file), "--workers", "1", store=url)
-        campaign_id = output.splitlines()[-1]
-        results = shared.seedsweep("results", campaign_id, "--json", store=url)
-        return pixels(open_store(url), campaign_id), json.loads(results)
-
-    return run
+def expected(tmp_path):
+    """What a campaign of so many seeds comes to undisturbed."""
+    return lambda seeds: undisturbed(tmp_path, write_campaign(tmp_path, "undisturbed", seeds))
 
 
 def counts_of(ledger, campaign_id):
@@ -112,18 +101,17 @@ def switches(deployment):
     return sum(log.count("are taken now") for log in logs)
 
 
-def assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed):
-    expected_pixels, expected_results = undisturbed
-    assert pixels(store, campaign_id) == expected_pixels
+def assert_equals_the_undisturbed_one(deployment, store, campaign_id, expected):
+    assert pixels(store, campaign_id) == expected.pixels
     results = json.loads(deployment.seedsweep("results", campaign_id, "--json"))
-    assert results == expected_results
+    assert results == expected.results
     status = deployment.status(campaign_id)
     assert (status["state"], status["units_parked"]) == ("done", 0)
 
 
 @pytest.mark.nightly
 def test_every_service_is_restarted_in_the_middle_and_nothing_is_lost_or_doubled(
-    deployment, store, ledger, undisturbed
+    deployment, store, ledger, expected
 ):
     file = write_campaign(deployment.folder, "restarts", MANY_SEEDS, model="restarts")
     campaign_id = deployment.submit(file)
@@ -156,11 +144,11 @@ def test_every_service_is_restarted_in_the_middle_and_nothing_is_lost_or_doubled
         assert not is_settled(ledger, campaign_id)
         step()
     wait_until(lambda: is_settled(ledger, campaign_id), timeout=180)
-    assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed(MANY_SEEDS))
+    assert_equals_the_undisturbed_one(deployment, store, campaign_id, expected(MANY_SEEDS))
 
 
 def test_a_broker_that_forgets_everything_is_mended_and_nothing_done_is_done_again(
-    deployment, store, ledger, undisturbed
+    deployment, store, ledger, expected
 ):
     before = images_made(deployment)
     file = write_campaign(deployment.folder, "forgetful", SEEDS, model="forgetful")
@@ -171,7 +159,7 @@ def test_a_broker_that_forgets_everything_is_mended_and_nothing_done_is_done_aga
     wait_until(lambda: is_settled(ledger, campaign_id), timeout=120)
     again = images_made(deployment) - before - UNITS * 20
     assert 0 <= again <= 20 * WINDOW
-    assert_equals_the_undisturbed_run(deployment, store, campaign_id, undisturbed(SEEDS))
+    assert_equals_the_undisturbed_one(deployment, store, campaign_id, expected(SEEDS))
 
 
 @pytest.mark.nightly

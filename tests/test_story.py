@@ -23,6 +23,7 @@ from tests.support.checkout import ROOT
 from tests.support.commands import seedsweep_here
 from tests.support.processes import children, is_alive
 from tests.support.strangers import listening, stranger_gets
+from tests.support.undisturbed import undisturbed
 
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 CAMPAIGN = """
@@ -131,16 +132,22 @@ def joining(tmp_path, joining_ray):
     return desk
 
 
-def test_a_campaign_goes_from_its_file_to_a_report(joining):
-    desk = joining
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, joining_ray):
+    """A desk whose campaign was run to its end: with its id and results, which tests leave so."""
+    desk = Desk(tmp_path_factory.mktemp("finished"), joining_ray)
+    desk.write()
     campaign_id = desk.run()
+    return desk, campaign_id, json.loads(desk.seedsweep("results", campaign_id, "--json"))
 
-    (campaign,) = json.loads(desk.seedsweep("status", "--json"))
+
+def test_a_campaign_goes_from_its_file_to_a_report(finished):
+    desk, campaign_id, results = finished
+    (campaign,) = json.loads(desk.seedsweep("status", campaign_id, "--json"))
     assert (campaign["id"], campaign["state"]) == (campaign_id, "done")
     assert (campaign["units_done"], campaign["images_done"]) == (32, 320)
     assert campaign["prompts_analysed"] == 8
 
-    results = json.loads(desk.seedsweep("results", campaign_id, "--json"))
     flagged = {result["prompt"] for result in results if result["flagged"]}
     assert {p for p in PROMPTS if noise_share(p) >= 0.25} == flagged
     assert [result["seeds"] for result in results] == [40] * 8
@@ -154,6 +161,7 @@ def test_a_campaign_goes_from_its_file_to_a_report(joining):
 
     # The same campaign again makes nothing anew; more seeds and one more prompt make only those.
     before = {key: (desk.store.root / key).stat().st_mtime_ns for key in desk.shards()}
+    desk.write()
     assert desk.run() == campaign_id
     desk.write(seeds=50, prompts=[*PROMPTS, "a new one"])
     planned = json.loads(desk.seedsweep("plan", "campaign.toml", "--json"))
@@ -169,16 +177,14 @@ def test_a_campaign_goes_from_its_file_to_a_report(joining):
     assert {r["prompt"] for r in again if r["flagged"]} == {
         p for p in PROMPTS if noise_share(p) == 1
     }
-    desk.seedsweep("analyse", campaign_id)
-    assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == results
-
     # All pixels say what the descriptors and some pixels said.
-    desk.seedsweep("analyse", campaign_id, "--matrix", "full")
-    assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == results
+    for words in (("--matrix", "full"), ()):
+        desk.seedsweep("analyse", campaign_id, *words)
+        assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == results
 
 
 def test_killed_workers_and_a_killed_run_lose_nothing_and_double_nothing(
-    desk, tmp_path_factory, joining_ray, wait_until
+    desk, tmp_path_factory, wait_until
 ):
     desk.write(seeds=120, size=96)
     process = desk.start("run", "campaign.toml", "--workers", "2")
@@ -205,13 +211,10 @@ def test_killed_workers_and_a_killed_run_lose_nothing_and_double_nothing(
     (campaign,) = json.loads(desk.seedsweep("status", "--json"))
     assert (campaign["state"], campaign["units_parked"]) == ("done", 0)
 
-    undisturbed = Desk(tmp_path_factory.mktemp("undisturbed"), joining_ray)
-    undisturbed.write(seeds=120, size=96)
-    undisturbed_id = undisturbed.run()
+    expected = undisturbed(tmp_path_factory.mktemp("undisturbed"), desk.folder / "campaign.toml")
     assert len(desk.pixels()) == 8 * 120
-    assert desk.pixels() == undisturbed.pixels()
-    expected = undisturbed.seedsweep("results", undisturbed_id, "--json")
-    assert desk.seedsweep("results", campaign_id, "--json") == expected
+    assert desk.pixels() == expected.pixels
+    assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == expected.results
 
 
 def test_sigterm_stops_a_run_as_ctrl_c_does(desk, wait_until):
@@ -275,7 +278,6 @@ def init(**options):
 def test_where_no_ray_starts_what_is_there_is_reported_and_the_campaign_has_stopped(desk):
     (desk.folder / "broken").mkdir()
     (desk.folder / "broken" / "ray.py").write_text(RAY_THAT_FAILS)
-    desk.write(seeds=2000)
     process = subprocess.Popen(
         [sys.executable, "-m", "seedsweep.cli", "run", "campaign.toml", "--workers", "1"],
         cwd=desk.folder,
@@ -294,18 +296,12 @@ def test_where_no_ray_starts_what_is_there_is_reported_and_the_campaign_has_stop
     assert (desk.folder / "seedsweep-reports" / campaign["id"] / "index.html").exists()
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, joining_ray):
-    """A desk whose campaign was run to its end: with its id and results; tests leave it so."""
-    desk = Desk(tmp_path_factory.mktemp("finished"), joining_ray)
-    desk.write()
-    campaign_id = desk.run()
-    return desk, campaign_id, json.loads(desk.seedsweep("results", campaign_id, "--json"))
-
-
 def test_a_broken_shard_is_named_its_images_left_out_and_made_anew_once_deleted(finished):
-    desk, campaign_id, undisturbed = finished
-    before, broken = desk.pixels(), desk.shards()[0]
+    desk, campaign_id, expected = finished
+    desk.write()
+    # Images of the campaign, whatever others have made since.
+    broken = next(key for key in desk.shards() if keys.parse_shard(key)[1].last < 40)
+    before = desk.pixels()
     desk.store.replace(broken, b"not a shard any more")
     for part in desk.store.list("results/"):
         desk.store.delete(part)
@@ -322,7 +318,7 @@ def test_a_broken_shard_is_named_its_images_left_out_and_made_anew_once_deleted(
     desk.store.delete(broken)
     desk.run()
     assert desk.pixels() == before
-    assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == undisturbed
+    assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == expected
 
 
 def test_images_of_flagged_prompts_alone_are_kept_and_nothing_is_made_twice(joining, finished):

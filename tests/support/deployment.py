@@ -26,9 +26,6 @@ from tests.support.servers import S3Server, free_ports
 PASSWORD = "s3cret"  # noqa: S105
 
 
-STARTING = ("run", "doctor")
-"""Commands that start processes: they are processes themselves here."""
-
 PROMPTS = ["a cat", "a dog", "a cow", "a hen", "an owl", "a fox", "a bee", "an ant"]
 
 
@@ -160,7 +157,7 @@ class Deployment:
         self._start("broker", command)
 
     def create_bucket(self):
-        """Make the store's bucket, as `doctor --create-bucket` does, which also starts a Ray."""
+        """Make the store's bucket, as `doctor --create-bucket` does, which also asks Ray."""
         with pytest.MonkeyPatch.context() as credentials:
             for name, value in self.s3.environment.items():
                 credentials.setenv(name, value)
@@ -193,7 +190,7 @@ class Deployment:
 
     def seedsweep(self, *arguments, code=0, store=None, timeout=300):
         environment = self.environment | ({"SEEDSWEEP_STORE_URL": store} if store else {})
-        if arguments[0] not in STARTING:
+        if arguments[0] != "run":
             finished = seedsweep_here(*arguments, folder=self.folder, environment=environment)
             assert finished.returncode == code, finished.stderr
             return finished.stdout
