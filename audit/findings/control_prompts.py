@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedsweep.scheduler.campaign.prompt_columns import find_prompts
 from seedsweep.scheduler.campaign.prompt_files import TEXTS, read_prompts
 from seedsweep.scheduler.campaign.tables import (
     TABLES,
@@ -52,7 +53,8 @@ def read_marks(
     Raises `ConfigError` if a file cannot be read, there is no control, or a prompt is in both.
     """
     unknown = list(read_prompts(_list(controls, column)))
-    known = list(read_prompts(_list(positives, column))) if positives else []
+    positive_list = _list(positives, column) if positives else None
+    known = list(read_prompts(positive_list)) if positive_list else []
     if not unknown:
         raise ConfigError(f"The file {controls} holds no control; name one that does.")
     both = set(unknown) & set(known)
@@ -62,8 +64,8 @@ def read_marks(
             f"{min(both)[:80]!r}; leave each in one of them."
         )
     groups: dict[str, str] = {}
-    if positives and group_column:
-        form = Form(_list(positives, column).delimiter)
+    if positives and positive_list and group_column:
+        form = Form(positive_list.delimiter)
         groups = dict(_labels(positives, (column, group_column), form))
     grouped = tuple(Positive(prompt, groups.get(prompt, prompt)) for prompt in known)
     return Marks(tuple(unknown), grouped)
@@ -145,7 +147,8 @@ def _folded(text: str) -> str:
 
 
 def _list(path: Path, column: str) -> PromptList:
-    return PromptList(file=str(path), column=None if file_kind(path) in TEXTS else column)
+    """How a file of prompts is read, whatever stands between its cells."""
+    return find_prompts(path, None if file_kind(path) in TEXTS else column)
 
 
 def read_labels(
@@ -157,7 +160,7 @@ def read_labels(
     Raises `ConfigError` if the file cannot be read, lacks a column, or labels a prompt twice
     and differently.
     """
-    between = _list(path, column).delimiter if delimiter is None else delimiter
+    between = PromptList(file=str(path)).delimiter if delimiter is None else delimiter
     if len(between) != 1:
         raise ConfigError(f"One character stands between cells, and not {between!r}.")
     labels: dict[str, str] = {}

@@ -1,6 +1,7 @@
 """The file that says how many copies each prompt's training picture has."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from seedsweep.scheduler.campaign.tables import (
@@ -23,10 +24,18 @@ _FORM = Form()
 
 def copies_beside(prompts: PromptList, file: Path, column: str | None) -> dict[str, int]:
     """Read each prompt's copies, as `read_copies`, from a file that is written as that of a
-    campaign's prompts; unless `column` is given, its prompts stand where the campaign's do, or
-    where `select` writes them."""
+    campaign's prompts, or as `select` writes it; unless `column` is given, its prompts stand where
+    the campaign's do, or where `select` writes them."""
     columns = [column] if column else [prompts.column or SELECTED, SELECTED]
-    return read_copies(file, columns, _form(file, prompts))
+    theirs, usual = _form(file, prompts), Form(PromptList(file=str(file)).delimiter)
+    try:
+        return read_copies(file, columns, theirs)
+    except ConfigError:
+        if theirs == usual:
+            raise
+        with suppress(ConfigError):
+            return read_copies(file, columns, usual)
+        raise
 
 
 def read_copies(file: Path, columns: Sequence[str], form: Form = _FORM) -> dict[str, int]:

@@ -2,26 +2,19 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
 from textwrap import wrap
 
-from seedsweep.scheduler.campaign.prompt_files import read_prompts, shown_names
+from seedsweep.scheduler.campaign.prompt_columns import find_prompts
 from seedsweep.scheduler.campaign.reference import Key, tables
-from seedsweep.scheduler.campaign.tables import NoColumnError, is_cells
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptList
 from seedsweep.workers.models.picture_size import native_size
 from seedsweep.workers.pipelines.unconditional import is_of_seeds
 from seedsweep.workers.training.picture_file import METADATA
-
-COLUMNS = ("prompt", "caption", "text")
-"""What a column of prompts is called, in whatever letters; the first that is there is taken."""
-
-DELIMITERS = (";", "\t", "|")
-"""What stands between cells if the usual letter does not."""
 
 OFFERED = {
     "": ("name",),
@@ -39,11 +32,6 @@ _OFFERED_OF_SEEDS = {
 }
 
 WIDTH = 96
-
-_COLUMN_NAMES = (
-    None,
-    *(name for column in COLUMNS for name in (column, column.title(), column.upper())),
-)
 
 Values = Mapping[tuple[str, str], str | int]
 """By table and key."""
@@ -105,7 +93,7 @@ def _of_model(model: str, file: Path) -> Values:
 
 def _of_prompts(ingredients: Ingredients, file: Path) -> Values:
     path = ingredients.prompts or _captions(ingredients.training_set)
-    prompts = _prompt_list(path, ingredients.column)
+    prompts = find_prompts(path, ingredients.column)
     values = {("prompts", "file"): _from(file, path)}
     if prompts.column:
         values["prompts", "column"] = prompts.column
@@ -128,32 +116,6 @@ def _captions(training_set: Path | None) -> Path:
         f"The captions of the training set {training_set} are neither in one Parquet file nor in a "
         f"{' or '.join(METADATA)}; name a file of prompts with --prompts."
     )
-
-
-def _prompt_list(path: Path, column: str | None) -> PromptList:
-    """How the file is read: which column holds the prompts, and what stands between cells."""
-    usual = PromptList(file=str(path))
-    first: ConfigError | None = None
-    names: Sequence[str] = ()
-    forms = [usual, *(usual.model_copy(update={"delimiter": each}) for each in DELIMITERS)]
-    for prompts in forms if is_cells(path) else [usual]:
-        for name in [column] if column else _COLUMN_NAMES:
-            tried = prompts.model_copy(update={"column": name})
-            try:
-                next(read_prompts(tried), None)
-            except ConfigError as error:
-                first = first or error
-                if isinstance(error.__cause__, NoColumnError):
-                    names = max(names, error.__cause__.names, key=len)
-            else:
-                return tried
-    assert first is not None  # noqa: S101  # otherwise it has returned
-    if not isinstance(first.__cause__, NoColumnError):
-        raise first
-    raise ConfigError(
-        f"Which column of {path} holds the prompts cannot be told; name one of "
-        f"{shown_names(names)} with --column."
-    ) from first
 
 
 def _from(file: Path, path: Path) -> str:

@@ -293,6 +293,5 @@ def shown_names(names: Sequence[str]) -> str:
 def _unreadable(path: Path, error: Exception) -> ConfigError:
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return ConfigError(
-        f"The prompts file {path} cannot be read ({' '.join(reason.split())}); correct `file` in "
-        "[prompts]."
+        f"The prompts file {path} cannot be read ({' '.join(reason.split())}); name another file."
     )

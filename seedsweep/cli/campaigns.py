@@ -63,6 +63,8 @@ def run(
 ) -> None:
     """Run a whole campaign on this machine, or go on with it where it stopped.
 
+    With --json stdout is the JSON of the flagged prompts, and the campaign's id on the last line.
+
     Example: seedsweep run examples/emoji/campaign.toml --workers 2
     """
     from seedsweep.cli.progress_bars import Display
@@ -127,7 +129,9 @@ def plan(
     store: StoreUrl = None,
     images_per_second: Annotated[
         float | None,
-        typer.Option(min=1e-6, help="One device's rate, taken as given: nothing is measured."),
+        typer.Option(
+            min=1e-6, max=1_000_000, help="One device's rate, taken as given: nothing is measured."
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(show_default="the first visible", help="Measure on cpu, cuda:0, …")
@@ -142,7 +146,8 @@ def plan(
         ),
     ] = None,
     price: Annotated[
-        float | None, typer.Option(min=0, help="What a device-hour costs, in any currency.")
+        float | None,
+        typer.Option(min=0, max=1_000_000_000, help="What a device-hour costs, in any currency."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -120,7 +120,8 @@ def _parts_table(found: Found) -> FittedTable:
         if memory.kind != "whole"
     ]
     count = sum(result.flagged_partial for result in results)
-    title = f"{count} of {count_words(len(results), 'prompt')}: a part of the picture repeats"
+    tried = count_words(found.counts.with_evidence, "prompt")
+    title = f"{count} of {tried}: a part of the picture repeats"
     table = FittedTable(*_PART_COLUMNS, text=TEXT, spared=_PART_SPARED, title=title)
     for result, memory in sorted(parts, key=lambda each: (-each[1].share, each[0].prompt_id)):
         unproven = "" if result.parts_proven else " or more"

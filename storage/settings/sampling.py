@@ -152,7 +152,7 @@ class Sampling(Record):
     """The pictures' width in pixels."""
     height: Side = 512
     """The pictures' height in pixels."""
-    batch_size: Positive = 16
+    batch_size: Annotated[int, Field(ge=1, lt=2**31)] = 16
     """How many pictures are made at once. It is halved if they do not fit the device's memory."""
     images_per_unit: Positive = 50
     """How many pictures are made as one piece of work, a unit, and stored in one file, a shard. If

@@ -1,6 +1,8 @@
 import json
+import re
 
 import pytest
+from typer.testing import CliRunner
 
 from seedsweep.cli import main as command_line
 from seedsweep.storage import keys
@@ -75,6 +77,32 @@ class TestNaming:
         asked = {"_SEEDSWEEP_COMPLETE": "complete_bash", "SEEDSWEEP_STORE_URL": "ftp://x"}
         ended = seedsweep(**asked, **words)
         assert (ended.stdout.strip(), ended.stderr) == ("", "")
+
+
+def numbers_of(command):
+    """The command's options that take a number with a point, as its help calls these."""
+    shown = CliRunner().invoke(command_line.app, [command, "--help"]).output
+    return re.findall(r"^ +(--[a-z-]+) X ", shown, re.MULTILINE)
+
+
+def test_options_that_take_numbers_are_known_by_their_help():
+    assert numbers_of("plan") == ["--images-per-second", "--price"]
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("plan", ["--images-per-second", "8"]), ("submit", []), *NAMING],
+)
+def test_no_option_takes_a_number_that_is_not_finite(
+    seedsweep, folder, campaign_id, command, options, number
+):
+    (folder / "x.txt").write_text("a cat\n")
+    meant = "campaign.toml" if command in ("plan", "submit") else campaign_id
+    for option in numbers_of(command):
+        ended = seedsweep(command, meant, *options, option, number)
+        assert (ended.returncode, ended.stdout) == (2, ""), option
+        assert "Traceback" not in ended.stderr
 
 
 class TestAnEmptyStore:

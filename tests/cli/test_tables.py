@@ -257,7 +257,8 @@ def test_parts_have_a_table_of_their_own_the_largest_first(printed):
     small = PART.model_copy(update={"share": 0.1})
     owl = make_result(prompt="an owl", parts=(small,), parts_proven=False)
     bee = make_result(prompt="a bee", parts=(PART,))
-    lines = printed(print_results, make_found([owl, RESULT, bee]))
+    plain = make_result(prompt="a wall", excluded=3)
+    lines = printed(print_results, make_found([owl, RESULT, bee, plain]))
     assert any("2 of 3 prompts: a part of the picture repeats" in line for line in lines)
     words = ["an", "owl", "10", "%", "or", "more", "3", "4", "not", "examined"]
     assert line_of(lines, "an owl") == words

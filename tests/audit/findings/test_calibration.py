@@ -430,6 +430,21 @@ def test_positives_of_one_picture_are_one_group_and_those_of_none_are_alone(tmp_
     assert found == {"b": "1", "c": "1", "d": "d", "e": "2"}
 
 
+def test_whatever_stands_between_cells_marks_are_read_and_a_wrong_column_is_named(tmp_path):
+    controls, positives = tmp_path / "controls.csv", tmp_path / "positives.tsv"
+    controls.write_text('prompt;id\n"a; b";1\nc, d;2\n')
+    positives.write_text("prompt,picture\nb,1\nc,1\n")
+    marks = read_marks(controls, positives, "prompt", "picture")
+    assert marks == Marks(("a; b", "c, d"), (Positive("b", "1"), Positive("c", "1")))
+    controls.write_text("caption;id\na;1\n")
+    with pytest.raises(
+        ConfigError, match=r"no column 'prompt'.* \['caption', 'id'\] with --column"
+    ):
+        read_marks(controls, None, "prompt", None)
+    with pytest.raises(ConfigError, match="name another file"):
+        read_marks(tmp_path / "nowhere.csv", None, "prompt", None)
+
+
 def test_images_that_were_not_kept_are_refused_with_what_to_do(tmp_path):
     store, campaign_id = submit(tmp_path, keep="flagged")
     submission = load_campaign(store, campaign_id)

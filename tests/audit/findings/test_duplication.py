@@ -52,6 +52,11 @@ def test_the_column_that_select_writes_is_found_if_the_campaigns_is_not_there(st
     for columns in ("prompt,copies,why", "Caption,copies,prompt"):
         path.write_text(f"{columns}\noften,9,random\n")
         assert measure_duplication(store, other, path).curve.prompts == 1
+    between = PromptList(file="prompts.csv", column="Caption", count=6, delimiter=";")
+    apart = submit(store, "semicolons", SIZES, prompts=between)
+    for text in ('"prompt","copies","why"\n"often",9,"random"\n', "Caption;copies\noften;9\n"):
+        path.write_text(text)
+        assert measure_duplication(store, apart, path).curve.prompts == 1
     path.write_text("text,copies\noften,9\n")
     with pytest.raises(ConfigError, match="has no column 'Caption'"):
         measure_duplication(store, other, path)

@@ -237,6 +237,15 @@ def added(text):
             "sampling.seeds = 0 should be greater than or equal to 1; correct it.",
         ),
         (
+            added("[sampling]\nbatch_size = 2147483648"),
+            "sampling.batch_size = 2147483648 should be less than 2147483648; correct it.",
+        ),
+        (
+            added("[sampling]\nsteps = 9223372036854775808"),
+            "sampling.steps = 9223372036854775808 should be less than 9223372036854775808; correct "
+            "it.",
+        ),
+        (
             added("[sampling]\nseeds = 1000001"),
             "sampling.seeds = 1000001 should be less than or equal to 1000000; correct it.",
         ),
@@ -398,7 +407,7 @@ def test_a_campaign_file_that_cannot_be_read_is_refused(folder, name):
 def test_a_missing_prompts_file_is_refused(refused, folder):
     message = refused(edited("prompts.txt", "nowhere.txt"))
     assert str(folder / "nowhere.txt") in message
-    assert "correct `file` in [prompts]" in message
+    assert "name another file." in message
 
 
 def test_a_folder_and_a_glob_of_prompts_are_found_beside_the_campaign_file(read, folder):
