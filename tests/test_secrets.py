@@ -88,7 +88,8 @@ class Known:
 
 
 class CommandLines:
-    """Collects the command lines of all processes on this machine, short-lived ones among them."""
+    """Collects the command lines of all processes on this machine, short-lived ones among them:
+    what imports our code lives for longer than there is between two looks."""
 
     def __init__(self):
         self._seen, self._closing = set(), threading.Event()
@@ -106,7 +107,7 @@ class CommandLines:
         return iter(set(self._seen))
 
     def _watch(self):
-        while not self._closing.wait(0.05):
+        while not self._closing.wait(0.15):
             self._seen.update(command_lines())
 
 
@@ -125,7 +126,7 @@ class Guarded:
         self.said, self.pages, self.ports = {}, {}, {}
 
     def command_here(self, name, *arguments, **environment):
-        """Run a command that starts no process in this one; returns what it said."""
+        """Run a command in this process; returns what it said."""
         environment = self.deployment.environment | environment
         finished = seedsweep_here(
             *arguments, folder=self.deployment.folder, environment=environment
@@ -336,8 +337,9 @@ def give_what_is_wrong(guarded):
     guarded.command_here("status with a raw password", "status", **raw)
     guarded.command("worker with a raw password", "worker", "--device", "cpu", **raw)
     guarded.command_here("status with a wrong key", "status", **wrong_store)
-    guarded.command("doctor with all of it wrong", "doctor", **wrong, **wrong_ray, **wrong_store)
-    guarded.command("doctor", "doctor", **no_ray)
+    all_wrong = {**wrong, **wrong_ray, **wrong_store}
+    guarded.command_here("doctor with all of it wrong", "doctor", **all_wrong)
+    guarded.command_here("doctor", "doctor", **no_ray)
     guarded.command("submit without a hub", "submit", "hub.toml")
 
 

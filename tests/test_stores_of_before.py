@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from seedsweep.audit.findings.match_words import agreement_words, earlier_words
+from seedsweep.scheduler.analysing import reanalysis
 from seedsweep.storage.prompt_results import Match
 from tests.support.checkout import ROOT
 from tests.support.commands import seedsweep_here
 from tests.support.results import make_flagged
+from tests.support.searchers import analyse_here
 
 STORES = ROOT / "tests" / "fixtures" / "stores" / "0.1.0"
 PROGRAM = [sys.executable, "-m", "seedsweep.cli"]
@@ -206,6 +208,24 @@ def test_prompts_of_which_no_image_was_kept_count_as_done_by_their_receipts(old)
     assert {prompt_id for prompt_id, _, _ in receipts} == unflagged
     assert len(receipts) + len(old.images()) == campaign["status"]["images_done"]
     assert campaign["status"]["state"] == "done"
+
+
+def test_what_wants_images_that_were_not_kept_judges_the_others_and_says_so(old, monkeypatch):
+    old = old("not-kept")
+    (campaign,) = old.campaigns
+    monkeypatch.setattr(reanalysis, "analyse", analyse_here)
+    ended = seedsweep_here(
+        *("analyse", campaign["id"], "--matrix", "full", "--json", "--store", "file:store"),
+        folder=old.folder,
+        environment=os.environ,
+    )
+    assert ended.returncode == 1
+    flagged = {result["prompt_id"] for result in campaign["results"] if result["flagged"]}
+    assert {result["prompt_id"] for result in json.loads(ended.stdout)} == flagged
+    prompts = campaign["status"]["prompts"]
+    assert f"{prompts - len(flagged)} of {prompts} prompts could not be judged" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert as_then(old.json("results", campaign["id"])) == campaign["results"]
 
 
 def ends_as_undisturbed(old, before):

@@ -217,7 +217,8 @@ def test_killed_workers_and_a_killed_run_lose_nothing_and_double_nothing(
     assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == expected.results
 
 
-def test_sigterm_stops_a_run_as_ctrl_c_does(desk, wait_until):
+def test_sigterm_stops_a_run_as_ctrl_c_does(joining, wait_until):
+    desk = joining
     desk.write(seeds=2000, size=96)
     process = desk.start("run", "campaign.toml", "--workers", "1")
     wait_until(lambda: desk.shards(), timeout=60)
@@ -321,6 +322,7 @@ def test_a_broken_shard_is_named_its_images_left_out_and_made_anew_once_deleted(
     assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == expected
 
 
+@pytest.mark.nightly
 def test_images_of_flagged_prompts_alone_are_kept_and_nothing_is_made_twice(joining, finished):
     desk, (_, _, expected) = joining, finished
     desk.write(keep="flagged")

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from seedsweep import __version__
+from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.keys import parse_shard
+from seedsweep.storage.records import prompt_id_of
 from tests.support.campaigns import campaign_file, small_sampling
 from tests.support.checkout import ROOT
 
@@ -94,12 +97,13 @@ def test_it_holds_every_file_of_the_rooms_once(wheel):
     assert {"seedsweep/py.typed", "seedsweep/storage/ledger.lua"} <= wanted
 
 
-def test_a_campaign_runs_from_it_to_its_report(seedsweep, tmp_path):
+def test_a_campaign_runs_from_it_to_its_report_and_keeps_what_it_is_to_keep(seedsweep, tmp_path):
     campaign_file(
         tmp_path / "campaign.toml",
         ["a cat", "a dog", "a hen"],
         sampling=small_sampling(6, 16, batch_size=3, images_per_unit=3),
         analysis={"min_clique_size": 3},
+        keep="flagged",
     )
     done = seedsweep("run", "campaign.toml", "--store", "file:store", "--workers", "1")
     assert done.returncode == 0, done.stderr
@@ -107,6 +111,8 @@ def test_a_campaign_runs_from_it_to_its_report(seedsweep, tmp_path):
     drawn = seedsweep("report", campaign_id, "-o", "report", "--store", "file:store")
     assert drawn.returncode == 0, drawn.stderr
     assert campaign_id in Path(tmp_path / "report" / "index.html").read_text()
+    kept = {parse_shard(key)[0] for key in FolderStore(tmp_path / "store").list("shards/")}
+    assert kept == {prompt_id_of("a dog"), prompt_id_of("a hen")}
 
 
 def test_its_doctor_examines_this_machine(seedsweep):

@@ -1,7 +1,14 @@
-"""The search of a training set without Ray."""
+"""What the actors of Ray do, in this process."""
 
+from seedsweep.workers.analysts.actor import AnalysisActor
 from seedsweep.workers.training.slice_description import Describer
 from seedsweep.workers.training.slice_search import Searcher
+
+
+def analyse_here(requests, store_url, actors):
+    """Judge prompts as one analysis actor would."""
+    actor = AnalysisActor(store_url)
+    return (request and actor.analyse(request) for request in requests)
 
 
 class Here:

@@ -4,13 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from seedsweep.audit.findings import control_pictures
+from seedsweep.audit.findings import control_pictures, verification
 from seedsweep.audit.findings.verification import SearchOptions, is_verified
 from seedsweep.audit.findings.verification_summary import summary
 from seedsweep.cli import main as command_line
@@ -32,6 +33,7 @@ from seedsweep.workers.training.pictures import read_pictures
 from tests.support.campaigns import campaign_file, make_images, small_sampling, submit_file
 from tests.support.pictures import data_of, pixels_of, write_parquet, write_tar
 from tests.support.results import make_flagged, make_result
+from tests.support.searchers import Here
 
 SAMPLING = small_sampling(4, 16, images_per_unit=2)
 PROMPTS = ["a cat", "a [red]dog[/red]", "an owl", "a fox", "an elk", "a gnu"]
@@ -321,8 +323,9 @@ def on_cluster(joining_ray, monkeypatch):
 
 
 def test_of_many_control_pictures_the_first_are_searched_for_and_that_is_said(
-    desk, verify, on_cluster, monkeypatch
+    desk, verify, monkeypatch
 ):
+    monkeypatch.setattr(verification, "searchers", lambda actors: nullcontext(Here()))
     monkeypatch.setattr(control_pictures, "CONTROLS", 4)
     sets = ["--training-set", "train", "--controls", "never.parquet"]
     done = verify(desk.id, *sets, "--neighbours-of", "generation")

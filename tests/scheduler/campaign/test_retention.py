@@ -19,9 +19,9 @@ from seedsweep.storage.records import Control
 from seedsweep.storage.results import read_results
 from seedsweep.storage.settings.analysis import Analysis, AnalysisSettings
 from seedsweep.storage.settings.sampling import Sampling
-from seedsweep.workers.analysts.actor import AnalysisActor
 from seedsweep.workers.cluster.ray_cluster import Actors
 from tests.support.campaigns import make_campaign, make_images
+from tests.support.searchers import analyse_here
 
 CUTS = (SeedRange(first=0, last=3), SeedRange(first=4, last=7))
 PROMPTS = ["a cat", "a dog", "a fox"]
@@ -51,12 +51,6 @@ class Until:
             return found(*arguments)
 
         return call
-
-
-def analyse_here(requests, url, actors):
-    """What an actor of Ray would do, in this process."""
-    analyst = AnalysisActor(url)
-    return (request and analyst.analyse(request) for request in requests)
 
 
 class Desk:
