@@ -35,14 +35,25 @@ class StageCount:
 @dataclass(frozen=True, slots=True)
 class Stratum:
     """Prompts that one stage would drop and that are equally probably sampled: how many there are,
-    how many of them were sampled, and how many of these the full attack flags."""
+    how many of them were sampled, how many of these have all their pictures, and how many of those
+    the full attack flags. A sampled prompt that lacks pictures, as units of it were given up or are
+    not made yet, tells nothing of what the full attack would do."""
 
     stage: int
     near: bool
     probability: float
     prompts: int
     sampled: int
+    judged: int
     flagged: int
+
+    @property
+    def missed(self) -> float:
+        """How many of the others would be flagged: each flagged one stands for as many as there are
+        for each that was judged, and is itself found."""
+        if not self.flagged:
+            return 0.0
+        return self.flagged * (self.sampled / self.judged / self.probability - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +64,9 @@ class Missed:
     strata, `found` and the estimate have one of them, and `same` says how many they leave out.
     `found` counts flagged prompts, sampled ones among them. `missed` estimates how many of the
     dropped prompts the full attack would flag (Horvitz and Thompson 1952: each flagged prompt of
-    the sample stands for 1/p of its kind, and is itself found); `low` and `high` hold it with at
-    least `confidence`: Clopper-Pearson for each stratum, at a level that all of them share
-    (Bonferroni).
+    the sample stands for 1/p of its kind, and is itself found; for more if others of the sample
+    lack pictures); `low` and `high` hold it with at least `confidence`: Clopper-Pearson for each
+    stratum, of what was judged, at a level that all of them share (Bonferroni).
     """
 
     stages: tuple[StageCount, ...]
@@ -89,12 +100,12 @@ def gather_missed(
         return None
     counted = once(results, first)
     strata = _strata(campaign, counted)
-    open_strata = [stratum for stratum in strata if stratum.prompts > stratum.sampled]
+    open_strata = [stratum for stratum in strata if stratum.prompts > stratum.judged]
     share = CONFIDENCE if not open_strata else 1 - (1 - CONFIDENCE) / len(open_strata)
     low = high = 0.0
     for stratum in open_strata:
-        unseen, flagged = stratum.prompts - stratum.sampled, stratum.flagged
-        interval = rate(flagged, stratum.sampled, share)
+        unseen = stratum.prompts - stratum.judged
+        interval = rate(stratum.flagged, stratum.judged, share)
         low, high = low + unseen * interval.low, high + unseen * interval.high
     return Missed(
         stages=_stages(campaign, results),
@@ -103,7 +114,7 @@ def gather_missed(
         images_full=len(results) * campaign.sampling.seeds,
         found=sum(result.flagged for result in counted),
         same=len(results) - len(counted),
-        missed=sum(s.flagged * (1 / s.probability - 1) for s in strata if s.flagged),
+        missed=sum(stratum.missed for stratum in strata),
         low=low,
         high=high,
         confidence=CONFIDENCE,
@@ -117,9 +128,11 @@ def _strata(campaign: Campaign, results: Sequence[PromptResult]) -> tuple[Stratu
         of_it = [r for r in results if r.drop and (r.drop.stage, r.drop.near) == (number, near)]
         sampled = [result for result in of_it if result.drop and result.drop.sampled]
         if of_it:
-            flagged = sum(result.flagged for result in sampled)
+            judged = [result for result in sampled if result.seeds >= campaign.sampling.seeds]
+            flagged = sum(result.flagged for result in judged)
             probability = campaign.sample_probability(near)
-            strata.append(Stratum(number, near, probability, len(of_it), len(sampled), flagged))
+            counts = (len(of_it), len(sampled), len(judged), flagged)
+            strata.append(Stratum(number, near, probability, *counts))
     return tuple(strata)
 
 
@@ -159,7 +172,7 @@ def stage_words(
 def missed_words(missed: Missed, campaign: Campaign) -> tuple[str, ...]:
     """The same in sentences."""
     dropped = sum(stage.dropped for stage in missed.stages)
-    sampled = sum(stratum.sampled for stratum in missed.strata)
+    judged = sum(stratum.judged for stratum in missed.strata)
     same = (
         f"Of these counts of what is missed and found, {count_words(missed.same, 'prompt')} "
         f"{'is' if missed.same == 1 else 'are'} left out: the same to the model as another one, "
@@ -171,7 +184,7 @@ def missed_words(missed: Missed, campaign: Campaign) -> tuple[str, ...]:
         f"{missed.images_full:,}.",
         f"Missed: about {missed.missed:.3g} of the dropped prompts would be flagged with all "
         f"{campaign.sampling.seeds:,} seeds [{missed.low:.3g}, {missed.high:.3g}], told from "
-        f"{sampled:,} of them that got all; {missed.found:,} are flagged, so at least "
+        f"{judged:,} of them that got all; {missed.found:,} are flagged, so at least "
         f"{missed.recall_at_least:.0%} of what the full attack would flag is found.",
         *(same if missed.same else ()),
         loss_words(campaign),

@@ -57,7 +57,8 @@ def parse_address(url: str) -> Address:
     if len(dict(query)) < len(query) or not all(value for _, value in query):
         raise url_error(shown, "names an option twice or without a value")
     if not _BUCKET.fullmatch(bucket):
-        raise url_error(shown, "names no bucket")
+        form = " of 3 to 63 lower-case letters, digits, dots and dashes" if bucket else ""
+        raise url_error(shown, f"names no bucket{form}")
     if "://" not in dict(query).get("endpoint", "://"):
         raise url_error(shown, "has an endpoint that is not a URL: it lacks http:// or https://")
     if dict(query).get("endpoint") and not (

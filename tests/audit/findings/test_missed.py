@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from seedsweep.audit.findings.missed import gather_missed, missed_words, stage_words
 from seedsweep.audit.findings.same_prompts import once
@@ -35,7 +36,8 @@ def results(rng, share, counts):
             drop = Drop(stage=stage, near=near, sampled=bool(sampled[number]))
             found = bool(sampled[number] and of_it[number])
             make = make_flagged if found else make_result
-            made.append(make(prompt=f"{stage} {near} {number}", drop=drop))
+            seeds = SEEDS if sampled[number] else 8
+            made.append(make(prompt=f"{stage} {near} {number}", drop=drop, seeds=seeds))
         missed += int((of_it & ~sampled).sum())
     return made, missed
 
@@ -119,6 +121,39 @@ def test_which_of_those_that_are_the_same_counts_does_not_go_by_what_was_found()
             (kept,) = once(later, first)
             assert kept.prompt_id == min(r.prompt_id for r in later)
     assert once(made, {}) == made
+
+
+def test_a_sampled_prompt_that_lacks_pictures_tells_nothing():
+    """As units of it were given up: of the whole attack on it nothing is known."""
+    sampled = Drop(stage=1, near=False, sampled=True)
+    judged = [make_result(prompt=f"{n}", drop=sampled, seeds=SEEDS) for n in range(3)]
+    lacking = [make_result(prompt=f"lacks {n}", drop=sampled, seeds=n) for n in (0, 40, SEEDS - 1)]
+    dropped = Drop(stage=1, near=False, sampled=False)
+    others = [make_result(prompt=f"dropped {n}", drop=dropped, seeds=8) for n in range(10)]
+    found = gather_missed(campaign(0.3), [*judged, *lacking, *others], {})
+    (stratum,) = found.strata
+    assert (stratum.prompts, stratum.sampled, stratum.judged) == (16, 6, 3)
+    assert found.high == pytest.approx(13 * binomtest(0, 3).proportion_ci(0.95, "exact").high)
+    assert (
+        "told from 3 of them that got all" in stage_words(campaign(0.3), [*judged, *lacking], {})[1]
+    )
+
+
+def test_what_lacks_pictures_is_stood_for_by_the_rest_of_the_sample():
+    """The estimate is right on average if it hits the sampled at random."""
+    rng, off = np.random.default_rng(0), []
+    for _ in range(120):
+        made, missed = results(rng, 0.2, {(1, False): (300, 0.3)})
+        cut = rng.random(len(made)) < 0.4
+        left = [
+            make_result(prompt=r.prompt, drop=r.drop, seeds=8)
+            if r.drop and r.drop.sampled and c
+            else r
+            for r, c in zip(made, cut, strict=True)
+        ]
+        lost = sum(a.flagged and not b.flagged for a, b in zip(made, left, strict=True))
+        off.append(gather_missed(campaign(0.2), left, {}).missed - missed - lost)
+    assert abs(np.mean(off)) < 4 * np.std(off) / np.sqrt(len(off))
 
 
 def test_it_is_told_in_sentences():

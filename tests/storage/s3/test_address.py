@@ -52,7 +52,7 @@ class TestUrl:
             ("s3://bucket?endpoint=", "twice or without a value"),
             ("s3://?endpoint=http://h", "names no bucket"),
             ("s3:bucket?endpoint=http://h", "names no bucket"),
-            ("s3://No_Bucket?endpoint=http://h", "names no bucket"),
+            ("s3://No_Bucket?endpoint=http://h", "names no bucket of 3 to 63 lower-case letters"),
             ("s3://bucket/a%00b?endpoint=http://h", "prefix that is not a key"),
             ("s3://bucket/%ff?endpoint=http://h", "prefix that is not a key"),
             ("s3://bucket/a\nb?endpoint=http://h", "cannot be read"),
