@@ -1,11 +1,15 @@
 """Numbers for people: sizes and durations in the unit that suits them."""
 
-from rich import filesize
+_SIZES = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def size_words(count: float) -> str:
     """A number of bytes, in units of 1,000: `1.6 MB`."""
-    return filesize.decimal(round(count))
+    size = round(count)
+    if size < 1000:
+        return count_words(size, "byte")
+    power = min((len(str(size)) - 1) // 3, len(_SIZES))
+    return f"{size / 1000**power:,.1f} {_SIZES[power - 1]}"
 
 
 def count_words(count: int, noun: str) -> str:
