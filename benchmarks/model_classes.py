@@ -1,9 +1,11 @@
 """Which classes of the installed diffusers can be audited; writes a page about it.
 
-    .venv/bin/python -m benchmarks.model_classes [CLASS…] [--write]
+    .venv/bin/python -m benchmarks.model_classes [CLASS…] [--write [FILE]]
 
 Each is made tiny, with random weights, and makes pictures of two prompts as a worker would. Its
-tables are printed, of the classes that are named or of all; with `--write`, docs/model-classes.md.
+tables are printed, of the classes that are named or of all; with `--write`, the page, to
+docs/model-classes.md or a file. Some classes need torchvision, in the version for the torch that is
+installed.
 """
 
 import argparse
@@ -11,7 +13,8 @@ import json
 import logging
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import diffusers
@@ -43,6 +46,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "model-classes.md"
 PROMPTS = ("a cat", "two dogs")
 SCALE = 3.0
 NEGATIVE = "grey"
+ALONE = "with `batch_size = 1` alone"
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,23 @@ def try_class(name, folder):
         return Trial(name, refused=unfit)
     if name not in TINY:
         return Trial(name, untried=NOT_MADE.get(name, "no tiny configuration was made"))
+    needs = TINY[name].needs
+    if needs and not find_spec(needs):
+        return Trial(name, untried=f"it needs {needs}, which is not installed")
     save_class(name, folder)
+    notes = [f"needs {needs}"] if needs else []
+    tried = _try_batch(name, folder, 2)
+    if "set sampling.batch_size = 1" in tried.refused:
+        tried = _try_batch(name, folder, 1)
+        notes.append(ALONE)
+    return replace(tried, note=", ".join(notes))
+
+
+def _try_batch(name, folder, batch_size):
     side = TINY[name].side
-    sampling = Sampling(steps=2, guidance_scale=SCALE, width=side, height=side, batch_size=2)
+    sampling = Sampling(
+        steps=2, guidance_scale=SCALE, width=side, height=side, batch_size=batch_size
+    )
     model = Model(path=str(folder), fingerprint="tiny")
     try:
         check_model(model, sampling)
@@ -149,7 +167,7 @@ def try_seeds(name, folder):
             continue
         assert not np.array_equal(first.pixels, second.pixels), f"{name}: pictures are one"
         assert np.array_equal(second.pixels, again.pixels), f"{name}: a seed has two pictures"
-        return Trial(name, note="with `batch_size = 1` alone" if refused else "")
+        return Trial(name, note=ALONE if refused else "")
     return Trial(name, refused=refused[0])
 
 
@@ -171,8 +189,11 @@ def _scale(generation):
 def tables(trials):
     """The tables of what works, what is refused, and what was not tried, as Markdown."""
     works = [one for one in trials if not one.refused and not one.untried]
-    lines = [f"## {len(works)} work", "", "| class | guidance | negative prompt |", "|---|---|---|"]
-    lines += [f"| {one.name} | {one.guidance or 'none'} | {one.negative} |" for one in works]
+    lines = [
+        *(f"## {len(works)} work", "", "| class | guidance | negative prompt | |"),
+        *("|---|---|---|---|",),
+        *(f"| {o.name} | {o.guidance or 'none'} | {o.negative} | {o.note} |" for o in works),
+    ]
     refused = [one for one in trials if one.refused]
     lines += [
         "",
@@ -216,6 +237,11 @@ prompt and how many pictures to make of it.
 - **negative prompt**, *no*: asking for one is refused, since it would alter nothing; *fails*: it is
   refused, since the class fails on it if each picture has a seed of its own. Either is said on
   submission.
+- *needs torchvision*: its prompts go through a processor that sees pictures too. Without the
+  package it is refused on submission; `pip install torchvision` on every worker's host, in the
+  version and the build (CPU or CUDA) that its torch wants.
+- *with `batch_size = 1` alone*: in a batch its pictures would not each follow prompt and seed.
+- A class that can have a language model write prompts anew is told not to.
 - A size that a class does not make is refused with the size that it made instead.
 
 The last tables are of the classes that make pictures of seeds alone, for
@@ -229,7 +255,7 @@ make, and takes no prompt.
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("classes", nargs="*")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--write", nargs="?", type=Path, const=PAGE, metavar="FILE")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -242,7 +268,7 @@ def main():
             else:
                 trials.append(try_class(name, Path(folder)))
     if options.write:
-        PAGE.write_text(page(trials, of_seeds))
+        options.write.write_text(page(trials, of_seeds))
     else:
         print(tables(trials), seed_tables(of_seeds), sep="\n", end="")
 

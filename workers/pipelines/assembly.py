@@ -24,6 +24,7 @@ from seedsweep.workers.models.folder import (
 )
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_class import class_of
+from seedsweep.workers.pipelines.lacking_package import lacking_package
 from seedsweep.workers.pipelines.loaded_weights import drawn_by_lot, unused_weights
 
 _MOVED = ("alt_diffusion", "wuerstchen")
@@ -60,6 +61,7 @@ def assemble(places: Places, model: Model) -> Any:
     except (torch.OutOfMemoryError, ModelLoadError):
         raise
     except Exception as error:  # a model's own files may bring diffusers to raise anything
+        require_packages(model, error)
         raise ModelLoadError(
             f"The model {model.path} could not be loaded from {places.model} ({one_line(error)}); "
             "check that diffusers' DiffusionPipeline loads it with safetensors."
@@ -95,6 +97,16 @@ def _name_moved(folder: Path) -> None:
 def one_line(error: Exception) -> str:
     """What an error says, or what it is, on one line; diffusers' and torch's may have many."""
     return " ".join(str(error).split())[:400] or type(error).__name__
+
+
+def require_packages(model: Model, error: Exception) -> None:
+    """Raise `ModelLoadError` if this error was raised for want of a package."""
+    package = lacking_package(error)
+    if package:
+        raise ModelLoadError(
+            f"The model {model.path} needs the package {package}, which is not here; install it on "
+            f"every worker's host: pip install {package}."
+        ) from error
 
 
 def _dtype(model: Model) -> torch.dtype:

@@ -14,9 +14,13 @@ from seedsweep.workers.pipelines.diffusers_class import (
     why_unfit,
 )
 
+_REWRITES = ("enable_prompt_rewrite", "use_pe")
+"""The arguments that have a language model write each prompt anew, in words that no seed fixes."""
+
 
 def call_arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
-    """What the pipeline's call is given of the recipe; a negative prompt only if there is one.
+    """What the pipeline's call is given of the recipe; a negative prompt only if there is one. No
+    prompt is written anew: pictures are of the prompt as it stands.
 
     Raises `ModelLoadError` if the pipeline's class makes no pictures of a prompt, a class or a seed
     alone.
@@ -32,9 +36,12 @@ def call_arguments(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
     guidance = guidance_of(pipeline)
     if guidance:
         wanted[guidance] = sampling.guidance_scale
+        if "guidance_schedule" in known:
+            wanted["guidance_schedule"] = None  # one scale for all steps takes its place
     if "max_area" in known:
         # It would make pictures of that area, whatever width and height are.
         wanted["max_area"] = sampling.width * sampling.height
+    wanted |= dict.fromkeys((name for name in _REWRITES if name in known), False)
     if sampling.negative_prompt and "negative_prompt" in known:
         wanted["negative_prompt"] = sampling.negative_prompt
     return wanted

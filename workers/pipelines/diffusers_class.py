@@ -48,8 +48,10 @@ _MORE_THAN_A_PROMPT = (
 )
 _FRAMES = ("num_frames", "video_length")
 _PARTS = ("controlnet", "adapter", "motion_adapter")
-_FROM_PICTURES = re.compile("Img2Img|SuperResolution|Refiner|Pix2Pix")
-_TASKS = re.compile(r"ControlNet(?:Union|XS)?|Inpaint|Img2Img|Adapter|Kontext|Upscale")
+_FROM_PICTURES = re.compile("Img2Img|SuperResolution|Refiner|Pix2Pix|QwenImageEdit")
+_TASKS = re.compile(
+    r"ControlNet(?:Union|XS)?|Inpaint|Img2Img|Adapter|Kontext|Upscale|Edit(?:Plus)?(?!ing)"
+)
 
 
 def check_class(model: Model, with_prompts: bool = True) -> None:

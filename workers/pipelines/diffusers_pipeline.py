@@ -27,7 +27,7 @@ from seedsweep.storage.records import Provenance
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.parts import Places
-from seedsweep.workers.pipelines.assembly import one_line
+from seedsweep.workers.pipelines.assembly import one_line, require_packages
 from seedsweep.workers.pipelines.call_arguments import call_arguments, recorded_recipe
 from seedsweep.workers.pipelines.class_labels import classes_of
 from seedsweep.workers.pipelines.diffusers_class import guidance_of, takes_generators
@@ -36,8 +36,9 @@ from seedsweep.workers.pipelines.first_step import FirstStep, first_step
 from seedsweep.workers.pipelines.fitting_batches import FittingBatches, Made, padded_seeds
 from seedsweep.workers.pipelines.prediction_reader import read_predictions
 from seedsweep.workers.pipelines.predictions import Predictions
+from seedsweep.workers.pipelines.promises import require_promises, require_steps
 from seedsweep.workers.pipelines.prompt_tokens import DIFFERENT, require_vocabularies, say_cuts_once
-from seedsweep.workers.pipelines.protocol import Generation, to_pixels
+from seedsweep.workers.pipelines.protocol import Generation, on_white, to_pixels
 from seedsweep.workers.pipelines.samplers import choose_sampler
 
 VERSIONS = (
@@ -154,6 +155,7 @@ class DiffusersPipeline:
         usual = self._usual = self._first_step(self._different[0])
         if sampling.sampler and not usual.sampled:
             raise self._unused("sampler", "leave it out for the model's own")
+        require_steps(self._model.path, self._pipeline.scheduler, sampling.steps)
         if sampling.negative_prompt and self._is_unused(usual, "negative_prompt", ""):
             raise self._unused("negative_prompt", "leave it out")
         # 0 and 1 say that there is to be no guidance.
@@ -165,35 +167,23 @@ class DiffusersPipeline:
     def _is_unused(self, usual: FirstStep, name: str, other: object) -> bool:
         if name not in self._arguments:
             return True
-        return usual.equals(self._first_step(self._different[0], changes={name: other}))
+        try:
+            changed = self._first_step(self._different[0], changes={name: other})
+        except ModelLoadError:  # some classes fail without guidance
+            return False
+        return usual.equals(changed)
 
     def _require_promises(self) -> None:
         """Raise `ModelLoadError` unless prompt and seed, and nothing else, decide a picture."""
-        self._require_difference()
-        self._require_difference_in_batches()
+        require_promises(
+            self._model.path,
+            type(self._pipeline).__name__,
+            self._usual,
+            lambda text, seeds: self._first_step(text, seeds),
+            self._different,
+            in_batches=self._sampling.batch_size > 1 and self._usual.sampled,
+        )
         self._require_generators()
-
-    def _require_difference(self) -> None:
-        other = self._first_step(self._different[1])
-        if self._usual.equals(other):
-            raise ModelLoadError(
-                f"The model {self._model.path} makes the same of two different prompts; check its "
-                "tokenizer and text encoder, or use one that takes prompts."
-            )
-
-    def _require_difference_in_batches(self) -> None:
-        """Some pipelines of diffusers mix up pictures and prompts if there are several."""
-        if self._sampling.batch_size == 1 or not self._usual.sampled:
-            return
-        try:
-            one, other = (self._first_step(text, pictures=2) for text in self._different[:2])
-        except DeviceMemoryError:
-            return
-        if len(one.made) == 2 and one.has_equal_row(other):
-            raise ModelLoadError(
-                f"{type(self._pipeline).__name__} makes pictures in a batch that do not follow "
-                "the prompt; set sampling.batch_size = 1."
-            )
 
     def _require_generators(self) -> None:
         """A class that does not say that it takes a generator for each picture may: it is tried."""
@@ -208,15 +198,19 @@ class DiffusersPipeline:
             ) from error
 
     def _first_step(
-        self, prompt: str, pictures: int = 1, changes: Mapping[str, object] | None = None
+        self,
+        prompt: str,
+        seeds: Sequence[int] = (0,),
+        changes: Mapping[str, object] | None = None,
     ) -> FirstStep:
         try:
-            asked = self._asked(prompt, pictures)
+            asked = self._asked(prompt, len(seeds))
             arguments = {**asked, **self._arguments, **(changes or {})}
-            return first_step(self._pipeline, arguments, pictures)
+            return first_step(self._pipeline, arguments, seeds)
         except torch.OutOfMemoryError as error:
             raise self._too_large() from error
         except Exception as error:  # a model's own files may bring diffusers to raise anything
+            require_packages(self._model, error)
             raise ModelLoadError(
                 f"{type(self._pipeline).__name__}, as the model {self._model.path} is loaded, "
                 f"cannot begin a picture of a prompt alone ({one_line(error)}); correct "
@@ -254,6 +248,8 @@ class DiffusersPipeline:
         pictures = np.asarray(output[0])
         if pictures.ndim == 4 and pictures.shape[-1] == 1:  # grey
             pictures = np.repeat(pictures, 3, axis=-1)
+        if pictures.ndim == 4 and pictures.shape[-1] == 4:  # transparent
+            pictures = on_white(pictures)
         wanted = (count, self._sampling.height, self._sampling.width, 3)
         if pictures.shape == wanted:
             return pictures

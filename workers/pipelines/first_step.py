@@ -1,6 +1,6 @@
 """What a diffusers pipeline makes at its first step: whether prompt and settings alter anything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +30,19 @@ class FirstStep:
         """Whether both are one, to the last bit; of what is not finite, that cannot be said."""
         return bool(np.isfinite(self.made).all() and np.array_equal(self.made, other.made))
 
+    def apart(self, other: "FirstStep") -> float:
+        """The largest difference of the two; 0 if they are of other shapes, or not finite."""
+        if self.made.shape != other.made.shape or not self.made.size:
+            return 0.0
+        most = float(np.abs(self.made - other.made).max())
+        return most if np.isfinite(most) else 0.0
 
-def first_step(pipeline: Any, arguments: Mapping[str, Any], pictures: int = 1) -> FirstStep:
-    """Have the pipeline make pictures at the seeds from 0, up to its first step; the arguments of
-    its call say of what, and how many.
+
+def first_step(
+    pipeline: Any, arguments: Mapping[str, Any], seeds: Sequence[int] = (0,)
+) -> FirstStep:
+    """Have the pipeline make pictures at the seeds, up to its first step; the arguments of its call
+    say of what, and as many.
 
     Nothing is compiled for it. Raises what the pipeline raises.
     """
@@ -51,7 +60,7 @@ def first_step(pipeline: Any, arguments: Mapping[str, Any], pictures: int = 1) -
             torch.compiler.set_stance("force_eager"),
         ):
             output = pipeline(
-                generator=[torch.Generator("cpu").manual_seed(seed) for seed in range(pictures)],
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
                 output_type="np",
                 **arguments,
             )

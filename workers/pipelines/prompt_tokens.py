@@ -10,10 +10,11 @@ from typing import Any
 from seedsweep.storage.errors import ConfigError, ModelLoadError
 from seedsweep.storage.records import Unseen
 from seedsweep.storage.settings.model import Model
-from seedsweep.workers.models.folder import Component, components, read_index
-from seedsweep.workers.models.local_folder import folder_here
+from seedsweep.workers.models.folder import Component, components, read_index, read_json
+from seedsweep.workers.models.local_folder import component_place, folder_here
 from seedsweep.workers.models.weights_check import vectors_of
 from seedsweep.workers.pipelines.diffusers_class import call_parameters, class_of, is_installed
+from seedsweep.workers.pipelines.lacking_package import lacking_package
 
 DIFFERENT = ("a red house", "3 blue birds", "狗在公园里", "ночь")
 """Prompts of several scripts: no tokenizer with a vocabulary takes all for one."""
@@ -31,10 +32,11 @@ class Tokenizer:
 
 
 def open_tokenizers(model: Model) -> list[Tokenizer]:
-    """Load the tokenizers of a diffusers model, if it and diffusers are on this machine; they know
-    the tokens of its embeddings.
+    """Load the tokenizers of a diffusers model, those in its processors included, if it and
+    diffusers are on this machine; they know the tokens of its embeddings.
 
-    Raises `ConfigError` if one cannot be loaded, or takes all prompts for one.
+    Raises `ConfigError` if one cannot be loaded, also for want of a package, or takes all prompts
+    for one.
     """
     folder = folder_here(model)
     if folder is None or not is_installed():
@@ -42,8 +44,10 @@ def open_tokenizers(model: Model) -> list[Tokenizer]:
     kind = class_of((read_index(folder) or {}).get("_class_name"))
     longest = call_parameters(kind).get("max_sequence_length") if kind else None
     usual = longest.default if longest and isinstance(longest.default, int) else None
-    parts = [part for part in components(folder) if part.is_tokenizer]
+    parts = [part for part in components(folder) if part.is_tokenizer or _has_tokenizer(part)]
     opened = [_open(part, usual) for part in parts]
+    for each in opened:
+        _require_room(model, folder, each)
     for each in opened:
         each.tokenizer.add_tokens([word for words in _words(model).values() for word in words])
     return opened
@@ -79,10 +83,11 @@ def require_vocabularies(pipeline: Any) -> None:
     import transformers
 
     for name, part in pipeline.components.items():
-        if not isinstance(part, transformers.PreTrainedTokenizerBase):
+        tokenizer = getattr(part, "tokenizer", part)  # a processor has one
+        if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
             continue
         try:
-            works, reason = tells_apart(part), "all prompts are one to it"
+            works, reason = tells_apart(tokenizer), "all prompts are one to it"
         except Exception as error:  # a model's own files may bring transformers to raise anything
             works, reason = False, " ".join(str(error).split())[:300] or type(error).__name__
         if not works:
@@ -149,15 +154,26 @@ def unseen_words(
     return tuple(said)
 
 
-def _open(part: Component, usual: int | None) -> Tokenizer:
-    import transformers
+def _has_tokenizer(part: Component) -> bool:
+    """Whether a part is a processor of prompts, and not of pictures alone."""
+    is_processor = part.class_name.endswith("Processor")
+    return is_processor and (part.folder / "tokenizer_config.json").is_file()
 
+
+def _open(part: Component, usual: int | None) -> Tokenizer:
     try:
-        kind = getattr(transformers, part.class_name)
-        tokenizer = kind.from_pretrained(part.folder, local_files_only=True)
+        loaded = _class(part).from_pretrained(part.folder, local_files_only=True)
+        tokenizer = getattr(loaded, "tokenizer", loaded) if _has_tokenizer(part) else loaded
         works = tells_apart(tokenizer)
         limit = min(tokenizer.model_max_length, usual or tokenizer.model_max_length)
     except Exception as error:  # a model's own files may bring transformers to raise anything
+        package = lacking_package(error)
+        if package:
+            raise ConfigError(
+                f"The {part.name} of the model {part.folder.parent} needs the package {package}, "
+                f"which is not here; install it here and on every worker's host: pip install "
+                f"{package}."
+            ) from error
         raise ConfigError(
             f"The {part.name} of the model {part.folder.parent} cannot be loaded "
             f"({' '.join(str(error).split())[:300]}); fetch or save the folder again."
@@ -168,6 +184,33 @@ def _open(part: Component, usual: int | None) -> Tokenizer:
             "one to it; fetch or save the folder again, with tokenizer.json or vocab.json."
         )
     return Tokenizer(part.name, tokenizer, limit)
+
+
+def _require_room(model: Model, folder: Path, each: Tokenizer) -> None:
+    """CLIP's text encoders have a place for so many tokens, and are given as many as the tokenizer
+    reads."""
+    name = each.name.replace("tokenizer", "text_encoder")
+    config = read_json(component_place(model, folder, name) / "config.json") or {}
+    room = config.get("max_position_embeddings")
+    if (
+        config.get("model_type") == "clip_text_model"
+        and isinstance(room, int)
+        and each.limit > room
+    ):
+        raise ConfigError(
+            f"The {each.name} of the model {folder} reads more tokens than the {room} that its "
+            f"{name} takes; set model_max_length in {each.name}/tokenizer_config.json to {room}."
+        )
+
+
+def _class(part: Component) -> Any:
+    """The class of a part, which transformers has, or a family of diffusers' pipelines."""
+    import diffusers
+    import transformers
+
+    if part.library == "transformers":
+        return getattr(transformers, part.class_name)
+    return getattr(getattr(diffusers.pipelines, part.library), part.class_name)
 
 
 def _read(text: str, tokens: list[int], by: Tokenizer) -> Sequence[int]:

@@ -81,6 +81,14 @@ def to_pixels(
     return rounded, None
 
 
+def on_white(pictures: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Pictures (…, 4) in [0, 1] with an alpha channel, put on white as those of a training set are:
+    (…, 3)."""
+    alpha = pictures[..., 3:]
+    on: NDArray[np.floating[Any]] = pictures[..., :3] * alpha + (1 - alpha)
+    return on
+
+
 def _is_constant(pixels: NDArray[np.uint8]) -> bool:
     """Whether all pixels are one colour; of most pictures, the first row says that they are not."""
     colour = pixels[0, 0]

@@ -97,7 +97,8 @@ def _flux_2(width, *, guided):
     }
 
 
-def flux_2():
+def mistral_3(kind, layers):
+    """A tokenizer with a chat template, and a model of text and pictures of so many layers."""
     tokenizer = qwen_tokenizer()
     config = Mistral3Config(
         text_config={
@@ -107,7 +108,7 @@ def flux_2():
             "intermediate_size": WIDTH,
             "max_position_embeddings": 1024,
             "num_attention_heads": 2,
-            "num_hidden_layers": 30,
+            "num_hidden_layers": layers,
             "num_key_value_heads": 2,
             "head_dim": 8,
             "sliding_window": None,
@@ -125,7 +126,13 @@ def flux_2():
     )
     return {
         "tokenizer": tokenizer,
-        "text_encoder": Mistral3ForConditionalGeneration(config).eval(),
+        "text_encoder": kind(config).eval(),
+    }
+
+
+def flux_2():
+    return {
+        **mistral_3(Mistral3ForConditionalGeneration, layers=30),
         **_flux_2(3 * WIDTH, guided=True),
     }
 

@@ -16,6 +16,7 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
+    Qwen3VLConfig,
     SmolLM3Config,
     SmolLM3ForCausalLM,
     T5EncoderModel,
@@ -95,6 +96,38 @@ def qwen25_vl():
         "tokenizer": tokenizer,
         "text_encoder": Qwen2_5_VLForConditionalGeneration(config).eval(),
     }
+
+
+def qwen3_vl(kind, layers=2):
+    """A tokenizer with a chat template, and a model of text and pictures of so many layers."""
+    tokenizer = qwen_tokenizer()
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": kind(qwen3_vl_config(tokenizer, layers)).eval(),
+    }
+
+
+def qwen3_vl_config(tokenizer, layers):
+    return Qwen3VLConfig(
+        text_config={
+            **_SMALL,
+            "head_dim": 8,
+            "vocab_size": len(tokenizer),
+            "num_hidden_layers": layers,
+            "rope_parameters": {
+                "mrope_section": [2, 1, 1],
+                "rope_type": "default",
+                "rope_theta": 1e4,
+            },
+        },
+        vision_config={
+            **_SEEN,
+            "out_hidden_size": WIDTH,
+            "num_position_embeddings": 4,
+            "deepstack_visual_indexes": [0],
+        },
+        **_seen_tokens(tokenizer),
+    )
 
 
 def autoencoder(*, levels=2, channels=4, **settings):

@@ -1,7 +1,12 @@
 """Tokenizers whose words are letters, of the kinds that models have: nothing is fetched."""
 
+import functools
 import string
+import tempfile
+from pathlib import Path
 
+import sentencepiece
+from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer
 from tokenizers import pre_tokenizers, processors
 from transformers import (
     BertTokenizer,
@@ -20,7 +25,12 @@ CHAT = (
 )
 """What a chat model is given for a conversation."""
 
-_SPOKEN = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
+_FOLDER = tempfile.TemporaryDirectory()  # as long as the process: the file is read again
+
+_SPOKEN = [
+    *("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
+    *("<|image_pad|>", "<|video_pad|>"),
+]
 
 
 def t5_tokenizer(longest=64):
@@ -57,7 +67,7 @@ def glm_tokenizer():
     """A conversation's bytes, which begin with a token even of no words."""
     tokenizer = qwen_tokenizer(padding_side="left")
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|im_start|> $A", special_tokens=[("<|im_start|>", len(tokenizer) - 5)]
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", len(tokenizer) - len(_SPOKEN))]
     )
     return tokenizer
 
@@ -68,6 +78,26 @@ def gemma_tokenizer():
     return GemmaTokenizer(
         vocab=_numbered(words), merges=[], model_max_length=1024, add_bos_token=True
     )
+
+
+def chat_glm_tokenizer():
+    """Pieces of words, of the kind that is kept as a sentencepiece model alone."""
+    return ChatGLMTokenizer(str(_sentencepiece_model()))
+
+
+@functools.cache
+def _sentencepiece_model():
+    model = Path(_FOLDER.name) / "tokenizer.model"
+    with model.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([" ".join(LETTERS)] * 2),
+            model_writer=file,
+            model_type="char",
+            hard_vocab_limit=False,
+            pad_id=3,
+            minloglevel=2,
+        )
+    return model
 
 
 def _pieces(*special):

@@ -5,6 +5,7 @@ from diffusers import (
     DDIMParallelScheduler,
     DDIMScheduler,
     DDPMScheduler,
+    EulerDiscreteScheduler,
     Kandinsky3UNet,
     LCMScheduler,
     PriorTransformer,
@@ -21,8 +22,8 @@ from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import 
     StableUnCLIPImageNormalizer,
 )
 
-from tests.support.classes.networks import autoencoder, clip, movq, t5
-from tests.support.classes.tokenizers import roberta_tokenizer
+from tests.support.classes.networks import autoencoder, awaken, clip, movq, t5
+from tests.support.classes.tokenizers import chat_glm_tokenizer, roberta_tokenizer
 from tests.support.tiny_pipelines import WIDTH, kandinsky_parts, xl_parts
 
 _CROSS = {
@@ -211,3 +212,42 @@ def kandinsky_3():
 
 def xl():
     return {**xl_parts(), "add_watermarker": False}
+
+
+def kolors():
+    """A language model and its tokenizer, which are diffusers' own."""
+    # Its module uses what torch says is deprecated as soon as it is imported.
+    from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
+
+    tokenizer = chat_glm_tokenizer()
+    config = ChatGLMConfig(
+        num_layers=2,
+        padded_vocab_size=tokenizer.vocab_size,
+        hidden_size=WIDTH,
+        ffn_hidden_size=WIDTH,
+        kv_channels=8,
+        num_attention_heads=2,
+        multi_query_attention=True,
+        add_qkv_bias=True,
+        original_rope=True,
+    )
+    encoder = awaken(ChatGLMModel(config, empty_init=False))
+    for weights in encoder.parameters():  # diffusers leaves them as whatever the memory held
+        if weights.dim() == 1:
+            torch.nn.init.ones_(weights)
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": encoder.eval(),
+        "unet": _unet(
+            **_CROSS,
+            encoder_hid_dim=WIDTH,
+            encoder_hid_dim_type="text_proj",
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + WIDTH,
+        ),
+        "vae": autoencoder(),
+        "scheduler": EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_end=0.014),
+        "image_encoder": None,
+        "feature_extractor": None,
+    }

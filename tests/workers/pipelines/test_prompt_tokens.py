@@ -1,9 +1,11 @@
 import io
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import sentencepiece
+import transformers
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Unseen
@@ -15,6 +17,7 @@ from seedsweep.workers.pipelines.prompt_tokens import (
     tells_apart,
     unseen_words,
 )
+from tests.support.classes.tokenizers import chat_glm_tokenizer
 from tests.support.model_folders import put, reindex, save_folder
 from tests.support.tiny_model import letters_tokenizer
 
@@ -88,6 +91,16 @@ def test_what_the_pipelines_call_takes_is_the_limit_if_it_is_less(folder):
     assert [each.limit for each in opened(folder)] == [256]
 
 
+@pytest.mark.parametrize("length", [13, 10**30])
+def test_a_tokenizer_that_reads_more_than_the_text_encoder_takes_is_refused(folder, length):
+    described = {"model_type": "clip_text_model", "max_position_embeddings": 12}
+    put(folder, "text_encoder/config.json", json.dumps(described))
+    assert opened(folder)[0].limit == 12
+    letters_tokenizer(length).save_pretrained(folder / "tokenizer")
+    with pytest.raises(ConfigError, match=r"tokenizer/tokenizer_config\.json to 12\."):
+        opened(folder)
+
+
 def test_many_prompts_are_told_as_few_are(folder):
     prompts = [f"{number:04}" for number in range(2_500)] + [LONG]
     (sentence,) = told(opened(folder), prompts)
@@ -109,6 +122,48 @@ def test_a_tokenizer_that_makes_nothing_of_prompts_is_refused_by_name(folder, ch
     with pytest.raises(ConfigError, match=f"The tokenizer of the model .* {said}") as caught:
         opened(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def processor(folder):
+    """The folder with a processor that sees pictures and videos too, and no other tokenizer."""
+    reindex(folder, tokenizer=[None, None], processor=["transformers", "Qwen3VLProcessor"])
+    letters_tokenizer(12).save_pretrained(folder / "processor")
+    kinds = {"image_processor": "Qwen2VLImageProcessor", "video_processor": "Qwen3VLVideoProcessor"}
+    described = {name: {f"{name}_type": kind} for name, kind in kinds.items()}
+    put(folder, "processor/processor_config.json", json.dumps(described))
+    return folder
+
+
+@pytest.mark.skipif(bool(find_spec("torchvision")), reason="torchvision is here")
+def test_a_processor_that_needs_a_package_is_refused_with_its_name(processor):
+    with pytest.raises(ConfigError, match="needs the package torchvision") as said:
+        opened(processor)
+    assert str(said.value).endswith("on every worker's host: pip install torchvision.")
+
+
+def test_what_a_processor_reads_is_what_its_tokenizer_reads(processor, monkeypatch):
+    monkeypatch.setattr(transformers, "Qwen3VLProcessor", Reader)
+    (tokenizer,) = opened(processor)
+    assert (tokenizer.name, tokenizer.limit) == ("processor", 12)
+
+
+class Reader:
+    """A processor of prompts alone."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(cls, folder, **options):
+        return cls(transformers.CLIPTokenizer.from_pretrained(folder, **options))
+
+
+def test_a_tokenizer_of_a_family_of_diffusers_is_found_there(folder):
+    reindex(folder, tokenizer=["kolors", "ChatGLMTokenizer"])
+    shutil.rmtree(folder / "tokenizer")
+    chat_glm_tokenizer().save_pretrained(folder / "tokenizer")
+    assert told(opened(folder), ["a cat", "a dog"]) == ()
 
 
 def test_a_class_that_transformers_does_not_have_is_refused(folder):
