@@ -100,9 +100,10 @@ class Centre:
         while 4 * side >= first and side:
             places = places_of(*size, self._rule.grid, side)
             mine, theirs = self._picture.reduced(side), other.reduced(side, mirrored)
-            chosen = np.append(tiles, False)[places].reshape(mine.shape)
+            chosen = np.append(tiles, False)[places].reshape(1, *mine.shape)
             start = lie.reduced(side, *size)
-            found = fitted(mine, theirs, chosen, start, most)
+            one, two = (each[None].astype(np.float32) for each in (mine, theirs))
+            found = Lie.of(fitted(one, two, chosen, start.row()[None], most)[0])
             lie = lie if found == start else found.enlarged(side, *size)
             side //= 2
         return lie.shift(mirrored)
@@ -216,7 +217,7 @@ class TileSums:
         return values
 
     def over(self, values: _Values) -> NDArray[np.float64]:
-        """The sums (rows, columns) of values (height, width)."""
+        """The sums (…, rows, columns) of values (…, height, width)."""
         return np.asarray(self.down @ (values.astype(self.dtype, copy=False) @ self.across))
 
     def of_channels(self, values: _Values) -> NDArray[np.float64]:
