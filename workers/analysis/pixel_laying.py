@@ -110,7 +110,7 @@ class Centre:
 
     def same_tiles(self, other: Laying, shift: Shift, more_than: int) -> NDArray[np.bool_] | None:
         """In which tiles (tiles,) bool of the centre the picture is the same at the shift, by all
-        pixels, as of `part_shifts.same_regions`; None if they are no more than so many."""
+        pixels, as of `parts.same_tiles`; None if they are no more than so many."""
         inside = self._inside(shift)
         if np.count_nonzero(inside) <= more_than:
             return None
