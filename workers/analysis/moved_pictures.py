@@ -21,8 +21,21 @@ PARTS = 16
 WHOLE = 1000
 """So many thousandths are the same size."""
 
+_PART = np.arange(PARTS, dtype=np.int32)
+_SHARES = np.array(
+    [
+        -_PART * (PARTS - _PART) ** 2,
+        3 * _PART**3 - 5 * _PART**2 * PARTS + 2 * PARTS**3,
+        -3 * _PART**3 + 4 * _PART**2 * PARTS + _PART * PARTS**2,
+        -(_PART**2) * (PARTS - _PART),
+    ]
+)
+"""What counts, in 8,192ths, of the pixel before a place, the next three, by its part of a pixel."""
+
 Places = NDArray[np.int64]
 """Of each row or column where it is read, in sixteenths of a pixel from the first one's middle."""
+
+Numbers = int | NDArray[np.int64]
 
 
 def moved(picture: NDArray[T], shift: Shift) -> NDArray[T]:
@@ -79,12 +92,13 @@ def columns_of(shift: Shift, width: int) -> Places:
     )
 
 
-def places(step: int, thousandths: int, length: int) -> Places:
+def places(step: Numbers, thousandths: Numbers, length: int) -> Places:
     """Where `length` rows or columns are read: each as far from the middle as the scale says, to
-    the next sixteenth, and so many sixteenths further."""
+    the next sixteenth, and so many sixteenths further. Of several (n,) at once: (n, length)."""
+    steps, scales = (np.asarray(each, np.int64)[..., None] for each in (step, thousandths))
     away = PARTS // 2 * (2 * np.arange(length) - (length - 1))
-    scaled = (2 * away * thousandths + WHOLE) // (2 * WHOLE)
-    return np.asarray(scaled + (PARTS // 2 * (length - 1) + step), np.int64)
+    scaled = (2 * away * scales + WHOLE) // (2 * WHOLE)
+    return np.asarray(scaled + (PARTS // 2 * (length - 1) + steps), np.int64)
 
 
 def _back(step: int, scaling: Scaling, length: int) -> Places:
@@ -113,17 +127,48 @@ def read_at(picture: NDArray[T], rows: Places, columns: Places) -> NDArray[T]:
     return read.astype(picture.dtype)
 
 
+def read_all_at(
+    pictures: NDArray[np.float32], rows: Places, columns: Places
+) -> NDArray[np.float32]:
+    """As `read_at`, of pictures (n, height, width) of whole numbers from 0 to 255, each at rows
+    (n, any) and columns (n, any) of its own."""
+    # Weights of 8,192 in all, no more than 5/4 of that without signs: sums are below 2²⁴ first,
+    # which float32 holds, and below 2³⁰ then.
+    down = _weights(rows, pictures.shape[1]) @ pictures
+    down += 32.0
+    down *= 2.0**-6
+    np.floor(down, out=down)
+    across = _weights(columns, pictures.shape[2]).astype(np.float64)
+    read = down.astype(np.float64) @ across.swapaxes(1, 2)
+    read += 2.0**19
+    read *= 2.0**-20
+    np.floor(read, out=read)
+    return np.clip(read, 0.0, 255.0, out=read).astype(np.float32)
+
+
+def _weights(at: Places, length: int) -> NDArray[np.float32]:
+    """The weights (n, any, length) of an axis' pixels at places (n, any), none for one outside."""
+    first, part = np.divmod(at, PARTS)
+    weights = np.zeros((*at.shape, length), np.float32)
+    flat, begin = weights.reshape(-1), length * np.arange(at.size)
+    shares = _SHARES[:, part.ravel()] * _inside(at, length).ravel()
+    for step, share in enumerate(shares, start=-1):
+        flat[begin + np.clip(first.ravel() + step, 0, length - 1)] += share
+    return weights
+
+
 def whole_in(
     spans: tuple[NDArray[np.intp], NDArray[np.intp]], rows: Places, columns: Places
 ) -> NDArray[np.bool_]:
     """Which of some regions (n,) a picture has whole where its rows and columns are read so, by
-    their first and last ends (n, 2), down and across."""
+    their first and last ends (n, 2), down and across; of several pictures' rows and columns, by
+    picture (…, n)."""
     starts, stops = spans
-    whole = np.ones(len(starts), np.bool_)
+    whole = np.ones((*rows.shape[:-1], len(starts)), np.bool_)
     for axis, at in enumerate((rows, columns)):
-        inside = _inside(at, len(at))
+        inside = _inside(at, at.shape[-1])
         # Places ascend, so that what lies between two that are inside is inside.
-        whole &= inside[starts[:, axis]] & inside[stops[:, axis] - 1]
+        whole &= inside[..., starts[:, axis]] & inside[..., stops[:, axis] - 1]
     return whole
 
 
@@ -137,17 +182,12 @@ def _between(values: NDArray[Any], at: Places, axis: int) -> NDArray[np.int32]:
     length = values.shape[axis]
     shape = [1] * values.ndim
     shape[axis] = -1
-    weights = (
-        -part * (PARTS - part) ** 2,
-        3 * part**3 - 5 * part**2 * PARTS + 2 * PARTS**3,
-        -3 * part**3 + 4 * part**2 * PARTS + part * PARTS**2,
-        -(part**2) * (PARTS - part),
-    )
+    weights = _SHARES[:, part]
     size = (*values.shape[:axis], len(at), *values.shape[axis + 1 :])
     total = np.zeros(size, np.int32)
     for step, weight in enumerate(weights, start=-1):
         near = values.take(np.clip(first + step, 0, length - 1), axis=axis).astype(np.int32)
-        near *= weight.astype(np.int32).reshape(shape)
+        near *= weight.reshape(shape)
         total += near
     return total
 

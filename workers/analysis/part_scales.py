@@ -7,9 +7,10 @@ first that most others resemble. What is found is what the pictures are then lai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,27 @@ from numpy.typing import NDArray
 from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.distances import tile_grid
-from seedsweep.workers.analysis.moved_pictures import PARTS, WHOLE, places, read_at, whole_in
-from seedsweep.workers.analysis.part_shifts import lay, twice_as_wide
-from seedsweep.workers.analysis.parts import limits_of
+from seedsweep.workers.analysis.moved_pictures import (
+    PARTS,
+    WHOLE,
+    read_all_at,
+    whole_in,
+)
+from seedsweep.workers.analysis.part_shifts import Laid, lay, twice_as_wide
 from seedsweep.workers.analysis.pixel_laying import TileSums, places_of, spans_of
-from seedsweep.workers.analysis.scaled_laying import Lie, fitted
+from seedsweep.workers.analysis.scaled_laying import Lie, Lies, fitted, places_of_lies
+from seedsweep.workers.analysis.windows import TileLimits
 
 _CENTRES = 4
 """Each picture is tried with so many others."""
 
 _PAIRS = 16
 """So many times as many pairs as pictures are tried at most, but for those of the last centre."""
+
+_VALUES = 1 << 17
+"""So many pixels are laid at other scales at once."""
+
+Rounded = TypeVar("Rounded", int, NDArray[np.int64])
 
 _STEPS = (-60, -20, 20, 60)
 """Thousandths of the size, tried first; then those next to the best of them."""
@@ -63,29 +74,27 @@ class LaidPictures:
         few = rule.model_copy(update={"least": max(1, _rounded_to(2 * rule.least, 5))})
         self._near = lay(reduced, few, max(2, side))
         self.laid = self._near.at_least(rule.least) if side > 1 else lay(reduced, rule, side)
+        tried: list[tuple[int, int]] = []
         for centre, others in _centres(self._near.best >= 0):
-            if len(self._pairs) >= _PAIRS * len(reduced):
+            if len(tried) >= _PAIRS * len(reduced):
                 self.whole = False
                 break
-            for other in others:
-                self.scaled(centre, other)
+            tried += [(centre, other) for other in others]
+        self.scaled(tried)
 
     def pairs(self) -> dict[tuple[int, int], Scaled]:
         """By centre and other picture, what is known of those that are scaled."""
         return {pair: scaled for pair, scaled in self._pairs.items() if scaled}
 
-    def scaled(self, centre: int, other: int) -> Scaled | None:
-        """How a picture is the same as another in no fewer tiles than as large as it is, and in
-        `rule.least` at least, if it is nearer then; None if it is not."""
-        pair = centre, other
-        if pair not in self._pairs:
-            best = self._near.best[pair]
-            known = None
-            if self._search and best >= 0:
-                how, tiles = self._near.shifts[best], self._near.same[:, centre, other]
-                known = self._search.scaled(pair, how, tiles)
-            self._pairs[pair] = known
-        return self._pairs[pair]
+    def scaled(self, pairs: Sequence[tuple[int, int]]) -> list[Scaled | None]:
+        """How each second picture is the same as the first in no fewer tiles than as large as it
+        is, and in `rule.least` at least, if it is nearer then; None if it is not."""
+        asked = [pair for pair in pairs if pair not in self._pairs]
+        self._pairs |= dict.fromkeys(asked)
+        if self._search:
+            laid = [pair for pair in asked if self._near.best[pair] >= 0]
+            self._pairs |= zip(laid, self._search.scaled(laid, self._near), strict=True)
+        return [self._pairs[pair] for pair in pairs]
 
 
 def _centres(asked: NDArray[np.bool_]) -> Iterator[tuple[int, list[int]]]:
@@ -107,84 +116,127 @@ class _ScaleSearch:
     """Reduced pictures (n, height, width, 1) that are tried at other scales, by this rule."""
 
     def __init__(self, reduced: NDArray[np.uint8], rule: PartRule) -> None:
-        self._pictures, self._rule = reduced[..., 0], rule
+        self._pictures, self._rule = reduced[..., 0].astype(np.float32), rule
         self._height, self._width = reduced.shape[1:3]
         self._most = int(Fraction(str(rule.scale)) * WHOLE)
         size = self._height, self._width, rule.grid
         self._spans, self._places = spans_of(*size, 1), places_of(*size, 1)
         self._sums = TileSums.of(*size)
-        self._wide = twice_as_wide(rule)
-        limits = [limits_of(self._wide, int(pixels), 1) for pixels in self._sums.pixels.ravel()]
         shape = self._sums.pixels.shape
-        self._texture = np.array([each.texture for each in limits], np.float64).reshape(shape)
-        self._distance = np.array([each.distance for each in limits], np.float64).reshape(shape)
-        rows, columns = (
-            np.array([span.start + span.stop - length for span in spans])
-            for spans, length in zip(
-                zip(*tile_grid(*size), strict=True), (self._height, self._width), strict=True
-            )
+        limits = TileLimits.of(tile_grid(*size), twice_as_wide(rule))
+        self._correlation = limits.correlation
+        self._texture = limits.texture.reshape(shape)
+        self._distance = limits.distance.reshape(shape)
+        # Of tiles twice how far their middles are from that of the picture, down and to the right.
+        self._middles = np.array(
+            [
+                (ys.start + ys.stop - self._height, xs.start + xs.stop - self._width)
+                for ys, xs in tile_grid(*size)
+            ]
         )
-        self._middles = rows, columns
 
-    def scaled(self, pair: tuple[int, int], how: Shift, tiles: NDArray[np.bool_]) -> Scaled | None:
-        """How a picture is the same as the centre in most tiles, and nearest, from the shift at
-        which it is the same in these; None if that is as large as it is, or in too few."""
-        mine, theirs = (self._pictures[each] for each in pair)
-        theirs = theirs[:, ::-1] if how.mirrored else theirs
-        best, same = Lie(WHOLE, PARTS * how.down, PARTS * how.right), tiles
+    def scaled(self, pairs: Sequence[tuple[int, int]], near: Laid) -> list[Scaled | None]:
+        """How each second picture is the same as the first in most tiles, and nearest, from the
+        shift at which they lie near; None if that is as large as it is, or in too few."""
+        step = max(1, _VALUES // (self._height * self._width))
+        found: list[Scaled | None] = []
+        for at in range(0, len(pairs), step):
+            some = pairs[at : at + step]
+            shifts = [near.shifts[near.best[pair]] for pair in some]
+            first, second = np.array(some).T
+            mine, theirs = self._pictures[first], self._pictures[second]
+            for row, shift in enumerate(shifts):
+                if shift.mirrored:
+                    theirs[row] = theirs[row, :, ::-1].copy()
+            tiles = np.ascontiguousarray(near.same[:, first, second].T)
+            found += self._scaled(_Pairs(mine, theirs, self._sums_of(mine), tiles), shifts)
+        return found
 
-        def tried(lie: Lie, share: Fraction) -> None:
-            nonlocal best, same
-            found = self._same(mine, theirs, lie)
-            if int(found.sum()) >= share * int(same.sum()):
-                best, same = lie, found
+    def _scaled(self, pairs: _Pairs, shifts: Sequence[Shift]) -> list[Scaled | None]:
+        steps = np.array([(how.down, how.right) for how in shifts], np.int64)
+        best = np.insert(PARTS * steps, 0, WHOLE, axis=1)
+        same = pairs.tiles.copy()
+        every = np.arange(len(best))
 
-        def moved_to_nearest() -> None:
-            chosen = np.append(same, False)[self._places].reshape(mine.shape)
-            tried(fitted(mine, theirs, chosen, best, self._most), _AS_MANY)
+        def tried(which: NDArray[np.intp], lies: Lies, share: Fraction) -> None:
+            found = self._same(pairs, which, lies)
+            counts, before = found.sum(axis=1), same[which].sum(axis=1)
+            taken = share.denominator * counts >= share.numerator * before
+            same[which[taken]], best[which[taken]] = found[taken], lies[taken]
 
-        moved_to_nearest()
-        nearest = best
+        def moved_to_nearest(which: NDArray[np.intp]) -> None:
+            tiles = np.pad(same[which], ((0, 0), (0, 1)))
+            chosen = tiles[:, self._places].reshape(-1, self._height, self._width)
+            mine, theirs = pairs.mine[which], pairs.theirs[which]
+            tried(which, fitted(mine, theirs, chosen, best[which], self._most), _AS_MANY)
+
+        def scaled_to(which: NDArray[np.intp], thousandths: NDArray[np.int64]) -> None:
+            tried(which, self._about(pairs.tiles[which], steps[which], thousandths), _MORE)
+
+        moved_to_nearest(every)
+        nearest = best.copy()
         for away in _STEPS:
             if abs(away) <= self._most:
-                tried(self._about(tiles, how, WHOLE + away), _MORE)
-        if best != nearest:
+                scaled_to(every, np.full(len(every), WHOLE + away))
+        if len(moved := np.flatnonzero((best != nearest).any(axis=1))):
             for away in (-_NEXT, _NEXT):
-                tried(self._about(tiles, how, best.thousandths + away), _MORE)
-            moved_to_nearest()
-            moved_to_nearest()
-        enough = np.count_nonzero(same) >= self._rule.least
-        is_scaled = best.thousandths != WHOLE
-        return Scaled(best, how.mirrored, same) if enough and is_scaled else None
+                scaled_to(moved, best[moved, 0] + away)
+            moved_to_nearest(moved)
+            moved_to_nearest(moved)
+        enough = np.count_nonzero(same, axis=1) >= self._rule.least
+        return [
+            Scaled(Lie.of(best[at]), how.mirrored, same[at].copy())
+            if enough[at] and best[at, 0] != WHOLE
+            else None
+            for at, how in enumerate(shifts)
+        ]
 
-    def _about(self, tiles: NDArray[np.bool_], how: Shift, thousandths: int) -> Lie:
-        """At the scale about the middle of the tiles, which stays at the shift."""
-        down, right = (
-            PARTS * step + _rounded_to(PARTS * (WHOLE - thousandths) * int(middles[tiles].sum()),
-                                       2 * WHOLE * int(np.count_nonzero(tiles)))
-            for step, middles in zip((how.down, how.right), self._middles, strict=True)
-        )  # fmt: skip
-        return Lie(thousandths, down, right)
+    def _about(
+        self, tiles: NDArray[np.bool_], steps: NDArray[np.int64], thousandths: NDArray[np.int64]
+    ) -> Lies:
+        """At the scales (n,) about the middles of the tiles (n, tiles), which stay at the shifts
+        (n, 2)."""
+        counts = np.count_nonzero(tiles, axis=1)
+        moved = PARTS * (WHOLE - thousandths)[:, None] * (tiles @ self._middles)
+        rounded = _rounded_to(moved, 2 * WHOLE * counts[:, None])
+        return np.column_stack([thousandths, PARTS * steps + rounded])
 
-    def _same(
-        self, mine: NDArray[np.uint8], theirs: NDArray[np.uint8], lie: Lie
-    ) -> NDArray[np.bool_]:
-        """In which tiles (tiles,) bool brightness is the same, by limits twice as wide."""
-        sums = self._sums
-        rows = places(lie.down, lie.thousandths, self._height)
-        columns = places(lie.right, lie.thousandths, self._width)
-        inside = whole_in(self._spans, rows, columns)
-        one = mine.astype(np.float32) - 128
-        other = read_at(theirs, rows, columns).astype(np.float32) - 128
-        ours, others = sums.over(one), sums.over(other)
-        variance = sums.pixels * sums.over(one * one) - ours * ours
-        further = sums.pixels * sums.over(other * other) - others * others
-        covariance = sums.pixels * sums.over(one * other) - ours * others
+    def _same(self, pairs: _Pairs, which: NDArray[np.intp], lies: Lies) -> NDArray[np.bool_]:
+        """In which tiles (pairs, tiles) bool brightness is the same, by limits twice as wide."""
+        rows, columns = places_of_lies(lies, self._height, self._width)
+        other = read_all_at(pairs.theirs[which], rows, columns)
+        other -= 128.0
+        ours, variance = (each[which] for each in pairs.sums)
+        others, further = self._sums_of(other, 0.0)
+        other *= pairs.mine[which] - np.float32(128.0)
+        covariance = self._sums.pixels * self._sums.over(other) - ours * others
         same = (variance >= self._texture) & (further >= self._texture)
         same &= variance + further - 2.0 * covariance <= self._distance
-        same &= covariance >= self._wide.correlation * (np.sqrt(variance) * np.sqrt(further))
-        return np.asarray(same.ravel() & inside)
+        same &= covariance >= self._correlation * (np.sqrt(variance) * np.sqrt(further))
+        inside = whole_in(self._spans, rows, columns)
+        return np.asarray(same.reshape(inside.shape) & inside)
+
+    def _sums_of(
+        self, pictures: NDArray[np.float32], level: float = 128.0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The sums (n, rows, columns) of the pictures' tiles less that level, and their variances,
+        times the number of pixels."""
+        values = pictures - np.float32(level)
+        sums = self._sums.over(values)
+        return sums, self._sums.pixels * self._sums.over(values * values) - sums * sums
 
 
-def _rounded_to(value: int, unit: int) -> int:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pairs:
+    """Pairs of pictures: `mine` and `theirs` (pairs, height, width), the latter mirrored if so;
+    `sums`, those of the tiles of `mine` and their variances; the `tiles` (pairs, tiles) bool in
+    which they are the same when shifted."""
+
+    mine: NDArray[np.float32]
+    theirs: NDArray[np.float32]
+    sums: tuple[NDArray[np.float64], NDArray[np.float64]]
+    tiles: NDArray[np.bool_]
+
+
+def _rounded_to(value: Rounded, unit: Rounded) -> Rounded:
     return (2 * value + unit) // (2 * unit)

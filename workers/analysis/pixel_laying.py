@@ -100,16 +100,17 @@ class Centre:
         while 4 * side >= first and side:
             places = places_of(*size, self._rule.grid, side)
             mine, theirs = self._picture.reduced(side), other.reduced(side, mirrored)
-            chosen = np.append(tiles, False)[places].reshape(mine.shape)
+            chosen = np.append(tiles, False)[places].reshape(1, *mine.shape)
             start = lie.reduced(side, *size)
-            found = fitted(mine, theirs, chosen, start, most)
+            one, two = (each[None].astype(np.float32) for each in (mine, theirs))
+            found = Lie.of(fitted(one, two, chosen, start.row()[None], most)[0])
             lie = lie if found == start else found.enlarged(side, *size)
             side //= 2
         return lie.shift(mirrored)
 
     def same_tiles(self, other: Laying, shift: Shift, more_than: int) -> NDArray[np.bool_] | None:
         """In which tiles (tiles,) bool of the centre the picture is the same at the shift, by all
-        pixels, as of `part_shifts.same_regions`; None if they are no more than so many."""
+        pixels, as of `parts.same_tiles`; None if they are no more than so many."""
         inside = self._inside(shift)
         if np.count_nonzero(inside) <= more_than:
             return None
@@ -216,7 +217,7 @@ class TileSums:
         return values
 
     def over(self, values: _Values) -> NDArray[np.float64]:
-        """The sums (rows, columns) of values (height, width)."""
+        """The sums (…, rows, columns) of values (…, height, width)."""
         return np.asarray(self.down @ (values.astype(self.dtype, copy=False) @ self.across))
 
     def of_channels(self, values: _Values) -> NDArray[np.float64]:

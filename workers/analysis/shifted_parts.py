@@ -25,7 +25,7 @@ from seedsweep.workers.analysis.parts import (
     part_around,
     rank_of,
 )
-from seedsweep.workers.analysis.pixel_laying import Centre, Laying
+from seedsweep.workers.analysis.pixel_laying import NOT_MOVED, Centre, Laying
 
 Read = Callable[[Sequence[int]], NDArray[np.uint8]]
 """The pictures (n, height, width, 3) uint8 of these places, ascending."""
@@ -36,7 +36,8 @@ _KEPT_BYTES = 1 << 29
 
 class ShiftedParts:
     """The parts of n pictures that may be shifted or scaled, found where `fixed` (tiles, n, n) bool
-    says what is the same at fixed places, by all pixels, and `pictures` how reduced ones are laid.
+    says what is the same at fixed places, by all pixels, all tiles of a pair or none, and
+    `pictures` how reduced ones are laid.
 
     A pair is laid by its shift if more tiles are the same then than at fixed places. The pictures
     that may show the best part are compared with its centre by all pixels, each laid to the pixel
@@ -131,7 +132,8 @@ class ShiftedParts:
             return
         pictures = self._pictures([centre, *others])
         middle = Centre(pictures[centre], self._rule)
-        for other in others:
+        pairs = [(centre, other) for other in others]
+        for other, scaled in zip(others, self._scaled(pairs), strict=True):
             row[:, other] = self._fixed[:, centre, other]
             best = self._laid.best[centre, other]
             if best >= 0:
@@ -142,7 +144,6 @@ class ShiftedParts:
                     (centre, other),
                     middle.lay(pictures[other], how, tiles),
                 )
-            scaled = self._scaled(centre, other)
             if scaled and np.count_nonzero(scaled.same) > np.count_nonzero(row[:, other]):
                 shift = middle.lay_scaled(
                     pictures[other], scaled.lie, scaled.mirrored, scaled.same, self._most
@@ -153,6 +154,9 @@ class ShiftedParts:
         """Take the picture as the shift has it if it is the same in more tiles then, and in as many
         as a part has."""
         centre, other = pair
+        if shift == NOT_MOVED and self._fixed[:, centre, other].any():
+            # `fixed` has all tiles of a pair if it has one: no more are the same.
+            return
         more_than = max(int(self._near[:, centre, other].sum()), self._rule.least - 1)
         same = middle.same_tiles(picture, shift, more_than)
         if same is not None:

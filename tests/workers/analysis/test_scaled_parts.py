@@ -97,7 +97,7 @@ def test_a_search_that_asks_for_no_scales_is_as_before():
     pictures = np.concatenate([scaled(rng, [(1000, 0, 0, False)] * 4, 48, 15), noise(rng, 3, 48)])
     laid = LaidPictures(reduce_pictures(pictures), PartRule(shift=0.08), 1)
     assert laid.pairs() == {}
-    assert laid.scaled(0, 1) is None
+    assert laid.scaled([(0, 1)]) == [None]
 
 
 def test_what_is_as_large_everywhere_lies_as_without_scales():
