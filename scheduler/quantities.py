@@ -1,15 +1,11 @@
 """Numbers for people: sizes and durations in the unit that suits them."""
 
-_SIZES = ("kB", "MB", "GB", "TB", "PB", "EB")
+from rich import filesize
 
 
 def size_words(count: float) -> str:
     """A number of bytes, in units of 1,000: `1.6 MB`."""
-    size = round(count)
-    if size < 1000:
-        return count_words(size, "byte")
-    power = min((len(str(size)) - 1) // 3, len(_SIZES))
-    return f"{size / 1000**power:,.1f} {_SIZES[power - 1]}"
+    return filesize.decimal(round(count))
 
 
 def count_words(count: int, noun: str) -> str:
