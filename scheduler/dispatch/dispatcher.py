@@ -73,6 +73,8 @@ class Dispatcher:
         self._looked, self._was_away = -LOOK_SECONDS, False
         self._heard = self._reaps_from = time.monotonic()
         self._leads, self._led = False, 0.0
+        self.lost = 0
+        """How many units were taken back from workers that vanished."""
         self._gauges = Gauges(ledger, workforce, collector or CampaignCollector())
 
     def begin(self, plan: Plan, restored: Restored) -> None:
@@ -282,6 +284,7 @@ class Dispatcher:
 
     def _reap(self, campaign_id: str) -> None:
         reaped = self._ledger.reap(campaign_id)
+        self.lost += reaped.expired
         metrics.LEASE_EXPIRIES.inc(reaped.expired)
         metrics.RETRIES.labels("lease_expired").inc(reaped.expired - len(reaped.to_park))
         for index in reaped.to_park:

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import IO
 
 from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
+from seedsweep.storage.ledger import MAX_LOSSES
 
 STOP_SECONDS = 15.0
 
 
-MAX_QUICK_DEATHS = 5
+MAX_QUICK_DEATHS = 2 * MAX_LOSSES
+"""A worker can die more often than it takes to park a unit that ends its process: of several such
+units it takes one after another, before the first comes back."""
 
 
 QUICK_SECONDS = 20.0
@@ -81,6 +84,10 @@ class Child:
                 f"The {self.name} keeps dying (exit {code}); its last words: {self._last_words()}"
             )
         self._start()
+
+    def forget_deaths(self) -> None:
+        """Count anew how often it died: what may have ended it is out of the way."""
+        self._quick_deaths = 0
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM."""

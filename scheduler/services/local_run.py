@@ -197,7 +197,7 @@ class _Watch:
 
 
 def _oversee(watch: _Watch, dispatcher: Dispatcher, children: list[Child]) -> None:
-    turns = Turns(dispatcher)
+    turns, lost = Turns(dispatcher), 0
     while True:
         counts = watch.look()
         if counts is not None:
@@ -206,5 +206,9 @@ def _oversee(watch: _Watch, dispatcher: Dispatcher, children: list[Child]) -> No
             if counts.settled:
                 return
         for child in children:
+            if dispatcher.lost > lost:
+                # It died of a unit, which is parked if it does that again and again.
+                child.forget_deaths()
             child.ensure_alive()
+        lost = dispatcher.lost
         time.sleep(turns.take())

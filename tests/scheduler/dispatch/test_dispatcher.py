@@ -10,7 +10,7 @@ from seedsweep.storage import ledger as ledger_module
 from seedsweep.storage.campaigns import load_parked, store_control
 from seedsweep.storage.errors import BrokerUnavailableError, TransientError
 from seedsweep.storage.keys import unit_shard
-from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.ledger import MAX_LOSSES, Ledger
 from seedsweep.storage.records import Control
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.monitoring import metrics
@@ -72,6 +72,7 @@ def test_a_unit_that_loses_its_worker_five_times_is_parked_with_its_reason(
     wait_until(killed_again)
     assert [(p.index, p.seeds) for p in load_parked(store, campaign_id)] == [(0, plan.cuts[0])]
     assert "vanished" in load_parked(store, campaign_id)[0].reason
+    assert dispatcher.lost == MAX_LOSSES
 
 
 def test_a_broker_that_lost_everything_is_mended_from_the_store(

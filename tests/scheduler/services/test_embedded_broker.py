@@ -5,14 +5,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
 
 from seedsweep.scheduler.services.child_process import MAX_QUICK_DEATHS, Child, stopping
 from seedsweep.scheduler.services.embedded_broker import embedded_broker
+from seedsweep.scheduler.services.local_run import _oversee
 from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
-from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.ledger import MAX_LOSSES, Ledger
 from tests.support.checkout import ROOT
 from tests.support.processes import is_alive
 
@@ -89,6 +91,29 @@ def test_a_child_that_keeps_dying_is_given_up_with_its_last_words(start, wait_un
     assert "the disk is on fire" in said
     assert "exit 7" in said
     assert len(set(started)) == MAX_QUICK_DEATHS
+
+
+class _DiesOfUnits:
+    """A dispatcher that takes a unit back each time that the worker has died of it."""
+
+    def __init__(self, child):
+        self._child, self.lost, self.pids = child, 0, {child.pid}
+
+    def tick(self):
+        self.lost += self._child.pid not in self.pids
+        self.pids.add(self._child.pid)
+
+
+def test_a_worker_that_dies_of_its_units_is_not_given_up(start):
+    """They are parked, one after the other; and the first is before its worker is given up."""
+    assert MAX_QUICK_DEATHS > MAX_LOSSES
+    child = start("raise SystemExit(7)")
+    dispatcher = _DiesOfUnits(child)
+
+    def look():
+        return SimpleNamespace(trouble="", settled=len(dispatcher.pids) > 2 * MAX_QUICK_DEATHS)
+
+    _oversee(SimpleNamespace(look=look), dispatcher, [child])
 
 
 def test_a_child_that_refuses_its_settings_is_not_tried_again(start, wait_until):
