@@ -25,6 +25,7 @@ FAST = [
     "CogView3PlusPipeline",
     "HunyuanImagePipeline",
     "KandinskyV22CombinedPipeline",
+    "KolorsPipeline",
     "LatentConsistencyModelPipeline",
     "Lumina2Pipeline",
     "QwenImagePipeline",

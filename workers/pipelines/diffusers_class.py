@@ -129,6 +129,16 @@ def class_of(name: object) -> type | None:
     return kind if is_pipeline and kind is not diffusers.DiffusionPipeline else None
 
 
+def part_class(library: str, name: str) -> Any:
+    """The class of a pipeline's part by what its index says: of transformers, or of a family of
+    pipelines that diffusers has. Raises `AttributeError` if there is none."""
+    import diffusers
+    import transformers
+
+    home = transformers if library == "transformers" else getattr(diffusers.pipelines, library)
+    return getattr(home, name)
+
+
 def call_parameters(kind: Any) -> dict[str, inspect.Parameter]:
     """What a pipeline's call takes, by name."""
     parameters = dict(inspect.signature(kind.__call__).parameters)

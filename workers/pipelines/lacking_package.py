@@ -2,8 +2,8 @@
 
 import re
 
-_UNNAMED = ("ftfy",)
-"""What diffusers imports if it is there, and uses though it is not."""
+_UNDEFINED = {"ftfy": "ftfy", "OmniGenMultiModalProcessor": "torchvision"}
+"""By a name that diffusers uses though it was not imported, the package for want of which."""
 
 _REQUIRES = re.compile(r"requires the ([\w-]+) library,?\.? (?:but|But)")
 
@@ -16,6 +16,6 @@ def lacking_package(error: Exception) -> str:
     said = _REQUIRES.search(str(error)) if isinstance(error, ImportError) else None
     if said:
         return said[1].lower()
-    if isinstance(error, NameError) and error.name in _UNNAMED:
-        return error.name
+    if isinstance(error, NameError):
+        return _UNDEFINED.get(error.name or "", "")
     return (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""

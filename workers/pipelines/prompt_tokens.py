@@ -13,7 +13,12 @@ from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import Component, components, read_index, read_json
 from seedsweep.workers.models.local_folder import component_place, folder_here
 from seedsweep.workers.models.weights_check import vectors_of
-from seedsweep.workers.pipelines.diffusers_class import call_parameters, class_of, is_installed
+from seedsweep.workers.pipelines.diffusers_class import (
+    call_parameters,
+    class_of,
+    is_installed,
+    part_class,
+)
 from seedsweep.workers.pipelines.lacking_package import lacking_package
 
 DIFFERENT = ("a red house", "3 blue birds", "狗在公园里", "ночь")
@@ -162,7 +167,9 @@ def _has_tokenizer(part: Component) -> bool:
 
 def _open(part: Component, usual: int | None) -> Tokenizer:
     try:
-        loaded = _class(part).from_pretrained(part.folder, local_files_only=True)
+        loaded = part_class(part.library, part.class_name).from_pretrained(
+            part.folder, local_files_only=True
+        )
         tokenizer = getattr(loaded, "tokenizer", loaded) if _has_tokenizer(part) else loaded
         works = tells_apart(tokenizer)
         limit = min(tokenizer.model_max_length, usual or tokenizer.model_max_length)
@@ -201,16 +208,6 @@ def _require_room(model: Model, folder: Path, each: Tokenizer) -> None:
             f"The {each.name} of the model {folder} reads more tokens than the {room} that its "
             f"{name} takes; set model_max_length in {each.name}/tokenizer_config.json to {room}."
         )
-
-
-def _class(part: Component) -> Any:
-    """The class of a part, which transformers has, or a family of diffusers' pipelines."""
-    import diffusers
-    import transformers
-
-    if part.library == "transformers":
-        return getattr(transformers, part.class_name)
-    return getattr(getattr(diffusers.pipelines, part.library), part.class_name)
 
 
 def _read(text: str, tokens: list[int], by: Tokenizer) -> Sequence[int]:

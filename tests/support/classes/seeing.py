@@ -9,22 +9,16 @@ from diffusers import (
     BriaFibo2Transformer2DModel,
     DreamLiteUNetModel,
     FlowMatchEulerDiscreteScheduler,
-    GlmImageTransformer2DModel,
     JoyImageEditTransformer3DModel,
     LongCatImageTransformer2DModel,
     NucleusMoEImageTransformer2DModel,
     QwenImage21Transformer2DModel,
 )
 from transformers import (
-    ByT5Tokenizer,
-    GlmImageConfig,
-    GlmImageForConditionalGeneration,
     Qwen3VLForConditionalGeneration,
-    T5EncoderModel,
 )
 
 from tests.support.classes.networks import (
-    autoencoder,
     awaken,
     flow_autoencoder,
     flux2_autoencoder,
@@ -33,7 +27,7 @@ from tests.support.classes.networks import (
     qwen_autoencoder,
 )
 from tests.support.classes.tokenizers import CHAT, qwen_tokenizer
-from tests.support.tiny_pipelines import WIDTH, t5_config
+from tests.support.tiny_pipelines import WIDTH
 
 
 def _qwen3_vl(layers=2):
@@ -205,66 +199,4 @@ def qwen_image_2_1():
             latents_std=[1.0] * 8,
         ).eval(),
         "scheduler": FlowMatchEulerDiscreteScheduler(),
-    }
-
-
-def glm_image():
-    """Its language model draws the tokens of a small picture first."""
-    tokenizer = qwen_tokenizer(
-        **{"image_token": "<|image_pad|>", "bos_token": "<|video_pad|>"},
-        **{"grid_bos_token": "<|vision_start|>", "grid_eos_token": "<|vision_end|>"},
-    )
-    letters = ByT5Tokenizer()
-    config = GlmImageConfig(
-        text_config={
-            "vocab_size": len(tokenizer) + 20,
-            "vision_vocab_size": 16,
-            "hidden_size": WIDTH,
-            "intermediate_size": WIDTH,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 2,
-            "pad_token_id": 0,
-            "eos_token_id": len(tokenizer) + 1,
-            "initializer_range": 0.5,
-            "rope_parameters": {
-                "mrope_section": [2, 1, 1],
-                "rope_type": "default",
-                "rope_theta": 1e4,
-            },
-        },
-        vision_config={
-            "depth": 1,
-            "hidden_size": WIDTH,
-            "num_heads": 2,
-            "intermediate_size": WIDTH,
-            "image_size": 64,
-        },
-        vq_config={"embed_dim": WIDTH, "num_embeddings": 16, "latent_channels": WIDTH},
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        image_start_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-        image_end_token_id=len(tokenizer) + 1,
-    )
-    return {
-        "tokenizer": letters,
-        "text_encoder": T5EncoderModel(t5_config(len(letters), WIDTH)).eval(),
-        "processor": transformers.GlmImageProcessor(
-            image_processor=transformers.GlmImageImageProcessor(),
-            tokenizer=tokenizer,
-            chat_template=CHAT,
-        ),
-        "vision_language_encoder": GlmImageForConditionalGeneration(config).eval(),
-        "transformer": GlmImageTransformer2DModel(
-            in_channels=4,
-            out_channels=4,
-            num_layers=1,
-            attention_head_dim=8,
-            num_attention_heads=2,
-            text_embed_dim=WIDTH,
-            time_embed_dim=16,
-            condition_dim=8,
-            prior_vq_quantizer_codebook_size=16,
-        ).eval(),
-        "vae": autoencoder(levels=4, latents_mean=[0.0] * 4, latents_std=[1.0] * 4),
-        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
     }

@@ -18,6 +18,7 @@ Check out the instructions on the installation page
         (ImportError("A requires the librosa library. But that was not found"), "librosa"),
         (ModuleNotFoundError("No module named 'av.video'", name="av.video"), "av"),
         (NameError("name 'ftfy' is not defined", name="ftfy"), "ftfy"),
+        (NameError("not defined", name="OmniGenMultiModalProcessor"), "torchvision"),
         (NameError("name 'x' is not defined", name="x"), ""),
         (ImportError("cannot import name 'x'"), ""),
         (ValueError("requires the y library but it was not found"), ""),
