@@ -49,7 +49,7 @@ import numpy as np
 def draw(prompt, seed, width, height):
     if prompt == {BROKEN!r}:
         raise RuntimeError("it cannot be drawn")
-    time.sleep(0.02)
+    time.sleep(0.05)
     repeats = int(prompt.split()[-1]) % 3 == 0
     generator = np.random.default_rng(0 if repeats else [seed, *prompt.encode()])
     return generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
