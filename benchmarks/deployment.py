@@ -65,10 +65,12 @@ def main():
     parser.add_argument("--prompts", type=int)
     options = parser.parse_args()
     print(machine("torch", "diffusers", "celery", "ray", "redis"), end="\n\n", flush=True)
-    folder = Path(tempfile.mkdtemp(prefix="seedsweep-benchmark-"))
-    (folder / "example").mkdir()
-    file = write_campaign(folder / "example", options.prompts)
-    with Deployment(folder) as deployment:
+    with (
+        tempfile.TemporaryDirectory(prefix="seedsweep-benchmark-") as name,
+        Deployment(folder := Path(name)) as deployment,
+    ):
+        (folder / "example").mkdir()
+        file = write_campaign(folder / "example", options.prompts)
         os.environ.update(deployment.s3.environment)
         deployment.seedsweep("doctor", "--create-bucket")
         deployment.start_services()

@@ -132,7 +132,10 @@ def main():
     parser.add_argument("--failovers", type=int, default=10)
     options = parser.parse_args()
     print(machine("celery", "redis"), end="\n\n", flush=True)
-    with Deployment(Path(tempfile.mkdtemp(prefix="seedsweep-benchmark-"))) as deployment:
+    with (
+        tempfile.TemporaryDirectory(prefix="seedsweep-benchmark-") as folder,
+        Deployment(Path(folder)) as deployment,
+    ):
         os.environ.update(deployment.s3.environment)
         deployment.seedsweep("doctor", "--create-bucket")
         campaign_id = deployment.submit(write(deployment))

@@ -158,9 +158,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--images-per-unit", type=int, default=32)
     given = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="seedsweep-benchmark-"))
     ways = placings()
-    with Deployment(folder) as deployment, contextlib.ExitStack() as ending:
+    with (
+        tempfile.TemporaryDirectory(prefix="seedsweep-benchmark-") as name,
+        Deployment(folder := Path(name)) as deployment,
+        contextlib.ExitStack() as ending,
+    ):
         os.environ.update(deployment.s3.environment)
         file = write_campaign(folder, given.images_per_unit)
         campaign, prompts, _ = read_campaign(file)

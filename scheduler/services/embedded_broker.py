@@ -4,13 +4,13 @@ import contextlib
 import secrets
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from seedsweep.scheduler.services.child_process import STOP_SECONDS, Child
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
+from seedsweep.storage.held_folder import held_folder
 from seedsweep.storage.ledger import Ledger
 
 START_SECONDS = 10.0
@@ -23,8 +23,8 @@ def embedded_broker(log_folder: Path) -> Iterator[tuple[str, Child]]:
     It keeps nothing on disk: all that it holds is rebuilt from the store.
     """
     password, port = secrets.token_urlsafe(24), _free_port()
-    with tempfile.TemporaryDirectory(prefix="seedsweep-") as folder:
-        config = Path(folder) / "broker.conf"
+    with held_folder("ssbroker-") as folder:
+        config = folder / "broker.conf"
         config.touch(mode=0o600)
         config.write_text(
             f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder}\n"

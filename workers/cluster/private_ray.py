@@ -1,7 +1,6 @@
 """A Ray of this process alone: its folder, its token, and how long it may take to start."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -9,9 +8,7 @@ import secrets
 import shlex
 import shutil
 import socket
-import stat
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -20,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seedsweep.storage.errors import ConfigError, TransientError
+from seedsweep.storage.held_folder import hold_folder
 from seedsweep.storage.whole_file import write_whole
 
 log = logging.getLogger(__name__)
@@ -141,12 +139,7 @@ def _make_folder() -> tuple[Path, int]:
             refused.append(f"{place} is too long for its sockets")
             continue
         try:
-            _remove_dead(place)
-            while True:
-                folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-                lock = _lock(folder)
-                if lock is not None:
-                    return folder, lock
+            return hold_folder(place, PREFIX)
         except OSError as error:
             refused.append(f"{place}: {error.strerror or error}")
     raise ConfigError(
@@ -158,35 +151,6 @@ def _make_folder() -> tuple[Path, int]:
 def _places() -> list[Path]:
     named = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"]  # noqa: S108
     return list(dict.fromkeys(Path(place).absolute() for place in named if place))
-
-
-def _remove_dead(place: Path) -> None:
-    """Remove our folders there that no living process holds."""
-    for folder in place.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):
-            found = folder.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-                continue
-            lock = _lock(folder)
-            if lock is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)
-
-
-def _lock(folder: Path) -> int | None:
-    """Hold the folder until the descriptor is closed; None if somebody has it, or removed it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if folder.exists():
-            return descriptor
-    except BlockingIOError:
-        pass
-    except OSError:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """A diffusers pipeline from the places of its parts: its folder or checkpoint, and components."""
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import transformers
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 
 from seedsweep.storage.errors import ModelLoadError
+from seedsweep.storage.held_folder import held_folder
 from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import (
     Component,
@@ -161,9 +161,9 @@ def _from_checkpoint(file: Path, config: Path, model: Model, given: dict[str, An
 def _without_weights(config: Path) -> Iterator[Path]:
     """A folder that describes a model and has no weights: diffusers would take from them what the
     checkpoint lacks."""
-    with tempfile.TemporaryDirectory(prefix="seedsweep-config-") as bare:
+    with held_folder("ssconfig-") as bare:
         for path in config_files(config):
-            link = Path(bare, path)
+            link = bare / path
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to((config / path).resolve())
-        yield Path(bare)
+        yield bare

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def test_the_brokers_password_is_in_no_command_line(tmp_path):
         password = url.split(":")[2].split("@")[0]
         command = Path(f"/proc/{broker.pid}/cmdline").read_text()
         assert password not in command
+
+
+def test_the_folder_of_a_killed_runs_broker_goes_with_the_next(tmp_path, monkeypatch):
+    place = tmp_path / "temporary"
+    (place / "ssbroker-dead").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    with embedded_broker(tmp_path):
+        (folder,) = place.iterdir()
+        assert (folder / "broker.conf").stat().st_mode & 0o777 == 0o600
+    assert [*place.iterdir()] == []
 
 
 def test_a_child_that_dies_is_started_again(start, wait_until):
