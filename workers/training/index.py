@@ -50,7 +50,7 @@ from seedsweep.workers.training.slices import (
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 4
+LAYOUT = 5
 """Changes with what an index holds or how: older ones then are left alone."""
 
 PROGRESS_SECONDS = 5.0

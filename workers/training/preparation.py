@@ -1,7 +1,7 @@
 """A training picture as it is stored → its pixels at the size of the generations."""
 
 import io
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,15 @@ _ORIENTATION = 0x0112
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _BAND_PIXELS = 1 << 22
 _SRGB = ImageCms.createProfile("sRGB")
+_SRGB_LEVELS = 2
+"""So many of 255 levels a profile may be off sRGB and still be it: the usual one rounds otherwise,
+by one."""
+_PROBE = np.arange(0, 256, 15, dtype=np.uint8)
+_PROBES = {
+    "RGB": np.stack(np.meshgrid(_PROBE, _PROBE, _PROBE), axis=-1).reshape(len(_PROBE), -1, 3),
+    "GRAY": np.arange(256, dtype=np.uint8)[None],
+}
+"""Colours that tell whether a profile is sRGB, by the space that it is of."""
 _CONVERTED = {"RGB", "L", "CMYK"}
 """The modes that a colour profile is converted from; others become RGB first."""
 
@@ -125,11 +134,28 @@ def _in_srgb(picture: Image.Image) -> tuple[Image.Image, str]:
     if not data:
         return picture, ""
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        name = ImageCms.getProfileDescription(profile).strip() or "unnamed"
-        return (picture, "") if "srgb" in name.lower() else (_converted(picture, profile), name)
+        name = _profile_name(data)
+        if not name:
+            return picture, ""
+        return _converted(picture, ImageCms.ImageCmsProfile(io.BytesIO(data))), name
     except (ImageCms.PyCMSError, OSError, ValueError):
         return picture, ""
+
+
+@lru_cache(maxsize=8)
+def _profile_name(data: bytes) -> str:
+    """What a colour profile is called, empty if it is sRGB: by what it does to colours, for linear
+    ones are called sRGB too."""
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+    space = profile.profile.xcolor_space.strip()
+    if space in _PROBES:
+        probe = Image.fromarray(_PROBES[space])
+        intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+        shown = ImageCms.profileToProfile(probe, profile, _SRGB, intent, "RGB")
+        off = np.asarray(shown, np.int16) - np.asarray(probe.convert("RGB"), np.int16)
+        if np.abs(off).max() <= _SRGB_LEVELS:
+            return ""
+    return ImageCms.getProfileDescription(profile).strip() or "unnamed"
 
 
 def _converted(picture: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import struct
 import zlib
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -345,7 +346,40 @@ def test_a_colour_profile_is_converted_to_srgb(mode):
     )
 
 
-@pytest.mark.parametrize("profile", [profile_of("sRGB"), b"no profile", profile_of("LAB")])
+def linear_profile():
+    """What is called sRGB, has its primaries, and curves without gamma, as GIMP's linear one."""
+    profile = bytearray(profile_of("sRGB"))
+    at = profile.index(b"para")
+    profile[at + 8 : at + 10] = (0).to_bytes(2)  # of one parameter, the exponent
+    profile[at + 12 : at + 16] = (1 << 16).to_bytes(4)
+    return bytes(profile)
+
+
+def renamed_profile():
+    return profile_of("sRGB").replace(b"s\0R\0G\0B", b"o\0w\0n\0n")
+
+
+def embedded_profile(package, name):
+    return Image.open(io.BytesIO(files(package).joinpath(name).read_bytes())).info["icc_profile"]
+
+
+HP = embedded_profile("sklearn.datasets.images", "flower.jpg")
+"""The one of most cameras and programs: sRGB IEC61966-2.1."""
+
+
+def test_a_profile_that_is_called_srgb_and_is_none_is_converted():
+    picture = np.full((4, 4, 3), 55, np.uint8)
+    pixels, done = prepare(data_of(picture, icc_profile=linear_profile()), RESIZE, 4, 4)
+    assert "sRGB" in done.profile
+    linear = 55 / 255
+    expected = 255 * (1.055 * linear ** (1 / 2.4) - 0.055)
+    assert np.abs(pixels - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [profile_of("sRGB"), HP, renamed_profile(), b"no profile", profile_of("LAB")],
+)
 def test_srgb_and_what_is_no_profile_of_the_picture_change_nothing(profile):
     noise = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     pixels, done = prepare(data_of(noise, icc_profile=profile), RESIZE, 4, 4)
