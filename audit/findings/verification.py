@@ -107,7 +107,15 @@ def verify_campaign(
     parts, parts_unknown = read_parts(store, submission, results, rule)
     if not known and not parts:
         raise ConfigError(_nothing_to_verify(campaign_id, unknown + parts_unknown))
-    training = open_set(Path(asked.training_set))
+    try:
+        training = open_set(Path(asked.training_set))
+    except ConfigError as error:
+        if options.training_set is not None:
+            raise
+        raise ConfigError(
+            f"{error} If it was moved, `seedsweep resume {campaign_id} --training-set PATH` says "
+            "where to."
+        ) from error
     size = sampling.width, sampling.height
     controls = read_controls(asked, size)
     with searchers(actors) as crew:

@@ -11,6 +11,7 @@ from seedsweep.audit.findings.verification import is_verified
 from seedsweep.audit.report.contents import _settings
 from seedsweep.scheduler.analysing.reanalysis import AnalysisOptions
 from seedsweep.scheduler.campaign.current import own_settings, settings_now
+from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.storage.campaigns import (
     load_campaign,
     load_control,
@@ -22,7 +23,7 @@ from seedsweep.storage.records import Control
 from seedsweep.storage.result_parts import store_results
 from seedsweep.storage.verification_results import Coverage, UnverifiedClique, VerificationResult
 from seedsweep.workers.training.pictures import Reading, read_pictures
-from tests.support.campaigns import campaign_file, small_sampling, submit_file
+from tests.support.campaigns import campaign_file, make_images, small_sampling, submit_file
 from tests.support.commands import seedsweep_here
 from tests.support.pictures import data_of, write_parquet, write_tar
 from tests.support.results import make_flagged
@@ -81,6 +82,16 @@ def test_a_set_that_moved_is_read_where_it_lies_now_under_the_same_ids(moving):
     assert len(moving.pictures()) == 6
     settings = _settings(moving.store, moving.submission, before.analysis_id)
     assert settings.verification.training_set == str(moving.new)
+
+
+def test_a_search_that_does_not_find_the_set_names_the_remedy(moving):
+    make_images(moving.store, load_plan(moving.store, moving.submission))
+    flagged = make_flagged(prompt="a cat", match=None)
+    store_results(moving.store, moving.settings.analysis_id, moving.id, [flagged])
+    words = ["verify", moving.id, "--store", moving.store.url]
+    ended = seedsweep_here(*words, folder=moving.folder, environment=os.environ)
+    assert ended.returncode == 2
+    assert f"`seedsweep resume {moving.id} --training-set PATH`" in ended.stderr
 
 
 def test_an_analysis_with_other_options_reads_it_there_too_and_it_may_move_back(moving):
