@@ -59,7 +59,7 @@ def test_logs_that_cannot_be_written_are_refused_with_what_to_do(tmp_path):
 def test_a_brokers_folder_and_password_are_this_users_alone(tmp_path, umask, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with embedded_broker(tmp_path):
-        [folder] = tmp_path.glob("seedsweep-*")
+        [folder] = tmp_path.glob("ssbroker-*")
         assert modes(folder) == {".": 0o700, "broker.conf": 0o600}
 
 
