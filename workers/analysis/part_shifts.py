@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.settings.analysis import PartRule
 from seedsweep.workers.analysis.descriptors import Summaries
-from seedsweep.workers.analysis.distances import Tile, tile_grid
+from seedsweep.workers.analysis.distances import tile_grid
 from seedsweep.workers.analysis.shift_bounds import ShiftBounds
 from seedsweep.workers.analysis.windows import TileLimits, WindowedPictures
 
@@ -135,25 +135,20 @@ def lay(reduced: NDArray[np.uint8], rule: PartRule, side: int) -> Laid:
     most = np.full((count, count), rule.least - 1, np.int64)
     np.fill_diagonal(most, len(grid))
     limits, brightness = TileLimits.of(grid, rule), reduced[..., 0]
-    tiles = WindowedPictures(brightness, grid).windows(dict(enumerate(grid)))
+    tiles = WindowedPictures(brightness, grid).windows(0, 0)
     bounds = ShiftBounds(tiles, limits)
     pictures = WindowedPictures(brightness, grid)
     for number, shift in enumerate(shifts):
         if shift.mirrored and not shifts[number - 1].mirrored:
             pictures = WindowedPictures(brightness[:, :, ::-1], grid)
-        windows = {
-            place: window
-            for place, tile in enumerate(grid)
-            if (window := window_of(tile, shift, height, width))
-        }
-        if not windows:
+        others = pictures.windows(shift.down, shift.right)
+        if not len(others.places):
             continue
-        others = pictures.windows(windows)
         for first, second, may_be in bounds.pairs(others, most):
             found = np.zeros((len(grid), len(first)), np.bool_)
-            if np.count_nonzero(may_be) > _DENSE * len(windows) * count * count:
+            if np.count_nonzero(may_be) > _DENSE * len(others.places) * count * count:
                 images = slice(int(first[0]), int(first[-1]) + 1)
-                for row, place in enumerate(windows):
+                for row, place in enumerate(others.places):
                     whole = tiles.all_same(others, row, images, limits)
                     found[place] = whole[first - images.start, second]
             else:
@@ -175,15 +170,3 @@ def twice_as_wide(rule: PartRule) -> PartRule:
         "correlation": max(0.0, 2 * rule.correlation - 1),
     }
     return rule.model_copy(update=limits)
-
-
-def window_of(tile: Tile, shift: Shift, height: int, width: int) -> Tile | None:
-    """Where a picture, mirrored first if the shift says so, shows what another one has in the tile;
-    None if some of that lies outside of the picture."""
-    rows, columns = tile
-    window = (
-        slice(rows.start + shift.down, rows.stop + shift.down),
-        slice(columns.start + shift.right, columns.stop + shift.right),
-    )
-    inside = window[0].start >= 0 <= window[1].start
-    return window if inside and window[0].stop <= height and window[1].stop <= width else None

@@ -57,13 +57,12 @@ class ShiftBounds:
     def __init__(self, tiles: Windows, limits: TileLimits) -> None:
         self._tiles, self._limits, self._all = tiles, limits, False
         count, room = tiles.values.shape[1:]
-        shapes = [(ys.stop - ys.start, xs.stop - xs.start) for ys, xs in tiles.tiles]
         self._inside = (np.arange(room) < tiles.pixels[:, None]).astype(np.float32)
-        self._waves = np.stack([_waves(*shape, room) for shape in shapes])
+        self._waves = np.stack([_waves(*shape, room) for shape in tiles.shapes.tolist()])
         self._here = self._projected(tiles)
         images = max((part.stop - part.start for part in image_blocks(count)), default=0)
-        self._bits = np.empty((len(tiles.tiles), images, count), np.bool_)
-        self._step = min(len(shapes), max(1, _TOGETHER // max(1, images * count)))
+        self._bits = np.empty((len(tiles.places), images, count), np.bool_)
+        self._step = min(len(tiles.places), max(1, _TOGETHER // max(1, images * count)))
         self._products = np.empty((2, self._step, images, count), np.float32)
 
     def pairs(

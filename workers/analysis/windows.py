@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import PartRule
@@ -42,14 +43,14 @@ class TileLimits:
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
     """What n pictures have in windows, each as large as the tile of its place in `places`
-    (windows,).
+    (windows,), by its height and width in `shapes` (windows, 2).
 
     `values` (windows, n, room) float32 are less 128, and zero beyond the `pixels` (windows,) of a
     window; `sums` are theirs, and `variances` those of `parts.same_by`, of one channel: (windows,
     n) float64, whole numbers.
     """
 
-    tiles: tuple[Tile, ...]
+    shapes: NDArray[np.intp]
     places: Places
     values: NDArray[np.float32]
     pixels: NDArray[np.float64]
@@ -107,37 +108,42 @@ class Windows:
 
 
 class WindowedPictures:
-    """Pictures (n, height, width) uint8, of which windows are asked for that have the sizes of some
-    tiles."""
+    """Pictures (n, height, width) uint8, of which windows are asked for: what they show at a shift
+    in the tiles of a grid."""
 
     def __init__(self, pictures: NDArray[np.uint8], grid: Sequence[Tile]) -> None:
         count, height, width = pictures.shape
         self._values = pictures.astype(np.float32) - 128.0
-        self._room = max(map(tile_values, grid)) // 3
-        self._space = np.empty((0, count, self._room), np.float32)
+        self._size = height, width
+        self._starts = np.array([(rows.start, columns.start) for rows, columns in grid])
+        stops = np.array([(rows.stop, columns.stop) for rows, columns in grid])
+        self._shapes = stops - self._starts
+        self._space = np.empty((len(grid), count, max(map(tile_values, grid)) // 3), np.float32)
         self._totals = np.zeros((2, count, height + 1, width + 1))
         values = self._values.astype(np.float64)
         for total, each in zip(self._totals, (values, np.square(values)), strict=True):
             total[:, 1:, 1:] = each.cumsum(axis=1).cumsum(axis=2)
 
-    def windows(self, windows: Mapping[int, Tile]) -> Windows:
-        """What they have in these windows, by the place of each one's tile. Its values are those of
-        the next windows once these are asked for."""
-        if len(self._space) < len(windows):
-            self._space = np.empty((len(windows), *self._space.shape[1:]), np.float32)
-        values, tiles = self._space[: len(windows)], tuple(windows.values())
-        pixels = np.array([tile_values(tile) // 3 for tile in tiles], np.intp)
-        for row, size, (rows, columns) in zip(values, pixels.tolist(), tiles, strict=True):
-            row[:, :size] = self._values[:, rows, columns].reshape(len(row), size)
-            if size < self._room:
-                row[:, size:] = 0.0
-        top, bottom, left, right = np.array(
-            [(rows.start, rows.stop, columns.start, columns.stop) for rows, columns in tiles]
-        ).T
+    def windows(self, down: int, right: int) -> Windows:
+        """What they have so much further down and to the right than each tile, of those tiles for
+        which they have all of it. Its values are those of the next windows once these are asked
+        for."""
+        starts = self._starts + np.array([down, right])
+        stops = starts + self._shapes
+        places = np.flatnonzero(((starts >= 0) & (stops <= self._size)).all(axis=1))
+        (top, left), (bottom, end) = starts[places].T, stops[places].T
+        shapes, values = self._shapes[places], self._space[: len(places)]
+        pixels = shapes.prod(axis=1)
+        for height, width in {*map(tuple, shapes.tolist())}:
+            rows = np.flatnonzero((shapes == (height, width)).all(axis=1))
+            every = sliding_window_view(self._values, (height, width), axis=(1, 2))
+            shown = np.moveaxis(every, 0, 2)[top[rows], left[rows]]
+            values[rows, :, : height * width] = shown.reshape(len(rows), -1, height * width)
+            values[rows, :, height * width :] = 0.0
         totals = self._totals
-        inside = totals[:, :, bottom, right] - totals[:, :, top, right]
+        inside = totals[:, :, bottom, end] - totals[:, :, top, end]
         inside -= totals[:, :, bottom, left] - totals[:, :, top, left]
         sums, squares = inside.swapaxes(1, 2)
         sizes = pixels.astype(np.float64)
         variances = sizes[:, None] * squares - sums * sums
-        return Windows(tiles, np.array([*windows], np.intp), values, sizes, sums, variances)
+        return Windows(shapes, places, values, sizes, sums, variances)
