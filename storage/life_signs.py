@@ -56,7 +56,7 @@ class Complaint:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class MetricsPlace:
     """Where a scheduler or analyst on `host` shows its metrics, as HOST:PORT."""
 
     kind: Literal["scheduler", "analyst"]

@@ -32,7 +32,14 @@ from pydantic import ValidationError
 
 from seedsweep.storage.broker.connection import ROOT, connect, read_info, translated
 from seedsweep.storage.ledger import LEASE_MS
-from seedsweep.storage.life_signs import BrokerLoad, Complaint, Demand, ServiceKind, Shown, Sign
+from seedsweep.storage.life_signs import (
+    BrokerLoad,
+    Complaint,
+    Demand,
+    MetricsPlace,
+    ServiceKind,
+    Sign,
+)
 from seedsweep.storage.records import FIRST_KINDS, StoreTrouble, Worker
 
 LEADER, ANALYSTS, SHOWS = f"{ROOT}leader", f"{ROOT}analysts", f"{ROOT}shows"
@@ -172,12 +179,12 @@ class Workforce:
             self._redis.zremrangebyscore(ANALYSTS, "-inf", self._now() - LEASE_MS)
             return int(self._redis.zcard(ANALYSTS))
 
-    def shown(self) -> list[Shown]:
+    def shown(self) -> list[MetricsPlace]:
         """The schedulers and analysts that showed life within a lease, and metrics."""
         with translated():
             self._redis.zremrangebyscore(SHOWS, "-inf", self._now() - LEASE_MS)
             members = cast("list[bytes]", self._redis.zrange(SHOWS, 0, -1))
-            return [Shown(*json.loads(member)) for member in sorted(members)]
+            return [MetricsPlace(*json.loads(member)) for member in sorted(members)]
 
     def complaints(self) -> list[Complaint]:
         """What schedulers, analysts and workers said within a lease to be wrong with the store."""

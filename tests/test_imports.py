@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,13 @@ def imported(text):
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add(node.module.partition(".")[0])
     return names
+
+
+def test_no_two_classes_have_one_name():
+    named = Counter()
+    for room in (*ROOMS, "seedsweep/cli", "seedsweep/web", "deploy"):
+        for file in (ROOT / room).rglob("*.py"):
+            nodes = ast.walk(ast.parse(file.read_text()))
+            named.update(node.name for node in nodes if isinstance(node, ast.ClassDef))
+    assert len(named) > 300
+    assert [name for name, times in named.items() if times > 1] == []

@@ -12,7 +12,7 @@ from seedsweep.audit.evidence.labels import Labels, agreement
 from seedsweep.audit.evidence.manifest import manifest_of, when_fixed
 from seedsweep.audit.evidence.part_files import PartFiles, add_parts
 from seedsweep.audit.evidence.pictures import PictureFiles
-from seedsweep.audit.evidence.readme import Contents, readme
+from seedsweep.audit.evidence.readme import ReadmeContents, readme
 from seedsweep.audit.evidence.signature import Signer
 from seedsweep.audit.evidence.verify_bundle import EXTRACTIONS_LOST
 from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
@@ -128,7 +128,7 @@ def write_evidence(
         pairs = extracted.extracted if extracted else ()
         title = f"Evidence of the audit {campaign_id}"
         bundle.add(PAGE, findings_page(title, findings, also, pairs))
-        contents = Contents(
+        contents = ReadmeContents(
             campaign_id=campaign_id,
             analysis_id=settings.analysis_id,
             findings=findings_words(findings, also, pairs),

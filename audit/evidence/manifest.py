@@ -1,7 +1,7 @@
 """What a bundle's manifest says of the campaign, and when the thresholds were fixed."""
 
 from seedsweep.audit.evidence import verify_bundle
-from seedsweep.audit.evidence.readme import Contents
+from seedsweep.audit.evidence.readme import ReadmeContents
 from seedsweep.audit.evidence.versions import versions
 from seedsweep.storage.records import Control, Submission
 from seedsweep.storage.settings.analysis import AnalysisSettings
@@ -12,7 +12,7 @@ def manifest_of(
     submission: Submission,
     control: Control,
     settings: AnalysisSettings,
-    contents: Contents,
+    contents: ReadmeContents,
     cut_down_to: tuple[str, ...] | None,
 ) -> dict[str, object]:
     """The manifest without the files; `cut_down_to`: the prompts whose pictures it holds alone."""

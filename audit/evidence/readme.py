@@ -74,7 +74,7 @@ recorded it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ReadmeContents:
     """What of the bundle its README tells."""
 
     campaign_id: str
@@ -91,7 +91,7 @@ class Contents:
     files: tuple[str, ...]
 
 
-def readme(contents: Contents) -> str:
+def readme(contents: ReadmeContents) -> str:
     """Write the bundle's README; it names no prompt."""
     counts = [_counted(name, share) for name, share in contents.denominators.items()]
     missing = contents.missing or ("Nothing.",)

@@ -9,7 +9,7 @@ import numpy as np
 
 from seedsweep.audit.findings.control_prompts import Marks
 from seedsweep.audit.findings.intervals import Rate, rate
-from seedsweep.audit.findings.marked_scores import Scored
+from seedsweep.audit.findings.marked_scores import MarkedScores
 from seedsweep.audit.findings.operating_point import (
     OperatingPoint,
     Scores,
@@ -138,7 +138,7 @@ def scoring_id(settings: AnalysisSettings) -> str:
     return digest({"algorithm": settings.algorithm, **settings.model_dump(exclude=apart)})
 
 
-def calibrate(scored: Scored, marks: Marks, wish: CalibrationOptions) -> Calibration:
+def calibrate(scored: MarkedScores, marks: Marks, wish: CalibrationOptions) -> Calibration:
     """Choose thresholds from these of the scored prompts.
 
     Without positives nothing tells clique sizes apart: raises `ConfigError` if there are several.

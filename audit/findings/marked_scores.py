@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class MarkedScores:
     """The scores of marked prompts, all of whose images were there; `warnings` say what was not
     as it should be. `sizes` ascend."""
 
@@ -78,7 +78,7 @@ def score_marked(
     progress: Progress,
     partial: bool = False,
     trained: bool = False,
-) -> Scored:
+) -> MarkedScores:
     """Score the marked prompts of a campaign from its stored images; no size means its own.
 
     It is judged with its present settings, but for the thresholds. Prompts with fewer usable
@@ -135,7 +135,7 @@ def score_marked(
         ),
         *_undecided(list(evidence.values())),
     ]
-    return Scored(submission, settings, chosen, used, evidence, tuple(warnings))
+    return MarkedScores(submission, settings, chosen, used, evidence, tuple(warnings))
 
 
 def _l2_step(l2: float | None) -> int | None:

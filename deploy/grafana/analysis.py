@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.boards import Row, board
+from deploy.grafana.boards import PanelRow, board
 from deploy.grafana.panels import PROMPTS_A_SECOND, PanelQuery, figures, graph, stack
 
 WHILE = "[10m]"
@@ -29,8 +29,8 @@ def analysis() -> Dashboard:
     )
 
 
-def _now() -> Row:
-    return Row(
+def _now() -> PanelRow:
+    return PanelRow(
         "Now",
         (
             figures(
@@ -83,8 +83,8 @@ def _now() -> Row:
     )
 
 
-def _pace() -> Row:
-    return Row(
+def _pace() -> PanelRow:
+    return PanelRow(
         "Pace",
         (
             graph(
@@ -112,8 +112,8 @@ def _pace() -> Row:
     )
 
 
-def _work() -> Row:
-    return Row(
+def _work() -> PanelRow:
+    return PanelRow(
         "Work on a prompt",
         (
             graph(
@@ -142,8 +142,8 @@ def _work() -> Row:
     )
 
 
-def _around() -> Row:
-    return Row(
+def _around() -> PanelRow:
+    return PanelRow(
         "Store and processes",
         (
             graph(

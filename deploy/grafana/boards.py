@@ -22,7 +22,7 @@ WIDTH = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PanelRow:
     """Panels under one heading; they fill lines of `WIDTH`."""
 
     title: str
@@ -76,7 +76,7 @@ def board(
     title: str,
     description: str,
     variables: tuple[Builder[VariableModel], ...],
-    rows: tuple[Row, ...],
+    rows: tuple[PanelRow, ...],
 ) -> Dashboard:
     """The dashboard `seedsweep-NAME`, with links to the others."""
     built = (

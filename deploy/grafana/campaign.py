@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.boards import Row, board, choice, text_box
+from deploy.grafana.boards import PanelRow, board, choice, text_box
 from deploy.grafana.panels import IMAGES_A_SECOND, PanelQuery, figures, graph, shares, stack
 
 UNITS, IMAGES, PROMPTS = (f"seedsweep_campaign_{each}" for each in ("units", "images", "prompts"))
@@ -26,8 +26,8 @@ def campaign() -> Dashboard:
     )
 
 
-def _progress() -> Row:
-    return Row(
+def _progress() -> PanelRow:
+    return PanelRow(
         "Progress",
         (
             shares(
@@ -90,8 +90,8 @@ def _progress() -> Row:
     )
 
 
-def _generation() -> Row:
-    return Row(
+def _generation() -> PanelRow:
+    return PanelRow(
         "Generation",
         (
             stack(
@@ -140,8 +140,8 @@ def _generation() -> Row:
     )
 
 
-def _analysis() -> Row:
-    return Row(
+def _analysis() -> PanelRow:
+    return PanelRow(
         "Analysis",
         (
             graph(

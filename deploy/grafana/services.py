@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.boards import Row, board
+from deploy.grafana.boards import PanelRow, board
 from deploy.grafana.panels import PanelQuery, figures, graph, stack
 
 OURS = 'job=~"seedsweep-.*"'
@@ -22,8 +22,8 @@ def services() -> Dashboard:
     )
 
 
-def _now() -> Row:
-    return Row(
+def _now() -> PanelRow:
+    return PanelRow(
         "Now",
         (
             figures(
@@ -89,8 +89,8 @@ def _now() -> Row:
     )
 
 
-def _work() -> Row:
-    return Row(
+def _work() -> PanelRow:
+    return PanelRow(
         "Work",
         (
             graph(
@@ -116,8 +116,8 @@ def _work() -> Row:
     )
 
 
-def _trouble() -> Row:
-    return Row(
+def _trouble() -> PanelRow:
+    return PanelRow(
         "Trouble",
         (
             graph(
@@ -149,8 +149,8 @@ def _trouble() -> Row:
     )
 
 
-def _broker() -> Row:
-    return Row(
+def _broker() -> PanelRow:
+    return PanelRow(
         "Broker",
         (
             graph(
@@ -177,8 +177,8 @@ def _broker() -> Row:
     )
 
 
-def _store() -> Row:
-    return Row(
+def _store() -> PanelRow:
+    return PanelRow(
         "Store",
         (
             graph(
@@ -222,8 +222,8 @@ def _store() -> Row:
     )
 
 
-def _processes() -> Row:
-    return Row(
+def _processes() -> PanelRow:
+    return PanelRow(
         "Processes",
         (
             graph(
@@ -256,8 +256,8 @@ def _processes() -> Row:
     )
 
 
-def _ray() -> Row:
-    return Row(
+def _ray() -> PanelRow:
+    return PanelRow(
         "Ray",
         (
             graph(

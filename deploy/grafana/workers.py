@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.boards import Row, board, choice
+from deploy.grafana.boards import PanelRow, board, choice
 from deploy.grafana.panels import (
     IMAGES_A_SECOND,
     UNITS_A_SECOND,
@@ -29,8 +29,8 @@ def workers() -> Dashboard:
     )
 
 
-def _now() -> Row:
-    return Row(
+def _now() -> PanelRow:
+    return PanelRow(
         "Now",
         (
             figures(
@@ -86,8 +86,8 @@ def _now() -> Row:
     )
 
 
-def _time() -> Row:
-    return Row(
+def _time() -> PanelRow:
+    return PanelRow(
         "Pace",
         (
             graph(
@@ -143,8 +143,8 @@ def _time() -> Row:
     )
 
 
-def _trouble() -> Row:
-    return Row(
+def _trouble() -> PanelRow:
+    return PanelRow(
         "Trouble",
         (
             graph(
@@ -216,8 +216,8 @@ def _trouble() -> Row:
     )
 
 
-def _resources() -> Row:
-    return Row(
+def _resources() -> PanelRow:
+    return PanelRow(
         "Devices and processes",
         (
             graph(

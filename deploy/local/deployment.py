@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import parts, settings
-from deploy.local.part import Layout, Part, client_environment
+from deploy.local.part import Layout, LocalPart, client_environment
 from deploy.local.place import Place
 from deploy.local.ports import HOST, is_free
 from deploy.local.ray_node import clean_up
@@ -149,7 +149,7 @@ def _words_on(dead: Sequence[str]) -> str:
     return f" {', '.join(dead)} {does} not run; `up` without these options starts what is missing."
 
 
-def _parts(layout: Layout, kept: Settings) -> tuple[list[Part], list[Part]]:
+def _parts(layout: Layout, kept: Settings) -> tuple[list[LocalPart], list[LocalPart]]:
     """The servers, and what needs them."""
     services = parts.services(layout, kept, count_workers(kept.options))
     if kept.options.prometheus:
@@ -157,7 +157,7 @@ def _parts(layout: Layout, kept: Settings) -> tuple[list[Part], list[Part]]:
     return parts.servers(layout, kept), services
 
 
-def _start(layout: Layout, wanted: Sequence[Part], say: Say) -> list[str]:
+def _start(layout: Layout, wanted: Sequence[LocalPart], say: Say) -> list[str]:
     """Start together what does not run, and wait for all; returns the names of what did not."""
     missing = [part for part in wanted if layout.place(part.name).leader is None]
     for part in missing:
@@ -185,7 +185,7 @@ def _start(layout: Layout, wanted: Sequence[Part], say: Say) -> list[str]:
     return [part.name for part in missing]
 
 
-def _make_room(place: Place, part: Part, say: Say) -> None:
+def _make_room(place: Place, part: LocalPart, say: Say) -> None:
     """End what a part that died has left; raises `ConfigError` where others have its ports."""
     if not place.is_empty:
         say(f"{part.name:<10} has died; what it left is ended first")
@@ -198,7 +198,7 @@ def _make_room(place: Place, part: Part, say: Say) -> None:
         )
 
 
-def _require_life(place: Place, part: Part, seconds: float) -> None:
+def _require_life(place: Place, part: LocalPart, seconds: float) -> None:
     if place.leader is None:
         raise SeedsweepError(f"The {part.name} ended: {place.last_words()} (see {place.log}).")
     if seconds > START_SECONDS:
@@ -252,7 +252,7 @@ def _exports(kept: Settings) -> str:
     return "\n".join([*lines, f'export PATH={commands}:"$PATH"', ""])
 
 
-def _state(place: Place, part: Part) -> State:
+def _state(place: Place, part: LocalPart) -> State:
     leader = place.leader
     answers = leader is not None and part.answers()
     return State(

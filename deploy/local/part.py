@@ -19,7 +19,7 @@ def _waits_for_nothing() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LocalPart:
     """A process to be started; to make one of these writes and starts nothing.
 
     `ports`: those that have to be free before; `answers`: whether it does its work; `address`:

@@ -6,7 +6,7 @@ import sys
 
 from deploy.local.answers import is_fine, listens, waits_for
 from deploy.local.monitoring import SOURCE, list_ray_node, render
-from deploy.local.part import Layout, Part, bare_environment, client_environment
+from deploy.local.part import Layout, LocalPart, bare_environment, client_environment
 from deploy.local.ports import HOST
 from deploy.local.ray_node import ray_node
 from deploy.local.servers import (
@@ -24,7 +24,7 @@ from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.ledger import Ledger
 
 
-def servers(layout: Layout, settings: Settings) -> list[Part]:
+def servers(layout: Layout, settings: Settings) -> list[LocalPart]:
     """What the services need, in the order in which it is stopped last: store, broker, Ray.
 
     Raises `ConfigError` for a program that is not installed.
@@ -33,7 +33,7 @@ def servers(layout: Layout, settings: Settings) -> list[Part]:
     return [store(layout, settings), _broker(layout, settings), ray_node(layout, settings)]
 
 
-def services(layout: Layout, settings: Settings, workers: int) -> list[Part]:
+def services(layout: Layout, settings: Settings, workers: int) -> list[LocalPart]:
     """The scheduler, the analyst and the workers."""
     options, ports = settings.options, settings.ports
     worker_ports = list(range(ports.workers, ports.workers + workers))
@@ -47,7 +47,7 @@ def services(layout: Layout, settings: Settings, workers: int) -> list[Part]:
     ]
 
 
-def prometheus(layout: Layout, settings: Settings) -> Part:
+def prometheus(layout: Layout, settings: Settings) -> LocalPart:
     """What watches all of them; raises `ConfigError` where it is not installed."""
     program = shutil.which("prometheus")
     if program is None:
@@ -70,7 +70,7 @@ def prometheus(layout: Layout, settings: Settings) -> Part:
         f"--storage.tsdb.path={data / 'series'}",
         f"--web.listen-address={HOST}:{ports.prometheus}",
     ]
-    return Part(
+    return LocalPart(
         "prometheus",
         command,
         bare_environment(data),
@@ -81,11 +81,11 @@ def prometheus(layout: Layout, settings: Settings) -> Part:
     )
 
 
-def _broker(layout: Layout, settings: Settings) -> Part:
+def _broker(layout: Layout, settings: Settings) -> LocalPart:
     data, port = layout.data("broker"), settings.ports.broker
     options, password = data / "broker.conf", settings.secrets.broker_password
     url = client_environment(settings)["SEEDSWEEP_BROKER_URL"]
-    return Part(
+    return LocalPart(
         "broker",
         [broker_binary(), str(options)],
         bare_environment(data),
@@ -96,7 +96,7 @@ def _broker(layout: Layout, settings: Settings) -> Part:
     )
 
 
-def _weed(layout: Layout, settings: Settings) -> Part:
+def _weed(layout: Layout, settings: Settings) -> LocalPart:
     program = find_weed()
     if program is None:
         raise ConfigError(
@@ -112,7 +112,7 @@ def _weed(layout: Layout, settings: Settings) -> Part:
         write_weed_security(data)
         remove_weed_sockets(ports)
 
-    return Part(
+    return LocalPart(
         "store",
         [program, *weed_options(HOST, ports, objects, identities)],
         bare_environment(data),
@@ -123,14 +123,14 @@ def _weed(layout: Layout, settings: Settings) -> Part:
     )
 
 
-def _minio(layout: Layout, settings: Settings) -> Part:
+def _minio(layout: Layout, settings: Settings) -> LocalPart:
     program = shutil.which("minio")
     if program is None:
         raise ConfigError("This deployment's store is MinIO; put `minio` on the PATH.")
     data, ports, secret = layout.data("store"), settings.ports, settings.secrets
     address, console = f"{HOST}:{ports.minio}", f"{HOST}:{ports.minio_console}"
     keys = {"MINIO_ROOT_USER": secret.access_key, "MINIO_ROOT_PASSWORD": secret.secret_key}
-    return Part(
+    return LocalPart(
         "store",
         [program, "server", str(data), "--address", address, "--console-address", console],
         bare_environment(data) | keys,
@@ -140,9 +140,9 @@ def _minio(layout: Layout, settings: Settings) -> Part:
     )
 
 
-def _service(name: str, options: list[str], ports: list[int], settings: Settings) -> Part:
+def _service(name: str, options: list[str], ports: list[int], settings: Settings) -> LocalPart:
     shown = ["--metrics-host", HOST, "--metrics-port", str(ports[0])]
-    return Part(
+    return LocalPart(
         name,
         [sys.executable, "-m", "seedsweep.cli", name, *options, *shown],
         os.environ | client_environment(settings),

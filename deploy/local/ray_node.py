@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from deploy.local.answers import is_fine, listens
-from deploy.local.part import Layout, Part, client_environment
+from deploy.local.part import Layout, LocalPart, client_environment
 from deploy.local.ports import HOST
 from deploy.local.settings import Settings
 from seedsweep.storage.errors import ConfigError
@@ -20,7 +20,7 @@ CREWS = 2
 """So many crews of actors find CPUs in Ray: the analyst's, and that of a `seedsweep analyse`."""
 
 
-def ray_node(layout: Layout, settings: Settings) -> Part:
+def ray_node(layout: Layout, settings: Settings) -> LocalPart:
     """A Ray of one node, on loopback, that asks for a token; Prometheus finds its metrics.
 
     Raises `ConfigError` where Ray is installed without them.
@@ -60,7 +60,7 @@ def ray_node(layout: Layout, settings: Settings) -> Part:
         "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
     }
-    return Part(
+    return LocalPart(
         "ray",
         [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *flags],
         environment,

@@ -35,7 +35,7 @@ from PIL import Image
 from seedsweep.audit.findings.calibration import Calibration, CalibrationOptions, calibrate
 from seedsweep.audit.findings.control_prompts import Marks, Positive
 from seedsweep.audit.findings.intervals import Rate, rate
-from seedsweep.audit.findings.marked_scores import Scored, score_marked
+from seedsweep.audit.findings.marked_scores import MarkedScores, score_marked
 from seedsweep.audit.findings.operating_point import OperatingPoint, precision_at
 from seedsweep.audit.findings.rate_words import share_words
 from seedsweep.audit.report.calibration_page import write_calibration
@@ -97,14 +97,14 @@ def read_truth(measured: Path, controls: Path) -> dict[str, Truth]:
     return truth
 
 
-def steps_of(scored: Scored, size: int) -> dict[str, float]:
+def steps_of(scored: MarkedScores, size: int) -> dict[str, float]:
     """The edge threshold at which each prompt is flagged, 1 or more where none is."""
     place = scored.sizes.index(size)
     found = {prompt: score.critical[place].step for prompt, score in scored.by_prompt.items()}
     return {prompt: 1.001 if step is None else step / 1000 for prompt, step in found.items()}
 
 
-def extracted_at(scored: Scored, flagged: set[str], size: int, threshold: float) -> set[str]:
+def extracted_at(scored: MarkedScores, flagged: set[str], size: int, threshold: float) -> set[str]:
     """Those of the flagged prompts that match a training picture within the threshold.
 
     As in a calibration, what is matched is the medoid of the closest clique of that size.

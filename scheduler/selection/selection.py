@@ -71,7 +71,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class SelectionSummary:
     """What came of it.
 
     `pictures` that could be read; the `unreadable` ones; `distinct` ones, near-copies counted once;
@@ -92,7 +92,7 @@ class Summary:
 
 def select_prompts(
     options: SelectionOptions, actors: Actors, progress: Progress
-) -> tuple[list[ChosenPrompt], Summary]:
+) -> tuple[list[ChosenPrompt], SelectionSummary]:
     """As `choose_prompts`, on so many actors; raises what `describers` does as well."""
     refuse_nothing(options)
     model = open_embedding(options.embedding) if options.embedding else None
@@ -116,7 +116,7 @@ def choose_prompts(
     crew: Describers,
     progress: Progress,
     model: EmbeddingModel | None = None,
-) -> tuple[list[ChosenPrompt], Summary]:
+) -> tuple[list[ChosenPrompt], SelectionSummary]:
     """Choose prompts: the most duplicated first, then outliers, then those drawn, each once, with
     all its reasons.
 
@@ -135,7 +135,7 @@ def choose_prompts(
 
 def _choose_of(
     options: SelectionOptions, copies: TrainingCopies, progress: Progress
-) -> tuple[list[ChosenPrompt], Summary]:
+) -> tuple[list[ChosenPrompt], SelectionSummary]:
     path = options.training_set.absolute()
     described = copies.describe()
     if not described.captions.any():
@@ -182,7 +182,7 @@ def _summary(
     firsts: Places,
     chosen: dict[Why, Places],
     prompts: int,
-) -> Summary:
+) -> SelectionSummary:
     asked: dict[Why, int | None] = {
         "most-duplicated": options.most_duplicated,
         "outlier": options.outliers,
@@ -191,7 +191,7 @@ def _summary(
     counted = tuple(Chosen(why, asked[why] or 0, len(places)) for why, places in chosen.items())
     copies = np.bincount(firsts)
     without = int((described.captions == NO_CAPTION).sum()) - described.unfit
-    return Summary(
+    return SelectionSummary(
         pictures=described.coverage.read,
         unreadable=described.coverage.unreadable,
         distinct=int((copies > 0).sum()),

@@ -37,7 +37,7 @@ BAR_WIDTH, BAR_COLUMNS = 20, 70
 """A bar stands before the words if there are so many columns."""
 
 
-class Pace:
+class GrowthRate:
     """How fast a count has grown lately: steady if it grows in bursts, and slower and slower if it
     stands still."""
 
@@ -126,7 +126,11 @@ class Display:
 
     def __init__(self, workers: int = 1) -> None:
         self._told_from = 2 * workers
-        self._line, self._pace, self._score_pace = ProgressLine("starting"), Pace(), Pace()
+        self._line, self._pace, self._score_pace = (
+            ProgressLine("starting"),
+            GrowthRate(),
+            GrowthRate(),
+        )
         self._began = time.monotonic()
         self._first: int | None = None
         self._now = self._wanted = self._shared = self._first_shared = 0
@@ -185,7 +189,7 @@ class Display:
         return f"{count_words(made, 'image')} in {duration_words(seconds)}, {rate} in all{shared}."
 
 
-def pace_words(pace: Pace, done: float, total: float, what: str = "") -> tuple[str, ...]:
+def pace_words(pace: GrowthRate, done: float, total: float, what: str = "") -> tuple[str, ...]:
     """How long it takes and how fast it goes, as far as that is known: nothing of the first few."""
     now = time.monotonic()
     pace.note(done, now)
@@ -199,7 +203,7 @@ def pace_words(pace: Pace, done: float, total: float, what: str = "") -> tuple[s
 @contextmanager
 def counted(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show how many of a total are done, and at what pace."""
-    line, pace = ProgressLine(what), Pace()
+    line, pace = ProgressLine(what), GrowthRate()
 
     def show(done: int, total: int) -> None:
         words = pace_words(pace, done, total)

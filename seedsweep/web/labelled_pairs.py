@@ -44,7 +44,7 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LabelledPair:
     """Two pictures that may be the same, in the order they are shown: the representative of a
     flagged prompt's largest clique and its training picture; or the best generation that extracts
     a training picture, and that; or, of a part, that of the part and the training picture that it
@@ -128,7 +128,7 @@ class PairedPictures:
     def _pixels(self, name: str) -> NDArray[np.uint8]:
         return decode_png(self._read(name), *self._size)
 
-    def _whole(self, results: Any) -> Iterator[Pair]:
+    def _whole(self, results: Any) -> Iterator[LabelledPair]:
         training = {each["training_id"]: each for each in self._json("training.json")["pictures"]}
         digests = {
             (prompt["prompt_id"], image["seed"]): image["sha256"]
@@ -140,7 +140,7 @@ class PairedPictures:
             generated = f"images/{prompt_id}/{seed}.png"
             matched = training.get(result["match"]["training_id"])
             if matched and matched["file"] and generated in self._files:
-                yield Pair(
+                yield LabelledPair(
                     prompt_id=prompt_id,
                     part_id="",
                     digests=(digests[prompt_id, seed], matched["sha256"]),
@@ -148,12 +148,12 @@ class PairedPictures:
                     right=(Drawing((matched["file"],), mirrored=_is_mirrored(result["match"])),),
                 )
 
-    def _of_extractions(self, results: Any) -> Iterator[Pair]:
+    def _of_extractions(self, results: Any) -> Iterator[LabelledPair]:
         [prompt_id] = [_checked_id(result["prompt_id"]) for result in results]
         for picture in self._json("extractions.json")["pictures"]:
             generated, trained = picture["generation"], picture["training"]
             if generated["file"] and trained["file"]:
-                yield Pair(
+                yield LabelledPair(
                     prompt_id=prompt_id,
                     part_id=picture_id(picture["training_id"]),
                     digests=(generated["sha256"], trained["sha256"]),
@@ -161,7 +161,7 @@ class PairedPictures:
                     right=(Drawing((trained["file"],), mirrored=picture["flip"]),),
                 )
 
-    def _of_parts(self, results: Any) -> Iterator[Pair]:
+    def _of_parts(self, results: Any) -> Iterator[LabelledPair]:
         parts = {
             (result["prompt_id"], number): Part.model_validate(part)
             for result in results
@@ -197,7 +197,7 @@ class PairedPictures:
             ]
             trained = (entry["training"]["file"], match.shift), *shared[:MORE]
             middle = drawing(*generated[:MIDDLE_OF])
-            yield Pair(
+            yield LabelledPair(
                 prompt_id=_checked_id(entry["prompt_id"]),
                 part_id=part.part_id,
                 digests=(own["sha256"], entry["training"]["sha256"]),
@@ -229,7 +229,7 @@ def _is_mirrored(match: Any) -> bool:
     return bool(match["transform"] and match["transform"].get("flip"))
 
 
-def _shuffled(pairs: Sequence[Pair], lot: str) -> tuple[Pair, ...]:
+def _shuffled(pairs: Sequence[LabelledPair], lot: str) -> tuple[LabelledPair, ...]:
     generator = random.Random(lot)  # noqa: S311 - it is no secret
     drawn = [*pairs]
     generator.shuffle(drawn)

@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
 from seedsweep.storage.errors import ConfigError, SeedsweepError, StoreUnavailableError
 from seedsweep.storage.s3.connection import AGAIN
-from seedsweep.storage.s3.source import Source
+from seedsweep.storage.s3.source import CredentialSource
 
 _REFUSALS = {
     "NoSuchBucket": "there is no such bucket; create it, or run `seedsweep doctor --create-bucket`",
@@ -46,7 +46,7 @@ class Translator:
     that may pass.
     """
 
-    def __init__(self, url: str, source: Source) -> None:
+    def __init__(self, url: str, source: CredentialSource) -> None:
         self._url, self._source = url, source
         self._met = False
 

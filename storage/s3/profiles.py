@@ -12,8 +12,8 @@ from minio.credentials.providers import AssumeRoleProvider, Provider
 from seedsweep.storage.s3.address import Address
 from seedsweep.storage.s3.source import (
     SERVER,
-    Form,
-    Source,
+    CredentialSource,
+    FormPost,
     no_credentials,
     role,
     token_server,
@@ -29,7 +29,7 @@ _OTHER_WAYS = (
 """Keys of a profile that ask for credentials which cannot be had here, whatever else it holds."""
 
 
-def find_profile(address: Address) -> Source | None:
+def find_profile(address: Address) -> CredentialSource | None:
     """What the profile that AWS_PROFILE names, else `default`, gives; None if that gives nothing.
 
     Raises `ConfigError` if a profile that is named gives nothing, and if one says how to get
@@ -53,7 +53,7 @@ def find_profile(address: Address) -> Source | None:
         remedy = "look at role_arn, source_profile and AWS_ENDPOINT_URL_STS"
         return role(address, words, remedy, partial(_assumed, address, name))
     if has_keys:
-        return Source(
+        return CredentialSource(
             f"the {where}",
             f"aws_access_key_id in the {where}",
             f"aws_secret_access_key in the {where}",
@@ -137,5 +137,5 @@ def _assumed(address: Address, name: str) -> Provider:
         role_arn=profile["role_arn"],
         role_session_name=profile.get("role_session_name", "seedsweep"),
         external_id=profile.get("external_id"),
-        http_client=Form(1, SERVER),
+        http_client=FormPost(1, SERVER),
     )

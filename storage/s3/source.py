@@ -21,7 +21,7 @@ SERVER = Patience(connect=2.0, read=10.0, again=5.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CredentialSource:
     """Where credentials come from.
 
     `name` says so in words, and `access_key` and `secret_key` where each of them stands. `fetch`
@@ -40,7 +40,9 @@ class UnansweredError(StoreUnavailableError):
     """Nobody answered."""
 
 
-def role(address: Address, name: str, remedy: str, provider: Callable[[], Provider]) -> Source:
+def role(
+    address: Address, name: str, remedy: str, provider: Callable[[], Provider]
+) -> CredentialSource:
     """A source that asks a server; `provider` makes one of the client's, for one time.
 
     A provider that is kept would return its old credentials until ten seconds before they expire.
@@ -57,7 +59,7 @@ def role(address: Address, name: str, remedy: str, provider: Callable[[], Provid
         raise no_credentials(address, f"{name} gives none ({why})", remedy, kind)
 
     given = f"what {name} gives"
-    return Source(name, given, given, fetch, "server")
+    return CredentialSource(name, given, given, fetch, "server")
 
 
 def no_credentials(
@@ -78,7 +80,7 @@ def token_server(address: Address) -> str:
     return f"https://sts.{address.region}.amazonaws.com{end}"
 
 
-class Form(Http):
+class FormPost(Http):
     """Sends the fields of a POST in its body: in the URL the token would be logged."""
 
     def urlopen(  # type: ignore[override]

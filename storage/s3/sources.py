@@ -11,8 +11,8 @@ from seedsweep.storage.s3.connection import Http, Patience
 from seedsweep.storage.s3.profiles import find_profile, profile_files
 from seedsweep.storage.s3.source import (
     SERVER,
-    Form,
-    Source,
+    CredentialSource,
+    FormPost,
     UnansweredError,
     no_credentials,
     role,
@@ -29,7 +29,7 @@ _PAIRS = {
 }
 
 
-def find_source(address: Address) -> Source:
+def find_source(address: Address) -> CredentialSource:
     """The first source that is set up here; raises `ConfigError` if it is set up by half."""
     return (
         _variables(address)
@@ -40,7 +40,7 @@ def find_source(address: Address) -> Source:
     )
 
 
-def _variables(address: Address) -> Source | None:
+def _variables(address: Address) -> CredentialSource | None:
     for (access_key, secret_key), provider in _PAIRS.items():
         fetch = provider().retrieve
         try:
@@ -48,7 +48,7 @@ def _variables(address: Address) -> Source | None:
         except ValueError:
             continue
         name = f"{access_key} and {secret_key}"
-        return Source(name, access_key, secret_key, fetch, "variables")
+        return CredentialSource(name, access_key, secret_key, fetch, "variables")
     for pair in _PAIRS:
         given = [name for name in pair if os.environ.get(name)]
         if given:
@@ -57,20 +57,20 @@ def _variables(address: Address) -> Source | None:
     return None
 
 
-def _web_identity(address: Address) -> Source | None:
+def _web_identity(address: Address) -> CredentialSource | None:
     file = os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if not file:
         return None
     arn = os.environ.get("AWS_ROLE_ARN")
     name = f"web identity ({f'the role {arn} by ' if arn else ''}the token in {file})"
     remedy = "look at AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ENDPOINT_URL_STS"
-    server, http = token_server(address), Form(1, SERVER)
+    server, http = token_server(address), FormPost(1, SERVER)
     return role(
         address, name, remedy, lambda: IamAwsProvider(custom_endpoint=server, http_client=http)
     )
 
 
-def _container(address: Address) -> Source | None:
+def _container(address: Address) -> CredentialSource | None:
     names = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
     given = [name for name in names if os.environ.get(name)]
     if not given:
@@ -81,7 +81,7 @@ def _container(address: Address) -> Source | None:
     return role(address, name, remedy, lambda: IamAwsProvider(http_client=http))
 
 
-def _instance(address: Address) -> Source:
+def _instance(address: Address) -> CredentialSource:
     config, shared = profile_files()
     searched = (
         "none are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, MINIO_ACCESS_KEY and "
@@ -109,4 +109,4 @@ def _instance(address: Address) -> Source:
             raise ConfigError(str(error)) from None
 
     given = f"what {name} gives"
-    return Source(name, given, given, fetch, "server")
+    return CredentialSource(name, given, given, fetch, "server")

@@ -185,7 +185,7 @@ class S3Store:
             name,
             io.BytesIO(data),
             len(data),
-            sse=_Headers(headers),
+            sse=_SentHeaders(headers),
             part_size=SINGLE_PUT,
             num_parallel_uploads=1,
         )
@@ -262,7 +262,7 @@ class S3Store:
         )
 
 
-class _Headers(Sse):
+class _SentHeaders(Sse):
     """Makes `put_object` send headers, signed like every other.
 
     `put_object` has no argument for headers, and sends what an `Sse` tells it to.

@@ -16,7 +16,7 @@ from seedsweep.audit.evidence.findings_page import (
     findings_page,
     findings_words,
 )
-from seedsweep.audit.evidence.readme import Contents, readme
+from seedsweep.audit.evidence.readme import ReadmeContents, readme
 from seedsweep.audit.findings.comparison import Contrast
 from seedsweep.audit.findings.counts import count_results
 from seedsweep.audit.replay.replay import Replays
@@ -191,7 +191,9 @@ def test_pages_show_text(store, campaign_id, comparison, duplication):
 
 def test_the_readme_of_a_bundle_shows_text():
     told = (HOSTILE,)
-    contents = Contents("small", "0", HOSTILE, {}, told, told, told, (), False, HOSTILE, told, ())
+    contents = ReadmeContents(
+        "small", "0", HOSTILE, {}, told, told, told, (), False, HOSTILE, told, ()
+    )
     assert is_shown(readme(contents))
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from seedsweep.cli import progress_bars
-from seedsweep.cli.progress_bars import Display, Pace, counted, noticed, seconds_between_lines
+from seedsweep.cli.progress_bars import Display, GrowthRate, counted, noticed, seconds_between_lines
 from seedsweep.scheduler.campaign.plan import ImageCounts
 from seedsweep.scheduler.quantities import rate_words
 from seedsweep.storage.live_state import LiveCounts
@@ -36,7 +36,7 @@ def images(done):
 
 def rates(step, seconds, until):
     """What is told each tenth of a second of a count that grows by a step every so many seconds."""
-    pace = Pace()
+    pace = GrowthRate()
     for tick in range(round(until / TICK)):
         now = tick * TICK
         pace.note(step * int(now / seconds + 1e-9), now)
@@ -51,7 +51,7 @@ def test_the_rate_of_what_comes_in_bursts_is_steady(step, seconds):
 
 
 def test_the_rate_is_that_of_late_and_falls_while_nothing_grows():
-    pace = Pace()
+    pace = GrowthRate()
     for second in range(100):
         pace.note(second, second)
     for second in range(100, 160):
@@ -64,7 +64,7 @@ def test_the_rate_is_that_of_late_and_falls_while_nothing_grows():
 
 @pytest.mark.parametrize("seen", [[], [(0, 3)], [(0, 3), (1, 3)], [(0, 3), (0, 2)]])
 def test_of_what_has_not_grown_no_rate_is_known(seen):
-    pace = Pace()
+    pace = GrowthRate()
     for now, count in seen:
         pace.note(count, now)
     assert pace.per_second(5) == 0

@@ -4,7 +4,7 @@ from seedsweep.audit.findings.calibration import CalibrationOptions, calibrate
 from seedsweep.audit.findings.comparison import compare_campaigns
 from seedsweep.audit.findings.control_prompts import Marks, Positive
 from seedsweep.audit.findings.duplication import measure_duplication
-from seedsweep.audit.findings.marked_scores import Scored
+from seedsweep.audit.findings.marked_scores import MarkedScores
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.settings.analysis import Verification
@@ -50,7 +50,7 @@ def make_calibration(store, campaign_id, controls=CONTROLS, sizes=(2, 4)):
     settings = settings_now(store, submission)
     marks = Marks(controls, POSITIVES)
     warnings = ("<i>2</i> prompts lack images and were left out.",)
-    scored = Scored(submission, settings, sizes, marks, scores, warnings)
+    scored = MarkedScores(submission, settings, sizes, marks, scores, warnings)
     return calibrate(scored, marks, CalibrationOptions(0.2, 0.0003, sizes))
 
 

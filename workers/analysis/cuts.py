@@ -55,7 +55,7 @@ _MOMENTS = np.stack([np.ones(CENTRE), _AXIS])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Summary:
+class CutSummary:
     """What is known of each of n cuts of the centre's size out of frames, by itself.
 
     `norms` (n,) and `planes` (n, 9) turn inner products into covariances. `means` (n, 3): of each
@@ -74,9 +74,9 @@ class Summary:
     def __len__(self) -> int:
         return len(self.norms)
 
-    def of(self, places: NDArray[np.intp]) -> Summary:
+    def of(self, places: NDArray[np.intp]) -> CutSummary:
         """That of the cuts at these places."""
-        return Summary(
+        return CutSummary(
             self.norms[places],
             self.planes[places],
             self.means[places],
@@ -85,7 +85,7 @@ class Summary:
         )
 
 
-def summaries_of(frames: Frames) -> Summary:
+def summaries_of(frames: Frames) -> CutSummary:
     """The summaries of the centres of very many frames; their pixels are not held."""
     parts = [
         centres(frames[at : at + _SUMMED]).summary for at in range(0, max(1, len(frames)), _SUMMED)
@@ -93,10 +93,13 @@ def summaries_of(frames: Frames) -> Summary:
     return joined_summaries(parts)
 
 
-def joined_summaries(parts: Sequence[Summary]) -> Summary:
+def joined_summaries(parts: Sequence[CutSummary]) -> CutSummary:
     """One summary of the cuts of all of them."""
-    return Summary(
-        *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Summary))
+    return CutSummary(
+        *(
+            np.concatenate([getattr(part, each.name) for part in parts])
+            for each in fields(CutSummary)
+        )
     )
 
 
@@ -105,7 +108,7 @@ class Centres:
     """The centres of n frames: `rows` (n, values) uint8, and their summary."""
 
     rows: NDArray[np.uint8]
-    summary: Summary
+    summary: CutSummary
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -139,7 +142,7 @@ class Views:
     channels and columns, whose cuts are all views, and the summary of these."""
 
     canvases: NDArray[np.uint8]
-    summary: Summary
+    summary: CutSummary
 
     def nearby(self, others: NDArray[np.float32], correlation: float) -> NDArray[np.bool_]:
         """Which directions (n, any) may correlate so much with a view's: all that do, and few
@@ -241,7 +244,7 @@ def _windows(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 @cache
 def _planes() -> NDArray[np.float32]:
-    """(10, 243): of each part of `Summary.planes`, and of a grey of 128, the means over blocks,
+    """(10, 243): of each part of `CutSummary.planes`, and of a grey of 128, the means over blocks,
     each times a block's side."""
     axis = _AXIS.reshape(_BLOCKS, _BLOCK).mean(axis=1) / _SLOPE_LENGTH
     planes = np.zeros((10, _BLOCKS, 3, _BLOCKS))
@@ -259,7 +262,7 @@ def _summary(
     down: NDArray[np.float64],
     across: NDArray[np.float64],
     blocks: NDArray[np.float32],
-) -> Summary:
+) -> CutSummary:
     """Of cuts whose `norms` (n,) are those of `squared_norms`, from sums of their values, by
     channel: of all `sums` (n, 3), and weighed by the coordinate, `down` and `across` (n, 3); and
     from those over `blocks` (n, 243)."""
@@ -279,7 +282,7 @@ def _summary(
     np.multiply(left, inverse[:, None], out=shares, casting="same_kind")
     rests = 1.0 - np.einsum("ij,ij->i", shares, shares)
     directions[:, -1] = np.sqrt(np.maximum(rests, 0.0) + _UNSURE)
-    return Summary(
+    return CutSummary(
         norms=norms,
         planes=planes,
         means=sums / (CENTRE**2 * 255.0),

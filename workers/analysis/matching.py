@@ -108,13 +108,13 @@ def match_of(
 ) -> TrainingMatch:
     """The match of an image with the training `picture` at `index`, mirrored already if `flip`,
     from the l2 to the distinct neighbours of either."""
-    pair = Pair(index, l2, flip, of_training, of_generation)
+    pair = PossibleMatch(index, l2, flip, of_training, of_generation)
     [match] = matches_of([pair], image[None], picture[None], tiles, settings)
     return match
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PossibleMatch:
     """What is known of a match before its pixels are looked at: `index`, `l2` and `flip` as of
     `TrainingMatch`, and the l2 to the distinct neighbours `of_training` and `of_generation`."""
 
@@ -126,7 +126,7 @@ class Pair:
 
 
 def matches_of(
-    pairs: Sequence[Pair],
+    pairs: Sequence[PossibleMatch],
     images: NDArray[np.uint8],
     pictures: NDArray[np.uint8],
     tiles: int,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import NearCopies
-from seedsweep.workers.analysis.cuts import VALUES, Centres, Summary, centres, views_of
+from seedsweep.workers.analysis.cuts import VALUES, Centres, CutSummary, centres, views_of
 from seedsweep.workers.analysis.frames import FRAME, Frames
 from seedsweep.workers.analysis.inner_products import products
 
@@ -82,14 +82,16 @@ class Reference:
             found[possible] = fits.any(axis=0)
         return found
 
-    def possible(self, others: Summary, among: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+    def possible(
+        self, others: CutSummary, among: NDArray[np.intp] | None = None
+    ) -> NDArray[np.intp]:
         """Those of the cuts, or of those at the places `among`, that can be near-copies, and few
         others: no pixels are looked at."""
         if among is None:
             return self._possible(others)
         return among[self._possible(others.of(among))]
 
-    def _possible(self, others: Summary) -> NDArray[np.intp]:
+    def _possible(self, others: CutSummary) -> NDArray[np.intp]:
         settings, mine = self._settings, self._views.summary
         colour, contrast = settings.colour + _SLACK, settings.contrast + _SLACK
         deviations = others.deviations
@@ -111,7 +113,7 @@ class Reference:
         alike[unlike] = bounds.max(axis=0, initial=-1.0) >= least
         return np.asarray(places[alike])
 
-    def _fits(self, rows: NDArray[np.uint8], others: Summary) -> NDArray[np.bool_]:
+    def _fits(self, rows: NDArray[np.uint8], others: CutSummary) -> NDArray[np.bool_]:
         """By view and centre, whether they fit: (views, n) bool."""
         inner = products(self._views.rows(), rows)
         return _fit(self._views.summary, others, inner, self._settings)
@@ -125,7 +127,7 @@ def fit_unmoved(first: Centres, others: Centres, settings: NearCopies) -> NDArra
 
 
 def _fit(
-    mine: Summary, others: Summary, inner: NDArray[np.float64], settings: NearCopies
+    mine: CutSummary, others: CutSummary, inner: NDArray[np.float64], settings: NearCopies
 ) -> NDArray[np.bool_]:
     """By cut and centre, from their inner products, whether they fit: (cuts, n) bool."""
     covariance = inner.copy()

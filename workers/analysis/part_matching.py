@@ -46,7 +46,7 @@ class MaskedPicture:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class PartDistances:
     """How pictures (n,) compare with a part: `squared` float64, the squared distances without means
     times the number of the mask's pixels, whole numbers, or as if that had as many pixels as where
     it was made; `correlation` float64, 0 without any
@@ -72,7 +72,7 @@ class PartReference:
             self._count * np.square(self._values).sum() - self._sums @ self._sums
         )
 
-    def shown_by(self, pictures: NDArray[np.uint8]) -> Shown:
+    def shown_by(self, pictures: NDArray[np.uint8]) -> PartDistances:
         """Compare pictures (n, height, width, 3) uint8 with the part."""
         sums, squares, products = self._of_pictures(pictures, self._mask, self._values)
         variance = self._count * squares - np.einsum("ij,ij->i", sums, sums)
@@ -85,10 +85,12 @@ class PartReference:
             covariance, deviations, out=np.zeros_like(covariance), where=deviations > 0
         )
         same = textured & alike & (squared <= self._limits.distance)
-        return Shown(self._share * squared, correlation, same, np.zeros(len(pictures), np.intp))
+        return PartDistances(
+            self._share * squared, correlation, same, np.zeros(len(pictures), np.intp)
+        )
 
     def l2_of(self, squared: float) -> float:
-        """The l2 of a squared distance of `Shown`, of pixels in [0, 1]."""
+        """The l2 of a squared distance of `PartDistances`, of pixels in [0, 1]."""
         return float(np.sqrt(squared / (3.0 * self._share * self._count * self._count)) / 255.0)
 
 
@@ -106,7 +108,7 @@ class PartRanking:
     count: int = 0
     positions: tuple[int, ...] = ()
 
-    def add(self, shown: Shown, positions: NDArray[np.int64]) -> None:
+    def add(self, shown: PartDistances, positions: NDArray[np.int64]) -> None:
         """Take in pictures at these positions, each only once."""
         if not len(positions):
             return
@@ -133,13 +135,13 @@ class PartRanking:
         self.positions = tuple(sorted({*self.positions, *other.positions})[: self.most])
 
 
-def shown_either_way(ways: Sequence[PartReference], pictures: NDArray[np.uint8]) -> Shown:
+def shown_either_way(ways: Sequence[PartReference], pictures: NDArray[np.uint8]) -> PartDistances:
     """How pictures (n, height, width, 3) uint8 compare with a part in any of these ways, one at
     least: each as it is nearest, of equals as of the first."""
     first, *others = (reference.shown_by(pictures) for reference in ways)
     for number, other in enumerate(others, start=1):
         nearer = other.squared < first.squared
-        first = Shown(
+        first = PartDistances(
             np.where(nearer, other.squared, first.squared),
             np.where(nearer, other.correlation, first.correlation),
             first.same | other.same,

@@ -33,15 +33,17 @@ class Ranked:
         """Squared, how far the last of each is: what is farther changes nothing. (Q,)"""
         return self.squared[:, -1].copy()
 
-    def found(self) -> Found:
+    def found(self) -> NearPairs:
         """All that is there, without room for more."""
         queries, columns = np.nonzero(self.positions != NOWHERE)
         entries = queries, columns
-        return Found(queries, self.squared[entries], self.positions[entries], self.digests[entries])
+        return NearPairs(
+            queries, self.squared[entries], self.positions[entries], self.digests[entries]
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class NearPairs:
     """Images that are near others: the place of the other one in `queries` (n,), ascending, and as
     of `Ranked` the `squared` distance, the `positions` and the `digests`, (n,) each."""
 
@@ -50,9 +52,9 @@ class Found:
     positions: NDArray[np.int64]
     digests: NDArray[np.uint64]
 
-    def of(self, which: NDArray[np.bool_] | slice) -> Found:
+    def of(self, which: NDArray[np.bool_] | slice) -> NearPairs:
         """These of them."""
-        return Found(
+        return NearPairs(
             self.queries[which], self.squared[which], self.positions[which], self.digests[which]
         )
 
@@ -66,7 +68,7 @@ def nothing(queries: int, count: int) -> Ranked:
     )
 
 
-def take_in(ranked: Ranked, found: Found) -> None:
+def take_in(ranked: Ranked, found: NearPairs) -> None:
     """Have `ranked` know as well what was found of the same images among different ones."""
     for some in _runs(found, ranked.squared.shape[1]):
         queries, places, width = places_of(some.queries)
@@ -87,7 +89,7 @@ def places_of(
     return different, (rows, columns), int(counts.max(initial=0))
 
 
-def _runs(found: Found, count: int) -> Iterator[Found]:
+def _runs(found: NearPairs, count: int) -> Iterator[NearPairs]:
     """What was found of so many images at once that their rankings fit in the memory."""
     if not len(found.queries):
         return

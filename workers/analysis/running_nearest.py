@@ -26,7 +26,7 @@ from seedsweep.workers.analysis.inner_products import (
     paired_products,
     products,
 )
-from seedsweep.workers.analysis.ranked import Found, Ranked, nothing, places_of, take_in
+from seedsweep.workers.analysis.ranked import NearPairs, Ranked, nothing, places_of, take_in
 
 _PAIRS = 1 << 21
 """So many pairs are looked at at once, in 50 MB."""
@@ -196,7 +196,7 @@ def _take_nearest(
         last = np.partition(spread, count - 1, axis=1)[:, count - 1]
         near = near.of(near.squared <= last[places[0]])
     of_rows = digests.of(near.columns)
-    take_in(ranked, Found(near.queries, near.squared, positions[near.columns], of_rows))
+    take_in(ranked, NearPairs(near.queries, near.squared, positions[near.columns], of_rows))
 
 
 class _Digests:

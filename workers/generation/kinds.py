@@ -24,7 +24,7 @@ from seedsweep.workers.stored_images import decode_pixels, read_images
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Workplace:
     """What a worker computes on."""
 
     device: str
@@ -54,7 +54,7 @@ class Kind(Protocol[Told]):
         the same ones lie in one queue; nothing is raised.
         """
 
-    def ask(self, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit, place: Place) -> Told:
+    def ask(self, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit, place: Workplace) -> Told:
         """What one of the models tells of the unit, computed on the device; `pipeline` is that of
         `wanted`. It holds on to nothing of the pipeline.
 
@@ -63,7 +63,7 @@ class Kind(Protocol[Told]):
         """
 
     def encode(
-        self, told: Sequence[Told], campaign: Campaign, unit: WorkUnit, place: Place
+        self, told: Sequence[Told], campaign: Campaign, unit: WorkUnit, place: Workplace
     ) -> bytes:
         """The unit's shard, of what each of `wants` told, in that order; in a thread of its own.
 
@@ -93,12 +93,12 @@ class Generating:
         return (campaign,)
 
     def ask(
-        self, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit, place: Place
+        self, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit, place: Workplace
     ) -> list[Generation]:
         return pipeline.generate(unit.prompt, _seeds(unit))
 
     def encode(
-        self, told: Sequence[list[Generation]], campaign: Campaign, unit: WorkUnit, place: Place
+        self, told: Sequence[list[Generation]], campaign: Campaign, unit: WorkUnit, place: Workplace
     ) -> bytes:
         (generations,) = told
         return encode_unit(unit, generations, campaign.descriptors)
@@ -128,7 +128,7 @@ class Screening:
         return (campaign,)
 
     def ask(
-        self, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit, place: Place
+        self, pipeline: Pipeline, wanted: Campaign, unit: WorkUnit, place: Workplace
     ) -> NDArray[np.float64]:
         """Raises `OpaqueModelError` for a model that no screen can look inside."""
         settings = _settings(wanted, unit)
@@ -138,7 +138,11 @@ class Screening:
             raise OpaqueModelError(str(error)) from error
 
     def encode(
-        self, told: Sequence[NDArray[np.float64]], campaign: Campaign, unit: WorkUnit, place: Place
+        self,
+        told: Sequence[NDArray[np.float64]],
+        campaign: Campaign,
+        unit: WorkUnit,
+        place: Workplace,
     ) -> bytes:
         (scores,) = told
         scored = Scored(tuple(scores.tolist()), place.device, place.threads, _versions())

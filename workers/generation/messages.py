@@ -18,7 +18,7 @@ _BODY = TypeAdapter(tuple[tuple[WorkUnit], dict[str, Any], dict[str, Any]])
 _AFTERWARDS = ("callbacks", "errbacks", "chain", "chord")
 
 
-class _Headers(BaseModel):
+class _MessageHeaders(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     task: Literal["seedsweep.generate"]
@@ -28,7 +28,7 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     body: str
-    headers: _Headers
+    headers: _MessageHeaders
 
 
 def screen_message(item: bytes) -> bytes | None:

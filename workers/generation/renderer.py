@@ -26,7 +26,7 @@ from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation.earlier_prompts import EarlierPrompts
 from seedsweep.workers.generation.failures import Failures
 from seedsweep.workers.generation.heartbeat import Follow, Heartbeat
-from seedsweep.workers.generation.kinds import KINDS, Kind, Place
+from seedsweep.workers.generation.kinds import KINDS, Kind, Workplace
 from seedsweep.workers.generation.loaded_models import LoadedModels
 from seedsweep.workers.generation.shard_writer import Writer
 from seedsweep.workers.monitoring import health, metrics
@@ -66,7 +66,7 @@ class Renderer:
         metrics_at: str = "",
         kinds: Mapping[str, Kind[Any]] = KINDS,
     ) -> None:
-        self._kinds, self._place = kinds, Place(device, threads)
+        self._kinds, self._place = kinds, Workplace(device, threads)
         self._store, self._ledger = store, ledger
         self._name, self._device = name, device
         self._metrics_at = metrics_at

@@ -19,7 +19,7 @@ from seedsweep.workers.host_cache import cache_folder, make_once
 from seedsweep.workers.models.fingerprint import fingerprint_digests, hash_part, hub_part
 from seedsweep.workers.models.parts import (
     CHECKPOINT,
-    Part,
+    ModelPart,
     Places,
     base_part,
     component_folder,
@@ -59,7 +59,7 @@ def model_places(store: Store, model: Model) -> Places:
     )
 
 
-def part_place(store: Store, part: Part) -> Path:
+def part_place(store: Store, part: ModelPart) -> Path:
     """The folder or file on this host to load a part from; fetched first if need be.
 
     It is the part's own place if that is still what was submitted (its files are hashed each
@@ -90,7 +90,7 @@ def part_place(store: Store, part: Part) -> Path:
     return _copied(cached)
 
 
-def _manifest_or_refusal(store: Store, part: Part, fingerprint: str | None) -> Manifest:
+def _manifest_or_refusal(store: Store, part: ModelPart, fingerprint: str | None) -> Manifest:
     manifest = read_manifest(store, part)
     if manifest is not None:
         return manifest
@@ -105,14 +105,14 @@ def _manifest_or_refusal(store: Store, part: Part, fingerprint: str | None) -> M
     )
 
 
-def _fingerprint_here(part: Part) -> str | None:
+def _fingerprint_here(part: ModelPart) -> str | None:
     with contextlib.suppress(OSError, UnicodeError):
         if Path(part.source.path).exists():
             return fingerprint_digests(hash_part(part))
     return None
 
 
-def _fetch(store: Store, part: Part, manifest: Manifest, target: Path) -> None:
+def _fetch(store: Store, part: ModelPart, manifest: Manifest, target: Path) -> None:
     """Fetch a staged model to a folder that appears whole and verified, or not at all."""
 
     def fetch(folder: Path) -> None:
@@ -124,7 +124,7 @@ def _fetch(store: Store, part: Part, manifest: Manifest, target: Path) -> None:
     make_once(target, fetch)
 
 
-def _receive(store: Store, part: Part, file: StagedFile, path: Path) -> None:
+def _receive(store: Store, part: ModelPart, file: StagedFile, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     total = hashlib.sha256()
     with path.open("xb") as opened:
@@ -143,7 +143,7 @@ def _receive(store: Store, part: Part, file: StagedFile, path: Path) -> None:
         )
 
 
-def _check(part: Part, manifest: Manifest, folder: Path) -> None:
+def _check(part: ModelPart, manifest: Manifest, folder: Path) -> None:
     digests = _digests_of_copy(part, folder)
     fingerprint = fingerprint_digests(digests)
     submitted = part.source.fingerprint
@@ -154,7 +154,7 @@ def _check(part: Part, manifest: Manifest, folder: Path) -> None:
         )
 
 
-def _digests_of_copy(part: Part, folder: Path) -> dict[str, str]:
+def _digests_of_copy(part: ModelPart, folder: Path) -> dict[str, str]:
     source = part.source.model_copy(update={"path": str(_copied(folder))})
     return hash_part(replace(part, source=source))
 
@@ -165,7 +165,7 @@ def _copied(folder: Path) -> Path:
     return folder / CHECKPOINT if alone else folder
 
 
-def _hub_place(part: Part) -> Path:
+def _hub_place(part: ModelPart) -> Path:
     commit = part.source.fingerprint.removeprefix("commit:")
     try:
         folder = hub_part(part, commit)

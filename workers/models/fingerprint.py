@@ -19,7 +19,7 @@ from seedsweep.workers.models.folder import (
     only_variant,
     variants,
 )
-from seedsweep.workers.models.parts import CHECKPOINT, Part, base_part
+from seedsweep.workers.models.parts import CHECKPOINT, ModelPart, base_part
 from seedsweep.workers.models.plugins import find_function, find_plugin, name_distribution
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -55,7 +55,7 @@ def fingerprint_model(model: Model) -> str:
     return fingerprint_part(base_part(model))
 
 
-def fingerprint_part(part: Part) -> str:
+def fingerprint_part(part: ModelPart) -> str:
     """Name what one part of a model is: the hub commit, the hash of its folder's files, or of a
     file alone its sha256.
 
@@ -75,7 +75,7 @@ def fingerprint_part(part: Part) -> str:
     return _hub_commit(part)
 
 
-def hash_part(part: Part) -> dict[str, str]:
+def hash_part(part: ModelPart) -> dict[str, str]:
     """The sha256 of each file of a part that is here, by path, in the fingerprint's order.
 
     A file alone is called `CHECKPOINT`. Raises `OSError`.
@@ -135,7 +135,7 @@ def hub_snapshot(path: str, revision: str, cached: bool = False, variant: str = 
     return hub_files(path, revision, plain, cached) if plain else folder
 
 
-def hub_part(part: Part, revision: str, cached: bool = False) -> Path:
+def hub_part(part: ModelPart, revision: str, cached: bool = False) -> Path:
     """The folder in the hub's cache with the files of a part: see `hub_snapshot`."""
     if part.role == "model":
         return hub_snapshot(part.source.path, revision, cached, part.variant)
@@ -185,7 +185,7 @@ def _fingerprint_path(path: str) -> str:
     return fingerprint_files({p.as_posix(): _hash_file(f) for f, p in shown})
 
 
-def _hub_commit(part: Part) -> str:
+def _hub_commit(part: ModelPart) -> str:
     from huggingface_hub.errors import HFValidationError
 
     path, revision = part.source.path, part.source.revision
@@ -209,7 +209,7 @@ def _hub_commit(part: Part) -> str:
     return f"commit:{commit}"
 
 
-def _require_variant(part: Part, names: Sequence[str]) -> None:
+def _require_variant(part: ModelPart, names: Sequence[str]) -> None:
     """Refuse a hub model whose weights, if the hub lists them, are other variants alone."""
     there = variants(names)
     if part.variant and there and part.variant not in set().union(*there.values()):
@@ -225,7 +225,7 @@ def _require_variant(part: Part, names: Sequence[str]) -> None:
         )
 
 
-def _resolve(part: Part) -> tuple[str | None, Sequence[str]]:
+def _resolve(part: ModelPart) -> tuple[str | None, Sequence[str]]:
     """The commit of a hub id, and the names of its files if the hub was asked."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import LocalEntryNotFoundError

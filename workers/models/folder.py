@@ -27,7 +27,7 @@ _ANY_SHARDS = re.compile(r".*\.index(\.\w+)?\.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class IndexedPart:
     """A part of a pipeline that the index names: the folder it lies in, and its class."""
 
     name: str
@@ -70,10 +70,10 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / INDEX)
 
 
-def components(folder: Path) -> list[Component]:
+def components(folder: Path) -> list[IndexedPart]:
     """The parts that the index names; those that it switches off (`[null, null]`) are none."""
     return [
-        Component(name, entry[0], entry[1], component_folder(folder, name))
+        IndexedPart(name, entry[0], entry[1], component_folder(folder, name))
         for name, entry in (read_index(folder) or {}).items()
         if name.isidentifier() and not name.startswith("_") and _is_component(entry)
     ]
@@ -150,14 +150,14 @@ def component_files(folder: Path, variant: str = "") -> list[str]:
     ]
 
 
-def component_of(folder: Path, name: str) -> Component:
+def component_of(folder: Path, name: str) -> IndexedPart:
     """The component that lies in a folder of its own, by the class that its configuration names."""
     config = read_json(folder / "config.json") or {}
     if isinstance(config.get("_class_name"), str):
-        return Component(name, "diffusers", config["_class_name"], folder)
+        return IndexedPart(name, "diffusers", config["_class_name"], folder)
     said = config.get("architectures")
     kind = said[0] if isinstance(said, list) and said and isinstance(said[0], str) else ""
-    return Component(name, "transformers", kind, folder)
+    return IndexedPart(name, "transformers", kind, folder)
 
 
 def config_files(folder: Path) -> list[str]:
@@ -189,7 +189,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _is_of(parts: Iterable[Component], folder: Path, path: str) -> bool:
+def _is_of(parts: Iterable[IndexedPart], folder: Path, path: str) -> bool:
     """Whether a file of the folder is one of the components' own."""
     first, _, rest = path.partition("/")
     return any(part.folder == (folder / first if rest else folder) for part in parts)

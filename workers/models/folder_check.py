@@ -10,7 +10,7 @@ from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.folder import (
     INDEX,
-    Component,
+    IndexedPart,
     component_of,
     components,
     loaded_files,
@@ -80,7 +80,7 @@ def _check_folder(model: Model, folder: Path) -> None:
         _refuse_adapters(model, folder)
 
 
-def _check_components(model: Model, parts: Sequence[Component]) -> None:
+def _check_components(model: Model, parts: Sequence[IndexedPart]) -> None:
     """A component that takes another's place is one of the pipeline, and whole."""
     networks = [part.name for part in parts if part.has_weights]
     for one in model.components:
@@ -124,7 +124,7 @@ def _held_instead(folder: Path) -> str:
     return f"{only}; name the folder that save_pretrained wrote"
 
 
-def _refuse_dangling(part: Component) -> None:
+def _refuse_dangling(part: IndexedPart) -> None:
     """A link that was copied without what it names is said to be one."""
     for place in (part.folder, *part.folder.glob("*")):
         if place.is_symlink() and not place.exists():
@@ -135,7 +135,7 @@ def _refuse_dangling(part: Component) -> None:
             )
 
 
-def _check_part(part: Component, variant: str | None, needs_weights: bool = True) -> None:
+def _check_part(part: IndexedPart, variant: str | None, needs_weights: bool = True) -> None:
     _refuse_dangling(part)
     if not part.folder.is_dir():
         raise _incomplete(part, "is missing")
@@ -154,7 +154,7 @@ def _check_part(part: Component, variant: str | None, needs_weights: bool = True
             _check_weights(part, variant)
 
 
-def _refuse_quantised(part: Component) -> None:
+def _refuse_quantised(part: IndexedPart) -> None:
     said = (read_json(part.folder / "config.json") or {}).get("quantization_config")
     if isinstance(said, dict):
         method = said.get("quant_method")
@@ -167,12 +167,12 @@ def _refuse_quantised(part: Component) -> None:
             )
 
 
-def _require_json(part: Component, name: str) -> None:
+def _require_json(part: IndexedPart, name: str) -> None:
     if read_json(part.folder / name) is None:
         raise _incomplete(part, f"has no {name} that can be read")
 
 
-def _check_weights(part: Component, variant: str | None) -> None:
+def _check_weights(part: IndexedPart, variant: str | None) -> None:
     files = part.weights(variant) or part.weights()
     suffixes = {file.suffix for file in part.folder.glob("*")}
     if not files and suffixes & PICKLES:
@@ -194,7 +194,7 @@ def _check_weights(part: Component, variant: str | None) -> None:
             _check_shards(part, file)
 
 
-def _check_safetensors(part: Component, file: Path) -> None:
+def _check_safetensors(part: IndexedPart, file: Path) -> None:
     if read_header(file) is not None:
         return
     if is_pointer(file):
@@ -204,7 +204,7 @@ def _check_safetensors(part: Component, file: Path) -> None:
     raise _incomplete(part, f"has a file that is cut short or no safetensors ({file.name})")
 
 
-def _check_shards(part: Component, listing: Path) -> None:
+def _check_shards(part: IndexedPart, listing: Path) -> None:
     shards = (read_json(listing) or {}).get("weight_map")
     named = shards.values() if isinstance(shards, dict) else ()
     names = {name for name in named if isinstance(name, str)}
@@ -264,7 +264,7 @@ def _check_channels(model: Model, folder: Path) -> None:
         )
 
 
-def _incomplete(part: Component, what: str) -> ConfigError:
+def _incomplete(part: IndexedPart, what: str) -> ConfigError:
     return ConfigError(
         f"The model {part.folder.parent} is not whole: its {part.name} {what}; fetch or save the "
         "folder again."

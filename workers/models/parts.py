@@ -19,7 +19,7 @@ _WEIGHTS = ("diffusion_pytorch_model*.safetensors*", "model*.safetensors*")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModelPart:
     """One place that a model is loaded from: what it is to the model, and what of it is loaded.
 
     `files` lists the paths in a folder, in the fingerprint's order; `patterns` are the files of a
@@ -48,24 +48,26 @@ class Places:
     components: Mapping[str, Path] = field(default_factory=dict)
 
 
-def base_part(model: Model) -> Part:
+def base_part(model: Model) -> ModelPart:
     """The folder or checkpoint that a model names as its `path`."""
     source = Source(path=model.path, revision=model.revision, fingerprint=model.fingerprint)
-    return Part("model", source, partial(loaded_files, variant=model.variant), (), model.variant)
+    return ModelPart(
+        "model", source, partial(loaded_files, variant=model.variant), (), model.variant
+    )
 
 
-def config_part(model: Model) -> Part | None:
+def config_part(model: Model) -> ModelPart | None:
     """What describes a checkpoint, if the model is one that names it."""
     if not model.config:
         return None
     source = Source(path=model.config, fingerprint=model.config_fingerprint)
-    return Part("config", source, config_files, _CONFIGURATION)
+    return ModelPart("config", source, config_files, _CONFIGURATION)
 
 
-def weights_parts(sources: Sequence[Adapter | Embedding]) -> list[Part]:
+def weights_parts(sources: Sequence[Adapter | Embedding]) -> list[ModelPart]:
     """A model's adapters or embeddings, which are files, numbered from 1."""
     return [
-        Part(
+        ModelPart(
             f"{'adapter' if isinstance(source, Adapter) else 'embedding'} {number}",
             source,
             _no_folder,
@@ -75,17 +77,17 @@ def weights_parts(sources: Sequence[Adapter | Embedding]) -> list[Part]:
     ]
 
 
-def component_part(source: Component, variant: str) -> Part:
+def component_part(source: Component, variant: str) -> ModelPart:
     """A component that takes the place of the model's own."""
     patterns = tuple(
         f"{folder}{name}"
         for folder in ("", f"{source.name}/")
         for name in ("config.json", *_WEIGHTS)
     )
-    return Part(source.name, source, partial(component_files, variant=variant), patterns)
+    return ModelPart(source.name, source, partial(component_files, variant=variant), patterns)
 
 
-def model_parts(model: Model) -> list[Part]:
+def model_parts(model: Model) -> list[ModelPart]:
     """All parts of a diffusers model, its own first; of any other model there is one."""
     config = config_part(model)
     return [
@@ -97,7 +99,7 @@ def model_parts(model: Model) -> list[Part]:
     ]
 
 
-def is_of_hub(part: Part) -> bool:
+def is_of_hub(part: ModelPart) -> bool:
     """Whether a part that was submitted is fetched from the hub."""
     return part.source.fingerprint.startswith("commit:")
 

@@ -9,7 +9,7 @@ from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.model import Adapter, Component, Embedding, Model
 from seedsweep.workers.models.fingerprint import fingerprint_part, hub_part
 from seedsweep.workers.models.parts import (
-    Part,
+    ModelPart,
     base_part,
     component_folder,
     component_part,
@@ -105,7 +105,7 @@ def _weights(sources: Sequence[Weights], folder: Path) -> tuple[Weights, ...]:
     )
 
 
-def _file(source: Weights, part: Part, folder: Path) -> Weights:
+def _file(source: Weights, part: ModelPart, folder: Path) -> Weights:
     """The file that an adapter or embedding is: of a folder here its path, of a hub id its name."""
     place = folder / source.path
     if place.is_dir():
@@ -130,7 +130,7 @@ def _file(source: Weights, part: Part, folder: Path) -> Weights:
     return source.model_copy(update={"fingerprint": fingerprint})
 
 
-def _of_hub(part: Part, fingerprint: str) -> Path:
+def _of_hub(part: ModelPart, fingerprint: str) -> Path:
     try:
         return hub_part(part, fingerprint.removeprefix("commit:"))
     except Exception as error:  # the errors of its HTTP client differ between its versions
@@ -140,7 +140,7 @@ def _of_hub(part: Part, fingerprint: str) -> Path:
         ) from error
 
 
-def _choose(part: Part, folder: Path) -> str:
+def _choose(part: ModelPart, folder: Path) -> str:
     """The one file of weights in a folder, by the name that diffusers saves it under or alone."""
     names = sorted(file.name for file in folder.iterdir() if file.suffix == ".safetensors")
     usual = [name for name in names if name in _USUAL]

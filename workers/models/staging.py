@@ -18,7 +18,7 @@ from seedsweep.storage.settings.model import Model
 from seedsweep.storage.store import Store
 from seedsweep.workers.models.fingerprint import fingerprint_digests, hash_part
 from seedsweep.workers.models.folder import FINGERPRINTED
-from seedsweep.workers.models.parts import Part, model_parts
+from seedsweep.workers.models.parts import ModelPart, model_parts
 
 PART = 256 * 2**20
 """Bytes in one object: fixed, since a staging that was cut short is taken up where it ended."""
@@ -62,14 +62,14 @@ def stage_model(store: Store, model: Model) -> int:
     return sum(_stage(store, part) for part in here)
 
 
-def objects_of(part: Part, file: StagedFile) -> list[str]:
+def objects_of(part: ModelPart, file: StagedFile) -> list[str]:
     """The keys of the objects that make up a file, in order."""
     if file.parts == 1:
         return [keys.model_file(part.source.fingerprint, file.path)]
     return [keys.model_part(part.source.fingerprint, file.path, i) for i in range(file.parts)]
 
 
-def read_manifest(store: Store, part: Part) -> Manifest | None:
+def read_manifest(store: Store, part: ModelPart) -> Manifest | None:
     key = keys.model_manifest(part.source.fingerprint)
     data = store.read(key)
     try:
@@ -80,12 +80,12 @@ def read_manifest(store: Store, part: Part) -> Manifest | None:
         ) from error
 
 
-def stage_again(part: Part) -> str:
+def stage_again(part: ModelPart) -> str:
     prefix = keys.model_prefix(part.source.fingerprint)
     return f"delete {prefix} from the store, and submit with --stage-model again"
 
 
-def _stage(store: Store, part: Part) -> int:
+def _stage(store: Store, part: ModelPart) -> int:
     if _is_staged(store, part):
         return 0
     with _readable(part):
@@ -96,7 +96,7 @@ def _stage(store: Store, part: Part) -> int:
     return sent
 
 
-def _digests(part: Part) -> dict[str, str]:
+def _digests(part: ModelPart) -> dict[str, str]:
     digests = hash_part(part)
     if fingerprint_digests(digests) != part.source.fingerprint:
         raise ConfigError(
@@ -106,19 +106,19 @@ def _digests(part: Part) -> dict[str, str]:
     return digests
 
 
-def _file(part: Part, path: str) -> Path:
+def _file(part: ModelPart, path: str) -> Path:
     """Where a file of a part that is here lies: a part may be a file itself."""
     place = Path(part.source.path)
     return place if place.is_file() else place / path
 
 
-def _describe(part: Part, path: str, digest: str) -> StagedFile:
+def _describe(part: ModelPart, path: str, digest: str) -> StagedFile:
     keys.model_file(part.source.fingerprint, path)
     size = _file(part, path).stat().st_size
     return StagedFile(path=path, size=size, sha256=digest, parts=max(1, -(-size // PART)))
 
 
-def _send(store: Store, part: Part, file: StagedFile) -> int:
+def _send(store: Store, part: ModelPart, file: StagedFile) -> int:
     sent, total, names = 0, hashlib.sha256(), objects_of(part, file)
     with _file(part, file.path).open("rb") as opened:
         for name in names:
@@ -136,7 +136,7 @@ def _send(store: Store, part: Part, file: StagedFile) -> int:
     return sent
 
 
-def _is_staged(store: Store, part: Part) -> bool:
+def _is_staged(store: Store, part: ModelPart) -> bool:
     try:
         manifest = read_manifest(store, part)
     except ModelLoadError:
@@ -152,7 +152,7 @@ def _first(error: ValidationError) -> str:
 
 
 @contextlib.contextmanager
-def _readable(part: Part) -> Iterator[None]:
+def _readable(part: ModelPart) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -15,7 +15,7 @@ from seedsweep.storage.errors import ModelLoadError
 from seedsweep.storage.held_folder import held_folder
 from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.folder import (
-    Component,
+    IndexedPart,
     component_of,
     components,
     config_files,
@@ -121,7 +121,7 @@ def _component(folder: Path, name: str, index: Path, model: Model) -> Any:
     kinds: Any = diffusers
     if part.library == "transformers":
         own = next(one for one in components(index) if one.name == name)
-        part, kinds = Component(name, own.library, own.class_name, folder), transformers
+        part, kinds = IndexedPart(name, own.library, own.class_name, folder), transformers
     kind = getattr(kinds, part.class_name, None)
     if kind is None:
         raise ModelLoadError(

@@ -13,7 +13,7 @@ from seedsweep.storage.errors import ModelLoadError
 from seedsweep.workers.pipelines.diffusers_class import why_opaque
 from seedsweep.workers.pipelines.diffusers_loading import denoisers
 from seedsweep.workers.pipelines.noise_levels import noise_schedule
-from seedsweep.workers.pipelines.predictions import LOW_NOISE, Pair, Predictions
+from seedsweep.workers.pipelines.predictions import LOW_NOISE, PredictionPair, Predictions
 from seedsweep.workers.pipelines.sampler_watch import Enough, watched_steps
 
 
@@ -84,8 +84,8 @@ class _Reader:
         low_noise: bool,
     ) -> None:
         self.guidance_scale: float = arguments["guidance_scale"]
-        self.pairs: list[list[Pair]] = []
-        self.low_noise: list[Pair] = []
+        self.pairs: list[list[PredictionPair]] = []
+        self.low_noise: list[PredictionPair] = []
         self._name = type(pipeline).__name__
         self._count, self._steps, self._wants_low_noise = count, steps, low_noise
         self._schedule = noise_schedule(pipeline.scheduler)
@@ -132,13 +132,13 @@ class _Reader:
         if off > 0.02 * expected.abs().max():
             raise self.unfit("its guidance is another than the usual one")
 
-    def _read(self, given: inspect.BoundArguments, output: Any) -> list[Pair]:
+    def _read(self, given: inspect.BoundArguments, output: Any) -> list[PredictionPair]:
         # All these networks are given the noisy latents first.
         noisy = _doubles(list(given.arguments.values())[1])
         timestep = float(torch.as_tensor(given.arguments["timestep"]).flatten()[0])
         noise = self._schedule.predicted_noise(_doubles(output), noisy, timestep)
         unconditional, conditional = noise[: self._count], noise[self._count :]
-        return [Pair(*pair) for pair in zip(conditional, unconditional, strict=True)]
+        return [PredictionPair(*pair) for pair in zip(conditional, unconditional, strict=True)]
 
     def _timestep_like(self, timestep: Any) -> Any:
         return torch.full_like(torch.as_tensor(timestep), round(LOW_NOISE * self._schedule.length))

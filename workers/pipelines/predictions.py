@@ -13,7 +13,7 @@ the end of 50, in the code of Asthana and Belagiannis (arXiv 2601.20642)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
+class PredictionPair:
     """The noise that the network predicts in one input with the prompt and without it, as
     `NoiseSchedule.predicted_noise` says: two float64 arrays (channels, height, width)."""
 
@@ -31,8 +31,8 @@ class Predictions:
 
     seed: int
     guidance_scale: float
-    steps: tuple[Pair, ...]
-    low_noise: Pair | None
+    steps: tuple[PredictionPair, ...]
+    low_noise: PredictionPair | None
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from typing import Any
 from seedsweep.storage.errors import ConfigError, ModelLoadError
 from seedsweep.storage.records import Unseen
 from seedsweep.storage.settings.model import Model
-from seedsweep.workers.models.folder import Component, components, read_index, read_json
+from seedsweep.workers.models.folder import IndexedPart, components, read_index, read_json
 from seedsweep.workers.models.local_folder import component_place, folder_here
 from seedsweep.workers.models.weights_check import vectors_of
 from seedsweep.workers.pipelines.diffusers_class import (
@@ -159,13 +159,13 @@ def unseen_words(
     return tuple(said)
 
 
-def _has_tokenizer(part: Component) -> bool:
+def _has_tokenizer(part: IndexedPart) -> bool:
     """Whether a part is a processor of prompts, and not of pictures alone."""
     is_processor = part.class_name.endswith("Processor")
     return is_processor and (part.folder / "tokenizer_config.json").is_file()
 
 
-def _open(part: Component, usual: int | None) -> Tokenizer:
+def _open(part: IndexedPart, usual: int | None) -> Tokenizer:
     try:
         loaded = part_class(part.library, part.class_name).from_pretrained(
             part.folder, local_files_only=True

@@ -10,7 +10,7 @@ picture's size. A score is NaN if the network's predictions are not finite.
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.workers.pipelines.predictions import Pair, Predictions
+from seedsweep.workers.pipelines.predictions import PredictionPair, Predictions
 
 ALIGNMENT_WEIGHT = 2.0
 """γ₂ ÷ γ₁ of `anisotropy`: 2 is the published code's for Stable Diffusion 1.4 (0.1 for 2.0)."""
@@ -62,7 +62,7 @@ def anisotropy(predictions: Predictions) -> float:
     return magnitude + ALIGNMENT_WEIGHT * float(np.mean(cosines))
 
 
-def _guidance(pair: Pair) -> NDArray[np.float64]:
+def _guidance(pair: PredictionPair) -> NDArray[np.float64]:
     return pair.conditional - pair.unconditional
 
 

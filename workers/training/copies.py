@@ -25,7 +25,7 @@ from seedsweep.workers.training.embedding_index import EmbeddingProposals, Embed
 from seedsweep.workers.training.frame_file import FrameFile
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.pictures import Reading, none_readable
-from seedsweep.workers.training.slice_description import Description, Named
+from seedsweep.workers.training.slice_description import Description, NamedPicture
 from seedsweep.workers.training.slice_search import by_slice
 from seedsweep.workers.training.slices import Slice
 
@@ -128,7 +128,7 @@ class TrainingCopies:
             firsts[among] = among[groups]
         return np.asarray(firsts[begins[copies]])
 
-    def name(self, positions: Sequence[int]) -> list[Named]:
+    def name(self, positions: Sequence[int]) -> list[NamedPicture]:
         """The captioned pictures at these positions, in this order; raises `TrainingSetError` if
         one has gone."""
         named = {

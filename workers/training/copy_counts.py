@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import Verification
-from seedsweep.workers.analysis.cuts import Summary, joined_summaries
+from seedsweep.workers.analysis.cuts import CutSummary, joined_summaries
 from seedsweep.workers.analysis.frames import frame_of, frames_of
 from seedsweep.workers.training.copy_questions import (
     FIRSTS,
@@ -71,7 +71,7 @@ class CopyCounts:
         return counts, read
 
     def _possible(
-        self, known: Sequence[KnownPicture], summary: Summary
+        self, known: Sequence[KnownPicture], summary: CutSummary
     ) -> Iterator[list[tuple[int, Places]]]:
         """The known pictures, by their place, with those that may be near-copies by their row in
         the summary: runs that have no more than are compared at once, or one known picture."""

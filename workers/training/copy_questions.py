@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import NearCopies
-from seedsweep.workers.analysis.cuts import Summary, centres
+from seedsweep.workers.analysis.cuts import CutSummary, centres
 from seedsweep.workers.analysis.frames import Frames
 from seedsweep.workers.analysis.near_copies import Reference, fit_unmoved
 
@@ -61,7 +61,7 @@ def judge_copies(question: CopyQuestion) -> list[NDArray[np.bool_]]:
     return answers
 
 
-def possible_copies(question: PossibleQuestion, summary: Summary) -> list[Places]:
+def possible_copies(question: PossibleQuestion, summary: CutSummary) -> list[Places]:
     """Of each first picture those of its others that may be near-copies of it; all that are, are
     among them."""
     among = question.others or [None] * len(question.firsts)

@@ -8,7 +8,7 @@ from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.embedding_model import EmbeddingModel
 from seedsweep.workers.training.search_actors import Searchers, crew_of
-from seedsweep.workers.training.slice_description import Describer, Description, Named
+from seedsweep.workers.training.slice_description import Describer, Description, NamedPicture
 from seedsweep.workers.training.slices import Slice
 
 
@@ -30,7 +30,7 @@ class Describers(Searchers):
 
     def names(
         self, slices: Sequence[Slice], places: Mapping[int, Sequence[int]]
-    ) -> Iterator[Named]:
+    ) -> Iterator[NamedPicture]:
         """The pictures at these places of the slices with these numbers, by name."""
 
         def start(actor: Any, number: int) -> Any:

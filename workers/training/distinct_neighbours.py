@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.storage.settings.analysis import Verification
-from seedsweep.workers.analysis.cuts import Summary, summaries_of
+from seedsweep.workers.analysis.cuts import CutSummary, summaries_of
 from seedsweep.workers.analysis.frames import Frames, frame_of
 from seedsweep.workers.analysis.ranked import NOWHERE
 from seedsweep.workers.training.copy_questions import (
@@ -133,7 +133,7 @@ class DistinctNeighbours:
         }
 
     def _possible(
-        self, frames: Frames, summary: Summary, rows: NDArray[np.int32]
+        self, frames: Frames, summary: CutSummary, rows: NDArray[np.int32]
     ) -> Iterator[tuple[int, Places]]:
         asked: dict[int, list[int]] = {}
         rule, flip = self._settings.near_copies, self._settings.flip

@@ -15,8 +15,8 @@ from seedsweep.workers.training.kinds import not_readable
 from seedsweep.workers.training.slices import (
     UNREADABLE,
     USUAL,
-    Contents,
     PictureColumn,
+    SetContents,
     look_into,
 )
 
@@ -48,7 +48,7 @@ def fingerprint_training_set(path: Path, column: PictureColumn = USUAL) -> str:
     return fingerprint
 
 
-def state_of(contents: Contents) -> str:
+def state_of(contents: SetContents) -> str:
     """What is another one if any file of the training set has changed."""
     return _state(_files(contents))[0]
 
@@ -59,7 +59,7 @@ def size_of(file: Path) -> str:
     return str(about.st_size) if about else _ABSENT
 
 
-def _files(contents: Contents) -> list[NamedFile]:
+def _files(contents: SetContents) -> list[NamedFile]:
     whole = contents.path
     return [(whole.name if file == whole else name, file) for name, file in contents.all_files()]
 

@@ -42,8 +42,8 @@ from seedsweep.workers.training.pictures import (
 )
 from seedsweep.workers.training.slices import (
     UNREADABLE,
-    Contents,
     PictureColumn,
+    SetContents,
     count_pictures,
     look_into,
 )
@@ -188,7 +188,7 @@ class _Index:
         level = logging.WARNING if sentences_on(coverage) else logging.INFO
         log.log(level, "%s", in_words(coverage))
 
-    def _contents(self, path: Path, column: PictureColumn) -> Contents:
+    def _contents(self, path: Path, column: PictureColumn) -> SetContents:
         try:
             return look_into(path, column)
         except (TrainingSetError, *UNREADABLE) as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.matching import TrainingMatch
-from seedsweep.workers.training.slice_search import Fetched, Named
+from seedsweep.workers.training.slice_search import Fetched, PictureName
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,4 +35,4 @@ class MatchedPart:
     l2: float
     correlation: float
     copies: int
-    showing: tuple[Named, ...]
+    showing: tuple[PictureName, ...]

@@ -11,8 +11,8 @@ from seedsweep.workers.training.kinds import not_readable, refuse_other_kinds
 from seedsweep.workers.training.slices import (
     UNREADABLE,
     USUAL,
-    Contents,
     PictureColumn,
+    SetContents,
     Slice,
     look_into,
 )
@@ -33,7 +33,7 @@ class PictureSet:
         return self.contents.slices
 
     @cached_property
-    def contents(self) -> Contents:
+    def contents(self) -> SetContents:
         """What it is made of."""
         try:
             return look_into(self.path, self.column)

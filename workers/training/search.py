@@ -21,7 +21,7 @@ from seedsweep.workers.analysis.matching import (
     GROWTH,
     SMALL_IMAGE_SIDE,
     SPARE,
-    Pair,
+    PossibleMatch,
     TrainingMatch,
     are_nearer_mirrored,
     is_extracted,
@@ -138,7 +138,7 @@ class TrainingSearch:
             some = self._as_they_are_nearer(images, found[at : at + step])
             fetched += some
             pairs = [
-                Pair(
+                PossibleMatch(
                     index=one.position,
                     l2=l2[place],
                     flip=one.transform.flip,

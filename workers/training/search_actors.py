@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.workers.analysis.cuts import Summary
+from seedsweep.workers.analysis.cuts import CutSummary
 from seedsweep.workers.cluster.jobs import outcome_of, spread
 from seedsweep.workers.cluster.ray_cluster import (
     Actors,
@@ -21,8 +21,8 @@ from seedsweep.workers.cluster.ray_cluster import (
 from seedsweep.workers.training.copy_questions import CopyQuestion, PossibleQuestion
 from seedsweep.workers.training.slice_search import (
     Fetched,
-    Named,
     PartQuery,
+    PictureName,
     Query,
     Searcher,
     SliceMatches,
@@ -66,7 +66,7 @@ class Searchers:
         return self._each(enumerate(slices), start)
 
     def possible(
-        self, questions: Iterable[PossibleQuestion], summary: Summary
+        self, questions: Iterable[PossibleQuestion], summary: CutSummary
     ) -> Iterator[tuple[int, list[NDArray[np.intp]]]]:
         """The answers to each question, by its number, as they come."""
         shared = self._ray.put(summary)
@@ -112,7 +112,7 @@ class Searchers:
 
     def summaries(
         self, slices: Sequence[Slice], places: Mapping[int, range], query: Query
-    ) -> Iterator[tuple[NDArray[np.int64], Summary]]:
+    ) -> Iterator[tuple[NDArray[np.int64], CutSummary]]:
         """The positions of those that can be read and the summaries of their centres, by slice."""
         shared = self._ray.put(query)
 
@@ -123,7 +123,7 @@ class Searchers:
 
     def named(
         self, slices: Sequence[Slice], places: Mapping[int, Sequence[int]], query: PartQuery
-    ) -> Iterator[Named]:
+    ) -> Iterator[PictureName]:
         """The names and captions of those."""
         shared = self._ray.put(query)
 

@@ -54,7 +54,7 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedPicture:
     """A training picture: its position, what it is called, and its caption as a prompt."""
 
     position: int
@@ -75,7 +75,7 @@ class Describer(Searcher):
         """As `describe_slice`."""
         return describe_slice(number, part, settings, embedding)
 
-    def names(self, number: int, part: Slice, places: Sequence[int]) -> list[Named]:
+    def names(self, number: int, part: Slice, places: Sequence[int]) -> list[NamedPicture]:
         """As `name_pictures`."""
         return name_pictures(number, part, places)
 
@@ -135,13 +135,15 @@ def _embedded(
     return np.concatenate(made)
 
 
-def name_pictures(number: int, part: Slice, places: Sequence[int]) -> list[Named]:
+def name_pictures(number: int, part: Slice, places: Sequence[int]) -> list[NamedPicture]:
     """The pictures at these places of the slice by name, none of them decoded, without those that
     have no caption any more."""
     found = dict(_names(part, set(places)))
     captions = read_captions(part, list(found.values()))
     prompts = ((place, name, prompt_of(captions.get(name))) for place, name in found.items())
-    return [Named(number * PLACES + place, name, text) for place, name, text in prompts if text]
+    return [
+        NamedPicture(number * PLACES + place, name, text) for place, name, text in prompts if text
+    ]
 
 
 def prompt_of(caption: str | None) -> str | None:

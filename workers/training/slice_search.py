@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.workers.analysis.coarse_bounds import Coarse
-from seedsweep.workers.analysis.cuts import Summary, centres, joined_summaries, summaries_of
+from seedsweep.workers.analysis.cuts import CutSummary, centres, joined_summaries, summaries_of
 from seedsweep.workers.analysis.frames import Frames, frames_of
 from seedsweep.workers.analysis.inner_products import MaskedSums, TorchMaskedSums, masked_sums
 from seedsweep.workers.analysis.near_copies import Reference
@@ -24,7 +24,7 @@ from seedsweep.workers.analysis.part_matching import (
     PartReference,
     shown_either_way,
 )
-from seedsweep.workers.analysis.ranked import Found
+from seedsweep.workers.analysis.ranked import NearPairs
 from seedsweep.workers.analysis.running_nearest import Ranking
 from seedsweep.workers.training.copy_questions import (
     CopyQuestion,
@@ -88,7 +88,7 @@ class SliceMatches:
     process which looked ever held."""
 
     number: int
-    found: Found
+    found: NearPairs
     copies: NDArray[np.int64]
     reading: Reading
     peak_bytes: int
@@ -132,7 +132,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class PictureName:
     """The name and the caption of a training picture."""
 
     position: int
@@ -158,12 +158,12 @@ class Searcher:
 
     def named(
         self, number: int, part: Slice, places: Sequence[int], query: PartQuery
-    ) -> list[Named]:
+    ) -> list[PictureName]:
         """As `fetch_named`."""
         return fetch_named(number, part, places, query)
 
     def possible(
-        self, question: PossibleQuestion, summary: Summary
+        self, question: PossibleQuestion, summary: CutSummary
     ) -> tuple[int, list[NDArray[np.intp]]]:
         """The question's number, and the answers of `possible_copies`."""
         return question.number, possible_copies(question, summary)
@@ -178,7 +178,7 @@ class Searcher:
 
     def summaries(
         self, number: int, part: Slice, places: range, query: Query
-    ) -> tuple[NDArray[np.int64], Summary]:
+    ) -> tuple[NDArray[np.int64], CutSummary]:
         """As `fetch_summaries`."""
         return fetch_summaries(number, part, places, query)
 
@@ -279,7 +279,7 @@ def fetch_frames(
 
 def fetch_summaries(
     number: int, part: Slice, places: range, query: Query
-) -> tuple[NDArray[np.int64], Summary]:
+) -> tuple[NDArray[np.int64], CutSummary]:
     """As `fetch_pictures`, of all only the positions (n,) and the summaries of their centres."""
     read = readable_pictures(part, query.settings, query.size, Reading(), places.__contains__)
     positions: list[int] = []
@@ -290,13 +290,16 @@ def fetch_summaries(
     return np.array(positions, np.int64), joined_summaries(parts)
 
 
-def fetch_named(number: int, part: Slice, places: Sequence[int], query: PartQuery) -> list[Named]:
+def fetch_named(
+    number: int, part: Slice, places: Sequence[int], query: PartQuery
+) -> list[PictureName]:
     """As `fetch_pictures`, of each only its name and its caption."""
     read = readable_pictures(part, query.settings, query.size, Reading(), set(places).__contains__)
     names = {place: name for place, name, _, _ in read}
     captions = read_captions(part, list(names.values()))
     return [
-        Named(number * PLACES + place, name, captions.get(name)) for place, name in names.items()
+        PictureName(number * PLACES + place, name, captions.get(name))
+        for place, name in names.items()
     ]
 
 

@@ -129,7 +129,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class SetContents:
     """What a training set is made of: its files by name, the slices of all, and of its folder what
     is left out, by kind."""
 
@@ -151,7 +151,7 @@ class Contents:
                         yield f"{part.name}#{row} {named.name}", named
 
 
-def look_into(path: Path, column: PictureColumn = USUAL) -> Contents:
+def look_into(path: Path, column: PictureColumn = USUAL) -> SetContents:
     """What the training set at `path` is made of: a Parquet file, tar or array, or all of those and
     all pictures in a folder, in the order of their names.
 
@@ -163,8 +163,8 @@ def look_into(path: Path, column: PictureColumn = USUAL) -> Contents:
         slices = _cut_file(path, path, column)
         if all(part.count == 0 for part in slices):
             raise TrainingSetError("it holds nothing")
-        return Contents(path, [path], slices)
-    contents, refused = Contents(path), []
+        return SetContents(path, [path], slices)
+    contents, refused = SetContents(path), []
     for are_pictures, run in groupby(files_in(path, contents.left_out), _is_picture):
         files = list(run)
         if are_pictures:

@@ -460,5 +460,5 @@ def test_the_columns_are_those_that_are_promised(tmp_path):
     assert json.loads((tmp_path / "p.jsonl").read_text()) == row
     assert pq.read_table(tmp_path / "p.parquet").to_pylist() == [row]
     assert pq.read_schema(tmp_path / "p.parquet").field("copies").type == pa.int64()
-    assert selection.Summary.__doc__
+    assert selection.SelectionSummary.__doc__
     assert Path(tmp_path / "p.csv").stat().st_size > 0

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seedsweep.workers.pipelines.predictions import Pair, Predictions
+from seedsweep.workers.pipelines.predictions import PredictionPair, Predictions
 from seedsweep.workers.screening.scores import anisotropy, noise_magnitude, one_step
 
 SHAPE = (2, 2, 3)
 LATENTS = arrays(np.float64, SHAPE, elements=st.floats(-4, 4, width=32))
-PAIRS = st.builds(Pair, LATENTS, LATENTS)
+PAIRS = st.builds(PredictionPair, LATENTS, LATENTS)
 SEEN = st.builds(
     Predictions,
     seed=st.integers(0, 9),
@@ -66,7 +66,7 @@ def test_anisotropy_adds_twice_the_mean_cosine_over_channels_at_little_noise(see
 def test_a_prompt_that_moves_the_prediction_further_scores_higher(seen, more):
     def moved(pair):
         u = pair.unconditional
-        return Pair(u + more * (pair.conditional - u), u)
+        return PredictionPair(u + more * (pair.conditional - u), u)
 
     further = Predictions(1, 3.0, tuple(map(moved, seen.steps)), seen.low_noise)
     for score in (noise_magnitude, anisotropy):
@@ -75,12 +75,12 @@ def test_a_prompt_that_moves_the_prediction_further_scores_higher(seen, more):
 
 def test_a_prompt_that_moves_nothing_scores_nothing():
     same = np.ones(SHAPE)
-    still = Predictions(1, 3.0, (Pair(same, same),), Pair(same, same))
+    still = Predictions(1, 3.0, (PredictionPair(same, same),), PredictionPair(same, same))
     assert noise_magnitude(still) == anisotropy(still) == 0
     assert one_step(still) == 1
 
 
 def test_anisotropy_cannot_do_without_little_noise():
-    same = Pair(np.ones(SHAPE), np.ones(SHAPE))
+    same = PredictionPair(np.ones(SHAPE), np.ones(SHAPE))
     with pytest.raises(ValueError, match="needs the predictions at little noise"):
         anisotropy(Predictions(1, 3.0, (same,), None))
