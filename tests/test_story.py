@@ -269,8 +269,9 @@ def test_a_cluster_that_does_not_answer_is_said_before_an_image_is_made(desk, fr
 RAY_THAT_FAILS = """
 from types import SimpleNamespace
 class Ray:
-    get_node = start_api_server = start_ray_process = RayParams = dict
-_private = SimpleNamespace(services=Ray, parameter=Ray)
+    get_node = start_api_server = start_ray_process = ConsolePopen = RayParams = dict
+    set_sigterm_handler = None
+_private = SimpleNamespace(services=Ray, parameter=Ray, utils=Ray)
 def init(**options):
     raise OSError("No space left on device")
 """

@@ -14,14 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
-from seedsweep.storage.ledger import MAX_LOSSES
 
 STOP_SECONDS = 15.0
 
 
-MAX_QUICK_DEATHS = 2 * MAX_LOSSES
-"""A worker can die more often than it takes to park a unit that ends its process: of several such
-units it takes one after another, before the first comes back."""
+MAX_QUICK_DEATHS = 5
 
 
 QUICK_SECONDS = 20.0
@@ -47,12 +44,19 @@ def start_process(
 
 
 class Child:
-    """A supervised process: `ensure_alive` starts it again when it has died."""
+    """A supervised process: `ensure_alive` starts it again when it has died, unless that was the
+    last of so many deaths."""
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        deaths: int = MAX_QUICK_DEATHS,
     ) -> None:
         self.name, self.log = name, log
+        self._deaths = deaths
         self._command, self._environment = command, environment
         self._quick_deaths = 0
         self._start()
@@ -66,8 +70,8 @@ class Child:
         """Start the process again if it has died.
 
         Raises `ConfigError` if the user's settings ended it, `TransientError` if it
-        waited for something in vain, and `SeedsweepError` if it died `MAX_QUICK_DEATHS` times in
-        a row soon after its start.
+        waited for something in vain, and `SeedsweepError` if it died as often as it may in a row
+        soon after its start.
         """
         code = self._process.poll()
         if code is None:
@@ -77,9 +81,9 @@ class Child:
         # A worker that took itself out ends with 1, however long it lived.
         quick = code == 1 or time.monotonic() - self._began < QUICK_SECONDS
         self._quick_deaths = self._quick_deaths + 1 if quick else 0
-        if code == 3 and (not quick or self._quick_deaths >= MAX_QUICK_DEATHS):
+        if code == 3 and (not quick or self._quick_deaths >= self._deaths):
             raise TransientError(self._last_words())
-        if self._quick_deaths >= MAX_QUICK_DEATHS:
+        if self._quick_deaths >= self._deaths:
             raise SeedsweepError(
                 f"The {self.name} keeps dying (exit {code}); its last words: {self._last_words()}"
             )

@@ -18,7 +18,7 @@ from seedsweep.scheduler.services.embedded_broker import embedded_broker
 from seedsweep.storage.campaigns import load_control, store_control
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, PermanentError
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.ledger import MAX_LOSSES, Ledger
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
@@ -29,6 +29,10 @@ from seedsweep.workers.monitoring import store_watch
 
 WORD_SECONDS = 30.0
 """How often it is said that Ray still starts."""
+
+WORKER_DEATHS = 2 * MAX_LOSSES
+"""So many quick deaths end a run. They are more than it takes to park a unit that ends its process:
+of several such units a worker takes one after another, before the first comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,8 @@ def _workers(count: int, threads: int, logs: Path, environment: dict[str, str]) 
             *("--device", devices[number % len(devices)]),
             *("--threads", str(threads), "--name", f"worker-{number}", "--metrics-port", "0"),
         ]
-        yield Child(f"worker {number}", command, logs / f"worker-{number}.log", own)
+        log_file = logs / f"worker-{number}.log"
+        yield Child(f"worker {number}", command, log_file, own, WORKER_DEATHS)
 
 
 def _analyst(actors: int, logs: Path, environment: dict[str, str]) -> Child:

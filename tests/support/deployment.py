@@ -192,7 +192,7 @@ class Deployment:
         environment = self.environment | ({"SEEDSWEEP_STORE_URL": store} if store else {})
         if arguments[0] != "run":
             finished = seedsweep_here(*arguments, folder=self.folder, environment=environment)
-            assert finished.returncode == code, finished.stderr
+            assert finished.returncode == code, finished.stdout + finished.stderr
             return finished.stdout
         finished = subprocess.run(
             [sys.executable, "-m", "seedsweep.cli", *arguments],

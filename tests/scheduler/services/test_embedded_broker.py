@@ -12,7 +12,7 @@ import redis
 
 from seedsweep.scheduler.services.child_process import MAX_QUICK_DEATHS, Child, stopping
 from seedsweep.scheduler.services.embedded_broker import embedded_broker
-from seedsweep.scheduler.services.local_run import _oversee
+from seedsweep.scheduler.services.local_run import WORKER_DEATHS, _oversee
 from seedsweep.storage.errors import ConfigError, SeedsweepError, TransientError
 from seedsweep.storage.ledger import MAX_LOSSES, Ledger
 from tests.support.checkout import ROOT
@@ -106,7 +106,7 @@ class _DiesOfUnits:
 
 def test_a_worker_that_dies_of_its_units_is_not_given_up(start):
     """They are parked, one after the other; and the first is before its worker is given up."""
-    assert MAX_QUICK_DEATHS > MAX_LOSSES
+    assert WORKER_DEATHS > MAX_LOSSES
     child = start("raise SystemExit(7)")
     dispatcher = _DiesOfUnits(child)
 
