@@ -25,6 +25,7 @@ from seedsweep.workers.pipelines.noise import noise_share
 from tests.support.deployment import PROMPTS, write_campaign
 from tests.support.local import Local
 from tests.support.patience import load_per_core
+from tests.support.processes import is_alive
 from tests.support.servers import wait_until
 from tests.support.strangers import listening, stranger_gets
 
@@ -147,6 +148,7 @@ def test_what_was_killed_is_missed_by_what_waits_for_it_and_started_again_on_its
     pids = {name: part["pid"] for name, part in deployment.status().items()}
     for name in killed:
         os.kill(pids[name], signal.SIGKILL)
+    wait_until(lambda: not any(is_alive(pids[name]) for name in killed))
     status = deployment.status(code=1)
     assert [name for name, part in status.items() if not part["running"]] == killed
     assert_the_scheduler_waits_for_the_broker(deployment)
