@@ -1,7 +1,10 @@
 """Only `seedsweep` is imported: the same file by another name would be another module."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +12,9 @@ import pytest
 
 import seedsweep
 from tests.support.checkout import ROOT
+from tests.support.onnx_models import need_embeddings
 
+TELEMETRY = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY")
 ROOMS = ("audit", "scheduler", "storage", "workers")
 MAY_IMPORT = re.compile(
     rf"\b(?:from|import)[\s\\]+(?:[\w.]+(?:\s+as\s+\w+)?\s*,[\s\\]*)*(?:{'|'.join(ROOMS)})\b"
@@ -19,6 +24,16 @@ MAY_IMPORT = re.compile(
 
 def test_the_package_is_that_of_this_checkout():
     assert Path(seedsweep.__file__) == ROOT / "seedsweep" / "__init__.py"
+
+
+def test_no_library_tells_its_maker_of_what_we_run(tmp_path):
+    """onnxruntime does by default, and keeps an id of the machine in the user's cache."""
+    need_embeddings()
+    asked = {name: v for name, v in os.environ.items() if name not in ("CI", *TELEMETRY)}
+    whereabouts = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", "import seedsweep.pipelines, onnxruntime"]
+    subprocess.run(command, env=asked | whereabouts, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("room", ROOMS)

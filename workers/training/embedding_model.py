@@ -5,7 +5,6 @@ Nothing but its graph is run: it has no operators of its own, and no files but w
 
 from __future__ import annotations
 
-import os
 import tomllib
 from functools import lru_cache
 from importlib.util import find_spec
@@ -105,8 +104,6 @@ class _Session:
     """An open model."""
 
     def __init__(self, path: str) -> None:
-        # Else it tells its maker of each model, with an id of this machine that it keeps in HOME.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
