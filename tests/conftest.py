@@ -1,6 +1,7 @@
 import contextlib
 import logging
 import signal
+import sys
 import uuid
 
 import pytest
@@ -41,6 +42,12 @@ def pytest_collection_modifyitems(items):
     # The whole system first: its few long tests, left to the end, would keep one process busy.
     items.sort(key=lambda item: len(item.path.parents))
     profiles.apply(getattr(item, "obj", None) for item in items)
+
+
+def pytest_runtest_setup():
+    # What tests draw by lot, such as the weights of a tiny model, is the same at every run.
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 def pytest_runtest_call():
