@@ -5,6 +5,7 @@ Reading a record checks it: a wrong type or an unknown field raises `pydantic.Va
 
 import hashlib
 import json
+import sys
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,7 +22,7 @@ class Record(BaseModel):
 
 
 class SeedRange(Record):
-    """Consecutive seeds, both ends included."""
+    """Consecutive seeds, both ends included; at most 2**63 - 1 of them."""
 
     first: Seed
     last: Seed
@@ -30,6 +31,8 @@ class SeedRange(Record):
     def _ascends(self) -> Self:
         if self.last < self.first:
             raise ValueError("a range of seeds ends before it begins")
+        if self.last - self.first >= sys.maxsize:
+            raise ValueError("a range holds more seeds than can be counted")
         return self
 
     def __len__(self) -> int:

@@ -33,7 +33,7 @@ def test_a_range_of_seeds_counts_both_ends():
     assert len(SeedRange(first=0, last=49)) == 50
 
 
-@pytest.mark.parametrize(("first", "last"), [(5, 4), (-1, 3), (0, 2**63)])
+@pytest.mark.parametrize(("first", "last"), [(5, 4), (-1, 3), (0, 2**63), (0, 2**63 - 1)])
 def test_a_range_of_seeds_that_cannot_be_is_refused(first, last):
     with pytest.raises(ValidationError):
         SeedRange(first=first, last=last)
