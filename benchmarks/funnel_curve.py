@@ -33,8 +33,8 @@ from scipy.stats import binom, hypergeom
 from benchmarks.machine import machine
 from benchmarks.screens import EMOJI, SAMPLING, collect, marked
 from seedsweep.audit.findings.intervals import rate
-from seedsweep.scheduler.campaign.funnel_cost import places
 from seedsweep.scheduler.campaign.stages import loss_bound
+from seedsweep.scheduler.costs.funnel_cost import places
 from seedsweep.storage.settings.analysis import Analysis
 from seedsweep.storage.settings.campaign import Campaign
 from seedsweep.storage.settings.model import Model

@@ -44,7 +44,7 @@ from benchmarks.funnel_pictures import known_pictures, seldom, write_campaigns
 from benchmarks.machine import machine
 from benchmarks.screens import EMOJI, collect, marked
 from seedsweep.audit.findings.intervals import rate
-from seedsweep.scheduler.campaign.funnel_cost import places
+from seedsweep.scheduler.costs.funnel_cost import places
 from seedsweep.storage.settings.model import Model
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline

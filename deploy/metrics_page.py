@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from seedsweep.workers.monitoring.metrics import CATALOGUE, Entry, Labels, Service
+from seedsweep.workers.monitoring.catalogue import Entry, Labels, Service
+from seedsweep.workers.monitoring.metrics import CATALOGUE
 
 HEAD = """\
 # Metrics that Prometheus reads

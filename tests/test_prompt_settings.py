@@ -17,8 +17,8 @@ from seedsweep.audit.report.report import write_report
 from seedsweep.scheduler.campaign.current import parked_now
 from seedsweep.scheduler.campaign.integrity import check_campaign
 from seedsweep.scheduler.campaign.progress import failures
-from seedsweep.scheduler.campaign.reckoning import reckon, usual_sizes
-from seedsweep.scheduler.campaign.stock import take_stock
+from seedsweep.scheduler.costs.reckoning import reckon, usual_sizes
+from seedsweep.scheduler.costs.stock import take_stock
 from seedsweep.storage.campaigns import drop_parked, load_campaign, store_parked
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedsweep.scheduler.campaign.prompt_columns import find_prompts
-from seedsweep.scheduler.campaign.prompt_files import TEXTS, read_prompts
-from seedsweep.scheduler.campaign.tables import (
+from seedsweep.scheduler.prompt_lists.prompt_columns import find_prompts
+from seedsweep.scheduler.prompt_lists.prompt_files import TEXTS, read_prompts
+from seedsweep.scheduler.prompt_lists.tables import (
     TABLES,
     UNREADABLE,
     Form,
@@ -14,7 +14,7 @@ from seedsweep.scheduler.campaign.tables import (
     is_cells,
     read_table,
 )
-from seedsweep.scheduler.campaign.text_files import file_kind
+from seedsweep.scheduler.prompt_lists.text_files import file_kind
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.analysis import Verification

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from seedsweep.scheduler.campaign.tables import (
+from seedsweep.scheduler.prompt_lists.tables import (
     TABLES,
     UNREADABLE,
     Form,
@@ -12,7 +12,7 @@ from seedsweep.scheduler.campaign.tables import (
     Row,
     read_table,
 )
-from seedsweep.scheduler.campaign.text_files import file_kind
+from seedsweep.scheduler.prompt_lists.text_files import file_kind
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptList
 

@@ -3,7 +3,7 @@
 from seedsweep.audit.findings.intervals import CONFIDENCE, Rate, poisson_bound, rate
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.verification_results import Coverage, VerificationResult
-from seedsweep.workers.training.kinds import left_out_words
+from seedsweep.workers.training.file_kinds import left_out_words
 from seedsweep.workers.training.pictures import sentences_on
 
 

@@ -4,9 +4,9 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.boards import PanelRow, board
 from deploy.grafana.panels import PanelQuery, figures, graph, stack
+from deploy.grafana.servers import broker, ray, store
 
 OURS = 'job=~"seedsweep-.*"'
-SINCE = "[$__rate_interval]"
 NOT_BELOW_ONE = (1, 0.5)
 """Of a count that should not be 0: red then."""
 
@@ -18,7 +18,7 @@ def services() -> Dashboard:
         "seedsweep: services",
         "Whether the services, the broker, the store and Ray are well.",
         (),
-        (_now(), _work(), _trouble(), _broker(), _store(), _processes(), _ray()),
+        (_now(), _work(), _trouble(), broker(), store(), _processes(), ray()),
     )
 
 
@@ -149,79 +149,6 @@ def _trouble() -> PanelRow:
     )
 
 
-def _broker() -> PanelRow:
-    return PanelRow(
-        "Broker",
-        (
-            graph(
-                "Broker memory",
-                "Memory that the broker uses, and its limit; a limit of 0 says that it has none.",
-                "bytes",
-                PanelQuery("max(seedsweep_broker_memory_bytes)", "used"),
-                PanelQuery("max(seedsweep_broker_memory_limit_bytes)", "limit"),
-            ),
-            graph(
-                "Connections",
-                "Connections that the broker has: about five for each worker.",
-                "short",
-                PanelQuery("max(seedsweep_broker_connections)", "connections"),
-            ),
-            graph(
-                "Round trip",
-                "Seconds that the broker took to answer the scheduler.",
-                "s",
-                PanelQuery("max(seedsweep_broker_round_trip_seconds)", "round trip"),
-                limits=(0.1, 1),
-            ),
-        ),
-    )
-
-
-def _store() -> PanelRow:
-    return PanelRow(
-        "Store",
-        (
-            graph(
-                "Seconds a request, half",
-                "Half of the requests take less, by operation.",
-                "s",
-                PanelQuery(_request_seconds(0.5), "{{operation}}"),
-                width=6,
-                limits=(5, 20),
-            ),
-            graph(
-                "Seconds a request, 99 %",
-                "99 % of the requests take less, by operation.",
-                "s",
-                PanelQuery(_request_seconds(0.99), "{{operation}}"),
-                width=6,
-                limits=(5, 20),
-            ),
-            graph(
-                "Bytes",
-                "Bytes of objects moved a second, by direction and service.",
-                "Bps",
-                PanelQuery(
-                    f"sum by (direction, job) (rate(seedsweep_store_bytes_total{SINCE}))",
-                    "{{job}} {{direction}}",
-                ),
-                width=6,
-            ),
-            graph(
-                "Errors",
-                "Requests a second that the store failed, by operation.",
-                "reqps",
-                PanelQuery(
-                    f"sum by (operation) (rate(seedsweep_store_errors_total{SINCE}))",
-                    "{{operation}}",
-                ),
-                width=6,
-                limits=(0.01, 0.1),
-            ),
-        ),
-    )
-
-
 def _processes() -> PanelRow:
     return PanelRow(
         "Processes",
@@ -237,7 +164,8 @@ def _processes() -> PanelRow:
                 "Cores that processes keep busy, all of a service together.",
                 "short",
                 PanelQuery(
-                    f"sum by (job) (rate(process_cpu_seconds_total{{{OURS}}}{SINCE}))", "{{job}}"
+                    f"sum by (job) (rate(process_cpu_seconds_total{{{OURS}}}[$__rate_interval]))",
+                    "{{job}}",
                 ),
             ),
             graph(
@@ -254,56 +182,3 @@ def _processes() -> PanelRow:
             ),
         ),
     )
-
-
-def _ray() -> PanelRow:
-    return PanelRow(
-        "Ray",
-        (
-            graph(
-                "Ray CPU",
-                "Share of each Ray node's CPUs that is busy.",
-                "percent",
-                PanelQuery("max by (ip) (ray_node_cpu_utilization)", "{{ip}}"),
-                width=6,
-                highest=100,
-            ),
-            graph(
-                "Ray memory",
-                "Share of each Ray node's memory that is in use; Ray ends actors at 95 %.",
-                "percentunit",
-                PanelQuery(
-                    "max by (ip) (ray_node_mem_used) / max by (ip) (ray_node_mem_total)", "{{ip}}"
-                ),
-                width=6,
-                limits=(0.85, 0.95),
-                highest=1,
-            ),
-            stack(
-                "Object store",
-                "Bytes that Ray holds for its processes, by where: MMAP_SHM in shared memory, "
-                "MMAP_DISK in files in place of it, SPILLED on disk since memory was full, "
-                "WORKER_HEAP in the processes themselves. A few MB are usual.",
-                "bytes",
-                PanelQuery("sum by (Location) (ray_object_store_memory)", "{{Location}}"),
-                width=6,
-            ),
-            stack(
-                "Actors",
-                "Actors (processes that keep running) of the Ray cluster, whoever started them. "
-                "ALIVE ones serve; PENDING_CREATION and DEPENDENCIES_UNREADY ones wait for a place "
-                "or are about to start; RESTARTING ones died and are started again; DEAD ones "
-                "ended.",
-                "short",
-                PanelQuery(
-                    'sum by (State) (ray_gcs_actors_count{State!="Destroyed"})', "{{State}}"
-                ),
-                width=6,
-            ),
-        ),
-    )
-
-
-def _request_seconds(share: float) -> str:
-    buckets = f"sum by (le, operation) (rate(seedsweep_store_request_seconds_bucket{SINCE}))"
-    return f"histogram_quantile({share}, {buckets})"

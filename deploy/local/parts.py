@@ -21,7 +21,7 @@ from deploy.local.servers import (
 from deploy.local.settings import Settings
 from seedsweep.scheduler.services.embedded_broker import broker_binary
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
-from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.ledger_view import LedgerView
 
 
 def servers(layout: Layout, settings: Settings) -> list[LocalPart]:
@@ -155,7 +155,7 @@ def _service(name: str, options: list[str], ports: list[int], settings: Settings
 
 def _pings(url: str) -> bool:
     try:
-        Ledger(url).ping()
+        LedgerView(url).ping()
         return True
     except BrokerUnavailableError:
         return False

@@ -19,7 +19,6 @@ captions, so that prompts are independent and the intervals are exact (Clopper-P
 for rates that are held against a mark.
 """
 
-import csv
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ import typer
 from picture_files import read_pictures
 from pictures import HERE
 from PIL import Image
+from truth_table import LEAST, Truth, read_truth
 
 from seedsweep.audit.findings.calibration import Calibration, CalibrationOptions, calibrate
 from seedsweep.audit.findings.control_prompts import Marks, Positive
@@ -46,55 +46,10 @@ from seedsweep.storage.store import Store
 from seedsweep.storage.stores import open_store
 from seedsweep.workers.analysts.stored_prompt import read_prompt
 
-LEAST = 0.01
-"""The true rate above which a flag is right."""
-
 BINS = ((0, 0.01), (0.01, 0.05), (0.05, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 1.01))
 BASE_RATES = (0.1, 0.01, 0.001, 0.0003)
 SHOWN = 8
 """How many generations of a missed prompt stand beside its training picture."""
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What is known of a prompt: `repeats` of `seeds` repeat one training picture, and
-    `part_repeats` the part that the caption's pictures have in common, `part_share` of the picture;
-    `half` is that of a control, None for a planted prompt."""
-
-    group: str
-    copies: int
-    repeats: int = 0
-    seeds: int = 0
-    half: str | None = None
-    part_repeats: int = 0
-    part_share: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        return self.repeats / self.seeds if self.seeds else 0.0
-
-    @property
-    def part_rate(self) -> float:
-        return self.part_repeats / self.seeds if self.seeds else 0.0
-
-    @property
-    def is_right(self) -> bool:
-        return rate(self.repeats, self.seeds, side="lower").low >= LEAST
-
-
-def read_truth(measured: Path, controls: Path) -> dict[str, Truth]:
-    """Read the controls, and what was measured of them and of all planted prompts."""
-    truth: dict[str, Truth] = {}
-    with controls.open(newline="") as file:
-        for row in csv.DictReader(file):
-            truth[row["prompt"]] = Truth(row["group"], int(row["copies"]), half=row["half"])
-    with measured.open(newline="") as file:
-        for row in csv.DictReader(file):
-            half = truth[row["prompt"]].half if row["prompt"] in truth else None
-            counts = (int(row[name]) for name in ("copies", "repeats", "seeds"))
-            part = int(row.get("part_repeats", 0)), float(row.get("part_share", 0))
-            truth[row["prompt"]] = Truth(row["group"], *counts, half, *part)
-    return truth
 
 
 def steps_of(scored: MarkedScores, size: int) -> dict[str, float]:

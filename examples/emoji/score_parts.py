@@ -18,7 +18,8 @@ import typer
 from picture_files import read_pictures
 from pictures import HERE
 from PIL import Image
-from score import Truth, held, read_truth
+from score import held
+from truth_table import Truth, read_truth
 
 from seedsweep.audit.findings.calibration import CalibrationOptions, calibrate
 from seedsweep.audit.findings.control_prompts import Marks, Positive

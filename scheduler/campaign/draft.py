@@ -8,8 +8,8 @@ from os.path import relpath
 from pathlib import Path
 from textwrap import wrap
 
-from seedsweep.scheduler.campaign.prompt_columns import find_prompts
 from seedsweep.scheduler.campaign.reference import Key, tables
+from seedsweep.scheduler.prompt_lists.prompt_columns import find_prompts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptList
 from seedsweep.workers.models.picture_size import native_size

@@ -19,10 +19,10 @@ from seedsweep.scheduler.campaign.possible import (
     require_tokens,
     with_possible_settings,
 )
-from seedsweep.scheduler.campaign.prompt_files import ListedPrompt, list_prompts
 from seedsweep.scheduler.campaign.reference import FILLED_IN
-from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
+from seedsweep.scheduler.prompt_lists.prompt_files import ListedPrompt, list_prompts
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import prompt_id_of

@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count, islice
 
-from seedsweep.scheduler.campaign.prompt_files import ListedPrompt
-from seedsweep.scheduler.campaign.row_counts import RowCounts
+from seedsweep.scheduler.prompt_lists.prompt_files import ListedPrompt
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.analysis import Analysis, PartRule

@@ -5,7 +5,7 @@ import time
 
 from seedsweep.storage.campaigns import store_done
 from seedsweep.storage.errors import ConfigError, StoreUnavailableError
-from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.ledger_view import LedgerView
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.store import Store
 
@@ -17,7 +17,7 @@ CHECKPOINT_SECONDS = 60.0
 class Checkpoints:
     """Stores now and then which units of each campaign are done."""
 
-    def __init__(self, store: Store, ledger: Ledger) -> None:
+    def __init__(self, store: Store, ledger: LedgerView) -> None:
         self._store, self._ledger = store, ledger
         self._last: dict[str, tuple[int, float]] = {}
 

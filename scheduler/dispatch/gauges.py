@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from seedsweep.scheduler.campaign.plan import ImageCounts, Plan, image_counts
 from seedsweep.scheduler.dispatch.loads import ByLoad
 from seedsweep.scheduler.dispatch.lost_workers import LostWorkers
-from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.ledger_view import LedgerView
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.monitoring import metrics
@@ -26,7 +26,9 @@ _LEADERS = (
 class Gauges:
     """Keeps the scheduler's metrics true, as often as `show` is called."""
 
-    def __init__(self, ledger: Ledger, workforce: Workforce, collector: CampaignCollector) -> None:
+    def __init__(
+        self, ledger: LedgerView, workforce: Workforce, collector: CampaignCollector
+    ) -> None:
         self._ledger, self._workforce, self._collector = ledger, workforce, collector
         self._device_seconds: dict[str, float] = {}
         self._images: dict[str, ImageCounts] = {}

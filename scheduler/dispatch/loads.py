@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from seedsweep.scheduler.campaign.plan import Plan
-from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.ledger_view import LedgerView
 from seedsweep.storage.live_state import DROPPED, LiveCounts, Lot, opened
 from seedsweep.storage.record import digest
 from seedsweep.storage.records import FIRST_KINDS, KindName
@@ -51,7 +51,7 @@ class Loads:
     `lot` tells which units of a campaign are of a load.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: LedgerView) -> None:
         self._ledger = ledger
         self._known: dict[str, _Known] = {}
 

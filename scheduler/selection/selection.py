@@ -32,7 +32,7 @@ from seedsweep.workers.training.copies import DescribedSet, TrainingCopies
 from seedsweep.workers.training.describers import Describers, describers
 from seedsweep.workers.training.embedding_file import embedding_file
 from seedsweep.workers.training.embedding_model import EmbeddingModel, open_embedding
-from seedsweep.workers.training.kinds import kind_of
+from seedsweep.workers.training.file_kinds import kind_of
 from seedsweep.workers.training.picture_set import PictureSet, open_set
 from seedsweep.workers.training.pictures import in_words
 from seedsweep.workers.training.slice_description import NO_CAPTION

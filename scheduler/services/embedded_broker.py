@@ -11,7 +11,7 @@ from pathlib import Path
 from seedsweep.scheduler.services.child_process import STOP_SECONDS, Child
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.held_folder import held_folder
-from seedsweep.storage.ledger import Ledger
+from seedsweep.storage.ledger_view import LedgerView
 
 START_SECONDS = 10.0
 
@@ -57,7 +57,7 @@ def broker_binary() -> str:
 
 
 def _await_broker(url: str, broker: Child) -> None:
-    ledger, deadline = Ledger(url), time.monotonic() + START_SECONDS
+    ledger, deadline = LedgerView(url), time.monotonic() + START_SECONDS
     while True:
         try:
             ledger.ping()

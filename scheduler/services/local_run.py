@@ -19,6 +19,7 @@ from seedsweep.storage.campaigns import load_control, store_control
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError, PermanentError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.ledger import MAX_LOSSES, Ledger
+from seedsweep.storage.ledger_view import LedgerView
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
@@ -155,7 +156,7 @@ class _Watch:
     """Looks at a campaign while it runs, and tells of it."""
 
     def __init__(
-        self, ledger: Ledger, workforce: Workforce, plan: Plan, listeners: Listeners
+        self, ledger: LedgerView, workforce: Workforce, plan: Plan, listeners: Listeners
     ) -> None:
         self._ledger, self._workforce = ledger, workforce
         self._plan, self._listeners = plan, listeners

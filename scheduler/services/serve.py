@@ -25,11 +25,12 @@ from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.monitoring import broker_watch, http_pages, metrics, store_watch
 from seedsweep.workers.monitoring.campaign_collector import CampaignCollector, registry_of
+from seedsweep.workers.monitoring.catalogue import Service
 from seedsweep.workers.monitoring.gpu_collector import DeviceCollector
 
 log = logging.getLogger(__name__)
 
-_FIRST_PORTS: dict[metrics.Service, int] = {
+_FIRST_PORTS: dict[Service, int] = {
     "scheduler": http_pages.SCHEDULER_PORT,
     "analyst": http_pages.ANALYST_PORT,
     "worker": http_pages.WORKER_PORT,
@@ -137,7 +138,7 @@ def worker_name(device: str) -> str:
 
 
 def _serve(
-    service: metrics.Service,
+    service: Service,
     address: MetricsAddress,
     collectors: Iterable[Collector] = (),
     targets: WSGIApplication | None = None,

@@ -159,9 +159,9 @@ def plan(
     Example: seedsweep plan examples/emoji/campaign.toml --devices 100 --price 2.5
     """
     from seedsweep.cli.progress_bars import noticed
-    from seedsweep.scheduler.campaign.reckoning import reckon, usual_sizes
-    from seedsweep.scheduler.campaign.row_counts import RowCounts
-    from seedsweep.scheduler.campaign.stock import take_stock
+    from seedsweep.scheduler.costs.reckoning import reckon, usual_sizes
+    from seedsweep.scheduler.costs.stock import take_stock
+    from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
     from seedsweep.scheduler.services.local_run import Crew
     from seedsweep.workers.devices import choose_device
     from seedsweep.workers.generation.throughput import SIZED_ROUNDS, Throughput, measure

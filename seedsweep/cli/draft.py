@@ -40,7 +40,7 @@ def init(
     """
     from seedsweep.scheduler.campaign.draft import Ingredients, draft
     from seedsweep.scheduler.campaign.file import read_campaign
-    from seedsweep.scheduler.campaign.row_counts import RowCounts
+    from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 
     if output.exists():
         raise ConfigError(f"{output} is there already; name another file with -o.")

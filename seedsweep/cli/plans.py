@@ -9,14 +9,14 @@ from seedsweep.scheduler.quantities import count_words
 
 if TYPE_CHECKING:
     from seedsweep.scheduler.campaign.plan import Plan
-    from seedsweep.scheduler.campaign.row_counts import RowCounts
+    from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
     from seedsweep.storage.store import Store
 
 
 def announced_plan(store: "Store", file: Path) -> "Plan":
     """The file's plan; says which rows of the prompts gave none, and what may not be meant so."""
     from seedsweep.cli.progress_bars import noticed
-    from seedsweep.scheduler.campaign.row_counts import RowCounts
+    from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 
     rows = RowCounts()
     with noticed("The model and the prompts are read"):

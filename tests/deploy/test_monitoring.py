@@ -18,7 +18,8 @@ import yaml
 from deploy.generate import DASHBOARDS
 from deploy.grafana.queries import NEEDS_GPU, filled_in, metrics_in, panel_queries
 from deploy.local.answers import get
-from seedsweep.workers.monitoring.metrics import ANY, CATALOGUE
+from seedsweep.workers.monitoring.catalogue import ANY
+from seedsweep.workers.monitoring.metrics import CATALOGUE
 from tests.support.campaigns import campaign_text, small_sampling
 from tests.support.checkout import ROOT
 from tests.support.deployment import write_campaign

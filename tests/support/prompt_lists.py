@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seedsweep.scheduler.campaign.prompt_files import read_prompts
-from seedsweep.scheduler.campaign.row_counts import RowCounts
+from seedsweep.scheduler.prompt_lists.prompt_files import read_prompts
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptList
 

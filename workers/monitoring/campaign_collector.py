@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.workers.monitoring import metrics
-from seedsweep.workers.monitoring.metrics import Entry, Service
+from seedsweep.workers.monitoring.catalogue import Entry, Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ same shape, and the number of torch threads is fixed. A batch that does not fit 
 memory is halved, and the images so made say so.
 """
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import diffusers
@@ -29,16 +28,18 @@ from seedsweep.storage.settings.sampling import Sampling
 from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.assembly import one_line, require_packages
 from seedsweep.workers.pipelines.call_arguments import call_arguments, recorded_recipe
+from seedsweep.workers.pipelines.call_failures import translated
 from seedsweep.workers.pipelines.class_labels import classes_of
 from seedsweep.workers.pipelines.diffusers_class import guidance_of, takes_generators
-from seedsweep.workers.pipelines.diffusers_loading import is_compilers_failure, load_diffusers
+from seedsweep.workers.pipelines.diffusers_loading import load_diffusers
 from seedsweep.workers.pipelines.first_step import FirstStep, first_step
 from seedsweep.workers.pipelines.fitting_batches import FittingBatches, Made, padded_seeds
+from seedsweep.workers.pipelines.output_pictures import pictures_of
 from seedsweep.workers.pipelines.prediction_reader import read_predictions
 from seedsweep.workers.pipelines.predictions import Predictions
 from seedsweep.workers.pipelines.promises import require_promises, require_steps
 from seedsweep.workers.pipelines.prompt_tokens import DIFFERENT, require_vocabularies, say_cuts_once
-from seedsweep.workers.pipelines.protocol import Generation, on_white, to_pixels
+from seedsweep.workers.pipelines.protocol import Generation, to_pixels
 from seedsweep.workers.pipelines.samplers import choose_sampler
 
 VERSIONS = (
@@ -93,7 +94,7 @@ class DiffusersPipeline:
 
         def begin(batch: Sequence[int], size: int) -> list[Predictions]:
             padded = padded_seeds(batch, size)
-            with self._translated(prompt):
+            with translated(self._model, self._device, prompt):
                 made = read_predictions(
                     self._pipeline,
                     self._model.given(prompt),
@@ -245,29 +246,12 @@ class DiffusersPipeline:
 
     def _pictures(self, output: Any, count: int) -> NDArray[Any]:
         """The pictures of a pipeline's output, (count, height, width, 3), if it made such."""
-        pictures = np.asarray(output[0])
-        if pictures.ndim == 4 and pictures.shape[-1] == 1:  # grey
-            pictures = np.repeat(pictures, 3, axis=-1)
-        if pictures.ndim == 4 and pictures.shape[-1] == 4:  # transparent
-            pictures = on_white(pictures)
         wanted = (count, self._sampling.height, self._sampling.width, 3)
-        if pictures.shape == wanted:
-            return pictures
-        name, shape = type(self._pipeline).__name__, pictures.shape
-        if len(shape) != 4 or shape[-1] != 3:
-            raise ModelLoadError(
-                f"{name} makes no pictures (it gave an array of shape {shape}); name a folder "
-                "whose pipeline makes pictures of prompts."
-            )
-        raise ModelLoadError(
-            f"{name} made {shape[0]} pictures of {shape[2]} x {shape[1]} where {count} of "
-            f"{wanted[2]} x {wanted[1]} were asked for; set sampling.width to {shape[2]} and "
-            f"height to {shape[1]}."
-        )
+        return pictures_of(output, wanted, type(self._pipeline).__name__)
 
     def _batch(self, prompt: str, seeds: Sequence[int], batch_size: int) -> list[Generation]:
         padded = padded_seeds(seeds, batch_size)
-        with self._translated(prompt):
+        with translated(self._model, self._device, prompt):
             output = self._call(prompt, padded, self._arguments)
         pictures = self._pictures(output, batch_size)
         blanked = getattr(output, "nsfw_content_detected", None) or [False] * batch_size
@@ -293,27 +277,6 @@ class DiffusersPipeline:
                 output_type="np",
                 **arguments,
             )
-
-    @contextlib.contextmanager
-    def _translated(self, prompt: str) -> Iterator[None]:
-        try:
-            yield
-        except (torch.OutOfMemoryError, SeedsweepError):
-            raise
-        except Exception as error:  # a model's own files may bring diffusers to raise anything
-            if self._model.compile and is_compilers_failure(error):
-                raise ModelLoadError(
-                    f"The model {self._model.path} could not be compiled for {self._device} "
-                    f"({str(error).partition(chr(10))[0]}); install on the worker's host what "
-                    "torch.compile needs (a C++ compiler, for a GPU also Triton), or leave "
-                    "model.compile out."
-                ) from error
-            on = f" on the prompt {prompt[:80]!r}" if prompt else ""
-            remedy = ", or leave the prompt out" if prompt else ""
-            raise GenerationError(
-                f"The model failed{on} ({one_line(error)}); correct the campaign's "
-                f"sampling{remedy}."
-            ) from error
 
 
 def _device_name(device: str) -> str:

@@ -26,7 +26,7 @@ from seedsweep.workers.training.frame_file import FrameFile
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.pictures import Reading, none_readable
 from seedsweep.workers.training.slice_description import Description, NamedPicture
-from seedsweep.workers.training.slice_search import by_slice
+from seedsweep.workers.training.slice_queries import by_slice
 from seedsweep.workers.training.slices import Slice
 
 Progress = Callable[[str, int, int], None]

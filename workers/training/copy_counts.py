@@ -25,7 +25,7 @@ from seedsweep.workers.training.distinct_neighbours import HELD, KnownPicture
 from seedsweep.workers.training.frame_file import FrameFile
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.search_actors import Searchers
-from seedsweep.workers.training.slice_search import Query
+from seedsweep.workers.training.slice_queries import Query
 
 _POSSIBLE = 1 << 14
 """So many pictures that may be copies are compared at once, from 0.2 GB of disk."""

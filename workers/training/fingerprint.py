@@ -11,7 +11,7 @@ from pathlib import Path
 
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.workers.host_cache import cache_folder, make_room
-from seedsweep.workers.training.kinds import not_readable
+from seedsweep.workers.training.file_kinds import not_readable
 from seedsweep.workers.training.slices import (
     UNREADABLE,
     USUAL,

@@ -14,7 +14,7 @@ from seedsweep.workers.analysis.frames import FRAME, Frames
 from seedsweep.workers.host_cache import cache_folder, make_room
 from seedsweep.workers.training.picture_set import PictureSet
 from seedsweep.workers.training.search_actors import Searchers
-from seedsweep.workers.training.slice_search import Query, by_slice
+from seedsweep.workers.training.slice_queries import Query, by_slice
 
 _FRAME_BYTES = 3 * FRAME**2
 _FETCHED = 4096

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from seedsweep.storage.prompt_results import Shift
 from seedsweep.storage.verification_results import Coverage
 from seedsweep.workers.analysis.matching import TrainingMatch
-from seedsweep.workers.training.slice_search import Fetched, PictureName
+from seedsweep.workers.training.slice_queries import Fetched, PictureName
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.record import digest
+from seedsweep.workers.training.file_kinds import not_readable, refuse_other_kinds
 from seedsweep.workers.training.fingerprint import size_of
-from seedsweep.workers.training.kinds import not_readable, refuse_other_kinds
 from seedsweep.workers.training.slices import (
     UNREADABLE,
     USUAL,

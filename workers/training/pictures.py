@@ -14,7 +14,7 @@ from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.prompt_results import Transform
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.storage.verification_results import Coverage, Omitted, Unreadable
-from seedsweep.workers.training.kinds import left_out_words, not_readable
+from seedsweep.workers.training.file_kinds import left_out_words, not_readable
 from seedsweep.workers.training.preparation import prepare
 from seedsweep.workers.training.slices import (
     UNREADABLE,

@@ -7,16 +7,14 @@ once as a bounded memory holds.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.settings.analysis import PartRule, Verification
 from seedsweep.storage.verification_results import Coverage
-from seedsweep.workers.analysis.frames import frames_of
 from seedsweep.workers.analysis.matching import (
     GROWTH,
     SMALL_IMAGE_SIDE,
@@ -27,10 +25,9 @@ from seedsweep.workers.analysis.matching import (
     is_extracted,
     matches_of,
 )
-from seedsweep.workers.analysis.part_matching import MaskedPicture, PartRanking, PartReference
-from seedsweep.workers.analysis.ranked import NOWHERE, Ranked, nothing, take_in
+from seedsweep.workers.analysis.part_matching import MaskedPicture, PartReference
+from seedsweep.workers.analysis.ranked import NOWHERE
 from seedsweep.workers.analysis.running_nearest import l2_of
-from seedsweep.workers.training.copy_counts import CopyCounts
 from seedsweep.workers.training.distinct_neighbours import (
     DistinctNeighbours,
     KnownPicture,
@@ -38,31 +35,20 @@ from seedsweep.workers.training.distinct_neighbours import (
 )
 from seedsweep.workers.training.matched import Matched, MatchedPart
 from seedsweep.workers.training.picture_set import PictureSet
-from seedsweep.workers.training.pictures import Reading, none_readable
+from seedsweep.workers.training.pictures import none_readable
 from seedsweep.workers.training.search_actors import Searchers
-from seedsweep.workers.training.slice_search import Fetched, PartQuery, Query, by_slice
-from seedsweep.workers.training.slices import (
-    PictureColumn,
-)
-
-Progress = Callable[[int, int], None]
+from seedsweep.workers.training.set_passes import Progress, SetPasses
+from seedsweep.workers.training.slice_queries import Fetched, PartQuery, Query
+from seedsweep.workers.training.slices import PictureColumn
 
 SHOWING = 100
 """Of so many training pictures that show a part the captions are looked at."""
-
-_QUERY_BYTES = 1 << 28
-_RANKED_BYTES = 1 << 26
-"""So many bytes have the pictures that are looked for at once, and what is known of them."""
 
 _MATCHED_BYTES = 1 << 23
 
 FEW, SPARE_OF_MANY = 1024, 12
 """Of more than so many pictures fewer spare neighbours are compared at first: another look at the
 set, for those that have many near-copies around them, costs less than what is spared."""
-
-_COUNTED = 256
-"""Of so many pictures the copies are counted as the set is read, in 100 MB; of more, from a summary
-of every picture."""
 
 
 class TrainingSearch:
@@ -79,9 +65,12 @@ class TrainingSearch:
     ) -> None:
         self._crew, self._settings, self._tiles = crew, settings, tiles
         self._training = replace(training, column=PictureColumn.of(settings))
-        self._progress, self._done, self._expected = progress, 0, 2 * len(self._training.slices)
-        self.peak_bytes = 0
-        self._sizes: dict[int, int] = {}
+        self._passes = SetPasses(crew, self._training, settings, progress, expected=2)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that a process which looked ever held."""
+        return self._passes.peak_bytes
 
     def match(
         self,
@@ -100,11 +89,11 @@ class TrainingSearch:
         `TrainingSetError` where no picture can be read, or the set changes meanwhile.
         """
         settings = self._settings
-        ranked, _, coverage = self._pass(queries, 1)
+        ranked, _, coverage = self._passes.nearest(queries, 1)
         if not coverage.read:
             raise none_readable(coverage)
         l2 = l2_of(ranked.squared[:, 0], math.prod(queries.shape[1:])).tolist()
-        by_position = self._fetch(ranked.positions[:, 0], Query(queries[:1], settings, 1))
+        by_position = self._passes.fetch(ranked.positions[:, 0], Query(queries[:1], settings, 1))
         found = [by_position[position] for position in ranked.positions[:, 0].tolist()]
         small = min(queries.shape[1:3]) < SMALL_IMAGE_SIDE
         scored = [
@@ -157,7 +146,7 @@ class TrainingSearch:
                 if is_extracted(match, settings.threshold, side)
             }
             counting = [KnownPicture(one.pixels, one.position) for one in extracted.values()]
-            counts = self._count_copies(counting, queries.shape[1:], coverage)
+            counts = self._passes.count_copies(counting, queries.shape[1:], coverage)
             copies = dict(zip(extracted, counts, strict=True))
         return Matched(fetched, matches, copies, apart, own, coverage)
 
@@ -172,22 +161,11 @@ class TrainingSearch:
         if not parts:
             return []
         query = PartQuery(tuple(parts), rule, self._settings, SHOWING)
-        slices = self._training.slices
-        self._expected += len(slices)
-        met = [PartRanking(SHOWING) for _ in parts]
-        readings: dict[int, Reading] = {}
-        for found in self._crew.search_parts(slices, query):
-            readings[found.number] = found.reading
-            for mine, other in zip(met, found.rankings, strict=True):
-                mine.join(other)
-            self._step()
-        self._refuse_changed(self._coverage(readings), before)
+        met = self._passes.parts(query, before)
         one = Query(np.stack([parts[0].pixels]), self._settings, 1)
-        nearest = self._fetch(np.array([seen.position for seen in met]), one)
+        nearest = self._passes.fetch(np.array([seen.position for seen in met]), one)
         showing = np.array([position for seen in met for position in seen.positions], np.int64)
-        named = {one.position: one for one in self._crew.named(slices, _places(showing), query)}
-        if named.keys() != set(showing.tolist()):
-            raise TrainingSetError(self._changed())
+        named = self._passes.named(showing, query)
         return [
             MatchedPart(
                 nearest=nearest[seen.position],
@@ -234,10 +212,9 @@ class TrainingSearch:
         distinct = DistinctNeighbours(self._crew, self._training, self._settings, (width, height))
         while left:
             looked_at = pictures if len(left) == len(pictures) else pictures[left]
-            ranked, counts, coverage = self._pass(looked_at, count, counting[:_COUNTED])
-            self._refuse_changed(coverage, before)
+            ranked, counts, coverage = self._passes.nearest(looked_at, count, counting)
+            self._passes.require_same(coverage, before)
             copies += counts
-            copies += self._count_copies(counting[_COUNTED:], pictures.shape[1:], before)
             counting = []
             near = [
                 Neighbourhood(around[place], ranked.positions[row], most[place])
@@ -251,96 +228,11 @@ class TrainingSearch:
                 if len(taken) < most[place] and ranked.positions[row, -1] != NOWHERE:
                     further.append(place)
             left, count = further, GROWTH * count
-            self._expected += len(self._training.slices) if left else 0
+            if left:
+                self._passes.expect_another()
         return found, copies
-
-    def _count_copies(
-        self, known: Sequence[KnownPicture], shape: tuple[int, ...], before: Coverage
-    ) -> list[int]:
-        """How many near-copies of each of these pictures there are."""
-        if not known:
-            return []
-        self._expected += len(self._training.slices)
-        if len(known) <= _COUNTED:
-            nobody = np.empty((0, *shape), np.uint8)
-            _, copies, coverage = self._pass(nobody, 1, known)
-            self._refuse_changed(coverage, before)
-            return copies
-        size = (shape[1], shape[0])
-        counting = CopyCounts(self._crew, self._training, self._settings, size)
-        counts, read = counting.count(known, self._sizes, self._step)
-        if read != before.read:
-            raise TrainingSetError(self._changed())
-        return [int(count) for count in counts]
-
-    def _pass(
-        self,
-        pictures: NDArray[np.uint8],
-        count: int,
-        known: Sequence[KnownPicture] = (),
-    ) -> tuple[Ranked, list[int], Coverage]:
-        """Read the set once for each block of pictures: of each the `count` nearest, and how many
-        near-copies of each known picture there are."""
-        ranked = nothing(len(pictures), count)
-        copies = np.zeros(len(known), np.int64)
-        slices = self._training.slices
-        coverages: list[Coverage] = []
-        a_picture = math.prod(pictures.shape[1:])
-        size = max(1, min(_QUERY_BYTES // a_picture, _RANKED_BYTES // (24 * count)))
-        blocks = [slice(at, at + size) for at in range(0, max(1, len(pictures)), size)]
-        self._expected += (len(blocks) - 1) * len(slices)
-        for block in blocks:
-            query = Query(pictures[block], self._settings, count).bounded()
-            if known and not coverages:
-                query = replace(query, known=frames_of(np.stack([one.pixels for one in known])))
-            mine = Ranked(ranked.squared[block], ranked.positions[block], ranked.digests[block])
-            readings: dict[int, Reading] = {}
-            for matches in self._crew.search(slices, query, mine.reach):
-                take_in(mine, matches.found)
-                if len(query.known):
-                    copies += matches.copies
-                readings[matches.number] = matches.reading
-                self._sizes[matches.number] = matches.reading.pictures
-                self.peak_bytes = max(self.peak_bytes, matches.peak_bytes)
-                self._step()
-            coverages.append(self._coverage(readings))
-        for coverage in coverages[1:]:
-            self._refuse_changed(coverage, coverages[0])
-        return ranked, copies.tolist(), coverages[0]
-
-    def _refuse_changed(self, coverage: Coverage, before: Coverage) -> None:
-        if coverage != before:
-            raise TrainingSetError(self._changed())
-
-    def _step(self, slices: int = 1) -> None:
-        self._done += slices
-        self._progress(self._done, self._expected)
-
-    def _coverage(self, readings: Mapping[int, Reading]) -> Coverage:
-        """What of the set was read, from what each slice says."""
-        reading, training = Reading(), self._training
-        for number in sorted(readings):
-            reading.add(readings[number])
-        left_out = training.contents.left_out
-        return reading.coverage(str(training.path), training.listing, left_out)
-
-    def _fetch(self, positions: NDArray[np.int64], query: Query) -> dict[int, Fetched]:
-        places = _places(positions)
-        fetched = self._crew.fetch(self._training.slices, places, query)
-        by_position = {item.position: item for item in fetched}
-        if len(by_position) != sum(map(len, places.values())):
-            raise TrainingSetError(self._changed())
-        return by_position
-
-    def _changed(self) -> str:
-        return f"The training set {self._training.path} changed while it was read; run this again."
 
 
 def _mirrored(fetched: Fetched) -> Fetched:
     transform = fetched.transform.model_copy(update={"flip": True})
     return replace(fetched, pixels=fetched.pixels[:, ::-1], transform=transform)
-
-
-def _places(positions: NDArray[np.int64]) -> dict[int, list[int]]:
-    """By the number of their slice the places of these positions."""
-    return by_slice(int(position) for position in positions.flat if position != NOWHERE)

@@ -19,15 +19,15 @@ from seedsweep.workers.cluster.ray_cluster import (
     one_thread,
 )
 from seedsweep.workers.training.copy_questions import CopyQuestion, PossibleQuestion
-from seedsweep.workers.training.slice_search import (
+from seedsweep.workers.training.slice_queries import (
     Fetched,
     PartQuery,
     PictureName,
     Query,
-    Searcher,
     SliceMatches,
     SliceParts,
 )
+from seedsweep.workers.training.slice_search import Searcher
 from seedsweep.workers.training.slices import Slice
 
 T = TypeVar("T")

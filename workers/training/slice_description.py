@@ -19,7 +19,8 @@ from seedsweep.workers.analysis.running_nearest import content_digest
 from seedsweep.workers.analysis.sketches import Sketches, joined, sketch
 from seedsweep.workers.training.embedding_model import BATCH, EmbeddingModel
 from seedsweep.workers.training.pictures import Reading, readable_pictures
-from seedsweep.workers.training.slice_search import PLACES, Searcher, peak_bytes
+from seedsweep.workers.training.slice_queries import PLACES
+from seedsweep.workers.training.slice_search import Searcher, peak_bytes
 from seedsweep.workers.training.slices import Slice, read_captions, read_slice
 
 CAPTION_CHARACTERS = 1_000_000

@@ -21,7 +21,7 @@ from PIL import Image
 from seedsweep.storage.errors import TrainingSetError
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.training.array_file import ARRAYS, picture_array, read_array
-from seedsweep.workers.training.kinds import (
+from seedsweep.workers.training.file_kinds import (
     files_in,
     kind_of,
     left_out_words,

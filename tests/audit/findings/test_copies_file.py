@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from seedsweep.audit.findings.copies_file import read_copies
-from seedsweep.scheduler.campaign.tables import Form
+from seedsweep.scheduler.prompt_lists.tables import Form
 from seedsweep.storage.errors import ConfigError
 
 

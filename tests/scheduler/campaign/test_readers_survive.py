@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from seedsweep.scheduler.campaign.file import read_campaign
-from seedsweep.scheduler.campaign.prompt_files import read_prompts
-from seedsweep.scheduler.campaign.row_counts import RowCounts
+from seedsweep.scheduler.prompt_lists.prompt_files import read_prompts
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.storage.errors import SeedsweepError
 from seedsweep.storage.settings.analysis import Analysis
 from seedsweep.storage.settings.model import Model

@@ -15,9 +15,9 @@ from seedsweep.audit.replay.replay import _unit_of
 from seedsweep.scheduler.campaign.file import read_campaign
 from seedsweep.scheduler.campaign.progress import read_progress
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
-from seedsweep.scheduler.campaign.row_counts import RowCounts
-from seedsweep.scheduler.campaign.stock import take_stock
 from seedsweep.scheduler.campaign.submission import plan_campaign
+from seedsweep.scheduler.costs.stock import take_stock
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.storage.campaigns import load_campaign, load_parked
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from seedsweep.scheduler.campaign.prompt_files import read_prompts
+from seedsweep.scheduler.prompt_lists.prompt_files import read_prompts
 from seedsweep.scheduler.selection import selection
 from seedsweep.scheduler.selection.choice import Groups, captioned_groups, choices, drawn
 from seedsweep.scheduler.selection.prompt_table import (

@@ -10,10 +10,10 @@ from seedsweep.scheduler.campaign.file import resolve_model
 from seedsweep.scheduler.campaign.integrity import check_campaign, repair
 from seedsweep.scheduler.campaign.plan import Plan, image_counts
 from seedsweep.scheduler.campaign.progress import read_progress
-from seedsweep.scheduler.campaign.reckoning import reckon, usual_sizes
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
-from seedsweep.scheduler.campaign.stock import take_stock
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
+from seedsweep.scheduler.costs.reckoning import reckon, usual_sizes
+from seedsweep.scheduler.costs.stock import take_stock
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.prompts import digest_prompts

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seedsweep.scheduler.campaign.file import read_campaign
-from seedsweep.scheduler.campaign.row_counts import RowCounts
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.storage.errors import ConfigError, GenerationError
 from seedsweep.storage.settings.model import Model
 from seedsweep.storage.settings.sampling import Sampling

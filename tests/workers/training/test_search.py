@@ -18,7 +18,13 @@ from seedsweep.workers.analysis.matching import is_extracted, nearest_training
 from seedsweep.workers.analysis.near_copies import Reference
 from seedsweep.workers.analysis.nearest import describe_training
 from seedsweep.workers.analysis.part_matching import MaskedPicture, PartReference
-from seedsweep.workers.training import copy_counts, distinct_neighbours, slice_search, slices
+from seedsweep.workers.training import (
+    copy_counts,
+    distinct_neighbours,
+    set_passes,
+    slice_search,
+    slices,
+)
 from seedsweep.workers.training import search as searching
 from seedsweep.workers.training.picture_set import open_set
 from seedsweep.workers.training.pictures import (
@@ -29,7 +35,8 @@ from seedsweep.workers.training.pictures import (
     readable_pictures,
 )
 from seedsweep.workers.training.search import TrainingSearch
-from seedsweep.workers.training.slice_search import Query, search_slice
+from seedsweep.workers.training.slice_queries import Query
+from seedsweep.workers.training.slice_search import search_slice
 from tests.support.pictures import data_of, drawings, write_parquet, write_tar
 from tests.support.searchers import Here
 from tests.support.templates import noise, template
@@ -141,8 +148,8 @@ def test_however_many_are_held_at_once_it_is_found_what_comparing_all_pixels_giv
     asked = {"neighbours": neighbours, "neighbours_of": whose}
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(slices, "SLICE_PICTURES", 6)
-        patch.setattr(searching, "_QUERY_BYTES", at_once * made[0].size)
-        patch.setattr(searching, "_COUNTED", 1)
+        patch.setattr(set_passes, "_QUERY_BYTES", at_once * made[0].size)
+        patch.setattr(set_passes, "_COUNTED", 1)
         patch.setattr(searching, "FEW", at_once)
         patch.setattr(searching, "SPARE", 1)
         patch.setattr(searching, "SPARE_OF_MANY", 1)
@@ -191,7 +198,7 @@ def test_a_search_for_nothing_says_what_could_be_read(tmp_path, counted):
 
 
 def test_near_copies_of_many_are_counted_among_what_can_be_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(searching, "_COUNTED", 1)
+    monkeypatch.setattr(set_passes, "_COUNTED", 1)
     monkeypatch.setattr(copy_counts, "HELD", 4)
     made = drawings(3, 0, 32)
     stored = [data_of(picture) for picture in (*made, made[0] ^ 1, made[0] ^ 2, made[1] ^ 1)]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.scheduler.campaign.funnel_cost import places
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import stored_units
+from seedsweep.scheduler.costs.funnel_cost import places
 from seedsweep.storage.receipts import list_receipts
 from seedsweep.storage.records import WorkUnit
 from seedsweep.storage.settings.analysis import Verification

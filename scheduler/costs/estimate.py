@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from seedsweep.scheduler.campaign.funnel_cost import FunnelCost
-from seedsweep.scheduler.campaign.row_counts import RowCounts
+from seedsweep.scheduler.costs.funnel_cost import FunnelCost
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.scheduler.quantities import count_words, duration_words, number_words, size_words
 from seedsweep.workers.generation.throughput import Throughput
-from seedsweep.workers.training.kinds import left_out_words
+from seedsweep.workers.training.file_kinds import left_out_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from seedsweep.scheduler.campaign.text_files import (
+from seedsweep.scheduler.prompt_lists.text_files import (
     FIELD_CHARACTERS,
     FILE_BYTES,
     open_text,

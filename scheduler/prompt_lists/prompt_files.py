@@ -16,9 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from seedsweep.scheduler.campaign.prompt_settings import difference, settings_of
-from seedsweep.scheduler.campaign.row_counts import RowCounts, is_called_like_a_setting
-from seedsweep.scheduler.campaign.tables import (
+from seedsweep.scheduler.prompt_lists.prompt_settings import difference, settings_of
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts, is_called_like_a_setting
+from seedsweep.scheduler.prompt_lists.tables import (
     TABLES,
     UNREADABLE,
     Form,
@@ -27,7 +27,7 @@ from seedsweep.scheduler.campaign.tables import (
     is_cells,
     read_table,
 )
-from seedsweep.scheduler.campaign.text_files import PACKED, file_kind, read_lines
+from seedsweep.scheduler.prompt_lists.text_files import PACKED, file_kind, read_lines
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptList, PromptSettings
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from seedsweep.scheduler.campaign.descriptions import part_words
-from seedsweep.scheduler.campaign.estimate import Estimate
-from seedsweep.scheduler.campaign.funnel_cost import funnel_costs, padding_words
 from seedsweep.scheduler.campaign.plan import Plan
-from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.campaign.stages import loss_words
-from seedsweep.scheduler.campaign.stock import Stock
 from seedsweep.scheduler.campaign.window import window_size
+from seedsweep.scheduler.costs.estimate import Estimate
+from seedsweep.scheduler.costs.funnel_cost import funnel_costs, padding_words
+from seedsweep.scheduler.costs.stock import Stock
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.storage.result_parts import PART_PROMPTS, PART_SECONDS, SMALL_PARTS
 from seedsweep.storage.settings.sampling import PromptSettings, Sampling
 from seedsweep.workers.generation.throughput import Sizes, Throughput

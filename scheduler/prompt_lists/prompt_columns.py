@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from seedsweep.scheduler.campaign.prompt_files import read_prompts, shown_names
-from seedsweep.scheduler.campaign.tables import NoColumnError, is_cells
+from seedsweep.scheduler.prompt_lists.prompt_files import read_prompts, shown_names
+from seedsweep.scheduler.prompt_lists.tables import NoColumnError, is_cells
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptList
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seedsweep.scheduler.campaign.prompt_files import read_prompts
+from seedsweep.scheduler.prompt_lists.prompt_files import read_prompts
 from seedsweep.storage.settings.sampling import PromptList
 from tests.support.checkout import ROOT
 from tests.support.prompt_lists import (
@@ -385,7 +385,7 @@ class TestWhatIsTooLarge:
     @pytest.mark.parametrize("kind", [*PLAIN, "csv.gz", "json.gz"])
     def test_a_text_is_refused_with_the_limit(self, tmp_path, kind, monkeypatch):
         for module in ("tables", "json_values", "text_files"):
-            name = f"seedsweep.scheduler.campaign.{module}.FIELD_CHARACTERS"
+            name = f"seedsweep.scheduler.prompt_lists.{module}.FIELD_CHARACTERS"
             monkeypatch.setattr(name, 100_000)
         path = tmp_path / f"a.{kind}"
         how = write_kind(path, kind.removesuffix(".gz"), ["fine", "x" * 300_000])
@@ -394,7 +394,7 @@ class TestWhatIsTooLarge:
         assert "more than 100,000 characters" in refused(path, **how)
 
     def test_a_cell_of_many_lines_is_refused_too(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("seedsweep.scheduler.campaign.tables.FIELD_CHARACTERS", 1000)
+        monkeypatch.setattr("seedsweep.scheduler.prompt_lists.tables.FIELD_CHARACTERS", 1000)
         path = write(tmp_path / "a.csv", 'text\na\n"' + "b\n" * 1000 + '"\n')
         assert "Line 3 of" in refused(path)
         assert "1000" in refused(path)
@@ -402,7 +402,7 @@ class TestWhatIsTooLarge:
     @pytest.mark.parametrize("kind", [*PLAIN[:-1], *PACKED])
     def test_a_file_is_refused_with_the_limit(self, tmp_path, kind, monkeypatch):
         for module in ("json_values", "text_files"):
-            monkeypatch.setattr(f"seedsweep.scheduler.campaign.{module}.FILE_BYTES", 200_000)
+            monkeypatch.setattr(f"seedsweep.scheduler.prompt_lists.{module}.FILE_BYTES", 200_000)
         path = tmp_path / f"a.{kind}"
         texts = [f"{number}" * 20 for number in range(5000)]
         how = write_kind(path, kind.removesuffix(".gz"), texts)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedsweep.scheduler.campaign.plan import Plan
-from seedsweep.scheduler.campaign.reckoning import READY_BYTES, reckon, state_bytes, usual_sizes
-from seedsweep.scheduler.campaign.stock import Stock, take_stock
+from seedsweep.scheduler.costs.reckoning import READY_BYTES, reckon, state_bytes, usual_sizes
+from seedsweep.scheduler.costs.stock import Stock, take_stock
 from seedsweep.storage import keys
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.record import SeedRange

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seedsweep.scheduler.campaign.funnel_cost import GOES_ON
 from seedsweep.scheduler.campaign.plan import Plan, cut_seeds
-from seedsweep.scheduler.campaign.reckoning import SCORES_BYTES, SEED_BYTES, reckon
-from seedsweep.scheduler.campaign.stock import Stock
+from seedsweep.scheduler.costs.funnel_cost import GOES_ON
+from seedsweep.scheduler.costs.reckoning import SCORES_BYTES, SEED_BYTES, reckon
+from seedsweep.scheduler.costs.stock import Stock
 from seedsweep.storage.records import Unseen
 from seedsweep.storage.settings.sampling import Stage
 from seedsweep.workers.generation.throughput import Sizes, Throughput

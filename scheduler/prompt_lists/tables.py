@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from seedsweep.scheduler.campaign.json_values import NO_JSON, no_json, read_array
-from seedsweep.scheduler.campaign.text_files import (
+from seedsweep.scheduler.prompt_lists.json_values import NO_JSON, no_json, read_array
+from seedsweep.scheduler.prompt_lists.text_files import (
     FIELD_CHARACTERS,
     PACKED,
     check_is_file,

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedsweep.scheduler.campaign.file import read_campaign
-from seedsweep.scheduler.campaign.prompt_files import list_prompts
-from seedsweep.scheduler.campaign.prompt_settings import settings_of
 from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.scheduler.campaign.retention import Recipes
-from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.campaign.submission import plan_campaign, submit_campaign
+from seedsweep.scheduler.prompt_lists.prompt_files import list_prompts
+from seedsweep.scheduler.prompt_lists.prompt_settings import settings_of
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.storage.campaigns import load_campaign, load_parked, load_prompts
 from seedsweep.storage.errors import ConfigError, ShardCorruptError
 from seedsweep.storage.folder_store import FolderStore

@@ -1,0 +1,1 @@
+"""Prompts read from files as people keep them: lists, tables, and the settings in their cells."""
