@@ -23,6 +23,7 @@ from seedsweep.scheduler.campaign.prompt_files import ListedPrompt, list_prompts
 from seedsweep.scheduler.campaign.reference import FILLED_IN
 from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
+from seedsweep.scheduler.campaign.texts import check_texts, keys_with_controls
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import prompt_id_of
@@ -79,6 +80,7 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
     campaign = parse_campaign(_load(path), path)
     rows = RowCounts() if rows is None else rows
     prompt_list, listed = _listed(campaign, path.parent, rows)
+    rows.controls.update(keys_with_controls(campaign))
     prompts = [prompt.text for prompt in listed]
     settings = [prompt.settings for prompt in listed if prompt.settings]
     resolved = campaign.model_copy(
@@ -124,6 +126,7 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         for given in _tables(raw, table):
             for name in names & set(given):
                 raise ConfigError(f"{path}: {table}.{name} is filled in on submission; remove it.")
+    check_texts(raw, path)
     try:
         raw = _without_guidance(_with_default_stages(raw))
     except ConfigError as error:

@@ -1,9 +1,12 @@
 """What became of the rows of a prompt list, and what of it may not be as it was meant."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from seedsweep.scheduler.campaign.texts import has_controls
+from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.settings.sampling import Sampling
 
 _SETTINGS = frozenset(
@@ -45,6 +48,9 @@ class RowCounts:
     """Seeds that such prompts have beside those that they list."""
     alike: int = 0
     """Prompts that differ from another in nothing but how their accents are encoded."""
+    controls: Counter[str] = field(default_factory=Counter)
+    """Texts with control characters: prompts, negative prompts of their own, and keys of the
+    campaign file."""
     longest: str = ""
     """Where the prompt of most lines stands, if one has several, and how many they are."""
     heading: str = ""
@@ -53,6 +59,11 @@ class RowCounts:
     """Prompts that are numbers."""
     unused: list[str] = field(default_factory=list)
     """Columns that are called like settings."""
+
+    def count_controls(self, what: str, text: str | None) -> None:
+        """Note whether the text has control characters."""
+        if text and has_controls(text):
+            self.controls[what] += 1
 
     def __str__(self) -> str:
         broken = f", {self.broken:,} with half a character" if self.broken else ""
@@ -90,6 +101,15 @@ class RowCounts:
             remarks.append(
                 f"{self.alike:,} {differ} from another in nothing but how accents are encoded "
                 "(Unicode's NFC and NFD); each is a prompt of its own."
+            )
+        if self.controls:
+            texts = ", ".join(
+                what if "." in what else count_words(count, what)
+                for what, count in self.controls.items()
+            )
+            remarks.append(
+                f"Control characters, which no one sees, stand in {texts}; the model is given them "
+                "as they are."
             )
         if self.numbers > 1 and self.numbers == self.read - self.skipped:
             remarks.append(
