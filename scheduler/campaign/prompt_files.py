@@ -232,8 +232,7 @@ def _distinct(prompts: Iterable[ListedPrompt], rows: RowCounts) -> Iterator[List
             own = prompt.settings
             seen[text] = prompt if own else None
             rows.numbers += text.isdecimal()
-            rows.count_controls("prompt", text)
-            rows.count_controls("negative prompt", own.negative_prompt if own else None)
+            rows.count_controls(text, own)
             yield prompt
 
 

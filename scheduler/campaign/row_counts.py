@@ -1,13 +1,12 @@
 """What became of the rows of a prompt list, and what of it may not be as it was meant."""
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from seedsweep.scheduler.campaign.texts import has_controls
 from seedsweep.scheduler.quantities import count_words
-from seedsweep.storage.settings.sampling import Sampling
+from seedsweep.storage.settings.sampling import PromptSettings, Sampling
 
 _SETTINGS = frozenset(
     re.sub("[^a-z]", "", name)
@@ -48,7 +47,7 @@ class RowCounts:
     """Seeds that such prompts have beside those that they list."""
     alike: int = 0
     """Prompts that differ from another in nothing but how their accents are encoded."""
-    controls: Counter[str] = field(default_factory=Counter)
+    controls: dict[str, int] = field(default_factory=dict)
     """Texts with control characters: prompts, negative prompts of their own, and keys of the
     campaign file."""
     longest: str = ""
@@ -60,10 +59,11 @@ class RowCounts:
     unused: list[str] = field(default_factory=list)
     """Columns that are called like settings."""
 
-    def count_controls(self, what: str, text: str | None) -> None:
-        """Note whether the text has control characters."""
-        if text and has_controls(text):
-            self.controls[what] += 1
+    def count_controls(self, text: str, own: PromptSettings | None) -> None:
+        """Note whether a prompt and its own negative prompt have control characters."""
+        texts = {"prompt": text, "negative prompt": (own and own.negative_prompt) or ""}
+        for what in (what for what, each in texts.items() if has_controls(each)):
+            self.controls[what] = self.controls.get(what, 0) + 1
 
     def __str__(self) -> str:
         broken = f", {self.broken:,} with half a character" if self.broken else ""
