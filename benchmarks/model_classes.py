@@ -238,8 +238,8 @@ prompt and how many pictures to make of it.
   refused, since the class fails on it if each picture has a seed of its own. Either is said on
   submission.
 - *needs torchvision*: its prompts go through a processor that sees pictures too. Without the
-  package it is refused on submission; `pip install torchvision` on every worker's host, in the
-  version and the build (CPU or CUDA) that its torch wants.
+  package `run` refuses it, and `submit` says so; `pip install torchvision` on every worker's host,
+  in the version and the build (CPU or CUDA) that its torch wants.
 - *with `batch_size = 1` alone*: in a batch its pictures would not each follow prompt and seed.
 - A class that can have a language model write prompts anew is told not to.
 - A size that a class does not make is refused with the size that it made instead.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from seedsweep.storage.ledger import LEASE_MS
-from seedsweep.storage.records import StoreTrouble, Worker
+from seedsweep.storage.records import FIRST_KINDS, StoreTrouble, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,26 +12,34 @@ class Demand:
     """How strongly a load is wanted.
 
     `waiting` units of its campaigns wait for a worker; `priority` is the highest of these
-    campaigns', `weight` what those of that priority weigh together.
+    campaigns', `weight` what those of that priority weigh together. `campaigns` names those whose
+    units wait; schedulers of earlier versions name none.
     """
 
     weight: float
     waiting: int
     priority: int = 0
+    campaigns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A worker, what it serves, and how many seconds ago it last showed life."""
+    """A worker, what it serves, how many seconds ago it last showed life, and which kinds of work
+    it knows."""
 
     worker: Worker
     load: str
     seconds_ago: float
+    kinds: tuple[str, ...] = (*sorted(FIRST_KINDS),)
 
     @property
     def alive(self) -> bool:
         """Whether its claims still hold."""
         return not self.worker.why_out and self.seconds_ago * 1000 <= LEASE_MS
+
+    def knows(self, load: str) -> bool:
+        """Whether it knows the kind of work of the load."""
+        return not (kind := later_kind(load)) or kind in self.kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +70,8 @@ class MetricsPlace:
     kind: Literal["scheduler", "analyst"]
     host: str
     metrics: str
+
+
+def later_kind(load: str) -> str:
+    """The kind that stands before the load's models; empty for those that every worker knows."""
+    return load.rpartition("-")[0]

@@ -8,8 +8,10 @@ Below `seedsweep:`
     beats    sorted set: worker → its last sign of life, milliseconds of Redis time
     workers  hash: worker → its `Worker` record
     serves   hash: worker → the load whose queue it serves
+    knows    hash: worker → the kinds of work that it knows beside `FIRST_KINDS`, if any
     crews    hash: load → how many live workers serve it, as counted within the last second
-    demand   hash: load → what its campaigns weigh, how many units wait, their priority
+    demand   hash: load → the priority of its campaigns, what they weigh, how many units wait, and
+             the campaigns whose units these are
     later    hash: the same of loads of later kinds, of which earlier versions do not know
     out      sorted set: worker that took itself out → when it said so last
     analysts sorted set: analyst → its last sign of life
@@ -39,13 +41,14 @@ from seedsweep.storage.life_signs import (
     MetricsPlace,
     ServiceKind,
     Sign,
+    later_kind,
 )
 from seedsweep.storage.records import FIRST_KINDS, StoreTrouble, Worker
 
 LEADER, ANALYSTS, SHOWS = f"{ROOT}leader", f"{ROOT}analysts", f"{ROOT}shows"
 BEATS, WORKERS, SERVES, DEMAND = (f"{ROOT}{n}" for n in ("beats", "workers", "serves", "demand"))
 OUT, CREWS, TROUBLES = f"{ROOT}out", f"{ROOT}crews", f"{ROOT}troubles"
-LATER, TOLD = f"{ROOT}later", f"{ROOT}told"
+LATER, TOLD, KNOWS = f"{ROOT}later", f"{ROOT}told", f"{ROOT}knows"
 SCRIPT = files("seedsweep.storage").joinpath("workforce.lua").read_text()
 
 LEAD_MS = 8_000
@@ -90,6 +93,10 @@ class Workforce:
                 pipe.zadd(BEATS, {worker.name: self._now()})
                 pipe.zrem(OUT, worker.name)
                 pipe.hdel(TOLD, worker.name)
+                if later := sorted({*kinds} - FIRST_KINDS):
+                    pipe.hset(KNOWS, worker.name, " ".join(later))
+                else:
+                    pipe.hdel(KNOWS, worker.name)
                 pipe.execute()
             self._complain("worker", worker.name)
             keys = [BEATS, SERVES, DEMAND, LATER, CREWS]
@@ -120,20 +127,35 @@ class Workforce:
         """Say which loads have work, in place of what was said before."""
         entries: dict[str, dict[str, str]] = {DEMAND: {}, LATER: {}}
         for load, d in wanted.items():
-            key = LATER if _later_kind(load) else DEMAND
-            entries[key][load] = f"{d.priority} {d.weight!r} {d.waiting}"
+            key = LATER if later_kind(load) else DEMAND
+            said = (str(d.priority), repr(d.weight), str(d.waiting), *d.campaigns)
+            entries[key][load] = " ".join(said)
         with translated(), self._redis.pipeline(transaction=True) as pipe:
-            for key, said in entries.items():
+            for key, lines in entries.items():
                 pipe.delete(key)
-                if said:
-                    pipe.hset(key, mapping=cast("Any", said))
+                if lines:
+                    pipe.hset(key, mapping=cast("Any", lines))
             pipe.execute()
+
+    def demanded(self) -> dict[str, Demand]:
+        """Which loads have work, as a scheduler said last."""
+        with translated(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(DEMAND)
+            pipe.hgetall(LATER)
+            first, later = pipe.execute()
+        demanded = {}
+        for load, said in (first | later).items():
+            priority, weight, waiting, *campaigns = said.decode().split(" ")
+            demanded[load.decode()] = Demand(
+                float(weight), int(waiting), int(priority), tuple(campaigns)
+            )
+        return demanded
 
     def later_kinds(self) -> set[str]:
         """The kinds of the units that wait for a worker, but for those that every worker knows."""
         with translated():
             loads = cast("list[bytes]", self._redis.hkeys(LATER))
-            return {_later_kind(load.decode()) for load in loads}
+            return {later_kind(load.decode()) for load in loads}
 
     def signs(self) -> list[Sign]:
         """Every worker that showed life, or took itself out, within the last hour, by name."""
@@ -145,9 +167,10 @@ class Workforce:
             with self._redis.pipeline() as pipe:
                 pipe.hgetall(WORKERS)
                 pipe.hgetall(SERVES)
+                pipe.hgetall(KNOWS)
                 pipe.zrange(BEATS, 0, -1, withscores=True)
                 pipe.zrange(OUT, 0, -1, withscores=True)
-                workers, serves, beats, out = pipe.execute()
+                workers, serves, knows, beats, out = pipe.execute()
         signs = []
         for name, beat in beats + out:
             load = serves.get(name, b"").decode()
@@ -155,7 +178,8 @@ class Workforce:
                 worker = Worker.model_validate_json(workers.get(name, b""))
             except ValidationError:  # of another version
                 continue
-            signs.append(Sign(worker, load, max(0.0, (now - beat) / 1000)))
+            kinds = sorted(FIRST_KINDS.union(knows.get(name, b"").decode().split()))
+            signs.append(Sign(worker, load, max(0.0, (now - beat) / 1000), tuple(kinds)))
         return sorted(signs, key=lambda sign: sign.worker.name)
 
     def workers_by_load(self) -> dict[str, int]:
@@ -270,14 +294,10 @@ class Workforce:
             pipe.hdel(WORKERS, cast("str", worker))
             pipe.hdel(SERVES, cast("str", worker))
             pipe.hdel(TOLD, cast("str", worker))
+            pipe.hdel(KNOWS, cast("str", worker))
             pipe.delete(CREWS)
             pipe.execute()
 
     def _now(self) -> int:
         seconds, micro = self._redis.time()
         return int(seconds) * 1000 + int(micro) // 1000
-
-
-def _later_kind(load: str) -> str:
-    """The kind that stands before the load's models; empty for those that every worker knows."""
-    return load.rpartition("-")[0]

@@ -1,6 +1,6 @@
 """A campaign's results → a bundle that stands up later, and can be checked without seedsweep."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +16,7 @@ from seedsweep.audit.evidence.readme import ReadmeContents, readme
 from seedsweep.audit.evidence.signature import Signer
 from seedsweep.audit.evidence.verify_bundle import EXTRACTIONS_LOST
 from seedsweep.audit.evidence.writer import Bundle, Sealed, new_bundle
-from seedsweep.audit.findings.counts import count_results
+from seedsweep.audit.findings.counts import Counts, count_results
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.missed import stage_words
 from seedsweep.audit.findings.present import extractions_of
@@ -86,6 +86,7 @@ def write_evidence(
     with new_bundle(folder) as bundle:
         stored = load_prompts(store, campaign_id)
         prompts = [*stored]
+        first = first_ones(submission, prompts)
         parked = parked_now(store, submission)
         bundle.add("campaign.json", store.read(keys.campaign(campaign_id)) or b"")
         bundle.add_json("prompts.json", prompts)
@@ -96,7 +97,7 @@ def write_evidence(
         pictures = PictureFiles(store, submission, bundle)
         missing = _add_pictures(pictures, settings, shown, progress)
         searches = _searches(store, campaign_id, settings.analysis_id)
-        search = _add_verifications(searches, results, bundle)
+        search = _add_verifications(searches, results, first, bundle)
         parts = PartFiles()
         if settings.analysis.partial:
             newest = searches[0] if searches else None
@@ -122,7 +123,7 @@ def write_evidence(
         if cut_down_to:
             missing += (_cut_words(results, cut_down_to),)
         seeds, size = submission.campaign.sampling.seeds, settings.analysis.min_clique_size
-        counts = count_results(results, len(prompts), seeds, size)
+        counts = count_results(results, len(prompts), seeds, size, first)
         findings = pictures.findings(shown)
         also = (extracted.in_words,) if extracted else ()
         pairs = extracted.extracted if extracted else ()
@@ -145,7 +146,8 @@ def write_evidence(
             search=search,
             limits=(
                 *limit_words(settings, seeds, submission.campaign.is_unconditional),
-                *stage_words(submission.campaign, results, first_ones(submission, prompts)),
+                *stage_words(submission.campaign, results, first),
+                *_same_words(counts),
                 *((EXTRACTION_LIMITS,) if found else ()),
             ),
             signed=options.signer is not None,
@@ -261,14 +263,28 @@ def _searches(store: Store, campaign_id: str, analysis_id: str) -> list[Verifica
 
 
 def _add_verifications(
-    searches: Sequence[VerificationResult], results: Sequence[PromptResult], bundle: Bundle
+    searches: Sequence[VerificationResult],
+    results: Sequence[PromptResult],
+    first: Mapping[str, str],
+    bundle: Bundle,
 ) -> tuple[str, ...]:
     """Add what searches found; returns in sentences what the newest one did, and whether results
-    changed after it."""
+    changed after it. `first`: as of `first_ones`."""
     if not searches:
         return ()
     bundle.add_json("verifications.json", searches)
-    return (*summary(searches[0]), *_changed_since(searches[0], results))
+    return (*summary(searches[0], first=first), *_changed_since(searches[0], results))
+
+
+def _same_words(counts: Counts) -> tuple[str, ...]:
+    """That the bundle's counts, which its checker counts again, have each prompt for itself."""
+    if not counts.rated.same:
+        return ()
+    are = "is" if counts.rated.same == 1 else "are"
+    return (
+        f"{counts.rated.same:,} of {counts.with_evidence:,} prompts with evidence {are} the same "
+        "to the model as another one of them, with the same pictures; what was counted has each.",
+    )
 
 
 def _changed_since(search: VerificationResult, results: Sequence[PromptResult]) -> Iterator[str]:

@@ -4,7 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from seedsweep.audit.findings.counts import Counts, count_results, has_evidence
+from seedsweep.audit.findings.counts import (
+    Counts,
+    count_results,
+    has_evidence,
+    same_prompts_words,
+)
 from seedsweep.audit.findings.match_words import earlier_words
 from seedsweep.audit.findings.memories import Memory, memories, parts_matched
 from seedsweep.audit.findings.missed import stage_words
@@ -83,7 +88,6 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
     campaign = submission.campaign
     results = results_by(store, settings, campaign.campaign_id)
     size = settings.analysis.min_clique_size
-    counts = count_results(results, campaign.prompt_count, campaign.sampling.seeds, size)
     search, trouble = None, ""
     try:
         search = present_search(store, campaign.campaign_id, settings)
@@ -96,6 +100,8 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
     prompts = load_prompts(store, campaign.campaign_id) if named else ()
     cut = frozenset(prompts[index] for index in unseen.cut)
     same_as = first_ones(submission, prompts)
+    seeds = campaign.sampling.seeds
+    counts = count_results(results, campaign.prompt_count, seeds, size, same_as)
     return Found(
         campaign_id=campaign.campaign_id,
         analysis_id=settings.analysis_id,
@@ -110,11 +116,16 @@ def gather_found(store: Store, submission: Submission, settings: AnalysisSetting
         notes=(
             *earlier,
             # Of a search's cliques alone less would be told than of every generation.
-            *(() if trouble or extractions else _notes(campaign, search, counts, not earlier)),
+            *(
+                ()
+                if trouble or extractions
+                else _notes(campaign, search, counts, same_as, not earlier)
+            ),
             *(() if extractions else _compared(settings, counts, search, campaign.campaign_id)),
             *_judged_otherwise(campaign, settings),
             *_rest_words(store, campaign.campaign_id, counts),
             *stage_words(campaign, results, same_as),
+            *same_prompts_words(counts),
             *submission.notes,
             *_unseen_words([r.prompt for r in results if r.flagged], cut, same_as),
         ),
@@ -186,10 +197,14 @@ def no_evidence_words(
 
 
 def _notes(
-    campaign: Campaign, search: VerificationResult | None, counts: Counts, earlier: bool
+    campaign: Campaign,
+    search: VerificationResult | None,
+    counts: Counts,
+    same_as: Mapping[str, str],
+    earlier: bool,
 ) -> tuple[str, ...]:
     if search:
-        return tuple(summary(search, earlier))
+        return tuple(summary(search, earlier, same_as))
     if counts.matched or not counts.flagged:
         return ()
     remedy = f"`seedsweep verify {campaign.campaign_id} --training-set PATH` does that"

@@ -1,12 +1,16 @@
 """Prompts that are the same to the model: their pictures are the same, and show nothing new."""
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from seedsweep.scheduler.campaign.plan import same_prompts
 from seedsweep.storage.campaigns import load_prompts
 from seedsweep.storage.prompt_results import PromptResult
-from seedsweep.storage.records import Submission
+from seedsweep.storage.records import Submission, prompt_id_of
 from seedsweep.storage.store import Store
+
+ALL_DIFFER: Mapping[str, str] = MappingProxyType({})
+"""No prompt is the same to the model as an earlier one, as far as is known."""
 
 
 def first_ones(submission: Submission, prompts: Sequence[str]) -> dict[str, str]:
@@ -24,15 +28,22 @@ def stored_first_ones(store: Store, submission: Submission) -> dict[str, str]:
 
 
 def once(results: Sequence[PromptResult], first: Mapping[str, str]) -> list[PromptResult]:
-    """The results, in their order, with one of those whose prompts are the same by `first_ones`:
-    the first prompt's, else that of the smallest id. What was found plays no part in it."""
-    kept: dict[str, PromptResult] = {}
-    for result in results:
-        text = first.get(result.prompt, result.prompt)
-        ranks = [(each.prompt != text, each.prompt_id) for each in (result, kept.get(text, result))]
-        if ranks[0] <= ranks[1]:
-            kept[text] = result
-    return [r for r in results if kept[first.get(r.prompt, r.prompt)] is r]
+    """The results, in their order, with one of those whose prompts are the same by `first_ones`, as
+    `ids_once` says."""
+    kept = ids_once([result.prompt_id for result in results], first)
+    return [result for result in results if result.prompt_id in kept]
+
+
+def ids_once(prompt_ids: Collection[str], first: Mapping[str, str]) -> frozenset[str]:
+    """The prompts, by id, with one of those that are the same by `first_ones`: the first one, else
+    that of the smallest id. What was found plays no part in it."""
+    first_ids = {prompt_id_of(later): prompt_id_of(one) for later, one in first.items()}
+    kept: dict[str, str] = {}
+    for prompt_id in sorted(prompt_ids):
+        one = first_ids.get(prompt_id, prompt_id)
+        if one not in kept or prompt_id == one:
+            kept[one] = prompt_id
+    return frozenset(kept.values())
 
 
 def same_words(store: Store, submission: Submission, texts: Collection[str]) -> tuple[str, ...]:

@@ -1,15 +1,22 @@
 """What `verify` prints: for people and for scripts."""
 
+from collections.abc import Mapping
+
 from seedsweep.audit.findings.intervals import CONFIDENCE, Rate, poisson_bound, rate
+from seedsweep.audit.findings.same_prompts import ALL_DIFFER, ids_once
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.verification_results import Coverage, VerificationResult
 from seedsweep.workers.training.file_kinds import left_out_words
 from seedsweep.workers.training.pictures import sentences_on
 
 
-def summary(verification: VerificationResult, earlier: bool = True) -> list[str]:
+def summary(
+    verification: VerificationResult,
+    earlier: bool = True,
+    first: Mapping[str, str] = ALL_DIFFER,
+) -> list[str]:
     """What came of it, in sentences: the headline first. `earlier`: say also which matches an
-    earlier version scored."""
+    earlier version scored; `first`: as of `first_ones`."""
     settings = verification.settings
     pictures = sum(map(len, verification.groups))
     distinct = len(verification.groups)
@@ -17,8 +24,8 @@ def summary(verification: VerificationResult, earlier: bool = True) -> list[str]
     sentences = [
         f"Distinct training pictures extracted: {distinct}{apart}. "
         f"Prompts that extract them: {len(verification.prompts_extracted)}.",
-        f"Flagged prompts that extract one: {flagged_rate(verification)} "
-        f"({_method(verification)}).",
+        f"Flagged prompts that extract one: {flagged_rate(verification, first)} "
+        f"({_method(verification)}){_left_out(same_flagged(verification, first))}.",
     ]
     if controls := control_rate(verification):
         sentences.append(
@@ -139,9 +146,20 @@ def _of_matches(verification: VerificationResult, earlier: bool) -> list[str]:
     return sentences
 
 
-def flagged_rate(verification: VerificationResult) -> Rate:
-    """How many of the flagged prompts that were looked at extract a training picture."""
-    return rate(len(verification.prompts_extracted), len(verification.prompts))
+def flagged_rate(verification: VerificationResult, first: Mapping[str, str] = ALL_DIFFER) -> Rate:
+    """How many of the flagged prompts that were looked at extract a training picture; of those that
+    are the same to the model one counts, as of `ids_once`."""
+    prompts = ids_once(verification.prompts, first)
+    return rate(len(prompts & verification.prompts_extracted), len(prompts))
+
+
+def same_flagged(verification: VerificationResult, first: Mapping[str, str]) -> int:
+    """How many of these prompts that rate leaves out."""
+    return len(verification.prompts) - len(ids_once(verification.prompts, first))
+
+
+def _left_out(same: int) -> str:
+    return f"; {same:,} left out, the same to the model as another one of them" if same else ""
 
 
 def _method(verification: VerificationResult) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 
-from seedsweep.audit.findings.counts import Counts, count_results
+from seedsweep.audit.findings.counts import Counts, count_results, same_prompts_words
 from seedsweep.audit.findings.intervals import Rate, rate
 from seedsweep.audit.findings.limitations import limit_words
 from seedsweep.audit.findings.match_words import earlier_words
@@ -88,7 +88,8 @@ class Report:
     else they are the campaign's own. `changes` says what differs between the two. `unflagged` are
     the first prompts that could be flagged and are not. `missed` is None without stages. `examined`
     is None if nothing was compared with training pictures. `no_evidence` says how many prompts
-    are in no rate, and why; empty for none. `captions` and `copies` of matched training pictures,
+    are in no rate, and why; empty for none. `same_words`: how many are left out as the same to the
+    model as others. `captions` and `copies` of matched training pictures,
     by id, are as far as a search told them.
     """
 
@@ -108,6 +109,7 @@ class Report:
     verification: tuple[str, ...]
     limits: tuple[str, ...]
     no_evidence: str
+    same_words: tuple[str, ...]
     missed: Missed | None
     flagged_rate: Rate
     examined: Examined | None
@@ -157,12 +159,13 @@ def gather_report(
 
     flagged = _rank(ranked, section, reviewers, progress)
     size = settings.analysis.min_clique_size
-    counts = count_results(results, len(prompts), sampling.seeds, size)
+    first = first_ones(submission, prompts)
+    counts = count_results(results, len(prompts), sampling.seeds, size, first)
     repeats = not results or any(result.flagged or result.parts for result in results)
     extractions = None
     if found:
         extractions = gather_extractions(store, submission, settings, results, found, reviewers)
-    findings = gather_findings(store, campaign_id, analysis_id, known_settings, repeats)
+    findings = gather_findings(store, campaign_id, analysis_id, known_settings, repeats, first)
     calibrated = findings.calibration.page.calibration.parts if findings.calibration else None
     return Report(
         submission=submission,
@@ -184,8 +187,9 @@ def gather_report(
             *earlier_words(results, campaign_id),
         ),
         no_evidence=no_evidence_words(store, submission, results, size),
-        missed=gather_missed(campaign, results, first_ones(submission, prompts)),
-        flagged_rate=rate(counts.flagged, counts.with_evidence),
+        same_words=same_prompts_words(counts),
+        missed=gather_missed(campaign, results, first),
+        flagged_rate=rate(counts.rated.flagged, counts.rated.prompts),
         examined=examined_of(settings, counts, findings.search),
         flagged=flagged,
         training_problem=training.problem,

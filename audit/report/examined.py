@@ -12,8 +12,8 @@ from seedsweep.storage.settings.analysis import AnalysisSettings
 class Examined:
     """What comparing flagged prompts with training pictures came to.
 
-    `matched` and `extracted` count prompts. `distinct` counts the training pictures that were
-    extracted, and `how` says which of them count once."""
+    `matched` and `extracted` count prompts, of those that are the same to the model one. `distinct`
+    counts the training pictures that were extracted, and `how` says which of them count once."""
 
     matched: int
     extracted: Rate
@@ -26,14 +26,14 @@ def examined_of(
 ) -> Examined | None:
     """What the analysis compared; if it compared nothing, the newest search. None without both."""
     if settings.verification is not None:
-        extracted, matched = counts.extracted, counts.matched
+        extracted, matched = counts.rated.extracted, counts.rated.matched
     elif search is not None:
         extracted, matched = search.extracted, search.matched
     else:
         return None
     return Examined(
         matched=matched,
-        extracted=rate(extracted, counts.with_evidence),
+        extracted=rate(extracted, counts.rated.prompts),
         distinct=search.distinct if search else counts.training_pictures,
         how="near-copies counted once" if search else "near-copies counted apart",
     )

@@ -4,14 +4,15 @@
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from seedsweep.audit.findings.calibration import Calibration, scoring_id
+from seedsweep.audit.findings.same_prompts import ALL_DIFFER
 from seedsweep.audit.findings.saved import load_calibrations, load_comparisons, load_duplications
 from seedsweep.audit.findings.shared_parts import with_second_models
-from seedsweep.audit.findings.verification_summary import summary
+from seedsweep.audit.findings.verification_summary import flagged_rate, summary
 from seedsweep.audit.report import calibration_page, comparison_page, duplication_page
 from seedsweep.audit.report.calibration_page import CalibrationPage
 from seedsweep.audit.report.comparison_page import ComparisonPage
@@ -33,8 +34,9 @@ SEARCH = "search of a training set"
 class SearchShown:
     """What the newest search of a training set came to.
 
-    The first sentence is the headline. `matched` and `extracted` count flagged prompts; `distinct`
-    counts the training pictures that were extracted, near-copies once."""
+    The first sentence is the headline. `matched` and `extracted` count flagged prompts, of those
+    that are the same to the model one; `distinct` counts the training pictures that were extracted,
+    near-copies once."""
 
     verified_at: str
     matched: int
@@ -80,11 +82,13 @@ def gather_findings(
     analysis_id: str,
     settings: AnalysisSettings | None,
     repeats: bool = True,
+    first: Mapping[str, str] = ALL_DIFFER,
 ) -> Findings:
     """Read what other commands found of an analysis.
 
-    `settings` is None if that analysis's settings are not known. A stored finding that is not as it
-    was written is named and not shown. Raises `StoreUnavailableError` if the store fails.
+    `settings` is None if that analysis's settings are not known; `first`: as of `first_ones`. A
+    stored finding that is not as it was written is named and not shown. Raises
+    `StoreUnavailableError` if the store fails.
     """
     ids = {analysis_id, *(settings.earlier_ids if settings else ())}
     sought = _Sought(store, campaign_id, frozenset(ids))
@@ -93,7 +97,7 @@ def gather_findings(
         "verify {} --training-set PATH",
         _load_searches,
         lambda search: search.analysis_id,
-        _search,
+        lambda search: _search(search, first),
     )
     scoring = scoring_id(settings) if settings else None
     calibrations = sought.read(
@@ -193,13 +197,14 @@ def _load_searches(store: Store, campaign_id: str) -> list[VerificationResult]:
     return [with_second_models(store, search) for search in searches]
 
 
-def _search(search: VerificationResult) -> SearchShown:
+def _search(search: VerificationResult, first: Mapping[str, str]) -> SearchShown:
+    extracted = flagged_rate(search, first)
     return SearchShown(
         verified_at=search.verified_at,
-        matched=len(search.prompts),
-        extracted=len(search.prompts_extracted),
+        matched=extracted.n,
+        extracted=extracted.count,
         distinct=len(search.groups),
-        sentences=tuple(summary(search)),
+        sentences=tuple(summary(search, first=first)),
     )
 
 

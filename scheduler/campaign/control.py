@@ -35,10 +35,16 @@ class Steered:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """How many parked units are tried again, and whether the broker knows it already."""
+    """How many parked units are tried again, how many turned out to be made, what was wanted of
+    the campaign `before`, and whether the broker knows it already. `settled`: none was parked, and
+    the campaign has nothing left to do, so nothing was changed.
+    """
 
     units: int
-    told: bool
+    made: int
+    before: State
+    told: bool = False
+    settled: bool = False
 
 
 def steer(store: Store, campaign_id: str, state: State, ledger: Ledger | None) -> Steered:
@@ -111,26 +117,40 @@ def retry_parked(store: Store, campaign_id: str, ledger: Ledger | None) -> Retri
     Once a prompt's units are done or parked again it is analysed again; until then its present
     result stays. If the broker was not told, whatever restores the campaign from the store finds
     the units open, and the same call tells a broker that answers again; the same holds if it was
-    ended early. Raises `ConfigError` if the store knows no such campaign, or if it is cancelled.
+    ended early. Raises `ConfigError` if the store knows no such campaign, or if it is cancelled and
+    has something left to do.
     """
     submission = load_campaign(store, campaign_id)
-    if load_control(store, campaign_id).state == "cancelled":
+    before = load_control(store, campaign_id).state
+    records = load_parked(store, campaign_id)
+    settled = (before == "cancelled" or not records) and _is_settled(store, submission, ledger)
+    if before == "cancelled" and not settled:
         raise ConfigError(
             f"The campaign {campaign_id} is cancelled, so none of its units is tried again; "
             f"let it go on first: `seedsweep resume {campaign_id}`."
         )
-    records = load_parked(store, campaign_id)
+    parked = _parked_units(campaign_id, ledger)
+    if settled and not records and not parked:
+        return Retried(0, 0, before, settled=True)
     # A worker that was thought lost may have stored a parked unit after all.
     settings = load_prompts(store, campaign_id).settings if records else ()
     open_again = {unit.index for unit in records if not is_made(store, submission, unit, settings)}
     for unit in records:
         drop_parked(store, campaign_id, unit.index)
+    made = len(records) - len(open_again)
     told = _want(store, campaign_id, "active", ledger)
     if ledger is None or not told:
-        return Retried(len(open_again), False)
+        return Retried(len(open_again), made, before)
     try:
         open_again |= ledger.parked_units(campaign_id)
         ledger.retry(campaign_id, sorted(open_again))
     except BrokerUnavailableError:
-        return Retried(len(open_again), False)
-    return Retried(len(open_again), True)
+        return Retried(len(open_again), made, before)
+    return Retried(len(open_again), made, before, told=True)
+
+
+def _parked_units(campaign_id: str, ledger: Ledger | None) -> frozenset[int]:
+    """Those that the broker knows; none if it does not answer."""
+    with contextlib.suppress(BrokerUnavailableError):
+        return frozenset(ledger.parked_units(campaign_id)) if ledger else frozenset()
+    return frozenset()

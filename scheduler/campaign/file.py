@@ -23,6 +23,7 @@ from seedsweep.scheduler.campaign.reference import FILLED_IN
 from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
 from seedsweep.scheduler.prompt_lists.prompt_files import ListedPrompt, list_prompts
 from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
+from seedsweep.scheduler.prompt_lists.texts import check_texts, keys_with_controls
 from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import prompt_id_of
@@ -41,7 +42,7 @@ from seedsweep.workers.models.plugins import BUILT_IN
 from seedsweep.workers.models.resolution import resolve_parts
 from seedsweep.workers.pipelines.class_labels import check_classes
 from seedsweep.workers.pipelines.diffusers_class import check_class
-from seedsweep.workers.pipelines.prompt_tokens import open_tokenizers
+from seedsweep.workers.pipelines.prompt_tokens import check_tokenizers
 from seedsweep.workers.pipelines.unconditional import check_unconditional
 from seedsweep.workers.screening.screen import check_screen
 from seedsweep.workers.training.fingerprint import fingerprint_training_set
@@ -73,12 +74,14 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
 
     `rows` counts what became of the prompts file's rows. The same file over the same prompts, model
     and training set always gives the same campaign.
-    Raises `ConfigError` with one sentence for whatever is wrong.
+    Raises `ConfigError` with one sentence for whatever is wrong; that a package is wanting here,
+    which workers elsewhere may have, is left to `require_packages`.
     """
     path = path.parent.resolve() / path.name
     campaign = parse_campaign(_load(path), path)
     rows = RowCounts() if rows is None else rows
     prompt_list, listed = _listed(campaign, path.parent, rows)
+    rows.controls |= dict.fromkeys(keys_with_controls(campaign), 1)
     prompts = [prompt.text for prompt in listed]
     settings = [prompt.settings for prompt in listed if prompt.settings]
     resolved = campaign.model_copy(
@@ -100,7 +103,7 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
     asked = (resolved.of(own).sampling for own in recipes)
     if check_classes(resolved.model, asked, prompts):
         rows.numbers = 0  # these are classes, and no ids
-    open_tokenizers(resolved.model)
+    check_tokenizers(resolved.model)
     return ResolvedCampaign(resolved, prompts, settings)
 
 
@@ -124,6 +127,7 @@ def parse_campaign(raw: dict[str, Any], path: Path) -> Campaign:
         for given in _tables(raw, table):
             for name in names & set(given):
                 raise ConfigError(f"{path}: {table}.{name} is filled in on submission; remove it.")
+    check_texts(raw, path)
     try:
         raw = _without_guidance(_with_default_stages(raw))
     except ConfigError as error:

@@ -1,15 +1,16 @@
 """How far campaigns are, and what is stuck."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from seedsweep.scheduler.campaign.plan import ImageCounts, Plan, image_counts
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
 from seedsweep.scheduler.campaign.store_words import store_words
+from seedsweep.scheduler.campaign.unserved import why_unserved
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.campaigns import is_served, load_campaign, load_control, load_parked
 from seedsweep.storage.ledger import Ledger
-from seedsweep.storage.life_signs import Sign
+from seedsweep.storage.life_signs import Demand, Sign
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.records import Prompt, Submission
 from seedsweep.storage.store import Store
@@ -60,13 +61,14 @@ class Progress:
 class Services:
     """What serves the campaigns just now: whether a scheduler leads, the workers, the analysts.
 
-    `trouble` says what they find wrong with the store.
+    `trouble` says what they find wrong with the store; `demand`: for which loads units wait.
     """
 
     led: bool
     signs: tuple[Sign, ...]
     analysts: int
     trouble: tuple[str, ...] = ()
+    demand: Mapping[str, Demand] = field(default_factory=dict)
 
     @property
     def any(self) -> bool:
@@ -99,7 +101,8 @@ def read_services(broker: Broker) -> Services:
     """
     workforce = broker.workforce
     signs, trouble = tuple(workforce.signs()), tuple(store_words(workforce.complaints()))
-    return Services(workforce.is_led(), signs, workforce.analysts(), trouble)
+    analysts, demand = workforce.analysts(), workforce.demanded()
+    return Services(workforce.is_led(), signs, analysts, trouble, demand)
 
 
 def read_progress(
@@ -115,10 +118,11 @@ def read_progress(
             images = image_counts(
                 submission.campaign, submission.cuts, done, stages, submission.unseen
             )
-            state = load_control(store, campaign_id).state
-            progress = _live_progress(submission, counts, images, state, services.any)
-            parked = _parked(store, progress)
-            return replace(progress, stuck=(*parked, *_stuck(counts, services)))
+            control = load_control(store, campaign_id)
+            progress = _live_progress(submission, counts, images, control.state, services.any)
+            parked, stuck = _parked(store, progress), _stuck(counts, services)
+            unserved = _unserved(progress, control.priority, counts, services)
+            return replace(progress, stuck=(*parked, *stuck, *unserved))
     return _stored_progress(store, submission)
 
 
@@ -242,3 +246,10 @@ def _stuck(counts: LiveCounts, services: Services) -> Iterator[str]:
             f"{count_words(counts.ready, 'prompt')} {wait} for an analyst; start one the way you "
             "deployed, or `seedsweep analyst`."
         )
+
+
+def _unserved(
+    progress: Progress, priority: int, counts: LiveCounts, services: Services
+) -> Iterator[str]:
+    if counts.waiting and not counts.claimed and services.led:
+        yield from why_unserved(progress.id, priority, services.demand, services.signs)

@@ -20,7 +20,9 @@ from seedsweep.storage.shards import list_recipes, list_shards
 from seedsweep.storage.store import Store
 from seedsweep.workers.models.folder import read_index, read_json
 from seedsweep.workers.models.local_folder import folder_here
+from seedsweep.workers.pipelines.lacking_package import LackingPackageError
 from seedsweep.workers.pipelines.prompt_tokens import (
+    Tokenizer,
     find_unseen,
     open_tokenizers,
     read_as,
@@ -61,12 +63,16 @@ def plan_campaign(
     prompts: list[str],
     settings: Sequence[PromptSettings] = (),
 ) -> Plan:
-    """Plan a campaign along what the store holds already; writes nothing."""
+    """Plan a campaign along what the store holds already; writes nothing.
+
+    If this machine lacks a package of the model's tokenizers, what they make of the prompts is not
+    looked at, and a note says so.
+    """
     sampling = campaign.sampling
     stored = stored_ranges(store, campaign, prompts, settings)
     ends = [stage.seeds for stage in campaign.picture_stages]
     cuts = cut_seeds(campaign.seeds, sampling.images_per_unit, stored, ends)
-    tokenizers = open_tokenizers(campaign.model)
+    tokenizers, lacking = _tokenizers(campaign.model)
     unseen = find_unseen(
         tokenizers, read_as(campaign.model, prompts), [own.made for own in settings]
     )
@@ -75,9 +81,30 @@ def plan_campaign(
         *_seeds_alone_words(campaign),
         *settings_words(campaign, settings),
         *_model_words(campaign.model, prompts),
+        *lacking,
         *unseen_words(unseen, tokenizers, prompts, len(campaign.seeds), plan.shares),
     )
     return replace(plan, notes=notes)
+
+
+def require_packages(plan: Plan) -> None:
+    """Raise `ConfigError` if this machine lacks a package of the model's tokenizers, and so cannot
+    load the model."""
+    if plan.unseen is None:
+        open_tokenizers(plan.campaign.model)
+
+
+def _tokenizers(model: Model) -> tuple[list[Tokenizer], tuple[str, ...]]:
+    """The model's tokenizers, if they can be loaded here; else which package is wanting, in a
+    sentence."""
+    try:
+        return open_tokenizers(model), ()
+    except LackingPackageError as error:
+        return [], (
+            f"Which prompts are cut, or the same to the model, was not looked at: the {error.part} "
+            f"needs the package {error.package}, which the machine that submits lacks. Every "
+            f"worker's host needs it: pip install {error.package}.",
+        )
 
 
 def _seeds_alone_words(campaign: Campaign) -> tuple[str, ...]:

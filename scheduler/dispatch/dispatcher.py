@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import load_plan, restore_state
+from seedsweep.scheduler.dispatch.broken_campaigns import BrokenCampaigns
 from seedsweep.scheduler.dispatch.checkpoints import Checkpoints
 from seedsweep.scheduler.dispatch.feeder import Feeder, Publish
 from seedsweep.scheduler.dispatch.gauges import Gauges
@@ -69,7 +70,7 @@ class Dispatcher:
         self._checkpoints = Checkpoints(store, ledger)
         self._served = ServedSigns(store)
         self._settled: set[str] = set()
-        self._unreadable: set[str] = set()
+        self._broken = BrokenCampaigns()
         self._looked, self._was_away = -LOOK_SECONDS, False
         self._heard = self._reaps_from = time.monotonic()
         self._leads, self._led = False, 0.0
@@ -186,14 +187,15 @@ class Dispatcher:
     def _look(self) -> None:
         """Take on what is new, do what is wanted, and drop what has gone from the store."""
         present = set(self._campaigns())
-        for campaign_id in present - self._plans.keys() - self._settled - self._unreadable:
+        for campaign_id in present - self._plans.keys() - self._settled - self._broken.resting:
             with self._left_out_if_broken(campaign_id):
                 self._take_on(campaign_id)
-        for campaign_id in (self._plans.keys() | self._settled) - present:
+        for campaign_id in (self._plans.keys() | self._settled | self._broken.known) - present:
             log.info("The campaign %s has gone from the store.", campaign_id)
             self._ledger.forget(campaign_id)
             self._plans.pop(campaign_id, None)
             self._settled.discard(campaign_id)
+            self._broken.forget(campaign_id)
         for campaign_id in list(self._plans):
             with self._left_out_if_broken(campaign_id):
                 self._steer(campaign_id)
@@ -233,17 +235,19 @@ class Dispatcher:
 
     @contextlib.contextmanager
     def _left_out_if_broken(self, campaign_id: str) -> Iterator[None]:
-        """Leave out a campaign that is broken in the store, so that the others go on."""
+        """Leave out a campaign that is broken in the store, so that the others go on, and take it
+        back once it is mended."""
         with about_campaign(campaign_id):
             try:
                 yield
             except PermanentError as error:
-                log.error("The campaign %s is left out: %s", campaign_id, error)
-                self._unreadable.add(campaign_id)
+                self._broken.leave_out(campaign_id, error)
                 self._plans.pop(campaign_id, None)
             except ConfigError:
                 # Its record is not there: it is being submitted, so it is looked at again.
                 self._plans.pop(campaign_id, None)
+            else:
+                self._broken.take_back(campaign_id)
 
     def _restore(self, plan: Plan) -> None:
         restored = restore_state(self._store, plan, self._keep_the_lead, checkpointed=True)

@@ -1,6 +1,6 @@
 """How campaigns share their load's window, and loads the workers: priority first, then weight."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from seedsweep.storage.life_signs import Demand
 from seedsweep.storage.live_state import LiveCounts
@@ -31,12 +31,12 @@ def fair_shares(
     return {campaign_id: share for campaign_id, share in shares.items() if share}
 
 
-def demand_of(counts: Iterable[tuple[LiveCounts, Control]]) -> Demand | None:
+def demand_of(counts: Mapping[str, LiveCounts], controls: Mapping[str, Control]) -> Demand | None:
     """How strongly one load is wanted: the highest priority of its campaigns that have waiting
     units, and what those that share that priority weigh together; None if nothing waits."""
-    waiting = [(count.waiting, control) for count, control in counts if count.waiting]
+    waiting = {c: count.waiting for c, count in counts.items() if count.waiting}
     if not waiting:
         return None
-    priority = max(control.priority for _, control in waiting)
-    weight = sum(control.weight for _, control in waiting if control.priority == priority)
-    return Demand(weight, sum(units for units, _ in waiting), priority)
+    priority = max(controls[c].priority for c in waiting)
+    weight = sum(controls[c].weight for c in waiting if controls[c].priority == priority)
+    return Demand(weight, sum(waiting.values()), priority, tuple(sorted(waiting)))

@@ -55,7 +55,7 @@ class Feeder:
             missing = self._missing(load, mine, workers.get(load, 0))
             for campaign_id, share in fair_shares(mine, weighed, missing).items():
                 self._issue(load, plans[campaign_id], share)
-            wanted = demand_of((count, weighed[c]) for c, count in mine.items())
+            wanted = demand_of(mine, weighed)
             if wanted:
                 demand[load] = wanted
         self._workforce.demand(demand)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from seedsweep.scheduler.campaign.plan import ImageCounts, Plan, image_counts
 from seedsweep.scheduler.dispatch.loads import ByLoad
 from seedsweep.scheduler.dispatch.lost_workers import LostWorkers
+from seedsweep.scheduler.dispatch.unmade_units import UnmadeUnits
 from seedsweep.storage.ledger_view import LedgerView
 from seedsweep.storage.live_state import LiveCounts
 from seedsweep.storage.workforce import Workforce
@@ -32,7 +33,7 @@ class Gauges:
         self._ledger, self._workforce, self._collector = ledger, workforce, collector
         self._device_seconds: dict[str, float] = {}
         self._images: dict[str, ImageCounts] = {}
-        self._lost = LostWorkers(workforce)
+        self._lost, self._unmade = LostWorkers(workforce), UnmadeUnits()
         self._shown_at = time.monotonic()
         self._looked = -SLOW_SECONDS
 
@@ -106,6 +107,7 @@ class Gauges:
                 self._images[campaign_id] = image_counts(plan.campaign, plan.cuts, done, stages)
         signs = self._workforce.signs()
         self._lost.look(signs)
+        self._unmade.look(self._workforce.demanded(), signs)
         metrics.WORKERS_LOST.set(sum(not sign.alive for sign in signs))
         load = self._workforce.broker_load()
         metrics.BROKER_MEMORY.set(load.memory_bytes)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from seedsweep.scheduler.campaign.progress import Broker, read_services
+from seedsweep.scheduler.campaign.unserved import REMEDY, unknown_kinds
 from seedsweep.scheduler.doctor.diagnosis import Diagnosis
 from seedsweep.scheduler.quantities import count_words
 
@@ -22,6 +23,9 @@ def judge_services(broker: Broker) -> Iterator[Diagnosis]:
     if units and not services.workers:
         wait = "wait" if units > 1 else "waits"
         yield _missing("worker", f"No worker lives, and {count_words(units, 'unit')} {wait}.")
+    for unknown in unknown_kinds(services.demand, services.signs) if services.led else ():
+        remedy = f"{REMEDY[0].upper()}{REMEDY[1:]}."
+        yield Diagnosis("services", "warning", f"{unknown.says}.", remedy)
     if prompts and not services.analysts:
         wait = "wait" if prompts > 1 else "waits"
         yield _missing("analyst", f"No analyst lives, and {count_words(prompts, 'prompt')} {wait}.")

@@ -9,7 +9,6 @@ those of all rows of a text are one list.
 """
 
 import itertools
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -28,6 +27,7 @@ from seedsweep.scheduler.prompt_lists.tables import (
     read_table,
 )
 from seedsweep.scheduler.prompt_lists.text_files import PACKED, file_kind, read_lines
+from seedsweep.scheduler.prompt_lists.texts import NUL, flaw_of
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptList, PromptSettings
 
@@ -35,7 +35,6 @@ TEXTS = (".txt", f".txt{PACKED}")
 KINDS = (*TEXTS, *TABLES)
 """The ends of names of files that prompts are read from."""
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMES_SHOWN, _NAME_LENGTH = 12, 60
 _REPEATS_SHOWN = 3
 
@@ -136,13 +135,15 @@ def _text(path: Path, row: Row, rows: RowCounts) -> str | None:
     if text is None:
         rows.null += 1
         return None
-    if not isinstance(text, str) or "\0" in text:
-        held = f"no text but {str(text)[:60]}" if not isinstance(text, str) else "a NUL in its text"
+    if not isinstance(text, str) or (flaw := flaw_of(text)) == NUL:
+        held = (
+            f"no text but {str(text)[:60]}" if not isinstance(text, str) else f"{NUL} in its text"
+        )
         raise ConfigError(
             f"{row.where} {row.number} of the prompts file {path} holds {held}; correct it, or "
             "name a column of text."
         )
-    if _SURROGATE.search(text):
+    if flaw:
         rows.broken += 1
         return None
     return text
@@ -228,8 +229,10 @@ def _distinct(prompts: Iterable[ListedPrompt], rows: RowCounts) -> Iterator[List
             rows.alike += same in composed or (same != text and same in seen)
             if same != text:
                 composed.add(same)
-            seen[text] = prompt if prompt.settings else None
+            own = prompt.settings
+            seen[text] = prompt if own else None
             rows.numbers += text.isdecimal()
+            rows.count_controls(text, own)
             yield prompt
 
 

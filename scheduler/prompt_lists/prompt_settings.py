@@ -11,6 +11,7 @@ from numbers import Number
 
 from pydantic import ValidationError
 
+from seedsweep.scheduler.prompt_lists.texts import flaw_of
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.settings.sampling import PromptSettings, SettingColumns
 
@@ -95,8 +96,8 @@ def _text(setting: str, cell: object) -> str:
         held = "it is empty" if cell is None else f"{_shown(cell)} is none"
         wanted = "the name of a scheduler class" if setting == "sampler" else "a text"
         raise ValueError(f"{setting} takes {wanted}, and {held}")
-    if "\0" in cell or any("\ud800" <= letter <= "\udfff" for letter in cell):
-        raise ValueError(f"{setting} holds a NUL or half a character")
+    if flaw := flaw_of(cell):
+        raise ValueError(f"{setting} holds {flaw}, which no text does")
     return cell.strip() if setting == "sampler" else cell
 
 

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from seedsweep.storage.settings.sampling import Sampling
+from seedsweep.scheduler.prompt_lists.texts import has_controls
+from seedsweep.scheduler.quantities import count_words
+from seedsweep.storage.settings.sampling import PromptSettings, Sampling
 
 _SETTINGS = frozenset(
     re.sub("[^a-z]", "", name)
@@ -45,6 +47,9 @@ class RowCounts:
     """Seeds that such prompts have beside those that they list."""
     alike: int = 0
     """Prompts that differ from another in nothing but how their accents are encoded."""
+    controls: dict[str, int] = field(default_factory=dict)
+    """Texts with control characters: prompts, negative prompts of their own, and keys of the
+    campaign file."""
     longest: str = ""
     """Where the prompt of most lines stands, if one has several, and how many they are."""
     heading: str = ""
@@ -53,6 +58,12 @@ class RowCounts:
     """Prompts that are numbers."""
     unused: list[str] = field(default_factory=list)
     """Columns that are called like settings."""
+
+    def count_controls(self, text: str, own: PromptSettings | None) -> None:
+        """Note whether a prompt and its own negative prompt have control characters."""
+        texts = {"prompt": text, "negative prompt": (own and own.negative_prompt) or ""}
+        for what in (what for what, each in texts.items() if has_controls(each)):
+            self.controls[what] = self.controls.get(what, 0) + 1
 
     def __str__(self) -> str:
         broken = f", {self.broken:,} with half a character" if self.broken else ""
@@ -90,6 +101,15 @@ class RowCounts:
             remarks.append(
                 f"{self.alike:,} {differ} from another in nothing but how accents are encoded "
                 "(Unicode's NFC and NFD); each is a prompt of its own."
+            )
+        if self.controls:
+            texts = ", ".join(
+                what if "." in what else count_words(count, what)
+                for what, count in self.controls.items()
+            )
+            remarks.append(
+                f"Control characters, which no one sees, stand in {texts}; the model is given them "
+                "as they are."
             )
         if self.numbers > 1 and self.numbers == self.read - self.skipped:
             remarks.append(

@@ -69,12 +69,14 @@ def run(
     """
     from seedsweep.cli.progress_bars import Display
     from seedsweep.cli.store_notice import StoreNotice
+    from seedsweep.scheduler.campaign.submission import require_packages
     from seedsweep.scheduler.services.local_run import Crew, Listeners, log_folder, run_campaign
     from seedsweep.scheduler.services.signals import sigterm_as_ctrl_c
 
     began = time.monotonic()
     environment, opened = find(store)
     planned = announced_plan(opened, file)
+    require_packages(planned)
     say_notes(planned)
     plan = submitted(opened, planned)
     campaign_id = plan.campaign.campaign_id
@@ -159,6 +161,7 @@ def plan(
     Example: seedsweep plan examples/emoji/campaign.toml --devices 100 --price 2.5
     """
     from seedsweep.cli.progress_bars import noticed
+    from seedsweep.scheduler.campaign.submission import require_packages
     from seedsweep.scheduler.costs.reckoning import reckon, usual_sizes
     from seedsweep.scheduler.costs.stock import take_stock
     from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
@@ -175,6 +178,7 @@ def plan(
     if images_per_second is not None:
         rate = Throughput.given(chosen, images_per_second)
     elif missing:
+        require_packages(stock.plan)
         with noticed(f"The model is loaded and measured on {chosen}") as notice:
             rate, sizes = measure(opened, campaign, missing, chosen, notice)
     here = 1 if images_per_second is not None else Crew.for_this_machine(None, None).workers

@@ -163,8 +163,17 @@ def _retry(campaign_id: str, url: str | None) -> None:
     broker = find_broker(environment)
     retried = retry_parked(opened, campaign_id, broker.ledger if broker else None)
     units, are = count_words(retried.units, "parked unit"), "is" if retried.units == 1 else "are"
-    if not retried.units:
-        say(f"No unit of {campaign_id} is parked, so none is tried again; the campaign goes on.")
+    none = f"No unit of {campaign_id} is parked, so none is tried again"
+    if retried.made and not retried.units:
+        made, are = count_words(retried.made, "parked unit"), "is" if retried.made == 1 else "are"
+        none = f"{made} of {campaign_id} {are} made by now, so none is tried again"
+    if retried.settled:
+        say(f"{none}; the campaign is done already, and nothing was changed.")
+    elif not retried.units and retried.before == "active":
+        say(f"{none}, and the campaign was neither paused nor cancelled.")
+    elif not retried.units:
+        what, then = (_NOW, "") if retried.told else (_SOON, f" {SAVED}")
+        say(f"{none}; the campaign {what['active']}.{then}")
     elif retried.told:
         say(f"{units} of {campaign_id} {are} tried again now.")
     else:

@@ -81,7 +81,7 @@ def print_results(found: Found) -> None:
 def _title(found: Found, flagged: Sequence[PromptResult]) -> str:
     """How much of what was tried repeats."""
     if [result.prompt for result in found.results] != [""]:
-        return f"{len(flagged)} of {found.counts.with_evidence} prompts flagged"
+        return f"{found.counts.rated.flagged} of {found.counts.rated.prompts} prompts flagged"
     repeated = count_words(sum(len(result.cliques) for result in flagged), "picture")
     generations = count_words(found.results[0].usable, "generation")
     return f"{repeated} repeated among {generations}"
@@ -119,9 +119,8 @@ def _parts_table(found: Found) -> FittedTable:
         for memory in found.memories_of(result)
         if memory.kind != "whole"
     ]
-    count = sum(result.flagged_partial for result in results)
-    tried = count_words(found.counts.with_evidence, "prompt")
-    title = f"{count} of {tried}: a part of the picture repeats"
+    tried = count_words(found.counts.rated.prompts, "prompt")
+    title = f"{found.counts.rated.partial} of {tried}: a part of the picture repeats"
     table = FittedTable(*_PART_COLUMNS, text=TEXT, spared=_PART_SPARED, title=title)
     for result, memory in sorted(parts, key=lambda each: (-each[1].share, each[0].prompt_id)):
         unproven = "" if result.parts_proven else " or more"

@@ -54,6 +54,7 @@ def verify(
 
     Example: seedsweep verify emoji-0123456789ab --training-set tars --controls never-trained-on
     """
+    from seedsweep.audit.findings.same_prompts import stored_first_ones
     from seedsweep.audit.findings.verification import SearchOptions, verify_campaign
     from seedsweep.cli.progress_bars import counted
     from seedsweep.cli.verification_table import for_scripts, print_verification
@@ -68,9 +69,10 @@ def verify(
     crew = Actors(actors or os.cpu_count() or 1, device, environment.ray_address)
     with counted("slices searched") as progress:
         verification = verify_campaign(opened, campaign_id, options, crew, progress)
+    submission = load_campaign(opened, campaign_id)
+    first = stored_first_ones(opened, submission)
     if as_json:
-        show_json(for_scripts(verification))
+        show_json(for_scripts(verification, first))
     else:
-        submission = load_campaign(opened, campaign_id)
         results = results_by(opened, settings_now(opened, submission), campaign_id)
-        print_verification(verification, results)
+        print_verification(verification, results, first)

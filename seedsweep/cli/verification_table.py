@@ -1,11 +1,17 @@
 """What `verify` prints: for people and for scripts."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from seedsweep.audit.findings.verification_summary import control_rate, flagged_rate, summary
+from seedsweep.audit.findings.same_prompts import ALL_DIFFER
+from seedsweep.audit.findings.verification_summary import (
+    control_rate,
+    flagged_rate,
+    same_flagged,
+    summary,
+)
 from seedsweep.cli.console import coloured, print_table, prompt_cell
 from seedsweep.cli.fitted_table import FittedTable
 from seedsweep.cli.match_table import (
@@ -27,10 +33,12 @@ from seedsweep.storage.verification_results import (
 
 
 def print_verification(
-    verification: VerificationResult, results: Sequence[PromptResult] = ()
+    verification: VerificationResult,
+    results: Sequence[PromptResult] = (),
+    first: Mapping[str, str] = ALL_DIFFER,
 ) -> None:
     """Print a line for each clique of a flagged prompt, then what all of them came to. `results`:
-    those that were searched for, as far as they are known."""
+    those that were searched for, as far as they are known; `first`: as of `first_ones`."""
     table, known, before = match_table(), {each.prompt_id: each for each in results}, ""
     for clique in verification.cliques:
         prompt = FURTHER if clique.prompt_id == before else clique.prompt
@@ -40,7 +48,7 @@ def print_verification(
         print_table(table)
     if verification.parts:
         print_table(_parts_table(verification.parts))
-    for sentence in summary(verification):
+    for sentence in summary(verification, first=first):
         explain(sentence)
 
 
@@ -74,7 +82,9 @@ def part_verdict(match: PartMatch) -> str | Text:
     return "common" if match.is_common else "no"
 
 
-def for_scripts(verification: VerificationResult) -> dict[str, object]:
+def for_scripts(
+    verification: VerificationResult, first: Mapping[str, str] = ALL_DIFFER
+) -> dict[str, object]:
     """All of it, and what follows from it: the headline's numbers, and rates with intervals."""
     controls = control_rate(verification)
     return {
@@ -82,7 +92,8 @@ def for_scripts(verification: VerificationResult) -> dict[str, object]:
         "distinct_training_pictures_extracted": len(verification.groups),
         "prompts_extracted": len(verification.prompts_extracted),
         "prompts_extracted_partial": len(verification.prompts_extracted_partial),
-        "flagged_rate": dataclasses.asdict(flagged_rate(verification)),
+        "flagged_rate": dataclasses.asdict(flagged_rate(verification, first)),
+        "flagged_same": same_flagged(verification, first),
         "control_rate": dataclasses.asdict(controls) if controls else None,
         **verification.model_dump(mode="json"),
     }

@@ -70,13 +70,15 @@ class PairedPictures:
     """The pairs of a bundle as this reviewer is to see them: cliques, then extractions, then parts.
     Order and sides follow from the reviewer's name alone.
 
-    Raises `ConfigError` if the folder is no bundle, or its pictures are not what its manifest says.
+    Raises `ConfigError` if the folder is not there or no bundle, or its pictures are not what its
+    manifest says.
     Parts of bundles that an earlier version wrote are left out: their checker knows no labels of
     these.
     """
 
     def __init__(self, folder: Path, reviewer: str) -> None:
         self._folder = folder
+        _check_is_bundle(folder)
         with _as_made(folder):
             self._files: Mapping[str, Any] = json.loads((folder / MANIFEST).read_bytes())["files"]
             sampling = self._json("campaign.json")["campaign"]["sampling"]
@@ -207,6 +209,21 @@ class PairedPictures:
             )
 
 
+def _check_is_bundle(folder: Path) -> None:
+    """Raise `ConfigError` for what cannot be a bundle, whatever it holds."""
+    makes = "`seedsweep evidence ID -o DIR` makes a bundle"
+    if folder.is_file():
+        meant = "name the folder that it lies in" if (folder.parent / MANIFEST).is_file() else makes
+        raise ConfigError(f"{folder} is a file, and a bundle of evidence is a folder; {meant}.")
+    if not folder.is_dir():
+        raise ConfigError(f"There is no folder {folder}; check the path, or {makes}.")
+    if not (folder / MANIFEST).exists():
+        raise ConfigError(
+            f"The folder {folder} has no {MANIFEST}, so it is no bundle of evidence; name one, or "
+            f"{makes}."
+        )
+
+
 @contextmanager
 def _as_made(folder: Path) -> Iterator[None]:
     """Raises `ConfigError` for what a bundle does not hold if it is as it was made."""
@@ -215,7 +232,7 @@ def _as_made(folder: Path) -> Iterator[None]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{folder} is not a bundle of evidence as it was made ({type(error).__name__}: "
-            f"{error}); make it again."
+            f"{error}); `seedsweep evidence` makes it again in a new folder."
         ) from error
 
 

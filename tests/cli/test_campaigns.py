@@ -6,9 +6,10 @@ import sys
 import pytest
 
 from seedsweep.cli import progress_bars
-from seedsweep.storage.campaigns import list_campaigns, load_control
+from seedsweep.storage.campaigns import list_campaigns, load_campaign, load_control
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.generation import throughput
+from seedsweep.workers.pipelines import prompt_tokens
 from tests.support.checkout import ROOT
 from tests.support.command_line import CAMPAIGN, refused
 from tests.support.model_folders import safetensors
@@ -54,6 +55,50 @@ class TestPlan:
         rows = json.loads(seedsweep(*plan, "--json").stdout)["rows"]
         assert (rows["read"], rows["null"], rows["blank"], rows["repeated"]) == (5, 1, 1, 1)
         assert rows["unused"] == ["seed", "cfg"]
+
+    def test_it_says_which_texts_have_control_characters(self, seedsweep, folder):
+        (folder / "prompts.txt").write_text("a \x1b[1mcat\n")
+        plan = ["plan", "campaign.toml", "--images-per-second", "2"]
+        assert "Control characters, which no one sees, stand in 1 prompt" in (
+            " ".join(seedsweep(*plan).stdout.split())
+        )
+        rows = json.loads(seedsweep(*plan, "--json").stdout)["rows"]
+        assert rows["controls"] == {"prompt": 1}
+
+    @pytest.fixture
+    def lacking(self, tiny, monkeypatch):
+        """The model's tokenizer needs a package that this machine lacks."""
+        opened = prompt_tokens.part_class
+
+        class Lacking:
+            def from_pretrained(*arguments, **options):
+                raise ImportError("A requires the Torchvision library but it was not found.")
+
+        monkeypatch.setattr(
+            prompt_tokens,
+            "part_class",
+            lambda library, name: Lacking if "Tokenizer" in name else opened(library, name),
+        )
+
+    def test_a_package_that_only_workers_have_keeps_no_campaign_from_them(
+        self, seedsweep, lacking, store
+    ):
+        submitted = seedsweep("submit", "campaign.toml")
+        assert submitted.returncode == 0
+        said = (
+            "needs the package torchvision, which the machine that submits lacks. Every worker's "
+            "host needs it: pip install torchvision."
+        )
+        assert said in " ".join(submitted.stderr.split())
+        submission = load_campaign(store, submitted.stdout.strip())
+        assert submission.unseen is None
+        assert [said in note for note in submission.notes] == [True]
+        rate_is_given = seedsweep("plan", "campaign.toml", "--images-per-second", "2")
+        assert said in " ".join(rate_is_given.stdout.split())
+        for command in ("run", "plan"):
+            ended = seedsweep(command, "campaign.toml")
+            assert refused(ended, "package torchvision, which is not here", "pip install")
+        assert len(list_campaigns(store)) == 1
 
     def test_submit_says_so_too(self, seedsweep, caption_table):
         finished = seedsweep("submit", "campaign.toml")

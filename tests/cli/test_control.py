@@ -90,16 +90,17 @@ class TestSteeringInVain:
         finish(False)
         assert said not in " ".join(seedsweep("results", campaign_id).stdout.split())
 
-    @pytest.mark.parametrize("command", ["pause", "resume", "cancel"])
+    @pytest.mark.parametrize("command", ["pause", "resume", "cancel", "resume --failed"])
     @pytest.mark.parametrize("is_served", [False, True])
     def test_a_campaign_that_is_done_stays_so(
         self, seedsweep, campaign_id, store, ledger, finish, broker_url, command, is_served
     ):
         finish(is_served)
         environment = {"SEEDSWEEP_BROKER_URL": broker_url} if is_served else {}
-        done = seedsweep(command, campaign_id, **environment)
+        done = seedsweep(*command.split(), campaign_id, **environment)
         assert done.returncode == 0
-        assert "is done already; nothing was changed." in done.stderr
+        and_said = ", and" if "--failed" in command else ";"
+        assert f"is done already{and_said} nothing was changed." in done.stderr
         assert load_control(store, campaign_id) == Control()
         (campaign,) = json.loads(seedsweep("status", "--json").stdout)
         assert campaign["state"] == "done"
@@ -184,6 +185,15 @@ class TestRetrying:
         assert load_control(store, campaign_id).state == "cancelled"
         assert len(load_parked(store, campaign_id)) == 2
 
+    def test_of_one_that_was_cancelled_and_has_nothing_else_left_they_are_tried_again(
+        self, seedsweep, campaign_id, store, settle, broker_url
+    ):
+        settle()
+        store_control(store, campaign_id, Control(state="cancelled"))
+        done = seedsweep("resume", campaign_id, "--failed", SEEDSWEEP_BROKER_URL=broker_url)
+        assert f"2 parked units of {campaign_id} are tried again now" in done.stderr
+        assert load_control(store, campaign_id).state == "active"
+
     @pytest.mark.parametrize("is_named", [False, True])
     def test_without_an_answering_broker_the_next_run_finds_them_open(
         self, seedsweep, campaign_id, store, away, is_named
@@ -207,20 +217,27 @@ class TestRetrying:
         assert ledger.counts(campaign_id).parked == 0
 
     def test_where_none_is_parked_it_says_so(
-        self, seedsweep, campaign_id, ledger, settle, broker_url
+        self, seedsweep, campaign_id, store, ledger, settle, broker_url
     ):
         settle()
         seedsweep("resume", campaign_id, "--failed", SEEDSWEEP_BROKER_URL=broker_url)
         again = seedsweep("resume", campaign_id, "--failed")
         assert again.returncode == 0
-        assert f"No unit of {campaign_id} is parked" in again.stderr
+        none = f"No unit of {campaign_id} is parked, so none is tried again"
+        assert f"{none}, and the campaign was neither paused nor cancelled." in again.stderr
+        store_control(store, campaign_id, Control(state="paused"))
+        environment = {"SEEDSWEEP_BROKER_URL": broker_url}
+        again = seedsweep("resume", campaign_id, "--failed", **environment)
+        assert f"{none}; the campaign goes on now." in again.stderr
+        assert load_control(store, campaign_id).state == "active"
 
     def test_a_parked_unit_that_was_stored_after_all_is_not_tried_again(
         self, seedsweep, campaign_id, store, shards, ledger, restore, broker_url
     ):
         restore()
         done = seedsweep("resume", campaign_id, "--failed", SEEDSWEEP_BROKER_URL=broker_url)
-        assert "No unit" in done.stderr
+        made = f"2 parked units of {campaign_id} are made by now, so none is tried again"
+        assert made in done.stderr
         assert ledger.counts(campaign_id).done == 6
         assert load_parked(store, campaign_id) == []
 

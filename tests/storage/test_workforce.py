@@ -103,6 +103,35 @@ class TestChoosingAModel:
         assert workforce.later_kinds() == set()
         assert workforce.beat(worker("new"), knows) == "later-m"
 
+    def test_which_kinds_a_worker_knows_is_shown_and_earlier_versions_know_the_first(
+        self, workforce, broker
+    ):
+        workforce.beat(worker("new"), {*FIRST_KINDS, "later"})
+        workforce.beat(worker("old"))
+        new, old = workforce.signs()
+        assert (new.kinds, old.kinds) == (("generate", "later", "screen"), ("generate", "screen"))
+        assert [sign.knows("later-m") for sign in (new, old)] == [True, False]
+        assert [sign.knows("m") for sign in (new, old)] == [True, True]
+        workforce.beat(worker("new"))
+        assert workforce.signs()[0].kinds == old.kinds
+        workforce.beat(worker("new"), {*FIRST_KINDS, "later"})
+        workforce.leave("new")
+        assert broker.hgetall(module.KNOWS) == {}
+
+    def test_what_is_wanted_can_be_asked_and_is_read_as_earlier_schedulers_say_it(
+        self, workforce, broker
+    ):
+        wanted = {
+            "m": Demand(0.1, 100, -3, ("a-1", "b-2")),
+            "later-m": Demand(1, 1, campaigns=("a-1",)),
+        }
+        workforce.demand(wanted)
+        assert workforce.demanded() == wanted
+        assert workforce.beat(worker("w")) == "m"
+        broker.delete(module.LATER)
+        broker.hset(module.DEMAND, "m", "2 0.5 7")
+        assert workforce.demanded() == {"m": Demand(0.5, 7, 2)}
+
     def test_a_worker_that_comes_back_in_an_earlier_version_leaves_what_it_served(self, workforce):
         workforce.demand({"later-m": Demand(1, 100)})
         workforce.beat(worker("w"), {*FIRST_KINDS, "later"})

@@ -2,10 +2,23 @@
 
 import re
 
+from seedsweep.storage.errors import ConfigError
+
 _UNDEFINED = {"ftfy": "ftfy", "OmniGenMultiModalProcessor": "torchvision"}
 """By a name that diffusers uses though it was not imported, the package for want of which."""
 
 _REQUIRES = re.compile(r"requires the ([\w-]+) library,?\.? (?:but|But)")
+
+
+class LackingPackageError(ConfigError):
+    """A part of a model needs a package that this machine lacks."""
+
+    def __init__(self, part: str, package: str) -> None:
+        self.part, self.package = part, package
+        super().__init__(
+            f"The {part} needs the package {package}, which is not here; install it here and on "
+            f"every worker's host: pip install {package}."
+        )
 
 
 def lacking_package(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What a model's tokenizers make of prompts: where they cut them, and which are one to it."""
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from seedsweep.workers.pipelines.diffusers_class import (
     is_installed,
     part_class,
 )
-from seedsweep.workers.pipelines.lacking_package import lacking_package
+from seedsweep.workers.pipelines.lacking_package import LackingPackageError, lacking_package
 
 DIFFERENT = ("a red house", "3 blue birds", "狗在公园里", "ночь")
 """Prompts of several scripts: no tokenizer with a vocabulary takes all for one."""
@@ -40,8 +41,8 @@ def open_tokenizers(model: Model) -> list[Tokenizer]:
     """Load the tokenizers of a diffusers model, those in its processors included, if it and
     diffusers are on this machine; they know the tokens of its embeddings.
 
-    Raises `ConfigError` if one cannot be loaded, also for want of a package, or takes all prompts
-    for one.
+    Raises `ConfigError` if one cannot be loaded or takes all prompts for one, and
+    `LackingPackageError`, which is one, if a package is wanting here.
     """
     folder = folder_here(model)
     if folder is None or not is_installed():
@@ -56,6 +57,13 @@ def open_tokenizers(model: Model) -> list[Tokenizer]:
     for each in opened:
         each.tokenizer.add_tokens([word for words in _words(model).values() for word in words])
     return opened
+
+
+def check_tokenizers(model: Model) -> None:
+    """Raise `ConfigError` as `open_tokenizers` does, but not if a package is wanting here: workers
+    elsewhere may have it."""
+    with contextlib.suppress(LackingPackageError):
+        open_tokenizers(model)
 
 
 def read_as(model: Model, prompts: Sequence[str]) -> list[str]:
@@ -176,10 +184,8 @@ def _open(part: IndexedPart, usual: int | None) -> Tokenizer:
     except Exception as error:  # a model's own files may bring transformers to raise anything
         package = lacking_package(error)
         if package:
-            raise ConfigError(
-                f"The {part.name} of the model {part.folder.parent} needs the package {package}, "
-                f"which is not here; install it here and on every worker's host: pip install "
-                f"{package}."
+            raise LackingPackageError(
+                f"{part.name} of the model {part.folder.parent}", package
             ) from error
         raise ConfigError(
             f"The {part.name} of the model {part.folder.parent} cannot be loaded "

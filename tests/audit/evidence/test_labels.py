@@ -433,8 +433,21 @@ def test_a_bundle_without_a_pair_is_refused(audit, bundle):
     (bundle / "results.json").write_text("[]")
     with pytest.raises(ConfigError, match="was changed"):
         Labelling(bundle, "ann")
-    with pytest.raises(ConfigError, match="is not a bundle"):
+    with pytest.raises(ConfigError, match="is no bundle of evidence; name one"):
         Labelling(audit.folder, "ann")
+
+
+def test_what_is_not_there_is_said_to_be_missing_and_not_to_be_made_again(bundle):
+    gone = bundle.parent / "gone"
+    with pytest.raises(ConfigError) as said:
+        Labelling(gone, "ann")
+    makes = "`seedsweep evidence ID -o DIR` makes a bundle"
+    assert str(said.value) == f"There is no folder {gone}; check the path, or {makes}."
+    with pytest.raises(ConfigError, match=r"is a file, .* name the folder that it lies in"):
+        Labelling(bundle / "manifest.json", "ann")
+    (bundle / "images.json").unlink()
+    with pytest.raises(ConfigError, match=r"images.json'.*makes it again in a new folder"):
+        Labelling(bundle, "ann")
 
 
 def test_the_command_serves_the_page_until_it_is_interrupted(bundle):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from seedsweep.audit.evidence.verify_bundle import check_bundle
 from seedsweep.audit.findings import same_prompts
 from seedsweep.audit.findings.counts import count_results, has_evidence
 from seedsweep.audit.report.contents import gather_report
@@ -177,6 +178,23 @@ def test_each_prompt_says_whether_the_model_reads_it_whole_and_apart(
     shown = " ".join(seedsweep("results", bench.id, "--csv", "found.csv").stdout.split())
     assert "1 of 2 flagged prompts are cut" in shown
     assert "1 of 2 flagged prompts are the same to the model" in shown
+    assert "1 of 2 prompts flagged" in shown
+    left_out = (
+        "1 of 3 prompts analysed is the same to the model as another one of them, with the same "
+        "pictures: it is in no rate."
+    )
+    assert left_out in shown
+    report = gather_report(bench.store, bench.id, None)
+    assert (report.flagged_rate.count, report.flagged_rate.n) == (1, 2)
+    assert (report.counts.flagged, report.counts.with_evidence) == (2, 3)
+    assert f"<b>Counted once.</b> {left_out}" in " ".join(render_report(report).split())
+    assert seedsweep("evidence", bench.id, "-o", "bundle").returncode == 0
+    bundle = tmp_path / "bundle"
+    counts = json.loads((bundle / "manifest.json").read_text())["denominators"]
+    assert counts["prompts flagged, of those with evidence"] == {"n": 2, "of": 3}
+    readme = " ".join((bundle / "README.txt").read_text().split())
+    assert "1 of 3 prompts with evidence is the same to the model" in readme
+    assert [*check_bundle(bundle)] == []
     with (tmp_path / "found.csv").open() as file:
         rows = {row["prompt"]: (row["cut"], row["same_as"]) for row in csv.DictReader(file)}
     assert rows == {REPEATED: ("True", ""), PLAIN: ("True", ""), other: ("False", REPEATED)}

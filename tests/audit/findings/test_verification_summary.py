@@ -2,9 +2,16 @@
 
 import pytest
 
-from seedsweep.audit.findings.verification_summary import summary
+from seedsweep.audit.findings.verification_summary import flagged_rate, same_flagged, summary
 from seedsweep.storage.folder_store import FolderStore
-from seedsweep.storage.verification_results import ControlMatch, ControlMatches, Coverage
+from seedsweep.storage.prompt_results import Match
+from seedsweep.storage.records import Prompt
+from seedsweep.storage.verification_results import (
+    ControlMatch,
+    ControlMatches,
+    Coverage,
+    VerifiedClique,
+)
 from tests.support.arms import submit
 from tests.support.findings import make_search
 
@@ -49,3 +56,27 @@ def test_false_extractions_are_bounded_by_no_more_than_there_are_cliques(
     store, pictures, limits, words
 ):
     assert words in told(store, pictures, limits)
+
+
+def clique(prompt, extracted):
+    match = Match(
+        training_id="a.png", l2=0.1, tiled_l2=0.1, adaptive=1, extracted=extracted, distinct=True
+    )
+    prompt_id = Prompt(text=prompt).prompt_id
+    return VerifiedClique(
+        prompt_id=prompt_id, prompt=prompt, seed=0, match=match, copies=1, caption=None
+    )
+
+
+def test_of_prompts_that_are_the_same_to_the_model_one_is_in_the_rate_whatever_was_found(store):
+    campaign_id = submit(store, "before", {"a": 5}, {})
+    found = [clique("a", True), clique("A", True), clique("b", False), clique("C", True)]
+    search = make_search(store, campaign_id, cliques=tuple(found))
+    assert (flagged_rate(search).count, flagged_rate(search).n) == (3, 4)
+    first = {"A": "a", "C": "c", "B": "b"}
+    share = flagged_rate(search, first)
+    assert (share.count, share.n, same_flagged(search, first)) == (2, 3, 1)
+    assert f"{share} (95 %, {share.method}); 1 left out, the same to the model as another" in (
+        " ".join(summary(search, first=first))
+    )
+    assert "left out" not in " ".join(summary(search))

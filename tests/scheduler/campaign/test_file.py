@@ -11,6 +11,7 @@ from PIL import Image
 
 from seedsweep.scheduler.campaign.file import parse_campaign, read_campaign
 from seedsweep.scheduler.campaign.possible import TORCH_SEEDS
+from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.records import Prompt
 from seedsweep.storage.settings.campaign import Campaign
@@ -376,10 +377,39 @@ def added(text):
             added('[verification]\ntraining_set = "t"\nfingerprint = "x"'),
             "verification.fingerprint is filled in on submission; remove it.",
         ),
+        (
+            added('[sampling]\nnegative_prompt = "a\\u0000b"'),
+            "sampling.negative_prompt holds a NUL, which no text does; remove it.",
+        ),
+        (
+            edited('pipeline = "noise"', 'path = "m"\n[[model.adapters]]\ntrigger = "\\u0000"'),
+            "model.adapters.trigger holds a NUL, which no text does; remove it.",
+        ),
+        (
+            edited('pipeline = "noise"', 'path = "a\\u0000"'),
+            "model.path holds a NUL, which no text does; remove it.",
+        ),
+        (
+            edited('file = "prompts.txt"', 'file = "prompts\\u0000.txt"'),
+            "prompts.file holds a NUL, which no text does; remove it.",
+        ),
+        (
+            added('[prompts.settings]\nsteps = "\\u0000"'),
+            "prompts.settings.steps holds a NUL, which no text does; remove it.",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_in_one_sentence(refused, text, sentence):
     assert refused(text) == sentence
+
+
+def test_control_characters_of_the_file_are_said_and_given_to_the_model(folder):
+    text = added('[sampling]\nnegative_prompt = "a\\u001bb"')
+    (folder / "campaign.toml").write_text(text)
+    rows = RowCounts()
+    campaign, _, _ = read_campaign(folder / "campaign.toml", rows)
+    assert campaign.sampling.negative_prompt == "a\x1bb"
+    assert "stand in sampling.negative_prompt;" in rows.remarks[0]
 
 
 @pytest.mark.parametrize("value", ["5", "1.5", "true", '"x"', "[1]", "[{a = 1}]", "1979-05-27"])

@@ -10,12 +10,17 @@ from seedsweep.storage import ledger as ledger_module
 from seedsweep.storage.campaigns import store_control
 from seedsweep.storage.errors import BrokerUnavailableError
 from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.life_signs import Demand
 from seedsweep.storage.record import SeedRange
-from seedsweep.storage.records import Control, Worker
+from seedsweep.storage.records import FIRST_KINDS, Control, Worker
 from tests.support.campaigns import make_campaign, park_unit
 
 PROMPTS = ["a cat", "a dog"]
 CUTS = (SeedRange(first=0, last=1), SeedRange(first=2, last=4))
+
+
+def worker(name):
+    return Worker(name=name, host="", device="cpu", model="", images=0, images_per_second=0)
 
 
 class Served:
@@ -69,7 +74,7 @@ def served(tmp_path, broker_url, ledger):
 def crew(workforce):
     """A scheduler that leads, a worker and an analyst: no more than their signs of life."""
     assert workforce.lead()
-    workforce.beat(Worker(name="w", host="", device="cpu", model="", images=0, images_per_second=0))
+    workforce.beat(worker("w"))
     workforce.beat_analyst("a")
 
 
@@ -110,8 +115,7 @@ class TestWhatIsStuck:
         )
 
     def test_a_worker_that_took_itself_out_while_units_remain(self, served, workforce):
-        said = Worker(name="x", host="", device="cpu", model="", images=0, images_per_second=0)
-        workforce.take_out(said.model_copy(update={"why_out": "It failed; mend it."}))
+        workforce.take_out(worker("x").model_copy(update={"why_out": "It failed; mend it."}))
         assert served.stuck == ("It failed; mend it.",)
         served.complete(0, 1, 2, 3)
         assert served.stuck == ()
@@ -141,6 +145,44 @@ class TestWhatIsStuck:
         (sentence,) = served.stuck
         assert sentence.startswith("2 units failed or lost their worker")
         served.complete(*indexes)
+        assert served.stuck == ()
+
+    def test_units_of_a_kind_that_no_live_worker_knows(self, served, workforce):
+        workforce.demand({"later-m": Demand(1, 4, campaigns=(served.id,))})
+        assert served.stuck == (
+            "4 units of the kind 'later' wait, and the only worker that lives does not know it; "
+            "give workers the version that the scheduler has.",
+        )
+        workforce.beat(worker("x"))
+        assert "none of the 2 workers that live knows it" in served.stuck[0]
+        workforce.beat(worker("new"), {*FIRST_KINDS, "later"})
+        assert served.stuck == ()
+        workforce.leave("new")
+        assert len(served.stuck) == 1
+        workforce.demand({"later-m": Demand(1, 4, campaigns=("another",))})
+        assert served.stuck == ()
+
+    def test_units_that_wait_while_all_workers_are_at_work_for_others(self, served, workforce):
+        workforce.demand({"n": Demand(1, 9, campaigns=("another",))})
+        workforce.beat(worker("w"))
+        own = Demand(1, 4, campaigns=(served.id,))
+        workforce.demand({"n": Demand(1, 9, campaigns=("another",)), "m": own})
+        assert served.stuck == (
+            "Its units wait: the only worker that could make them is at work for others; start "
+            f"more, or have it come first with `seedsweep prioritise {served.id} --priority N`.",
+        )
+        workforce.demand({"m": own})
+        assert served.stuck == ()
+
+    def test_units_that_wait_for_those_of_a_higher_priority(self, served, workforce):
+        both = tuple(sorted([served.id, "another"]))
+        workforce.demand({"m": Demand(1, 9, 2, both)})
+        workforce.beat(worker("w"))
+        assert served.stuck == (
+            "Its units wait for those of campaigns of priority 2, and its own is 0; `seedsweep "
+            f"prioritise {served.id} --priority N` changes that.",
+        )
+        workforce.demand({"m": Demand(1, 9, 0, both)})
         assert served.stuck == ()
 
     def test_units_that_lost_their_worker(self, served, monkeypatch, wait_until):
@@ -252,9 +294,7 @@ def test_while_a_broker_that_forgot_is_being_restored_the_store_tells(served, cr
 
 
 def test_services_are_counted_by_their_signs_of_life(served, crew, broker, workforce):
-    workforce.beat(
-        Worker(name="lost", host="", device="cpu", model="", images=0, images_per_second=0)
-    )
+    workforce.beat(worker("lost"))
     broker.zadd("seedsweep:beats", {"lost": broker.time()[0] * 1000 - 60_000})
     services = read_services(served.broker)
     assert (services.led, services.workers, services.analysts) == (True, 1, 1)

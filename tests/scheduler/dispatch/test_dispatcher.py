@@ -4,11 +4,12 @@ import pytest
 
 from seedsweep.scheduler.campaign import window
 from seedsweep.scheduler.campaign.control import prioritise, steer
+from seedsweep.scheduler.dispatch import broken_campaigns
 from seedsweep.scheduler.dispatch import dispatcher as dispatcher_module
 from seedsweep.scheduler.dispatch.dispatcher import Dispatcher
 from seedsweep.storage import ledger as ledger_module
 from seedsweep.storage.campaigns import load_parked, store_control
-from seedsweep.storage.errors import BrokerUnavailableError, TransientError
+from seedsweep.storage.errors import BrokerUnavailableError, ShardCorruptError, TransientError
 from seedsweep.storage.keys import unit_shard
 from seedsweep.storage.ledger import MAX_LOSSES, Ledger
 from seedsweep.storage.records import Control
@@ -165,6 +166,60 @@ def test_a_campaign_that_cannot_be_read_does_not_keep_the_others_from_going_on(
     dispatcher.tick()
     assert ledger.campaigns() == [plan.campaign.campaign_id]
     assert published
+
+
+def test_a_campaign_that_could_not_be_read_is_tried_again_and_goes_on_once_it_can_be(
+    dispatch, store, ledger, plan, published, monkeypatch, caplog
+):
+    monkeypatch.setattr(dispatcher_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(broken_campaigns, "FIRST_SECONDS", 0.0)
+    campaign_id = plan.campaign.campaign_id
+    control = store.root / "campaigns" / campaign_id / "control.json"
+    caplog.set_level("INFO")
+
+    def said(dispatcher):
+        caplog.clear()
+        for _ in range(3):
+            dispatcher.tick()
+        return [r.message for r in caplog.records if campaign_id in r.message]
+
+    control.write_bytes(b"{")
+    dispatcher = dispatch(published)
+    (left_out,) = said(dispatcher)
+    assert left_out.startswith(f"The campaign {campaign_id} is left out, and tried again every")
+    assert said(dispatcher) == []
+    control.write_bytes(b"[]")
+    (otherwise,) = said(dispatcher)
+    assert otherwise != left_out
+    assert not published
+    control.unlink()
+    assert f"The campaign {campaign_id} can be read again, and goes on." in said(dispatcher)
+    assert published
+    control.write_bytes(b"{")
+    assert said(dispatcher) == [left_out]
+    control.unlink()
+    assert said(dispatcher) == [f"The campaign {campaign_id} can be read again, and goes on."]
+    control.write_bytes(b"{")
+    said(dispatcher)
+    shutil.rmtree(control.parent)
+    assert said(dispatcher) == [f"The campaign {campaign_id} has gone from the store."]
+    assert ledger.campaigns() == []
+
+
+def test_what_cannot_be_read_is_tried_less_and_less_often(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(broken_campaigns.time, "monotonic", lambda: now[0])
+    broken, waits = broken_campaigns.BrokenCampaigns(), []
+    for _ in range(8):
+        broken.leave_out("a-1", ShardCorruptError("It is broken."))
+        began = now[0]
+        while broken.resting:
+            now[0] += 1
+        waits.append(now[0] - began)
+        assert broken.known == {"a-1"}
+    assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
+    broken.take_back("a-1")
+    assert not broken.known
 
 
 def test_a_campaign_that_has_gone_from_the_store_is_forgotten(

@@ -96,8 +96,11 @@ def test_nothing_pending_is_left_while_the_window_lacks_units_and_priority_is_ne
 
 
 def test_a_model_is_wanted_as_much_as_its_most_urgent_campaigns_that_wait():
-    assert demand_of([]) is None
-    assert demand_of([(live(left=0), Control(priority=9))]) is None
+    assert demand_of({}, {}) is None
+    assert demand_of({"a": live(left=0)}, {"a": Control(priority=9)}) is None
     urgent = Control(priority=2, weight=3)
-    wanted = demand_of([(live(), urgent), (live(), urgent), (live(left=5), Control())])
-    assert wanted == Demand(6, 205, 2)
+    wanted = demand_of(
+        {"b": live(), "a": live(), "c": live(left=5), "d": live(left=0)},
+        {"b": urgent, "a": urgent, "c": Control(), "d": Control(priority=9)},
+    )
+    assert wanted == Demand(6, 205, 2, ("a", "b", "c"))

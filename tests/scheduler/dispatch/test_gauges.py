@@ -8,6 +8,7 @@ from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.dispatch import loads
 from seedsweep.scheduler.dispatch.gauges import Gauges
 from seedsweep.scheduler.dispatch.loads import Loads
+from seedsweep.storage.life_signs import Demand
 from seedsweep.storage.record import SeedRange
 from seedsweep.storage.records import Worker
 from seedsweep.workers.monitoring import metrics
@@ -222,6 +223,28 @@ def test_a_scheduler_that_starts_again_says_no_known_loss_anew(
     assert look(Gauges(ledger, workforce, CampaignCollector())) == 0
     die()
     assert look(Gauges(ledger, workforce, CampaignCollector())) == 1
+
+
+def test_that_units_wait_and_no_worker_lives_is_said_once_each_time(gauges, now, workforce, caplog):
+    def look(seconds):
+        now[0] += seconds
+        show(gauges, [], 0)
+        return [record.message for record in caplog.records]
+
+    workforce.demand({"m": Demand(1, 3), "n": Demand(1, 4)})
+    assert look(2) == look(59) == []
+    said = look(2)
+    assert said == [
+        "7 units wait, and no worker lives; start one the way you deployed, or `seedsweep worker`."
+    ]
+    assert look(100) == said
+    workforce.beat(
+        Worker(name="w", host="h", device="cpu", model="", images=0, images_per_second=0)
+    )
+    look(2)
+    workforce.leave("w")
+    assert look(2) == said
+    assert look(61) == 2 * said
 
 
 def test_what_the_broker_bears_is_what_it_tells(gauges, broker):

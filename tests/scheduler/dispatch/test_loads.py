@@ -4,8 +4,9 @@ import pytest
 
 from seedsweep.scheduler.campaign import window
 from seedsweep.scheduler.campaign.control import steer
+from seedsweep.scheduler.campaign.progress import Broker, read_progress, read_services
 from seedsweep.scheduler.dispatch import dispatcher as dispatcher_module
-from seedsweep.scheduler.dispatch import feeder, loads
+from seedsweep.scheduler.dispatch import feeder, gauges, loads, unmade_units
 from seedsweep.storage.campaigns import load_parked, store_control
 from seedsweep.storage.errors import DeviceMemoryError, ModelLoadError
 from seedsweep.storage.records import FIRST_KINDS, Control
@@ -180,7 +181,7 @@ def demand(deployment):
     told = {}
     for key in ("demand", "later"):
         told |= deployment.broker.hgetall(f"seedsweep:{key}")
-    return {load.decode(): tuple(map(float, said.split())) for load, said in told.items()}
+    return {load.decode(): tuple(map(float, said.split()[:3])) for load, said in told.items()}
 
 
 def test_a_campaign_weighs_as_much_with_several_loads_as_with_one(deployment):
@@ -242,9 +243,18 @@ def test_a_broker_that_lost_everything_is_mended_and_nothing_is_made_again(deplo
     assert sorted(made) == deployment.indexes("a", "b", "a-b")
 
 
+def stuck(deployment):
+    """What `status` says to hold up the campaign."""
+    broker = Broker.at(deployment.url)
+    services = read_services(broker)
+    return read_progress(deployment.store, deployment.campaign_id, broker, services).stuck
+
+
 def test_a_worker_of_the_version_before_makes_what_it_knows_and_keeps_nothing_from_others(
-    deployment, wait_until, caplog
+    deployment, wait_until, caplog, monkeypatch
 ):
+    monkeypatch.setattr(unmade_units, "GRACE_SECONDS", 0)
+    monkeypatch.setattr(gauges, "SLOW_SECONDS", 0)
     known = {kind: KINDS[kind] for kind in FIRST_KINDS}
     for name in ("old", "older"):
         deployment.start(name, known)
@@ -255,10 +265,15 @@ def test_a_worker_of_the_version_before_makes_what_it_knows_and_keeps_nothing_fr
     assert deployment.counts.done == len(PROMPTS)
     assert deployment.dispatcher._workforce.workers_by_load() == {A: 2}
     assert {*demand(deployment)} == {OF_A, OF_B, BOTH}
-    said = [record.message for record in caplog.records if "does not know" in record.message]
+    said = [record.message for record in caplog.records if "which this worker" in record.message]
     assert len(said) == 2
     assert "Units of the kind 'membership' wait" in said[0]
+    waits = f"{3 * len(PROMPTS)} units of the kind 'membership' wait, and none of the 2 workers"
+    assert [sentence.startswith(waits) for sentence in stuck(deployment)] == [True]
+    warned = [record.message for record in caplog.records if record.message.startswith(waits)]
+    assert [deployment.campaign_id in message for message in warned] == [True]
     deployment.start("new")
+    wait_until(lambda: deployment.turn() or not stuck(deployment))
     wait_until(deployment.is_done)
     deployment.check()
     assert deployment.counts.failing == deployment.counts.parked == 0

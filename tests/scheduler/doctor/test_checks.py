@@ -16,6 +16,7 @@ from seedsweep.storage.errors import (
     TransientError,
 )
 from seedsweep.storage.folder_store import FolderStore
+from seedsweep.storage.life_signs import Demand
 from seedsweep.storage.records import Worker
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.store import StoreFacts
@@ -99,6 +100,14 @@ def test_who_is_missing_while_work_waits_is_worth_a_warning(look, broker_url, le
     assert workforce.lead()
     workforce.beat(Worker(name="w", host="", device="cpu", model="", images=0, images_per_second=0))
     workforce.beat_analyst("a")
+    workforce.demand({"later-m": Demand(1, 2, campaigns=("small-1",))})
+    unknown, _ = look("services", broker_url=broker_url)
+    assert (unknown.verdict, unknown.says) == (
+        "warning",
+        "2 units of the kind 'later' wait, and the only worker that lives does not know it.",
+    )
+    assert unknown.remedy == "Give workers the version that the scheduler has."
+    workforce.demand({})
     (served,) = look("services", broker_url=broker_url)
     assert (served.verdict, served.says) == (
         "fine",

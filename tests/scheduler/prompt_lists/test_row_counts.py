@@ -42,6 +42,26 @@ def test_a_text_with_half_a_character_is_left_out_and_counted(tmp_path):
     assert "1 with half a character" in str(rows)
 
 
+def test_control_characters_are_counted_and_stay_and_tabs_and_ends_of_lines_are_none(tmp_path):
+    texts = ["a \x1b[31mcat", "a\tb\nc\r\nd", "an \x85owl", "\x0ba dog\x0c"]
+    prompts, rows = count(write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in texts]))
+    assert prompts == [text.strip() for text in texts]
+    assert rows.remarks == [
+        "Control characters, which no one sees, stand in 2 prompts; the model is given them as "
+        "they are."
+    ]
+
+
+def test_control_characters_of_negative_prompts_are_counted_too(tmp_path):
+    path = write_jsonl(
+        tmp_path / "a.jsonl", [{"text": "a", "not": "b\x7f"}, {"text": "c\x07", "not": ""}]
+    )
+    columns = {"negative_prompt": "not"}
+    _, rows = count(path, column="text", settings=columns)
+    assert rows.controls == {"prompt": 1, "negative prompt": 1}
+    assert "stand in 1 negative prompt, 1 prompt;" in rows.remarks[0]
+
+
 def test_a_column_of_numbers_is_said_to_be_one(tmp_path):
     for text, is_said in (("1\n2\n3\n", True), ("1\n2\na 3\n", False), ("1\n", False)):
         _, rows = count(write(tmp_path / "a.txt", text))
