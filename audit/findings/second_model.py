@@ -1,4 +1,4 @@
-"""Parts that a second model shows too, which never saw the training pictures: they are common."""
+"""Look for parts in the pictures of a second model, which never saw the training pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

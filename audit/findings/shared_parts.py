@@ -1,4 +1,4 @@
-"""Parts that are common since a second model, which never saw the training pictures, shows them."""
+"""What `compare --unseen` found, kept with the first campaign: which parts are common."""
 
 from collections.abc import Mapping
 
