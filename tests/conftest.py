@@ -12,13 +12,14 @@ from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.s3.store import S3Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.cluster import private_ray
-from tests.support import profiles, servers, stages
+from tests.support import profiles, quiet, servers, stages
 from tests.support.proxy import Proxy
 from tests.support.rights import documented_rights
 
 PASSWORD = "s3cret"  # noqa: S105
 
 profiles.register()
+quiet.hush()
 
 
 def pytest_addoption(parser):

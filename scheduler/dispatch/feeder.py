@@ -23,6 +23,11 @@ log = logging.getLogger(__name__)
 SILENT_SECONDS = 10.0
 """If a queue has been empty for so long, the messages of its queued units are lost."""
 
+AGAIN = (
+    " None of its units is done since they were sent before; if workers say that they drop "
+    "messages, give them the version that the scheduler has."
+)
+
 Publish = Callable[[str, Iterable[WorkUnit]], None]
 
 
@@ -36,6 +41,7 @@ class Feeder:
         self._loads = loads
         self._rates: dict[tuple[str, str], RecentRate] = {}
         self._last_heard: dict[str, float] = {}
+        self._done_when_lost: dict[str, dict[str, int]] = {}
 
     def feed(
         self,
@@ -88,7 +94,12 @@ class Feeder:
         if not queued or self._workforce.messages(queue_of(load)):
             self._last_heard[load] = now
         elif now - heard > SILENT_SECONDS:
-            log.warning("Messages of %s were lost; they are sent again.", ", ".join(queued))
+            done = {campaign_id: count.done for campaign_id, count in counts.items()}
+            again = AGAIN if self._done_when_lost.get(load) == done else ""
+            log.warning(
+                "Messages of %s were lost; they are sent again.%s", ", ".join(queued), again
+            )
+            self._done_when_lost[load] = done
             for campaign_id in queued:
                 lot = self._loads.lot(campaign_id, load)
                 count = self._ledger.reissue_queued(campaign_id, lot)

@@ -17,10 +17,12 @@ from functools import cache
 from pathlib import Path
 
 from tests.chaos.rounds import KINDS, Chaos
+from tests.support.quiet import hush
 
 
 def main():
     """Play the rounds, and say what came of them."""
+    hush()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))

@@ -15,6 +15,8 @@ MAX_BYTES = 16 * 1024 * 1024
 """No unit's message is near this; what is longer is not even parsed."""
 
 _BODY = TypeAdapter(tuple[tuple[WorkUnit], dict[str, Any], dict[str, Any]])
+_LATER_BODY = TypeAdapter(tuple[tuple[dict[str, Any]], dict[str, Any], dict[str, Any]])
+_FIELDS = frozenset(WorkUnit.model_fields)
 _AFTERWARDS = ("callbacks", "errbacks", "chain", "chord")
 
 
@@ -29,6 +31,21 @@ class _Message(BaseModel):
 
     body: str
     headers: _MessageHeaders
+
+
+def has_unknown_fields(item: bytes) -> bool:
+    """Whether what is no message of a unit would be one without fields that are unknown here, as
+    a later version writes them."""
+    if len(item) > MAX_BYTES:
+        return False
+    try:
+        message = _Message.model_validate_json(item)
+        body = base64.b64decode(message.body, validate=True)
+        (unit,), _, _ = _LATER_BODY.validate_json(body)
+        WorkUnit.model_validate({name: unit[name] for name in unit.keys() & _FIELDS})
+    except ValueError:
+        return False
+    return not unit.keys() <= _FIELDS
 
 
 def screen_message(item: bytes) -> bytes | None:

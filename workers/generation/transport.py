@@ -15,10 +15,15 @@ from kombu.transport.redis import (
 from seedsweep.storage.broker.connection import ROOT
 from seedsweep.storage.broker.sentinel import Sentinels, SentinelTlsConnection
 from seedsweep.storage.broker.tls import TlsConnection
-from seedsweep.workers.generation.messages import screen_message
+from seedsweep.workers.generation.messages import has_unknown_fields, screen_message
 from seedsweep.workers.monitoring import metrics
 
 log = logging.getLogger(__name__)
+
+_OF_LATER_VERSION = (
+    "is of a unit with fields that this worker does not know",
+    "; give the worker the version that the scheduler has",
+)
 
 
 class ScreeningClient(PrefixedStrictRedis):
@@ -34,8 +39,9 @@ class ScreeningClient(PrefixedStrictRedis):
             return queue, screened
         metrics.UNITS.labels("foreign").inc()
         log.warning(
-            "A message of %d bytes in %s is not ours and was dropped.",
+            "A message of %d bytes in %s %s and was dropped%s.",
             *(len(item), queue.decode(errors="replace")),
+            *(_OF_LATER_VERSION if has_unknown_fields(item) else ("is not ours", "")),
         )
         return None
 

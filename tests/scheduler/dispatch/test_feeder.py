@@ -39,6 +39,30 @@ def test_messages_that_the_broker_lost_are_published_again(
     assert {unit.index for unit in published} == first
 
 
+def test_that_none_of_them_is_done_though_they_were_sent_before_is_said(
+    dispatcher, ledger, published, plan, broker, monkeypatch, wait_until, caplog
+):
+    monkeypatch.setattr(feeder, "SILENT_SECONDS", 0.05)
+    said = []
+
+    def is_said_again():
+        broker.delete(queue_key(plan))
+        dispatcher.tick()
+        said[:] = [r.message for r in caplog.records if "were lost" in r.message]
+        return len(said) == 2
+
+    wait_until(is_said_again)
+    assert [sentence.endswith("the version that the scheduler has.") for sentence in said] == [
+        *(False, True)
+    ]
+    caplog.clear()
+    unit = published[-1]
+    ledger.claim(unit.campaign_id, unit.index, unit.token)
+    ledger.complete(unit.campaign_id, unit.index)
+    wait_until(lambda: is_said_again() or said)
+    assert said[0].endswith("they are sent again.")
+
+
 def test_while_messages_wait_in_the_queue_none_is_published_twice(
     dispatcher, published, monkeypatch
 ):

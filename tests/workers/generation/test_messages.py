@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seedsweep.storage.record import SeedRange
 from seedsweep.storage.records import WorkUnit
 from seedsweep.workers.generation.celery_app import make_app, publish
-from seedsweep.workers.generation.messages import MAX_BYTES, screen_message
+from seedsweep.workers.generation.messages import MAX_BYTES, has_unknown_fields, screen_message
 from seedsweep.workers.monitoring import metrics
 
 UNIT = WorkUnit(
@@ -63,9 +63,25 @@ def test_what_is_no_message_of_a_unit_is_told_from_one(item):
     assert screen_message(item) is None
 
 
+def test_a_unit_of_a_later_version_is_told_from_what_is_none():
+    unit = UNIT.model_dump(mode="json")
+    later = {
+        "a field": {**unit, "mask": "m"},
+        "several": {**unit, "mask": None, "kind": "inpaint", "strength": 0.5},
+    }
+    for each in later.values():
+        item = json.dumps(message(body(each))).encode()
+        assert screen_message(item) is None
+        assert has_unknown_fields(item)
+    assert not any(map(has_unknown_fields, FOREIGN.values()))
+    for none in (unit, {**unit, "index": -1, "mask": "m"}, {"mask": "m"}, {}):
+        assert not has_unknown_fields(json.dumps(message(body(none))).encode())
+
+
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_bytes_whatever_are_taken_for_a_unit(item):
     assert screen_message(item) is None
+    assert not has_unknown_fields(item)
 
 
 def test_a_message_that_asks_celery_for_more_gets_its_unit_rendered_and_no_more():
