@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -37,6 +38,21 @@ def pytest_ignore_collect(collection_path, config):
     wanted = config.getoption("stage")
     is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
     return True if wanted and is_test and stages.stage(collection_path) != wanted else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported and collected stays to the end, so that garbage is not sought among it.
+
+    Of what tests leave behind, it is sought once a million objects are new.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(2_000, 10, 50)
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):
