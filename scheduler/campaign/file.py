@@ -24,6 +24,7 @@ from seedsweep.scheduler.campaign.reference import FILLED_IN
 from seedsweep.scheduler.campaign.row_counts import RowCounts
 from seedsweep.scheduler.campaign.stages import DEFAULT, default_stages
 from seedsweep.storage.errors import ConfigError, TrainingSetError
+from seedsweep.storage.path_text import path_text
 from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import prompt_id_of
 from seedsweep.storage.settings.analysis import Verification
@@ -76,6 +77,7 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
     Raises `ConfigError` with one sentence for whatever is wrong.
     """
     path = path.parent.resolve() / path.name
+    path_text(path, "the campaign file")
     campaign = parse_campaign(_load(path), path)
     rows = RowCounts() if rows is None else rows
     prompt_list, listed = _listed(campaign, path.parent, rows)
