@@ -65,7 +65,10 @@ def _remove_dead(place: Path, prefix: str) -> None:
 
 def _lock(folder: Path) -> int | None:
     """Hold the folder until the descriptor is closed; None if somebody has it, or removed it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if folder.exists():

@@ -7,6 +7,7 @@ intervals. Both are loaded when they are first needed: `scipy.special` takes a t
 
 import math
 import warnings
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -135,6 +136,31 @@ def rate(count: int, n: int, confidence: float = CONFIDENCE, side: Side = "both"
     low = 0.0 if side == "upper" or count == 0 else betaincinv(count, n - count + 1, beyond)
     high = 1.0 if side == "lower" or count == n else betaincinv(count + 1, n - count, 1 - beyond)
     return Rate(count, n, float(low), float(high), confidence, method)
+
+
+def others_of(count: int, n: int, total: int, confidence: float = CONFIDENCE) -> tuple[int, int]:
+    """How many of the others are such at least and at most, if `n` of `total` were drawn by lot and
+    `count` of these are such.
+
+    The exact hypergeometric interval, two-sided (Chung and DeLury 1950): these bounds hold with at
+    least `confidence`. Those of a share times the number of the others would not: of few, what is
+    drawn by lot differs from the share, and a part of one is none.
+    """
+    if n == total:
+        return 0, 0
+    from scipy.stats import hypergeom
+
+    others, beyond = range(total - n + 1), (1 - confidence) / 2
+    beyond *= 1 - 1e-9  # what is as probable as that is not beyond it, however it is rounded
+
+    def is_enough(such: int) -> bool:
+        return bool(hypergeom.sf(count - 1, total, count + such, n) >= beyond)
+
+    def is_too_many(such: int) -> bool:
+        return bool(hypergeom.cdf(count, total, count + such, n) < beyond)
+
+    low = bisect_left(others, True, key=is_enough)
+    return low, bisect_left(others, True, low, key=is_too_many) - 1
 
 
 def poisson_bound(count: int, confidence: float = CONFIDENCE) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from seedsweep.audit.findings.intervals import CONFIDENCE, rate
+from seedsweep.audit.findings.intervals import CONFIDENCE, others_of
 from seedsweep.audit.findings.same_prompts import once
 from seedsweep.scheduler.campaign.stages import loss_words
 from seedsweep.scheduler.quantities import count_words
@@ -65,8 +65,9 @@ class Missed:
     `found` counts flagged prompts, sampled ones among them. `missed` estimates how many of the
     dropped prompts the full attack would flag (Horvitz and Thompson 1952: each flagged prompt of
     the sample stands for 1/p of its kind, and is itself found; for more if others of the sample
-    lack pictures); `low` and `high` hold it with at least `confidence`: Clopper-Pearson for each
-    stratum, of what was judged, at a level that all of them share (Bonferroni).
+    lack pictures); `low` and `high` hold it with at least `confidence`: exact hypergeometric bounds
+    of the others in each stratum, from what was judged, at a level that all of them share
+    (Bonferroni).
     """
 
     stages: tuple[StageCount, ...]
@@ -104,9 +105,8 @@ def gather_missed(
     share = CONFIDENCE if not open_strata else 1 - (1 - CONFIDENCE) / len(open_strata)
     low = high = 0.0
     for stratum in open_strata:
-        unseen = stratum.prompts - stratum.judged
-        interval = rate(stratum.flagged, stratum.judged, share)
-        low, high = low + unseen * interval.low, high + unseen * interval.high
+        least, most = others_of(stratum.flagged, stratum.judged, stratum.prompts, share)
+        low, high = low + least, high + most
     return Missed(
         stages=_stages(campaign, results),
         strata=strata,

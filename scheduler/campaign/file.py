@@ -25,6 +25,7 @@ from seedsweep.scheduler.prompt_lists.prompt_files import ListedPrompt, list_pro
 from seedsweep.scheduler.prompt_lists.row_counts import RowCounts
 from seedsweep.scheduler.prompt_lists.texts import check_texts, keys_with_controls
 from seedsweep.storage.errors import ConfigError, TrainingSetError
+from seedsweep.storage.path_text import path_text
 from seedsweep.storage.prompts import digest_prompts
 from seedsweep.storage.records import prompt_id_of
 from seedsweep.storage.settings.analysis import Verification
@@ -78,6 +79,7 @@ def read_campaign(path: Path, rows: RowCounts | None = None) -> ResolvedCampaign
     which workers elsewhere may have, is left to `require_packages`.
     """
     path = path.parent.resolve() / path.name
+    path_text(path, "the campaign file")
     campaign = parse_campaign(_load(path), path)
     rows = RowCounts() if rows is None else rows
     prompt_list, listed = _listed(campaign, path.parent, rows)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from seedsweep.storage.campaigns import load_campaign, load_control, store_control
 from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.path_text import path_text
 from seedsweep.storage.records import Control
 from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.settings.campaign import Campaign
@@ -24,7 +25,7 @@ def relocate(store: Store, campaign_id: str, path: Path) -> None:
             f"The campaign {campaign_id} has no [verification], so it has no training set that "
             "could have moved; leave --training-set out."
         )
-    place = str(path.absolute())
+    place = path_text(path.absolute(), "the training set")
     asked = wanted.model_copy(update={"training_set": place})
     if fingerprint_training_set(Path(place), PictureColumn.of(asked)) != wanted.fingerprint:
         folder = f", and the pictures that it names in {wanted.folder}" if wanted.folder else ""

@@ -25,6 +25,7 @@ from seedsweep.scheduler.selection.choice import (
 )
 from seedsweep.scheduler.selection.prompt_table import ChosenPrompt
 from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.path_text import path_text
 from seedsweep.storage.settings.analysis import Verification
 from seedsweep.workers.cluster.ray_cluster import Actors
 from seedsweep.workers.training.array_file import ARRAYS
@@ -125,7 +126,8 @@ def choose_prompts(
     """
     path = options.training_set.absolute()  # actors run in another folder
     training = open_set(path, column=PictureColumn(options.column))
-    settings = Verification(training_set=str(path), column=options.column, flip=options.flip)
+    place = path_text(path, "the training set")
+    settings = Verification(training_set=place, column=options.column, flip=options.flip)
     _refuse_arrays(training)
     with contextlib.ExitStack() as stack:
         vectors = stack.enter_context(embedding_file(model, options.flip)) if model else None

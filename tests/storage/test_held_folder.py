@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -70,3 +71,22 @@ def test_a_place_that_cannot_be_written_is_said(place, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(place / "missing"))
     with pytest.raises(OSError, match="missing"), held_folder("ss-"):
         pass
+
+
+def test_a_folder_that_another_process_takes_for_dead_before_it_is_held_is_made_anew(
+    place, monkeypatch
+):
+    """Two that start at once: one sees the other's folder when nobody holds it yet."""
+    made = []
+
+    def make(prefix, dir):
+        made.append(module.Path(mkdtemp(prefix=prefix, dir=dir)))
+        if len(made) == 1:
+            made[0].rmdir()
+        return str(made[-1])
+
+    mkdtemp = tempfile.mkdtemp
+    monkeypatch.setattr(tempfile, "mkdtemp", make)
+    folder, lock = module.hold_folder(place, "ss-")
+    assert [*place.iterdir()] == [folder] == made[1:]
+    os.close(lock)

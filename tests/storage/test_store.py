@@ -394,3 +394,25 @@ class TestFolder:
 def test_a_url_that_names_no_store_is_a_configuration_error(url):
     with pytest.raises(ConfigError, match="file:FOLDER"):
         open_store(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("file:runs#2", "write %3F and %23"),
+        ("file:runs?2", "write %3F and %23"),
+        ("file:~/runs", "write file:.HOME/FOLDER"),
+        ("~/runs", "write file:.HOME/FOLDER"),
+        ("runs-\udce9", "is not UTF-8"),
+    ],
+)
+def test_a_folder_that_nobody_meant_is_refused(url, why):
+    """Without that, stores of several names are one, and one lies in a folder called ~."""
+    with pytest.raises(ConfigError, match=why):
+        open_store(url)
+
+
+@pytest.mark.parametrize("name", ["./12:30", "a/b:c", "a#b", "a?b", "~a", "a/~/b"])
+def test_a_bare_path_is_a_folder_whatever_stands_in_it(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert open_store(name).root == tmp_path / name

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from seedsweep.storage.errors import ConfigError
+from seedsweep.storage.errors import ConfigError, TrainingSetError
 from seedsweep.workers.training.array_file import ARRAYS, WANTED
 from seedsweep.workers.training.picture_file import METADATA, PICTURES, NoPicturesError
 from seedsweep.workers.training.tar_file import TARS
@@ -21,7 +21,8 @@ def kind_of(file: Path) -> str:
 
 
 def files_in(root: Path, left_out: Counter[str]) -> list[Path]:
-    """The files of a folder that are read, by name; the others are counted, captions aside."""
+    """The files of a folder that are read, by name; the others are counted, captions aside. Raises
+    `TrainingSetError` for a name that is not UTF-8, since results name pictures by theirs."""
 
     def refuse(error: OSError) -> None:
         raise error
@@ -34,10 +35,20 @@ def files_in(root: Path, left_out: Counter[str]) -> list[Path]:
         for file in (inside / name for name in names):
             kind = kind_of(file)
             if (kind in PICTURES or kind in _CONTAINERS) and file.is_file():
+                _require_text(file.relative_to(root))
                 found.append(file)
             elif kind != ".txt" and file.name not in METADATA:
                 left_out[kind or "file without suffix"] += 1
     return sorted(found)
+
+
+def _require_text(name: Path) -> None:
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        raise TrainingSetError(
+            f"the name of its file {os.fsencode(name)!r} is not UTF-8; rename it"
+        ) from None
 
 
 def refuse_other_kinds(file: Path) -> None:

@@ -1,6 +1,7 @@
 """Intervals against values from the literature, brute force, and simulation."""
 
 import math
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
@@ -14,6 +15,7 @@ from seedsweep.audit.findings.intervals import (
     cohen_kappa,
     mcnemar,
     mean_difference,
+    others_of,
     paired_rates,
     poisson_bound,
     rate,
@@ -249,3 +251,37 @@ def test_the_bound_of_a_poisson_mean_shows_no_more_with_that_probability(count):
     mean = poisson_bound(count)
     likely = sum(math.exp(-mean) * mean**k / math.factorial(k) for k in range(count + 1))
     assert likely == pytest.approx(0.05)
+
+
+def shares_of_draws(such, n, total):
+    """How probable each number of such things is among n of the total, exactly."""
+    ways = [math.comb(such, k) * math.comb(total - such, n - k) for k in range(n + 1)]
+    return [Fraction(each, math.comb(total, n)) for each in ways]
+
+
+@given(st.integers(0, 25).flatmap(lambda total: st.tuples(st.just(total), st.integers(0, total))))
+@settings(max_examples=60, deadline=None)
+def test_how_many_others_are_such_is_what_makes_neither_more_nor_fewer_drawn_too_rare(drawn):
+    total, n = drawn
+    for count in range(n + 1):
+        likely = []
+        for others in range(total - n + 1):
+            shares = shares_of_draws(count + others, n, total)
+            if min(sum(shares[: count + 1]), sum(shares[count:])) >= Fraction(1, 40):
+                likely.append(others)
+        assert others_of(count, n, total) == (likely[0], likely[-1])
+
+
+@pytest.mark.parametrize(("total", "n"), [(3, 2), (10, 5), (40, 36), (12, 0), (7, 7)])
+def test_how_many_others_are_such_is_within_its_bounds_as_often_as_it_says(total, n):
+    """A share times the number of the others covers 2 % of one such thing in 40 of which 36 are
+    drawn."""
+    for such in range(total + 1):
+        bounds = [others_of(count, n, total) for count in range(n + 1)]
+        shares = shares_of_draws(such, n, total)
+        covered = [
+            share
+            for count, (share, (low, high)) in enumerate(zip(shares, bounds, strict=True))
+            if low <= such - count <= high
+        ]
+        assert sum(covered) >= Fraction(19, 20)

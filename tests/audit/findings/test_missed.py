@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from seedsweep.audit.findings.missed import gather_missed, missed_words, stage_words
 from seedsweep.audit.findings.same_prompts import once
@@ -59,6 +58,16 @@ def test_the_estimate_is_right_on_average_and_its_interval_nearly_always():
         off.append(found.missed - missed)
         covered += found.low <= missed <= found.high
     assert abs(np.mean(off)) < 4 * np.std(off) / np.sqrt(rounds)
+    assert covered >= 0.95 * rounds
+
+
+def test_the_interval_holds_nearly_always_if_most_of_a_few_are_sampled():
+    rng = np.random.default_rng(4)
+    covered, rounds = 0, 60
+    for _ in range(rounds):
+        made, missed = results(rng, 0.08, {(1, True): (20, 0.1), (2, True): (12, 0.2)})
+        found = gather_missed(campaign(0.08), made, {})
+        covered += found.low <= missed <= found.high
     assert covered >= 0.95 * rounds
 
 
@@ -133,7 +142,8 @@ def test_a_sampled_prompt_that_lacks_pictures_tells_nothing():
     found = gather_missed(campaign(0.3), [*judged, *lacking, *others], {})
     (stratum,) = found.strata
     assert (stratum.prompts, stratum.sampled, stratum.judged) == (16, 6, 3)
-    assert found.high == pytest.approx(13 * binomtest(0, 3).proportion_ci(0.95, "exact").high)
+    # The 3 that were judged are none of 10 among 16 in 20 of 560 ways, and none of 11 in 10 of 560.
+    assert (found.low, found.high) == (0, 10)
     assert (
         "told from 3 of them that got all" in stage_words(campaign(0.3), [*judged, *lacking], {})[1]
     )

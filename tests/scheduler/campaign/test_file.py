@@ -434,6 +434,15 @@ def test_a_campaign_file_that_cannot_be_read_is_refused(folder, name):
         read_campaign(folder / name)
 
 
+def test_a_campaign_file_in_a_folder_whose_name_is_not_text_is_refused(folder):
+    odd = folder / "caf\udce9"
+    odd.mkdir()
+    (odd / "campaign.toml").write_text(MINIMAL)
+    (odd / "prompts.txt").write_text("a cat")
+    with pytest.raises(ConfigError, match="is not UTF-8; rename what is odd"):
+        read_campaign(odd / "campaign.toml")
+
+
 def test_a_missing_prompts_file_is_refused(refused, folder):
     message = refused(edited("prompts.txt", "nowhere.txt"))
     assert str(folder / "nowhere.txt") in message

@@ -11,6 +11,7 @@ from seedsweep.audit.findings.verification import is_verified
 from seedsweep.audit.report.contents import _settings
 from seedsweep.scheduler.analysing.reanalysis import AnalysisOptions
 from seedsweep.scheduler.campaign.current import own_settings, settings_now
+from seedsweep.scheduler.campaign.relocation import relocate
 from seedsweep.scheduler.campaign.restore import load_plan
 from seedsweep.storage.campaigns import (
     load_campaign,
@@ -18,6 +19,7 @@ from seedsweep.storage.campaigns import (
     store_control,
     store_verification,
 )
+from seedsweep.storage.errors import ConfigError
 from seedsweep.storage.folder_store import FolderStore
 from seedsweep.storage.records import Control
 from seedsweep.storage.result_parts import store_results
@@ -130,6 +132,12 @@ def test_a_campaign_without_a_training_set_has_none_that_moved(tmp_path, rng):
     ended = moving.resume(moving.new)
     assert ended.returncode == 2
     assert "has no [verification]" in ended.stderr
+
+
+def test_a_place_that_is_no_text_is_refused(moving):
+    odd = moving.new.with_name("caf\udce9")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        relocate(moving.store, moving.id, odd)
 
 
 def test_a_paused_campaign_goes_on_with_it(moving):

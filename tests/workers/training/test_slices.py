@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +12,7 @@ from seedsweep.workers.training.slices import (
     UNREADABLE,
     count_pictures,
     cut_training_set,
+    look_into,
     read_captions,
     read_slice,
 )
@@ -120,3 +123,12 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(TrainingSetError, match="no picture"):
         cut_training_set(tmp_path)
+
+
+def test_a_file_whose_name_is_not_text_is_refused_by_that_name(tmp_path):
+    """Results name pictures by their files, and are text."""
+    (tmp_path / "café.png").write_bytes(b"")
+    assert len(look_into(tmp_path).files) == 1
+    os.close(os.open(os.fsencode(tmp_path) + b"/caf\xe9.png", os.O_CREAT))
+    with pytest.raises(TrainingSetError, match=r"caf\\xe9.png' is not UTF-8; rename it"):
+        look_into(tmp_path)
