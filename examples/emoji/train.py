@@ -6,8 +6,8 @@
 
 The autoencoder learns from fresh renderings, so that it can draw any of them and memorises none.
 The diffusion model and its text encoder then see every training picture as often as it has copies;
-those trained on the deduplicated set see each once an epoch, in as many steps. The second
-denoiser is stored in eight bits, so that both are small enough for a repository.
+those trained on the deduplicated set see each once an epoch, in as many steps. These second two
+are stored in eight bits, so that all are small enough for a repository.
 
 A training that was cut goes on from its last checkpoint, at most two minutes old, when the command
 is run again; what it draws at a step depends on the step alone.
@@ -36,6 +36,7 @@ from networks import (
 )
 from picture_files import Picture, as_stored, read_pictures
 from pictures import HERE
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 from training import DEVICE, Averaged, Training, half_precise, rows_of, to_tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -188,11 +189,13 @@ def tokens_of(tokenizer: CLIPTokenizer, pictures: list[Picture]) -> torch.Tensor
     return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
-def store_in_eight_bits(network: torch.nn.Module) -> None:
-    """Round its matrices to float8 (e4m3), half as large: by at most 1/16 of each, or 0.001."""
-    for weights in network.parameters():
-        if weights.ndim > 1:
-            weights.data = weights.data.to(torch.float8_e4m3fn)
+def store_in_eight_bits(file: Path) -> None:
+    """Round stored matrices to float8 (e4m3), half as large: by at most 1/16 of each, or 0.001."""
+    weights = load_file(file)
+    for name, stored in weights.items():
+        if stored.ndim > 1:
+            weights[name] = stored.to(torch.float8_e4m3fn)
+    save_file(weights, file, metadata={"format": "pt"})
 
 
 @app.command("diffusion")
@@ -228,8 +231,6 @@ def train_diffusion(
         if (step + 1) % 100 == 0:
             training.say(f"loss {np.mean(losses[-100:]):.4f}")
     average_unet, average_text = (network.half() for network in averaged.averages)
-    if deduplicated:
-        store_in_eight_bits(average_unet)
     pipeline = StableDiffusionPipeline(
         vae=vae.half(),
         text_encoder=average_text,
@@ -241,6 +242,9 @@ def train_diffusion(
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(output, safe_serialization=True)
+    if deduplicated:
+        store_in_eight_bits(output / "unet" / "diffusion_pytorch_model.safetensors")
+        store_in_eight_bits(output / "text_encoder" / "model.safetensors")
     share_autoencoder(output, HERE / "model")
 
 

@@ -184,11 +184,13 @@ def test_the_weights_are_small_enough_for_a_repository():
     assert sum(file.stat().st_size for file in both) <= 30e6
 
 
-def test_only_the_second_denoiser_is_stored_in_eight_bits():
+@pytest.mark.parametrize(
+    "file", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"]
+)
+def test_only_the_second_model_is_stored_in_eight_bits(file):
     stored = {}
     for name in ("model", "deduplicated"):
-        file = EMOJI / name / "unet" / "diffusion_pytorch_model.safetensors"
-        with safe_open(file, "pt") as weights:
+        with safe_open(EMOJI / name / file, "pt") as weights:
             parts = [weights.get_slice(key) for key in weights.keys()]  # noqa: SIM118
             stored[name] = {(len(part.get_shape()) > 1, part.get_dtype()) for part in parts}
     assert stored["model"] == {(True, "F16"), (False, "F16")}
