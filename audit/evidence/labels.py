@@ -107,7 +107,10 @@ def open_labels(path: Path) -> Labels:
         csv = path.read_bytes()
         return Labels(named[1], csv, read_labels(csv), read_shown(csv))
     except OSError as error:
-        raise ConfigError(f"The labels {path} cannot be read ({error.strerror}).") from error
+        raise ConfigError(
+            f"The labels {path} cannot be read ({error.strerror}); name a file that `seedsweep "
+            "label` wrote."
+        ) from error
     except ValueError as error:
         raise ConfigError(
             f"The labels {path} are not what `seedsweep label` writes ({error}); restore them."

@@ -91,6 +91,8 @@ def main() -> int:
         help="compute the distances between all pictures of each clique again; slow",
     )
     given = parser.parse_args()
+    if not given.folder.is_dir():
+        parser.error(f"There is no folder {shown(given.folder)}; name that of a bundle.")
     faults = 0
     for fault in check_bundle(given.folder, given.key, given.distances):
         print(f"FAULT {shown(fault)}")

@@ -41,6 +41,14 @@ def test_a_bundle_is_verified_with_python_alone_in_an_empty_environment(signed):
     assert f"{held}whose distances within were computed again." in thorough.stdout
 
 
+def test_a_folder_that_is_not_there_is_said_to_be_missing_and_no_other_bundle(signed):
+    for folder in (signed / "gone", signed / "manifest.json"):
+        finished = verify(signed, folder)
+        assert (finished.returncode, finished.stdout) == (2, "")
+        said = f"There is no folder {folder}; name that of a bundle."
+        assert finished.stderr.endswith(f"error: {said}\n")
+
+
 def test_how_far_a_slow_check_is_is_said_now_and_then(signed, capsys, monkeypatch):
     times = iter([0.0, 4.0, 5.0])
     monkeypatch.setattr(verify_bundle, "_told", [0.0])
