@@ -60,7 +60,7 @@ def save_model(folder: Path, scale: Scale, device: str) -> int:
     """Save a pipeline of Stable Diffusion 1's architecture with random weights, the same for the
     same device; returns how many parameters it has."""
     torch.manual_seed(0)
-    tokenizer = letters_tokenizer(77)
+    tokenizer, levels = letters_tokenizer(77), len(scale.channels)
     # Made where they are used: a CPU takes half a minute to draw 860 million numbers.
     with torch.device(device):
         parts = {
@@ -89,8 +89,8 @@ def save_model(folder: Path, scale: Scale, device: str) -> int:
             "unet": UNet2DConditionModel(
                 sample_size=scale.side // 8,
                 block_out_channels=scale.channels,
-                down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-                up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+                down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
+                up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
                 layers_per_block=2,
                 cross_attention_dim=scale.text,
                 attention_head_dim=8,

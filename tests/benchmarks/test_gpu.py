@@ -1,6 +1,7 @@
 """The GPU benchmark runs whole on a CPU, on tiny shapes, so that it runs where a GPU is lent."""
 
 import contextlib
+import dataclasses
 import io
 import re
 import subprocess
@@ -12,6 +13,7 @@ from transformers.utils import logging as of_transformers
 
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu.parts import PARTS
+from benchmarks.gpu.scale import TINY
 from tests.support.checkout import ROOT
 
 
@@ -28,12 +30,13 @@ def by_part(printed):
 def printed():
     """What all parts print but those that compile, which takes a minute.
 
-    In this process, which spares it another import of all libraries.
+    In this process, which spares it another import of all libraries, and by a smaller model.
     """
     parts = [part for part in PARTS if "compiled" not in part]
     libraries = of_diffusers, of_transformers
     before = [library.get_verbosity() for library in libraries]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.setattr(command, "TINY", dataclasses.replace(TINY, channels=(32, 64), side=32))
         patch.setattr(sys, "argv", ["benchmarks.gpu", *parts, "--device", "cpu"])
         with pytest.raises(SystemExit) as ended:
             command.main()
