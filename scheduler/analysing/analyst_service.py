@@ -125,7 +125,10 @@ class AnalystService:
     def _requests(self) -> Iterator[AnalysisRequest | None]:
         while not self._stopped():
             found = False
-            for campaign_id in self._patiently(self._ledger.campaigns) or []:
+            campaigns = self._patiently(self._ledger.campaigns) or []
+            at_work = [campaign_id for campaign_id, prompts in self._taken.items() if prompts]
+            self._known.keep({*campaigns, *at_work, *(a.request.campaign_id for a in self._part)})
+            for campaign_id in campaigns:
                 # Each campaign on its own: trouble with one must not lose what another one gave.
                 requests = self._patiently(partial(self._take_ready, campaign_id)) or []
                 found = found or bool(requests)
@@ -195,8 +198,7 @@ class AnalystService:
     def _let_go_on(self, analysed: Analysed) -> None:
         """Have the prompt's next pictures made. If the broker does not hear it, the prompt is
         decided again, with the same outcome."""
-        campaign_id = analysed.request.campaign_id
-        prompt = self._known[campaign_id].index[analysed.request.prompt]
+        campaign_id, prompt = analysed.request.campaign_id, analysed.request.index
         self._taken[campaign_id].discard(prompt)
         self._ledger.open_stage(campaign_id, prompt, analysed.goes_on_to or 1)
         metrics.LAST_PROGRESS.set_to_current_time()
@@ -205,7 +207,7 @@ class AnalystService:
         """Have missing images made again, but for those of parked units."""
         campaign_id = analysed.request.campaign_id
         known = self._known[campaign_id]
-        prompt = known.index[analysed.request.prompt]
+        prompt = analysed.request.index
         self._taken[campaign_id].discard(prompt)
         gone = analysed.missing if analysed.error is None else self._not_kept(analysed.request)
         screens = len(known.campaign.screens)
@@ -231,8 +233,7 @@ class AnalystService:
         return [place for place, key in enumerate(shards) if not self._store.exists(key)]
 
     def _put_back(self, analysed: Analysed, reason: str) -> None:
-        campaign_id = analysed.request.campaign_id
-        prompt = self._known[campaign_id].index[analysed.request.prompt]
+        campaign_id, prompt = analysed.request.campaign_id, analysed.request.index
         self._taken[campaign_id].discard(prompt)
         if isinstance(analysed.error, TransientError):
             self._ledger.put_back(campaign_id, prompt, RETRY_SECONDS, "")
@@ -253,10 +254,9 @@ class AnalystService:
             except ConfigError as error:
                 # What is analysed is kept until the store lets the key write.
                 raise StoreUnavailableError(str(error)) from error
-            for result in results:
-                prompt = known.index[result.prompt]
-                after = result.dropped_after
-                self._ledger.analysed(campaign_id, prompt, result.flagged, after)
+            for analysed in part:
+                prompt, result = analysed.request.index, analysed.value
+                self._ledger.analysed(campaign_id, prompt, result.flagged, result.dropped_after)
                 self._taken[campaign_id].discard(prompt)
             metrics.PROMPTS_ANALYSED.inc(len(results))
             metrics.PROMPTS_FLAGGED.inc(sum(result.flagged for result in results))

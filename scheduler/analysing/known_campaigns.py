@@ -1,6 +1,7 @@
 """Campaigns as the analyst last saw them in the store."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from seedsweep.scheduler.campaign.current import settings_now
@@ -22,7 +23,6 @@ class KnownCampaign:
     campaign: Campaign
     cuts: tuple[SeedRange, ...]
     prompts: StoredPrompts
-    index: dict[str, int]
     settings: AnalysisSettings
     seen: float
 
@@ -37,6 +37,11 @@ class KnownCampaigns:
     def __getitem__(self, campaign_id: str) -> KnownCampaign:
         return self._known[campaign_id]
 
+    def keep(self, campaign_ids: Collection[str]) -> None:
+        """Forget all others: memory goes with the campaigns at work, not with all there were."""
+        for campaign_id in self._known.keys() - {*campaign_ids}:
+            del self._known[campaign_id]
+
     def fresh(self, campaign_id: str) -> KnownCampaign:
         """The campaign as it was seen within the last `SETTINGS_SECONDS`."""
         known, now = self._known.get(campaign_id), time.monotonic()
@@ -44,9 +49,6 @@ class KnownCampaigns:
             submission = load_campaign(self._store, campaign_id)
             settings = settings_now(self._store, submission)
             prompts = known.prompts if known else load_prompts(self._store, campaign_id)
-            index = known.index if known else {text: i for i, text in enumerate(prompts)}
-            known = KnownCampaign(
-                submission.campaign, submission.cuts, prompts, index, settings, now
-            )
+            known = KnownCampaign(submission.campaign, submission.cuts, prompts, settings, now)
             self._known[campaign_id] = known
         return known

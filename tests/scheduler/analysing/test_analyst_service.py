@@ -4,6 +4,7 @@ from collections import Counter
 import pytest
 
 from seedsweep.scheduler.analysing.analyst_service import AnalystService
+from seedsweep.scheduler.analysing.known_campaigns import KnownCampaigns
 from seedsweep.scheduler.campaign.plan import Plan
 from seedsweep.scheduler.campaign.restore import restore_state
 from seedsweep.scheduler.campaign.submission import submit_campaign
@@ -199,3 +200,15 @@ def test_a_ledger_that_knows_a_campaign_without_prompts_to_analyse_keeps_the_aud
     looks = iter(range(4))
     audit(lambda: next(looks, None) is None)
     assert ledger.counts(campaign.campaign_id).analysed == 0
+
+
+def test_what_is_known_of_campaigns_goes_once_nobody_asks_for_them(store, generate):
+    """An analyst runs for months, and lists of prompts are large."""
+    one, other = generate("one"), generate("other")
+    known = KnownCampaigns(store)
+    first = known.fresh(one.campaign_id)
+    known.fresh(other.campaign_id)
+    known.keep([one.campaign_id])
+    assert known[one.campaign_id] is first
+    with pytest.raises(KeyError):
+        known[other.campaign_id]
