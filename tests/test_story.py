@@ -48,7 +48,8 @@ class Desk:
     """A folder with a campaign, and the command line to work on it, with further `variables`."""
 
     def __init__(self, folder, variables=None):
-        self.folder, self.environment = folder, {**os.environ, **(variables or {})}
+        self.folder = folder
+        self.environment = {**os.environ, "PYTHONPATH": str(ROOT), **(variables or {})}
         self.store = FolderStore(folder / "seedsweep-data")
 
     def write(self, seeds=40, size=16, prompts=PROMPTS, keep="all"):
@@ -60,25 +61,25 @@ class Desk:
         return subprocess.Popen(
             [sys.executable, "-m", "seedsweep.cli", *arguments],
             cwd=self.folder,
-            env={**self.environment, "PYTHONPATH": str(ROOT)},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def seedsweep(self, *arguments):
-        """Run a command that ends well; one that starts no process needs none of its own either.
+    def end(self, *arguments, **variables):
+        """Run a command to its end in this process, with further variables: what came of it."""
+        environment = self.environment | variables
+        return seedsweep_here(*arguments, folder=self.folder, environment=environment)
 
-        To analyse, it joins a Ray that is there.
+    def seedsweep(self, *arguments):
+        """Run a command that ends well, in this process; to analyse, it joins a Ray that is there.
+
+        What it starts, as `run` does workers and analyst, are processes all the same.
         """
-        if arguments[0] != "run":
-            finished = seedsweep_here(*arguments, folder=self.folder, environment=self.environment)
-            assert finished.returncode == 0, finished.stderr
-            return finished.stdout
-        process = self.start(*arguments)
-        output, progress = process.communicate(timeout=300)
-        assert process.returncode == 0, progress
-        return output
+        finished = self.end(*arguments)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
 
     def run(self):
         """Run the campaign to its end; returns its id, the last line of stdout."""
@@ -257,7 +258,7 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(desk, wait_until):
 def test_a_cluster_that_does_not_answer_is_said_before_an_image_is_made(desk, free_port):
     desk.environment["SEEDSWEEP_RAY_ADDRESS"] = address = f"127.0.0.1:{free_port()}"
     desk.environment["RAY_ADDRESS"] = "auto"
-    ended = seedsweep_here("run", "campaign.toml", folder=desk.folder, environment=desk.environment)
+    ended = desk.end("run", "campaign.toml")
     assert ended.returncode == 3
     assert f"The Ray cluster at {address} does not answer" in ended.stderr
     (campaign,) = json.loads(desk.seedsweep("status", "--json"))
@@ -280,20 +281,13 @@ def init(**options):
 def test_where_no_ray_starts_what_is_there_is_reported_and_the_campaign_has_stopped(desk):
     (desk.folder / "broken").mkdir()
     (desk.folder / "broken" / "ray.py").write_text(RAY_THAT_FAILS)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "seedsweep.cli", "run", "campaign.toml", "--workers", "1"],
-        cwd=desk.folder,
-        env={**desk.environment, "PYTHONPATH": str(desk.folder / "broken")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    output, progress = process.communicate(timeout=300)
-    assert process.returncode == 3, progress
-    assert "Ray does not start on this machine (No space left on device)" in progress
-    assert "Traceback" not in progress
+    broken = str(desk.folder / "broken")
+    ended = desk.end("run", "campaign.toml", "--workers", "1", PYTHONPATH=broken)
+    assert ended.returncode == 3, ended.stderr
+    assert "Ray does not start on this machine (No space left on device)" in ended.stderr
+    assert "Traceback" not in ended.stderr
     (campaign,) = json.loads(desk.seedsweep("status", "--json"))
-    assert output.splitlines()[-1] == campaign["id"]
+    assert ended.stdout.splitlines()[-1] == campaign["id"]
     assert campaign["state"] == "stopped"
     assert (desk.folder / "seedsweep-reports" / campaign["id"] / "index.html").exists()
 
@@ -308,12 +302,11 @@ def test_a_broken_shard_is_named_its_images_left_out_and_made_anew_once_deleted(
     for part in desk.store.list("results/"):
         desk.store.delete(part)
 
-    process = desk.start("run", "campaign.toml")
-    output, progress = process.communicate(timeout=300)
-    assert process.returncode == 1
-    assert output.splitlines()[-1] == campaign_id
-    assert broken in progress
-    assert "Traceback" not in progress
+    ended = desk.end("run", "campaign.toml")
+    assert ended.returncode == 1
+    assert ended.stdout.splitlines()[-1] == campaign_id
+    assert broken in ended.stderr
+    assert "Traceback" not in ended.stderr
     results = json.loads(desk.seedsweep("results", campaign_id, "--json"))
     assert sorted(result["seeds"] for result in results) == [30] + [40] * 7
 
@@ -348,10 +341,9 @@ def test_images_of_flagged_prompts_alone_are_kept_and_nothing_is_made_twice(join
     assert {r["prompt"] for r in again if r["flagged"]} == {
         p for p in PROMPTS if noise_share(p) == 1
     }
-    refused = desk.start("analyse", campaign_id, "--matrix", "full", "--json")
-    output, sentence = refused.communicate(timeout=300)
+    refused = desk.end("analyse", campaign_id, "--matrix", "full", "--json")
     assert refused.returncode == 1
-    assert {result["prompt_id"] for result in json.loads(output)} == flagged
-    assert f"{8 - len(flagged)} of 8 prompts could not be judged" in sentence
-    assert "Traceback" not in sentence
+    assert {result["prompt_id"] for result in json.loads(refused.stdout)} == flagged
+    assert f"{8 - len(flagged)} of 8 prompts could not be judged" in refused.stderr
+    assert "Traceback" not in refused.stderr
     assert json.loads(desk.seedsweep("results", campaign_id, "--json")) == again

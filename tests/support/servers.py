@@ -141,7 +141,8 @@ def ray_cluster(cpus=3, **environment):
     code = (
         "import ray\n"
         "from seedsweep.workers.cluster import private_ray\n"
-        "private_ray._AGENTS = ()  # who joins it has variables of his own for his actors\n"
+        "# Who joins it has variables of his own for his actors, which the other agent sets.\n"
+        "private_ray._AGENTS = ('--dashboard_agent_command',)\n"
         "with private_ray.private_folder() as folder:\n"
         f"    private_ray.start(ray, {cpus}, folder)\n"
         "    print(ray.get_runtime_context().gcs_address, flush=True); input()\n"
