@@ -37,6 +37,8 @@ def once(results: Sequence[PromptResult], first: Mapping[str, str]) -> list[Prom
 def ids_once(prompt_ids: Collection[str], first: Mapping[str, str]) -> frozenset[str]:
     """The prompts, by id, with one of those that are the same by `first_ones`: the first one, else
     that of the smallest id. What was found plays no part in it."""
+    if not first:
+        return frozenset(prompt_ids)
     first_ids = {prompt_id_of(later): prompt_id_of(one) for later, one in first.items()}
     kept: dict[str, str] = {}
     for prompt_id in sorted(prompt_ids):
