@@ -6,15 +6,19 @@ clean prompt, whatever was measured of it beforehand. What the stages dropped ha
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, log, sqrt
+
+import numpy as np
 
 from benchmarks.funnel_curve import BATCH, DEFAULT, FLAG, RARE, found_at, images, kept
-from benchmarks.funnel_pictures import reached
+from benchmarks.funnel_pictures import Pictures, reached
 from seedsweep.audit.findings.intervals import poisson_bound, rate
 from seedsweep.scheduler.campaign.funnel_cost import places
 from seedsweep.workers.analysis.cliques import largest_clique
 
 MARK_COST, BASE_RATE = 0.1, 0.01
+ORDERS = 2000
+SELDOM_KEPT = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Verdict:
     """Of the largest clique among these, found or proven."""
 
     attack: int
+    keeping: float
+    """How probably the default lets it go on: see `keeping_of`."""
 
     @property
     def is_flagged(self):
@@ -38,11 +44,22 @@ class Verdict:
         """Of the pictures that are the one that repeats most, with its interval of 95 %."""
         return rate(self.size, self.stored)
 
-    @property
-    def keeping(self):
-        """How probably, at least, the default lets it go on, if all its pictures repeat as often as
-        those that are stored: exact for its clique, whatever else is alike."""
-        return kept(DEFAULT, max(FLAG, round(self.share.value * self.attack)), self.attack)
+
+def keeping_of(pictures, size, attack):
+    """How probably the default lets a prompt go on whose pictures come in any order.
+
+    Of all pictures of the attack it is the share of `ORDERS` random orders and of their own. Of
+    fewer it is what a clique that has the same share of all of them gives, whatever else is alike.
+    """
+    if pictures.stored < attack:
+        return kept(DEFAULT, max(FLAG, round(size * attack / pictures.stored)), attack)
+    rng, looked_at = np.random.default_rng(0), DEFAULT[-1][0]
+    goes_on = 1
+    for _ in range(ORDERS):
+        order = rng.permutation(attack)[:looked_at]
+        shuffled = Pictures(pictures.prompt, pictures.edges[np.ix_(order, order)])
+        goes_on += all(reached(DEFAULT, shuffled, lacking=False))
+    return goes_on / (ORDERS + 1)
 
 
 def verdicts_of(clean, attack):
@@ -52,7 +69,8 @@ def verdicts_of(clean, attack):
         if all(reached(DEFAULT, each, lacking=True)):
             seen = each.first(attack)
             size = len(largest_clique(seen.edges, 2).members)
-            verdicts.append(Verdict(each.prompt, seen.stored, size, attack))
+            keeping = keeping_of(seen, size, attack)
+            verdicts.append(Verdict(each.prompt, seen.stored, size, attack, keeping))
     return sorted(verdicts, key=lambda each: (-each.share.value, each.prompt))
 
 
@@ -87,8 +105,7 @@ def dropped_beside(verdicts):
     that it let go on, and the bound of 95 %, as of a normal distribution.
 
     Each goes on with its own probability π, so that those who did stand for (1 - π) / π others each
-    (Horvitz and Thompson 1952). π is the least that it can be, so it is expected to be more than
-    there are.
+    (Horvitz and Thompson 1952). A kind of which none went on is not in it.
     """
     odds = [(1 - each.keeping) / each.keeping for each in verdicts]
     variance = sum(odd / each.keeping for odd, each in zip(odds, verdicts, strict=True))
@@ -100,13 +117,12 @@ def print_verdicts(verdicts, clean, attack):
     flagged = [each for each in verdicts if each.is_flagged]
     rest = [each for each in verdicts if each.is_flagged is False]
     print(f"\nThe full attack of the {len(verdicts)} clean prompts that go on, of {len(clean)}:\n")
-    print("| prompt | pictures | the largest clique, of all [95 %] | the attack | goes on at least "
+    print("| prompt | pictures | the largest clique, of all [95 %] | the attack | goes on "
           "with |\n|---|---|---|---|---|")  # fmt: skip
     words = {True: "flags it", False: "does not flag it", None: "not known"}
     for each in verdicts:
-        least = f"{each.keeping:.3f}" if each.is_flagged else ""
         print(f"| {each.prompt} | {each.stored} | {each.share} | {words[each.is_flagged]} "
-              f"| {least} |")  # fmt: skip
+              f"| {each.keeping:.3f} |")  # fmt: skip
     common = [each for each in flagged if each.share.value > RARE]
     maybe = [each for each in flagged if each.share.high > RARE]
     print(f"\nIt flags {len(flagged)}: {len(common)} repeat one picture at more than {RARE:.0%}, "
@@ -118,7 +134,7 @@ def print_verdicts(verdicts, clean, attack):
     print(f"The default drops a prompt that repeats at more than {RARE:.0%} with at most "
           f"{lost:.3f}. Beside the {len(maybe)} that may be such, at most "
           f"{odds * len(maybe):.1f} are expected among the dropped, by the bound "
-          f"{odds * poisson_bound(len(maybe)):.1f}; by the cliques of the {len(common)} that are "
+          f"{odds * poisson_bound(len(maybe)):.1f}; as the {len(common)} that are go on, "
           f"{dropped_beside(common)[0]:.2f}.")  # fmt: skip
     names = {each.prompt for each in flagged}
     steps = [reached(DEFAULT, each, lacking=True) for each in clean if each.prompt not in names]
@@ -130,5 +146,10 @@ def print_verdicts(verdicts, clean, attack):
           f"{BASE_RATE:.0%}. It is at most {MARK_COST:g} {holds} of the "
           f"{len(clean) - len(verdicts)} that the stages drop.")  # fmt: skip
     expected, bound = dropped_beside(flagged)
-    print(f"By the cliques of all that it flags, at most {expected:.0f} that it would flag are "
-          f"expected among these, by the bound {bound:.0f}.")  # fmt: skip
+    seldom_kept = sum(each.keeping < SELDOM_KEPT for each in flagged)
+    least = kept(DEFAULT, FLAG, attack)
+    print(f"As those that it flags go on, {expected:.1f} more that it would flag are expected "
+          f"among these, by an approximate bound {bound:.1f}. {seldom_kept} of them go on with "
+          f"less than {SELDOM_KEPT:g}; a clique of {FLAG} and nothing else alike goes on with "
+          f"{least:.3f}, so that of {ceil(log(0.05) / log(1 - least))} such prompts one would have "
+          "gone on with 95 %.")  # fmt: skip

@@ -13,6 +13,7 @@ from benchmarks.funnel_verdicts import (
     clean_cost,
     cost_bound,
     dropped_beside,
+    keeping_of,
     most_left_out,
     print_verdicts,
     verdicts_of,
@@ -49,6 +50,17 @@ def test_pictures_beyond_the_attack_are_not_looked_at():
     assert (verdict.stored, verdict.size) == (80, 80)
 
 
+def test_how_often_a_prompt_goes_on_is_told_by_its_pictures_in_any_order():
+    for alike in (10, 30):
+        whole = pictures("all", 200, alike)
+        assert keeping_of(whole, alike, 200) == pytest.approx(kept(DEFAULT, alike, 200), abs=0.03)
+        few = pictures("few", 100, alike)
+        assert keeping_of(few, alike, 200) == kept(DEFAULT, 2 * alike, 200)
+    without_a_clique = np.zeros((200, 200), bool)
+    without_a_clique[:100, 100:] = without_a_clique[100:, :100] = True
+    assert keeping_of(Pictures("pairs", without_a_clique), 2, 200) < 0.001
+
+
 def test_a_clean_prompt_costs_what_its_stages_take():
     of_clean, at_most = clean_cost(DEFAULT, [80, 40], 800, 500)
     assert of_clean == pytest.approx(16 + 0.1 * 48 + 0.05 * 448)
@@ -77,7 +89,7 @@ def test_those_that_go_on_tell_how_many_were_dropped():
     expected, bounds, dropped = [], [], []
     for _ in range(200):
         goes_on = rng.random(len(sizes)) < chances
-        verdicts = [Verdict("", 500, int(size), 500) for size in sizes[goes_on]]
+        verdicts = [Verdict("", 500, 10, 500, keeping) for keeping in chances[goes_on]]
         told, bound = dropped_beside(verdicts)
         expected.append(told)
         bounds.append(bound)
@@ -90,7 +102,7 @@ def test_verdicts_are_told_with_what_they_leave_open(capsys):
     print_verdicts(verdicts_of(CLEAN, attack=80), CLEAN, attack=80)
     said = capsys.readouterr().out
     assert "of the 4 clean prompts that go on, of 6" in said
-    assert "| not flagged | 80 | 9/80 = 0.11 [0.05, 0.20] | does not flag it |  |" in said
+    assert "| not flagged | 80 | 9/80 = 0.11 [0.05, 0.20] | does not flag it |" in said
     assert "It flags 2: 1 repeat one picture at more than 20%, 1 at less (2 may" in said
     assert "does not flag 1, and of 1 there are too few pictures" in said
     assert "3 and 2 of 4 pass the stages" in said
