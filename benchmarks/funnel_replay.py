@@ -5,15 +5,20 @@
     seedsweep run FOLDER/rare.toml --store file:FOLDER/store
     .venv/bin/python -m benchmarks.funnel_replay FOLDER --write
     seedsweep run FOLDER/more.toml --store file:FOLDER/store
+    .venv/bin/python -m benchmarks.funnel_replay FOLDER --write
+    seedsweep run FOLDER/attacked.toml --store file:FOLDER/store
     .venv/bin/python -m benchmarks.funnel_replay FOLDER [--attack 500]
 
 A find is a caption of the example that repeats one picture at more than `RARE` of the seeds that
 were measured beforehand, apart from these (examples/emoji/distances.parquet), so that an attack of
 500 seeds flags it; clean are the controls that are none. Of each prompt 16 pictures are made
 (`first`), of those that go on 32, of the clean ones among these and of finds without a clique of
-ten 64 (`more`): ten of the first 64 are ten of 500 as well. `rare` makes many pictures of 40
-prompts that repeat seldom. Runs may be stopped at any time: prompts come in the order of a hash,
-and what has no pictures yet is left out and counted.
+ten 64 (`more`): ten of the first 64 are ten of 500 as well. Of the clean ones that go on without
+such a clique all 500 are made (`attacked`), so that the full attack's own verdict is known of all
+that go on; the last table of policies counts as clean what it does not flag. `rare` makes many
+pictures of 40 prompts that repeat seldom. Runs may be stopped at any time: prompts come in the
+order of a hash, and what has no pictures yet is left out and counted. All pictures are of one model
+(`--model`): a store with another's is refused.
 
 Every policy is replayed on the stored pictures in the seeds' own order; nothing is resampled. What
 has too few pictures to be decided counts as lost if it is a find, and as going on if it is clean.
@@ -23,6 +28,7 @@ Costs are in places of batches and in CPU-seconds of one thread. Bounds are exac
 """
 
 import argparse
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,6 +36,9 @@ import numpy as np
 
 from benchmarks.funnel import has_clique
 from benchmarks.funnel_curve import (
+    BATCH,
+    DEFAULT,
+    FIRST,
     FLAG,
     RARE,
     SAMPLING,
@@ -40,9 +49,17 @@ from benchmarks.funnel_curve import (
     name_of,
     threshold,
 )
-from benchmarks.funnel_pictures import known_pictures, seldom, write_campaigns
+from benchmarks.funnel_pictures import (
+    Pictures,
+    controls,
+    known_pictures,
+    reached,
+    seldom,
+    write_campaigns,
+)
+from benchmarks.funnel_verdicts import MARK_COST, clean_cost, print_verdicts, verdicts_of
 from benchmarks.machine import machine
-from benchmarks.screens import EMOJI, collect, marked
+from benchmarks.screens import EMOJI, collect
 from seedsweep.audit.findings.intervals import rate
 from seedsweep.scheduler.costs.funnel_cost import places
 from seedsweep.storage.settings.model import Model
@@ -50,51 +67,47 @@ from seedsweep.workers.models.parts import Places
 from seedsweep.workers.pipelines.diffusers_pipeline import DiffusersPipeline
 from seedsweep.workers.screening.screen import screen_prompt
 
-BATCH = 16
-FIRST_STAGE, DEFAULT = ((16, 2),), ((16, 2), (64, 3))
-POLICIES = (((4, 2),), ((8, 2),), FIRST_STAGE, ((16, 2), (32, 3)), DEFAULT)
+POLICIES = (((4, 2),), ((8, 2),), FIRST, ((16, 2), (32, 3)), DEFAULT)
 BASE_RATES = (0.1, 0.01, 0.001)
 LOOKS = (4, 8, 16, 32, 64, 128, 200, 250)
 ORDERS = 200
 SELDOM_SEEDS = (200, 500)
-MARK, MARK_COST = 0.98, 0.1
+MARK = 0.98
 
 
-def reached(policy, prompt, lacking):
-    """Which stages the prompt passes, one after the other; `lacking` where nobody knows."""
-    passed, goes_on = [], True
-    for seeds, size in policy:
-        told = prompt.passes(seeds, size)
-        goes_on = goes_on and (lacking if told is None else told)
-        passed.append(goes_on)
-    return passed
+@dataclasses.dataclass(frozen=True)
+class Replay:
+    """What policies are replayed on, and what it costs."""
+
+    finds: list[Pictures]
+    clean: list[Pictures]
+    scores: dict[str, float]
+    seconds: tuple[float, float]
+    """Of one place of a batch, and of a screen."""
+
+    attack: int
 
 
-def cost(policy, shares, attack):
-    """Places of a prompt, by the shares that pass each stage."""
-    ends = [0, *(seeds for seeds, _ in policy), attack]
-    steps = [places(end - before, BATCH) for before, end in pairwise(ends)]
-    return sum(share * step for share, step in zip([1.0, *shares], steps, strict=True))
-
-
-def print_policies(finds, clean, scores, seconds, attack):
-    whole = places(attack, BATCH)
+def print_policies(replay, shares=SHARES):
+    """A row for each policy, and for screens that let these shares of the clean prompts through."""
     print(f"\n| policy | finds kept [bound] | clean that go on [bound], stage by stage "
           f"| {' | '.join(f'share of the attack at {base:.1%} [bound]' for base in BASE_RATES)} "
           "| device-seconds a prompt at 1.0% | mark |")  # fmt: skip
     print(f"|---|---|---|{'---|' * len(BASE_RATES)}---|---|")
-    clean_scores = np.array([scores[each.prompt] for each in clean])
-    bounds = {None: -np.inf} | {share: threshold(clean_scores, share) for share in SHARES}
+    clean_scores = np.array([replay.scores[each.prompt] for each in replay.clean])
+    bounds = {None: -np.inf} | {share: threshold(clean_scores, share) for share in shares}
     for share, bound in bounds.items():
         for policy in ((), *POLICIES):
-            if share is not None and policy not in ((), FIRST_STAGE, DEFAULT):
+            if share is not None and policy not in ((), FIRST, DEFAULT):
                 continue
-            row(policy, share, bound, finds, clean, scores, seconds, attack, whole)
+            row(policy, share, bound, replay)
+    of_all = 0.01 * places(replay.attack, BATCH) * replay.seconds[0]
     print(f"| oracle order | all | 0 | {' | '.join(f'{base:.4f}' for base in BASE_RATES)} "
-          f"| {0.01 * whole * seconds[0]:.2f} | |")  # fmt: skip
+          f"| {of_all:.2f} | |")  # fmt: skip
 
 
-def row(policy, share, bound, finds, clean, scores, seconds, attack, whole, fixed_before=True):
+def row(policy, share, bound, replay):
+    finds, clean, scores = replay.finds, replay.clean, replay.scores
     entered = [scores[each.prompt] > bound for each in finds]
     kept = [
         enters and all(reached(policy, each, lacking=False))
@@ -104,26 +117,24 @@ def row(policy, share, bound, finds, clean, scores, seconds, attack, whole, fixe
     steps = np.array([reached(policy, each, lacking=True) for each in clean], np.bool_)
     steps = steps.reshape(len(clean), len(policy)) & let[:, None]
     found = rate(sum(kept), len(kept), side="lower")
-    passed = [rate(int(step.sum()), len(clean), side="upper") for step in steps.T]
-    sure = 1 - 0.05 / max(1, len(policy))
-    wide = [rate(int(step.sum()), len(clean), sure, "upper") for step in steps.T]
+    counts = [int(step.sum()) for step in steps.T]
+    passed = [rate(count, len(clean), side="upper") for count in counts]
+    whole = places(replay.attack, BATCH)
     # A screen's share of the clean prompts was chosen here.
-    first = places(policy[0][0] if policy else attack, BATCH) * (1 - let.mean())
-    of_clean = cost(policy, [each.value for each in passed], attack) - first
-    at_most = cost(policy, [each.high for each in wide], attack) - first
-    screening = seconds[1] if share is not None else 0.0
+    first = places(policy[0][0] if policy else replay.attack, BATCH) * (1 - let.mean())
+    of_clean = [each - first for each in clean_cost(policy, counts, len(clean), replay.attack)]
+    screening = replay.seconds[1] if share is not None else 0.0
     costs = []
     for base in BASE_RATES:
-        taken = [base * whole + (1 - base) * each for each in (of_clean, at_most)]
-        costs.append([(each + screening / seconds[0]) / whole for each in taken])
+        taken = [base * whole + (1 - base) * each for each in of_clean]
+        costs.append([(each + screening / replay.seconds[0]) / whole for each in taken])
     is_met = found.low >= MARK and costs[1][1] <= MARK_COST
-    verdict = ("met" if is_met else "not met") if fixed_before else "chosen afterwards"
     name = name_of(policy) if share is None else f"screen ({share:.0%}), then {name_of(policy)}"
     cells = [f"{value:.4f} [{high:.4f}]" if policy else f"{value:.4f}" for value, high in costs]
     print(f"| {name} | {found.count}/{found.n} [{found.low:.4f}] "
           f"| {', '.join(f'{each.count}/{each.n} [{each.high:.4f}]' for each in passed) or 'all'} "
-          f"| {' | '.join(cells)} | {costs[1][0] * whole * seconds[0]:.2f} "
-          f"| {verdict} |", flush=True)  # fmt: skip
+          f"| {' | '.join(cells)} | {costs[1][0] * whole * replay.seconds[0]:.2f} "
+          f"| {'met' if is_met else 'not met'} |", flush=True)  # fmt: skip
 
 
 def print_by_rate(finds, rates):
@@ -176,13 +187,15 @@ def print_seldom(rare, attack):
             print(f"| {look} | {kept} | {often} | {taken:.0f} | {share:.3f} |")
 
 
-def print_without_flagged(finds, clean, scores, seconds, attack):
-    """The default's row if clean prompts that have a clique of ten are left out: a full attack
-    flags these too. Those that the first stage drops are never seen to have one."""
-    rest = [each for each in clean if not has_clique(each.edges, FLAG)]
-    print(f"\nWithout the {len(clean) - len(rest)} clean prompts that have a clique of {FLAG}:\n")
-    whole = places(attack, BATCH)
-    row(DEFAULT, None, -np.inf, finds, rest, scores, seconds, attack, whole, fixed_before=False)
+def print_unflagged(replay):
+    """What the full attack says of the clean prompts that go on, and the table if clean are those
+    that it does not flag."""
+    verdicts = verdicts_of(replay.clean, replay.attack)
+    print_verdicts(verdicts, replay.clean, replay.attack)
+    flagged = {each.prompt for each in verdicts if each.is_flagged}
+    rest = [each for each in replay.clean if each.prompt not in flagged]
+    print(f"\nClean is here what the attack does not flag, and what the stages drop: {len(rest)}")
+    print_policies(dataclasses.replace(replay, clean=rest), shares=())
 
 
 def main(words=None):
@@ -190,21 +203,31 @@ def main(words=None):
     parser.add_argument("folder", type=Path)
     parser.add_argument("--write", action="store_true", help="write campaign files, and end")
     parser.add_argument("--attack", type=int, default=500)
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=EMOJI / "model",
+        help="the folder of the model that makes the pictures",
+    )
     options = parser.parse_args(words)
+    place = options.model.absolute()
+    if not place.is_dir():
+        parser.error(f"{options.model} is no folder: name that of the model with --model")
     options.folder.mkdir(exist_ok=True)
-    known = known_pictures(options.folder)
+    known = known_pictures(options.folder, place)
     if options.write:
-        write_campaigns(options.folder, known)
+        write_campaigns(options.folder, known, place)
         return
+    if not known:
+        parser.error(f"{options.folder} holds no pictures: make files with --write, and run them")
     print("#", machine("diffusers", "torch", "numpy"))
-    model = Model(path=str(EMOJI / "model"), fingerprint="example")
-    pipeline = DiffusersPipeline(Places(EMOJI / "model"), model, SAMPLING, "cpu", threads=1)
+    model = Model(path=str(place), fingerprint="example")
+    pipeline = DiffusersPipeline(Places(place), model, SAMPLING, "cpu", threads=1)
     seconds = measured_seconds(pipeline)
     print(f"# {seconds[0]:.4f} CPU-seconds a picture, {seconds[1]:.4f} a screen of {SCREEN.seeds}")
-    finds = finds_of(EMOJI / "distances.parquet")
-    rates = {find.prompt: find.rate for find in finds} | seldom()
+    rates = {each.prompt: each.rate for each in finds_of(EMOJI / "distances.parquet")} | seldom()
     common = [known[p] for p in known if rates.get(p, 0.0) > RARE]
-    clean = [known[p] for p in marked()[1] if p in known and p not in {f.prompt for f in finds}]
+    clean = [known[p] for p in controls() if p in known]
     scores = collect(
         options.folder / "scores.jsonl",
         [each.prompt for each in (*common, *clean)],
@@ -215,8 +238,9 @@ def main(words=None):
     flagged = sum(has_clique(each.edges, FLAG) for each in clean)
     print(f"{count:,} pictures; {len(common)} finds, of which {shown} show a clique of {FLAG} in "
           f"what is stored; {len(clean)} clean prompts, of which {flagged} do")  # fmt: skip
-    print_policies(common, clean, scores, seconds, options.attack)
-    print_without_flagged(common, clean, scores, seconds, options.attack)
+    replay = Replay(common, clean, scores, seconds, options.attack)
+    print_policies(replay)
+    print_unflagged(replay)
     print_by_rate([known[p] for p in known if p in rates], rates)
     for count in SELDOM_SEEDS:
         print_seldom([known[p] for p in seldom() if p in known and known[p].stored >= count], count)

@@ -46,6 +46,7 @@ NOT_HERE = {
     "funnel_curve": "has a test of its own",
     "funnel_pictures": "is part of funnel_replay",
     "funnel_replay": "has a test of its own",
+    "funnel_verdicts": "is part of funnel_replay",
     "gpu": "has tests of its own",
     "machine": "measures nothing",
     "model_classes": "has tests of its own",
