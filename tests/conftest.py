@@ -43,6 +43,13 @@ def pytest_ignore_collect(collection_path, config):
     return True if wanted and is_test and stages.stage(collection_path) != wanted else None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    if (config.getoption("stage"), config.getoption("dist")) == ("waiting", "loadfile"):
+        return stages.WaitingFiles(config, log)
+    return None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
     """What is imported and collected stays to the end, so that garbage is not sought among it.

@@ -1,17 +1,16 @@
-"""A Stable Diffusion pipeline with random weights: 16 px pictures in milliseconds."""
+"""A Stable Diffusion pipeline with random weights: 16 px pictures in milliseconds.
+
+The libraries that make it are imported by who makes one: it takes seconds.
+"""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-    VQModel,
-)
-from tokenizers import pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel, VQModel
+    from transformers import CLIPTokenizer
 
 
 def save_tiny_model(
@@ -20,6 +19,10 @@ def save_tiny_model(
     autoencoder: AutoencoderKL | VQModel | None = None,
 ) -> None:
     """Save a pipeline that reduces by 2, so that sizes must be even; these parts may be others."""
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     torch.manual_seed(0)
     tokenizer = letters_tokenizer(12)
     text = CLIPTextConfig(
@@ -56,6 +59,9 @@ def save_tiny_model(
 def letters_tokenizer(longest: int) -> CLIPTokenizer:
     """A tokenizer whose words are the letters, of prompts of so many at most; its first two tokens
     begin and end a prompt."""
+    from tokenizers import pre_tokenizers
+    from transformers import CLIPTokenizer
+
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(c + "</w>" for c in letters)]
     return CLIPTokenizer(
@@ -72,6 +78,8 @@ def tiny_denoiser(
     in_time: bool = False,
 ) -> UNet2DConditionModel:
     """A denoiser of these blocks, as wide as `channels`; the prompt joins the time, if asked."""
+    from diffusers import UNet2DConditionModel
+
     return UNet2DConditionModel(
         sample_size=8,
         block_out_channels=channels,

@@ -14,7 +14,6 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import cohen_kappa_score
 
 from seedsweep.audit.evidence.labels import agreement, open_labels
 from seedsweep.audit.evidence.verify_bundle import LABELS, check_bundle, kappa_of
@@ -365,6 +364,8 @@ def test_a_kappa_that_is_undefined_is_told_as_such(audit, bundle, tmp_path, both
 @given(st.lists(st.tuples(*[st.sampled_from(LABELS)] * 2), max_size=12))
 @settings(deadline=None)
 def test_the_verifiers_kappa_is_that_of_scikit_learn_and_of_every_pair_of_items(pairs):
+    from sklearn.metrics import cohen_kappa_score
+
     table = {a: {b: pairs.count((a, b)) for b in LABELS} for a in LABELS}
     found = kappa_of(table)
     agreed = [a == b for a, b in pairs]
