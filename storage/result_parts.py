@@ -6,6 +6,7 @@ The rows of a part are taken for what they say; `storage/results.py` says which 
 import contextlib
 import hashlib
 import io
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -133,6 +134,11 @@ class Outcome:
     seeds: int
     flagged: bool
     dropped_after: int | None = None
+
+
+def is_due(part: Sequence[object], since: float) -> bool:
+    """Whether results are to be stored: not one object a prompt, and none kept long."""
+    return bool(part) and (len(part) >= PART_PROMPTS or time.monotonic() - since > PART_SECONDS)
 
 
 class Parts:

@@ -25,7 +25,7 @@ from seedsweep.storage.errors import (
 )
 from seedsweep.storage.ledger import Ledger
 from seedsweep.storage.records import Prompt
-from seedsweep.storage.result_parts import PART_PROMPTS, PART_SECONDS, Parts
+from seedsweep.storage.result_parts import Parts, is_due
 from seedsweep.storage.store import Store
 from seedsweep.storage.workforce import Workforce
 from seedsweep.workers.analysts import actor_metrics
@@ -250,13 +250,18 @@ class AnalystService:
             receipted = [a.value.prompt_id for a in part if a.receipted]
             try:
                 self._results.add(analysis_id, campaign_id, results)
-                self._retention.drop(known.campaign, known.cuts, receipted)
+                is_current = self._known.is_judged_by(campaign_id, analysis_id)
+                if is_current:
+                    self._retention.drop(known.campaign, known.cuts, receipted)
             except ConfigError as error:
                 # What is analysed is kept until the store lets the key write.
                 raise StoreUnavailableError(str(error)) from error
             for analysed in part:
                 prompt, result = analysed.request.index, analysed.value
-                self._ledger.analysed(campaign_id, prompt, result.flagged, result.dropped_after)
+                if is_current:
+                    self._ledger.analysed(campaign_id, prompt, result.flagged, result.dropped_after)
+                else:  # another analysis was asked for meanwhile
+                    self._ledger.put_back(campaign_id, prompt, 0.0, "")
                 self._taken[campaign_id].discard(prompt)
             metrics.PROMPTS_ANALYSED.inc(len(results))
             metrics.PROMPTS_FLAGGED.inc(sum(result.flagged for result in results))
@@ -284,11 +289,6 @@ class AnalystService:
             return None
         self._waiting.note_answer()
         return value
-
-
-def is_due(part: Sequence[Analysed], since: float) -> bool:
-    """Whether results are to be stored: not one object a prompt, and none kept long."""
-    return bool(part) and (len(part) >= PART_PROMPTS or time.monotonic() - since > PART_SECONDS)
 
 
 def _grouped(part: Sequence[Analysed]) -> dict[tuple[str, str], list[Analysed]]:

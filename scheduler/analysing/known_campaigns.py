@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from seedsweep.scheduler.campaign.current import settings_now
 from seedsweep.storage.campaigns import load_campaign, load_prompts
+from seedsweep.storage.errors import ConfigError, PermanentError
 from seedsweep.storage.prompts import StoredPrompts
 from seedsweep.storage.record import SeedRange
 from seedsweep.storage.settings.analysis import AnalysisSettings
@@ -42,10 +43,18 @@ class KnownCampaigns:
         for campaign_id in self._known.keys() - {*campaign_ids}:
             del self._known[campaign_id]
 
-    def fresh(self, campaign_id: str) -> KnownCampaign:
-        """The campaign as it was seen within the last `SETTINGS_SECONDS`."""
+    def is_judged_by(self, campaign_id: str, analysis_id: str) -> bool:
+        """Whether it is still to be judged so, as the store says just now; also if that cannot be
+        read any more."""
+        try:
+            return self.fresh(campaign_id, 0.0).settings.analysis_id == analysis_id
+        except (ConfigError, PermanentError):
+            return True
+
+    def fresh(self, campaign_id: str, within: float = SETTINGS_SECONDS) -> KnownCampaign:
+        """The campaign as it was seen within the last so many seconds."""
         known, now = self._known.get(campaign_id), time.monotonic()
-        if known is None or now - known.seen > SETTINGS_SECONDS:
+        if known is None or now - known.seen >= within:
             submission = load_campaign(self._store, campaign_id)
             settings = settings_now(self._store, submission)
             prompts = known.prompts if known else load_prompts(self._store, campaign_id)

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from seedsweep.scheduler.analysing.analyst_service import is_due
 from seedsweep.scheduler.analysing.notices import warn_of_corrupt, warn_of_unread
 from seedsweep.scheduler.campaign.current import own_settings
 from seedsweep.scheduler.campaign.file import explain
 from seedsweep.scheduler.campaign.possible import require_possible, samplings
-from seedsweep.scheduler.campaign.restore import load_plan, restore_state
+from seedsweep.scheduler.campaign.restore import load_plan, restore_state, stored_units
 from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts, store_control
 from seedsweep.storage.errors import ConfigError, ImagesNotKeptError
 from seedsweep.storage.live_state import DROPPED
+from seedsweep.storage.prompt_results import PromptResult
 from seedsweep.storage.records import Submission
-from seedsweep.storage.result_parts import store_results
+from seedsweep.storage.result_parts import is_due, store_results
 from seedsweep.storage.results import read_results
 from seedsweep.storage.settings.analysis import AnalysisSettings
 from seedsweep.storage.settings.sampling import PromptSettings
@@ -102,21 +103,28 @@ def analyse_again(
     """Analyse all prompts of a campaign as asked, and make that the campaign's present analysis.
 
     If images are wanted that were not kept, the present analysis stays. `progress` is called with
-    how many prompts are done, and of how many.
+    how many prompts are done, and of how many. Of a campaign at work, what was made meanwhile is
+    analysed too: by this, or from then on by its analysts.
     """
     submission = load_campaign(store, campaign_id)
     settings = options.apply(own_settings(store, submission))
     prompts = load_prompts(store, campaign_id)
     for sampling in samplings(submission.campaign, prompts.settings):
         require_possible(settings.analysis, sampling)
-    refused = analyse_missing(
-        store, submission, settings, prompts, actors, progress, prompts.settings
-    )
+
+    def analyse_all() -> list[ImagesNotKeptError]:
+        return analyse_missing(
+            store, submission, settings, prompts, actors, progress, prompts.settings
+        )
+
+    refused = analyse_all()
     if not refused:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         wanted = {"settings": settings, "settings_at": now}
         control = load_control(store, campaign_id)
         store_control(store, campaign_id, control.model_copy(update=wanted))
+        # Until now analysts judged by other settings what became ready.
+        refused = analyse_all()
     reason = str(refused[0]) if refused else ""
     return Reanalysis(settings, len(prompts), len(refused), reason)
 
@@ -130,7 +138,8 @@ def analyse_missing(
     progress: Callable[[int, int], None],
     own: Sequence[PromptSettings] = (),
 ) -> list[ImagesNotKeptError]:
-    """Analyse stored images again; prompts that have this very analysis already are left out.
+    """Analyse stored images again; prompts that have this very analysis already are left out, if
+    no more of their images were stored since.
 
     Returns why prompts could not be judged whose pictures are wanted and were not to stay; all
     others are. No image is deleted, whatever the campaign keeps, and no receipt stored. `progress`
@@ -138,7 +147,8 @@ def analyse_missing(
     have of their own, none if none has any.
     """
     campaign_id = submission.campaign.campaign_id
-    known = {r.prompt for r in read_results(store, settings.analysis_id, campaign_id)}
+    results = read_results(store, settings.analysis_id, campaign_id)
+    known = {result.prompt for result in results} - _with_more(store, submission, results)
     missing = [place for place, text in enumerate(prompts) if text not in known]
     done = len(prompts) - len(missing)
     progress(done, len(prompts))
@@ -166,6 +176,19 @@ def analyse_missing(
         done += len(part)
         progress(done, len(prompts))
     return refused
+
+
+def _with_more(store: Store, submission: Submission, results: Sequence[PromptResult]) -> set[str]:
+    """The prompts of which more images are stored than were judged, those dropped left out."""
+    most = submission.campaign.sampling.seeds
+    judged = {r.prompt: r.seeds for r in results if r.seeds < most and r.dropped_after is None}
+    if not judged:
+        return set()
+    plan = load_plan(store, submission)
+    images = np.array([piece.images for piece in plan.pieces])
+    stored = (stored_units(store, plan).reshape(len(plan.prompts), -1) @ images).tolist()
+    counts = zip(plan.prompts, stored, strict=True)
+    return {prompt for prompt, count in counts if count > judged.get(prompt, count)}
 
 
 def _stages(store: Store, submission: Submission) -> list[int]:
