@@ -49,7 +49,7 @@ def test_by_day_the_examples_are_always_the_same_and_no_clock_fails_them():
 def test_while_fuzzing_a_process_that_wants_a_gigabyte_more_does_not_get_it():
     code = (
         "from hypothesis import settings; from tests.support import profiles; "
-        "profiles.register(); settings.load_profile('{}'); profiles.confine(); bytearray(3 << 29)"
+        "profiles.register(); settings.load_profile('{}'); profiles.confine(); bytes(3 << 29)"
     )
     ends = {
         name: subprocess.run([sys.executable, "-c", code.format(name)], stderr=subprocess.PIPE)
