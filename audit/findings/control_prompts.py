@@ -128,7 +128,8 @@ def without_repeats(marks: Marks, same_as: Mapping[str, str]) -> tuple[Marks, tu
         groups.setdefault(same_as.get(positive.prompt, positive.prompt), positive.group)
     first = {same_as.get(control, control): control for control in reversed(marks.controls)}
     left = tuple(first[text] for text in reversed(first) if text not in groups)
-    again = [control for control in marks.controls if control not in {*left}]
+    kept = set(left)
+    again = [control for control in marks.controls if control not in kept]
     positives = tuple(
         Positive(positive.prompt, groups[same_as.get(positive.prompt, positive.prompt)])
         for positive in marks.positives

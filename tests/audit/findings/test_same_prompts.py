@@ -4,10 +4,12 @@ import pytest
 
 from seedsweep.audit.findings import same_prompts
 from seedsweep.audit.findings.comparison import compare_campaigns
+from seedsweep.audit.findings.control_prompts import Marks, without_repeats
 from seedsweep.audit.findings.duplication import measure_duplication
 from seedsweep.storage.campaigns import load_campaign
 from seedsweep.storage.folder_store import FolderStore
 from tests.support.arms import submit
+from tests.support.patience import done_within
 
 SIZES = {"a cat": 5, "A cat": 5, "a dog": 0, "A Cat": 5}
 
@@ -42,3 +44,12 @@ def test_nothing_is_read_if_all_differ(store, monkeypatch):
     monkeypatch.setattr(same_prompts, "load_prompts", None)
     submission = load_campaign(store, submit(store, "a", SIZES))
     assert same_prompts.same_words(store, submission, ["a cat", "A cat"]) == ()
+
+
+def test_very_many_controls_are_looked_through_at_once():
+    controls = tuple(f"control {number}" for number in range(20_000))
+    same_as = {f"control {number}": "control 0" for number in range(1, 20_000, 2)}
+    with done_within(5):
+        left, (said,) = without_repeats(Marks(controls, ()), same_as)
+    assert {*left.controls} == {*controls[::2]}
+    assert said.startswith("Left out: 10,000 of 20,000 controls, such as 'control 1'")
