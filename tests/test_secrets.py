@@ -107,7 +107,7 @@ class CommandLines:
         return iter(set(self._seen))
 
     def _watch(self):
-        while not self._closing.wait(0.15):
+        while not self._closing.wait(0.3):
             self._seen.update(command_lines())
 
 
@@ -263,7 +263,8 @@ def go_through_everything(guarded):
     guarded.serve("scheduler", "scheduler")
     guarded.serve("analyst", "analyst")
     guarded.serve("worker", "worker", "--devices", "cpu")
-    broken_id = guarded.command("submit broken", "submit", "broken.toml").split()[-1]
+    said = guarded.command_here("submit broken", "submit", "broken.toml")
+    broken_id = re.search(r"^broken-\w+$", said, re.MULTILINE)[0]
     ledger = Ledger(deployment.direct_broker_url)
     wait_until(lambda: (counts := ledger.counts(broken_id)) and counts.parked, timeout=60)
 

@@ -24,7 +24,6 @@ from tests.support.results import make_flagged
 from tests.support.searchers import analyse_here
 
 STORES = ROOT / "tests" / "fixtures" / "stores" / "0.1.0"
-PROGRAM = [sys.executable, "-m", "seedsweep.cli"]
 NAMES = ["finished", "half-done", "parked", "not-kept"]
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="there is no /proc")
@@ -54,20 +53,15 @@ class Old:
         return json.loads(self.seedsweep(*arguments, "--json", **where))
 
     def run(self, file="campaign.toml"):
-        """Run a campaign to its end, in processes of its own; returns its id."""
-        finished = subprocess.run(
-            [*PROGRAM, "run", file, "--workers", "1", "--store", "file:store"],
-            cwd=self.folder,
-            env={
-                **os.environ,
-                **self.variables,
-                "PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}",
-                "SEEDSWEEP_ALLOW_PYTHON": "spots:draw",
-            },
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
+        """Run a campaign to its end, with processes of its own; returns its id."""
+        python = {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}",
+            "SEEDSWEEP_ALLOW_PYTHON": "spots:draw",
+        }
+        finished = seedsweep_here(
+            *("run", file, "--workers", "1", "--store", "file:store"),
+            folder=self.folder,
+            environment={**os.environ, **self.variables, **python},
         )
         assert finished.returncode == 0, finished.stderr
         return finished.stdout.splitlines()[-1]

@@ -57,13 +57,16 @@ def files_below(folder):
     return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
-def finish(deployment, name):
-    """Submit a campaign and wait for it: the prompts that it flags."""
-    campaign_id = deployment.submit(write_campaign(deployment.folder, name, 40, model=name))
-    ledger = Ledger(deployment.shell("printenv SEEDSWEEP_BROKER_URL").strip())
+def written(deployment, name):
+    return write_campaign(deployment.folder, name, 40, model=name)
+
+
+def finish(deployment, campaign_id):
+    """Wait for a campaign: the prompts that it flags."""
+    ledger = Ledger(deployment.environment["SEEDSWEEP_BROKER_URL"])
     wait_until(lambda: (counts := ledger.counts(campaign_id)) and counts.settled, timeout=60)
     assert deployment.campaign(campaign_id)["state"] == "done"
-    results = json.loads(deployment.shell(f"seedsweep results {campaign_id} --json"))
+    results = json.loads(deployment.seedsweep("results", campaign_id, "--json"))
     assert len(results) == len(PROMPTS)
     return {result["prompt"] for result in results if result["flagged"]}
 
@@ -73,7 +76,8 @@ def test_a_campaign_goes_through_in_a_shell_that_has_read_the_environment(deploy
     assert list(status) == PARTS
     assert all(part["answers"] for part in status.values())
     repeated = {prompt for prompt in PROMPTS if noise_share(prompt) >= 0.25}
-    assert finish(deployment, "first") == repeated
+    said = deployment.shell(f"seedsweep submit {written(deployment, 'first')}")
+    assert finish(deployment, said.splitlines()[-1]) == repeated
 
 
 def test_nobody_else_gets_to_know_a_secret(deployment):
@@ -144,7 +148,7 @@ def test_what_was_killed_is_missed_by_what_waits_for_it_and_started_again_on_its
     deployment,
 ):
     killed = ["store", "broker", "ray", "worker"]
-    before = json.loads(deployment.shell("seedsweep status --json"))
+    before = json.loads(deployment.seedsweep("status", "--json"))
     pids = {name: part["pid"] for name, part in deployment.status().items()}
     for name in killed:
         os.kill(pids[name], signal.SIGKILL)
@@ -160,8 +164,8 @@ def test_what_was_killed_is_missed_by_what_waits_for_it_and_started_again_on_its
     shown, said = deployment.command("status", str(deployment.folder))
     assert said == ""
     assert "waits" not in shown
-    assert json.loads(deployment.shell("seedsweep status --json")) == before
-    assert finish(deployment, "second")
+    assert json.loads(deployment.seedsweep("status", "--json")) == before
+    assert finish(deployment, deployment.submit(written(deployment, "second")))
 
 
 def freeze_workers(deployment):
@@ -182,7 +186,7 @@ def test_a_worker_that_down_kills_takes_leave_and_its_password_can_be_changed(de
     deployment.up()
     assert "changes here are lost" in env.read_text()
     assert ":another-one@" in env.read_text()
-    workers = json.loads(deployment.shell("seedsweep workers --json"))
+    workers = json.loads(deployment.seedsweep("workers", "--json"))
     assert len(workers) == 2
     assert all(worker["alive"] for worker in workers)
 
@@ -194,7 +198,7 @@ def test_a_store_of_another_kind_is_refused_in_a_folder_that_has_one(deployment)
 
 def workers_left(deployment):
     """The workers that the broker, started alone, counts as there, dead or alive."""
-    url = deployment.shell("printenv SEEDSWEEP_BROKER_URL").strip()
+    url = deployment.environment["SEEDSWEEP_BROKER_URL"]
     options = deployment.folder / "data" / "broker" / "broker.conf"
     with subprocess.Popen([broker_binary(), options], cwd=options.parent) as broker:
         try:

@@ -107,9 +107,9 @@ def deployment(tmp_path_factory):
 
 def cancel(deployment):
     """Have the long campaign take nobody's processor any more."""
-    campaigns = json.loads(deployment.shell("seedsweep status --json"))
+    campaigns = json.loads(deployment.seedsweep("status", "--json"))
     (long,) = (each["id"] for each in campaigns if each["name"] == "long")
-    deployment.shell(f"seedsweep cancel {long}")
+    deployment.seedsweep("cancel", long)
 
 
 @pytest.fixture(scope="module")

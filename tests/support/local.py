@@ -12,6 +12,7 @@ from deploy.local.__main__ import main
 from deploy.local.processes import standing_in
 from deploy.local.settings import load
 from tests.support.checkout import ROOT
+from tests.support.commands import seedsweep_here
 
 
 class Local:
@@ -74,11 +75,23 @@ class Local:
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 
+    @property
+    def environment(self):
+        """The variables of a shell that reads the deployment's environment now."""
+        lines = self.shell("env -0").split("\0")
+        return dict(line.split("=", 1) for line in lines if line)
+
+    def seedsweep(self, *words):
+        """What a command prints that has this environment, in this process."""
+        finished = seedsweep_here(*words, folder=self.folder, environment=self.environment)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
     def submit(self, file):
-        return self.shell(f"seedsweep submit {file}").splitlines()[-1]
+        return self.seedsweep("submit", str(file)).splitlines()[-1]
 
     def campaign(self, campaign_id):
-        (campaign,) = json.loads(self.shell(f"seedsweep status {campaign_id} --json"))
+        (campaign,) = json.loads(self.seedsweep("status", campaign_id, "--json"))
         return campaign
 
     @property
