@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ from seedsweep.workers.generation.renderer import Renderer
 from seedsweep.workers.generation.throughput import measure
 from seedsweep.workers.pipelines.loading import load_pipeline
 from tests.support.campaigns import campaign_text, make_images, nothing_done, submit_file
+from tests.support.commands import seedsweep_here
 from tests.support.pictures import pixels_of
 from tests.support.tiny_model import save_tiny_model
 
@@ -99,13 +101,11 @@ class Desk:
         return decode_shard(self.store.read(key), key)
 
     def run(self, *arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "seedsweep.cli", *arguments, "--store", self.store.url],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        ended = seedsweep_here(
+            *arguments, "--store", self.store.url, folder=self.folder, environment=os.environ
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
 
 
 @pytest.fixture(scope="module")
