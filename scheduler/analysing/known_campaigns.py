@@ -16,6 +16,9 @@ from seedsweep.storage.store import Store
 SETTINGS_SECONDS = 5.0
 """A changed analysis reaches the prompts that become ready so many seconds later."""
 
+FORGET_SECONDS = 600.0
+"""Longer than a campaign at work has no prompt that becomes ready, mostly."""
+
 
 @dataclass(slots=True)
 class KnownCampaign:
@@ -38,10 +41,13 @@ class KnownCampaigns:
     def __getitem__(self, campaign_id: str) -> KnownCampaign:
         return self._known[campaign_id]
 
-    def keep(self, campaign_ids: Collection[str]) -> None:
-        """Forget all others: memory goes with the campaigns at work, not with all there were."""
-        for campaign_id in self._known.keys() - {*campaign_ids}:
-            del self._known[campaign_id]
+    def forget_others(self, at_work: Collection[str]) -> None:
+        """Forget campaigns that nobody asked for within the last `FORGET_SECONDS`, but for these:
+        a broker names settled ones too, and an analyst runs for months."""
+        asked_since = time.monotonic() - FORGET_SECONDS
+        for campaign_id, known in list(self._known.items()):
+            if campaign_id not in at_work and known.seen < asked_since:
+                del self._known[campaign_id]
 
     def is_judged_by(self, campaign_id: str, analysis_id: str) -> bool:
         """Whether it is still to be judged so, as the store says just now; also if that cannot be
