@@ -12,6 +12,7 @@ def path_text(path: Path, what: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"The path of {what}, {text!r}, is not UTF-8; rename what is odd in it."
+            f"The path of {what}, {text!r}, is not UTF-8; rename what is odd in it, or set "
+            "LC_ALL=C.UTF-8 if nothing is."
         ) from error
     return text

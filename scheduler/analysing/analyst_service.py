@@ -125,10 +125,9 @@ class AnalystService:
     def _requests(self) -> Iterator[AnalysisRequest | None]:
         while not self._stopped():
             found = False
-            campaigns = self._patiently(self._ledger.campaigns) or []
             at_work = [campaign_id for campaign_id, prompts in self._taken.items() if prompts]
-            self._known.keep({*campaigns, *at_work, *(a.request.campaign_id for a in self._part)})
-            for campaign_id in campaigns:
+            self._known.forget_others({*at_work, *(a.request.campaign_id for a in self._part)})
+            for campaign_id in self._patiently(self._ledger.campaigns) or []:
                 # Each campaign on its own: trouble with one must not lose what another one gave.
                 requests = self._patiently(partial(self._take_ready, campaign_id)) or []
                 found = found or bool(requests)

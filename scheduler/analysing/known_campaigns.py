@@ -1,12 +1,13 @@
 """Campaigns as the analyst last saw them in the store."""
 
+import math
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from seedsweep.scheduler.campaign.current import settings_now
-from seedsweep.storage.campaigns import load_campaign, load_prompts
-from seedsweep.storage.errors import ConfigError, PermanentError
+from seedsweep.storage.campaigns import load_campaign, load_control, load_prompts
+from seedsweep.storage.errors import PermanentError
 from seedsweep.storage.prompts import StoredPrompts
 from seedsweep.storage.record import SeedRange
 from seedsweep.storage.settings.analysis import AnalysisSettings
@@ -15,6 +16,9 @@ from seedsweep.storage.store import Store
 
 SETTINGS_SECONDS = 5.0
 """A changed analysis reaches the prompts that become ready so many seconds later."""
+
+FORGET_SECONDS = 600.0
+"""Longer than a campaign at work has no prompt that becomes ready, mostly."""
 
 
 @dataclass(slots=True)
@@ -38,23 +42,31 @@ class KnownCampaigns:
     def __getitem__(self, campaign_id: str) -> KnownCampaign:
         return self._known[campaign_id]
 
-    def keep(self, campaign_ids: Collection[str]) -> None:
-        """Forget all others: memory goes with the campaigns at work, not with all there were."""
-        for campaign_id in self._known.keys() - {*campaign_ids}:
-            del self._known[campaign_id]
+    def forget_others(self, at_work: Collection[str]) -> None:
+        """Forget campaigns that nobody asked for within the last `FORGET_SECONDS`, but for these:
+        a broker names settled ones too, and an analyst runs for months."""
+        asked_since = time.monotonic() - FORGET_SECONDS
+        for campaign_id, known in list(self._known.items()):
+            if campaign_id not in at_work and known.seen < asked_since:
+                del self._known[campaign_id]
 
     def is_judged_by(self, campaign_id: str, analysis_id: str) -> bool:
-        """Whether it is still to be judged so, as the store says just now; also if that cannot be
-        read any more."""
+        """Whether a known campaign is still to be judged so, as the store says just now; also if
+        that cannot be read any more."""
+        known = self._known[campaign_id]
         try:
-            return self.fresh(campaign_id, 0.0).settings.analysis_id == analysis_id
-        except (ConfigError, PermanentError):
+            wanted = load_control(self._store, campaign_id).settings or known.campaign.settings
+        except PermanentError:
             return True
+        if wanted.analysis_id == analysis_id:
+            return True
+        known.seen = -math.inf
+        return False
 
-    def fresh(self, campaign_id: str, within: float = SETTINGS_SECONDS) -> KnownCampaign:
-        """The campaign as it was seen within the last so many seconds."""
+    def fresh(self, campaign_id: str) -> KnownCampaign:
+        """The campaign as it was seen within the last `SETTINGS_SECONDS`."""
         known, now = self._known.get(campaign_id), time.monotonic()
-        if known is None or now - known.seen >= within:
+        if known is None or now - known.seen > SETTINGS_SECONDS:
             submission = load_campaign(self._store, campaign_id)
             settings = settings_now(self._store, submission)
             prompts = known.prompts if known else load_prompts(self._store, campaign_id)

@@ -92,7 +92,7 @@ def _section(address: Address, file: Path, section: str) -> Mapping[str, str]:
     # The client's own provider expands %, which may stand in a secret.
     parser = configparser.RawConfigParser(strict=False)
     try:
-        parser.read_string(file.read_text())
+        parser.read_string(file.read_text("utf-8", errors="replace"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return {}
     except OSError as error:

@@ -183,7 +183,7 @@ def all_files(folder: Path) -> list[str]:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The table that a file holds; None if there is none."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

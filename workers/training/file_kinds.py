@@ -47,7 +47,8 @@ def _require_text(name: Path) -> None:
         str(name).encode()
     except UnicodeEncodeError:
         raise TrainingSetError(
-            f"the name of its file {os.fsencode(name)!r} is not UTF-8; rename it"
+            f"the name of its file {os.fsencode(name)!r} is not UTF-8; rename it, or set "
+            "LC_ALL=C.UTF-8 if it is"
         ) from None
 
 

@@ -184,7 +184,7 @@ class _Index:
             raise none_readable(coverage)
         if state_of(self._contents(path, column)) != before:
             raise TrainingSetError(self._changed(path, "it changed while it was read"))
-        (folder / _COVERAGE).write_text(coverage.model_dump_json())
+        (folder / _COVERAGE).write_bytes(coverage.model_dump_json().encode())
         level = logging.WARNING if sentences_on(coverage) else logging.INFO
         log.log(level, "%s", in_words(coverage))
 

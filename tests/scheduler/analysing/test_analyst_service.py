@@ -3,6 +3,7 @@ from collections import Counter
 
 import pytest
 
+from seedsweep.scheduler.analysing import known_campaigns
 from seedsweep.scheduler.analysing.analyst_service import AnalystService
 from seedsweep.scheduler.analysing.known_campaigns import KnownCampaigns
 from seedsweep.scheduler.campaign.plan import Plan
@@ -202,13 +203,15 @@ def test_a_ledger_that_knows_a_campaign_without_prompts_to_analyse_keeps_the_aud
     assert ledger.counts(campaign.campaign_id).analysed == 0
 
 
-def test_what_is_known_of_campaigns_goes_once_nobody_asks_for_them(store, generate):
-    """An analyst runs for months, and lists of prompts are large."""
+def test_what_is_known_of_campaigns_goes_once_nobody_asks_for_them(store, generate, monkeypatch):
+    """Lists of prompts are large, and the broker names settled campaigns too."""
     one, other = generate("one"), generate("other")
     known = KnownCampaigns(store)
-    first = known.fresh(one.campaign_id)
-    known.fresh(other.campaign_id)
-    known.keep([one.campaign_id])
+    first, second = (known.fresh(each.campaign_id) for each in (one, other))
+    known.forget_others(())
+    assert [known[each.campaign_id] for each in (one, other)] == [first, second]
+    monkeypatch.setattr(known_campaigns, "FORGET_SECONDS", 0.0)
+    known.forget_others([one.campaign_id])
     assert known[one.campaign_id] is first
     with pytest.raises(KeyError):
         known[other.campaign_id]

@@ -1,6 +1,9 @@
 import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -208,3 +211,20 @@ def test_whatever_lies_in_a_folder_is_fine_or_refused(tmp_path_factory, index, n
     with contextlib.suppress(ConfigError):
         fingerprint_model(model)
         check_model(model, Sampling())
+
+
+def test_a_models_files_are_utf_8_whatever_the_locale(tmp_path):
+    """A batch system may start processes with none; what could not be read was taken for lost."""
+    file = tmp_path / "config.json"
+    file.write_text('{"_name": "été"}', encoding="utf-8")
+    said = "import sys, pathlib; from seedsweep.workers.models.folder import read_json as read;"
+    said += "print(ascii(read(pathlib.Path(sys.argv[1]))))"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    told = subprocess.run(
+        [sys.executable, "-c", said, str(file)],
+        env=os.environ | plain,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "{'_name': '\\xe9t\\xe9'}\n"
