@@ -25,10 +25,10 @@ class Local:
     def command(self, *words, code=0):
         """Run a command; returns what it printed and what it said.
 
-        One that only looks needs no process of its own.
+        One that only looks, or is refused, starts nothing, and needs no process of its own.
         """
-        if words[0] == "status":
-            return self._look(*words, code=code)
+        if words[0] == "status" or code == 2:
+            return self._command_here(*words, code=code)
         finished = subprocess.run(
             [sys.executable, "-m", "deploy.local", *words],
             cwd=ROOT,
@@ -41,7 +41,7 @@ class Local:
         assert finished.returncode == code, finished.stdout + finished.stderr + self.logs()
         return finished.stdout, finished.stderr
 
-    def _look(self, *words, code):
+    def _command_here(self, *words, code):
         printed, said = io.StringIO(), io.StringIO()
         with (
             mock.patch.dict(os.environ, self._environment, clear=True),
