@@ -28,9 +28,6 @@ def pytest_addoption(parser):
 
 
 def pytest_configure():
-    # What is imported stays: looking through all of it at the usual pace is a quarter of what
-    # collecting tests takes.
-    gc.set_threshold(20_000, 20, 100)
     # A shell has what it starts in the background ignore Ctrl-C, and so does all that this starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
