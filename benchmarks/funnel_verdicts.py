@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from math import ceil, log, sqrt
 
 import numpy as np
-from seedsweep.scheduler.campaign.funnel_cost import places
 
 from benchmarks.funnel_curve import BATCH, DEFAULT, FLAG, RARE, found_at, images, kept
 from benchmarks.funnel_pictures import Pictures, reached
 from seedsweep.audit.findings.intervals import poisson_bound, rate
+from seedsweep.scheduler.costs.funnel_cost import places
 from seedsweep.workers.analysis.cliques import largest_clique
 
 MARK_COST, BASE_RATE = 0.1, 0.01
