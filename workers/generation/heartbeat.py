@@ -55,11 +55,12 @@ class Heartbeat:
             metrics.HELD_UNITS.set(len(self._held))
         return is_new
 
-    def let_go(self, unit: WorkUnit) -> None:
-        """Renew the unit's lease no more."""
+    def let_go(self, unit: WorkUnit) -> WorkUnit | None:
+        """Renew the unit's lease no more; returns the issue of it that was held last, if any."""
         with self._lock:
-            self._held.pop((unit.campaign_id, unit.index), None)
+            held = self._held.pop((unit.campaign_id, unit.index), None)
             metrics.HELD_UNITS.set(len(self._held))
+        return held
 
     def close(self) -> None:
         """Stop, and take leave; a worker that took itself out stays shown, with the reason."""

@@ -243,7 +243,11 @@ class Renderer:
 
     def _fail(self, unit: WorkUnit, error: Exception) -> None:
         self._failures.settle(unit, error)
-        self._heartbeat.let_go(unit)
+        last = self._heartbeat.let_go(unit)
+        if last and last.token != unit.token:
+            # It was issued again and claimed here meanwhile, and not rendered: this one was held.
+            with contextlib.suppress(BrokerUnavailableError):
+                self._failures.hand_back(last)
 
     def _describe(self) -> Worker:
         self._rate.update(self._images)

@@ -254,6 +254,31 @@ def test_while_the_store_fails_units_go_back_and_none_is_parked(
     wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
 
 
+def test_a_unit_that_comes_back_to_the_worker_before_it_is_let_go_of_goes_back_again(
+    renderer, store, ledger, issue, campaign, monkeypatch, wait_until
+):
+    monkeypatch.setattr(failures, "PAUSE_WHEN_STORE_FAILS", 0.0)
+    monkeypatch.setattr(shard_writer, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 0.0)
+    release, released = ledger.release, []
+
+    def issue_again(*which):
+        release(*which)
+        released.append(which)
+        if len(released) == 1:
+            renderer.render(issue())
+
+    def full(key, data):
+        raise StoreUnavailableError("The disk is full; make room.")
+
+    monkeypatch.setattr(ledger, "release", issue_again)
+    monkeypatch.setattr(store, "create", full)
+    renderer.render(issue())
+    wait_until(lambda: len(released) == 2)
+    counts = ledger.counts(campaign.campaign_id)
+    assert (counts.claimed, counts.queued, counts.failing) == (0, 0, 0)
+
+
 def test_a_wrong_environment_is_no_unit_s_fault(
     renderer, store, ledger, issue, campaign, monkeypatch, wait_until
 ):
