@@ -28,7 +28,7 @@ def free_ports(count: int, taken: Iterable[int] = (), apart: int = 0) -> list[in
     while len(ports) < count:
         port = random.randrange(_FIRST, _LAST - apart)  # noqa: S311 - nothing secret
         pair = {port, port + apart}
-        if others.isdisjoint(pair) and all(map(_claim, pair)):
+        if others.isdisjoint(pair) and all(map(_claim_free, pair)):
             ports.append(port)
             others |= pair
     return ports
@@ -43,7 +43,7 @@ def free_run(length: int, taken: Iterable[int] = ()) -> int:
     for _ in range(_TRIES):
         first = random.randrange(_FIRST, _LAST - length)  # noqa: S311 - nothing secret
         run = range(first, first + length)
-        if others.isdisjoint(run) and all(map(_claim, run)):
+        if others.isdisjoint(run) and all(map(_claim_free, run)):
             return first
     raise OSError(f"there are no {length} free ports in a row")
 
@@ -59,20 +59,23 @@ def is_free(port: int) -> bool:
         return True
 
 
-def _claim(port: int) -> bool:
-    """Whether the port is free and nobody's; it is this process's from now on.
+def claim(port: int) -> bool:
+    """Have no other process be named the port; False if one was, or this one.
 
     The claim is a name in the kernel's own list of sockets, which goes with the process.
     """
-    if not is_free(port):
-        return False
     if sys.platform != "linux":
         return True
-    claim = socket.socket(socket.AF_UNIX)
+    name = socket.socket(socket.AF_UNIX)
     try:
-        claim.bind(f"\0seedsweep-port-{port}")
+        name.bind(f"\0seedsweep-port-{port}")
     except OSError:
-        claim.close()
+        name.close()
         return False
-    _claims.append(claim)
+    _claims.append(name)
     return True
+
+
+def _claim_free(port: int) -> bool:
+    """Whether the port is free and nobody's; it is this process's from now on."""
+    return is_free(port) and claim(port)

@@ -9,6 +9,7 @@ import sys
 from unittest import mock
 
 from deploy.local.__main__ import main
+from deploy.local.ports import claim
 from deploy.local.processes import standing_in
 from deploy.local.settings import load
 from tests.support.checkout import ROOT
@@ -53,7 +54,11 @@ class Local:
         return printed.getvalue(), said.getvalue()
 
     def up(self, *options, code=0):
-        return self.command("up", str(self.folder), *options, code=code)
+        said = self.command("up", str(self.folder), *options, code=code)
+        # While a part is dead, nothing that other tests start takes its ports.
+        for port in self.settings.ports.all_but_workers if self.settings else ():
+            claim(port)
+        return said
 
     def down(self, *options):
         return self.command("down", str(self.folder), *options)
