@@ -23,7 +23,6 @@ from seedsweep.audit.findings.memories import Memory
 from seedsweep.audit.report.csv_export import write_csv
 from seedsweep.cli.main import app
 from seedsweep.cli.results import print_found
-from seedsweep.scheduler.analysing import reanalysis
 from seedsweep.scheduler.campaign.file import parse_campaign
 from seedsweep.storage.extractions import Extractions
 from seedsweep.storage.prompt_results import Clique, Drop, Match, Part
@@ -32,7 +31,6 @@ from seedsweep.workers.training.embedding_model import EmbeddingSettings
 from tests.support.checkout import ROOT
 from tests.support.commands import seedsweep_here
 from tests.support.results import make_flagged, make_found
-from tests.support.searchers import analyse_here
 
 EMOJI = ROOT / "examples" / "emoji"
 README = (ROOT / "README.md").read_text()
@@ -102,18 +100,11 @@ def desk(tmp_path_factory):
 
 
 def run_command(line, folder, campaign_id, joining_ray):
-    """Run a line of the README; a campaign that is run has a Ray of its own, as there.
-
-    What is judged anew with all pixels or for parts is judged in this process, and all else by
-    actors.
-    """
+    """Run a line of the README; a campaign that is run has a Ray of its own, as there."""
     words = [word.replace("ID", campaign_id) for word in shlex.split(line)]
     assert words.pop(0) == "seedsweep"
     ray = {} if words[0] == "run" else joining_ray
-    with pytest.MonkeyPatch.context() as patch:
-        if words[0] == "analyse" and {"--matrix", "--partial"} & {*words}:
-            patch.setattr(reanalysis, "analyse", analyse_here)
-        return seedsweep_here(*words, folder=folder, environment={**os.environ, **ray})
+    return seedsweep_here(*words, folder=folder, environment={**os.environ, **ray})
 
 
 def test_the_quick_start_is_two_commands():
