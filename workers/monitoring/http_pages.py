@@ -1,10 +1,14 @@
 """What every service shows over HTTP: its metrics, its health, and perhaps where the others are."""
 
 import errno
+import socket
+import threading
 from collections.abc import Iterable
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from seedsweep.storage.errors import ConfigError
 from seedsweep.workers.monitoring import broker_watch, health, store_watch
@@ -28,10 +32,10 @@ def serve(
     /targets, if it is given. Raises `ConfigError` if every port is taken or the host is not
     this machine's.
     """
-    tried = list(ports)
+    tried, pages = list(ports), _pages(registry, targets)
     for port in tried:
         try:
-            server, _ = start_http_server(port, addr=host, registry=registry)
+            return _listen(host, port, pages)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise ConfigError(
@@ -39,14 +43,36 @@ def serve(
                     "--metrics-host an address of this machine, and --metrics-port a port that "
                     "you may open."
                 ) from error
-            continue
-        server.set_app(_pages(registry, targets))
-        return int(server.server_port)
     if tried:
         raise ConfigError(
             f"The ports {tried[0]} to {tried[-1]} are all taken; give a free --metrics-port."
         )
     return None
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are not logged."""
+
+
+def _listen(host: str, port: int, pages: WSGIApplication) -> int:
+    """Answer with these pages from the first moment on: prometheus_client's own server would answer
+    200 at every path, /readyz too, until it is told of others."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    kind = _Server6 if family == socket.AF_INET6 else _Server
+    server = kind((str(address[0]), port), _Handler)
+    server.set_app(pages)
+    threading.Thread(target=server.serve_forever, name="pages", daemon=True).start()
+    return server.server_port
 
 
 def _pages(registry: CollectorRegistry, targets: WSGIApplication | None) -> WSGIApplication:

@@ -5,9 +5,10 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.local.ports import is_free
 from seedsweep.storage.errors import BrokerUnavailableError, ConfigError
 from seedsweep.storage.observed_store import StoreRequest
-from seedsweep.workers.monitoring import broker_watch, health, store_watch
+from seedsweep.workers.monitoring import broker_watch, health, http_pages, store_watch
 from seedsweep.workers.monitoring.campaign_collector import registry_of
 from seedsweep.workers.monitoring.health import Step
 from seedsweep.workers.monitoring.http_pages import serve
@@ -71,6 +72,18 @@ class TestPorts:
 
 
 class TestPages:
+    def test_nothing_answers_before_all_pages_are_there(self, free_port, monkeypatch):
+        """Otherwise a service would be ready for a moment, whatever it waits for."""
+        port, make_pages, was_free = free_port(), http_pages._pages, []
+
+        def pages(*of):
+            was_free.append(is_free(port))
+            return make_pages(*of)
+
+        monkeypatch.setattr(http_pages, "_pages", pages)
+        assert serve(WORKER, "127.0.0.1", [port]) == port
+        assert was_free == [True]
+
     def test_targets_have_an_answer_of_their_own_where_there_is_one(self, free_port):
         def answer(_, start_response):
             start_response("200 OK", [("Content-Type", "application/json")])
