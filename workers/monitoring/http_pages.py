@@ -58,7 +58,7 @@ class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
-class _Handler(WSGIRequestHandler):
+class _SilentHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Requests are not logged."""
 
@@ -69,7 +69,7 @@ def _listen(host: str, port: int, pages: WSGIApplication) -> int:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
     kind = _Server6 if family == socket.AF_INET6 else _Server
-    server = kind((str(address[0]), port), _Handler)
+    server = kind((str(address[0]), port), _SilentHandler)
     server.set_app(pages)
     threading.Thread(target=server.serve_forever, name="pages", daemon=True).start()
     return server.server_port
