@@ -1,7 +1,7 @@
 """What the workforce is told, and what it answers: signs of life, demand, load and complaints."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from seedsweep.storage.ledger import LEASE_MS
 from seedsweep.storage.records import FIRST_KINDS, StoreTrouble, Worker
@@ -20,6 +20,16 @@ class Demand:
     waiting: int
     priority: int = 0
     campaigns: tuple[str, ...] = ()
+
+    def as_text(self) -> str:
+        """What the broker holds of it; workers read its first three words (workforce.lua)."""
+        return " ".join((str(self.priority), repr(self.weight), str(self.waiting), *self.campaigns))
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """What `as_text` wrote, by this or an earlier version."""
+        priority, weight, waiting, *campaigns = text.split(" ")
+        return cls(float(weight), int(waiting), int(priority), tuple(campaigns))
 
 
 @dataclass(frozen=True, slots=True)

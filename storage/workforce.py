@@ -128,8 +128,7 @@ class Workforce:
         entries: dict[str, dict[str, str]] = {DEMAND: {}, LATER: {}}
         for load, d in wanted.items():
             key = LATER if later_kind(load) else DEMAND
-            said = (str(d.priority), repr(d.weight), str(d.waiting), *d.campaigns)
-            entries[key][load] = " ".join(said)
+            entries[key][load] = d.as_text()
         with translated(), self._redis.pipeline(transaction=True) as pipe:
             for key, lines in entries.items():
                 pipe.delete(key)
@@ -143,13 +142,8 @@ class Workforce:
             pipe.hgetall(DEMAND)
             pipe.hgetall(LATER)
             first, later = pipe.execute()
-        demanded = {}
-        for load, said in (first | later).items():
-            priority, weight, waiting, *campaigns = said.decode().split(" ")
-            demanded[load.decode()] = Demand(
-                float(weight), int(waiting), int(priority), tuple(campaigns)
-            )
-        return demanded
+        said = (first | later).items()
+        return {load.decode(): Demand.of_text(text.decode()) for load, text in said}
 
     def later_kinds(self) -> set[str]:
         """The kinds of the units that wait for a worker, but for those that every worker knows."""

@@ -16,7 +16,8 @@ from seedsweep.audit.evidence.verify_bundle import (
     read_shown,
     tally_labels,
 )
-from seedsweep.audit.findings.intervals import Kappa, Rate, cohen_kappa, mcnemar, rate
+from seedsweep.audit.findings.intervals import Rate, mcnemar, rate
+from seedsweep.audit.findings.kappa import Kappa, cohen_kappa
 from seedsweep.audit.findings.people import Reviewer, refuse_strange
 from seedsweep.scheduler.quantities import count_words
 from seedsweep.storage.errors import ConfigError

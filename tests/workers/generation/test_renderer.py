@@ -233,9 +233,9 @@ def test_a_model_whose_first_images_show_that_it_cannot_run_is_asked_for_no_more
     assert load_parked(store, campaign.campaign_id)[0].reason.startswith("Pictures of another")
 
 
-def test_while_the_store_fails_units_go_back_and_none_is_parked(
-    renderer, store, ledger, issue, campaign, monkeypatch, wait_until
-):
+@pytest.fixture
+def make_room(store, campaign, monkeypatch):
+    """The campaign's store is full, and no worker waits long for it; call this to make room."""
     monkeypatch.setattr(failures, "PAUSE_WHEN_STORE_FAILS", 0.01)
     monkeypatch.setattr(shard_writer, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 0.0)
@@ -245,21 +245,24 @@ def test_while_the_store_fails_units_go_back_and_none_is_parked(
         raise StoreUnavailableError("The disk is full; make room.")
 
     monkeypatch.setattr(store, "create", full)
+    return lambda: monkeypatch.setattr(store, "create", working)
+
+
+def test_while_the_store_fails_units_go_back_and_none_is_parked(
+    renderer, make_room, ledger, issue, campaign, wait_until
+):
     for _ in range(5):
         renderer.render(issue())
         wait_until(lambda: ledger.counts(campaign.campaign_id).claimed == 0)
     assert ledger.counts(campaign.campaign_id).parked == 0
-    monkeypatch.setattr(store, "create", working)
+    make_room()
     renderer.render(issue())
     wait_until(lambda: ledger.counts(campaign.campaign_id).done == 1)
 
 
 def test_a_unit_that_comes_back_to_the_worker_before_it_is_let_go_of_goes_back_again(
-    renderer, store, ledger, issue, campaign, monkeypatch, wait_until
+    renderer, make_room, ledger, issue, campaign, monkeypatch, wait_until
 ):
-    monkeypatch.setattr(failures, "PAUSE_WHEN_STORE_FAILS", 0.0)
-    monkeypatch.setattr(shard_writer, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(shard_writer, "RETRY_SECONDS", 0.0)
     release, released = ledger.release, []
 
     def issue_again(*which):
@@ -268,11 +271,7 @@ def test_a_unit_that_comes_back_to_the_worker_before_it_is_let_go_of_goes_back_a
         if len(released) == 1:
             renderer.render(issue())
 
-    def full(key, data):
-        raise StoreUnavailableError("The disk is full; make room.")
-
     monkeypatch.setattr(ledger, "release", issue_again)
-    monkeypatch.setattr(store, "create", full)
     renderer.render(issue())
     wait_until(lambda: len(released) == 2)
     counts = ledger.counts(campaign.campaign_id)
